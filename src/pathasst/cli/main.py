@@ -1,0 +1,38 @@
+"""The `pathasst` command: parses, calls a room, prints. Sub-commands live one file a room and import lazily."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pathasst.cli import dataset, doctor, models
+from pathasst.errors import PathAsstError
+
+app = typer.Typer(
+    name="pathasst",
+    help="From open literature to a pathology assistant of your own. Start with `pathasst doctor`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(dataset.app, name="dataset")
+
+
+def main() -> None:
+    """Entry point: errors made on purpose are printed as one message, without a traceback; Ctrl-C exits with 130."""
+    try:
+        app()
+    except PathAsstError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

