@@ -4,6 +4,7 @@
 that a run killed at any moment goes on where it stopped and ends with the same bytes. `read` streams the records back.
 """
 
+from pathasst.dataset.export import to_llava, to_webdataset
 from pathasst.dataset.manifest import Manifest, ShardStats
 from pathasst.dataset.shards import count, read, schema_of, shard_paths, validate
 from pathasst.dataset.stage import Dropped, Unit, run_stage, units_of_dataset, units_of_files
@@ -18,6 +19,8 @@ __all__ = [
     "run_stage",
     "schema_of",
     "shard_paths",
+    "to_llava",
+    "to_webdataset",
     "units_of_dataset",
     "units_of_files",
     "validate",

@@ -1,0 +1,118 @@
+"""Datasets in other tools' formats: WebDataset for OpenCLIP, LLaVA JSON.
+
+The Parquet shards need no export: Hugging Face `datasets` loads them as they are.
+
+Every export takes `licences`: only rows whose source's licence is listed leave the house.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pathasst.dataset.manifest import write_atomic
+from pathasst.dataset.shards import read
+from pathasst.errors import BadSettings
+from pathasst.records import Conversation, Pair, Turn
+
+R = TypeVar("R", Pair, Conversation)
+SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png", b"GIF": ".gif", b"RIF": ".webp"}
+
+
+def to_webdataset(
+    folder: Path | str, out: Path | str, *, licences: Collection[str] = (), rows_per_tar: int = 1000
+) -> dict[str, int]:
+    """Pairs as tar shards of `<key>.jpg|png`, `<key>.txt`, `<key>.json`, what `open_clip_train --dataset-type webdataset` reads.
+
+    Returns counts: written, and rows left out for their licence, for having no picture or no caption.
+    """
+    out, tally, tar = Path(out), _tally(), None
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        for pair in _allowed(folder, Pair, licences, tally):
+            if not pair.image or not pair.caption:
+                tally["no picture or caption"] += 1
+                continue
+            if tally["written"] % rows_per_tar == 0:
+                if tar is not None:
+                    tar.close()
+                tar = tarfile.open(out / f"{tally['written'] // rows_per_tar:05d}.tar", "w")  # noqa: SIM115 - closed below
+            assert tar is not None
+            _add_sample(tar, f"{tally['written']:08d}", pair)
+            tally["written"] += 1
+    finally:
+        if tar is not None:
+            tar.close()
+    return tally
+
+
+def to_llava(folder: Path | str, out: Path | str, *, licences: Collection[str] = ()) -> dict[str, int]:
+    """Conversations as `conversations.json` and an `images` folder, the format of LLaVA's `LazySupervisedDataset`.
+
+    LLaVA knows two speakers, so a tool's result becomes a human turn between `<tool_response>` tags.
+    """
+    out, tally, samples = Path(out), _tally(), []
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    for conversation in _allowed(folder, Conversation, licences, tally):
+        sample: dict[str, Any] = {"id": conversation.conversation_id, "conversations": _llava_turns(conversation.turns)}
+        if len(conversation.images) > 1:
+            tally["several pictures"] += 1
+            continue
+        if conversation.images:
+            name = f"{tally['written']:08d}{suffix_of(conversation.images[0])}"
+            (out / "images" / name).write_bytes(conversation.images[0])
+            sample["image"] = name
+        samples.append(sample)
+        tally["written"] += 1
+    write_atomic(out / "conversations.json", json.dumps(samples, ensure_ascii=False, indent=1).encode())
+    return tally
+
+
+def suffix_of(image: bytes) -> str:
+    """The file suffix of encoded picture bytes, by their first bytes; `.bin` when unknown."""
+    return SUFFIXES.get(image[:3], ".bin")
+
+
+def _tally() -> dict[str, int]:
+    return {"written": 0, "licence": 0, "no picture or caption": 0, "several pictures": 0}
+
+
+def _allowed(folder: Path | str, kind: type[R], licences: Collection[str], tally: dict[str, int]) -> Iterator[R]:
+    if isinstance(licences, str):
+        raise BadSettings("licences is a list of licence codes, such as ['CC-BY-4.0', 'CC0-1.0'].")
+    for record in read(folder, kind):
+        if licences and (record.source is None or record.source.licence not in licences):
+            tally["licence"] += 1
+        else:
+            yield record
+
+
+def _add_sample(tar: tarfile.TarFile, key: str, pair: Pair) -> None:
+    about = {"pair_id": pair.pair_id, "label": pair.label, "split": pair.split, **asdict(pair.source)}
+    parts = {
+        suffix_of(pair.image): pair.image,
+        ".txt": pair.caption.encode(),
+        ".json": json.dumps(about, sort_keys=True).encode(),
+    }
+    for suffix, content in parts.items():
+        info = tarfile.TarInfo(key + suffix)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+
+
+def _llava_turns(turns: list[Turn]) -> list[dict[str, str]]:
+    lines = []
+    for turn in turns:
+        if turn.role == "system":
+            continue
+        calls = [json.dumps({"name": c.name, "arguments": c.arguments}, sort_keys=True) for c in turn.tool_calls]
+        text = "\n".join(filter(None, [turn.content, *(f"<tool_call>{c}</tool_call>" for c in calls)]))
+        if turn.role == "tool":
+            text = f"<tool_response>{text}</tool_response>"
+        lines.append({"from": "gpt" if turn.role == "assistant" else "human", "value": text})
+    return lines

@@ -1,0 +1,31 @@
+"""What every room's tests share: the real data folder, a picture made on the spot."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real samples ($PATHASST_DATA); a test that asks for it skips without."""
+    folder = os.environ.get("PATHASST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PATHASST_DATA is not set to a folder of real samples")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    """A small valid PNG (8×8 RGB noise)."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,103 @@
+"""A stage ends with the same bytes however it was run: in one go, killed and resumed, in two processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pathasst import dataset
+from pathasst.dataset import Unit
+from pathasst.errors import BadSettings
+from pathasst.records import Pair
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stage_work import UNITS, failing, run, work
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_rows_drops_and_manifest(tmp_path: Path) -> None:
+    manifest = run(tmp_path)
+    assert manifest.rows == 48
+    assert manifest.dropped == {"odd": 12}
+    assert manifest.shards[0].drops[0] == {"id": "00000-3", "reason": "odd", "detail": "third item"}
+    assert dataset.validate(tmp_path, Pair) == []
+    assert [p.pair_id for p in dataset.read(tmp_path, Pair)][:5] == ["00000-0", "00000-1", "00000-2", "00000-4", "00001-0"]
+
+
+def test_two_processes_give_identical_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    run(tmp_path / "one")
+    run(tmp_path / "two", workers=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_ray_gives_identical_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    run(tmp_path / "one")
+    script = f"import stage_work as s; from pathlib import Path; s.run(Path({str(tmp_path / 'ray')!r}), workers=2, runner='ray')"
+    subprocess.run([sys.executable, "-c", script], check=True, env=_env(), timeout=240, capture_output=True)
+    ray, one = content(tmp_path / "ray"), content(tmp_path / "one")
+    assert ray == one
+
+
+def test_killed_run_resumes_to_identical_bytes(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    killed = tmp_path / "killed"
+    script = f"import stage_work as s; from pathlib import Path; s.run(Path({str(killed)!r}), seconds=0.05)"
+    process = subprocess.Popen([sys.executable, "-c", script], env=_env())
+    deadline = time.monotonic() + 60
+    while len(list(killed.glob("0*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {p.name: p.stat().st_mtime_ns for p in killed.glob("*.json")}
+    assert 3 <= len(finished) < len(UNITS), "the kill must fall in the middle"
+    run(killed)
+    assert content(killed) == content(tmp_path / "whole")
+    assert {n: (killed / n).stat().st_mtime_ns for n in finished} == finished, "finished shards are never redone"
+
+
+def test_changed_input_or_settings_redo_only_what_they_touch(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.parquet")}
+    run(tmp_path, [Unit("00000", stamp="2"), *UNITS[1:]])
+    after = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.parquet")}
+    assert {n for n in before if before[n] != after[n]} == {"00000.parquet"}
+
+
+def test_fewer_units_sweep_the_old_shards(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert run(tmp_path, UNITS[:2]).rows == 8
+    assert sorted(p.name for p in tmp_path.glob("*.parquet")) == ["00000.parquet", "00001.parquet"]
+
+
+def test_bad_unit_costs_itself_alone_and_is_tried_again(tmp_path: Path) -> None:
+    def make(bad: str) -> dataset.Manifest:
+        work = partial(failing, bad=bad)
+        return dataset.run_stage(tmp_path, stage="t", record=Pair, units=UNITS, work=work, progress=False)
+
+    manifest = make("00004")
+    assert manifest.rows == 11
+    assert [s.failed for s in manifest.failures] == ["truncated XML"]
+    assert "truncated XML" in dataset.validate(tmp_path, Pair)[0]
+    assert make("").rows == 12
+
+
+@pytest.mark.parametrize(("more", "message"), [({"runner": "spark"}, "runner"), ({"units": [*UNITS, UNITS[0]]}, "share a key")])
+def test_bad_settings(tmp_path: Path, more: dict, message: str) -> None:
+    with pytest.raises(BadSettings, match=message):
+        dataset.run_stage(tmp_path, **{"stage": "t", "record": Pair, "units": UNITS, "work": work, **more})
+
+
+def _env() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}

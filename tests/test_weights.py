@@ -1,0 +1,96 @@
+"""Weights are found, fetched from a real server, checked, and never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pathasst import weights
+from pathasst.errors import BadInput, BadSettings, MissingWeights, Unreachable
+from pathasst.weights import WeightFile, Weights
+
+CONTENT = b"weights" * 1000
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A model hub on loopback that serves a folder, and an empty cache."""
+    served = tmp_path / "hub"
+    (served / "lab/model/resolve/main").mkdir(parents=True)
+    (served / "lab/model/resolve/main/model.safetensors").write_bytes(CONTENT)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **kwargs) -> None:
+            super().__init__(*args, directory=str(served), **kwargs)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("PATHASST_CACHE", str(tmp_path / "cache"))
+    yield served
+    server.shutdown()
+
+
+def register(monkeypatch: pytest.MonkeyPatch, sha256: str, name: str = "model.safetensors") -> None:
+    entry = Weights(id="m", purpose="test", licence="MIT", files=(WeightFile(name, sha256),), hub="lab/model", size_mb=1)
+    monkeypatch.setitem(weights.registry(), "m", entry)
+
+
+def test_pull_checks_and_keeps(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, hashlib.sha256(CONTENT).hexdigest())
+    with pytest.raises(MissingWeights, match="pathasst models pull m"):
+        weights.path("m")
+    folder = weights.pull("m")
+    assert (folder / "model.safetensors").read_bytes() == CONTENT
+    assert weights.path("m") == folder
+    assert weights.version("m") == "m@" + hashlib.sha256(CONTENT).hexdigest()[:8]
+
+
+def test_wrong_sha256_is_not_kept(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, "0" * 64)
+    with pytest.raises(BadInput, match="sha256"):
+        weights.pull("m")
+    assert not weights.present("m")
+
+
+def test_missing_file_and_no_server(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, "", name="other.safetensors")
+    with pytest.raises(Unreachable, match="404"):
+        weights.pull("m")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(Unreachable, match="PATHASST_MODELS"):
+        weights.pull("m")
+
+
+def test_own_folder_wins(hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    register(monkeypatch, "")
+    (tmp_path / "own" / "m").mkdir(parents=True)
+    (tmp_path / "own" / "m" / "model.safetensors").write_bytes(b"mine")
+    monkeypatch.setenv("PATHASST_MODELS", str(tmp_path / "own"))
+    assert weights.path("m") == tmp_path / "own" / "m"
+    assert weights.path(str(tmp_path / "own" / "m")) == tmp_path / "own" / "m"
+
+
+def test_unknown_id() -> None:
+    with pytest.raises(BadSettings, match="models list"):
+        weights.path("no such model")
+
+
+def test_every_entry_has_a_licence_and_a_card() -> None:
+    for entry in weights.registry().values():
+        assert entry.licence
+        assert entry.licence in weights.card(entry.id) or entry.shipped
+        assert entry.files, f"{entry.id} names no files"
+        if entry.shipped:
+            assert weights.present(entry.id), f"{entry.id} is registered as shipped but its files are missing"
+            assert (weights.shipped_dir() / entry.id / "card.md").is_file()
+        else:
+            assert all(len(f.sha256) == 64 for f in entry.files) or entry.recipe == "paper"
