@@ -57,8 +57,8 @@ class Tool(ABC, Generic[A]):
     @classmethod
     def spec(cls) -> ToolSpec:
         """The tool as the language model sees it."""
-        schema = cls.arguments.model_json_schema()
-        schema.pop("title", None)
+        schema = _without_titles(cls.arguments.model_json_schema())
+        schema.pop("description", None)  # the docstring of the arguments is for us, not for the model
         return ToolSpec(name=cls.name, description=cls.card.purpose, parameters=schema, needs_image=cls.needs_image)
 
     @classmethod
@@ -86,6 +86,7 @@ class Tool(ABC, Generic[A]):
         )
 
     def version_or_empty(self) -> str:
+        """`version`, or empty when the weights are not here: an error result has to be made all the same."""
         try:
             return self.version()
         except PathAsstError:
@@ -103,9 +104,30 @@ class Tool(ABC, Generic[A]):
             raise BadInput(f"{self.name}: {faults}") from error
 
     def _image(self, image: Any) -> Any:
-        if self.needs_image and image is None:
+        if not self.needs_image:
+            return image
+        if image is None:
             raise BadInput(f"{self.name} needs a picture; ask the person for one.")
+        shape: tuple[int, ...] = getattr(image, "shape", ())
+        dtype = str(getattr(image, "dtype", type(image).__name__))
+        if len(shape) != 3 or shape[-1] != 3 or dtype != "uint8":
+            raise BadInput(f"{self.name} takes H×W×3 uint8 RGB, not {dtype} {tuple(shape)}; use pathasst.tools.images.load.")
         return image
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema without pydantic's `title`s, which cost tokens and say nothing; a property named title stays."""
+    return {k: _clean(k, v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
+
+
+def _clean(key: str, value: Any) -> Any:
+    if key == "properties":
+        return {name: _without_titles(v) for name, v in value.items()}
+    if isinstance(value, dict):
+        return _without_titles(value)
+    if isinstance(value, list):
+        return [_without_titles(v) if isinstance(v, dict) else v for v in value]
+    return value
 
 
 @dataclass(slots=True)

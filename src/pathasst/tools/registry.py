@@ -1,0 +1,68 @@
+"""The list of the nine tools: their specs for prompts and data generation, and a registry of those that work.
+
+Knows where each tool's class lives, and nothing of what it does. Importing this module, listing specs and building the default
+registry import neither torch nor a model: a tool loads its weights on its first call.
+
+A tool whose class has no `run` yet is a declaration: its card and arguments are agreed (so that data can be generated and
+prompts written), but it cannot be made, and it is not in the default registry.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import isabstract
+from typing import Any
+
+from pathasst.errors import BadSettings
+from pathasst.records import ToolSpec
+from pathasst.tools.protocol import Registry, Tool
+
+CLASSES: dict[str, str] = {
+    "lbc_classify": "pathasst.tools.lbc_classify:LbcClassify",
+    "lbc_detect": "pathasst.tools.lbc_detect:LbcDetect",
+    "blood_cells": "pathasst.tools.blood_cells:BloodCells",
+    "lbc_generate": "pathasst.tools.lbc_generate:LbcGenerate",
+    "her2_cells": "pathasst.tools.cells.her2:Her2Cells",
+    "pdl1_cells": "pathasst.tools.cells.pdl1:Pdl1Cells",
+    "ki67_cells": "pathasst.tools.cells.ki67:Ki67Cells",
+    "segment": "pathasst.tools.segment:Segment",
+    "papers_search": "pathasst.tools.papers_search:PapersSearch",
+}
+"""Name → "module:class", in the order of the paper's model zoo, with the literature last."""
+
+
+def tool_class(name: str) -> type[Tool[Any]]:
+    """The class behind a name, without making one. Raises BadSettings for an unknown name."""
+    try:
+        module, cls = CLASSES[name].split(":")
+    except KeyError:
+        raise BadSettings(f"no tool is called {name!r}; the tools are: {', '.join(CLASSES)}") from None
+    found: type[Tool[Any]] = getattr(import_module(module), cls)
+    return found
+
+
+def all_classes() -> list[type[Tool[Any]]]:
+    """The nine tools' classes, declared or implemented."""
+    return [tool_class(name) for name in CLASSES]
+
+
+def all_specs() -> list[ToolSpec]:
+    """What each of the nine tools is and takes, whether or not it is implemented or its weights are here."""
+    return [cls.spec() for cls in all_classes()]
+
+
+def implemented(cls: type[Tool[Any]]) -> bool:
+    """Whether the class can be made and run; False for a declaration."""
+    return not isabstract(cls)
+
+
+def default_registry() -> Registry:
+    """A registry of every implemented tool of this room; none has loaded its model yet.
+
+    `papers_search` is added by `assistant`, which sees the `papers` room. `Registry.offered` leaves out tools without weights.
+    """
+    registry = Registry()
+    for cls in all_classes():
+        if implemented(cls):
+            registry.add(cls())
+    return registry
