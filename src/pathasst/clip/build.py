@@ -1,0 +1,131 @@
+"""The architecture of a CLIP and its folder: `open_clip_config.json` beside `model.safetensors`, in OpenCLIP's own notation.
+
+Knows shapes, activation and preprocessing; knows nothing of training or of Hugging Face. The activation (QuickGELU or GELU) is
+part of the stored configuration, since the wrong one runs without a word and only lowers the scores.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst import weights
+from pathasst.dataset.manifest import write_atomic
+from pathasst.errors import BadInput, BadSettings, MissingWeights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+CONFIG, WEIGHTS = "open_clip_config.json", "model.safetensors"
+QUICK_GELU, GELU = "quick_gelu", "gelu"  # Hugging Face's names of the two activations
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI CLIP
+FROZEN_TEXT = "text.transformer."  # a pretrained text tower: kept out of our files, taken from its own weights
+REGISTRY = "pathasst:"  # `hf_model_name: pathasst:minilm` means the folder of these weights on this machine
+
+
+@dataclass(frozen=True, slots=True)
+class ClipConfig:
+    """What is needed to rebuild a CLIP: OpenCLIP's `model_cfg`, and how pictures become tensors."""
+
+    model: dict[str, Any]  # embed_dim, vision_cfg, text_cfg, quick_gelu
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+    extra: dict[str, Any] = field(default_factory=dict)  # provenance: recipe, seed, steps
+
+    @property
+    def activation(self) -> str:
+        """`quick_gelu` or `gelu`."""
+        return QUICK_GELU if self.model.get("quick_gelu") else GELU
+
+    @property
+    def image_size(self) -> int:
+        return int(self.model["vision_cfg"]["image_size"])
+
+    @property
+    def has_hf_text(self) -> bool:
+        return bool(self.model["text_cfg"].get("hf_model_name"))
+
+    @classmethod
+    def of_name(cls, name: str, activation: str) -> ClipConfig:
+        """The configuration that OpenCLIP knows under a name, such as `ViT-B-16`, with the activation said out loud.
+
+        Raises BadSettings for an unknown name, or when the name itself says another activation.
+        """
+        import open_clip
+
+        model = open_clip.get_model_config(name)
+        if model is None:
+            raise BadSettings(f"OpenCLIP has no model {name!r}; `python -c 'import open_clip; print(open_clip.list_models())'`.")
+        if model.get("quick_gelu") and activation != QUICK_GELU:
+            raise BadSettings(f"{name} is a QuickGELU model, but activation {activation!r} was asked for.")
+        if activation not in (QUICK_GELU, GELU):
+            raise BadSettings(f"activation {activation!r} is unknown; choose {QUICK_GELU} or {GELU}.")
+        return cls({**model, "quick_gelu": activation == QUICK_GELU})
+
+    @classmethod
+    def read(cls, folder: Path) -> ClipConfig:
+        """Raises MissingWeights when the folder holds no configuration, BadInput when it does not say the activation."""
+        path = folder / CONFIG
+        if not path.is_file():
+            raise MissingWeights(f"{folder} holds no {CONFIG}; give a folder that PathCLIP.save or OpenCLIP wrote.")
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        model, pictures = stored["model_cfg"], stored.get("preprocess_cfg", {})
+        if "quick_gelu" not in model:
+            raise BadInput(f"{path} does not say whether the activation is QuickGELU; add \"quick_gelu\": true or false.")
+        return cls(model, tuple(pictures.get("mean", MEAN)), tuple(pictures.get("std", STD)), stored.get("pathasst", {}))
+
+    def write(self, folder: Path) -> None:
+        pictures = {"mean": list(self.mean), "std": list(self.std), "interpolation": "bicubic", "resize_mode": "shortest"}
+        stored = {"model_cfg": self.model, "preprocess_cfg": pictures, "pathasst": self.extra}
+        write_atomic(folder / CONFIG, json.dumps(stored, indent=1).encode())
+
+
+def build(config: ClipConfig) -> nn.Module:
+    """An OpenCLIP `CLIP`, or `CustomTextCLIP` when the text tower is a Hugging Face model; fp32, fresh weights.
+
+    A Hugging Face text tower keeps its pretrained weights and is frozen. Raises MissingWeights when they are not here.
+    """
+    from open_clip.model import CLIP, CustomTextCLIP
+
+    model = json.loads(json.dumps(config.model))
+    model.pop("custom_text", None)
+    if config.has_hf_text:
+        name = model["text_cfg"]["hf_model_name"]
+        if name.startswith(REGISTRY):
+            model["text_cfg"]["hf_model_name"] = str(weights.path(name.removeprefix(REGISTRY)))
+        clip: nn.Module = CustomTextCLIP(**model)
+        clip.text.transformer.requires_grad_(False)  # type: ignore[union-attr]
+        return clip
+    return CLIP(**model)
+
+
+def tokenizer_of(config: ClipConfig) -> Any:
+    """texts → int64 ids [n, context]; MiniLM's word pieces or CLIP's byte pairs, both cut at the context length."""
+    import open_clip
+    from open_clip.tokenizer import HFTokenizer
+
+    text = config.model["text_cfg"]
+    length = int(text.get("context_length", 77))
+    if not config.has_hf_text:
+        return open_clip.SimpleTokenizer(context_length=length)
+    name = text["hf_model_name"]
+    folder = str(weights.path(name.removeprefix(REGISTRY))) if name.startswith(REGISTRY) else name
+    return HFTokenizer(folder, context_length=length, clean="whitespace")
+
+
+def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that are ours: all but a frozen pretrained text tower."""
+    return {k: v.detach() for k, v in model.state_dict().items() if not k.startswith(FROZEN_TEXT)}
+
+
+def load_own_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Load what `own_state` gave. Raises BadInput, naming the first keys, when weights are missing or do not fit."""
+    expected = own_state(model)
+    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    wrong = [k for k in expected if k in state and expected[k].shape != state[k].shape]
+    if missing or extra or wrong:
+        raise BadInput(f"{source} does not fit its configuration: missing {missing[:3]}, unknown {extra[:3]}, other shape {wrong[:3]}.")
+    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)

@@ -1,0 +1,86 @@
+"""Reading CLIP weights from the formats they come in: ours, OpenCLIP's, Hugging Face's (PLIP), a bare checkpoint file.
+
+Knows files and nothing of use or training. Pickles are read with `weights_only=True` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathasst.clip.build import CONFIG, WEIGHTS, ClipConfig, build, load_own_state
+from pathasst.errors import BadInput, BadSettings, MissingWeights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def load_any(place: Path, *, activation: str = "", arch: str = "") -> tuple[nn.Module, ClipConfig]:
+    """The OpenCLIP model and configuration at a folder or file. See `PathCLIP.load` for the formats and errors."""
+    if place.is_file():
+        model, config = _bare_checkpoint(place, activation, arch)
+    elif (place / CONFIG).is_file():
+        config = ClipConfig.read(place)
+        model = build(config)
+        load_own_state(model, _state(place), str(place))
+    elif (place / "config.json").is_file():
+        model, config = _huggingface(place)
+    else:
+        raise MissingWeights(f"{place} holds neither {CONFIG} nor a Hugging Face config.json.")
+    if activation and activation != config.activation:
+        raise BadSettings(f"{place} was trained with {config.activation}, but {activation} was asked for.")
+    return model.eval(), config
+
+
+def _state(folder: Path) -> dict[str, torch.Tensor]:
+    for name in (WEIGHTS, *OPENCLIP_WEIGHTS):
+        if (folder / name).is_file():
+            return read_state(folder / name)
+    raise MissingWeights(f"{folder} holds no weights; expected one of {', '.join((WEIGHTS, *OPENCLIP_WEIGHTS))}.")
+
+
+def read_state(file: Path) -> dict[str, torch.Tensor]:
+    """A state dict from safetensors or a torch file; `module.` prefixes and the wrappers of training loops are taken off.
+
+    Raises BadInput for a file that is damaged or holds more than weights.
+    """
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise BadInput(f"{file} could not be read as weights: {str(error).splitlines()[0]}") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(stored, dict) and isinstance(stored.get(wrapper), dict):
+            stored = stored[wrapper]
+    if not isinstance(stored, dict) or not all(isinstance(v, torch.Tensor) for v in stored.values()):
+        raise BadInput(f"{file} is no state dict.")
+    return {k.removeprefix("module."): v for k, v in stored.items() if not k.endswith("attn_mask")}
+
+
+def _bare_checkpoint(file: Path, activation: str, arch: str) -> tuple[nn.Module, ClipConfig]:
+    if not activation or not arch:
+        raise BadSettings(f"{file} does not say its architecture and activation: give arch='ViT-B-16', activation='quick_gelu'.")
+    config = ClipConfig.of_name(arch, activation)
+    model = build(config)
+    load_own_state(model, read_state(file), str(file))
+    return model, config
+
+
+def _huggingface(folder: Path) -> tuple[nn.Module, ClipConfig]:
+    from transformers import CLIPModel
+
+    from pathasst.clip.convert import from_huggingface
+
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != "clip":
+        raise BadInput(f"{folder} holds a Hugging Face {kind!r} model, not a clip.")
+    return from_huggingface(CLIPModel.from_pretrained(folder, local_files_only=True))

@@ -1,0 +1,192 @@
+"""PathCLIP as a person uses it: load, encode pictures and texts, classify, compare; hand the vision tower to LLaVA.
+
+Knows OpenCLIP models and where weights lie; does not train. The costly call (`encode_text` of the prompts) is separate from the
+cheap one, and everything comes back as float32 arrays with unit rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathasst import weights
+from pathasst.clip.build import CONFIG, WEIGHTS, ClipConfig, build, load_own_state, own_state, tokenizer_of
+from pathasst.errors import BadInput, MissingWeights
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import nn
+    from transformers import CLIPVisionModel
+
+    Picture = Image | np.ndarray
+
+BATCH = 64
+
+
+class PathCLIP:
+    """A CLIP with its tokenizer and preprocessing.
+
+    >>> clip = PathCLIP.load("pathclip-embedded")
+    >>> clip.classify([picture], ["lung adenocarcinoma", "benign lung tissue"])   # [1, 2] probabilities
+    """
+
+    def __init__(self, model: nn.Module, config: ClipConfig, version: str = "") -> None:
+        self.model, self.config, self.version = model.eval(), config, version
+        self._tokenizer: Any = None
+
+    @classmethod
+    def load(cls, id: str | Path = "pathclip-embedded", *, activation: str = "", arch: str = "") -> PathCLIP:
+        """Load by registry id or path: our or OpenCLIP's folder, a Hugging Face CLIP folder, or an OpenCLIP checkpoint file.
+
+        A bare checkpoint file (such as the released PathCLIP) does not say its architecture or activation: give both, e.g.
+        `arch="ViT-B-16", activation="quick_gelu"`. A given `activation` that contradicts the stored one raises BadSettings.
+        Raises MissingWeights when nothing lies there, BadInput when the weights do not fit.
+        """
+        from pathasst.clip.files import load_any
+
+        place = Path(id)
+        folder = place if place.exists() else weights.path(str(id))
+        model, config = load_any(folder, activation=activation, arch=arch)
+        version = weights.version(str(id)) if not place.exists() else place.name
+        return cls(model, config, version)
+
+    def save(self, folder: Path | str, dtype: str = "float16") -> None:
+        """Write `open_clip_config.json` and `model.safetensors`; a pretrained text tower is left out, it is found again by name."""
+        import torch
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = getattr(torch, dtype)
+        state = {k: (v.to(kind) if v.is_floating_point() else v).contiguous().clone() for k, v in own_state(self.model).items()}
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        self.config.write(folder)
+
+    @property
+    def image_size(self) -> int:
+        return self.config.image_size
+
+    def preprocess(self, image: Picture) -> torch.Tensor:
+        """PIL picture or H×W×3 uint8 → float32 3×S×S: shorter side to S (bicubic), centre crop, normalised."""
+        import torch
+
+        pixels = np.asarray(_to_square(image, self.image_size), dtype=np.float32) / 255
+        normal = (pixels - np.asarray(self.config.mean, np.float32)) / np.asarray(self.config.std, np.float32)
+        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+
+    def preprocessor_config(self) -> dict[str, Any]:
+        """The content of `preprocessor_config.json`: the same preprocessing in the notation of `CLIPImageProcessor`."""
+        size = self.image_size
+        return {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "size": {"shortest_edge": size},
+            "resample": 3,
+            "do_center_crop": True,
+            "crop_size": {"height": size, "width": size},
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.config.mean),
+            "image_std": list(self.config.std),
+        }
+
+    def vision_tower(self) -> CLIPVisionModel:
+        """The vision tower as a Hugging Face `CLIPVisionModel`, fp32, eval mode, its activation in the config (PathAsst mounts it)."""
+        from pathasst.clip.convert import to_vision_model
+
+        return to_vision_model(self.model, self.config)
+
+    def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
+        """Pictures → float32 [n, d], unit rows."""
+        import torch
+
+        out: list[np.ndarray] = []
+        pile: list[torch.Tensor] = []
+        for image in images:
+            pile.append(self.preprocess(image))
+            if len(pile) == batch:
+                out.append(self.encode_pixels(torch.stack(pile)))
+                pile = []
+        if pile:
+            out.append(self.encode_pixels(torch.stack(pile)))
+        return np.concatenate(out) if out else np.zeros((0, self.config.model["embed_dim"]), np.float32)
+
+    def encode_pixels(self, pixels: torch.Tensor) -> np.ndarray:
+        """Preprocessed float32 [n, 3, S, S] → float32 [n, d], unit rows."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model.encode_image(pixels, normalize=True).float().numpy()  # type: ignore[operator]
+
+    def encode_text(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
+        """Texts → float32 [n, d], unit rows. Words beyond the context length are cut."""
+        import torch
+
+        if not len(texts):
+            return np.zeros((0, self.config.model["embed_dim"]), np.float32)
+        if self._tokenizer is None:
+            self._tokenizer = tokenizer_of(self.config)
+        out = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), batch):
+                ids = trim(self._tokenizer(list(texts[start : start + batch])), self.config)
+                out.append(self.model.encode_text(ids, normalize=True).float().numpy())  # type: ignore[operator]
+        return np.concatenate(out)
+
+    def similarity(self, images: Iterable[Picture], texts: Sequence[str]) -> np.ndarray:
+        """Cosine of every picture with every text: float32 [n, m] in −1 … 1."""
+        return self.encode_image(images) @ self.encode_text(texts).T
+
+    def classify(self, images: Iterable[Picture], prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
+        """Zero-shot probabilities, float32 [n, classes]; a class may be one prompt or an ensemble of them (mean of embeddings)."""
+        logits = self.logit_scale * self.encode_image(images) @ self.encode_classes(prompts).T
+        logits -= logits.max(axis=1, keepdims=True)
+        odds = np.exp(logits)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def encode_classes(self, prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
+        """One unit vector per class, float32 [classes, d]: the mean of its prompts' unit embeddings, normalised (CONCH's manner)."""
+        vectors = [self.encode_text([p] if isinstance(p, str) else list(p)).mean(axis=0) for p in prompts]
+        stacked = np.stack(vectors)
+        return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
+
+    @property
+    def logit_scale(self) -> float:
+        return float(self.model.logit_scale.exp())  # type: ignore[operator, union-attr]
+
+
+def trim(ids: torch.Tensor, config: ClipConfig) -> torch.Tensor:
+    """Cut the columns that are padding in every row; CLIP's own text tower has a fixed length and is left alone."""
+    if not config.has_hf_text:
+        return ids
+    return ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
+
+
+def _to_square(image: Picture, size: int) -> Image:
+    from PIL import Image as Pil
+
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise BadInput(f"a picture must be H×W×3 uint8, not {image.dtype} {image.shape}.")
+        image = Pil.fromarray(image)
+    image = image.convert("RGB")
+    width, height = image.size
+    if min(width, height) < 1:
+        raise BadInput("a picture without pixels cannot be encoded.")
+    if width <= height:
+        goal = (size, max(size, int(size * height / width)))
+    else:
+        goal = (max(size, int(size * width / height)), size)
+    if goal != image.size:
+        image = image.resize(goal, Pil.Resampling.BICUBIC)
+    left, top = (goal[0] - size) // 2, (goal[1] - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+__all__ = ["CONFIG", "WEIGHTS", "MissingWeights", "PathCLIP", "build", "load_own_state", "trim"]
