@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import dataset, doctor, models
+from pathasst.cli import collect, dataset, doctor, models
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(collect.app, name="collect")
 
 
 def main() -> None:
