@@ -1,0 +1,21 @@
+"""The assistant: a brain that decides, tools that measure, literature that is cited, and an answer that says what was run."""
+
+from pathasst.assistant.answer import Answer, Shown, Source, Step
+from pathasst.assistant.brain import Brain, BrainSettings, open_brain, parse_brain
+from pathasst.assistant.loop import Event, Limits
+from pathasst.assistant.session import ask, default_registry
+
+__all__ = [
+    "Answer",
+    "Brain",
+    "BrainSettings",
+    "Event",
+    "Limits",
+    "Shown",
+    "Source",
+    "Step",
+    "ask",
+    "default_registry",
+    "open_brain",
+    "parse_brain",
+]

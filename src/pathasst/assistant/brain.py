@@ -1,0 +1,101 @@
+"""What a brain is, and the one setting that chooses it. Knows no model; each brain's file does, and is imported only when chosen.
+
+A brain reads a conversation and gives the assistant's next turn: words, tool calls, or both. It runs no tool and checks nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
+
+from pathasst.errors import BadSettings
+from pathasst.records import ImageBytes, ToolSpec, Turn
+
+KINDS = ("pathasst", "openai", "llamacpp")
+
+
+@runtime_checkable
+class Brain(Protocol):
+    """Decides what to say and which tools to call. Must be safe to call from another thread than the one that made it."""
+
+    name: str  # model and version, for the provenance of the answer
+    sees: bool  # whether it reads the pictures itself; a brain that does not gets the tool `look`
+
+    def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
+        """The assistant's next turn.
+
+        `turns`: the conversation, beginning with the person; each `<image>` mark in it stands for the next of `images` (encoded
+        pictures; none when the brain does not see). A tool turn answers the calls of the assistant turn before it, in order.
+        Raises Unreachable, MissingWeights or BadInput.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrainSettings:
+    """Which brain, as a recipe's `assistant.yaml` holds it under `brain`."""
+
+    kind: str = "pathasst"  # pathasst (our own model) | openai (any OpenAI-compatible server) | llamacpp (a GGUF in this process)
+    model: str = "pathasst-embedded"  # id in the registry of weights, a folder, or the server's model name
+    url: str = ""  # openai: the server's base, ending in /v1
+    sees: bool = True  # openai: whether the model takes pictures
+    key_env: str = "PATHASST_API_KEY"  # openai: the environment variable that holds the key
+    max_tokens: int = 512  # longest reply
+    temperature: float = 0.0
+    seconds: float = 120.0  # openai: time-out of one reply
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise BadSettings(f"brain kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}.")
+        if self.kind == "openai" and not self.url.startswith(("http://", "https://")):
+            raise BadSettings("an OpenAI-compatible brain needs a url such as http://127.0.0.1:8000/v1.")
+        if self.max_tokens < 1 or self.seconds <= 0:
+            raise BadSettings("a brain's max_tokens and seconds must be above zero.")
+
+
+def parse_brain(setting: str) -> BrainSettings:
+    """The settings behind one word, as `--brain` and `PATHASST_BRAIN` take it.
+
+    `pathasst` or `pathasst:<id or folder>`; `llamacpp` or `llamacpp:<id or folder>`; `http://host:8000/v1#model`, with
+    `#model,blind` for a model that takes no pictures. Raises BadSettings for anything else.
+    """
+    if setting.startswith(("http://", "https://")):
+        url, _, name = setting.partition("#")
+        model, _, flag = name.partition(",")
+        if not model or flag not in ("", "blind"):
+            raise BadSettings(f"{setting!r}: write the address as http://host:8000/v1#model, or …#model,blind without vision.")
+        return BrainSettings(kind="openai", model=model, url=url.rstrip("/"), sees=flag != "blind")
+    kind, _, model = setting.partition(":")
+    if kind == "pathasst":
+        return BrainSettings(model=model) if model else BrainSettings()
+    if kind == "llamacpp":
+        return BrainSettings(kind="llamacpp", model=model or "qwen2.5-coder-1.5b", sees=False)
+    raise BadSettings(f"no brain is called {setting!r}; use pathasst, llamacpp, or http://host:8000/v1#model.")
+
+
+def open_brain(setting: str | BrainSettings | None = None) -> Brain:
+    """The brain behind a setting, opened once per process; None: `$PATHASST_BRAIN`, or our own embedded PathAsst.
+
+    Raises BadSettings, MissingWeights (with the command that fetches them) or MissingPackage.
+    """
+    if setting is None:
+        setting = os.environ.get("PATHASST_BRAIN") or "pathasst"
+    return _open(parse_brain(setting) if isinstance(setting, str) else setting)
+
+
+@lru_cache(maxsize=2)
+def _open(settings: BrainSettings) -> Brain:
+    if settings.kind == "openai":
+        from pathasst.assistant.brains.remote import RemoteBrain
+
+        return RemoteBrain.open(settings)
+    if settings.kind == "llamacpp":
+        from pathasst.assistant.brains.llamacpp import LlamaCppBrain
+
+        return LlamaCppBrain.open(settings)
+    from pathasst.assistant.brains.local import LocalBrain
+
+    return LocalBrain.open(settings)

@@ -1,0 +1,97 @@
+"""Checks what the model wrote against what was retrieved and measured. Knows records; no brain, no tool, no network.
+
+Every PMID in an answer must have been retrieved in this conversation; others are struck out and counted. The same holds for a
+DOI or PMCID. Figures that stand in no tool result, no passage and no question are named (not struck: a model may compute).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pathasst.records import Hit, ToolResult
+
+_NAME = r"\b(?:PMIDs?|PubMed[\s-]*IDs?|PubMed(?=[\s:#]*\d{5}))"
+_AFTER = r"[\s:#=：№.\-]*"
+_JOIN = r"\s*(?:,|;|/|&|\||\band\b|\bor\b)+\s*(?:and\s+)?"
+_REFERENCE = re.compile(
+    rf"""
+    (?P<open>[\[(])?\s*{_NAME}{_AFTER}(?P<ids>\d{{1,9}}(?!\d)(?:{_JOIN}(?:{_NAME}{_AFTER}\d{{1,9}}|\d{{5,9}})(?!\d))*)(?P<close>\s*[\])])?
+  | \[\s*(?P<bare>\d{{6,9}}(?:\s*[,;]\s*\d{{6,9}})*)\s*\]
+  | (?:https?://)?(?:www\.)?(?:pubmed\.ncbi\.nlm\.nih\.gov|ncbi\.nlm\.nih\.gov/pubmed)/(?P<link>\d{{1,9}})/?
+  | (?P<other>(?:\bdoi:\s*)?\b10\.\d{{4,9}}/[^\s\])>,;"']*[\w/]|\bPMC\d{{4,9}}\b)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_AUTHOR_YEAR = re.compile(r"\b[A-Z][\w'-]+(?:\s+(?:et\s+al\.?|and\s+[A-Z][\w'-]+|&\s+[A-Z][\w'-]+)),?\s*\(?(?:19|20)\d\d\)?")
+_NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w]|\.\d)")
+_TRIVIAL = 10  # small whole numbers are words more often than measurements ("two of 3 regions", list numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An answer's text after the check."""
+
+    text: str  # retrieved ones written as [PMID n], others as ~~[PMID n]~~
+    cited: list[str] = field(default_factory=list)  # retrieved and cited, in order, each once
+    struck: list[str] = field(default_factory=list)  # never retrieved, in order, each once
+    unchecked: list[str] = field(default_factory=list)  # "Author et al., 2019": cannot be checked
+
+
+def check(text: str, library: Mapping[str, Hit]) -> Checked:
+    """Strike out every reference that `library` (PMID → retrieved abstract) does not hold.
+
+    Numbers are read after PMID or PubMed, in lists, in pubmed links and as bare `[12345678]`; Arabic digits of any script count.
+    """
+    cited: dict[str, None] = {}
+    struck: dict[str, None] = {}
+    words = " ".join(f"{hit.title} {hit.passage}" for hit in library.values()).lower()
+
+    def replace(match: re.Match[str]) -> str:
+        if other := match["other"]:
+            name = re.sub(r"^doi:\s*", "", other, flags=re.IGNORECASE)
+            if name.lower() in words:
+                return other
+            struck[name] = None
+            return f"~~{other}~~"
+        marks = []
+        for number in re.findall(r"\d+", match["ids"] or match["bare"] or match["link"]):
+            pmid = str(int(number))
+            known = pmid in library
+            (cited if known else struck)[pmid if known else f"PMID {pmid}"] = None
+            marks.append(f"[PMID {pmid}]" if known else f"~~[PMID {pmid}]~~")
+        lone = "" if match["open"] and match["close"] else (match["open"] or ""), "" if match["open"] else (match["close"] or "")
+        lead = " " if match.group()[:1].isspace() else ""
+        return lead + lone[0] + " ".join(marks) + lone[1]
+
+    text = _REFERENCE.sub(replace, text.replace("~~", ""))
+    return Checked(text, list(cited), list(struck), list(dict.fromkeys(_AUTHOR_YEAR.findall(text))))
+
+
+def retrieved(results: Iterable[ToolResult]) -> dict[str, Hit]:
+    """PMID → abstract over results; a later passage of the same abstract replaces the earlier one."""
+    return {str(int(hit.pmid)) if hit.pmid.isdigit() else hit.pmid: hit for result in results for hit in result.hits}
+
+
+def unbacked_figures(text: str, evidence: Iterable[str], numbers: Iterable[float] = ()) -> list[str]:
+    """Figures in `text` that neither `evidence` (tool text, passages, question) nor `numbers` hold, also not rounded.
+
+    PMIDs, years and whole numbers up to ten are left out. A hint for the person, not a proof: a right sum would be named too.
+    """
+    known = [float(n.replace(",", "").replace("−", "-")) for e in evidence for n in _NUMBER.findall(e)] + [
+        float(n) for n in numbers
+    ]
+    stripped = re.sub(r"~*\[PMID \d+\]~*", "", text)
+    strange = []
+    for figure in _NUMBER.findall(stripped):
+        value = float(figure.replace(",", "").replace("−", "-"))
+        whole = "." not in figure
+        if whole and (abs(value) <= _TRIVIAL or 1900 <= value <= 2100):
+            continue
+        decimals = len(figure.partition(".")[2])
+        tolerance = 0.5 * 10**-decimals + 1e-9
+        forms = (value, value * 100, value / 100)  # shares are written 0.231 or 23.1 %
+        if not any(abs(form - k) <= tolerance * form / value if value else k == 0 for form in forms for k in known):
+            strange.append(figure)
+    return list(dict.fromkeys(strange))

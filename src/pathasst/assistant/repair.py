@@ -1,0 +1,194 @@
+"""One honest repair of a tool call that does not fit its tool. Knows schemas and pydantic; no brain and no model.
+
+A call is repaired once, by rules that change how a thing is written and never what it says; each change is noted for the answer.
+What still does not fit is reported to the brain with the reason, and the brain may try again within its limits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pathasst.records import ToolCall
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_WRAPPERS = ("arguments", "args", "parameters", "params", "input", "kwargs")
+
+
+def tool_name(name: str, known: Iterable[str]) -> str:
+    """The known tool that `name` spells in other letters (`functions.Ki67-Cells` → `ki67_cells`), or `name` itself."""
+    known = list(known)
+    if name in known:
+        return name
+    plain = _spelled(name.rsplit(".", 1)[-1].rsplit("/", 1)[-1])
+    matches = [k for k in known if _spelled(k) == plain]
+    return matches[0] if len(matches) == 1 else name
+
+
+def arguments(given: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], list[str]]:
+    """Arguments that `model` accepts where the rules can make them so, and what was changed. Valid ones come back untouched."""
+    if _valid(given, model):
+        return dict(given), []
+    notes: list[str] = []
+    fixed = _unwrapped(dict(given), model, notes)
+    fixed = _renamed(fixed, model, notes)
+    properties = model.model_json_schema().get("properties", {})
+    for name in list(fixed):
+        if name in _faults(fixed, model):
+            _refit(fixed, name, properties.get(name, {}), name in _required(model), notes)
+    return fixed, notes
+
+
+def calls_in(text: str, known: Iterable[str]) -> tuple[list[ToolCall], str, bool]:
+    """Calls a model left in its words as `<tool_call>{…}` with broken JSON. Returns calls, other words, whether one opened.
+
+    Only the brain's own words are ever given to this; a call inside tool output is never looked for.
+    """
+    if OPEN not in text:
+        return [], text, False
+    before, _, rest = text.partition(OPEN)
+    body, _, after = rest.partition(CLOSE)
+    value = loads_leniently(body)
+    if isinstance(value, dict):
+        name = value.get("name") or value.get("tool") or value.get("function")
+        if isinstance(name, str):
+            given: dict[str, Any] = next((value[w] for w in _WRAPPERS if isinstance(value.get(w), dict)), {})
+            return [ToolCall(name=tool_name(name, known), arguments=given)], (before + after).strip(), True
+    return [], before.strip(), True
+
+
+def loads_leniently(text: str) -> Any:
+    """JSON with the slips small models make (single quotes, trailing commas, Python literals, a missing end), or None."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    text = text[start:].strip()
+    for attempt in (text, _tidied(text), _closed(_tidied(text))):
+        try:
+            return json.JSONDecoder().raw_decode(attempt)[0]
+        except json.JSONDecodeError:
+            continue
+    return None
+
+
+def _tidied(text: str) -> str:
+    text = re.sub(r"\bNone\b", "null", re.sub(r"\bTrue\b", "true", re.sub(r"\bFalse\b", "false", text)))
+    if '"' not in text:
+        text = text.replace("'", '"')
+    return re.sub(r",\s*([}\]])", r"\1", text)
+
+
+def _closed(text: str) -> str:
+    """The text with open strings, lists and objects closed in the right order."""
+    stack: list[str] = []
+    quoted = escaped = False
+    for letter in text:
+        if quoted:
+            quoted = escaped or letter != '"'
+            escaped = letter == "\\" and not escaped
+        elif letter == '"':
+            quoted = True
+        elif letter in "{[":
+            stack.append("}" if letter == "{" else "]")
+        elif letter in "}]" and stack:
+            stack.pop()
+    return text + ('"' if quoted else "") + "".join(reversed(stack))
+
+
+def _unwrapped(given: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
+    if len(given) == 1:
+        (name, value) = next(iter(given.items()))
+        if name in _WRAPPERS and name not in model.model_fields:
+            value = loads_leniently(value) if isinstance(value, str) else value
+            if isinstance(value, dict):
+                notes.append(f"took the arguments out of {name!r}")
+                return value
+    return given
+
+
+def _renamed(given: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
+    known = {_spelled(name): name for name in model.model_fields}
+    fixed: dict[str, Any] = {}
+    for name, value in given.items():
+        right = name if name in model.model_fields else known.get(_spelled(name))
+        if right is None:
+            notes.append(f"left out {name!r}, which the tool does not take")
+        elif right in fixed:
+            notes.append(f"left out {name!r}, a second {right!r}")
+        else:
+            if right != name:
+                notes.append(f"read {name!r} as {right!r}")
+            fixed[right] = value
+    return fixed
+
+
+def _refit(fixed: dict[str, Any], name: str, schema: Mapping[str, Any], required: bool, notes: list[str]) -> None:
+    """One argument whose value does not fit: the same value in the form the schema asks for, or left out when it is empty."""
+    value = fixed[name]
+    if value in (None, "", "null", "none", "None") and not required:
+        del fixed[name]
+        notes.append(f"left out the empty {name!r}")
+        return
+    kinds = [schema, *schema.get("anyOf", [])]
+    for kind in kinds:
+        changed = _as_kind(value, kind)
+        if changed is not None and changed != value:
+            fixed[name] = changed
+            notes.append(f"read {name} {json.dumps(value, default=str)} as {json.dumps(changed)}")
+            return
+
+
+def _as_kind(value: Any, kind: Mapping[str, Any]) -> Any:
+    if "enum" in kind and isinstance(value, str):
+        matches = [e for e in kind["enum"] if _spelled(str(e)) == _spelled(value)]
+        return matches[0] if len(matches) == 1 else None
+    wanted = kind.get("type")
+    if isinstance(value, str) and wanted in ("array", "object"):
+        read = json_or_none(value)
+        return read if isinstance(read, list | dict) else None
+    if wanted == "array" and not isinstance(value, list):
+        return [value]
+    if wanted == "array" and isinstance(value, list) and kind.get("items", {}).get("type") == "array":
+        return [value] if value and not isinstance(value[0], list) else None
+    if wanted in ("number", "integer") and isinstance(value, str):
+        number = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:px|um|µm|μm|%|x|times)?(?:\s*/\s*px)?\s*", value)
+        return None if number is None else float(number[1]) if "." in number[1] else int(number[1])
+    if wanted == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if wanted == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if wanted == "string" and isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+        return " ".join(value)
+    return None
+
+
+def json_or_none(text: str) -> Any:
+    """The value a JSON text holds, or None."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
+
+
+def _valid(given: Mapping[str, Any], model: type[BaseModel]) -> bool:
+    return not _faults(given, model)
+
+
+def _faults(given: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
+    try:
+        model.model_validate(dict(given))
+    except ValidationError as error:
+        return {str(e["loc"][0]) if e["loc"] else "" for e in error.errors()}
+    return set()
+
+
+def _required(model: type[BaseModel]) -> set[str]:
+    return {name for name, f in model.model_fields.items() if f.is_required()}
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
