@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import collect, dataset, doctor, models
+from pathasst.cli import collect, dataset, doctor, instruct, models
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(collect.app, name="collect")
+app.command("instruct")(instruct.instruct)
 
 
 def main() -> None:

@@ -1,0 +1,156 @@
+"""Questions and answers about one picture, made from what its caption names; no language model.
+
+Knows pairs, the lexicon and `converse.yaml`. A "no" is asked only about a sibling term of an exclusive set from which the caption
+names exactly one, and as often as a "yes". Every answer passes `check.faults`; what fails is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from pathasst.errors import BadInput
+from pathasst.instruct.check import faults
+from pathasst.instruct.describe import as_description, conversation_of, sentences
+from pathasst.instruct.lexicon import Found, Lexicon, lexicon
+from pathasst.instruct.wordings import Template, Wordings, capital, templates
+from pathasst.records import Conversation, Mark, Pair, Turn
+
+MAX_SENTENCE_WORDS = 45
+ASKED = ("organ", "stain", "diagnosis", "tissue", "cell", "bethesda", "marker", "finding")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One question and its answer. `topic` keeps two from asking the same; `allow` holds terms the question brings in."""
+
+    topic: str
+    question: str
+    answer: str
+    template: str
+    allow: tuple[str, ...] = ()
+
+
+def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4) -> Conversation:
+    """A conversation of one to `turns` exchanges. Raises BadInput("nothing-to-ask") when the caption names nothing known."""
+    chosen = exchanges(pair, rng, wordings, turns)
+    if not chosen:
+        raise BadInput("nothing-to-ask")
+    said: list[Turn] = []
+    for i, e in enumerate(chosen):
+        said += [
+            Turn(role="user", content=("<image>\n" if i == 0 else "") + e.question),
+            Turn(role="assistant", content=e.answer),
+        ]
+    marks = [Mark(step="instruct", by="template", note=e.template) for e in chosen]
+    return conversation_of(pair, "converse", said, *marks)
+
+
+def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int) -> list[Exchange]:
+    """Up to `most` grounded exchanges, each on another topic, in the order in which people ask."""
+    words = lexicon(wordings)
+    found = words.find(pair.caption)
+    made = list(_Asker(pair, rng, wordings, words, found).all())
+    grounded = [e for e in made if not faults(e.answer, pair.caption, words, allow=e.allow)]
+    rng.shuffle(grounded)
+    chosen: list[Exchange] = []
+    for e in grounded:
+        if len(chosen) < rng.randint(1, most) and all(e.topic != c.topic for c in chosen):
+            chosen.append(e)
+    return sorted(chosen, key=lambda e: e.topic == "more")
+
+
+class _Asker:
+    """Makes every exchange a caption allows, with one wording each."""
+
+    def __init__(self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, found: Found) -> None:
+        self.pair, self.rng, self.words, self.found, self.split = pair, rng, words, found, pair.split
+        self.node: Any = wordings.load("converse")
+        self.slots = wordings.slots(rng, pair.split)
+        self.sentences = sentences(as_description(pair.caption))
+
+    def all(self) -> Iterator[Exchange]:
+        for kind in ASKED:
+            yield from self.what(kind)
+        yield from self.yes_no()
+        yield from self.nature()
+        yield from self.whole()
+
+    def affirmed(self, kind: str) -> list[str]:
+        return [t for t in self.found.terms[kind] if t not in self.found.denied]
+
+    def what(self, kind: str) -> Iterator[Exchange]:
+        """What is the organ, stain …: asked when the caption names one alone, or findings of any number."""
+        terms = self.affirmed(kind)
+        if terms and (len(terms) == 1 or kind in ("finding", "cell")):
+            node = self.node["ask"][kind]
+            yield self._exchange(kind, node, node["answers"], terms[0], kind)
+
+    def yes_no(self) -> Iterator[Exchange]:
+        """As many questions with a "no" as with a "yes": the coin is tossed first, and only where both are possible."""
+        for kind in ASKED:
+            terms, others = self.affirmed(kind), self.words.siblings(kind, self.found)
+            if len(terms) != 1 or terms[0] not in self.words.sets[kind] or not others:
+                continue
+            term, asked = terms[0], self.node["yes_no"][kind]
+            if self.rng.random() < 0.5:
+                yield self._exchange(f"is-{kind}", asked, self.node["yes_no"]["answers"]["yes"], term, kind)
+            else:
+                yield self._exchange(
+                    f"is-{kind}", asked, self.node["yes_no"]["answers"]["no"], self._near(kind, others), kind, truth=term
+                )
+
+    def nature(self) -> Iterator[Exchange]:
+        """Benign or malignant, where the named diagnosis settles it."""
+        terms = self.affirmed("diagnosis")
+        if len(terms) != 1:
+            return
+        nature = "malignant" if terms[0] in self.words.malignant else "benign" if terms[0] in self.words.benign else ""
+        if nature:
+            node = self.node["nature"][self.rng.choice(["either", "closed"])]
+            yield self._exchange("nature", node, node[nature], terms[0], "diagnosis")
+
+    def whole(self) -> Iterator[Exchange]:
+        """The first sentence, what is left, and the sentence about a finding."""
+        short = [s for s in self.sentences if len(s.split()) <= MAX_SENTENCE_WORDS]
+        if short and short[0] == self.sentences[0]:
+            yield self._exchange("sentence", self.node["sentence"], [short[0]], "", "")
+            if len(short) > 1:
+                yield self._exchange("more", self.node["more"], [" ".join(short[1:3])], "", "")
+        for kind in ("finding", "tissue"):
+            for term in self.affirmed(kind)[:1]:
+                about = next((s for s in short if term in self.words.find(s).all()), "")
+                if about:
+                    yield self._exchange(f"about-{kind}", self.node["about"], [about], term, kind)
+
+    def _near(self, kind: str, others: list[str]) -> str:
+        """A sibling; for bethesda, cells and tissue any is near, elsewhere the common ones are asked more often."""
+        if kind in ("bethesda", "cell", "tissue"):
+            return self.rng.choice(others)
+        return others[min(int(self.rng.expovariate(0.25)), len(others) - 1)]
+
+    def _exchange(self, topic: str, node: Any, answers: list[str], term: str, kind: str, truth: str = "") -> Exchange:
+        template: Template = self.rng.choice(templates(node, self.split))
+        slots = {**self.slots, **_said(term, kind), **{"truth": _said(truth, kind)["a"]}}
+        question = template.fill(self.rng, slots)
+        answer = self.rng.choice([Template(a) for a in answers]).fill(self.rng, slots) if term else answers[0]
+        return Exchange(
+            topic,
+            capital(question) if question[:1].islower() and question.endswith("?") else question,
+            capital(answer),
+            template.text,
+            tuple(filter(None, [term, truth, _nature(kind)])),
+        )
+
+
+def _nature(kind: str) -> str:
+    return "malignant benign" if kind == "diagnosis" else ""
+
+
+def _said(term: str, kind: str) -> dict[str, str]:
+    said = f"a {term}" if kind == "cell" and term else term
+    if kind == "diagnosis" and term.split(" ")[-1] in ("tumour", "granuloma", "adenoma", "fibroadenoma", "leiomyoma", "seminoma"):
+        said = f"a {term}"
+    return {"a": said, "A": capital(said)}

@@ -1,0 +1,168 @@
+"""The stage: Pairs → Conversations (PathInstruct). Knows the dataset's stages and the makers of this room.
+
+A shard of pairs becomes a shard of descriptions and conversations; tool conversations are units of their own, so that their
+number does not hang on the pairs. Every unit depends on its input and the settings alone: a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from pathasst import dataset
+from pathasst.dataset.manifest import fingerprint
+from pathasst.errors import BadInput, BadSettings
+from pathasst.instruct.converse import converse
+from pathasst.instruct.describe import describe, word_count
+from pathasst.instruct.invoke import SHARES, Invoker
+from pathasst.instruct.lexicon import DOMAINS, lexicon
+from pathasst.instruct.wordings import Wordings
+from pathasst.records import Conversation, Pair, ToolSpec
+
+PER_INVOKE_UNIT = 500
+POOL_SHARDS, POOL_PAIRS = 24, 60  # pictures of a unit's tool conversations: from so many shards, so many a split and kind
+_LIGHT = ["pair_id", "caption", "label", "source", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class InstructSettings:
+    """What a recipe sets."""
+
+    seed: int = 0
+    min_words: int = 12  # captions must have more words than this (paper, step 4)
+    labels_exempt: bool = True  # captions composed from class labels may be shorter
+    descriptions: int = 1  # detailed descriptions a pair
+    conversations: int = 1  # question–answer conversations a pair
+    turns: int = 4  # questions a conversation, at most
+    invoke: int = 4000  # tool conversations in all
+    shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
+    abstracts: str = ""  # JSON lines (.jsonl, .gz, .xz) of real abstracts for the literature samples; empty: invented ones
+    wordings: str = ""  # a folder whose files replace the packaged wordings
+    test_share: float = 0.1  # of the tool conversations
+    val_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if min(self.min_words, self.descriptions, self.conversations, self.invoke) < 0 or self.turns < 1:
+            raise BadSettings("instruct: min_words, descriptions, conversations and invoke must be 0 or more, turns 1 or more.")
+        for name in ("abstracts", "wordings"):
+            if getattr(self, name) and not Path(getattr(self, name)).exists():
+                raise BadSettings(f"instruct: {name}: {getattr(self, name)} does not exist.")
+
+
+def run(
+    pairs: Sequence[Path | str],
+    out: Path | str,
+    settings: InstructSettings | None = None,
+    specs: Sequence[ToolSpec] = (),
+    *,
+    workers: int = 1,
+    runner: str = "native",
+    progress: bool = True,
+) -> dataset.Manifest:
+    """Make the conversations of one or more pair datasets; without `specs` there are no tool conversations."""
+    settings = settings or InstructSettings()
+    work = InstructWork(settings, list(specs), [str(Path(p)) for p in pairs])
+    return dataset.run_stage(
+        out,
+        stage="instruct",
+        record=Conversation,
+        units=units(work),
+        work=work,
+        settings={**asdict(settings), "wordings": Wordings(settings.wordings).stamp(), "tools": [asdict(s) for s in specs]},
+        inputs=work.pairs,
+        workers=workers,
+        runner=runner,
+        progress=progress,
+    )
+
+
+def units(work: InstructWork) -> list[dataset.Unit]:
+    """One unit per shard of pairs, and one per 500 tool conversations."""
+    made = [
+        replace(unit, key=f"{n}-{unit.key}" if len(work.pairs) > 1 else f"pairs-{unit.key}")
+        for n, folder in enumerate(work.pairs)
+        for unit in dataset.units_of_dataset(folder)
+    ]
+    shards = [p for u in made for p in u.paths]
+    pool = shards[:: max(1, len(shards) // POOL_SHARDS)][:POOL_SHARDS]
+    stamp = fingerprint({"pool": [u.stamp for u in made]})
+    count = work.settings.invoke if work.specs else 0
+    starts = range(0, count, PER_INVOKE_UNIT)
+    return made + [dataset.Unit(f"invoke-{start:06d}", pool, stamp) for start in starts]
+
+
+@dataclass(frozen=True)
+class InstructWork:
+    """The work on one unit; picklable."""
+
+    settings: InstructSettings
+    specs: list[ToolSpec]
+    pairs: list[str]
+
+    def __call__(self, unit: dataset.Unit) -> Iterator[Conversation | dataset.Dropped]:
+        if unit.key.startswith("invoke-"):
+            yield from self.invoked(unit)
+            return
+        wordings = Wordings(self.settings.wordings)
+        for path in unit.paths:
+            for pair in dataset.read(path, Pair):
+                yield from self.about(pair, wordings)
+
+    def about(self, pair: Pair, wordings: Wordings) -> Iterator[Conversation | dataset.Dropped]:
+        """The description and conversation of one pair."""
+        words = word_count(pair.caption)
+        exempt = self.settings.labels_exempt and pair.source.kind == "labels"
+        if not words or (words <= self.settings.min_words and not exempt):
+            yield dataset.Dropped(pair.pair_id, "short-caption" if words else "no-caption", pair.caption)
+            return
+        for n in range(self.settings.descriptions):
+            rng = Random(f"{self.settings.seed}:{pair.pair_id}:describe:{n}")
+            try:
+                yield _numbered(describe(pair, rng, wordings), n)
+            except BadInput as error:
+                yield dataset.Dropped(f"{pair.pair_id}#describe", str(error), pair.caption)
+        for n in range(self.settings.conversations):
+            rng = Random(f"{self.settings.seed}:{pair.pair_id}:converse:{n}")
+            try:
+                yield _numbered(converse(pair, rng, wordings, turns=self.settings.turns), n)
+            except BadInput as error:
+                yield dataset.Dropped(f"{pair.pair_id}#converse", str(error), pair.caption)
+
+    def invoked(self, unit: dataset.Unit) -> Iterator[Conversation]:
+        """The tool conversations of one unit."""
+        s = self.settings
+        invoker = Invoker(self.specs, Wordings(s.wordings), s.abstracts, s.seed, s.shares, s.test_share, s.val_share)
+        start = int(unit.key.split("-")[1])
+        pools = picture_pool(unit.paths, invoker.wordings, Random(f"{s.seed}:{unit.key}"))
+        for number in range(start, min(start + PER_INVOKE_UNIT, s.invoke)):
+            yield invoker.make(number, pools)
+
+
+def picture_pool(shards: Sequence[str], wordings: Wordings, rng: Random) -> dict[str, dict[str, list[Pair]]]:
+    """split → domain → some pairs with their pictures, drawn evenly; the domain is empty where the pair does not tell it."""
+    known: dict[tuple[str, str], list[str]] = {}
+    for path in shards:
+        for pair in dataset.read(path, Pair, columns=_LIGHT):
+            known.setdefault((pair.split, domain_of(pair, wordings)), []).append(pair.pair_id)
+    wanted = {i for _, ids in sorted(known.items()) for i in rng.sample(ids, min(POOL_PAIRS, len(ids)))}
+    pools: dict[str, dict[str, list[Pair]]] = {}
+    for path in shards:
+        for pair in dataset.read(path, Pair):
+            if pair.pair_id in wanted and pair.image:
+                pools.setdefault(pair.split, {}).setdefault(domain_of(pair, wordings), []).append(pair)
+    return pools
+
+
+def domain_of(pair: Pair, wordings: Wordings) -> str:
+    """cytology, blood, ihc, he, or empty: from the caption, else, for composed captions, from the collection's title."""
+    words = lexicon(wordings)
+    found = words.domain(f"{pair.caption} {pair.original}")
+    if not found and pair.source.kind == "labels":
+        found = words.domain(f"{pair.source.title} {pair.label}")
+    return found if found in DOMAINS else ""
+
+
+def _numbered(conversation: Conversation, n: int) -> Conversation:
+    return replace(conversation, conversation_id=f"{conversation.conversation_id}{n}") if n else conversation

@@ -1,0 +1,169 @@
+"""Requests for a tool: a wording, its arguments, and what surrounds it (greeting, clinical context, tail, slips of the keyboard).
+
+Knows the tools' wordings and arguments; every argument that a request names is in its words, so that a model can read it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from pathasst.instruct.literature import Case, Literature
+from pathasst.instruct.noise import Typist
+from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
+from pathasst.records import ToolCall
+
+CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
+SCORED = (*CELL_TOOLS, "lbc_detect", "blood_cells")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request with the call that serves it. `text` is the request alone, `framed` with what surrounds it."""
+
+    text: str
+    call: ToolCall
+    intent: str
+    template: str
+    framed: str = ""
+    case: Case | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one wording is filled with, and the arguments that follow from it."""
+
+    slots: Mapping[str, str] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    case: Case | None = None
+
+
+class Requests:
+    """Draws requests of one split; a request is a function of the random state alone."""
+
+    def __init__(self, wordings: Wordings, literature: Literature, *, slips: float = 0.25, framed: float = 0.45) -> None:
+        self.wordings, self.literature, self.slips, self.framed = wordings, literature, slips, framed
+
+    def draw(self, tool: str, rng: Random, split: str, domain: str = "", intent: str = "") -> Request:
+        """A request for a tool. `domain` chooses the clinical context; `intent` narrows what is asked."""
+        node = self.wordings.load(f"tools/{tool}")["requests"]
+        intents = [intent] if intent else list(of_split(node, split))
+        pool = [(i, t) for i in intents for t in templates(_node(node, i), split)]
+        chosen, template = rng.choice(pool)
+        asked = self._asked(tool, chosen, template, rng, split)
+        typist = Typist(rng, self.slips)
+        slots = {**self.wordings.slots(rng, split), **asked.slots}
+        text = template.fill(rng, slots, typist)
+        arguments = dict(asked.arguments)
+        text = self._extra(tool, text, arguments, rng, split)
+        text = typist.finish(text if typist.lower else capital(text))
+        framed = self._frame(text, rng, split, domain)
+        return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, asked.case)
+
+    def frame(self, text: str, rng: Random, split: str, domain: str = "") -> str:
+        """A text with what surrounds it."""
+        return self._frame(text, rng, split, domain)
+
+    def _asked(self, tool: str, intent: str, template: Template, rng: Random, split: str) -> _Asked:
+        if tool == "papers_search":
+            return self._papers(intent, rng, split)
+        if tool == "segment":
+            return _places(template, rng)
+        if tool == "lbc_generate":
+            return self._cell(intent, rng, split)
+        if tool == "blood_cells" and intent == "types":
+            return _Asked(arguments={"white_cell_types": True})
+        return _Asked()
+
+    def _papers(self, intent: str, rng: Random, split: str) -> _Asked:
+        case = self.literature.draw(rng, split)
+        while bool(case.question) != (intent == "question"):
+            case = self.literature.draw(rng, split)
+        arguments: dict[str, Any] = {"query": case.query}
+        slots = {"topic": case.topic, "question": case.question}
+        if intent == "many":
+            arguments["k"] = rng.randint(2, 10)
+            slots["k"] = str(arguments["k"])
+        return _Asked(slots, arguments, case)
+
+    def _cell(self, intent: str, rng: Random, split: str) -> _Asked:
+        node = self.wordings.load("cells")
+        names = node["classes_many" if intent == "many" else "classes"]
+        cls = rng.choice(list(names))
+        arguments: dict[str, Any] = {"cell_class": cls}
+        phrases = []
+        features = ["nuclear_enlargement", "irregular_nucleus", "hyperchromasia", "koilocytic_cytoplasm"]
+        for feature in rng.sample(features, rng.choice([0, 0, 1, 1, 2, 3])):
+            x = rng.choice([1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0])
+            arguments[feature] = x if feature == "nuclear_enlargement" else True
+            phrases.append(rng.choice(of_split(node[feature], split)).format(x=f"{x:g}"))
+        text = rng.choice(names[cls]) + (" with " + _listed(phrases) if phrases else "")
+        slots = {"cell": text}
+        if intent == "many":
+            arguments["count"] = rng.randint(2, 8)
+            slots["count"] = str(arguments["count"])
+        return _Asked(slots, arguments)
+
+    def _extra(self, tool: str, text: str, arguments: dict[str, Any], rng: Random, split: str) -> str:
+        """Now and then a scale or a threshold is named, and becomes an argument."""
+        frame = self.wordings.load("frame")
+        if tool in CELL_TOOLS and rng.random() < 0.12:
+            said, um = rng.choice(choices(frame["scale"], split))
+            um = um or round(rng.uniform(0.1, 1.0), rng.choice([2, 3]))
+            arguments["um_per_px"] = um
+            text = f"{_closed(text)} {Template(said).fill(rng, {'um': f'{um:g}'})}"
+        elif tool in SCORED and rng.random() < 0.06:
+            score = rng.choice([0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+            arguments["min_score"] = score
+            text = f"{_closed(text)} {rng.choice(templates(frame['min_score'], split)).fill(rng, {'score': f'{score:g}'})}"
+        return text
+
+    def _frame(self, text: str, rng: Random, split: str, domain: str) -> str:
+        if rng.random() > self.framed:
+            return text
+        frame, slots = self.wordings.load("frame"), self.wordings.slots(rng, split)
+        parts = [text]
+        if rng.random() < 0.55:
+            context = frame["context"][domain if domain in frame["context"] and rng.random() < 0.8 else "any"]
+            parts.insert(0, rng.choice(templates(context, split)).fill(rng, slots))
+        if rng.random() < 0.4:
+            parts.insert(0, rng.choice(templates(frame["greeting"], split)).fill(rng, slots))
+        if rng.random() < 0.4 or len(parts) == 1:
+            parts[-1] = _closed(parts[-1])
+            parts.append(rng.choice(templates(frame["tail"], split)).fill(rng, slots))
+        return " ".join(parts)
+
+
+def join(first: str, second: str, template: Template, rng: Random) -> str:
+    """Two requests in one message."""
+    return template.fill(
+        rng, {"first": _closed(first), "second": second[:1].lower() + second[1:] if second[1:2].islower() else second}
+    )
+
+
+def _places(template: Template, rng: Random) -> _Asked:
+    """Points and boxes, written in one of the ways people write them."""
+    wanted, side = template.slots(), rng.choice([224, 512, 640, 1024])
+    if "box" in wanted:
+        x1, y1 = rng.randrange(side // 2), rng.randrange(side // 2)
+        x2, y2 = x1 + rng.randint(12, side // 2), y1 + rng.randint(12, side // 2)
+        style = rng.choice(BOX_STYLES)
+        return _Asked({"box": style.format(x1, y1, x2, y2)}, {"box": [x1, y1, x2, y2]})
+    points = [[rng.randrange(side), rng.randrange(side)] for name in ("point", "point2") if name in wanted]
+    style = rng.choice(POINT_STYLES)
+    slots = {name: style.format(*p) for name, p in zip(("point", "point2"), points, strict=False)}
+    return _Asked(slots, {"points": points} if points else {})
+
+
+def _node(node: Mapping[str, Any], intent: str) -> dict[str, Any]:
+    return {part: node[part].get(intent, []) for part in ("train", "test")}
+
+
+def _closed(text: str) -> str:
+    return text if text[-1:] in ".?!" else text + "."
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

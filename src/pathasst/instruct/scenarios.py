@@ -1,0 +1,185 @@
+"""The kinds of tool conversations and what is said in each: turns, and the marks that say which wordings they used.
+
+Knows requests, results and wordings; knows pictures only through the pair it is given. See `invoke` for which picture, which
+tools are on offer and how often each kind is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from pathasst.instruct.converse import exchanges
+from pathasst.instruct.literature import result_text
+from pathasst.instruct.requests import Request, Requests, join
+from pathasst.instruct.results import draw as draw_result
+from pathasst.instruct.wordings import Template, Wordings, capital, choices, templates
+from pathasst.records import Mark, Pair, Turn
+
+FORMATS = (7, 2, 1)  # how often each wording of a result is used: the tool's own first
+
+
+@dataclass(slots=True)
+class Script:
+    """A conversation in the making."""
+
+    turns: list[Turn] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+
+    def say(self, role: str, content: str, **more: Any) -> None:
+        self.turns.append(Turn(role=role, content=content, **more))
+
+    def mark(self, scenario: str, wording: str, score: float | None = None) -> None:
+        self.marks.append(Mark(step="invoke", by=scenario, note=wording, score=score))
+
+
+class Scenarios:
+    """Writes scripts of one split. `pair` is the picture's pair, or None when no picture is attached."""
+
+    def __init__(self, wordings: Wordings, requests: Requests, rng: Random, split: str) -> None:
+        self.wordings, self.requests, self.rng, self.split = wordings, requests, rng, split
+
+    def node(self, tool: str) -> Any:
+        return self.wordings.load(f"tools/{tool}")
+
+    def single(self, tool: str, pair: Pair | None, script: Script, *, follow: float = 0.4) -> None:
+        """One request, one call, the answer; now and then a question about the result."""
+        request = self._request(tool)
+        script.mark(f"single:{tool}", request.template)
+        script.say("user", request.framed)
+        self._served(request, pair, script)
+        if self.rng.random() < follow:
+            self._follow_up(tool, script)
+
+    def several(self, tools: list[str], pair: Pair | None, script: Script) -> None:
+        """Two requests in one message, served by two calls in one turn, answered together."""
+        first, second = (self._request(t) for t in tools)
+        frame = self.wordings.load("frame")
+        joined = join(first.text, second.text, self.rng.choice(templates(frame["join"], self.split)), self.rng)
+        script.mark("several", f"{first.template} + {second.template}")
+        script.say("user", self.requests.frame(joined, self.rng, self.split, self.node(tools[0])["domain"]))
+        script.say("assistant", "", tool_calls=[first.call, second.call])
+        answers = []
+        for request in (first, second):
+            text, facts = self._result(request, pair)
+            script.say("tool", text, tool=request.call.name)
+            answers.append(self._answer(request, facts))
+        script.say("assistant", " ".join(answers))
+
+    def chain(self, tools: list[str], pair: Pair | None, script: Script) -> None:
+        """A request, its answer, then another request in a later turn."""
+        self.single(tools[0], pair, script, follow=0.2)
+        second = self._request(tools[1])
+        again = self.rng.choice(templates(self.wordings.load("frame")["again"], self.split))
+        script.mark(f"chain:{tools[1]}", second.template)
+        script.say("user", join("", second.text, again, self.rng))
+        self._served(second, pair, script)
+
+    def refused(self, scenario: str, tool: str, script: Script, **slots: str) -> None:
+        """A request that is refused: the tool is not offered, the picture is of the wrong kind, or there is none."""
+        request = self._request(tool)
+        node = self.node(tool)
+        script.mark(f"{scenario}:{tool}", request.template)
+        script.say("user", request.framed)
+        script.say("assistant", self._refusal(scenario, {"able": node["able"], "needs": node["needs"] or "a picture", **slots}))
+
+    def unable(self, script: Script) -> None:
+        """Pathology that none of the tools can do."""
+        text, what = self.rng.choice(choices(self.wordings.load("decline")["unable"], self.split))
+        request = capital(Template(text).fill(self.rng, self.wordings.slots(self.rng, self.split)))
+        script.mark("unable", text)
+        script.say("user", self.requests.frame(request, self.rng, self.split, "any"))
+        script.say("assistant", self._refusal("unable", {"what": what}))
+
+    def off_topic(self, script: Script) -> None:
+        """Anything but pathology."""
+        template = self.rng.choice(templates(self.wordings.load("decline")["off_topic"], self.split))
+        script.mark("off_topic", template.text)
+        script.say("user", template.fill(self.rng, {}))
+        script.say("assistant", self._refusal("off_topic", {}))
+
+    def plain(self, pair: Pair | None, script: Script) -> None:
+        """A question that needs no tool: about the picture, a term, or the assistant itself."""
+        if pair is not None and self.rng.random() < 0.6:
+            asked = exchanges(pair, self.rng, self.wordings, 2)
+            for e in asked:
+                script.mark("plain:picture", e.template)
+                script.say("user", e.question)
+                script.say("assistant", e.answer)
+            if asked:
+                return
+        kind = "knowledge" if self.rng.random() < 0.75 else "chat"
+        question, answer = self.rng.choice(choices(self.wordings.load("plain")[kind], self.split))
+        script.mark(f"plain:{kind}", question)
+        script.say("user", Template(question).fill(self.rng, {}))
+        script.say("assistant", answer)
+
+    def failed(self, tool: str, script: Script) -> None:
+        """The tool runs and reports an error; the answer says so and invents no number."""
+        request = self._request(tool)
+        error = self.rng.choice(self.wordings.load("decline")["errors"]["any"])
+        script.mark(f"failed:{tool}", request.template)
+        script.say("user", request.framed)
+        script.say("assistant", "", tool_calls=[request.call])
+        script.say("tool", f"error: {error}", tool=tool)
+        script.say("assistant", self._refusal("failed", {"error": f"{error}."}))
+
+    def _request(self, tool: str) -> Request:
+        return self.requests.draw(tool, self.rng, self.split, self.node(tool)["domain"])
+
+    def _served(self, request: Request, pair: Pair | None, script: Script) -> None:
+        script.say("assistant", "", tool_calls=[request.call])
+        text, facts = self._result(request, pair)
+        script.say("tool", text, tool=request.call.name)
+        script.say("assistant", self._answer(request, facts))
+        self.last = (facts, text)
+
+    def _result(self, request: Request, pair: Pair | None) -> tuple[str, dict[str, str]]:
+        if request.case is not None:
+            return self._found(request)
+        node = self.node(request.call.name)
+        facts = draw_result(request.call.name, request.call.arguments, self.rng, pair.label if pair else "")
+        wordings = node["typed_results"] if request.intent == "types" else node["results"]
+        return self._pick(wordings).fill(self.rng, facts), facts
+
+    def _found(self, request: Request) -> tuple[str, dict[str, str]]:
+        """A search result, the facts of its first fitting hit; now and then nothing is found."""
+        case = request.case
+        assert case is not None
+        hits = list(case.hits)
+        if self.rng.random() < 0.05:
+            return result_text([]), {"none": "yes"}
+        best = hits[0]
+        if self.rng.random() < 0.3:
+            self.rng.shuffle(hits)
+        listing = "; ".join(f"{h.title.rstrip('.?')} ({h.year}) [PMID {h.pmid}]" for h in hits)
+        facts = {
+            "finding": case.finding,
+            "cite": f"[PMID {best.pmid}]",
+            "pmid": best.pmid,
+            "title": best.title.rstrip("."),
+            "year": str(best.year),
+        }
+        return result_text(hits), {**facts, "n": str(len(hits)), "listing": listing}
+
+    def _answer(self, request: Request, facts: dict[str, str]) -> str:
+        answers = self.node(request.call.name)["answers"]
+        intent = "none" if "none" in facts else request.intent
+        return capital(self.rng.choice([Template(a) for a in answers[intent]]).fill(self.rng, facts))
+
+    def _follow_up(self, tool: str, script: Script) -> None:
+        facts, _ = self.last
+        if "none" in facts:
+            return
+        question, answer = self.rng.choice(choices(self.node(tool)["follow_ups"], self.split))
+        script.mark(f"follow_up:{tool}", question)
+        script.say("user", Template(question).fill(self.rng, facts))
+        script.say("assistant", capital(Template(answer).fill(self.rng, facts)))
+
+    def _refusal(self, scenario: str, slots: dict[str, str]) -> str:
+        answers = self.wordings.load("decline")["answers"][scenario]
+        return capital(Template(self.rng.choice(answers)).fill(self.rng, slots))
+
+    def _pick(self, wordings: list[str]) -> Template:
+        return Template(self.rng.choices(wordings, weights=FORMATS[: len(wordings)])[0])

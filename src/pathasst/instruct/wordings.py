@@ -1,0 +1,169 @@
+"""The wordings as a user edits them: YAML files, a small template language, and the split of whole templates.
+
+Knows the folder `wordings/` and how to fill a template; knows nothing of pairs or tools.
+
+`[a|b|]` chooses one of several, `{slot}` is filled by the caller or from `slots.yaml`. A template belongs to one split only:
+those under `test` are never seen in training, and a tenth of those under `train`, chosen by hash, is kept for `val`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from pathasst.errors import BadSettings
+
+PACKAGED = Path(__file__).with_name("wordings")
+VAL_SHARE = 10  # one train template in so many serves val
+_SLOT = re.compile(r"\{(\w+)\}")
+_INNER = re.compile(r"\[([^\[\]]*)\]")
+
+Noise = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One wording. `key` is its text, so equal wordings are one template wherever they stand."""
+
+    text: str
+
+    def fill(self, rng: Random, slots: Mapping[str, str], noise: Noise | None = None) -> str:
+        """Choose the alternatives, fill the slots, tidy. `noise` sees the literal words only, never what fills a slot.
+
+        Raises BadSettings for a slot nobody fills.
+        """
+        text = self.text
+        while match := _INNER.search(text):
+            text = text[: match.start()] + rng.choice(match.group(1).split("|")) + text[match.end() :]
+        parts = _SLOT.split(text)
+        for i in range(1, len(parts), 2):
+            if parts[i] not in slots:
+                raise BadSettings(f"the wording {self.text!r} uses {{{parts[i]}}}, which nothing fills here.")
+        literal = [noise(p) if noise else p for p in parts[0::2]]
+        filled = [slots[p] for p in parts[1::2]]
+        return tidy("".join(a + b for a, b in zip(literal, [*filled, ""], strict=True)))
+
+    def slots(self) -> set[str]:
+        return set(_SLOT.findall(self.text))
+
+    def variants(self) -> int:
+        """How many different texts the alternatives give, slots aside."""
+        return len(self.expansions())
+
+    def expansions(self) -> list[str]:
+        """Every choice of alternatives, slots left in place."""
+        match = _INNER.search(self.text)
+        if not match:
+            return [tidy(self.text)]
+        texts = (self.text[: match.start()] + option + self.text[match.end() :] for option in match.group(1).split("|"))
+        return sorted({e for text in texts for e in Template(text).expansions()})
+
+
+def tidy(text: str) -> str:
+    """Single spaces, none before punctuation, a capital at the start of a word-like text, and `an` before a vowel."""
+    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r" ([?.,;:!](\s|$))", r"\1", text)
+    text = re.sub(r"\b(a) (?=[aeiouAEIOU](?!ne|ni|ri|ro))", r"an ", text)
+    return re.sub(r"\.\.$", ".", text)
+
+
+def capital(text: str) -> str:
+    """The text with its first letter as a capital, unless the first word holds one already (HER2, pT1)."""
+    first = text.split(" ", 1)[0]
+    return text if any(c.isupper() for c in first) else text[:1].upper() + text[1:]
+
+
+@dataclass(frozen=True)
+class Wordings:
+    """All wording files, the user's folder before the packaged one. Loaded once a process; picklable."""
+
+    folder: str = ""
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Wordings, (self.folder,)
+
+    def load(self, name: str) -> Any:
+        """The content of `<name>.yaml`. Raises BadSettings for a file that is missing or not YAML."""
+        if name not in self.cache:
+            path = self.path(f"{name}.yaml")
+            try:
+                self.cache[name] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (OSError, yaml.YAMLError) as error:
+                raise BadSettings(f"the wordings in {path} cannot be read: {error}") from error
+        return self.cache[name]
+
+    def prompt(self, name: str) -> str:
+        """The text of `prompts/<name>.txt`."""
+        try:
+            return self.path(f"prompts/{name}.txt").read_text(encoding="utf-8")
+        except OSError as error:
+            raise BadSettings(f"the prompt {name} cannot be read: {error}") from error
+
+    def path(self, name: str) -> Path:
+        own = Path(self.folder) / name if self.folder else None
+        return own if own is not None and own.is_file() else PACKAGED / name
+
+    def tool_names(self) -> list[str]:
+        """Tools that have wordings, packaged or the user's own."""
+        folders = [PACKAGED / "tools", *([Path(self.folder) / "tools"] if self.folder else [])]
+        return sorted({p.stem for f in folders for p in f.glob("*.yaml")})
+
+    def stamp(self) -> str:
+        """A hash of every file that counts, so that an edited wording makes the stage run again."""
+        names = {p.relative_to(f).as_posix() for f in self._folders() for p in f.rglob("*") if p.suffix in (".yaml", ".txt")}
+        digest = hashlib.sha256()
+        for name in sorted(names):
+            digest.update(name.encode() + self.path(name).read_bytes())
+        return digest.hexdigest()[:16]
+
+    def _folders(self) -> list[Path]:
+        return [PACKAGED, *([Path(self.folder)] if self.folder else [])]
+
+    @cached_property
+    def _slot_lists(self) -> dict[str, Any]:
+        lists: dict[str, Any] = self.load("slots")
+        return lists
+
+    def slots(self, rng: Random, split: str) -> dict[str, str]:
+        """One value for every slot of `slots.yaml`, and an age."""
+        values = {name: rng.choice(of_split(values, split)) for name, values in self._slot_lists.items()}
+        return {**values, "age": str(rng.randint(21, 89))}
+
+
+def of_split(values: Any, split: str) -> Any:
+    """The part of a `{train, test}` node that serves a split; a node without the two serves all."""
+    if not isinstance(values, Mapping) or "train" not in values:
+        return values
+    return values["test"] if split == "test" and "test" in values else values["train"]
+
+
+def templates(node: Any, split: str) -> list[Template]:
+    """The templates of a `{train: [...], test: [...]}` node that a split may use."""
+    return [Template(t) for t in choices(node, split, key=str)]
+
+
+def choices(node: Any, split: str, key: Callable[[Any], str] = lambda entry: str(entry[0])) -> list[Any]:
+    """The entries of a `{train, test}` node for a split, with the hashed tenth of train kept for val.
+
+    Where the tenth is empty, val shares train's entries.
+    """
+    entries: Sequence[Any] = of_split(node, split)
+    if split == "test" or not isinstance(node, Mapping):
+        return list(entries)
+    held = [e for e in entries if _held_for_val(key(e))]
+    if split == "val":
+        return held or list(entries)
+    return [e for e in entries if e not in held] or list(entries)
+
+
+def _held_for_val(text: str) -> bool:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % VAL_SHARE == 0
