@@ -19,6 +19,10 @@ CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
 SCORED = (*CELL_TOOLS, "lbc_detect", "blood_cells")
 
 
+BOX_STYLES = ("{}, {}, {}, {}", "[{}, {}, {}, {}]", "({}, {}) and ({}, {})", "({}, {}, {}, {})", "x1={} y1={} x2={} y2={}")
+POINT_STYLES = ("({}, {})", "{}, {}", "({},{})", "x={} y={}", "[{}, {}]", "x {}, y {}")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request with the call that serves it. `text` is the request alone, `framed` with what surrounds it."""
@@ -138,9 +142,9 @@ class Requests:
 
 def join(first: str, second: str, template: Template, rng: Random) -> str:
     """Two requests in one message."""
-    return template.fill(
-        rng, {"first": _closed(first), "second": second[:1].lower() + second[1:] if second[1:2].islower() else second}
-    )
+    if second[1:2].islower():
+        second = second[:1].lower() + second[1:]
+    return template.fill(rng, {"first": _closed(first), "second": second})
 
 
 def _places(template: Template, rng: Random) -> _Asked:
