@@ -27,3 +27,7 @@ class MissingPackage(PathAsstError):
 
 class Unreachable(PathAsstError):
     """A server did not answer, or answered with an error, after the allowed retries."""
+
+
+class OverBudget(PathAsstError):
+    """The next paid call would pass the allowed cost; what was paid for is kept."""

@@ -1,0 +1,10 @@
+"""One client for every text LLM used in curation, instruction and as a brain: any OpenAI-compatible server, or in this process.
+
+JSON that keeps a schema, retries, answers on disk, cost and budget. Knows no room.
+"""
+
+from pathasst.llm.client import Client, connect
+from pathasst.llm.messages import Message, Reply
+from pathasst.llm.settings import PRESETS, LLMSettings
+
+__all__ = ["PRESETS", "Client", "LLMSettings", "Message", "Reply", "connect"]

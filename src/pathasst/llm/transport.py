@@ -1,0 +1,92 @@
+"""One HTTP request to an OpenAI-compatible server, tried again as long as that can help. Knows HTTP, no prompts.
+
+Tried again: refused or broken connections, time-outs, 408, 409, 425, 429, 5xx, and bodies that are not the JSON that was promised.
+Not tried again: other 4xx. `Retry-After` (seconds or a date) is obeyed up to `max_wait`.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from pathasst.errors import Unreachable
+from pathasst.llm.settings import LLMSettings
+
+AGAIN = frozenset({408, 409, 425, 429})
+
+
+class Refused(Unreachable):
+    """The server understood and refused (4xx): asking the same again does not help. `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Transport:
+    """A pool of connections to one server, used by several threads."""
+
+    def __init__(self, settings: LLMSettings, base_url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.settings, self.url, self.sleep = settings, base_url.rstrip("/") + "/chat/completions", sleep
+        key = os.environ.get(settings.key_env, "")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(headers=headers, timeout=httpx.Timeout(settings.timeout, connect=min(10.0, settings.timeout)))
+
+    def post(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """The answer's JSON and how many tries it took. Raises Refused for a 4xx, Unreachable after the last try."""
+        reason, wait = "", 0.0
+        for attempt in range(1, self.settings.attempts + 1):
+            if attempt > 1:
+                self.sleep(wait)
+            try:
+                answer = self.http.post(self.url, json=body)
+            except httpx.HTTPError as error:
+                reason, wait = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, self._backoff(attempt)
+                continue
+            if answer.status_code == 200 and (found := _completion(answer)) is not None:
+                return found, attempt
+            reason = f"HTTP {answer.status_code}: {_brief(answer)}"
+            if 400 <= answer.status_code < 500 and answer.status_code not in AGAIN:
+                raise Refused(f"{self.url} refused the request ({reason}).", answer.status_code)
+            wait = self._backoff(attempt, answer.headers.get("retry-after", ""))
+        raise Unreachable(
+            f"{self.url} gave no answer in {self.settings.attempts} tries; the last: {reason}. Check that the server runs, "
+            "then run the same command again: answers so far are kept."
+        )
+
+    def close(self) -> None:
+        self.http.close()
+
+    def _backoff(self, attempt: int, retry_after: str = "") -> float:
+        asked = _seconds(retry_after)
+        wait = asked if asked is not None else self.settings.backoff * 2 ** (attempt - 1) * (1 + random.random() / 4)
+        return min(wait, self.settings.max_wait)
+
+
+def _completion(answer: httpx.Response) -> dict[str, Any] | None:
+    """The body, if it is a chat completion with text."""
+    try:
+        body = answer.json()
+        return body if isinstance(body["choices"][0]["message"].get("content"), str) else None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+
+
+def _seconds(retry_after: str) -> float | None:
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        parsed = email.utils.parsedate_tz(retry_after)
+        return max(0.0, email.utils.mktime_tz(parsed) - time.time()) if parsed else None
+
+
+def _brief(answer: httpx.Response) -> str:
+    return " ".join(answer.text.split())[:200] or "no text"
