@@ -1,0 +1,30 @@
+"""Abstracts → index → hits (the paper's Paper Retrieval): MEDLINE reading, embedding, Faiss clusters, words, search.
+
+```python
+from pathasst import papers
+index = papers.PaperIndex.open() if papers.ready() else papers.build_default()
+for hit in index.search("Ki-67 in breast carcinoma", k=5, filters={"since": 2000}):
+    print(hit.pmid, hit.year, hit.title, hit.highlights)
+```
+"""
+
+from pathasst.papers.build import BuildSettings, add, build, compact, delete
+from pathasst.papers.default import build_default, ready
+from pathasst.papers.filters import Filters
+from pathasst.papers.index import PaperIndex, SearchSettings, default_home
+from pathasst.papers.versions import verify
+
+__all__ = [
+    "BuildSettings",
+    "Filters",
+    "PaperIndex",
+    "SearchSettings",
+    "add",
+    "build",
+    "build_default",
+    "compact",
+    "default_home",
+    "delete",
+    "ready",
+    "verify",
+]

@@ -1,0 +1,282 @@
+"""Making, extending and shrinking an index: `build`, `add`, `delete`, `compact`. Each publishes a new version or changes nothing.
+
+Where vectors are missing, a version without them is published first, so that words serve while they are made.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pathasst.dataset.manifest import fingerprint, write_atomic
+from pathasst.errors import BadSettings, MissingWeights
+from pathasst.papers import versions
+from pathasst.papers.clusters import ClusterSettings
+from pathasst.papers.documents import key_of_id
+from pathasst.papers.embed import EMBEDDERS, join_text, key_of
+from pathasst.papers.ingest import Living, ingest, living
+from pathasst.papers.segment import Segment, write_segment
+from pathasst.papers.sources import find_files
+from pathasst.papers.vectors import VectorStore
+from pathasst.papers.versions import SEGMENTS, VERSIONS, SegmentInfo, Version
+from pathasst.papers.words import write_words
+from pathasst.records import Abstract, from_row
+
+WORDS = "words"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """How an index is made."""
+
+    embedder: str = "minilm"  # minilm | pubmedbert | medcpt
+    clusters: ClusterSettings = field(default_factory=ClusterSettings)
+    workers: int = 2  # processes that read and embed
+    runner: str = "native"  # native | ray
+    make_vectors: bool = True  # False: only vectors that are there already
+    vectors_home: Path | None = None  # where made vectors are kept; None: the package's cache
+
+    def __post_init__(self) -> None:
+        if self.embedder not in EMBEDDERS:
+            raise BadSettings(f"no embedder is called {self.embedder!r}; choose one of {', '.join(EMBEDDERS)}.")
+        if self.workers < 1:
+            raise BadSettings("workers must be 1 or more.")
+
+
+def build(paths: Iterable[Path | str], home: Path, settings: BuildSettings | None = None, say: Say = print) -> Version:
+    """Make the index in `home` from files of abstracts, replacing the one that is there when it is done.
+
+    Raises BadSettings when there is nothing to read, BadDataset when another process is writing.
+    """
+    settings = settings or BuildSettings()
+    files = find_files(paths)
+    with versions.writing(home):
+        plan = _Plan.read(files, home / "ingest", settings, say)
+        base = _Base.nothing(home)
+        return _publish_twice(home, base, plan, settings, say)
+
+
+def add(paths: Iterable[Path | str], home: Path, settings: BuildSettings | None = None, say: Say = print) -> Version:
+    """Add files to the index, without rebuilding: new records become a segment of their own, older ones of the same id and those
+    that the files delete disappear. Raises as `build`, and BadSettings when the index has another embedder.
+    """
+    files = find_files(paths)
+    with versions.writing(home):
+        base = _Base.of(home)
+        settings = settings or BuildSettings(embedder=base.version.embedder)
+        if settings.embedder != base.version.embedder:
+            raise BadSettings(f"this index has vectors of {base.version.embedder}, not {settings.embedder}; build it anew.")
+        stamps = fingerprint({str(f.resolve()): [f.stat().st_size, f.stat().st_mtime_ns] for f in files})
+        plan = _Plan.read(files, home / "added" / stamps, settings, say)
+        return _publish_twice(home, base, plan, settings, say)
+
+
+def delete(ids: Sequence[str], home: Path, say: Say = print) -> Version:
+    """Take abstracts out of the index by PMID. Ids that are not in it are told and passed over."""
+    with versions.writing(home):
+        base = _Base.of(home)
+        keys = np.array([key_of_id(id) for id in ids], np.uint64)
+        there = np.isin(keys, base.keys_among(keys))
+        if unknown := [id for id, known in zip(ids, there, strict=True) if not known]:
+            say(f"not in the index: {', '.join(unknown[:20])}{' …' if len(unknown) > 20 else ''}")
+        return _publish(home, base, None, keys[there])
+
+
+def compact(home: Path, settings: BuildSettings | None = None) -> Version:
+    """Write all living abstracts into one segment again, after many additions. Vectors are kept, nothing is embedded."""
+    with versions.writing(home):
+        base = _Base.of(home)
+        settings = settings or BuildSettings(embedder=base.version.embedder)
+        segments = base.open_segments()
+        live = [s.live() for s in segments]
+        known = np.concatenate(
+            [np.arange(len(s))[m] < s.vectors for s, m in zip(segments, live, strict=True)] or [np.zeros(0, bool)]
+        )
+        codes = [s.clusters.codes[m[: s.vectors]] for s, m in zip(segments, live, strict=True) if s.clusters is not None]
+        together = np.concatenate(codes) if codes else np.zeros((0, 1), np.int8)
+        name = _segment(home, base.number, _live_batches(segments, live), known, together, settings.clusters)
+        return _publish(home, _Base(home, base.version, replaced=True), name, np.zeros(0, np.uint64))
+
+
+def _live_batches(segments: Sequence[Segment], live: Sequence[NDArray[np.bool_]]) -> Iterator[pa.RecordBatch]:
+    for segment, mask in zip(segments, live, strict=True):
+        start = 0
+        for batch in segment.documents.batches():
+            yield batch.filter(pa.array(mask[start : start + len(batch)]))
+            start += len(batch)
+
+
+@dataclass
+class _Base:
+    """What a new version begins with."""
+
+    home: Path
+    version: Version
+    fresh: bool = False  # nothing of the current version is used
+    replaced: bool = False  # the segments are replaced by a new one that holds the same abstracts
+
+    @classmethod
+    def of(cls, home: Path) -> _Base:
+        return cls(home, versions.current(home))
+
+    @classmethod
+    def nothing(cls, home: Path) -> _Base:
+        version = versions.current(home) if versions.exists(home) else Version(number=0, created="", embedder="")
+        return cls(home, version, fresh=True)
+
+    @property
+    def number(self) -> int:
+        return self.version.number + 1
+
+    def open_segments(self) -> list[Segment]:
+        return [] if self.fresh else open_segments(self.home, self.version)
+
+    def keys_among(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        found = [keys[s.find(keys) >= 0] for s in self.open_segments()]
+        return np.concatenate(found) if found else keys[:0]
+
+
+@dataclass
+class _Plan:
+    """What the files hold, and which of it has vectors."""
+
+    files: list[Path]
+    living: Living
+    keys: NDArray[np.int64]  # of the texts
+    lengths: NDArray[np.int32]  # of the texts, in characters
+    store: VectorStore | None
+    settings: BuildSettings
+
+    @classmethod
+    def read(cls, files: list[Path], out: Path, settings: BuildSettings, say: Say) -> _Plan:
+        workers = min(settings.workers, len(files))
+        manifest = ingest(files, out, workers=workers, runner=settings.runner)
+        for reason, count in sorted(manifest.dropped.items()):
+            say(f"  {count} × {reason}")
+        for failure in manifest.failures:
+            say(f"  {failure.failed}")
+        alive = living(out)
+        say(f"{manifest.rows} records read, {len(alive)} current ones with an abstract ({alive.empty} have none).")
+        texts = [join_text(r["title"], r["abstract"]) for b in alive.batches(["title", "abstract"]) for r in b.to_pylist()]
+        try:
+            store = VectorStore(settings.embedder, home=settings.vectors_home)
+        except MissingWeights as error:
+            say(f"Words only: {error}")
+            store = None
+        lengths = np.array([len(t) for t in texts], np.int32)
+        return cls(files, alive, np.array([key_of(t) for t in texts], np.int64), lengths, store, settings)
+
+    def vectors(self) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
+        if self.store is None:
+            return np.zeros(len(self.keys), np.bool_), np.zeros((0, 1), np.int8)
+        return self.store.find(self.keys)
+
+    def make_missing(self, missing: NDArray[np.bool_]) -> None:
+        """Embed what has no vector; rows of like length share a batch."""
+        if self.store is None:
+            return
+        wanted = []
+        for number, path in enumerate(self.living.paths):
+            rows = np.flatnonzero(missing & (self.living.shards == number))
+            if len(rows):
+                wanted.append((path, self.living.rows[rows[np.argsort(self.lengths[rows], kind="stable")]]))
+        self.store.make(wanted, workers=self.settings.workers, runner=self.settings.runner)
+
+
+def _publish_twice(home: Path, base: _Base, plan: _Plan, settings: BuildSettings, say: Say) -> Version:
+    known, codes = plan.vectors()
+    missing = int((~known).sum())
+    waits = bool(missing) and settings.make_vectors and plan.store is not None
+    version = None
+    if waits:
+        version = _version_of_plan(home, base, plan, known, codes, base.number)
+        say(f"Search by words is ready; {missing} vectors are now made, which are kept for ever.")
+        plan.make_missing(~known)
+        known, codes = plan.vectors()
+    return _version_of_plan(home, base, plan, known, codes, version.number + 1 if version else base.number)
+
+
+def _version_of_plan(
+    home: Path, base: _Base, plan: _Plan, known: NDArray[np.bool_], codes: NDArray[np.int8], number: int
+) -> Version:
+    name = _segment(home, number, plan.living.batches(), known, codes, plan.settings.clusters)
+    return _publish(home, base, name, np.concatenate([plan.living.keys, plan.living.deleted]), plan, number)
+
+
+def _segment(
+    home: Path,
+    number: int,
+    batches: Iterable[pa.RecordBatch],
+    known: NDArray[np.bool_],
+    codes: NDArray[np.int8],
+    settings: ClusterSettings,
+) -> str:
+    name = f"s{number:06d}"
+    with versions.building(home, name, SEGMENTS) as folder:
+        write_segment(folder, batches, known, codes, settings)
+    return name
+
+
+def _publish(
+    home: Path, base: _Base, new: str | None, gone: NDArray[np.uint64], plan: _Plan | None = None, number: int = 0
+) -> Version:
+    """Write and publish the version after `base`: its segments less the keys in `gone`, and the new segment."""
+    number = number or base.number
+    version = Version(
+        number=number,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        embedder=plan.settings.embedder if plan else base.version.embedder,
+        embedder_version=(plan.store.version if plan.store else "") if plan else base.version.embedder_version,
+        sources=[*([] if base.fresh else base.version.sources), *([f.name for f in plan.files] if plan else [])],
+    )
+    with versions.building(home, f"v{number:06d}", VERSIONS) as folder:
+        kept = [] if base.fresh or base.replaced else _carry_over(home, base, gone, folder)
+        fresh = [_describe(home, new)] if new else []
+        previous = None if base.fresh else versions.version_folder(home, base.version.number) / WORDS
+        rows = _rows(home, new) if new and not base.replaced else iter(())
+        write_words(folder / WORDS, rows, previous=previous, delete=[] if base.fresh else gone.tolist())
+        version = version.model_copy(update={"segments": [*kept, *fresh], "files": versions.listing(folder)})
+        write_atomic(folder / versions.RECORD, version.model_dump_json(indent=1).encode())
+    versions.publish(home, number)
+    return version
+
+
+def _carry_over(home: Path, base: _Base, gone: NDArray[np.uint64], folder: Path) -> list[SegmentInfo]:
+    kept = []
+    for info, segment in zip(base.version.segments, base.open_segments(), strict=True):
+        rows = segment.find(gone.tolist())
+        deleted = np.union1d(segment.deleted, rows[rows >= 0])
+        if len(deleted) < len(segment):
+            np.save(folder / f"deleted-{info.name}.npy", deleted)
+            kept.append(info.model_copy(update={"deleted": len(deleted)}))
+    return kept
+
+
+def _describe(home: Path, name: str) -> SegmentInfo:
+    folder = home / SEGMENTS / name
+    segment = Segment(folder)
+    return SegmentInfo(name=name, rows=len(segment), vectors=segment.vectors, files=versions.listing(folder))
+
+
+def _rows(home: Path, name: str) -> Iterator[tuple[int, Abstract]]:
+    for batch in Segment(home / SEGMENTS / name).documents.batches():
+        for row in batch.to_pylist():
+            abstract = from_row(Abstract, row)
+            yield key_of_id(abstract.pmid), abstract
+
+
+def open_segments(home: Path, version: Version) -> list[Segment]:
+    """The segments of a version, each with what is deleted of it."""
+    folder = versions.version_folder(home, version.number)
+    opened = []
+    for info in version.segments:
+        path = folder / f"deleted-{info.name}.npy"
+        opened.append(Segment(home / SEGMENTS / info.name, np.load(path) if path.is_file() else None))
+    return opened

@@ -1,0 +1,203 @@
+"""Texts → unit vectors: the embedders of the recipes, and the 8-bit form in which vectors are kept. Knows no index.
+
+The paper (Paper Retrieval) embeds abstracts with PubMedBERT; MedCPT (a query and an article encoder) is the measured
+alternative, and all-MiniLM-L6-v2 the embedded default. All are BERT encoders with a pooling, loaded from the registry of weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pathasst import weights
+from pathasst.errors import BadInput, BadSettings
+from pathasst.records import Abstract
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOKENS_A_BATCH = 4096  # fits the caches of one core; larger batches are slower
+MAX_CHARACTERS = 20_000  # longer texts are cut before the tokenizer sees them; the model reads 256 tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderSpec:
+    """Which encoder reads documents, which reads queries, and how token vectors become one."""
+
+    documents: str  # id in the registry of weights, or a folder
+    queries: str = ""  # empty: the same encoder
+    pooling: str = "mean"  # mean | cls
+    max_tokens: int = 256
+
+
+EMBEDDERS = {
+    "minilm": EmbedderSpec(documents="minilm"),
+    "pubmedbert": EmbedderSpec(documents="pubmedbert", max_tokens=512),
+    "medcpt": EmbedderSpec(documents="medcpt-article", queries="medcpt-query", pooling="cls", max_tokens=512),
+}
+
+
+def text_of(abstract: Abstract) -> str:
+    """What is embedded of an abstract: title and text."""
+    return join_text(abstract.title, abstract.abstract)
+
+
+def join_text(title: str, abstract: str) -> str:
+    """As `text_of`, from the two parts."""
+    return f"{title}\n{abstract}".strip()
+
+
+def key_of(text: str) -> int:
+    """A signed 64-bit number that stands for a text; vectors are cached by it."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little", signed=True)
+
+
+class Embedder:
+    """One recipe's embedder. `documents` and `queries` give float32 [n, dim] arrays of unit length; n = 0 is fine.
+
+    On CPUs with bfloat16 matrix units (AMX) the matrices run in bfloat16, elsewhere in float32: the cosine between the two is
+    above 0.9999.
+    """
+
+    def __init__(self, spec: EmbedderSpec | str = "minilm", *, threads: int | None = None, dtype: str = "auto") -> None:
+        """Raises BadSettings for an unknown name or dtype (auto | float32 | bfloat16), MissingWeights without the files."""
+        import torch
+
+        self.spec = _spec(spec)
+        if threads:
+            torch.set_num_threads(threads)
+        if dtype not in ("auto", "float32", "bfloat16"):
+            raise BadSettings(f"dtype {dtype!r} is unknown; choose auto, float32 or bfloat16.")
+        fast = dtype == "bfloat16" or (dtype == "auto" and _has_fast_bfloat16())
+        self._document_encoder = _Encoder(self.spec.documents, self.spec, torch.bfloat16 if fast else torch.float32)
+        # One short query gains nothing from bfloat16, so queries keep full precision.
+        self._query_encoder = _Encoder(self.spec.queries or self.spec.documents, self.spec, torch.float32)
+        self.dim: int = self._document_encoder.dim
+
+    @property
+    def version(self) -> str:
+        """The weights, pooling and length that made a vector; vectors of different versions do not mix."""
+        return version_of(self.spec)
+
+    def documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._document_encoder(texts)
+
+    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._query_encoder(texts)
+
+
+def version_of(spec: EmbedderSpec | str) -> str:
+    """As `Embedder.version`, without loading the model."""
+    spec = _spec(spec)
+    return f"{weights.version(spec.documents)}/{spec.pooling}{spec.max_tokens}"
+
+
+def _spec(spec: EmbedderSpec | str) -> EmbedderSpec:
+    if isinstance(spec, EmbedderSpec):
+        return spec
+    try:
+        return EMBEDDERS[spec]
+    except KeyError:
+        raise BadSettings(f"no embedder is called {spec!r}; choose one of {', '.join(EMBEDDERS)}.") from None
+
+
+def _has_fast_bfloat16() -> bool:
+    import torch
+
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe and probe())
+
+
+class _Encoder:
+    """A BERT with its tokenizer."""
+
+    def __init__(self, id: str, spec: EmbedderSpec, dtype: Any) -> None:
+        from tokenizers import Tokenizer
+        from transformers import AutoModel
+
+        folder = weights.path(id)
+        self.spec = spec
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(spec.max_tokens)
+        self.model = _quietly(AutoModel, folder).eval().to(dtype)
+        self.dim = int(self.model.config.hidden_size)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        try:
+            encodings = self.tokenizer.encode_batch([_clean(t) for t in texts])
+        except (TypeError, UnicodeError) as error:
+            raise BadInput(f"a text cannot be embedded: {error}") from error
+        ids = [e.ids for e in encodings]
+        out = np.zeros((len(ids), self.dim), np.float32)
+        for rows in _batches(ids):
+            out[rows] = self._forward([ids[r] for r in rows])
+        return out
+
+    def _forward(self, ids: list[list[int]]) -> NDArray[np.float32]:
+        import torch
+
+        length = max(map(len, ids))
+        tokens = torch.zeros(len(ids), length, dtype=torch.long)
+        mask = torch.zeros(len(ids), length, dtype=torch.long)
+        for row, values in enumerate(ids):
+            tokens[row, : len(values)] = torch.tensor(values)
+            mask[row, : len(values)] = 1
+        with torch.inference_mode():
+            states = self.model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+            means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+            pooled = states[:, 0] if self.spec.pooling == "cls" else means
+            return torch.nn.functional.normalize(pooled, dim=1).numpy()
+
+
+def _quietly(loader: Any, folder: Any) -> Any:
+    """Load without the report about the unused pooler and without progress bars."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return loader.from_pretrained(folder, local_files_only=True)
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
+
+
+def _clean(text: str) -> str:
+    """Short enough, and valid Unicode: a lone surrogate would stop the tokenizer."""
+    return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+
+
+def _batches(ids: list[list[int]]) -> Iterator[list[int]]:
+    """Row numbers, sorted by length so that little is padded, in batches of about TOKENS_A_BATCH tokens."""
+    batch: list[int] = []
+    for row in sorted(range(len(ids)), key=lambda r: len(ids[r])):
+        if batch and len(ids[row]) * (len(batch) + 1) > TOKENS_A_BATCH:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def to_bytes(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Unit vectors [n, d] as signed bytes, each scaled by its own largest value. The scale is not kept: the length is known."""
+    import numpy as np
+
+    peak = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-12)
+    return np.rint(vectors * (127 / peak)).astype(np.int8)
+
+
+def from_bytes(codes: NDArray[np.int8]) -> NDArray[np.float32]:
+    """The unit vectors behind `to_bytes`, float32 [n, d]."""
+    import numpy as np
+
+    vectors = codes.astype(np.float32)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors

@@ -1,0 +1,192 @@
+"""The paper index as the assistant sees it: open it, search it. Knows versions, words, vectors; the assistant knows only this.
+
+A search asks the words (BM25) and the vectors (cosine) for their best, and fuses the two rankings by reciprocal rank. Where the
+vectors or the embedder are missing, words serve alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst import weights
+from pathasst.errors import BadSettings, MissingWeights
+from pathasst.papers import versions
+from pathasst.papers.build import WORDS, open_segments
+from pathasst.papers.documents import key_of_id
+from pathasst.papers.embed import Embedder, version_of
+from pathasst.papers.filters import Filters, year_of
+from pathasst.papers.highlight import best_sentences
+from pathasst.papers.words import Words
+from pathasst.records import Abstract, Hit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MODES = ("hybrid", "words", "vectors")
+MAX_QUERY = 4000  # characters of a query that are read
+MAX_HITS = 1000
+
+Rerank = Callable[[str, Sequence[Abstract]], Sequence[float]]
+"""A query and its candidates → their scores, higher is better: a cross-encoder, for instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """How the two rankings are made and fused. Chosen on titles as queries (docs/papers.md), never on the questions reported."""
+
+    depth: int = 100  # hits of each side that are fused
+    constant: float = 10.0  # of reciprocal rank fusion: small = the first ranks count more
+    words: float = 0.5  # weight of the words; the vectors have the rest
+    probes: int = 64  # clusters visited
+
+
+class PaperIndex:
+    """One open version of an index. Reading only; threads may share it. It stays what it was while a newer one is built."""
+
+    def __init__(self, home: Path, settings: SearchSettings | None = None) -> None:
+        """Use `open`. Raises BadDataset when there is no index, or it is damaged."""
+        self.home = home
+        self.settings = settings or SearchSettings()
+        self.version = versions.current(home)
+        self._segments = open_segments(home, self.version)
+        self._words = Words(versions.version_folder(home, self.version.number) / WORDS)
+        self._embedder: Embedder | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path | str | None = None, settings: SearchSettings | None = None) -> PaperIndex:
+        """The index in `path`; without one, the embedded collection in the cache folder (see `ready` and `build_default`).
+
+        Raises BadDataset with the command that makes it.
+        """
+        return cls(default_home() if path is None else Path(path), settings)
+
+    def __len__(self) -> int:
+        return self.version.abstracts
+
+    def info(self) -> dict[str, Any]:
+        """What a person wants to know about it: counts, embedder, version, sources, size."""
+        files = [f for s in self.version.segments for f in s.files.values()]
+        return {
+            "home": str(self.home),
+            "version": self.version.number,
+            "created": self.version.created,
+            "abstracts": len(self),
+            "vectors": self.version.vectors,
+            "segments": len(self.version.segments),
+            "embedder": self.version.embedder_version or "none: words only",
+            "megabytes": round(sum(f.bytes for f in [*files, *self.version.files.values()]) / 1e6, 1),
+            "sources": self.version.sources,
+        }
+
+    def search(
+        self,
+        query: str,
+        k: int = 5,
+        mode: str = "hybrid",
+        filters: Filters | dict[str, Any] | None = None,
+        rerank: Rerank | None = None,
+    ) -> list[Hit]:
+        """The `k` best abstracts, best first, each with its best sentences. Any string is valid; an empty one finds nothing.
+
+        `mode`: hybrid | words | vectors. `filters`: since, until, journals, types, retracted (see `Filters`).
+        `Hit.score` is the fused score, BM25 or the cosine, by mode. Raises BadSettings for an unknown mode, filter or k;
+        MissingWeights when vectors alone are asked for without their embedder.
+        """
+        if mode not in MODES:
+            raise BadSettings(f"mode {mode!r} is unknown; choose {', '.join(MODES)}.")
+        if not 1 <= k <= MAX_HITS:
+            raise BadSettings(f"k must be from 1 to {MAX_HITS}.")
+        narrowed = Filters.of(filters)
+        text = clean_query(query)
+        ranked = self.rank(text, k if rerank is None else max(k, 50), mode, narrowed) if text else []
+        found = [(a, score) for key, score in ranked if (a := self._abstract(key)) is not None]
+        if rerank is not None and found:
+            scores = rerank(text, [a for a, _ in found])
+            found = sorted(((a, float(s)) for (a, _), s in zip(found, scores, strict=True)), key=lambda f: -f[1])
+        return [self._hit(text, abstract, score) for abstract, score in found[:k]]
+
+    def rank(self, text: str, k: int, mode: str = "hybrid", filters: Filters | None = None) -> list[tuple[int, float]]:
+        """(key, score) of the best `k`, best first: what `search` shows, without reading the abstracts."""
+        filters = filters or Filters()
+        depth = max(k, self.settings.depth)
+        if mode == "words":
+            return self._words.search(text, k, filters)
+        try:
+            query = self._vector(text)
+        except MissingWeights:
+            if mode == "vectors":
+                raise
+            return self._words.search(text, k, filters)
+        near = self._nearest(query, depth, filters) if query is not None else []
+        if mode == "vectors":
+            return near[:k]
+        return self._fuse(self._words.search(text, depth, filters), near)[:k]
+
+    def get(self, pmid: str) -> Abstract | None:
+        """The abstract of an id, None when it is not in the index."""
+        return self._abstract(key_of_id(pmid))
+
+    def _fuse(self, words: list[tuple[int, float]], near: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        """Reciprocal rank fusion: each ranking gives weight / (constant + rank)."""
+        scores: dict[int, float] = {}
+        for ranking, weight in ((words, self.settings.words), (near, 1 - self.settings.words)):
+            for rank, (key, _) in enumerate(ranking, 1):
+                scores[key] = scores.get(key, 0.0) + weight / (self.settings.constant + rank)
+        return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+    def _nearest(self, query: NDArray[np.float32], k: int, filters: Filters) -> list[tuple[int, float]]:
+        found = [(key, c) for s in self._segments for key, c, _ in s.nearest(query, k, filters, self.settings.probes)]
+        return sorted(found, key=lambda item: (-item[1], item[0]))[:k]
+
+    def _vector(self, text: str) -> NDArray[np.float32] | None:
+        """The query's vector; None when the index has none to compare with. Raises MissingWeights, also for other weights."""
+        if not self.version.vectors:
+            return None
+        with self._lock:
+            if self._embedder is None:
+                here = version_of(self.version.embedder)
+                if here != self.version.embedder_version:
+                    raise MissingWeights(
+                        f"the index has vectors of {self.version.embedder_version}, but {here} is here; "
+                        "build it anew: pathasst papers build"
+                    )
+                self._embedder = Embedder(self.version.embedder)
+            vector: NDArray[np.float32] = self._embedder.queries([text])[0]
+            return vector
+
+    def _abstract(self, key: int) -> Abstract | None:
+        for segment in self._segments:
+            row = int(segment.find([key])[0])
+            if row >= 0:
+                return segment.abstract(row)
+        return None
+
+    def _hit(self, query: str, abstract: Abstract, score: float) -> Hit:
+        return Hit(
+            pmid=abstract.pmid,
+            title=abstract.title,
+            passage=abstract.abstract,
+            year=year_of(abstract.date),
+            journal=abstract.journal,
+            score=round(score, 6),
+            highlights=best_sentences(query, abstract.abstract, self._words),
+            retracted=abstract.retracted,
+        )
+
+
+def clean_query(query: str) -> str:
+    """A query as it is searched: control characters out, white space single, at most MAX_QUERY characters."""
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cf", "Co", "Cn") else c for c in query[: 4 * MAX_QUERY])
+    return " ".join(unicodedata.normalize("NFKC", text)[:MAX_QUERY].split())
+
+
+def default_home() -> Path:
+    """Where the embedded collection's index lies."""
+    return weights.cache_dir() / "papers" / "embedded"
