@@ -15,15 +15,18 @@ from typing import Any
 from lxml import etree
 
 from pathasst.collect import licences
-from pathasst.collect.markup import join_texts, resolve_entities, text_of
+from pathasst.collect.markup import blocks_text, resolve_entities, text_of
 from pathasst.errors import BadInput
 from pathasst.records import Article, Figure, Source
 
+# Entities stay references: nothing is fetched and no bomb unfolds. `resolve_entities` replaces the harmless ones.
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _REF_TYPES = frozenset({"fig", "figure", "Fig", "fig-group"})
 _DATE_ORDER = ("epub", "pub", "epub-ppub", "ppub", "collection", "epreprint", "epub-version", "epub-original")
 _MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTHS = {m: i for i, m in enumerate(_MONTH_NAMES, 1)}
+MAX_MENTIONS = 50  # a figure of an honest article has one to ten
 _EXCLUDED = frozenset({"supplementary-material", "inline-supplementary-material"})
 _RANGE = re.compile(r"^\s*(?:[-–—]|to|through)\s*$")
 _IN_WORDS = re.compile(r"\bfig(?:ure|s|ures)?\b\.?\s*(s?\d+)", re.I)
@@ -38,14 +41,13 @@ def parse(content: bytes, name: str) -> tuple[Article, list[Figure]]:
 
     Raises BadInput when the bytes are no well-formed XML within libxml2's limits (an entity bomb is not), or no article.
     """
-    root = _read(content, name)
+    root, figures, references = _read(content, name)
     meta = root.find("front/article-meta")
     if meta is None:
         meta = root.find("front-stub")
     source = _source(root, meta, PurePath(name).name.split(".")[0] or name)
     article = _article(meta, source)
-    figures = [f for f in root.iter("fig") if not _excluded(f)]
-    mentions = _mentions(root, figures)
+    mentions = _mentions(root, figures, references)
     keywords = article.keywords + [m for m in article.mesh if m not in article.keywords]
     return article, [
         figure
@@ -54,20 +56,42 @@ def parse(content: bytes, name: str) -> tuple[Article, list[Figure]]:
     ]
 
 
-def _read(content: bytes, name: str) -> Any:
-    # Entities stay references: nothing is fetched and no bomb unfolds. `resolve_entities` below replaces the harmless ones.
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        root = etree.fromstring(content, parser)
-    except (etree.XMLSyntaxError, ValueError, AssertionError, LookupError) as error:
-        raise BadInput(f"{name}: no readable XML ({error}). Fetch it again or leave it out.") from error
+def _read(content: bytes, name: str) -> tuple[Any, list[Any], list[Any]]:
+    """The article element, its figures, and its references to figures: one walk over the tree, which is the costly part."""
+    root = _root(content, name)
     if root.tag != "article":
         found = next(root.iter("article"), None)  # OAI answers and <pmc-articleset> wrap it
         if found is None:
             raise BadInput(f"{name}: <{root.tag}> holds no JATS <article>.")
         root = found
-    resolve_entities(root, name)
-    return root
+    figures, references, entities = [], [], []
+    for element in root.iter("fig", "xref", etree.Entity):
+        tag = element.tag
+        if tag == "xref":
+            if element.get("ref-type") in _REF_TYPES:
+                references.append(element)
+        elif tag == "fig":
+            if not _excluded(element):
+                figures.append(element)
+        else:
+            entities.append(element)
+    resolve_entities(entities, name)
+    return root, figures, references
+
+
+def _root(content: bytes, name: str) -> Any:
+    """The document element. The list of references, often half of the bytes and never with a figure, is left out."""
+    start = content.rfind(b"<ref-list")  # the last one: what follows up to the first end tag is a whole element
+    end = content.find(b"</ref-list>", start) if start > 0 else -1
+    if end > 0:
+        try:
+            return etree.fromstring(content[:start] + content[end + len(b"</ref-list>") :], _PARSER)
+        except (etree.XMLSyntaxError, ValueError):
+            pass  # it stood in a comment, or the file is broken anyway: the whole file decides
+    try:
+        return etree.fromstring(content, _PARSER)
+    except (etree.XMLSyntaxError, ValueError, AssertionError, LookupError) as error:
+        raise BadInput(f"{name}: no readable XML ({error}). Fetch it again or leave it out.") from error
 
 
 def _source(root: Any, meta: Any, stem: str) -> Source:
@@ -141,7 +165,7 @@ def _article(meta: Any, source: Source) -> Article:
     for group in meta.iterfind("kwd-group"):
         into = mesh if "mesh" in (group.get("kwd-group-type") or group.get("vocab") or "").lower() else keywords
         into += [text for k in group.iter("kwd", "compound-kwd") if (text := text_of(k)) and text not in into]
-    return Article(source=source, abstract=join_texts(plain[:1]), keywords=keywords, mesh=mesh)
+    return Article(source=source, abstract=blocks_text(plain[0]) if plain else "", keywords=keywords, mesh=mesh)
 
 
 def _excluded(element: Any) -> bool:
@@ -184,12 +208,12 @@ def _caption(element: Any) -> tuple[str, str, str]:
     label = text_of(e) if (e := element.find("label")) is not None else ""
     own = element.find("caption")
     title = text_of(e) if own is not None and (e := own.find("title")) is not None else ""
-    caption = text_of(own) if own is not None else ""
+    caption = blocks_text(own) if own is not None else ""
     group = element.getparent()
     if group is not None and group.tag == "fig-group":
         label = label or (text_of(e) if (e := group.find("label")) is not None else "")
         if (shared := group.find("caption")) is not None:
-            caption = " ".join(filter(None, (text_of(shared), caption)))
+            caption = " ".join(filter(None, (blocks_text(shared), caption)))
             title = title or (text_of(e) if (e := shared.find("title")) is not None else "")
     return label, title, caption
 
@@ -210,7 +234,7 @@ def _graphics(element: Any) -> list[str]:
     return hrefs
 
 
-def _mentions(root: Any, figures: list[Any]) -> dict[int, list[str]]:
+def _mentions(root: Any, figures: list[Any], references: list[Any]) -> dict[int, list[str]]:
     """Figure number (position) → the paragraphs that refer to it, in order.
 
     References are `xref` elements, ranges ("Figs. 2–4") included. An article without any is searched for "Fig. 2" in words.
@@ -218,9 +242,7 @@ def _mentions(root: Any, figures: list[Any]) -> dict[int, list[str]]:
     targets = _targets(figures)
     by_paragraph: dict[Any, dict[int, None]] = {}
     last: tuple[Any, int] | None = None
-    for ref in root.iter("xref"):
-        if ref.get("ref-type") not in _REF_TYPES:
-            continue
+    for ref in references:
         numbers = [n for rid in ref.get("rid", "").split() for n in targets.get(rid, ())]
         if numbers and (paragraph := next(ref.iterancestors("p"), None)) is not None:
             if last is not None and last[0] is ref.getprevious() and _RANGE.match(last[0].tail or ""):
@@ -233,7 +255,8 @@ def _mentions(root: Any, figures: list[Any]) -> dict[int, list[str]]:
     for paragraph, found in by_paragraph.items():
         if next(paragraph.iterancestors("caption"), None) is None and (text := text_of(paragraph)):
             for number in found:
-                mentions.setdefault(number, []).append(text)
+                if len(texts := mentions.setdefault(number, [])) < MAX_MENTIONS:
+                    texts.append(text)
     return mentions
 
 

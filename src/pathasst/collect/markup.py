@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
-
-from lxml import etree
 
 from pathasst.errors import BadInput
 
@@ -20,45 +18,15 @@ _SUB = dict(zip("0123456789+-−–=()", "₀₁₂₃₄₅₆₇₈₉₊₋�
 
 # Holds no words of the running text (objects that stand inside a paragraph have a text of their own).
 _SILENT = frozenset(
-    {
-        "fig",
-        "fig-group",
-        "table-wrap",
-        "table-wrap-group",
-        "supplementary-material",
-        "boxed-text",
-        "graphic",
-        "inline-graphic",
-        "media",
-        "alt-text",
-        "long-desc",
-        "object-id",
-        "permissions",
-        "tex-math",
-        "fn",
-    }
+    """fig fig-group table-wrap table-wrap-group supplementary-material boxed-text graphic inline-graphic media alt-text
+    long-desc object-id permissions tex-math fn""".split()  # noqa: SIM905 (a list of names reads best as one)
 )
 # Ends a word: text before and after it must not run together.
 _BLOCK = frozenset(
-    {
-        "p",
-        "title",
-        "label",
-        "list",
-        "list-item",
-        "def-list",
-        "def-item",
-        "def",
-        "term",
-        "disp-formula",
-        "disp-quote",
-        "sec",
-        "break",
-        "tr",
-        "td",
-        "th",
-    }
+    """p title label list list-item def-list def-item def term disp-formula disp-quote sec break
+    tr td th caption""".split()  # noqa: SIM905
 )
+_SIMPLE = frozenset({"italic", "bold", "xref", "ext-link", "styled-content", "named-content", "underline", "sc"})
 _STYLED = {"sup": _SUP, "sub": _SUB, f"{MML}sup": _SUP, f"{MML}sub": _SUB}
 # MathML element → the tables for its second and third child.
 _SCRIPTS: dict[str, tuple[dict[str, str], ...]] = {
@@ -74,24 +42,27 @@ def text_of(element: Any) -> str:
     Italics and bold leave no trace; super- and subscripts become Unicode where every sign of them exists; formulas are written
     in line; figures, tables and notes standing inside are left out. White space is folded.
     """
+    if not len(element):
+        return " ".join((element.text or "").split())
     parts: list[str] = []
     _collect(element, parts)
     return " ".join("".join(parts).split())
 
 
-def join_texts(elements: Iterable[Any]) -> str:
-    """The texts of several elements, a space between."""
-    return " ".join(text for e in elements if (text := text_of(e)))
+def blocks_text(element: Any) -> str:
+    """The text of an element that holds blocks (a caption, an abstract), a space between the blocks."""
+    if element.text and not element.text.isspace():
+        return text_of(element)
+    return " ".join(text for e in element if isinstance(e.tag, str) and e.tag not in _SILENT and (text := text_of(e)))
 
 
-def resolve_entities(root: Any, name: str) -> None:
+def resolve_entities(references: Sequence[Any], name: str) -> None:
     """Replace entity references by their characters, in place: the common names (`&alpha;`, `&minus;`, known without a DTD),
     and what the file itself declares as plain text.
 
     Raises BadInput for an external entity, or one made of further entities or markup: no publisher needs these.
     """
-    references = list(root.iter(etree.Entity))
-    dtd = root.getroottree().docinfo.internalDTD if references else None
+    dtd = references[0].getroottree().docinfo.internalDTD if references else None
     declared = {} if dtd is None else {e.name: e.content for e in dtd.iterentities()}
     for entity in references:
         text = declared[entity.name] if entity.name in declared else html.unescape(entity.text)
@@ -105,7 +76,10 @@ def _collect(element: Any, parts: list[str]) -> None:
         parts.append(element.text)
     for child in element:
         tag = child.tag
-        if tag in _STYLED:
+        if tag in _SIMPLE and not len(child):  # by far the commonest: italics, bold, references
+            if text := child.text:
+                parts.append(text)
+        elif tag in _STYLED:
             parts.append(_restyle("".join(child.itertext()), _STYLED[tag]))
         elif tag in _SCRIPTS:
             _scripts(child, parts)
@@ -114,12 +88,9 @@ def _collect(element: Any, parts: list[str]) -> None:
             _collect(child, parts)
             parts.append(" ")
         elif isinstance(tag, str) and tag not in _SILENT:
-            if len(child):
-                _collect(child, parts)
-            elif child.text:
-                parts.append(child.text)
-        if child.tail:
-            parts.append(child.tail)
+            _collect(child, parts)
+        if tail := child.tail:
+            parts.append(tail)
 
 
 def _scripts(element: Any, parts: list[str]) -> None:
@@ -135,7 +106,7 @@ def _restyle(text: str, table: dict[str, str]) -> str:
     return _restyle_known(text, table is _SUP)
 
 
-@cache
+@lru_cache(maxsize=16384)
 def _restyle_known(text: str, superscript: bool) -> str:
     table, bare = (_SUP if superscript else _SUB), text.strip()
     if not all(sign in table for sign in bare):
