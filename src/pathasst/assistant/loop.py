@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import repair, untrusted
@@ -75,7 +75,7 @@ class Loop:
         draft = Draft(
             question=question,
             album=album,
-            turns=[*(history.turns if history else []), _question_turn(question, new_pictures if self.brain.sees else 0)],
+            turns=[*(history.turns if history else []), self._question(question, album, new_pictures)],
             library=dict(history.library) if history else {},
         )
         try:
@@ -93,6 +93,15 @@ class Loop:
         answer = conclude(draft, self.brain.name, cards, history)
         self.watch(Event(kind="answer", text=answer.text))
         return answer
+
+    def _question(self, question: str, album: Album, new_pictures: int) -> Turn:
+        """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number."""
+        words = untrusted.as_data(question)
+        if album.shown and not self.brain.sees:
+            words += f"\n(Pictures given: {_listed(album.shown)}. You cannot see them; the tools can.)"
+        elif len(album.shown) > 1:
+            words += f"\n(Pictures: {_listed(album.shown)}.)"
+        return Turn(role="user", content="<image>\n" * (new_pictures if self.brain.sees else 0) + words)
 
     def _converse(self, draft: Draft) -> None:
         """Rounds of reply and tools until the brain answers without a call. What came so far is in `draft`."""
@@ -127,7 +136,7 @@ class Loop:
         if not calls:
             calls, words, broken = repair.calls_in(words, self.registry.tools)
             if broken and not calls:
-                calls = [ToolCall(name="", arguments={})]
+                calls = [ToolCall(name=repair.UNREADABLE)]
         known = {call.id for t in draft.turns for call in t.tool_calls}
         return Turn(role="assistant", content=untrusted.plain(words).strip(), tool_calls=_numbered(calls, known))
 
@@ -166,7 +175,7 @@ class Loop:
         return step
 
     def _refusal(self, call: ToolCall, place: int, draft: Draft) -> str:
-        if not call.name:
+        if call.name == repair.UNREADABLE:
             return 'the call could not be read. Write it as {"name": …, "arguments": {…}} in valid JSON.'
         if place >= self.limits.calls_per_turn:
             return f"not run: at most {self.limits.calls_per_turn} calls are run per turn."
@@ -224,13 +233,8 @@ class Loop:
             text = text[: self.limits.result_chars].rsplit(" ", 1)[0] + " … (cut)"
         made = [s for s in draft.album.shown if s.handle in step.made]
         if made and not step.repeated:
-            text += "\nPictures made: " + ", ".join(_described(s) for s in made) + "."
+            text += f"\nPictures made: {_listed(made)}."
         return f"{text}\n(The same call was run before.)" if step.repeated else text
-
-
-def _question_turn(question: str, pictures: int) -> Turn:
-    """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number."""
-    return Turn(role="user", content="<image>\n" * pictures + untrusted.as_data(question))
 
 
 def _numbered(calls: list[ToolCall], taken: set[str]) -> list[ToolCall]:
@@ -249,5 +253,5 @@ def _failed(call: ToolCall, error: str) -> ToolResult:
     return ToolResult(name=call.name, call_id=call.id, error=error)
 
 
-def _described(shown: Shown) -> str:
-    return f"{shown.handle} ({shown.name}{', synthetic' if shown.synthetic else ''})"
+def _listed(pictures: Sequence[Shown]) -> str:
+    return ", ".join(f"{s.handle} ({untrusted.as_data(s.name)}{', synthetic' if s.synthetic else ''})" for s in pictures)

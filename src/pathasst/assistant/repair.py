@@ -1,7 +1,8 @@
 """One honest repair of a tool call that does not fit its tool. Knows schemas and pydantic; no brain and no model.
 
-A call is repaired once, by rules that change how a thing is written and never what it says; each change is noted for the answer.
-What still does not fit is reported to the brain with the reason, and the brain may try again within its limits.
+A call is repaired once, by rules that change how a thing is written, and leave out what the tool does not take; each change is
+noted for the answer. What still does not fit is reported to the brain with the reason, and the brain may try again within its
+limits.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from pathasst.records import ToolCall
 
+UNREADABLE = "unreadable_call"
+"""The name of a call that could not be read at all."""
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _WRAPPERS = ("arguments", "args", "parameters", "params", "input", "kwargs")
 

@@ -33,10 +33,9 @@ def ask(
     """Answer a question about a picture (or several, or none).
 
     `image`: a path, encoded bytes, H×W×3 uint8 RGB, a PIL image, a sequence of these, or None (with `history`: the pictures of
-    before).
-    `history`: the answer before, whose conversation goes on. `brain`: see `open_brain`. `registry`: the tools on offer; by
-    default every specialist model that is here, the literature and, for a brain that does not see, `look`. `watch` is told what happens
-    while it happens; `cancel`, once set, ends the wait and gives what there is.
+    before). `history`: the answer before, whose conversation goes on. `brain`: see `open_brain`. `registry`: the tools on offer;
+    by default every specialist model that is here, the literature and, for a brain that does not see, `look`. `watch` is told
+    what happens while it happens; `cancel`, once set, ends the wait and gives what there is.
 
     Raises BadInput (picture), BadSettings (question, brain), MissingWeights, MissingPackage or Unreachable.
     """

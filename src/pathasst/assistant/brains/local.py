@@ -1,0 +1,78 @@
+"""Our own model as the brain: a PathAsst checkpoint in this process (paper, "Training of PathAsst")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pathasst.assistant.brain import BrainSettings
+from pathasst.errors import BadInput
+from pathasst.records import ImageBytes, ToolSpec, Turn
+
+if TYPE_CHECKING:
+    from pathasst.mllm import PathAsst
+
+IMAGE = "<image>"
+RESULT_CHARACTERS = 1500  # of one tool result: the embedded model was trained on 2,048 tokens
+_SHORTER = (600, 200)  # tried in turn when a conversation does not fit
+
+
+@dataclass(slots=True)
+class LocalBrain:
+    """PathAsst behind the Brain protocol. It sees; tools, if any, are written into its own template as it was trained."""
+
+    model: PathAsst
+    name: str
+    max_tokens: int = 512
+    sees: bool = True
+
+    @classmethod
+    def open(cls, settings: BrainSettings) -> LocalBrain:
+        """Load the checkpoint. Raises MissingWeights with the command that fetches it."""
+        from pathasst import weights
+        from pathasst.mllm import PathAsst
+
+        model = PathAsst.load(settings.model)
+        return cls(model, weights.version(settings.model), settings.max_tokens)
+
+    def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
+        """The assistant's next turn; a conversation longer than the model reads loses its oldest questions first.
+
+        Raises BadInput when even the last question alone does not fit.
+        """
+        turns, images = list(turns), list(images)
+        while True:
+            for longest in (RESULT_CHARACTERS, *_SHORTER):
+                try:
+                    return self.model.reply(_cut(turns, longest), images, tools, max_new_tokens=self.max_tokens)
+                except BadInput as error:
+                    too_long = error
+            older = _without_oldest(turns, images)
+            if older is None:
+                raise too_long
+            turns, images = older
+
+
+def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
+    """Tool results cut to what a small model can read."""
+    return [
+        replace(t, content=t.content[:longest].rsplit(" ", 1)[0] + " …") if t.role == "tool" and len(t.content) > longest else t
+        for t in turns
+    ]
+
+
+def _without_oldest(turns: list[Turn], images: list[ImageBytes]) -> tuple[list[Turn], list[ImageBytes]] | None:
+    """The conversation without its oldest question and all that answered it; its pictures move to the next question.
+
+    None when only one question is left.
+    """
+    starts = [n for n, turn in enumerate(turns) if turn.role == "user"]
+    if len(starts) < 2:
+        return None
+    marks = sum(t.content.count(IMAGE) for t in turns[: starts[1]])
+    kept = turns[starts[1] :]
+    if marks and not kept[0].content.count(IMAGE):
+        kept[0] = replace(kept[0], content=f"{IMAGE}\n" * marks + kept[0].content)
+        return kept, images
+    return kept, images[marks:]

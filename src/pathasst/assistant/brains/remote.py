@@ -1,0 +1,61 @@
+"""A brain behind any OpenAI-compatible server: vLLM, llama.cpp, a hosted one; with or without vision. `llm` does the HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
+from pathasst.errors import Unreachable
+from pathasst.llm.settings import LLMSettings
+from pathasst.llm.transport import Transport
+from pathasst.records import ImageBytes, ToolSpec, Turn
+
+ATTEMPTS = 3
+LONGEST_WAIT = 10.0  # seconds between two tries: somebody is waiting
+
+
+@dataclass(slots=True)
+class RemoteBrain:
+    """One model of one server. Nothing is cached: the same question may be asked of another picture."""
+
+    settings: BrainSettings
+    transport: Transport
+    name: str = field(init=False)
+    sees: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.settings.model} at {self.settings.url}"
+        self.sees = self.settings.sees
+
+    @classmethod
+    def open(cls, settings: BrainSettings) -> RemoteBrain:
+        """Nothing is sent yet. The key, if the server needs one, comes from the environment variable the settings name."""
+        llm = LLMSettings(
+            base_url=settings.url,
+            model=settings.model,
+            key_env=settings.key_env,
+            timeout=settings.seconds,
+            attempts=ATTEMPTS,
+            backoff=0.25,
+            max_wait=LONGEST_WAIT,
+        )
+        return cls(settings, Transport(llm, settings.url))
+
+    def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
+        """The assistant's next turn. Raises Unreachable, with the server's reason, after the allowed tries."""
+        body: dict[str, Any] = {
+            "model": self.settings.model,
+            "messages": to_messages(turns, images),
+            "max_tokens": self.settings.max_tokens,
+            "temperature": self.settings.temperature,
+        }
+        if tools:
+            body["tools"] = to_tools(tools)
+        answer, _ = self.transport.post(body)
+        try:
+            return to_turn(answer["choices"][0]["message"])
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise Unreachable(f"{self.name} answered in no form of the chat API: {str(answer)[:200]}") from error

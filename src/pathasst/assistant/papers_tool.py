@@ -1,0 +1,60 @@
+"""`papers_search`: the literature as a tool (paper, "Enhancing Responses through Paper Retrieval"). Knows `papers`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pathasst.records import Hit, ToolResult
+from pathasst.tools.papers_search import PapersArguments, PapersSearch
+
+if TYPE_CHECKING:
+    from pathasst.papers import PaperIndex
+
+SENTENCE_CHARACTERS = 400  # of the best sentences of one abstract, for the model; the person gets the passage
+
+
+class LiteratureSearch(PapersSearch):
+    """Search of one paper collection: the given one, or the embedded one, opened on the first call."""
+
+    def __init__(self, index: PaperIndex | None = None) -> None:
+        self._index = index
+
+    def run(self, arguments: PapersArguments, image: Any) -> ToolResult:
+        """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection."""
+        hits = self._opened().search(arguments.query, k=arguments.k)
+        return ToolResult(
+            name=self.name,
+            text="\n".join(line(hit) for hit in hits) or f"No abstract matches {arguments.query!r}.",
+            numbers={"found": len(hits)},
+            hits=hits,
+        )
+
+    def missing(self) -> list[str]:  # type: ignore[override]
+        """The embedded collection counts as missing until its index is built: `pathasst papers build`."""
+        from pathasst import papers
+
+        return [] if self._index is not None or papers.ready() else ["paper collection"]
+
+    def version(self) -> str:
+        """Which version of which collection, once it is open."""
+        if self._index is None:
+            return ""
+        version = self._index.version
+        return f"{self._index.home.name}@{version.number} ({version.abstracts} abstracts)"
+
+    def _opened(self) -> PaperIndex:
+        if self._index is None:
+            from pathasst.papers import PaperIndex
+
+            self._index = PaperIndex.open()
+        return self._index
+
+
+def line(hit: Hit) -> str:
+    """A hit as the model reads it."""
+    year = f" ({hit.year})" if hit.year else ""
+    retracted = " RETRACTED." if hit.retracted else ""
+    words = " ".join(" ".join(hit.highlights).split()) or hit.passage
+    if len(words) > SENTENCE_CHARACTERS:
+        words = words[:SENTENCE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return f"[PMID {hit.pmid}] {hit.title.rstrip('.')}{year}.{retracted} {words}"

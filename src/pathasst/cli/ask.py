@@ -1,0 +1,99 @@
+"""`pathasst ask`: a question about a picture, answered in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pathasst.errors import BadSettings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pathasst.assistant import Answer, Event
+    from pathasst.assistant.settings import AssistantSettings
+
+
+def ask(
+    words: list[str] = typer.Argument(..., metavar="[IMAGE…] QUESTION", help="Pictures, if any, then the question."),
+    then: list[str] = typer.Option([], "--then", help="A further question in the same conversation; may be repeated."),
+    brain: str = typer.Option("", help="pathasst, llamacpp, or http://host:8000/v1#model (…#model,blind without vision)."),
+    recipe: str = typer.Option(
+        "embedded", help="Recipe with the assistant's settings: embedded, embedded-plus, paper, or a YAML file."
+    ),
+    out: Path = typer.Option(None, help="Folder for answer.md, answer.json and the pictures."),
+    as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON."),
+) -> None:
+    """Ask about a picture, or without one. Ctrl-C stops and shows what there is.
+
+    Examples: pathasst ask field.png "How many Ki67-positive cells are there?" --then "What does that mean for prognosis?"
+    pathasst ask "Is trastuzumab effective in HER2-positive gastric cancer?" --out answer/
+    """
+    import json
+
+    from rich.console import Console
+
+    from pathasst.assistant import render
+    from pathasst.assistant.settings import load_settings
+
+    if Path(words[-1]).is_file():
+        raise BadSettings(f'the question is missing: pathasst ask {words[-1]} "What does this picture show?"')
+    settings = load_settings(recipe, brain)
+    console = Console(stderr=as_json)
+    answers: list[Answer] = []
+    for n, question in enumerate([words[-1], *then]):
+        images = list(words[:-1]) if n == 0 else None
+        answer = _answer(console, settings, images or None, question, answers[-1] if answers else None)
+        answers.append(answer)
+        if not as_json:
+            console.print(render.to_terminal(answer))
+        if out is not None:
+            files = render.save(answer, out, "answer" if n == 0 else f"answer_{n + 1}")
+            console.print(f"[dim]Written: {', '.join(str(f) for f in files)}[/]")
+        if answer.stopped == "cancelled":
+            break
+    if as_json:
+        typer.echo(
+            json.dumps(
+                [a.to_json() for a in answers] if then else answers[0].to_json(), ensure_ascii=False, indent=1, default=str
+            )
+        )
+    if answers[-1].stopped == "cancelled":
+        raise typer.Exit(130)
+
+
+def _answer(
+    console: Console, settings: AssistantSettings, images: list[str] | None, question: str, history: Answer | None
+) -> Answer:
+    """One question, with its progress shown and Ctrl-C turned into a cancel."""
+    import signal
+    import threading
+
+    from pathasst import assistant
+    from pathasst.assistant.render import call_line
+
+    cancel = threading.Event()
+
+    def stop(*_: object) -> None:
+        cancel.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends the program
+
+    before = signal.signal(signal.SIGINT, stop)
+    console.print(f"\n[bold]> {question}[/]", highlight=False)
+    try:
+        with console.status("thinking …") as status:
+
+            def watch(event: Event) -> None:
+                if event.kind == "thinking":
+                    status.update("thinking …")
+                elif event.call:
+                    status.update(f"running {event.call.name} …")
+                elif event.step:
+                    done = "failed" if event.step.result.error else "done"
+                    console.print(f"[dim]{call_line(event.step)}: {done}, {event.step.result.seconds:.1f} s[/]", highlight=False)
+
+            return assistant.ask(images, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel)
+    finally:
+        signal.signal(signal.SIGINT, before)

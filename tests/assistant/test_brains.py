@@ -1,0 +1,170 @@
+"""Which brain a setting means, messages to and from a chat API, and the remote brain against a real server on loopback."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from assistant_parts import ChatServer, call, message
+from PIL import Image
+
+from pathasst.assistant import BrainSettings, ask, open_brain, parse_brain
+from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
+from pathasst.assistant.repair import UNREADABLE
+from pathasst.errors import BadSettings, Unreachable
+from pathasst.records import ToolCall, Turn
+from pathasst.tools.images import encode_png
+from pathasst.tools.protocol import Registry
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("pathasst", ("pathasst", "pathasst-embedded", "", True)),
+        ("pathasst:/models/mine", ("pathasst", "/models/mine", "", True)),
+        ("http://host:8000/v1#qwen-vl", ("openai", "qwen-vl", "http://host:8000/v1", True)),
+        ("https://host/v1/#org/model,blind", ("openai", "org/model", "https://host/v1", False)),
+        ("llamacpp", ("llamacpp", "qwen2.5-coder-1.5b", "", False)),
+    ],
+)
+def test_one_setting_chooses_the_brain(setting: str, expected: tuple[str, str, str, bool]) -> None:
+    settings = parse_brain(setting)
+    assert (settings.kind, settings.model, settings.url, settings.sees) == expected
+
+
+@pytest.mark.parametrize("setting", ["", "gpt", "http://host/v1", "http://host/v1#m,deaf", "ftp://x#y"])
+def test_other_settings_are_refused(setting: str) -> None:
+    with pytest.raises(BadSettings):
+        parse_brain(setting)
+
+
+@pytest.mark.parametrize("values", [{"kind": "x"}, {"kind": "openai"}, {"max_tokens": 0}, {"seconds": 0}])
+def test_settings_are_checked(values: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings):
+        BrainSettings(**values)
+
+
+def test_messages_pair_results_with_calls_and_mark_them_as_data() -> None:
+    turns = [
+        Turn(role="user", content="<image>\nCount."),
+        Turn(role="assistant", tool_calls=[ToolCall(name="a", arguments={"x": 1}, id="c1"), ToolCall(name="b", id="c2")]),
+        Turn(role="tool", tool="a", content="5"),
+        Turn(role="tool", tool="b", content="6"),
+        Turn(role="assistant", content="Five."),
+    ]
+    messages = to_messages(turns, [encode_png(np.zeros((20, 30, 3), np.uint8))])
+    assert [m["role"] for m in messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]
+    assert [m["tool_call_id"] for m in messages[3:5]] == ["c1", "c2"]
+    assert messages[3]["content"] == '<tool_output tool="a">\n5\n</tool_output>'
+    assert json.loads(messages[2]["tool_calls"][0]["function"]["arguments"]) == {"x": 1}
+    picture, size, words = messages[1]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,")
+    assert size["text"] == "(30×20 px)"
+    assert words["text"] == "Count."
+
+
+def test_large_pictures_are_sent_reduced() -> None:
+    messages = to_messages([Turn(role="user", content="<image>")], [encode_png(np.zeros((1000, 4096, 3), np.uint8))])
+    parts = messages[1]["content"]
+    sent = Image.open(io.BytesIO(base64.b64decode(parts[0]["image_url"]["url"].split(",")[1])))
+    assert sent.size == (2048, 500)
+    assert parts[1]["text"] == "(4096×1000 px, shown reduced)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "given"),
+    [
+        ('{"threshold": 5}', "count_dark", {"threshold": 5}),
+        ("{'threshold': 5,}", "count_dark", {"threshold": 5}),
+        ({"threshold": 5}, "count_dark", {"threshold": 5}),
+        ("", "count_dark", {}),
+        ("five", UNREADABLE, {}),
+        ("[1]", UNREADABLE, {}),
+        (7, UNREADABLE, {}),
+    ],
+)
+def test_a_servers_message_becomes_a_turn(arguments: Any, name: str, given: dict[str, Any]) -> None:
+    raw = {"content": None, "tool_calls": [{"id": "x", "function": {"name": "count_dark", "arguments": arguments}}]}
+    turn = to_turn(raw)
+    assert turn.content == ""
+    assert [(c.name, c.arguments, c.id) for c in turn.tool_calls] == [(name, given, "x")]
+
+
+def test_content_in_parts_is_read() -> None:
+    assert to_turn({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}).content == "ab"
+
+
+def test_the_whole_loop_over_http(chat_server: ChatServer, spots: np.ndarray, registry: Registry, monkeypatch: Any) -> None:
+    """A scripted model behind real HTTP: looks, calls two tools, uses the picture one made, cites, and invents a PMID."""
+    monkeypatch.setenv("PATHASST_API_KEY", "secret")
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        results = [m for m in body["messages"] if m["role"] == "tool"]
+        if not results:
+            return 200, message("", call("count_dark"), call("papers_search", query="Ki67 prognosis"))
+        if len(results) == 2:
+            return 200, message("", ToolCall(name="red_share", arguments={"image": "image2"}, id="c9"))
+        return 200, message("5 spots. High Ki67 is bad [PMID 11111111], [PMID 12121212].")
+
+    chat_server.answer = answer
+    brain = open_brain(f"{chat_server.url}#scripted-vl")
+    got = ask(spots, "How many, and what does it mean?", brain=brain, registry=registry)
+    assert [s.call.name for s in got.steps] == ["count_dark", "papers_search", "red_share"]
+    assert got.steps[2].image == "image2"
+    assert got.text == "5 spots. High Ki67 is bad [PMID 11111111], ~~[PMID 12121212]~~."
+    assert got.brain == f"scripted-vl at {chat_server.url}"
+    first = chat_server.requests[0]
+    assert first["model"] == "scripted-vl"
+    assert {t["function"]["name"] for t in first["tools"]} == set(registry.tools)
+    assert any(p["type"] == "image_url" for p in first["messages"][1]["content"])
+    assert all(h["Authorization"] == "Bearer secret" for h in chat_server.headers)
+    assert "secret" not in json.dumps(got.to_json())
+
+
+def test_a_blind_brain_is_told_of_the_picture_and_gets_none(
+    chat_server: ChatServer, spots: np.ndarray, registry: Registry
+) -> None:
+    chat_server.answer = lambda body: (200, message("I cannot see it."))
+    ask(spots, "What is this?", brain=parse_brain(f"{chat_server.url}#text,blind"), registry=registry)
+    words = chat_server.requests[0]["messages"][1]["content"]
+    assert isinstance(words, str)
+    assert "image1" in words
+    assert "cannot see" in words
+
+
+def test_a_busy_server_is_asked_again(chat_server: ChatServer, registry: Registry) -> None:
+    replies = [(429, {"error": "busy"}), (503, {}), (200, message("Here."))]
+    chat_server.answer = lambda body: replies.pop(0)
+    assert ask(None, "Hello?", brain=f"{chat_server.url}#busy", registry=registry).text == "Here."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (400, {"error": "no such model"}, "no such model"),
+        (401, {"error": "key"}, "401"),
+        (302, {}, "302"),
+        (200, "not json", "3 tries"),
+        (200, {"choices": []}, "3 tries"),
+        (200, {"choices": [{"message": {}}]}, "3 tries"),
+    ],
+)
+def test_a_servers_failure_says_why(status: int, body: Any, reason: str, chat_server: ChatServer, registry: Registry) -> None:
+    chat_server.answer = lambda _: (status, body)
+    with pytest.raises(Unreachable, match=reason):
+        ask(None, "Hello?", brain=f"{chat_server.url}#m{status}", registry=registry)
+    assert len(chat_server.requests) == (1 if 400 <= status < 500 else 3)
+
+
+def test_no_server_is_unreachable(registry: Registry) -> None:
+    with pytest.raises(Unreachable, match="Check that the server runs"):
+        ask(None, "Hello?", brain="http://127.0.0.1:9/v1#nobody", registry=registry)
+
+
+def test_tools_travel_as_json_schema(registry: Registry) -> None:
+    tools = {t["function"]["name"]: t["function"] for t in to_tools(registry.offered())}
+    assert tools["count_dark"]["parameters"]["properties"]["threshold"]["maximum"] == 255

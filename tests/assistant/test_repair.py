@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pathasst.assistant.repair import arguments, calls_in, loads_leniently, tool_name
+from pathasst.tools.registry import CLASSES, tool_class
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("ki67_cells", "ki67_cells"),
+        ("Ki67-Cells", "ki67_cells"),
+        ("functions.ki67_cells", "ki67_cells"),
+        ("tools/HER2 cells", "her2_cells"),
+        ("ki67", "ki67"),  # never guessed
+        ("cells", "cells"),
+    ],
+)
+def test_names_are_read_in_other_letters_and_never_guessed(name: str, found: str) -> None:
+    assert tool_name(name, CLASSES) == found
+
+
+@pytest.mark.parametrize(
+    ("tool", "given_", "fixed"),
+    [
+        ("papers_search", {"query": "Ki67", "k": "3 "}, {"query": "Ki67", "k": "3 "}),  # pydantic reads it as it is
+        ("papers_search", {"Query": "Ki67", "top": 9}, {"query": "Ki67"}),
+        ("papers_search", {"query": ["Ki67", "prognosis"]}, {"query": "Ki67 prognosis"}),
+        ("papers_search", {"query": 12345}, {"query": "12345"}),
+        ("papers_search", {"input": '{"query": "Ki67"}'}, {"query": "Ki67"}),
+        ("lbc_generate", {"cell_class": "hsil", "count": 2.0}, {"cell_class": "HSIL", "count": 2.0}),
+        (
+            "lbc_generate",
+            {"cellClass": "asc us", "nuclear_enlargement": "2.5 times"},
+            {"cell_class": "ASC-US", "nuclear_enlargement": 2.5},
+        ),
+        ("segment", {"box": "[1, 2, 30, 40]"}, {"box": [1, 2, 30, 40]}),
+        ("segment", {"points": [10, 20]}, {"points": [[10, 20]]}),
+    ],
+)
+def test_arguments_of_the_real_tools_are_repaired(tool: str, given_: dict[str, Any], fixed: dict[str, Any]) -> None:
+    model = tool_class(tool).arguments
+    found, notes = arguments(given_, model)
+    assert found == fixed
+    model.model_validate(found)
+    assert bool(notes) == (given_ != fixed)
+
+
+@pytest.mark.parametrize(
+    ("tool", "given_"),
+    [
+        ("papers_search", {}),
+        ("papers_search", {"query": ""}),
+        ("lbc_generate", {"cell_class": "cancer"}),
+        ("segment", {"box": "left"}),
+    ],
+)
+def test_what_says_something_else_is_not_invented(tool: str, given_: dict[str, Any]) -> None:
+    found, _ = arguments(given_, tool_class(tool).arguments)
+    assert found == given_
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.one_of(st.none(), st.text(max_size=8), st.integers(), st.lists(st.integers())), max_size=4
+    )
+)
+def test_any_arguments_can_be_tried(given_: dict[str, Any]) -> None:
+    for tool in ("papers_search", "segment", "lbc_generate"):
+        arguments(given_, tool_class(tool).arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("{'a': True, 'b': None,}", {"a": True, "b": None}),
+        ('say {"a": {"b": [1, 2', {"a": {"b": [1, 2]}}),
+        ('{"a": "unfinished', {"a": "unfinished"}),
+        ("nothing", None),
+        ("{a: b}", None),
+    ],
+)
+def test_lenient_json(text: str, value: Any) -> None:
+    assert loads_leniently(text) == value
+
+
+@given(st.text(max_size=80))
+def test_any_text_can_be_read(text: str) -> None:
+    loads_leniently("{" + text)
+    calls_in("<tool_call>" + text, CLASSES)
+
+
+def test_calls_in_words() -> None:
+    calls, words, opened = calls_in(
+        'Yes. <tool_call>{"name": "Segment", "parameters": {"box": [1,2,3,4],}}</tool_call> Wait.', CLASSES
+    )
+    assert [(c.name, c.arguments) for c in calls] == [("segment", {"box": [1, 2, 3, 4]})]
+    assert (words, opened) == ("Yes.  Wait.", True)
+    assert calls_in("No call.", CLASSES) == ([], "No call.", False)
+    assert json.dumps(calls_in("<tool_call>oops", CLASSES)) == '[[], "", true]'
