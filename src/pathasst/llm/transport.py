@@ -1,6 +1,6 @@
 """One HTTP request to an OpenAI-compatible server, tried again as long as that can help. Knows HTTP, no prompts.
 
-Tried again: refused or broken connections, time-outs, 408, 409, 425, 429, 5xx, and bodies that are not the JSON that was promised.
+Tried again: refused or broken connections, time-outs, 408, 409, 425, 429, 5xx, and bodies that are not the JSON promised.
 Not tried again: other 4xx. `Retry-After` (seconds or a date) is obeyed up to `max_wait`.
 """
 
@@ -70,10 +70,11 @@ class Transport:
 
 
 def _completion(answer: httpx.Response) -> dict[str, Any] | None:
-    """The body, if it is a chat completion with text."""
+    """The body, if it is a chat completion with text or tool calls."""
     try:
         body = answer.json()
-        return body if isinstance(body["choices"][0]["message"].get("content"), str) else None
+        message = body["choices"][0]["message"]
+        return body if isinstance(message.get("content"), str) or isinstance(message.get("tool_calls"), list) else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
 
