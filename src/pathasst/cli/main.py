@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import collect, dataset, doctor, instruct, models
+from pathasst.cli import ask, collect, dataset, doctor, instruct, models, papers
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(collect.app, name="collect")
 app.command("instruct")(instruct.instruct)
+app.command("ask")(ask.ask)
+app.add_typer(papers.app, name="papers")
 
 
 def main() -> None:
