@@ -2,14 +2,14 @@
 
 ```python
 from pathasst import papers
-index = papers.PaperIndex.open() if papers.ready() else papers.build_default()
+index = papers.open_default(build=True)
 for hit in index.search("Ki-67 in breast carcinoma", k=5, filters={"since": 2000}):
     print(hit.pmid, hit.year, hit.title, hit.highlights)
 ```
 """
 
 from pathasst.papers.build import BuildSettings, add, build, compact, delete
-from pathasst.papers.default import build_default, ready
+from pathasst.papers.default import build_default, open_default, ready
 from pathasst.papers.filters import Filters
 from pathasst.papers.index import PaperIndex, SearchSettings, default_home
 from pathasst.papers.versions import verify
@@ -25,6 +25,7 @@ __all__ = [
     "compact",
     "default_home",
     "delete",
+    "open_default",
     "ready",
     "verify",
 ]

@@ -34,3 +34,13 @@ def build_default(
     home = home or default_home()
     build([folder], home, settings or BuildSettings(), say)
     return PaperIndex.open(home)
+
+
+def open_default(*, build: bool = False) -> PaperIndex:
+    """The embedded collection's index; `build` makes it first where it is missing, fetching what that needs.
+
+    Raises BadDataset with the command that makes it.
+    """
+    if build and not ready():
+        return build_default(fetch=True, say=lambda _: None)
+    return PaperIndex.open()

@@ -85,6 +85,11 @@ class PaperIndex:
             "sources": self.version.sources,
         }
 
+    def describe(self) -> str:
+        """One line for people: how many abstracts and vectors, of which embedder."""
+        vectors = f"{self.version.vectors:,} vectors of {self.version.embedder}" if self.version.vectors else "words only"
+        return f"{len(self):,} abstracts, {vectors}"
+
     def search(
         self,
         query: str,
