@@ -1,13 +1,29 @@
-"""HER2 cells: declaration for now; the method follows in this file."""
+"""The HER2 tool: the cell detector, and each cell's membrane stain by completeness and intensity (paper, model zoo 5).
+
+No labelled HER2 picture was at hand: the limits below are the wording of the ASCO/CAP guideline (2018) and customary optical
+densities, and nothing was validated. The tool says so in every answer.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from pathasst.records import Picture, ToolResult
+from pathasst.tools.cells import detect
 from pathasst.tools.cells.arguments import CellArguments
-from pathasst.tools.protocol import Tool, ToolCard
+from pathasst.tools.cells.profile import Profiles
+from pathasst.tools.protocol import NOTICE, Tool, ToolCard
+
+GRADES = ("0", "1+", "2+", "3+")
+WEAK, STRONG = 0.2, 0.6  # optical density (log10) of the stained membrane
+COMPLETE, PARTIAL = 0.75, 0.2  # share of the circumference
+ENOUGH = 10.0  # per cent of the cells that decide the score
 
 
 class Her2Cells(Tool[CellArguments]):
-    """Cells by HER2 membrane staining 0, 1+, 2+, 3+ (paper, model zoo 5)."""
+    """Cells by membrane staining, and the score that follows."""
 
     name = "her2_cells"
     card = ToolCard(
@@ -16,7 +32,54 @@ class Her2Cells(Tool[CellArguments]):
             "HER2 score. Not for H&E, nor for nuclear stains such as Ki67. The method is not validated."
         ),
         expects="HER2 immunohistochemistry (membranous DAB, haematoxylin counterstain), 20–40×",
-        classes=("0", "1+", "2+", "3+"),
+        classes=GRADES,
+        licence="research use only (cell detector trained on Ki67 fields)",
+        scores="none: no labelled HER2 pictures were at hand",
+        limits="rule of thumb on optical density; does not separate invasive from in-situ or normal cells",
     )
     arguments = CellArguments
-    weights = ("ki67-embedded",)
+    weights = (detect.WEIGHTS,)
+
+    def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
+        """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.tools.cells.profile import profile
+        from pathasst.tools.drawing import annotate
+
+        cells, scale = detect.locate(image, arguments, "The HER2 count")
+        grades = grade(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))
+        labels = [GRADES[g] for g in grades]
+        counts = {name: labels.count(name) for name in GRADES}
+        numbers = detect.numbers_of(image, arguments, scale, cells=len(cells), counts=counts, score=score(counts))
+        marks = detect.marks(cells, labels)
+        pictures = [Picture(name="her2", image=annotate(image, marks))]
+        return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+
+
+def grade(profiles: Profiles) -> np.ndarray:
+    """0–3 for each cell: 3 complete and strong, 2 complete and weaker (or strong but incomplete), 1 partial, 0 hardly any."""
+    complete, partial = profiles.completeness >= COMPLETE, profiles.completeness >= PARTIAL
+    strong = profiles.membrane >= STRONG
+    return np.select([complete & strong, complete | (partial & strong), partial], [3, 2, 1], 0)  # type: ignore[no-any-return]
+
+
+def score(counts: dict[str, int]) -> str | None:
+    """The picture's score: the highest grade that, with those above it, more than 10 % of the cells reach. None without cells."""
+    total = sum(counts.values())
+    if not total:
+        return None
+    for lowest in (3, 2, 1):
+        if 100 * sum(counts[g] for g in GRADES[lowest:]) / total > ENOUGH:
+            return GRADES[lowest]
+    return "0"
+
+
+def _text(numbers: dict[str, Any]) -> str:
+    n = numbers["cells"]
+    if not n:
+        return f"No cells were found, so no HER2 score is given. {NOTICE}"
+    counts = ", ".join(f"{g}: {c} ({100 * c / n:.0f} %)" for g, c in numbers["counts"].items())
+    dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
+    return (
+        f"{n} cells by membrane staining – {counts}; estimated HER2 score {numbers['score']}.{dense} This is an unvalidated "
+        f"method (optical density of DAB around each detected nucleus; all cells, not tumour cells alone). {NOTICE}"
+    )

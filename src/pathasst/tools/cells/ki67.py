@@ -1,13 +1,22 @@
-"""Ki67 cells: declaration for now; the detector follows in this file."""
+"""The Ki67 tool: points on positive and negative tumour cells, the labelling index (paper, model zoo 7)."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from pathasst.records import Picture, ToolResult
+from pathasst.tools.cells import detect
 from pathasst.tools.cells.arguments import CellArguments
-from pathasst.tools.protocol import Tool, ToolCard
+from pathasst.tools.protocol import NOTICE, Tool, ToolCard
+
+TRAINED_ON = "Ki67 fields of breast cancer (BCData, SHIDC-B-Ki-67)"
+FEW = 100  # cells below which an index is not worth its decimals
 
 
 class Ki67Cells(Tool[CellArguments]):
-    """Points on Ki67-positive and -negative tumour cells, and the labelling index (paper, model zoo 7)."""
+    """Counts and index from the embedded P2PNet."""
 
     name = "ki67_cells"
     card = ToolCard(
@@ -17,6 +26,58 @@ class Ki67Cells(Tool[CellArguments]):
         ),
         expects="Ki67 immunohistochemistry (nuclear DAB, haematoxylin counterstain), 20–40×",
         classes=("positive", "negative"),
+        licence="research use only (trained on BCData, non-commercial, and SHIDC-B-Ki-67, research)",
+        validated=True,
+        limits=f"trained on {TRAINED_ON} alone; small network; lymphocytes are told apart only in part",
     )
     arguments = CellArguments
-    weights = ("ki67-embedded",)
+    weights = (detect.WEIGHTS,)
+
+    def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
+        """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.tools.cells.profile import profile
+        from pathasst.tools.drawing import annotate
+
+        cells, scale = detect.locate(image, arguments, "The Ki67 count")
+        names = detect.detector().settings.classes
+        labels = [names[c] for c in cells.classes]
+        positive, negative = labels.count("positive"), labels.count("negative")
+        numbers = detect.numbers_of(
+            image,
+            arguments,
+            scale,
+            cells=positive + negative,
+            positive=positive,
+            negative=negative,
+            index_percent=_index(positive, negative),
+        )
+        around = profile(image, cells.points, detect.nucleus_px() / scale)
+        # In a nuclear stain the brown sits in the nucleus; where it sits around it instead, the index means nothing.
+        outside = float((around.membrane > around.nucleus + 0.15).mean()) if len(cells) else 0.0
+        numbers["stain_outside_nuclei"] = round(outside, 3)
+        marks = detect.marks(cells, labels)
+        pictures = [Picture(name="ki67", image=annotate(image, marks))]
+        return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+
+
+def _index(positive: int, negative: int) -> float | None:
+    return round(100 * positive / (positive + negative), 1) if positive + negative else None
+
+
+def _text(numbers: dict[str, Any]) -> str:
+    n = numbers["cells"]
+    if not n:
+        return f"No tumour cells were found. The detector was trained on {TRAINED_ON}. {NOTICE}"
+    counts = f"{numbers['positive']} Ki67-positive, {numbers['negative']} negative"
+    parts = [f"{n} tumour cells: {counts}; Ki67 index {numbers['index_percent']} %."]
+    if numbers["cells_per_mm2"] is not None:
+        parts.append(f"Density {numbers['cells_per_mm2']:.0f} cells/mm².")
+    if n < FEW:
+        parts.append(f"Fewer than {FEW} cells: the index is uncertain.")
+    if numbers["stain_outside_nuclei"] > 0.4:
+        parts.append(
+            "Warning: the brown stain lies around the nuclei rather than in them, so this may not be a Ki67 stain, and the index "
+            "would then mean nothing."
+        )
+    parts.append(f"The detector was trained on {TRAINED_ON}.")
+    return " ".join([*parts, NOTICE])

@@ -1,13 +1,27 @@
-"""PD-L1 cells: declaration for now; the method follows in this file."""
+"""The PD-L1 tool: the cell detector, and whether each cell has any membrane stain (paper, model zoo 6).
+
+No labelled PD-L1 picture was at hand; nothing was validated, and the tool says so in every answer. The detector tells lymphocytes
+from tumour cells only in part, so its proportion is not the pathologist's TPS, which counts viable tumour cells alone.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from pathasst.records import Picture, ToolResult
+from pathasst.tools.cells import detect
 from pathasst.tools.cells.arguments import CellArguments
-from pathasst.tools.protocol import Tool, ToolCard
+from pathasst.tools.cells.profile import Profiles
+from pathasst.tools.protocol import NOTICE, Tool, ToolCard
+
+WEAK = 0.2  # optical density (log10): any intensity counts for PD-L1
+PARTIAL = 0.2  # share of the circumference: partial staining counts too
 
 
 class Pdl1Cells(Tool[CellArguments]):
-    """PD-L1-positive and -negative cells and their proportion (paper, model zoo 6)."""
+    """Positive and negative cells and their proportion."""
 
     name = "pdl1_cells"
     card = ToolCard(
@@ -17,6 +31,40 @@ class Pdl1Cells(Tool[CellArguments]):
         ),
         expects="PD-L1 immunohistochemistry (membranous DAB, haematoxylin counterstain), 20–40×",
         classes=("positive", "negative"),
+        licence="research use only (cell detector trained on Ki67 fields)",
+        scores="none: no labelled PD-L1 pictures were at hand",
+        limits="rule of thumb on optical density; immune cells are told from tumour cells only in part, so CPS is not given",
     )
     arguments = CellArguments
-    weights = ("ki67-embedded",)
+    weights = (detect.WEIGHTS,)
+
+    def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
+        """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.tools.cells.profile import profile
+        from pathasst.tools.drawing import annotate
+
+        cells, scale = detect.locate(image, arguments, "The PD-L1 count")
+        stained = is_positive(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))
+        labels = ["positive" if s else "negative" for s in stained]
+        positive, n = int(stained.sum()), len(cells)
+        tps = round(100 * positive / n, 1) if n else None
+        numbers = detect.numbers_of(image, arguments, scale, cells=n, positive=positive, negative=n - positive, tps_percent=tps)
+        marks = detect.marks(cells, labels)
+        pictures = [Picture(name="pdl1", image=annotate(image, marks))]
+        return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+
+
+def is_positive(profiles: Profiles) -> np.ndarray:
+    """Partial or complete membrane staining of any intensity, per cell."""
+    return profiles.completeness >= PARTIAL
+
+
+def _text(numbers: dict[str, Any]) -> str:
+    if not numbers["cells"]:
+        return f"No cells were found, so no TPS is given. {NOTICE}"
+    dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
+    return (
+        f"{numbers['cells']} cells: {numbers['positive']} PD-L1-positive, {numbers['negative']} negative; estimated TPS "
+        f"{numbers['tps_percent']} %.{dense} This is an unvalidated method (optical density of DAB around each detected nucleus; "
+        f"tumour and immune cells are separated only in part). {NOTICE}"
+    )

@@ -1,0 +1,127 @@
+"""`pathasst tools`: list the specialist models, read a card, run one on a picture, a slide's region or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pathasst.tools.protocol import Tool
+
+app = typer.Typer(help="The specialist models: list, read a card, run one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_tools() -> None:
+    """The nine tools, and which can run here. Example: pathasst tools list"""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pathasst.tools.registry import all_classes, implemented
+
+    table = Table("tool", "here", "expects", box=None)
+    for cls in all_classes():
+        if cls.name == "papers_search":
+            here = "[dim]pathasst papers search[/]"
+        elif not implemented(cls):
+            here = "[dim]not built yet[/]"
+        else:
+            missing = cls.missing()
+            here = f"[yellow]pathasst models pull {' '.join(missing)}[/]" if missing else "[green]yes[/]"
+        table.add_row(cls.name, here, cls.card.expects)
+    Console().print(table)
+
+
+@app.command("card")
+def card(name: str = typer.Argument(help="A tool of `pathasst tools list`.")) -> None:
+    """What a tool is for, its arguments, scores and limits. Example: pathasst tools card ki67_cells"""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from pathasst.tools.cards import as_markdown
+    from pathasst.tools.registry import tool_class
+
+    Console().print(Markdown(as_markdown(tool_class(name))))
+
+
+@app.command("run")
+def run(
+    name: str = typer.Argument(help="A tool of `pathasst tools list`."),
+    image: Path = typer.Argument(None, help="A picture, or a slide."),
+    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
+    um_per_px: float = typer.Option(None, help="Micrometres per pixel of the picture."),
+    region: str = typer.Option(None, help="x,y,width,height of a slide, in px of its finest level."),
+    level: int = typer.Option(0, help="Level of the slide to read, 0 = finest."),
+    out: Path = typer.Option(None, help="Folder for the JSON result and the annotated pictures."),
+    as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
+) -> None:
+    """Run one tool. Example: pathasst tools run segment field.png --args '{"box": [10, 10, 200, 200]}' --out out"""
+    from pathasst.errors import BadInput
+    from pathasst.tools import batch
+    from pathasst.tools.slides import parse_box
+
+    tool = _make(name)
+    if tool.needs_image and image is None:
+        raise BadInput(f"{name} needs a picture: pathasst tools run {name} IMAGE")
+    given = _arguments(arguments, um_per_px)
+    result = batch.run_one(tool, image, given, parse_box(region) if region else None, level)
+    if result.error:
+        raise BadInput(result.error)
+    typer.echo(batch.as_json(result) if as_json else f"{result.text}\n[{result.version}, {result.seconds:.2f} s]")
+    if out is not None:
+        for file in batch.save(result, out, image.name if image else name):
+            typer.echo(f"wrote {file}", err=as_json)
+
+
+@app.command("batch")
+def batch_folder(
+    name: str = typer.Argument(help="A tool of `pathasst tools list`."),
+    folder: Path = typer.Argument(help="Folder of pictures or slides, searched with its sub-folders."),
+    out: Path = typer.Option(..., help="Folder for results.csv, JSON results and annotated pictures."),
+    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
+    um_per_px: float = typer.Option(None, help="Micrometres per pixel of the pictures."),
+) -> None:
+    """Run one tool over a folder; finished pictures are kept. Example: pathasst tools batch ki67_cells fields --out out"""
+    from rich.progress import track
+
+    from pathasst.tools import batch
+
+    tool = _make(name)
+    given = _arguments(arguments, um_per_px)
+    total = len(batch.find_pictures(folder))
+    done = list(track(batch.run_folder(tool, folder, out, given), "pictures", total=total))
+    failed = [d for d in done if d.result.error]
+    skipped = sum(d.skipped for d in done)
+    typer.echo(
+        f"{total} pictures: {total - len(failed) - skipped} done, {skipped} done before, {len(failed)} not usable; {out / 'results.csv'}"
+    )
+    for d in failed:
+        typer.echo(f"  {d.name}: {d.result.error}", err=True)
+
+
+def _make(name: str) -> Tool[Any]:
+    from pathasst.errors import BadSettings, MissingWeights
+    from pathasst.tools.registry import implemented, tool_class
+
+    cls = tool_class(name)
+    if not implemented(cls):
+        raise BadSettings(f"{name} cannot be run from here; see `pathasst tools list`.")
+    if missing := cls.missing():
+        raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
+    return cls()
+
+
+def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:
+    import json
+
+    from pathasst.errors import BadSettings
+
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadSettings(f"--args must be JSON, such as '{{\"um_per_px\": 0.25}}': {error}") from None
+    if not isinstance(given, dict):
+        raise BadSettings("--args must be a JSON object")
+    return given if um_per_px is None else {**given, "um_per_px": um_per_px}

@@ -1,0 +1,131 @@
+"""One tool over many pictures: a CSV of numbers, a JSON file and pictures for each. Knows files, not what a tool does.
+
+A picture that cannot be used costs its own row, which says why; the others go on. Pictures that are done are not done again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathasst.errors import BadInput, PathAsstError
+from pathasst.records import ToolCall, ToolResult, to_row
+from pathasst.tools.images import load
+from pathasst.tools.protocol import Tool
+from pathasst.tools.slides import is_slide, read_region
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One row of a batch: the file and what came of it."""
+
+    name: str
+    result: ToolResult
+    skipped: bool = False  # it was done by an earlier run
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Pictures and slides in a folder and below, sorted. Raises BadInput when there are none."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES or is_slide(p))
+    if not found:
+        raise BadInput(f"{folder} holds no pictures ({', '.join(SUFFIXES)} or slides).")
+    return found
+
+
+def open_picture(path: Path, region: tuple[int, int, int, int] | None = None, level: int = 0) -> tuple[np.ndarray, float | None]:
+    """H×W×3 uint8 RGB and µm/px if the file states it: a slide's region, or a picture (whose scale nobody knows)."""
+    if is_slide(path) or region is not None:
+        part = read_region(path, region, level)
+        return part.image, part.um_per_px
+    return load(path), None
+
+
+def run_one(
+    tool: Tool[Any], path: Path, arguments: dict[str, Any], region: tuple[int, int, int, int] | None = None, level: int = 0
+) -> ToolResult:
+    """One call on one file; a slide's scale is passed to tools that take it. Errors come back in `ToolResult.error`."""
+    try:
+        image, scale = open_picture(path, region, level) if tool.needs_image else (None, None)
+    except PathAsstError as error:
+        return ToolResult(name=tool.name, error=str(error))
+    if scale and "um_per_px" in tool.arguments.model_fields and "um_per_px" not in arguments:
+        arguments = {**arguments, "um_per_px": scale}
+    return tool(ToolCall(name=tool.name, arguments=arguments), image)
+
+
+def save(result: ToolResult, out: Path, stem: str) -> list[Path]:
+    """Write `<stem>.json` (without picture bytes) and `<stem>.<picture>.png`; returns the files, JSON last."""
+    out.mkdir(parents=True, exist_ok=True)
+    files = []
+    for picture in result.pictures:
+        files.append(out / f"{stem}.{picture.name}.png")
+        files[-1].write_bytes(picture.image)
+    files.append(out / f"{stem}.json")
+    files[-1].with_suffix(".json.new").write_text(as_json(result), encoding="utf-8")
+    files[-1].with_suffix(".json.new").replace(files[-1])
+    return files
+
+
+def as_json(result: ToolResult) -> str:
+    """A result as JSON, pictures by name only."""
+    row = to_row(result)
+    row["numbers"] = result.numbers
+    row["pictures"] = [{"name": p.name, "synthetic": p.synthetic} for p in result.pictures]
+    return json.dumps(row, ensure_ascii=False, indent=1)
+
+
+def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any]) -> Iterator[Done]:
+    """Run a tool over a folder, yielding each file as it is done; then `results.csv` lies in `out`."""
+    rows: list[Done] = []
+    for path in find_pictures(folder):
+        name = path.relative_to(folder).as_posix()
+        stem = name.replace("/", "_")  # the suffix stays: a.png and a.jpg are two pictures
+        earlier = _earlier(out / f"{stem}.json", tool, arguments)
+        if earlier is None:
+            result = run_one(tool, path, arguments)
+            if not result.error:
+                save(result, out, stem)
+                (out / f"{stem}.arguments.json").write_text(json.dumps(arguments, sort_keys=True), encoding="utf-8")
+            rows.append(Done(name, result))
+        else:
+            rows.append(Done(name, earlier, skipped=True))
+        yield rows[-1]
+    write_csv(rows, out / "results.csv")
+
+
+def _earlier(file: Path, tool: Tool[Any], arguments: dict[str, Any]) -> ToolResult | None:
+    """The result of an earlier run with the same weights and arguments."""
+    asked = file.with_name(file.stem + ".arguments.json")
+    if not file.is_file() or not asked.is_file():
+        return None
+    if json.loads(asked.read_text(encoding="utf-8")) != json.loads(json.dumps(arguments)):
+        return None
+    row = json.loads(file.read_text(encoding="utf-8"))
+    if row["name"] != tool.name or row["version"] != tool.version_or_empty():
+        return None
+    return ToolResult(name=row["name"], version=row["version"], text=row["text"], numbers=row["numbers"], seconds=row["seconds"])
+
+
+def write_csv(rows: Iterable[Done], file: Path) -> None:
+    """One line a picture: image, the numbers (lists and tables as JSON), seconds, error."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for r in rows for key in r.result.numbers))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="", encoding="utf-8") as sink:
+        writer = csv.writer(sink)
+        writer.writerow(["image", *columns, "seconds", "version", "error"])
+        for row in rows:
+            values = [_cell(row.result.numbers.get(key)) for key in columns]
+            writer.writerow([row.name, *values, f"{row.result.seconds:.3f}", row.result.version, row.result.error])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -1,0 +1,139 @@
+"""From a picture to cells: scaling, tiles, the network, point suppression. Knows checkpoints, not stains or scores' meaning."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pathasst.errors import BadInput
+from pathasst.tools.p2pnet.model import P2PNet
+from pathasst.tools.p2pnet.settings import P2PNetSettings, as_plain, model_settings_from
+from pathasst.tools.tiles import merge_points, plan
+
+SUPPRESSION = 12.0
+"""px within which the best-scored point stays alone (paper: 12 px)."""
+STRIDE = 32  # pictures are padded to a multiple of it
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Detected cells, best first. `points` P×2 float32 px (pixel centres at +0.5), `classes` P int64, `scores` P float32."""
+
+    points: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def take(self, chosen: np.ndarray) -> Cells:
+        """The cells at some indices or under a boolean mask."""
+        return Cells(self.points[chosen], self.classes[chosen], self.scores[chosen])
+
+
+def suppress(points: np.ndarray, scores: np.ndarray, radius: float = SUPPRESSION) -> np.ndarray:
+    """Indices of the points that stay, best first: a point closer than `radius` px to a better one goes, whatever its class."""
+    from scipy.spatial import cKDTree
+
+    if not len(points):
+        return np.empty(0, np.int64)
+    near = cKDTree(points).query_ball_point(points, radius * (1 - 1e-6))
+    gone = np.zeros(len(points), bool)
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        if not gone[i]:
+            kept.append(int(i))
+            gone[near[i]] = True
+    return np.array(kept, np.int64)
+
+
+def save(model: P2PNet, folder: Path, **notes: Any) -> Path:
+    """Write `model.safetensors` (fp16, settings in its header); returns the file."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+    metadata = {"settings": json.dumps(as_plain(model.settings)), **{k: str(v) for k, v in notes.items()}}
+    save_file(state, folder / "model.safetensors", metadata)
+    return folder / "model.safetensors"
+
+
+def load(folder: Path) -> P2PNet:
+    """The network of a checkpoint folder, in float32, ready to infer. Raises BadInput for a file that is none."""
+    from safetensors import SafetensorError, safe_open
+
+    file = folder / "model.safetensors"
+    try:
+        with safe_open(file, "pt") as content:
+            settings = json.loads((content.metadata() or {}).get("settings", "null"))
+            state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise BadInput(f"{file} is not a P2PNet checkpoint: {error}") from error
+    if not settings:
+        raise BadInput(f"{file} carries no settings in its header; save it with pathasst.tools.p2pnet.infer.save")
+    model = P2PNet(model_settings_from(settings))
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+class Detector:
+    """A network with its scale, thresholds and tiling. `tile` and `overlap` in px of the scaled picture."""
+
+    def __init__(self, model: P2PNet, tile: int = 1024, overlap: int = 96) -> None:
+        self.model, self.tile, self.overlap = model, tile, overlap
+
+    @property
+    def settings(self) -> P2PNetSettings:
+        return self.model.settings
+
+    def __call__(
+        self, image: np.ndarray, scale: float = 1.0, min_score: float | None = None, radius: float = SUPPRESSION
+    ) -> Cells:
+        """Cells of an H×W×3 uint8 RGB picture, in its own px.
+
+        `scale` resizes the picture before the network sees it; `radius` is in px of the resized picture. Classes that the model
+        was told to ignore are left out.
+        """
+        seen = resize(image, scale)
+        floor = self.settings.min_score if min_score is None else min_score
+        tiles = plan(seen.shape[0], seen.shape[1], self.tile, self.overlap)
+        parts = [(tile, self._detect(seen[tile.window], floor)) for tile in tiles]
+        points, classes, scores = merge_points([(t, (c.points, c.classes, c.scores)) for t, c in parts])
+        cells = Cells(points, classes, scores)
+        cells = cells.take(suppress(cells.points, cells.scores, radius))
+        ignored = [self.settings.classes.index(name) for name in self.settings.ignored]
+        cells = cells.take(~np.isin(cells.classes, ignored))
+        # Back to px of the picture as given: rounding of the size makes the two axes' factors differ slightly.
+        back = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
+        return Cells(cells.points * back, cells.classes, cells.scores)
+
+    @torch.inference_mode()
+    def _detect(self, image: np.ndarray, floor: float) -> Cells:
+        height, width = image.shape[:2]
+        padded = np.pad(
+            image,
+            ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)),
+            mode="reflect" if min(height, width) > STRIDE else "edge",
+        )
+        tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float().div_(255)
+        found = self.model(tensor.contiguous(memory_format=torch.channels_last))
+        scores, classes = found.logits[0].softmax(-1)[:, :-1].max(-1)
+        points = found.points[0]
+        inside = ((points > 0) & (points < points.new_tensor([width, height]))).all(-1)
+        keep = inside & (scores >= floor)
+        return Cells(points[keep].numpy(), classes[keep].numpy(), scores[keep].numpy())
+
+
+def resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """The picture resized by `scale`; at least 1 px a side."""
+    if scale == 1:
+        return image
+    import cv2
+
+    size = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))

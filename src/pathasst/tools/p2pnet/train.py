@@ -1,0 +1,218 @@
+"""Training a P2PNet on points CSVs: `train(settings, out)` fits, chooses the threshold, measures; it resumes after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pathasst.tools.p2pnet.data import Crops, Field, read_fields, split_fields
+from pathasst.tools.p2pnet.evaluate import Counts, count, interval, labelling_index
+from pathasst.tools.p2pnet.infer import Detector, load, save
+from pathasst.tools.p2pnet.loss import PointLoss
+from pathasst.tools.p2pnet.model import P2PNet
+from pathasst.tools.p2pnet.settings import TrainSettings, as_plain
+
+Log = Callable[[dict[str, Any]], None]
+
+
+def train(settings: TrainSettings, out: Path, log: Log | None = None) -> dict[str, Any]:
+    """Train, choose the threshold on the validation split, measure on the test split.
+
+    Writes `model.safetensors`, `train.jsonl`, `scores.json` and, while it runs, `state.pt`, from which the same call goes on
+    after a kill. Returns the scores.
+    """
+    torch.manual_seed(settings.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    splits = _read(settings)
+    average = fit(settings, splits["train"], out, log)
+    model = P2PNet(settings.model)
+    model.load_state_dict(average)
+    detector = Detector(model.eval().to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    threshold = best_threshold(detector, splits["validation"] or splits["train"])
+    model.settings = replace(settings.model, min_score=threshold)
+    save(model, out)
+    scores = {"threshold": threshold, **measure(Detector(load(out)), splits)}
+    (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": as_plain(settings)}, indent=1), encoding="utf-8")
+    return scores
+
+
+def _read(settings: TrainSettings) -> dict[str, list[Field]]:
+    splits: dict[str, list[Field]] = {"train": [], "validation": [], "test": []}
+    for data in settings.data:
+        for name, fields in split_fields(read_fields(data, settings.model.classes), data).items():
+            splits[name] += fields
+    return splits
+
+
+def rate(progress: float, warm: float) -> float:
+    """Factor on the learning rate: linear warm-up, then a half cosine to zero. Both arguments are shares of the training."""
+    if progress < warm:
+        return progress / warm
+    return 0.5 * (1 + math.cos(math.pi * min((progress - warm) / max(1 - warm, 1e-9), 1)))
+
+
+def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | None = None) -> dict[str, torch.Tensor]:
+    """The training loop; returns the moving average of the weights."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = P2PNet(settings.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    optimiser = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
+    average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
+    start, spent = _resume(out, settings, model, optimiser, average)
+    # Pictures with more cells teach more, but a nearly empty one must still come up: the square root is between.
+    crops = Crops(fields, [math.sqrt(len(f.points) + 5) for f in fields], settings)
+    batches: Any = torch.utils.data.DataLoader(
+        crops,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(start, settings.steps),
+        num_workers=1,
+        prefetch_factor=4,
+    )
+    loss, begun = PointLoss(settings.no_object, settings.point_weight, settings.match_distance), time.monotonic() - spent
+    recent: list[tuple[float, float]] = []
+    for step, (images, points, labels) in enumerate(batches, start):
+        spent = time.monotonic() - begun
+        progress = max(step / settings.steps, spent / (60 * settings.minutes) if settings.minutes else 0)
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * rate(max(progress, 1 / settings.steps), settings.warmup / settings.steps)
+        losses = _step(model, optimiser, loss, images.to(device), points, labels, settings)
+        recent.append(losses)
+        _update(average, model, min(settings.ema, (1 + step) / (10 + step)))
+        if (step + 1) % 20 == 0:
+            entry = {
+                "step": step + 1,
+                "class": np.mean([r[0] for r in recent]),
+                "px²": np.mean([r[1] for r in recent]),
+                "seconds": spent,
+            }
+            recent.clear()
+            _note(out, entry, log)
+        if (step + 1) % settings.save_every == 0:
+            _checkpoint(out, settings, step + 1, spent, model, optimiser, average)
+    (out / "state.pt").unlink(missing_ok=True)
+    return {k: v.cpu() for k, v in average.items()}
+
+
+def _step(
+    model: P2PNet,
+    optimiser: torch.optim.Optimizer,
+    loss: PointLoss,
+    images: torch.Tensor,
+    points: Any,
+    labels: Any,
+    settings: Any,
+) -> tuple[float, float]:
+    scaled = images.float().div_(255).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=settings.bf16):
+        proposals = model(scaled)
+    device = images.device
+    losses = loss(proposals, [p.to(device) for p in points], [c.to(device) for c in labels])
+    optimiser.zero_grad(set_to_none=True)
+    losses.total.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    optimiser.step()
+    return float(losses.classification), float(losses.point)
+
+
+@torch.no_grad()
+def _update(average: dict[str, torch.Tensor], model: P2PNet, decay: float) -> None:
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[key].lerp_(value.float(), 1 - decay)
+        else:
+            average[key].copy_(value)
+
+
+def _note(out: Path, entry: dict[str, Any], log: Log | None) -> None:
+    with (out / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({k: round(float(v), 4) for k, v in entry.items()}, ensure_ascii=False) + "\n")
+    if log:
+        log(entry)
+
+
+def _checkpoint(out: Path, settings: Any, step: int, spent: float, model: Any, optimiser: Any, average: Any) -> None:
+    state = {"step": step, "spent": spent, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
+    state["settings"] = json.dumps(as_plain(settings))
+    torch.save(state, out / "state.pt.new")
+    (out / "state.pt.new").replace(out / "state.pt")
+
+
+def _resume(
+    out: Path, settings: TrainSettings, model: P2PNet, optimiser: Any, average: dict[str, torch.Tensor]
+) -> tuple[int, float]:
+    """(step, seconds spent) of an interrupted training with the same settings; (0, 0) when there is none."""
+    file = out / "state.pt"
+    if not file.is_file():
+        (out / "train.jsonl").unlink(missing_ok=True)
+        return 0, 0.0
+    state = torch.load(file, weights_only=True)
+    if state["settings"] != json.dumps(as_plain(settings)):
+        (out / "train.jsonl").unlink(missing_ok=True)
+        return 0, 0.0
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    for key, value in state["average"].items():
+        average[key].copy_(value)
+    return int(state["step"]), float(state["spent"])
+
+
+def best_threshold(detector: Detector, fields: Sequence[Field]) -> float:
+    """The score threshold with the best mean of the reported classes' F1 on some fields, out of 0.2, 0.25 … 0.8."""
+    loose = [(f, detector(f.image, min_score=0.15)) for f in fields]
+    ids = _reported(detector)
+
+    def mean_f1(threshold: float) -> float:
+        sums = [Counts() for _ in ids]
+        for field, cells in loose:
+            cells = cells.take(cells.scores >= threshold)
+            counted = count(cells.points, cells.scores, cells.classes, *_known(field, ids), len(detector.settings.classes))
+            sums = [s + counted[1 + c] for s, c in zip(sums, ids, strict=True)]
+        return float(np.mean([s.f1 for s in sums]))
+
+    return round(float(max(np.arange(0.2, 0.81, 0.05), key=mean_f1)), 2)
+
+
+def _reported(detector: Detector) -> list[int]:
+    settings = detector.settings
+    return [i for i, name in enumerate(settings.classes) if name not in settings.ignored]
+
+
+def _known(field: Field, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Points and labels of the reported classes."""
+    chosen = np.isin(field.labels, ids)
+    return field.points[chosen], field.labels[chosen]
+
+
+def measure(detector: Detector, splits: dict[str, list[Field]]) -> dict[str, Any]:
+    """F1 with 95 % intervals and the labelling index of each split but the training one."""
+    return {name: score_fields(detector, fields) for name, fields in splits.items() if fields and name != "train"}
+
+
+def score_fields(detector: Detector, fields: Sequence[Field]) -> dict[str, Any]:
+    """Scores of some fields: F1 of detection and per class, pooled over cells; index error per field (first class = positive)."""
+    ids, names = _reported(detector), detector.settings.classes
+    rows, errors = [], []
+    for field in fields:
+        cells = detector(field.image)
+        points, labels = _known(field, ids)
+        rows.append(count(cells.points, cells.scores, cells.classes, points, labels, len(names)))
+        found, true = (labelling_index(int((c == 0).sum()), int((c == 1).sum())) for c in (cells.classes, labels))
+        if true is not None:
+            errors.append(abs((found or 0.0) - true))
+    result: dict[str, Any] = {"fields": len(fields), "cells": sum(len(_known(f, ids)[0]) for f in fields)}
+    for column, name in [(0, "detection"), *((1 + i, names[i]) for i in ids)]:
+        pooled = sum((r[column] for r in rows), Counts())
+        result[name] = {k: round(getattr(pooled, k), 4) for k in ("f1", "precision", "recall")}
+        result[name]["interval"] = [round(v, 4) for v in interval(rows, column)]
+    result["index_error"] = {"mean": round(float(np.mean(errors)), 2), "max": round(float(np.max(errors)), 2)} if errors else {}
+    return result

@@ -1,0 +1,182 @@
+"""MobileSAM (Zhang et al. 2023): the costly embedding of a picture once, cheap masks for each prompt after it.
+
+Knows pictures and prompts, not what is in them. The network is libreyolo's port (Apache-2.0); the weights are the authors' file,
+loaded with `weights_only=True`. Points and boxes are px of the picture, pixel centres at +0.5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from pathasst import weights
+from pathasst.errors import BadInput
+
+SIDE = 1024  # px of the square that the network sees
+LOW = 256  # px of the square of mask logits that it gives
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A picture as the decoder needs it. `features` 1×256×64×64; `height`, `width` of the picture; `seen` = size inside SIDE."""
+
+    features: torch.Tensor
+    height: int
+    width: int
+    seen: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """M masks of one picture. `masks` M×H×W bool, `scores` M float: the IoU that the network expects of each."""
+
+    masks: np.ndarray
+    scores: np.ndarray
+
+
+class MobileSam:
+    """`set_image` once, `predict` often; the last few embeddings are kept by content, so the same picture costs once."""
+
+    def __init__(self, folder: Path | None = None, kept: int = 4) -> None:
+        from libreyolo.models.mobilesam.model import MobileSAMNetwork
+
+        file = (folder or weights.path("mobilesam")) / "mobile_sam.pt"
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        self.network: Any = MobileSAMNetwork()
+        try:
+            self.network.load_state_dict(state)
+        except RuntimeError as error:
+            raise BadInput(f"{file} is not a MobileSAM checkpoint: {str(error)[:200]}") from error
+        self.network.eval()
+        self._kept, self._embeddings = kept, OrderedDict[bytes, Embedding]()
+        with torch.inference_mode():
+            self._position = self.network.prompt_encoder.get_dense_pe()
+
+    @torch.inference_mode()
+    def set_image(self, image: np.ndarray) -> Embedding:
+        """The embedding of an H×W×3 uint8 RGB picture; computed when it is not among the kept ones."""
+        import cv2
+
+        key = hashlib.blake2b(np.ascontiguousarray(image).data, person=str(image.shape).encode()[:16]).digest()
+        if key in self._embeddings:
+            self._embeddings.move_to_end(key)
+            return self._embeddings[key]
+        height, width = image.shape[:2]
+        scale = SIDE / max(height, width)
+        seen = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+        small = cv2.resize(image, seen[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        pixels = torch.from_numpy(small.transpose(2, 0, 1)[None].copy()).float()
+        embedding = Embedding(self.network.get_image_embeddings(pixels), height, width, seen)
+        self._embeddings[key] = embedding
+        while len(self._embeddings) > self._kept:
+            self._embeddings.popitem(last=False)
+        return embedding
+
+    def predict(
+        self,
+        embedding: Embedding,
+        points: np.ndarray | None = None,
+        inside: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+    ) -> Masks:
+        """The three nested masks of one prompt (one, for a box or several points), best first.
+
+        `points` P×2 px, `inside` P bool (False = outside of the object), `box` x1 y1 x2 y2 px. Raises BadInput without a prompt.
+        """
+        if box is None and (points is None or not len(points)):
+            raise BadInput("a mask needs points or a box")
+        several = box is None and points is not None and len(points) == 1
+        place = None if points is None or not len(points) else self._place(embedding, points)[None]
+        labels = None if place is None else torch.as_tensor(np.ones(len(place[0])) if inside is None else inside).long()[None]
+        corners = None if box is None else self._place(embedding, np.asarray(box, np.float32).reshape(2, 2)).reshape(1, 4)
+        logits, scores = self._decode(embedding, place, labels, corners, several)
+        order = scores[0].argsort(descending=True)
+        return Masks(self._upsample(embedding, logits[0, order]), scores[0, order].numpy())
+
+    def everything(
+        self, embedding: Embedding, side: int = 12, min_score: float = 0.8, min_stability: float = 0.9, max_overlap: float = 0.6
+    ) -> Masks:
+        """Masks of all that a `side`×`side` grid of points finds, without near-duplicates, best first (SAM, appendix B).
+
+        Masks that the network is unsure of, that change with the threshold, or that cover nearly all of the picture are left out.
+        """
+        grid = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2) + 0.5) / side
+        points = grid * [embedding.width, embedding.height]
+        found, sure = [], []
+        for start in range(0, len(points), 32):
+            place = self._place(embedding, points[start : start + 32])[:, None]
+            logits, scores = self._decode(embedding, place, torch.ones(place.shape[:2], dtype=torch.int64), None, True)
+            logits, scores = self._valid(embedding, logits.flatten(0, 1)), scores.flatten()
+            area = (logits > 0).sum((1, 2))
+            keep = (scores >= min_score) & (_stability(logits) >= min_stability)
+            keep &= (area >= 6) & (area <= 0.9 * logits[0].numel())
+            found.append(logits[keep])
+            sure.append(scores[keep])
+        logits, scores = torch.cat(found), torch.cat(sure)
+        kept = distinct((logits > 0).numpy(), scores.numpy(), max_overlap)
+        return Masks(self._upsample(embedding, logits[kept]), scores[kept].numpy())
+
+    def _place(self, embedding: Embedding, points: np.ndarray) -> torch.Tensor:
+        """px of the picture → px of the network's square, less the half pixel that its prompt encoder adds by itself."""
+        scale = np.array([embedding.seen[1] / embedding.width, embedding.seen[0] / embedding.height])
+        return torch.as_tensor(np.asarray(points, np.float64) * scale - 0.5, dtype=torch.float32)
+
+    @torch.inference_mode()
+    def _decode(
+        self, embedding: Embedding, points: Any, labels: Any, boxes: Any, several: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        sparse, dense = self.network.prompt_encoder(points=None if points is None else (points, labels), boxes=boxes, masks=None)
+        logits, scores = self.network.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self._position,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=several,
+        )
+        return logits, scores
+
+    @staticmethod
+    def _valid(embedding: Embedding, logits: torch.Tensor) -> torch.Tensor:
+        """N×256×256 logits without the padding of the square."""
+        height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.seen)
+        return logits[:, :height, :width]
+
+    @staticmethod
+    @torch.inference_mode()
+    def _upsample(embedding: Embedding, logits: torch.Tensor) -> np.ndarray:
+        """N×h×w logits (padding at right and below allowed) → N×H×W bool in the picture's own size, a few at a time."""
+        masks = np.zeros((len(logits), embedding.height, embedding.width), bool)
+        height, width = embedding.seen
+        for i, one in enumerate(logits):
+            # First to the network's square, cut there, then to the picture: a direct resize would shift masks by the rounding.
+            large = F.interpolate(one[None, None], scale_factor=SIDE / LOW, mode="bilinear", align_corners=False)
+            size = (embedding.height, embedding.width)
+            masks[i] = (F.interpolate(large[..., :height, :width], size, mode="bilinear", align_corners=False)[0, 0] > 0).numpy()
+        return masks
+
+
+def _stability(logits: torch.Tensor, offset: float = 1.0) -> torch.Tensor:
+    """IoU of each mask cut a little above and a little below its threshold (SAM, appendix B)."""
+    high, low = (logits > offset).sum((1, 2)), (logits > -offset).sum((1, 2))
+    return high / low.clamp(min=1)
+
+
+def distinct(masks: np.ndarray, scores: np.ndarray, max_overlap: float) -> list[int]:
+    """Indices of the masks that stay, best first: one goes when its IoU with a better one exceeds `max_overlap`. M×h×w bool."""
+    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    areas = flat.sum(1)
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if kept:
+            common = flat[kept] @ flat[i]
+            if (common / np.maximum(areas[kept] + areas[i] - common, 1)).max() > max_overlap:
+                continue
+        kept.append(int(i))
+    return kept
