@@ -55,7 +55,7 @@ def test_a_call_means_the_persons_latest_picture(spots: np.ndarray) -> None:
 
 def test_the_choice_is_offered_when_there_is_one(spots: np.ndarray) -> None:
     album = Album()
-    assert album.offer([SPEC]) == []
+    assert album.offer([SPEC]) == [SPEC]
     album.give(spots)
     assert album.offer([SPEC]) == [SPEC]
     album.give(spots)

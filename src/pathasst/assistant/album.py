@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 ARGUMENT = "image"
+MADE = "\nPictures made: "
+"""What stands before the list of new pictures in a tool's turn."""
 
 
 @dataclass(slots=True)
@@ -75,9 +77,10 @@ class Album:
         return self._pixels[shown.number]
 
     def offer(self, specs: Sequence[ToolSpec]) -> list[ToolSpec]:
-        """The specs that can be run with the pictures there are, with the argument `image` where there is a choice."""
-        if not self.shown:
-            return [spec for spec in specs if not spec.needs_image]
+        """The specs with the argument `image` where there is a choice.
+
+        Without any picture all are offered too: the model is to ask the person for one, rather than say that there is no tool.
+        """
         return [self._with_choice(spec) for spec in specs] if len(self.shown) > 1 else list(specs)
 
     def _with_choice(self, spec: ToolSpec) -> ToolSpec:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import repair, untrusted
-from pathasst.assistant.album import ARGUMENT, Album
+from pathasst.assistant.album import ARGUMENT, MADE, Album
 from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.brain import Brain
 from pathasst.assistant.verdict import Draft, conclude, library_of
@@ -233,7 +233,7 @@ class Loop:
             text = text[: self.limits.result_chars].rsplit(" ", 1)[0] + " … (cut)"
         made = [s for s in draft.album.shown if s.handle in step.made]
         if made and not step.repeated:
-            text += f"\nPictures made: {_listed(made)}."
+            text += f"{MADE}{_listed(made)}."
         return f"{text}\n(The same call was run before.)" if step.repeated else text
 
 

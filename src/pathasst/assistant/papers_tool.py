@@ -10,6 +10,7 @@ from pathasst.tools.papers_search import PapersArguments, PapersSearch
 if TYPE_CHECKING:
     from pathasst.papers import PaperIndex
 
+NOTHING = "No abstract was found for this query."  # as the conversations PathAsst was trained on say it
 SENTENCE_CHARACTERS = 400  # of the best sentences of one abstract, for the model; the person gets the passage
 
 
@@ -24,7 +25,7 @@ class LiteratureSearch(PapersSearch):
         hits = self._opened().search(arguments.query, k=arguments.k)
         return ToolResult(
             name=self.name,
-            text="\n".join(line(hit) for hit in hits) or f"No abstract matches {arguments.query!r}.",
+            text="\n".join(line(hit) for hit in hits) or NOTHING,
             numbers={"found": len(hits)},
             hits=hits,
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pathasst.assistant.album import ARGUMENT, MADE
 from pathasst.assistant.brain import BrainSettings
 from pathasst.errors import BadInput
 from pathasst.records import ImageBytes, ToolSpec, Turn
@@ -45,7 +46,7 @@ class LocalBrain:
         while True:
             for longest in (RESULT_CHARACTERS, *_SHORTER):
                 try:
-                    return self.model.reply(_cut(turns, longest), images, tools, max_new_tokens=self.max_tokens)
+                    return self.model.reply(_cut(turns, longest), images, _as_trained(tools), max_new_tokens=self.max_tokens)
                 except BadInput as error:
                     too_long = error
             older = _without_oldest(turns, images)
@@ -55,11 +56,21 @@ class LocalBrain:
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
-    """Tool results cut to what a small model can read."""
-    return [
-        replace(t, content=t.content[:longest].rsplit(" ", 1)[0] + " …") if t.role == "tool" and len(t.content) > longest else t
-        for t in turns
-    ]
+    """Tool results cut to what a small model can read, without the list of pictures, which it was never taught to use."""
+    return [replace(t, content=_short(t.content.split(MADE)[0], longest)) if t.role == "tool" else t for t in turns]
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"
+
+
+def _as_trained(tools: Sequence[ToolSpec]) -> list[ToolSpec]:
+    """The specs without the choice of picture, which the embedded model was never taught; it means the person's latest."""
+    plain = []
+    for tool in tools:
+        properties = {k: v for k, v in tool.parameters.get("properties", {}).items() if k != ARGUMENT}
+        plain.append(replace(tool, parameters={**tool.parameters, "properties": properties}))
+    return plain
 
 
 def _without_oldest(turns: list[Turn], images: list[ImageBytes]) -> tuple[list[Turn], list[ImageBytes]] | None:
