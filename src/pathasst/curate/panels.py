@@ -1,0 +1,264 @@
+"""Cutting a figure into its panels (paper, PathCap step 2: the sub-figure detector).
+
+Knows pixel arrays. `PanelDetector` is what the pipeline needs of a detector; `CutDetector` is the classical one (recursive X–Y
+cut along light and dark gutters), `OnnxDetector` runs the ONNX export of the paper's YOLOv7-tiny. Printed letters are read by
+`letters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pathasst.curate.metrics import iou
+from pathasst.errors import BadInput, MissingWeights
+from pathasst.records import Panel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Box = tuple[int, int, int, int]
+
+
+class PanelDetector(Protocol):
+    """Anything that finds panels. Boxes are px of the picture, in reading order; letters may be empty."""
+
+    version: str
+
+    def __call__(self, picture: np.ndarray) -> list[Panel]:
+        """Panels of an H×W×3 uint8 RGB picture; a figure without gutters is one panel."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CutSettings:
+    """Lengths are shares of the figure's longer side unless said otherwise."""
+
+    work_side: int = 900  # px; the figure is searched at this size at most
+    tolerance: int = 14  # grey levels a gutter may differ from its ground (JPEG ringing)
+    clean: float = 0.995  # share of a gutter's pixels that must be ground
+    min_gutter: float = 0.004
+    min_panel: float = 0.10  # a panel's shorter side; what is smaller is text or ornament
+    max_depth: int = 7
+
+
+class CutDetector:
+    """Recursive X–Y cut: split at straight gutters until none is left, drop text, join what one chart was torn into."""
+
+    version = "xycut-1"
+
+    def __init__(self, settings: CutSettings | None = None) -> None:
+        self.settings = settings or CutSettings()
+
+    def __call__(self, picture: np.ndarray) -> list[Panel]:
+        panels, _ = self.cut(picture)
+        return panels
+
+    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
+        """Panels, and the boxes of small things between them (letters, words), both in px of the picture."""
+        import cv2
+
+        s = self.settings
+        height, width = picture.shape[:2]
+        scale = min(1.0, s.work_side / max(height, width))
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        if scale < 1:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        leaves: list[Box] = []
+        self._split(grey, (0, 0, grey.shape[1], grey.shape[0]), 0, leaves)
+        side = max(grey.shape)
+        big = [b for b in leaves if min(b[2] - b[0], b[3] - b[1]) >= s.min_panel * side * 0.6]
+        small = [b for b in leaves if b not in big]
+        big = _join_sparse(grey, big, small, side, s)
+        if not big:
+            big = [_trim(grey, (0, 0, grey.shape[1], grey.shape[0]), s) or (0, 0, grey.shape[1], grey.shape[0])]
+        big = _drop_slight(big, side, s)
+        small = [b for b in small if not any(_inside(b, p) for p in big)]
+        back = [tuple(round(v / scale) for v in b) for b in reading_order(big)]
+        panels = [Panel(box=(float(b[0]), float(b[1]), float(b[2]), float(b[3])), score=0.9) for b in back]
+        return panels, [tuple(round(v / scale) for v in b) for b in small]  # type: ignore[misc]
+
+    def _split(self, grey: np.ndarray, box: Box, depth: int, leaves: list[Box]) -> None:
+        trimmed = _trim(grey, box, self.settings)
+        if trimmed is None:
+            return
+        if depth < self.settings.max_depth:
+            parts = self._parts(grey, trimmed)
+            if len(parts) > 1:
+                for part in parts:
+                    self._split(grey, part, depth + 1, leaves)
+                return
+        leaves.append(trimmed)
+
+    def _parts(self, grey: np.ndarray, box: Box) -> list[Box]:
+        """The box cut along all gutters of the direction that has the widest one."""
+        x1, y1, x2, y2 = box
+        region = grey[y1:y2, x1:x2]
+        rows, columns = _gutters(region, self.settings, max(grey.shape)), _gutters(region.T, self.settings, max(grey.shape))
+        widest = [max((b - a for a, b in g), default=0) for g in (rows, columns)]
+        if not any(widest):
+            return [box]
+        if widest[0] >= widest[1]:
+            edges = [0, *(v for g in rows for v in g), y2 - y1]
+            return [(x1, y1 + a, x2, y1 + b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 1]
+        edges = [0, *(v for g in columns for v in g), x2 - x1]
+        return [(x1 + a, y1, x1 + b, y2) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 1]
+
+
+def _gutters(region: np.ndarray, s: CutSettings, side: int) -> list[tuple[int, int]]:
+    """Runs of rows that are all light ground, or a thin dark line with picture hard on both sides."""
+    import numpy as np
+
+    height = region.shape[0]
+    light = (region >= 255 - s.tolerance).mean(axis=1) >= s.clean
+    found = [r for r in _runs(light) if r[1] - r[0] >= max(2, s.min_gutter * side) and r[0] > 0 and r[1] < height]
+    thin = max(2, int(0.02 * side))
+    for ground in (region <= s.tolerance, region >= 255 - 2 * s.tolerance):
+        for a, b in _runs(ground.mean(axis=1) >= s.clean):
+            if a > 2 and b < height - 2 and b - a <= thin and not any(a < d and c < b for c, d in found):
+                level = float(np.median(region[a:b]))
+                beside = (abs(region[a - 2].astype(float) - level), abs(region[b + 1].astype(float) - level))
+                if min((side_ > 25).mean() for side_ in beside) >= 0.6:
+                    found.append((a, b))
+    return sorted(found)
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    import numpy as np
+
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _trim(grey: np.ndarray, box: Box, s: CutSettings) -> Box | None:
+    """The box without its light margins; None when nothing is in it."""
+    import numpy as np
+
+    x1, y1, x2, y2 = box
+    ink = grey[y1:y2, x1:x2] < 255 - s.tolerance
+    rows, columns = np.flatnonzero(ink.mean(axis=1) > 1 - s.clean), np.flatnonzero(ink.mean(axis=0) > 1 - s.clean)
+    if not len(rows) or not len(columns):
+        return None
+    return x1 + int(columns[0]), y1 + int(rows[0]), x1 + int(columns[-1]) + 1, y1 + int(rows[-1]) + 1
+
+
+def _density(grey: np.ndarray, box: Box) -> float:
+    """Share of pixels that are not light ground: near 1 for a photograph, low for a chart or words."""
+    x1, y1, x2, y2 = box
+    return float((grey[y1:y2, x1:x2] < 235).mean())
+
+
+def _join_sparse(grey: np.ndarray, big: list[Box], small: list[Box], side: int, s: CutSettings) -> list[Box]:
+    """Pieces of one chart (axes, legend, bars) back into one box: sparse pieces that lie close together."""
+    dense = [b for b in big if _density(grey, b) >= 0.4]
+    loose = [b for b in big if b not in dense]
+    loose += [b for b in small if any(_gap(b, o) < 0.025 * side for o in loose)] if loose else []
+    near = 0.03 * side
+    joined = True
+    while joined:
+        joined = False
+        for i, a in enumerate(loose):
+            for b in loose[i + 1 :]:
+                union = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+                if _gap(a, b) < near and not any(iou(union, d) > 0.02 for d in dense):
+                    loose = [o for o in loose if o not in (a, b)] + [union]
+                    joined = True
+                    break
+            if joined:
+                break
+    return dense + loose
+
+
+def _drop_slight(boxes: list[Box], side: int, s: CutSettings) -> list[Box]:
+    """Without boxes too small to be panels beside the largest one."""
+    largest = max((b[2] - b[0]) * (b[3] - b[1]) for b in boxes)
+    kept = [
+        b
+        for b in boxes
+        if min(b[2] - b[0], b[3] - b[1]) >= s.min_panel * side * 0.6 and (b[2] - b[0]) * (b[3] - b[1]) >= 0.03 * largest
+    ]
+    return kept or boxes
+
+
+def _gap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Distance between two boxes, 0 when they touch."""
+    return float(max(0, b[0] - a[2], a[0] - b[2]) + max(0, b[1] - a[3], a[1] - b[3]))
+
+
+def _inside(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] >= b[0] and a[1] >= b[1] and a[2] <= b[2] and a[3] <= b[3]
+
+
+def reading_order(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes by rows from the top, within a row from the left. Boxes that overlap by half their height share a row."""
+    left, ordered = sorted(boxes, key=lambda b: (b[1], b[0])), []
+    while left:
+        top = left[0]
+        row = [b for b in left if min(b[3], top[3]) - max(b[1], top[1]) > 0.5 * min(b[3] - b[1], top[3] - top[1])]
+        ordered += sorted(row, key=lambda b: b[0])
+        left = [b for b in left if b not in row]
+    return ordered
+
+
+class OnnxDetector:
+    """The ONNX export of the paper's YOLOv7-tiny (one class, 512 px), or a detector with the same output.
+
+    Output rows: either (x1, y1, x2, y2, score, …) or YOLO's (cx, cy, w, h, objectness, class scores …), in px of the input.
+    """
+
+    def __init__(self, path: Path | str, *, size: int = 512, confidence: float = 0.9, overlap: float = 0.5) -> None:
+        import onnxruntime
+
+        path = Path(path)
+        if not path.is_file():
+            raise MissingWeights(f"{path} is not there; export the detector to ONNX (yolov7/export.py) and give its path.")
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
+        self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"
+
+    def __call__(self, picture: np.ndarray) -> list[Panel]:
+        import cv2
+        import numpy as np
+
+        height, width = picture.shape[:2]
+        scale = self.size / max(height, width)
+        resized = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+        canvas = np.full((self.size, self.size, 3), 114, np.uint8)
+        top, left = (self.size - resized.shape[0]) // 2, (self.size - resized.shape[1]) // 2
+        canvas[top : top + resized.shape[0], left : left + resized.shape[1]] = resized
+        pixels = canvas.astype(np.float32).transpose(2, 0, 1)[None] / 255
+        rows = np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: pixels})[0])
+        rows = rows.reshape(-1, rows.shape[-1])
+        boxes = [_back(r, scale, left, top, width, height) for r in _corners(rows) if r[4] >= self.confidence]
+        kept: list[Panel] = []
+        for panel in sorted(boxes, key=lambda p: -p.score):
+            if all(iou(panel.box, k.box) < self.overlap for k in kept):
+                kept.append(panel)
+        return kept or [Panel(box=(0.0, 0.0, float(width), float(height)), score=0.0)]
+
+
+def _corners(rows: np.ndarray) -> np.ndarray:
+    """YOLO rows (centre, size, objectness, classes) as corners and one score; rows that are corners already stay."""
+    import numpy as np
+
+    ordered = bool(len(rows)) and bool((rows[:, 2] > rows[:, 0]).all() and (rows[:, 3] > rows[:, 1]).all())
+    if rows.shape[1] == 5 or (rows.shape[1] != 6 and ordered):
+        return rows[:, :5]
+    score = rows[:, 4] * (rows[:, 5:].max(axis=1) if rows.shape[1] > 5 else 1)
+    half = rows[:, 2:4] / 2
+    corners: np.ndarray = np.column_stack([rows[:, :2] - half, rows[:, :2] + half, score])
+    return corners
+
+
+def _back(row: np.ndarray, scale: float, left: int, top: int, width: int, height: int) -> Panel:
+    x1, y1, x2, y2 = ((float(row[i]) - (left, top)[i % 2]) / scale for i in range(4))
+    return Panel(box=(max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)), score=float(row[4]))
+
+
+def with_letters(panels: Sequence[Panel], letters: Sequence[str]) -> list[Panel]:
+    """The panels with their printed letters set."""
+    return [replace(p, letter=x) for p, x in zip(panels, letters, strict=True)]
