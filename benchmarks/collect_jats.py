@@ -1,4 +1,4 @@
-"""JATS parsing, side by side on the same files: bare lxml (the _floor), pubmed_parser (captions alone), pathasst (all fields).
+"""JATS parsing, side by side on the same files: bare lxml (the floor), pubmed_parser (captions alone), pathasst (all fields).
 
     PATHASST_DATA=<samples> python benchmarks/collect_jats.py [--rounds 7]
 

@@ -40,3 +40,61 @@ def summary(manifest: Manifest, out: Path) -> None:
         typer.echo(f"  left out, {reason}: {number}")
     for shard in manifest.failures:
         typer.echo(f"  failed, tried again in the next run: {shard.unit}: {shard.failed}")
+
+
+@app.command("pmc")
+def pmc(
+    out: Path | None = typer.Option(None, "--out", "-o", help="Dataset folder to write; the same folder goes on or is added to."),
+    query: str = typer.Option("", help="Search of PubMed Central (E-utilities), open access only."),
+    ids: Path | None = typer.Option(None, help="File with PMC ids, one a line."),
+    inventory: bool = typer.Option(False, "--inventory", help="Everything in the bucket's newest daily inventory."),
+    since: str = typer.Option("", help="YYYY-MM-DD: only what is new or changed since (with --query or --inventory)."),
+    limit: int = typer.Option(0, help="At most so many articles; 0 = all."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Estimate articles, bytes and hours from a sample; fetch no picture."),
+    sample: int = typer.Option(100, help="Articles that --dry-run looks into."),
+    licence: str = typer.Option("open", help="open, research or any."),
+    retracted: bool = typer.Option(False, "--retracted", help="Keep retracted articles."),
+    triage: bool = typer.Option(True, help="Fetch only figures whose text says that they may show pathology."),
+    store: str = typer.Option(
+        "", help="https:// of a bucket, s3://bucket, or the folder of a mirror; default: the public bucket."
+    ),
+    endpoint: str = typer.Option("", help="Server of an s3:// store."),
+    eutils: str = typer.Option("", help="Address of the E-utilities; default: NCBI."),
+    email: str = typer.Option("", envvar="PATHASST_EMAIL", help="Told to the servers, so that they can write to you."),
+    api_key: str = typer.Option("", envvar="NCBI_API_KEY", help="NCBI API key: 10 searches a second instead of 3."),
+    rate: float = typer.Option(10.0, help="Requests per second to the store, over all processes."),
+    connections: int = typer.Option(8, help="Parallel connections per process."),
+    per_shard: int = typer.Option(50, help="Articles per shard."),
+    workers: int = typer.Option(1, help="Processes."),
+    runner: str = typer.Option("native", help="native (this machine) or ray (a cluster)."),
+) -> None:
+    """Figures of PubMed Central. Example: pathasst collect pmc --query "histopathology" --since 2026-10-01 --out out/pmc"""
+    from itertools import islice
+
+    from pathasst.collect import pmc_find
+    from pathasst.collect.pmc import Rules
+    from pathasst.collect.pmc_collect import collect_pmc, estimate
+    from pathasst.collect.polite import PoliteClient
+    from pathasst.collect.stores import PMC_BUCKET, StoreSettings
+    from pathasst.errors import BadSettings
+
+    if sum((bool(query), ids is not None, inventory)) != 1:
+        raise BadSettings("Say which articles: one of --query, --ids or --inventory.")
+    where = StoreSettings(store or PMC_BUCKET, endpoint=endpoint, rate=rate, contact=email)
+    rules = Rules(licence=licence, retracted=retracted, triage=triage)
+    if query:
+        client = PoliteClient(rate=10 if api_key else 3, contact=email)
+        base = eutils or pmc_find.EUTILS
+        found = pmc_find.search(query, client, since=since, limit=limit, base=base, contact=email, api_key=api_key)
+    else:
+        found = iter(pmc_find.read_ids(ids)) if ids else pmc_find.inventory(where.open(), since)
+    articles = islice(found, limit) if limit else found
+    if dry_run:
+        typer.echo(str(estimate(articles, store=where, rules=rules, sample=sample, connections=connections)))
+        return
+    if out is None:
+        raise BadSettings("Say where to: --out FOLDER (or look first with --dry-run).")
+    manifest = collect_pmc(
+        articles, out, store=where, rules=rules, per_shard=per_shard, connections=connections, workers=workers, runner=runner
+    )
+    summary(manifest, out)
