@@ -74,7 +74,7 @@ class ClipConfig:
         stored = json.loads(path.read_text(encoding="utf-8"))
         model, pictures = stored["model_cfg"], stored.get("preprocess_cfg", {})
         if "quick_gelu" not in model:
-            raise BadInput(f"{path} does not say whether the activation is QuickGELU; add \"quick_gelu\": true or false.")
+            raise BadInput(f'{path} does not say whether the activation is QuickGELU; add "quick_gelu": true or false.')
         return cls(model, tuple(pictures.get("mean", MEAN)), tuple(pictures.get("std", STD)), stored.get("pathasst", {}))
 
     def write(self, folder: Path) -> None:
@@ -127,5 +127,7 @@ def load_own_state(model: nn.Module, state: dict[str, torch.Tensor], source: str
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     wrong = [k for k in expected if k in state and expected[k].shape != state[k].shape]
     if missing or extra or wrong:
-        raise BadInput(f"{source} does not fit its configuration: missing {missing[:3]}, unknown {extra[:3]}, other shape {wrong[:3]}.")
+        raise BadInput(
+            f"{source} does not fit its configuration: missing {missing[:3]}, unknown {extra[:3]}, other shape {wrong[:3]}."
+        )
     model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)

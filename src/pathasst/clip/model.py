@@ -55,7 +55,7 @@ class PathCLIP:
         return cls(model, config, version)
 
     def save(self, folder: Path | str, dtype: str = "float16") -> None:
-        """Write `open_clip_config.json` and `model.safetensors`; a pretrained text tower is left out, it is found again by name."""
+        """Write `open_clip_config.json` and `model.safetensors`; a pretrained text tower is found again by name."""
         import torch
         from safetensors.torch import save_file
 
@@ -74,7 +74,7 @@ class PathCLIP:
         """PIL picture or H×W×3 uint8 → float32 3×S×S: shorter side to S (bicubic), centre crop, normalised."""
         import torch
 
-        pixels = np.asarray(_to_square(image, self.image_size), dtype=np.float32) / 255
+        pixels = np.asarray(to_square(image, self.image_size), dtype=np.float32) / 255
         normal = (pixels - np.asarray(self.config.mean, np.float32)) / np.asarray(self.config.std, np.float32)
         return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
 
@@ -97,7 +97,7 @@ class PathCLIP:
         }
 
     def vision_tower(self) -> CLIPVisionModel:
-        """The vision tower as a Hugging Face `CLIPVisionModel`, fp32, eval mode, its activation in the config (PathAsst mounts it)."""
+        """The vision tower as a Hugging Face `CLIPVisionModel`, fp32, eval mode, with its activation in the config."""
         from pathasst.clip.convert import to_vision_model
 
         return to_vision_model(self.model, self.config)
@@ -144,14 +144,14 @@ class PathCLIP:
         return self.encode_image(images) @ self.encode_text(texts).T
 
     def classify(self, images: Iterable[Picture], prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
-        """Zero-shot probabilities, float32 [n, classes]; a class may be one prompt or an ensemble of them (mean of embeddings)."""
+        """Zero-shot probabilities, float32 [n, classes]; a class is one prompt or an ensemble of them."""
         logits = self.logit_scale * self.encode_image(images) @ self.encode_classes(prompts).T
         logits -= logits.max(axis=1, keepdims=True)
         odds = np.exp(logits)
         return odds / odds.sum(axis=1, keepdims=True)
 
     def encode_classes(self, prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
-        """One unit vector per class, float32 [classes, d]: the mean of its prompts' unit embeddings, normalised (CONCH's manner)."""
+        """One unit vector per class, float32 [classes, d]: the mean of its prompts' embeddings, normalised (as CONCH)."""
         vectors = [self.encode_text([p] if isinstance(p, str) else list(p)).mean(axis=0) for p in prompts]
         stacked = np.stack(vectors)
         return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
@@ -168,7 +168,7 @@ def trim(ids: torch.Tensor, config: ClipConfig) -> torch.Tensor:
     return ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
 
 
-def _to_square(image: Picture, size: int) -> Image:
+def to_square(image: Picture, size: int) -> Image:
     from PIL import Image as Pil
 
     if isinstance(image, np.ndarray):
@@ -179,10 +179,8 @@ def _to_square(image: Picture, size: int) -> Image:
     width, height = image.size
     if min(width, height) < 1:
         raise BadInput("a picture without pixels cannot be encoded.")
-    if width <= height:
-        goal = (size, max(size, int(size * height / width)))
-    else:
-        goal = (max(size, int(size * width / height)), size)
+    long = max(size, int(size * max(width, height) / min(width, height)))  # CLIPImageProcessor rounds down too
+    goal = (size, long) if width <= height else (long, size)
     if goal != image.size:
         image = image.resize(goal, Pil.Resampling.BICUBIC)
     left, top = (goal[0] - size) // 2, (goal[1] - size) // 2

@@ -1,0 +1,184 @@
+"""`pathasst clip`: compose pairs from labels, convert, embed, classify, retrieve, search (`train clip`: train.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+app = typer.Typer(help="PathCLIP: use, convert, measure; pairs from class labels.", no_args_is_help=True)
+MODEL = typer.Option("pathclip-embedded", "--model", "-m", help="Registry id, folder, or checkpoint file.")
+
+
+@app.command("compose")
+def compose(
+    recipe: Path = typer.Argument(..., help="YAML recipe of sets, classes and wordings."),
+    out: Path = typer.Option(..., help="Where the dataset of pairs goes."),
+    data: Path = typer.Option(None, envvar="PATHASST_DATA", help="Folder of the labelled sets; default $PATHASST_DATA."),
+    only: list[str] = typer.Option([], help="Ids of sets; default: all of the recipe."),
+    workers: int = 1,
+) -> None:
+    """Pairs with captions composed from class labels.
+
+    Example: pathasst clip compose recipes/embedded/clip_labels.yaml --data ~/labelled --out out/pairs-labels
+    """
+    from pathasst.curate import labels
+    from pathasst.errors import BadSettings
+
+    if data is None:
+        raise BadSettings("give --data FOLDER, or set PATHASST_DATA.")
+    manifest = labels.compose(labels.LabelRecipe.load(recipe), data, out, only=only, workers=workers)
+    typer.echo(f"{manifest.rows} pairs in {out}; left out: {dict(manifest.dropped) or 'none'}")
+    for failure in manifest.failures:
+        typer.secho(f"  {failure.unit}: {failure.failed}", fg="yellow")
+
+
+@app.command("classify")
+def classify(images: list[Path], prompt: list[str] = typer.Option(..., "--prompt", "-p"), model: str = MODEL) -> None:
+    """Zero-shot probabilities. Example: pathasst clip classify a.png -p "lung adenocarcinoma" -p "benign lung tissue" """
+    from PIL import Image
+    from rich.console import Console
+    from rich.table import Table
+
+    from pathasst.clip.model import PathCLIP
+
+    clip = PathCLIP.load(model)
+    odds = clip.classify((Image.open(p) for p in images), prompt)
+    table = Table("picture", *prompt, box=None)
+    for path, row in zip(images, odds, strict=True):
+        table.add_row(str(path), *(f"{o:.3f}" for o in row))
+    Console().print(table)
+
+
+@app.command("search")
+def search(
+    folder: Path,
+    text: str,
+    model: str = MODEL,
+    count: int = typer.Option(12, "--count", "-n"),
+    sheet: Path = typer.Option(Path("contact-sheet.png"), help="The answer as a picture."),
+) -> None:
+    """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
+    from pathasst import weights
+    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.search import contact_sheet, embed_folder, nearest
+
+    clip = PathCLIP.load(model)
+    paths, vectors, unreadable = embed_folder(clip, folder, weights.cache_dir() / "clip-search")
+    hits = [(paths[n], score) for n, score in nearest(vectors, clip.encode_text([text])[0], count)]
+    for rank, (path, score) in enumerate(hits, 1):
+        typer.echo(f"{rank:3d}  {score:.3f}  {path}")
+    if unreadable:
+        typer.secho(f"{unreadable} files could not be read", fg="yellow", err=True)
+    contact_sheet(hits, text).save(sheet)
+    typer.echo(f"contact sheet: {sheet}")
+
+
+@app.command("embed")
+def embed(folder: Path, out: Path = typer.Option(..., help=".npz with names and float32 vectors."), model: str = MODEL) -> None:
+    """A folder of pictures as embeddings. Example: pathasst clip embed ~/patches --out patches.npz"""
+    import numpy as np
+
+    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.search import embed_folder
+
+    paths, vectors, unreadable = embed_folder(PathCLIP.load(model), folder)
+    np.savez(out, names=np.array([str(p.relative_to(folder)) for p in paths]), vectors=vectors)
+    typer.echo(f"{len(paths)} pictures, {vectors.shape[1]} values each, in {out}; {unreadable} unreadable")
+
+
+@app.command("convert")
+def convert(
+    model: str,
+    out: Path,
+    to: str = typer.Option("huggingface", help="huggingface | vision (CLIPVisionModel) | openclip"),
+    activation: str = typer.Option("", help="quick_gelu or gelu; needed for bare checkpoint files, checked for others."),
+    arch: str = typer.Option("", help="OpenCLIP's name, for bare checkpoint files: ViT-B-16."),
+) -> None:
+    """OpenCLIP ↔ Hugging Face. Example: pathasst clip convert pathclip.pt out/hf --arch ViT-B-16 --activation quick_gelu"""
+    import json
+
+    from pathasst.clip.convert import to_huggingface
+    from pathasst.clip.model import PathCLIP
+    from pathasst.errors import BadSettings
+
+    clip = PathCLIP.load(model, activation=activation, arch=arch)
+    out.mkdir(parents=True, exist_ok=True)
+    if to == "openclip":
+        clip.save(out, dtype="float32")
+    elif to in ("huggingface", "vision"):
+        written: Any = clip.vision_tower() if to == "vision" else to_huggingface(clip.model, clip.config)
+        written.save_pretrained(out)
+        (out / "preprocessor_config.json").write_text(json.dumps(clip.preprocessor_config(), indent=1), encoding="utf-8")
+    else:
+        raise BadSettings(f"--to {to}: choose huggingface, vision or openclip.")
+    typer.echo(f"{out}: {to}, activation {clip.config.activation}, {clip.image_size} px")
+
+
+@app.command("zeroshot")
+def zeroshot(
+    tasks: Path = typer.Argument(..., help="YAML of tasks (recipes/embedded/clip_zeroshot.yaml)."),
+    pairs: Path = typer.Option(None, help="A dataset of pairs with labels."),
+    folder: Path = typer.Option(None, help="A folder in the public layout (with --task)."),
+    task: list[str] = typer.Option([], help="Names of tasks; default: all."),
+    split: list[str] = typer.Option(["test"]),
+    model: str = MODEL,
+    out: Path = typer.Option(None, help="Folder for predictions (CSV) and confusion matrices (PNG)."),
+) -> None:
+    """Zero-shot scores with intervals (Table 2).
+
+    Example: pathasst clip zeroshot recipes/embedded/clip_zeroshot.yaml --task CRC100K --folder ~/NCT-CRC-HE-100K
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from pathasst.clip import zeroshot as zs
+    from pathasst.clip.model import PathCLIP
+    from pathasst.errors import BadSettings
+
+    if (pairs is None) == (folder is None):
+        raise BadSettings("give either --pairs DATASET or --folder FOLDER.")
+    known = zs.load_tasks(tasks)
+    if unknown := set(task) - set(known):
+        raise BadSettings(f"no task is called {', '.join(unknown)}; {tasks} has: {', '.join(known)}.")
+    clip = PathCLIP.load(model)
+    table = Table("task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy", box=None)
+    for one in (known[t] for t in (task or known)):
+        examples = zs.examples_of_pairs(pairs, one, split) if pairs else zs.examples_of_folder(folder, one)
+        if not examples and not task:
+            continue
+        features = clip.encode_image(e.picture() for e in examples) if examples else None
+        for ensemble in [False, True] if one.ensemble else [False]:
+            outcome = zs.run(clip, one, examples, ensemble=ensemble, features=features)
+            table.add_row(*(str(v) for v in outcome.row().values()))
+            if out:
+                zs.write_outcome(outcome, out)
+        if one.caveat:
+            table.caption = f"{table.caption or ''}{one.name}: {one.caveat}\n"
+    Console(width=160).print(table)
+
+
+@app.command("retrieve")
+def retrieve(
+    pairs: list[Path],
+    split: list[str] = typer.Option(["test"]),
+    model: str = MODEL,
+    composed: bool = typer.Option(False, help="Also count captions composed from labels."),
+    curve: Path = typer.Option(None, help="PNG of recall over k."),
+) -> None:
+    """Image ↔ text recall at 1, 5, 10, 50 (Figure 4). Example: pathasst clip retrieve out/pairs --split test"""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pathasst.clip import retrieval
+    from pathasst.clip.model import PathCLIP
+
+    results = retrieval.retrieve(PathCLIP.load(model), pairs, split, composed=composed)
+    table = Table(*results[0].row(), box=None)
+    for result in results:
+        table.add_row(*(str(v) for v in result.row().values()))
+    Console(width=160).print(table)
+    typer.echo(f"captions left out for their length: {results[0].too_long}")
+    if curve:
+        retrieval.draw_curve({"pairs": results}).save(curve)

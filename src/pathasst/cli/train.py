@@ -1,0 +1,62 @@
+"""`pathasst train`: the two trainings, PathCLIP and PathAsst."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="Train PathCLIP or PathAsst on data of your own.", no_args_is_help=True)
+
+
+@app.command("mllm")
+def mllm(
+    conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoints, losses, the finished adapter."),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    vision: str = typer.Option("", help="PathCLIP: id or folder, instead of the recipe's."),
+    llm: str = typer.Option("", help="Language model: id or folder, instead of the recipe's."),
+    plan: bool = typer.Option(False, "--plan", help="Only say how much memory and time it would take."),
+) -> None:
+    """Train PathAsst: the FC layer on descriptions, then FC layer and LLM. A killed run goes on with the same command.
+
+    Example: pathasst train mllm out/conversations --out out/pathasst
+    """
+    from dataclasses import replace
+
+    from pathasst import recipes
+    from pathasst.mllm import settings as room
+    from pathasst.mllm.train import train
+    from pathasst.tools.registry import all_specs
+
+    settings = recipes.load_recipe("mllm", recipe, room.TrainSettings)
+    settings.model = replace(settings.model, vision=vision or settings.model.vision, llm=llm or settings.model.llm)
+    if plan:
+        from pathasst.mllm.plan import estimate
+
+        typer.echo(estimate(settings, conversations))
+        return
+    train(conversations, out, settings, all_specs(), say=typer.echo)
+
+
+@app.command("clip")
+def clip(
+    recipe: Path = typer.Argument(..., help="YAML recipe, such as recipes/embedded/clip.yaml."),
+    data: list[Path] = typer.Option(..., "--data", "-d", help="Dataset folder(s) of pairs."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoint, log, the finished weights."),
+    steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+    seed: int = typer.Option(-1, help="Other seed than the recipe's."),
+    leave_out: list[str] = typer.Option([], help="Sources to leave out of the training (leave-one-dataset-out)."),
+) -> None:
+    """Train a PathCLIP on pairs. A killed run goes on with the same command and ends with the same weights.
+
+    Example: pathasst train clip recipes/embedded/clip.yaml --data out/pairs --out out/pathclip
+    """
+    from pathasst.clip.train import ClipRecipe, train
+
+    changes: dict[str, object] = {"data": [str(d) for d in data], "leave_out": list(leave_out)}
+    changes |= {"steps": steps} if steps else {}
+    changes |= {"seed": seed} if seed >= 0 else {}
+    settings = ClipRecipe.load(recipe, **changes)
+    train(settings, out, report=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    typer.echo(f"{out}: use it with PathCLIP.load({str(out)!r}), measure it with `pathasst clip zeroshot … --model {out}`")

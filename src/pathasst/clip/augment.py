@@ -1,0 +1,44 @@
+"""Augmentation for microscopy, drawn from one generator so that a step's pictures depend on its seed alone.
+
+Knows arrays, not datasets. Geometry: random square crop (scale), the eight flips and quarter turns. Colour: stain strength and
+shift in haematoxylin–eosin–DAB space (Ruifrok and Johnston's matrix, as scikit-image has it), then brightness and contrast.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Optical density of H, E and DAB in R, G, B.
+RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], np.float32)
+HED_FROM_RGB = np.linalg.inv(RGB_FROM_HED).astype(np.float32)
+_DENSITY = (-np.log((np.arange(256, dtype=np.float32) + 1) / 256)).astype(np.float32)  # uint8 → optical density
+
+
+def crop(pixels: np.ndarray, size: int, chance: np.random.Generator, smallest: float = 0.6) -> np.ndarray:
+    """S×S×3 uint8 → size×size×3 uint8: a random square of `smallest` … 1 of the side, flipped and turned."""
+    from PIL import Image
+
+    side = pixels.shape[0]
+    edge = side * (smallest + (1 - smallest) * chance.random())
+    left, top = chance.random(2) * (side - edge)
+    cut = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + edge, top + edge))
+    turned = np.rot90(np.asarray(cut), int(chance.integers(4)))
+    return turned[:, ::-1] if chance.random() < 0.5 else turned
+
+
+def stain_matrices(count: int, chance: np.random.Generator, strength: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
+    """Per picture a 3×3 matrix and a shift on optical density (float32 [n, 3, 3], [n, 1, 3]); strength 0 gives the identity."""
+    scale = 1 + strength * chance.uniform(-1, 1, (count, 3)).astype(np.float32)
+    matrix = np.einsum("ij,nj,jk->nik", HED_FROM_RGB, scale, RGB_FROM_HED)
+    gain = 1 + strength * chance.uniform(-1, 1, (count, 1, 1)).astype(np.float32)
+    tint = 0.3 * strength * chance.uniform(-1, 1, (count, 1, 3)).astype(np.float32)
+    return (matrix * gain).astype(np.float32), tint
+
+
+def recolour(pixels: np.ndarray, matrix: np.ndarray, tint: np.ndarray) -> np.ndarray:
+    """uint8 [n, k, 3] (pixels of n pictures) → float32 [n, k, 3] in 0 … 1 with other stain strengths."""
+    density = np.matmul(_DENSITY[pixels], matrix)
+    density += tint
+    np.maximum(density, 0, out=density)
+    np.negative(density, out=density)
+    return np.exp(density, out=density)

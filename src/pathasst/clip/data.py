@@ -1,0 +1,130 @@
+"""Pairs → what training reads: pictures decoded once to small uint8 arrays in memory, captions embedded or tokenised once.
+
+Knows the dataset of Pair and which captions are true of which picture. A picture with many captions (several rows of one MD5) is
+kept once; for pairs composed from labels, a caption is true of every picture whose label it was ever composed for.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pathasst.curate.labels import concept_of
+from pathasst.dataset import read
+from pathasst.errors import BadDataset
+from pathasst.records import Pair
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(slots=True)
+class Shown:
+    """One picture of the training set: S×S×3 uint8, and what is known of it."""
+
+    pixels: np.ndarray
+    md5: str
+    label: str
+    source: str  # the set or article it came from
+    group: str
+    captions: list[int] = field(default_factory=list)  # its own rows of `Pictures.texts`
+
+
+@dataclass(slots=True)
+class Pictures:
+    """The pictures of some splits, and the captions with the concept that each states ("" = true of its own picture alone)."""
+
+    shown: list[Shown]
+    texts: list[str]
+    concepts: list[str]
+    by_label: dict[str, list[int]]  # label → rows of `texts` composed for it
+    true_of: dict[str, set[str]]  # label → concepts that are true of it
+    dropped: int = 0  # pictures that could not be decoded
+
+    def captions(self, number: int) -> list[int]:
+        """The rows of `texts` that may stand beside a picture."""
+        shown = self.shown[number]
+        return self.by_label.get(shown.label, shown.captions)
+
+    def truth(self, pictures: Sequence[int], texts: Sequence[int]) -> np.ndarray:
+        """bool [n, m]: which captions are true of which pictures. Composed captions go by concept, others by picture."""
+        own = [set(self.shown[p].captions) for p in pictures]
+        sets = [self.true_of.get(self.shown[p].label, set()) for p in pictures]
+        out = np.zeros((len(pictures), len(texts)), bool)
+        for j, text in enumerate(texts):
+            concept = self.concepts[text]
+            for i in range(len(pictures)):
+                out[i, j] = concept in sets[i] if concept else text in own[i]
+        return out
+
+    def sampling(self, power: float) -> np.ndarray:
+        """Probability of each picture: classes count as (their size)^power, pictures without a label as one class a source."""
+        keys = [s.label or s.source for s in self.shown]
+        sizes = Counter(keys)
+        share = np.array([sizes[k] ** (power - 1.0) for k in keys])
+        return share / share.sum()
+
+
+def load_pictures(
+    folders: Sequence[Path | str], splits: Sequence[str], size: int, *, leave_out: Sequence[str] = (), limit: int = 0
+) -> Pictures:
+    """Read pair datasets into memory; pictures become `size`×`size` (shorter side to size, centre crop).
+
+    `leave_out` names sources (`Source.article_id`) to skip, for leave-one-dataset-out. Raises BadDataset when nothing is left.
+    """
+    by_md5: dict[str, int] = {}
+    out = Pictures([], [], [], defaultdict(list), defaultdict(set))
+    seen: dict[tuple[str, str], int] = {}
+    for folder in folders:
+        for pair in read(folder, Pair):
+            if pair.split not in splits or pair.source.article_id in leave_out or not pair.caption:
+                continue
+            if pair.md5 not in by_md5:
+                if limit and len(out.shown) >= limit:
+                    continue
+                _add_picture(out, by_md5, pair, size)
+            if pair.md5 in by_md5:
+                _add_caption(out, seen, out.shown[by_md5[pair.md5]], pair)
+    if not out.shown:
+        raise BadDataset(f"no pictures with captions in {', '.join(map(str, folders))} for the splits {', '.join(splits)}.")
+    return out
+
+
+def _add_picture(out: Pictures, by_md5: dict[str, int], pair: Pair, size: int) -> None:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(pair.image)) as opened:
+            pixels = np.asarray(cover(opened.convert("RGB"), size))
+    except (OSError, ValueError, Image.DecompressionBombError):
+        out.dropped += 1
+        return
+    by_md5[pair.md5] = len(out.shown)
+    out.shown.append(Shown(pixels, pair.md5, pair.label, pair.source.article_id, pair.group))
+
+
+def _add_caption(out: Pictures, seen: dict[tuple[str, str], int], shown: Shown, pair: Pair) -> None:
+    concept = concept_of(pair)
+    key = (pair.caption, concept)
+    if key not in seen:
+        seen[key] = len(out.texts)
+        out.texts.append(pair.caption)
+        out.concepts.append(concept)
+    row = seen[key]
+    shown.captions.append(row)
+    if concept:
+        out.true_of[pair.label].add(concept)
+        out.by_label[pair.label].append(row)
+
+
+def cover(picture: Image, size: int) -> Image:
+    """Shorter side to `size` (bicubic), centre crop: the geometry of `PathCLIP.preprocess`."""
+    from pathasst.clip.model import to_square
+
+    return to_square(picture, size)

@@ -1,0 +1,134 @@
+"""Cross-modal retrieval (Figure 4): captions ↔ pictures, recall at k in both directions, with intervals and a curve.
+
+Knows pairs and PathCLIP. A picture with several captions (or a caption of several pictures) has several right answers; a query is
+a hit when any of them is among the k nearest, as CLIP_benchmark counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathasst.clip.build import tokenizer_of
+from pathasst.clip.scores import Interval, mean_interval, recall_at
+from pathasst.dataset import read
+from pathasst.errors import BadDataset
+from pathasst.records import Pair
+
+if TYPE_CHECKING:
+    from pathasst.clip.model import PathCLIP
+
+KS = (1, 5, 10, 50)
+LONGEST = 77  # tokens of CLIP's text tower, start and end included; longer captions are left out (Figure 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalls:
+    """Recall at k, one direction."""
+
+    direction: str  # image to text | text to image
+    at: dict[int, Interval]
+    queries: int
+    items: int
+    too_long: int  # captions left out
+
+    def row(self) -> dict[str, Any]:
+        return {"direction": self.direction, "queries": self.queries, "items": self.items} | {
+            f"R@{k}": str(v) for k, v in self.at.items()
+        }
+
+
+def retrieve(
+    clip: PathCLIP, folders: Sequence[Path | str], splits: Sequence[str], *, ks: Sequence[int] = KS, composed: bool = False
+) -> list[Recalls]:
+    """Recall of the pairs of some splits, both directions. Composed captions (true of many pictures) only if asked for.
+
+    Raises BadDataset when no pair is left.
+    """
+    pairs = [
+        p for f in folders for p in read(f, Pair) if p.split in splits and p.caption and (composed or p.source.kind != "labels")
+    ]
+    fits = set(short_enough([p.caption for p in pairs], clip))
+    kept = [p for p in pairs if p.caption in fits]
+    if not kept:
+        raise BadDataset(f"no pairs with captions of at most {LONGEST} tokens in {', '.join(map(str, folders))}.")
+    texts = sorted({p.caption for p in kept})
+    first = {p.md5: p for p in reversed(kept)}
+    text_row, image_row = {t: n for n, t in enumerate(texts)}, {m: n for n, m in enumerate(first)}
+    of_image: list[set[int]] = [set() for _ in first]
+    of_text: list[set[int]] = [set() for _ in texts]
+    cluster_of_text = [""] * len(texts)
+    for pair in kept:
+        of_image[image_row[pair.md5]].add(text_row[pair.caption])
+        of_text[text_row[pair.caption]].add(image_row[pair.md5])
+        cluster_of_text[text_row[pair.caption]] = pair.group or pair.md5
+    images = clip.encode_image(_open(p) for p in first.values())
+    said = clip.encode_text(texts)
+    similarity = images @ said.T
+    groups = [p.group or p.md5 for p in first.values()]
+    too_long = len({p.caption for p in pairs}) - len(texts)
+    return [
+        _recalls("image to text", similarity, of_image, groups, ks, too_long),
+        _recalls("text to image", similarity.T, of_text, cluster_of_text, ks, too_long),
+    ]
+
+
+def short_enough(captions: Sequence[str], clip: PathCLIP) -> list[str]:
+    """The captions of at most 77 tokens, counted by CLIP's own tokenizer whatever the model's text tower is."""
+    import open_clip
+
+    tokenizer = open_clip.SimpleTokenizer()
+    return [c for c in captions if len(tokenizer.encode(c)) + 2 <= LONGEST]
+
+
+def rate_too_long(captions: Sequence[str], clip: PathCLIP) -> float:
+    """Share of the captions that the model's context cuts, start and end tokens included."""
+    if not captions:
+        return 0.0
+    tokenizer, length = tokenizer_of(clip.config), int(clip.config.model["text_cfg"].get("context_length", LONGEST))
+    backend = getattr(tokenizer, "tokenizer", None)
+    sizes = [len(backend(c)["input_ids"]) if backend else len(tokenizer.encode(c)) + 2 for c in captions]
+    return float(np.mean([s > length for s in sizes]))
+
+
+def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 420)) -> Any:
+    """Recall over k as a PIL picture, one line per data set and direction."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    left, right, top, bottom = 60, size[0] - 260, 20, size[1] - 40
+    draw.rectangle((left, top, right, bottom), outline="grey")
+    colours = ["#1b6ca8", "#c0392b", "#27864a", "#8e44ad", "#b9770e", "#555555"]
+    lines = [(name, r) for name, table in tables.items() for r in table]
+    for n, (name, recalls) in enumerate(lines):
+        ks, colour = sorted(recalls.at), colours[n % len(colours)]
+        step = (right - left) / max(1, len(ks) - 1)
+        points = [(left + i * step, bottom - recalls.at[k].value * (bottom - top)) for i, k in enumerate(ks)]
+        draw.line(points, fill=colour, width=2)
+        draw.text((right + 10, top + 18 * n), f"{name}, {recalls.direction}", fill=colour)
+        for i, k in enumerate(ks):
+            draw.text((left + i * step - 8, bottom + 8), str(k), fill="black")
+    for share in (0.0, 0.5, 1.0):
+        draw.text((20, bottom - share * (bottom - top) - 6), f"{share:.1f}", fill="black")
+    return picture
+
+
+def _recalls(
+    direction: str, similarity: np.ndarray, positives: list[set[int]], clusters: list[str], ks: Sequence[int], too_long: int
+) -> Recalls:
+    hits = recall_at(similarity, [sorted(p) for p in positives], ks)
+    at = {k: mean_interval(hits[:, i], clusters) for i, k in enumerate(ks)}
+    return Recalls(direction, at, similarity.shape[0], similarity.shape[1], too_long)
+
+
+def _open(pair: Pair) -> Any:
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(pair.image)).convert("RGB")

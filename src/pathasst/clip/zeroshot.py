@@ -1,0 +1,193 @@
+"""Zero-shot classification (Table 2): pictures with labels, prompts per class, scores with intervals.
+
+Knows prompts, the public folder layouts of the paper's test sets, and PathCLIP; does not train. Each task has the authors'
+prompts (one a class) and an ensemble (templates × names), whose mean embedding is used.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathasst.clip.scores import ClassScores, class_scores
+from pathasst.dataset import read
+from pathasst.errors import BadDataset, BadSettings
+from pathasst.records import Pair
+
+if TYPE_CHECKING:
+    from pathasst.clip.model import PathCLIP, Picture
+
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Classes with their prompts. `labels` maps what data calls a class (folder name, `Pair.label`) to the class's number."""
+
+    name: str
+    classes: list[str]
+    prompts: list[str]  # the single prompt of each class
+    labels: dict[str, int]
+    ensemble: list[list[str]] = field(default_factory=list)  # several prompts of each class; empty: none
+    caveat: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A picture to classify; `picture()` opens it."""
+
+    id: str
+    label: int
+    cluster: str
+    source: Path | bytes
+
+    def picture(self) -> Picture:
+        from PIL import Image
+
+        return Image.open(self.source if isinstance(self.source, Path) else io.BytesIO(self.source)).convert("RGB")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a zero-shot run gave: scores and every prediction."""
+
+    task: Task
+    style: str  # single | ensemble
+    scores: ClassScores
+    ids: list[str]
+    truth: np.ndarray  # int [n]
+    predicted: np.ndarray  # int [n]
+    probabilities: np.ndarray  # float32 [n, classes]
+
+    def row(self) -> dict[str, Any]:
+        """One line of a table: plain values."""
+        scores = self.scores
+        named = {"macro F1": scores.macro_f1, "weighted F1": scores.weighted_f1, "accuracy": scores.accuracy}
+        return {"task": self.task.name, "prompts": self.style, "n": scores.n, "clusters": scores.clusters} | {
+            k: str(v) for k, v in named.items()
+        }
+
+
+def run(
+    clip: PathCLIP, task: Task, examples: Sequence[Example], *, ensemble: bool = False, features: np.ndarray | None = None
+) -> Outcome:
+    """Classify the examples by their nearest prompts. `features` are their image embeddings, if already known.
+
+    Raises BadDataset when there are no examples, BadSettings when an ensemble is asked for and the task has none.
+    """
+    if not examples:
+        raise BadDataset(f"{task.name}: no pictures of its classes were found.")
+    if ensemble and not task.ensemble:
+        raise BadSettings(f"{task.name} has no prompt ensemble.")
+    seen = clip.encode_image(e.picture() for e in examples) if features is None else features
+    prompts = clip.encode_classes(task.ensemble if ensemble else task.prompts)
+    logits = clip.logit_scale * seen @ prompts.T
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    truth, predicted = np.array([e.label for e in examples]), probabilities.argmax(axis=1)
+    scores = class_scores(truth, predicted, len(task.classes), [e.cluster for e in examples])
+    style = "ensemble" if ensemble else "single"
+    return Outcome(task, style, scores, [e.id for e in examples], truth, predicted, probabilities)
+
+
+def examples_of_pairs(folder: Path | str, task: Task, splits: Sequence[str]) -> list[Example]:
+    """The pictures of a pair dataset that have one of the task's labels, each once."""
+    found: dict[str, Example] = {}
+    for pair in read(folder, Pair):
+        if pair.split in splits and pair.label in task.labels and pair.md5 not in found:
+            found[pair.md5] = Example(pair.pair_id, task.labels[pair.label], pair.group, pair.image)
+    return list(found.values())
+
+
+def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str] | None = None) -> list[Example]:
+    """Pictures in the public layout: one folder a class (NCT-CRC-HE-100K, LC25000), or WSSS4LUAD's flags in the file name.
+
+    `originals` maps file names to the original they were augmented from, for the bootstrap.
+    """
+    folder = Path(folder)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    labels = ((p, _label(p, task)) for p in paths)
+    return [
+        Example(str(p.relative_to(folder)), label, (originals or {}).get(p.name, p.name), p)
+        for p, label in labels
+        if label is not None
+    ]
+
+
+def _label(path: Path, task: Task) -> int | None:
+    flags = re.search(r"\[(\d)[\s,]*\d[\s,]*\d\]", path.name) if task.name == "WSSS4LUAD" else None
+    if flags:
+        return task.labels["tumor" if flags[1] == "1" else "normal"]
+    return task.labels.get(path.parent.name)
+
+
+def load_tasks(path: Path | str) -> dict[str, Task]:
+    """Tasks from YAML: name → {templates, classes: {name: {prompt, names, labels}}, caveat}. Raises BadSettings."""
+    import yaml
+
+    try:
+        stored = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return {name: _task(name, entry) for name, entry in stored.items()}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BadSettings(f"{path} is no list of zero-shot tasks: {error!r}") from error
+
+
+def _task(name: str, entry: dict[str, Any]) -> Task:
+    classes = entry["classes"]
+    templates = entry.get("templates", [])
+    return Task(
+        name=name,
+        classes=list(classes),
+        prompts=[c["prompt"] for c in classes.values()],
+        labels={label: n for n, c in enumerate(classes.values()) for label in c["labels"]},
+        ensemble=[[t.format(x) for t in templates for x in c["names"]] for c in classes.values()] if templates else [],
+        caveat=entry.get("caveat", ""),
+    )
+
+
+def write_outcome(outcome: Outcome, folder: Path | str) -> None:
+    """`<task>-<style>.csv` with every prediction, and `….png` with the confusion matrix."""
+    import csv
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{outcome.task.name}-{outcome.style}".replace("/", "_").replace(" ", "_")
+    with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "truth", "predicted", *outcome.task.classes])
+        for row in _rows(outcome):
+            writer.writerow(row)
+    draw_confusion(outcome).save(folder / f"{stem}.png")
+
+
+def _rows(outcome: Outcome) -> Iterator[list[Any]]:
+    names = outcome.task.classes
+    for id_, true, said, odds in zip(outcome.ids, outcome.truth, outcome.predicted, outcome.probabilities, strict=True):
+        yield [id_, names[true], names[said], *(f"{o:.4f}" for o in odds)]
+
+
+def draw_confusion(outcome: Outcome, cell: int = 64) -> Any:
+    """The confusion matrix as a PIL picture: rows = truth, shade = share of the row, number = count."""
+    from PIL import Image, ImageDraw
+
+    names, table = outcome.task.classes, outcome.scores.confusion
+    margin, count = 230, len(names)
+    picture = Image.new("RGB", (margin + count * cell + 10, 40 + count * cell + 20 * count + 30), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.text((10, 10), f"{outcome.task.name}: rows truth, columns 1…{count} prediction, n = {outcome.scores.n}", fill="black")
+    for r in range(count):
+        draw.text((10, 40 + r * cell + cell // 2 - 6), f"{r + 1} {names[r]}"[:36], fill="black")
+        for c in range(count):
+            share = table[r, c] / max(1, table[r].sum())
+            box = (margin + c * cell, 40 + r * cell, margin + (c + 1) * cell, 40 + (r + 1) * cell)
+            draw.rectangle(box, fill=(int(255 - 200 * share), int(255 - 130 * share), 255), outline="grey")
+            draw.text((box[0] + cell // 2 - 8, box[1] + cell // 2 - 6), str(table[r, c]), fill="black")
+    for c in range(count):
+        draw.text((margin + c * cell + cell // 2 - 4, 44 + count * cell), str(c + 1), fill="black")
+    return picture
