@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
-from pathasst.errors import BadSettings, MissingWeights
+from pathasst.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.papers import versions
 from pathasst.papers.build import WORDS, open_segments
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.embed import Embedder, version_of
 from pathasst.papers.filters import Filters, year_of
 from pathasst.papers.highlight import best_sentences
+from pathasst.papers.segment import Segment
+from pathasst.papers.versions import Version
 from pathasst.papers.words import Words
 from pathasst.records import Abstract, Hit
 
@@ -53,9 +55,7 @@ class PaperIndex:
         """Use `open`. Raises BadDataset when there is no index, or it is damaged."""
         self.home = home
         self.settings = settings or SearchSettings()
-        self.version = versions.current(home)
-        self._segments = open_segments(home, self.version)
-        self._words = Words(versions.version_folder(home, self.version.number) / WORDS)
+        self.version, self._segments, self._words = _opened(home)
         self._embedder: Embedder | None = None
         self._lock = threading.Lock()
 
@@ -184,6 +184,18 @@ class PaperIndex:
             highlights=best_sentences(query, abstract.abstract, self._words),
             retracted=abstract.retracted,
         )
+
+
+def _opened(home: Path) -> tuple[Version, list[Segment], Words]:
+    """The current version's parts; once more when a writer replaced it, and swept it away, while it was being opened."""
+    for attempt in range(5):
+        version = versions.current(home)
+        try:
+            return version, open_segments(home, version), Words(versions.version_folder(home, version.number) / WORDS)
+        except (BadDataset, OSError):
+            if attempt == 4 or versions.current(home).number == version.number:
+                raise
+    raise AssertionError
 
 
 def clean_query(query: str) -> str:

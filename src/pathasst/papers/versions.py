@@ -100,6 +100,7 @@ def writing(home: Path) -> Iterator[None]:
             raise BadDataset(f"another process is writing the paper index in {home}; wait until it is done.") from None
         sweep(home)
         yield
+        sweep(home)
 
 
 @contextlib.contextmanager

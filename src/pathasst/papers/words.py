@@ -52,14 +52,16 @@ def write_words(
     delete: Iterable[int] = (),
 ) -> None:
     """Make a words folder of (key, abstract) rows, beginning with what `previous` holds minus the keys in `delete`."""
+    import tantivy
+
     folder.mkdir(parents=True)
     if previous is not None:
         _link_files(previous, folder)
     index = _index(folder)
     writer = index.writer(HEAP, num_threads=min(2, os.cpu_count() or 1))
     try:
-        for key in delete:
-            writer.delete_documents_by_term("key", key)
+        if gone := list(delete):
+            writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", gone))
         for key, abstract in abstracts:
             writer.add_document(_document(key, abstract))
         writer.commit()

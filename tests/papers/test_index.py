@@ -1,0 +1,171 @@
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from paper_samples import TOPICS, corpus, document, record, write
+
+from pathasst import weights
+from pathasst.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.papers import BuildSettings, Filters, PaperIndex, SearchSettings, build
+from pathasst.papers.index import clean_query, default_home
+
+EXTRA = [
+    record(1, title="Reviewed asbestos.", abstract="Asbestos again.", types=("Review",), year="2020", journal="Thorax"),
+    record(2, title="Withdrawn asbestos.", abstract="Asbestos.", types=("Retracted Publication",), year="2021"),
+    record(3, title="Undated asbestos.", abstract="Asbestos.", year="unknown"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(minilm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("papers")
+    file = write(folder / "a.xml", document(*corpus(64), *EXTRA))
+    build([file], folder / "index", BuildSettings(workers=1, vectors_home=folder / "vectors"), say=lambda text: None)
+    return folder / "index"
+
+
+@pytest.fixture(scope="module")
+def index(home):
+    return PaperIndex.open(home)
+
+
+def test_meaning_is_found_without_the_words(index):
+    query = "proliferation marker and relapse of mammary tumours"
+    assert index.search(query, 1, "vectors")[0].title.startswith("Ki-67")
+    hit = index.search("Ki-67 recurrence breast", 1)[0]
+    assert (hit.title, hit.year, hit.journal) == (f"{TOPICS[0]}.", int(hit.year), "Journal of Tests")
+    assert hit.highlights[0] in hit.passage
+
+
+def test_fusion_is_reciprocal_rank(index):
+    text, constant = "asbestos and the pleura", index.settings.constant
+    words = [k for k, _ in index.rank(text, 100, "words")]
+    near = [k for k, _ in index.rank(text, 100, "vectors")]
+    expected = {}
+    for ranking, weight in ((words, index.settings.words), (near, 1 - index.settings.words)):
+        for place, key in enumerate(ranking, 1):
+            expected[key] = expected.get(key, 0) + weight / (constant + place)
+    found = index.rank(text, 100)
+    assert dict(found) == pytest.approx(expected)
+    assert [s for _, s in found] == sorted(expected.values(), reverse=True)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "words", "vectors"])
+@pytest.mark.parametrize(
+    ("filters", "allowed"),
+    [
+        ({"types": ["review"]}, {"1"}),
+        ({"since": 2020}, {"1", "2"}),
+        ({"since": 2021, "retracted": False}, set()),
+        ({"journals": ["THORAX"]}, {"1"}),
+    ],
+)
+def test_filters_hold_on_both_sides(index, mode, filters, allowed):
+    assert {h.pmid for h in index.search("asbestos", 50, mode, filters)} == allowed
+
+
+def test_retraction_is_shown(index):
+    assert {h.pmid: h.retracted for h in index.search("asbestos withdrawn", 50)}["2"] is True
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "words", "vectors"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "asbestos " * 1200,
+        "A" * 10_000,
+        'title:("asbestos" AND NOT [1 TO 2}) ^ ~ * ? \\ / + - !',
+        "asbestos\x00\x1b[31m\x07\u202e\ud800",
+        "Ist Asbest eine Ursache des Mesothelioms?",
+        "石綿と中皮腫の関係",
+        "هل يسبب الأسبستوس السرطان؟",
+        "'; DROP TABLE papers; -- <script>",
+        "💉🔬",
+    ],
+)
+def test_any_query_is_safe(index, query, mode):
+    hits = index.search(query, 3, mode)
+    assert len(hits) <= 3
+    assert mode == "words" or len(hits) == 3
+
+
+@pytest.mark.parametrize("query", ["", "   ", "\x00\n\t", "\u200b\u202e"])
+def test_an_empty_query_finds_nothing(index, query):
+    assert index.search(query) == []
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=200))
+def test_words_take_any_text(index, query):
+    assert len(index.search(query, 2, "words")) <= 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "magic"}, {"k": 0}, {"k": 10**6}, {"filters": {"year": 3}}, {"filters": {"since": "x"}}]
+)
+def test_wrong_settings(index, wrong):
+    with pytest.raises(BadSettings):
+        index.search("asbestos", **wrong)
+
+
+def test_a_reranker_has_the_last_word(index):
+    def shortest(query, candidates):
+        return [-len(c.abstract) for c in candidates]
+
+    hits = index.search("asbestos", 3, rerank=shortest)
+    assert [len(h.passage) for h in hits] == sorted(len(h.passage) for h in hits)
+    assert hits[0].pmid in {"2", "3"}
+
+
+def test_threads_share_one_index(home):
+    fresh, results = PaperIndex.open(home), []
+    threads = [
+        threading.Thread(target=lambda: results.append([h.pmid for h in fresh.search("lupus kidney", 5)])) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(r == results[0] for r in results)
+
+
+def test_words_serve_where_the_embedder_is_missing(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATHASST_CACHE", str(tmp_path))
+    alone = PaperIndex.open(home)
+    assert alone.search("asbestos", 3) == alone.search("asbestos", 3, "words") != []
+    with pytest.raises(MissingWeights):
+        alone.search("asbestos", 3, "vectors")
+
+
+def test_other_weights_are_not_mixed_with_the_index(home, monkeypatch):
+    alone = PaperIndex.open(home)
+    monkeypatch.setattr(weights, "version", lambda id: "minilm@other")
+    with pytest.raises(MissingWeights, match="anew"):
+        alone.search("asbestos", mode="vectors")
+
+
+def test_settings_of_a_search(home):
+    only_words = PaperIndex.open(home, SearchSettings(words=1.0))
+    assert [h.pmid for h in only_words.search("asbestos", 3)] == [h.pmid for h in only_words.search("asbestos", 3, "words")]
+
+
+def test_nothing_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATHASST_CACHE", str(tmp_path))
+    assert default_home() == tmp_path / "papers" / "embedded"
+    with pytest.raises(BadDataset, match="pathasst papers build"):
+        PaperIndex.open()
+
+
+def test_info(index):
+    found = index.info()
+    assert (found["abstracts"], found["vectors"], found["segments"], found["sources"]) == (67, 67, 1, ["a.xml"])
+    assert index.describe() == "67 abstracts, 67 vectors of minilm"
+    assert index.get("1").title == "Reviewed asbestos."
+    assert Filters.of(None).empty
+
+
+@pytest.mark.parametrize(("query", "clean"), [("a\x00b\tc\n", "a b c"), ("ﬁbrosis²", "fibrosis2"), ("x" * 9999, "x" * 4000)])
+def test_clean_queries(query, clean):
+    assert clean_query(query) == clean
