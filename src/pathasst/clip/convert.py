@@ -88,8 +88,11 @@ def to_huggingface(model: nn.Module, config: ClipConfig) -> CLIPModel:
     if config.has_hf_text:
         raise BadSettings("its text tower is a Hugging Face model, which CLIPModel cannot hold; convert the vision tower alone.")
     text = config.model["text_cfg"]
+    words = text.get("vocab_size", 49408)
     text_config = CLIPTextConfig(
-        vocab_size=text.get("vocab_size", 49408),
+        vocab_size=words,
+        bos_token_id=words - 2,
+        eos_token_id=words - 1,  # OpenCLIP reads the text off the highest id
         hidden_size=text["width"],
         intermediate_size=int(text["width"] * text.get("mlp_ratio", 4.0)),
         projection_dim=config.model["embed_dim"],

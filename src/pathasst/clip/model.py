@@ -158,7 +158,7 @@ class PathCLIP:
 
     @property
     def logit_scale(self) -> float:
-        return float(self.model.logit_scale.exp())  # type: ignore[operator, union-attr]
+        return float(self.model.logit_scale.detach().exp())  # type: ignore[operator, union-attr]
 
 
 def trim(ids: torch.Tensor, config: ClipConfig) -> torch.Tensor:

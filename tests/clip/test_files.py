@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+
+from pathasst.clip.build import CONFIG, ClipConfig, build
+from pathasst.clip.convert import to_huggingface
+from pathasst.clip.model import PathCLIP
+from pathasst.errors import BadInput, BadSettings, MissingWeights
+
+
+@pytest.fixture
+def clip(tiny: dict) -> PathCLIP:
+    torch.manual_seed(1)
+    config = ClipConfig(tiny)
+    return PathCLIP(build(config), config)
+
+
+def test_own_folder_round_trip(clip: PathCLIP, tmp_path: Path) -> None:
+    clip.save(tmp_path / "a", dtype="float32")
+    again = PathCLIP.load(tmp_path / "a")
+    assert again.config.model == clip.config.model
+    assert (again.encode_text(["liver"]) == clip.encode_text(["liver"])).all()
+
+
+def test_openclip_loads_our_folder(clip: PathCLIP, tmp_path: Path) -> None:
+    clip.save(tmp_path / "a", dtype="float32")
+    (tmp_path / "a" / "model.safetensors").rename(tmp_path / "a" / "open_clip_model.safetensors")
+    model = open_clip.create_model(f"local-dir:{tmp_path / 'a'}").eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model.encode_image(pixels), clip.model.encode_image(pixels))
+    assert (PathCLIP.load(tmp_path / "a").encode_text(["x"]) == clip.encode_text(["x"])).all()
+
+
+def test_huggingface_folder(clip: PathCLIP, tmp_path: Path) -> None:
+    to_huggingface(clip.model, clip.config).save_pretrained(tmp_path)
+    again = PathCLIP.load(tmp_path)
+    assert again.config.activation == "quick_gelu"
+    assert abs(again.encode_text(["liver"]) - clip.encode_text(["liver"])).max() < 1e-6
+
+
+def test_bare_checkpoint_of_a_training_loop(tmp_path: Path) -> None:
+    """The released PathCLIP's format: {"state_dict": {"module.…"}}, architecture and activation not said."""
+    config = ClipConfig.of_name("RN50", "quick_gelu")
+    assert config.model["quick_gelu"]
+    small = ClipConfig.of_name("ViT-B-32", "quick_gelu")
+    torch.manual_seed(0)
+    model = build(small)
+    file = tmp_path / "epoch_1.pt"
+    torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, file)
+    with pytest.raises(BadSettings, match="activation='quick_gelu'"):
+        PathCLIP.load(file)
+    with pytest.raises(BadInput, match="does not fit"):
+        PathCLIP.load(file, arch="ViT-B-16", activation="quick_gelu")
+    loaded = PathCLIP.load(file, arch="ViT-B-32", activation="quick_gelu")
+    assert torch.equal(loaded.model.visual.proj, model.visual.proj)
+
+
+def test_a_contradicting_activation_is_an_error(clip: PathCLIP, tmp_path: Path) -> None:
+    clip.save(tmp_path)
+    with pytest.raises(BadSettings, match="was trained with quick_gelu"):
+        PathCLIP.load(tmp_path, activation="gelu")
+    with pytest.raises(BadSettings, match="QuickGELU model"):
+        ClipConfig.of_name("ViT-B-16-quickgelu", "gelu")
+
+
+def test_a_config_without_activation_is_an_error(clip: PathCLIP, tmp_path: Path) -> None:
+    clip.save(tmp_path)
+    stored = json.loads((tmp_path / CONFIG).read_text())
+    del stored["model_cfg"]["quick_gelu"]
+    (tmp_path / CONFIG).write_text(json.dumps(stored))
+    with pytest.raises(BadInput, match="activation"):
+        PathCLIP.load(tmp_path)
+
+
+class Payload:
+    def __reduce__(self) -> tuple:
+        return (Path("/tmp/pathasst-pickle-ran").touch, ())
+
+
+def test_a_pickle_with_more_than_weights_is_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "evil.pt"
+    torch.save({"state_dict": Payload()}, file)
+    with pytest.raises(BadInput, match="could not be read"):
+        PathCLIP.load(file, arch="ViT-B-32", activation="quick_gelu")
+    assert not Path("/tmp/pathasst-pickle-ran").exists()
+
+
+def test_damaged_and_missing_files(clip: PathCLIP, tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match="holds neither"):
+        PathCLIP.load(tmp_path)
+    clip.save(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(BadInput, match="could not be read"):
+        PathCLIP.load(tmp_path)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pathasst.clip.build import ClipConfig, build
+from pathasst.clip.data import load_pictures
+from pathasst.clip.train import CHECKPOINT, ClipRecipe, encode_patches, rate, train
+from pathasst.errors import BadDataset, BadSettings
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, pairs: Path, tiny: dict) -> tuple[Path, dict]:
+    """An uninterrupted run of 8 steps."""
+    values = {
+        **{"model": tiny, "data": [str(pairs)], "steps": 8, "batch": 8, "warmup": 2, "lr": 2e-3, "cache_side": 64},
+        **{"keep_patches": 0.5, "save_every": 4, "threads": 1, "bf16": False},
+    }
+    out = tmp_path_factory.mktemp("whole")
+    train(ClipRecipe(**values), out)
+    return out, values
+
+
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole: tuple[Path, dict], tmp_path: Path) -> None:
+    out, values = whole
+    train(ClipRecipe(**values), tmp_path, stop_at=3)
+    assert not (tmp_path / "model.safetensors").exists()
+    train(ClipRecipe(**values), tmp_path)
+    one, two = load_file(out / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    state = [torch.load(f / CHECKPOINT, weights_only=True) for f in (out, tmp_path)]
+    assert all(torch.equal(state[0]["model"][k], state[1]["model"][k]) for k in state[0]["model"])
+
+
+def test_killed_and_resumed_equals_uninterrupted(whole: tuple[Path, dict], tmp_path: Path) -> None:
+    """kill -9 in the middle of a real run, in a process of its own."""
+    out, values = whole
+    program = (
+        "import json, sys; from pathasst.clip.train import *\n"
+        f"train(ClipRecipe(**json.loads(sys.argv[1])), {str(tmp_path)!r}, report=lambda line: None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, json.dumps({**values})], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while process.poll() is None and not (tmp_path / CHECKPOINT).exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    train(ClipRecipe(**values), tmp_path)
+    one, two = load_file(out / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_the_model_learns_to_tell_the_textures_apart(recipe_values: dict, tmp_path: Path, pairs: Path) -> None:
+    recipe = ClipRecipe(**{**recipe_values, "steps": 40, "batch": 16, "seed": 1})
+    lines: list[dict] = []
+    clip = train(recipe, tmp_path, report=lines.append)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    test = load_pictures([pairs], ["test"], 64)
+    shown = [s for s in test.shown if s.label]
+    odds = clip.classify([s.pixels for s in shown], ["An image of bands", "An image of dots"])
+    said = np.array(["textures/bands", "textures/dots"])[odds.argmax(axis=1)]
+    assert (said == np.array([s.label for s in shown])).mean() >= 0.9
+    assert json.loads((tmp_path / "open_clip_config.json").read_text())["pathasst"]["recipe"]["seed"] == 1
+
+
+def test_kept_patches_of_all_equal_the_whole_tower(tiny: dict) -> None:
+    torch.manual_seed(0)
+    visual = build(ClipConfig(tiny)).eval().visual
+    pixels = torch.randn(2, 3, 64, 64)
+    patches = pixels.view(2, 3, 4, 16, 4, 16).permute(0, 2, 4, 1, 3, 5).reshape(2, 16, -1)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            encode_patches(visual, patches, torch.arange(16).expand(2, 16)), visual(pixels), atol=1e-5, rtol=0
+        )
+
+
+def test_a_folder_of_another_recipe_is_refused(whole: tuple[Path, dict]) -> None:
+    out, values = whole
+    with pytest.raises(BadDataset, match="another recipe"):
+        train(ClipRecipe(**{**values, "seed": 5}), out)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 1}, {"keep_patches": 0}, {"smallest": 2}])
+def test_impossible_values_are_refused(tiny: dict, bad: dict) -> None:
+    with pytest.raises(BadSettings):
+        ClipRecipe(model=tiny, **bad)
+
+
+def test_recipe_files(tmp_path: Path, tiny: dict) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(json.dumps({"model": tiny, "steps": 5}))
+    assert asdict(ClipRecipe.load(path, steps=7))["steps"] == 7
+    path.write_text(json.dumps({"model": tiny, "stepps": 5}))
+    with pytest.raises(BadSettings, match="stepps"):
+        ClipRecipe.load(path)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero(tiny: dict) -> None:
+    recipe = ClipRecipe(model=tiny, steps=100, warmup=10, lr=1.0)
+    assert rate(recipe, 0) == 0.1 and rate(recipe, 9) == 1.0 and rate(recipe, 100) == pytest.approx(0, abs=1e-9)
