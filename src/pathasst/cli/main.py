@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import ask, clip, collect, dataset, doctor, instruct, mllm, models, papers, train
+from pathasst.cli import ask, clip, collect, dataset, doctor, instruct, mllm, models, papers, tools, train
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(collect.app, name="collect")
 app.command("instruct")(instruct.instruct)
 app.command("ask")(ask.ask)
 app.add_typer(papers.app, name="papers")
+app.add_typer(tools.app, name="tools")
 app.add_typer(train.app, name="train")
 app.add_typer(clip.app, name="clip")
 app.command("show-mask")(mllm.show_mask)

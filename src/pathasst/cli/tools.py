@@ -94,9 +94,8 @@ def batch_folder(
     done = list(track(batch.run_folder(tool, folder, out, given), "pictures", total=total))
     failed = [d for d in done if d.result.error]
     skipped = sum(d.skipped for d in done)
-    typer.echo(
-        f"{total} pictures: {total - len(failed) - skipped} done, {skipped} done before, {len(failed)} not usable; {out / 'results.csv'}"
-    )
+    counts = f"{total - len(failed) - skipped} done, {skipped} done before, {len(failed)} not usable"
+    typer.echo(f"{total} pictures: {counts}; {out / 'results.csv'}")
     for d in failed:
         typer.echo(f"  {d.name}: {d.result.error}", err=True)
 

@@ -60,3 +60,31 @@ def clip(
     settings = ClipRecipe.load(recipe, **changes)
     train(settings, out, report=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
     typer.echo(f"{out}: use it with PathCLIP.load({str(out)!r}), measure it with `pathasst clip zeroshot … --model {out}`")
+
+
+@app.command("points")
+def points(
+    recipe: Path = typer.Argument(..., help="YAML recipe, such as recipes/embedded/ki67.yaml."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, train.jsonl, scores.json."),
+    data: Path = typer.Option(
+        None, "--data", "-d", help="Folder that the recipe's `points` paths start at; default: the recipe's."
+    ),
+    steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+) -> None:
+    """Train a cell detector (DPA-P2PNet) on points CSVs: image, x, y, label. A killed run goes on with the same command.
+
+    Example: pathasst train points recipes/embedded/ki67.yaml --data $PATHASST_DATA --out out/ki67
+    """
+    from dataclasses import replace
+
+    from pathasst.tools.p2pnet.settings import TrainSettings
+    from pathasst.tools.p2pnet.train import train
+
+    settings = TrainSettings.load(recipe, data)
+    if steps:
+        settings = replace(settings, steps=steps)
+    scores = train(settings, out, lambda line: typer.echo("  ".join(f"{k} {v:.4g}" for k, v in line.items())))
+    for split in ("validation", "test"):
+        if split in scores:
+            f1 = "  ".join(f"{k} {v['f1']:.3f}" for k, v in scores[split].items() if isinstance(v, dict) and "f1" in v)
+            typer.echo(f"{split}: F1 {f1}; index error {scores[split]['index_error']}")

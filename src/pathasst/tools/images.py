@@ -68,11 +68,14 @@ def encode_png(image: np.ndarray) -> bytes:
     return sink.getvalue()
 
 
-def is_grey(image: np.ndarray, tolerance: float = 4.0) -> bool:
-    """Whether an RGB picture has no colour: the three channels differ by less than `tolerance` on average."""
+def is_grey(image: np.ndarray, tolerance: float = 10.0) -> bool:
+    """Whether an RGB picture has no colour: even in its most colourful pixels the channels differ by less than `tolerance`.
+
+    The mean would call a pale stain on much empty glass grey.
+    """
     step = max(1, min(image.shape[:2]) // 256)
     small = image[::step, ::step].astype(np.int16)
-    return float(np.ptp(small, axis=-1).mean()) < tolerance
+    return float(np.percentile(np.ptp(small, axis=-1), 98)) < tolerance
 
 
 def is_dark_field(image: np.ndarray) -> bool:

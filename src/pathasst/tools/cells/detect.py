@@ -44,7 +44,7 @@ def check(image: np.ndarray, what: str) -> None:
     if is_dark_field(image):
         raise BadInput(f"{what} needs a brightfield picture; this one is dark, as fluorescence is.")
     if is_grey(image):
-        raise BadInput(f"{what} needs a colour picture: brown and blue cannot be told apart in grey.")
+        raise BadInput(f"{what} needs a colour picture: this one is grey, or of an empty slide.")
 
 
 def scale_of(image: np.ndarray, arguments: CellArguments) -> float:

@@ -12,6 +12,7 @@ from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.protocol import NOTICE, Tool, ToolCard
 
 TRAINED_ON = "Ki67 fields of breast cancer (BCData, SHIDC-B-Ki-67)"
+ELSEWHERE = 0.7  # share of brown outside of positive nuclei from which the picture is doubted
 FEW = 100  # cells below which an index is not worth its decimals
 
 
@@ -35,7 +36,7 @@ class Ki67Cells(Tool[CellArguments]):
 
     def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tools.cells.profile import profile
+        from pathasst.tools.cells.profile import stain_elsewhere
         from pathasst.tools.drawing import annotate
 
         cells, scale = detect.locate(image, arguments, "The Ki67 count")
@@ -51,10 +52,8 @@ class Ki67Cells(Tool[CellArguments]):
             negative=negative,
             index_percent=_index(positive, negative),
         )
-        around = profile(image, cells.points, detect.nucleus_px() / scale)
-        # In a nuclear stain the brown sits in the nucleus; where it sits around it instead, the index means nothing.
-        outside = float((around.membrane > around.nucleus + 0.15).mean()) if len(cells) else 0.0
-        numbers["stain_outside_nuclei"] = round(outside, 3)
+        brown = cells.points[[label == "positive" for label in labels]]
+        numbers["brown_outside_nuclei"] = round(stain_elsewhere(image, brown, detect.nucleus_px() / scale), 3)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="ki67", image=annotate(image, marks))]
         return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
@@ -74,10 +73,10 @@ def _text(numbers: dict[str, Any]) -> str:
         parts.append(f"Density {numbers['cells_per_mm2']:.0f} cells/mm².")
     if n < FEW:
         parts.append(f"Fewer than {FEW} cells: the index is uncertain.")
-    if numbers["stain_outside_nuclei"] > 0.4:
+    if numbers["brown_outside_nuclei"] > ELSEWHERE:
         parts.append(
-            "Warning: the brown stain lies around the nuclei rather than in them, so this may not be a Ki67 stain, and the index "
-            "would then mean nothing."
+            "Warning: most of the brown lies outside of nuclei, as in a membrane or cytoplasm stain; if this is not a Ki67 "
+            "stain, the index means nothing."
         )
     parts.append(f"The detector was trained on {TRAINED_ON}.")
     return " ".join([*parts, NOTICE])

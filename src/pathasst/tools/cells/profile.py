@@ -56,6 +56,22 @@ def profile(image: np.ndarray, points: np.ndarray, radius: float, weak: float = 
     return Profiles(_read(dab, inner).mean((1, 2)), membrane.astype(np.float32), stained.mean(1).astype(np.float32))
 
 
+def stain_elsewhere(image: np.ndarray, positive: np.ndarray, radius: float) -> float:
+    """Share of the brown area that is farther than two nuclear radii from every positive cell (P×2 px); 0 where little is brown.
+
+    In a nuclear stain the brown belongs to positive nuclei; in a membranous or cytoplasmic one most of it lies elsewhere.
+    """
+    import cv2
+
+    brown = cv2.GaussianBlur(unmix(image)[..., DAB], (0, 0), max(radius / 10, 0.6)) >= WEAK + 0.05
+    if brown.mean() < 0.02:
+        return 0.0
+    away = np.ones(image.shape[:2], np.uint8)
+    for x, y in positive:
+        cv2.circle(away, (int(x), int(y)), max(round(2 * radius), 1), 0, -1)
+    return float((brown & (away > 0)).sum() / brown.sum())
+
+
 def _read(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Nearest values of an H×W array at …×2 px; outside the picture the nearest edge."""
     x = np.clip(np.floor(where[..., 0]).astype(np.int64), 0, values.shape[1] - 1)

@@ -23,7 +23,6 @@ class P2PNetSettings:
     ignored: tuple[str, ...] = ()  # classes that are recognised but not reported, such as lymphocytes
     min_score: float = 0.5  # of a reported cell; set from the validation split
     um_per_px: float | None = None  # scale the network was trained at, if known
-    cell_px: float | None = None  # typical distance between neighbouring cells in training, px
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
