@@ -50,7 +50,9 @@ def test_killed_and_resumed_equals_uninterrupted(whole: tuple[Path, dict], tmp_p
         "import json, sys; from pathasst.clip.train import *\n"
         f"train(ClipRecipe(**json.loads(sys.argv[1])), {str(tmp_path)!r}, report=lambda line: None)"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, json.dumps({**values})], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, json.dumps({**values})], env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     while process.poll() is None and not (tmp_path / CHECKPOINT).exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

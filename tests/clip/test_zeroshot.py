@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pathasst.clip import zeroshot as zs
+from pathasst.clip.build import ClipConfig, build
+from pathasst.clip.model import PathCLIP
+from pathasst.clip.retrieval import draw_curve, retrieve
+from pathasst.clip.search import contact_sheet, embed_folder, nearest
+from pathasst.errors import BadDataset, BadSettings
+from pathasst.recipes import recipes_dir
+
+TASK = zs.Task("textures", ["bands", "dots"], ["bands", "dots"], {"textures/bands": 0, "textures/dots": 1, "b": 0, "d": 1})
+
+
+@pytest.fixture(scope="module")
+def clip(tiny: dict) -> PathCLIP:
+    torch.manual_seed(3)
+    config = ClipConfig(tiny)
+    return PathCLIP(build(config), config, "tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for label, level in (("b", 40), ("d", 200)):
+        (tmp_path / label).mkdir()
+        for n in range(3):
+            Image.fromarray(np.full((20, 20, 3), level + n, np.uint8)).save(tmp_path / label / f"{n}.png")
+    (tmp_path / "d" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "other").mkdir()
+    return tmp_path
+
+
+def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path, tmp_path: Path) -> None:
+    examples = zs.examples_of_pairs(pairs, TASK, ["test"])
+    assert len(examples) == 8 and len({e.cluster for e in examples}) == 8
+    outcome = zs.run(clip, TASK, examples)
+    assert outcome.probabilities.shape == (8, 2) and outcome.scores.confusion.sum() == 8
+    zs.write_outcome(outcome, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "textures-single.csv").open()))
+    assert len(rows) == 8 and {r["truth"] for r in rows} == {"bands", "dots"}
+    assert Image.open(tmp_path / "textures-single.png").width > 200
+
+
+def test_perfect_features_give_perfect_scores(clip: PathCLIP, pairs: Path) -> None:
+    examples = zs.examples_of_pairs(pairs, TASK, ["test"])
+    prompts = clip.encode_classes(TASK.prompts)
+    scores = zs.run(clip, TASK, examples, features=prompts[[e.label for e in examples]]).scores
+    assert scores.macro_f1.value == scores.accuracy.low == 1
+
+
+def test_public_folder_layouts(folder: Path) -> None:
+    examples = zs.examples_of_folder(folder, TASK, {"0.png": "same", "1.png": "same"})
+    assert [e.label for e in examples if "broken" not in e.id] == [0, 0, 0, 1, 1, 1]
+    assert {e.cluster for e in examples if e.id.endswith(("0.png", "1.png"))} == {"same"}
+
+
+@pytest.mark.parametrize(("name", "label"), [("1-[1, 0, 0].png", 0), ("2-[0 1 1].png", 1), ("3-[1,1,0].png", 0)])
+def test_wsss4luad_flags(tmp_path: Path, name: str, label: int) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / name)
+    task = zs.load_tasks(recipes_dir() / "embedded" / "clip_zeroshot.yaml")["WSSS4LUAD"]
+    assert [e.label for e in zs.examples_of_folder(tmp_path, task)] == [label]
+
+
+def test_the_shipped_tasks_hold_the_authors_prompts() -> None:
+    tasks = zs.load_tasks(recipes_dir() / "embedded" / "clip_zeroshot.yaml")
+    assert tasks["CRC100K"].prompts[8] == "An H&E patch of colorectal adenocarcinoma epithelium"
+    assert tasks["WSSS4LUAD"].prompts == ["An H&E image of tumor tissue.", "An H&E image of normal tissue."]
+    assert "An image of lung squamous cell carcinomas" in tasks["LC25000 lung"].prompts
+    assert all(len(t.ensemble) == len(t.classes) for t in tasks.values())
+
+
+def test_faults_are_said(clip: PathCLIP, tmp_path: Path, pairs: Path) -> None:
+    with pytest.raises(BadDataset, match="no pictures"):
+        zs.run(clip, TASK, [])
+    with pytest.raises(BadSettings, match="no prompt ensemble"):
+        zs.run(clip, TASK, zs.examples_of_pairs(pairs, TASK, ["test"]), ensemble=True)
+    (tmp_path / "bad.yaml").write_text("task: {classes: 3}")
+    with pytest.raises(BadSettings, match="no list of zero-shot tasks"):
+        zs.load_tasks(tmp_path / "bad.yaml")
+
+
+def test_retrieval_counts_each_caption_and_picture_once(clip: PathCLIP, pairs: Path) -> None:
+    own, back = retrieve(clip, [pairs], ["train", "test"])
+    assert (own.queries, own.items, back.queries) == (4, 4, 4)
+    assert own.at[5].value == back.at[10].value == 1.0
+    both = retrieve(clip, [pairs], ["test"], composed=True)
+    assert (both[0].queries, both[0].items, both[1].queries) == (10, 6, 6)
+    assert draw_curve({"textures": both}).size == (720, 420)
+    with pytest.raises(BadDataset, match="77 tokens"):
+        retrieve(clip, [pairs], ["val"])
+
+
+def test_folder_search_finds_the_nearest_and_is_cached(clip: PathCLIP, folder: Path, tmp_path: Path) -> None:
+    paths, vectors, unreadable = embed_folder(clip, folder, tmp_path / "cache")
+    assert len(paths) == 6 and vectors.shape == (6, 32) and unreadable == 1
+    assert nearest(vectors, vectors[4], 3)[0] == (4, pytest.approx(1, abs=1e-5))
+    again = embed_folder(clip, folder, tmp_path / "cache")
+    assert again[0] == paths and (again[1] == vectors).all() and again[2] == 1
+    sheet = contact_sheet([(paths[n], s) for n, s in nearest(vectors, vectors[0], 6)], "bands")
+    assert sheet.size == (800, 30 + 2 * 230)
+    with pytest.raises(BadDataset, match="holds no pictures"):
+        embed_folder(clip, folder / "other")
