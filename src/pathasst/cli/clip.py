@@ -13,7 +13,7 @@ MODEL = typer.Option("pathclip-embedded", "--model", "-m", help="Registry id, fo
 
 @app.command("compose")
 def compose(
-    recipe: Path = typer.Argument(..., help="YAML recipe of sets, classes and wordings."),
+    recipe: str = typer.Argument("embedded", help="Recipe of sets, classes and wordings: a name, or a YAML file."),
     out: Path = typer.Option(..., help="Where the dataset of pairs goes."),
     data: Path = typer.Option(None, envvar="PATHASST_DATA", help="Folder of the labelled sets; default $PATHASST_DATA."),
     only: list[str] = typer.Option([], help="Ids of sets; default: all of the recipe."),
@@ -21,7 +21,7 @@ def compose(
 ) -> None:
     """Pairs with captions composed from class labels.
 
-    Example: pathasst clip compose recipes/embedded/clip_labels.yaml --data ~/labelled --out out/pairs-labels
+    Example: pathasst clip compose embedded --data ~/labelled --out out/pairs-labels
     """
     from pathasst.curate import labels
     from pathasst.errors import BadSettings
@@ -118,7 +118,7 @@ def convert(
 
 @app.command("zeroshot")
 def zeroshot(
-    tasks: Path = typer.Argument(..., help="YAML of tasks (recipes/embedded/clip_zeroshot.yaml)."),
+    tasks: str = typer.Option("embedded", help="Recipe of tasks: a name, or a YAML file like clip_zeroshot.yaml."),
     pairs: Path = typer.Option(None, help="A dataset of pairs with labels."),
     folder: Path = typer.Option(None, help="A folder in the public layout (with --task)."),
     task: list[str] = typer.Option([], help="Names of tasks; default: all."),
@@ -128,7 +128,7 @@ def zeroshot(
 ) -> None:
     """Zero-shot scores with intervals (Table 2).
 
-    Example: pathasst clip zeroshot recipes/embedded/clip_zeroshot.yaml --task CRC100K --folder ~/NCT-CRC-HE-100K
+    Example: pathasst clip zeroshot --task CRC100K --folder ~/NCT-CRC-HE-100K
     """
     from rich.console import Console
     from rich.table import Table

@@ -41,16 +41,16 @@ def mllm(
 
 @app.command("clip")
 def clip(
-    recipe: Path = typer.Argument(..., help="YAML recipe, such as recipes/embedded/clip.yaml."),
-    data: list[Path] = typer.Option(..., "--data", "-d", help="Dataset folder(s) of pairs."),
+    data: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoint, log, the finished weights."),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
     steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
     seed: int = typer.Option(-1, help="Other seed than the recipe's."),
     leave_out: list[str] = typer.Option([], help="Sources to leave out of the training (leave-one-dataset-out)."),
 ) -> None:
     """Train a PathCLIP on pairs. A killed run goes on with the same command and ends with the same weights.
 
-    Example: pathasst train clip recipes/embedded/clip.yaml --data out/pairs --out out/pathclip
+    Example: pathasst train clip out/pairs --out out/pathclip
     """
     from pathasst.clip.train import ClipRecipe, train
 
@@ -69,6 +69,7 @@ def points(
     data: Path = typer.Option(
         None, "--data", "-d", help="Folder that the recipe's `points` paths start at; default: the recipe's."
     ),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
     steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
 ) -> None:
     """Train a cell detector (DPA-P2PNet) on points CSVs: image, x, y, label. A killed run goes on with the same command.

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from pathasst.clip.data import Pictures, load_pictures
 from pathasst.clip.model import PathCLIP, trim
 from pathasst.dataset.manifest import write_atomic
 from pathasst.errors import BadDataset, BadSettings
+from pathasst.recipes import load_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -63,14 +64,9 @@ class ClipRecipe:
             raise BadSettings("steps ≥ 1, batch ≥ 2, 0 < keep_patches ≤ 1 and 0 < smallest ≤ 1 are needed.")
 
     @classmethod
-    def load(cls, path: Path | str, **changes: Any) -> ClipRecipe:
-        """Read a YAML recipe; `changes` overwrite its values. Raises BadSettings for unknown keys."""
-        import yaml
-
-        try:
-            return cls(**{**yaml.safe_load(Path(path).read_text(encoding="utf-8")), **changes})
-        except (OSError, TypeError, yaml.YAMLError) as error:
-            raise BadSettings(f"{path}: {error}") from error
+    def load(cls, recipe: Path | str = "embedded", **changes: Any) -> ClipRecipe:
+        """A recipe by name or YAML path; `changes` overwrite its values. Raises BadSettings for unknown settings."""
+        return replace(load_recipe("clip", str(recipe), cls), **changes)
 
     def config(self) -> ClipConfig:
         if "name" in self.model:

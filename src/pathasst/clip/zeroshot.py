@@ -18,6 +18,7 @@ import numpy as np
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.dataset import read
 from pathasst.errors import BadDataset, BadSettings
+from pathasst.recipes import read_recipe
 from pathasst.records import Pair
 
 if TYPE_CHECKING:
@@ -127,14 +128,12 @@ def _label(path: Path, task: Task) -> int | None:
     return task.labels.get(path.parent.name)
 
 
-def load_tasks(path: Path | str) -> dict[str, Task]:
-    """Tasks from YAML: name → {templates, classes: {name: {prompt, names, labels}}, caveat}. Raises BadSettings."""
-    import yaml
-
+def load_tasks(path: Path | str = "embedded") -> dict[str, Task]:
+    """Tasks of a recipe (by name, or a YAML path): name → {templates, classes: {name: {prompt, names, labels}}, caveat}. Raises BadSettings."""
+    stored = read_recipe("clip_zeroshot", str(path))
     try:
-        stored = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         return {name: _task(name, entry) for name, entry in stored.items()}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise BadSettings(f"{path} is no list of zero-shot tasks: {error!r}") from error
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pathasst.errors import BadInput, BadSettings
+from pathasst.recipes import read_recipe
 
 
 class Strict(BaseModel):
@@ -84,13 +85,11 @@ class LabelRecipe(Strict):
     sets: list[LabelSet]
 
     @classmethod
-    def load(cls, path: Path | str) -> LabelRecipe:
-        """Read a recipe; raises BadSettings with the place of the first faults."""
-        import yaml
-
+    def load(cls, path: Path | str = "embedded") -> LabelRecipe:
+        """A recipe by name or YAML path; raises BadSettings with the place of the faults."""
         try:
-            recipe = cls.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, ValidationError) as error:
+            recipe = cls.model_validate(read_recipe("clip_labels", str(path)))
+        except ValidationError as error:
             raise BadSettings(f"{path}: {error}") from error
         for one in recipe.sets:
             if one.modality not in recipe.templates:
