@@ -69,7 +69,6 @@ def points(
     data: Path = typer.Option(
         None, "--data", "-d", help="Folder that the recipe's `points` paths start at; default: the recipe's."
     ),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
     steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
 ) -> None:
     """Train a cell detector (DPA-P2PNet) on points CSVs: image, x, y, label. A killed run goes on with the same command.

@@ -129,7 +129,10 @@ def _label(path: Path, task: Task) -> int | None:
 
 
 def load_tasks(path: Path | str = "embedded") -> dict[str, Task]:
-    """Tasks of a recipe (by name, or a YAML path): name → {templates, classes: {name: {prompt, names, labels}}, caveat}. Raises BadSettings."""
+    """Tasks of a recipe, by name or YAML path. Raises BadSettings.
+
+    A task is `name: {templates, classes: {name: {prompt, names, labels}}, caveat}`.
+    """
     stored = read_recipe("clip_zeroshot", str(path))
     try:
         return {name: _task(name, entry) for name, entry in stored.items()}
