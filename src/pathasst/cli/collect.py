@@ -21,6 +21,7 @@ def folder(
     mapping: Path | None = typer.Option(None, help='JSON or CSV that says which file is which figure: href or "article/figure".'),
     licence: str = typer.Option("any", help="open, research or any."),
     text_only: bool = typer.Option(False, "--text-only", help="Keep captions without pictures."),
+    per_shard: int = typer.Option(16, help="Articles per shard."),
     workers: int = typer.Option(1, help="Processes."),
     runner: str = typer.Option("native", help="native (this machine) or ray (a cluster)."),
 ) -> None:
@@ -28,7 +29,15 @@ def folder(
     from pathasst.collect.folder import collect_folder
 
     manifest = collect_folder(
-        folder, out, figures=figures, mapping=mapping, licence=licence, text_only=text_only, workers=workers, runner=runner
+        folder,
+        out,
+        figures=figures,
+        mapping=mapping,
+        licence=licence,
+        text_only=text_only,
+        per_shard=per_shard,
+        workers=workers,
+        runner=runner,
     )
     summary(manifest, out)
 

@@ -1,0 +1,99 @@
+"""The whole line, by its commands: article → figures → pairs → conversations, and `kill -9` in any step changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pathasst import dataset
+from pathasst.examples import example_article
+from pathasst.records import Conversation, Figure, Pair
+
+ARTICLES = 5
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+STEPS = {
+    "collect": ("collect", "folder", "{articles}", "--out", "{out}", "--per-shard", "1"),
+    "curate": ("curate", "{figures}", "--out", "{out}", "--no-report", "--similarity", "none"),
+    "instruct": ("instruct", "{pairs}", "--out", "{out}", "--invoke", "30"),
+}
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five variants of the example article, and each step run once without interruption."""
+    folder = tmp_path_factory.mktemp("line")
+    for n in range(ARTICLES):
+        _variant(folder / "articles" / f"a{n}", n)
+    for step in STEPS:
+        subprocess.run(_command(step, folder, _dataset(folder, step)), check=True, env=ENVIRONMENT, timeout=300)
+    return folder
+
+
+def test_the_line_keeps_provenance_and_drops_the_chart(line: Path) -> None:
+    figures = list(dataset.read(line / "figures", Figure))
+    pairs = list(dataset.read(line / "pairs", Pair))
+    conversations = list(dataset.read(line / "conversations", Conversation))
+    assert len(figures) == 3 * ARTICLES
+    assert all(f.label and f.mentions and f.source.licence == "CC0-1.0" for f in figures)
+    assert pairs
+    assert not [p for p in pairs if p.figure_id.endswith("/f2")], "the bar chart is not pathology"
+    assert all(p.caption and p.image and p.trail and p.source.doi for p in pairs)
+    assert {c.kind for c in conversations} == {"describe", "converse", "invoke"}
+    for folder, kind in (("figures", Figure), ("pairs", Pair), ("conversations", Conversation)):
+        assert dataset.validate(line / folder, kind) == []
+
+
+def test_compound_figure_is_cut_and_its_caption_split(line: Path) -> None:
+    parts = [p for p in dataset.read(line / "pairs", Pair) if p.source.doi.endswith("example.0") and p.figure_id.endswith("/f1")]
+    by_letter = {p.panel.letter: p for p in parts if p.panel}
+    assert set(by_letter) <= set("ABCD")
+    assert len(by_letter) >= 3
+    assert "neutrophil" not in by_letter["A"].caption
+    assert "crypt" not in by_letter["A"].caption
+    assert "mucosa" in by_letter["A"].caption
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, step: str) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(_command(step, line, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.rglob("0*.json")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(_command(step, line, out), check=True, env=ENVIRONMENT, timeout=300)
+    assert _shards(out) == _shards(_dataset(line, step))
+
+
+def _variant(folder: Path, n: int) -> None:
+    """The example article with another DOI, its pictures turned and toned so that they are no duplicates."""
+    shutil.copytree(example_article(), folder)
+    xml = folder / "article.xml"
+    xml.write_text(xml.read_text(encoding="utf-8").replace("example.1", f"example.{n}"), encoding="utf-8")
+    if n:
+        for path in folder.glob("demo-*"):
+            with Image.open(path) as picture:
+                side = picture.size[0] - 40 * n
+                picture.convert("RGB").crop((0, 0, side, side)).save(path)
+
+
+def _dataset(folder: Path, step: str) -> Path:
+    return folder / {"collect": "figures", "curate": "pairs", "instruct": "conversations"}[step]
+
+
+def _command(step: str, folder: Path, out: Path) -> list[str]:
+    places = {"articles": folder / "articles", "figures": folder / "figures", "pairs": folder / "pairs", "out": out}
+    return [sys.executable, "-m", "pathasst.cli.main", *(part.format(**places) for part in STEPS[step])]
+
+
+def _shards(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.parquet")}
