@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import ask, clip, collect, dataset, doctor, instruct, mllm, models, papers, tools, train
+from pathasst.cli import ask, clip, collect, curate, dataset, demo, doctor, instruct, mllm, models, papers, tools, train
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -17,10 +17,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(collect.app, name="collect")
+app.command("curate")(curate.curate)
+train.app.command("select")(curate.train_select)
 app.command("instruct")(instruct.instruct)
 app.command("ask")(ask.ask)
 app.add_typer(papers.app, name="papers")

@@ -34,12 +34,14 @@ class SelectConfig:
 
     dims: tuple[int, ...] = (32, 64, 128, 256)
     depths: tuple[int, ...] = (2, 2, 4, 2)
-    size: int = 160  # px; pictures are squashed to size×size, as the paper's classifier does
+    size: int = 128  # px; pictures are squashed to size×size, as the paper's classifier does
     temperature: float = 1.0  # fitted on the validation split; logits are divided by it
     bias: float = 0.0  # fitted likewise; added to the pathology logit after the division
     threshold: float = 0.5  # of the calibrated probability
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", tuple(self.dims))
+        object.__setattr__(self, "depths", tuple(self.depths))
         if len(self.dims) != 4 or len(self.depths) != 4:
             raise BadSettings("select: dims and depths need four values each, one per ConvNeXt stage.")
         if self.temperature <= 0 or not 0 < self.threshold < 1:
@@ -50,7 +52,7 @@ class SelectConfig:
         """Raises BadSettings when the file is not such a configuration."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            return cls(**values)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise BadSettings(f"{path} is not a configuration of the select model: {error}") from error
 

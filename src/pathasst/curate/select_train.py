@@ -1,4 +1,4 @@
-"""Training the select model on labelled pictures: `pathasst curate train-select`.
+"""Training the select model on labelled pictures: `pathasst train select`.
 
 Input is a folder of folders (`pathology/…`, `other/…`) or a CSV with the columns image, label and, where copies of one
 original exist, group; the split never cuts through a group. Both classes pass through the same augmentation, frames, letters,
@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,16 +43,28 @@ class Sample:
 class TrainSettings:
     """How the select model is trained."""
 
-    steps: int = 800
+    steps: int = 550
     batch: int = 64
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 60
     ema: float = 0.99
     seed: int = 0
-    max_side: int = 640  # px; pictures are kept in memory at this size at most
+    max_side: int = 400  # px; pictures are kept in memory at this size at most
     val: float = 0.15
     test: float = 0.2
+
+
+@dataclass(frozen=True)
+class SelectRecipe:
+    """`recipes/<recipe>/select.yaml`: the network's size (fields of SelectConfig) and the training."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    training: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.training, Mapping):
+            object.__setattr__(self, "training", TrainSettings(**self.training))
 
 
 def read_samples(path: Path | str, settings: TrainSettings | None = None) -> list[Sample]:

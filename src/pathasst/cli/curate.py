@@ -1,0 +1,126 @@
+"""`pathasst curate` and `pathasst train select`: figures → pairs, and the classifier that selects pathology."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pathasst.curate.settings import CurateSettings
+
+PATHCLIP = "pathclip-embedded"
+
+
+def curate(
+    figures: Path = typer.Argument(help="Dataset folder of figures, as `pathasst collect` makes it."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for the pairs."),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    select: str | None = typer.Option(None, help="Classifier: id, folder or the paper's checkpoint file; '' keeps all."),
+    panels: str | None = typer.Option(None, help="xycut, or the ONNX file of a detector."),
+    similarity: str | None = typer.Option(None, help="PathCLIP for aligning: id or folder, auto, or none."),
+    llm: str = typer.Option("", help="Split and refine by a language model: a preset (vllm, ollama …) or http://…/v1."),
+    llm_model: str = typer.Option("", help="The model's name at that server."),
+    prompts: Path | None = typer.Option(None, help="Folder of prompts that replace the packaged ones."),
+    leakage: list[Path] = typer.Option([], help="Evaluation set to keep out: folder of pictures, CSV or dataset; repeatable."),
+    report_leaks: bool = typer.Option(False, "--report-leaks", help="Only note leaking pairs in their trail, keep them."),
+    licence: str | None = typer.Option(None, help="open, research or any."),
+    report: bool = typer.Option(True, help="Write report.html beside the pairs."),
+    workers: int = typer.Option(1, help="Processes on this machine."),
+    runner: str = typer.Option("native", help="native, or ray for a cluster."),
+) -> None:
+    """Figures → pairs: select pathology, cut panels, split captions, align, check quality. A killed run goes on where it stopped.
+
+    Example: pathasst curate out/figures --out out/pairs --recipe embedded
+    Example: pathasst curate out/figures --out out/pairs --leakage eval/pathvqa --workers 2
+    """
+    from dataclasses import replace
+
+    from pathasst import recipes
+    from pathasst.curate import pipeline
+    from pathasst.curate import report as reports
+    from pathasst.curate import settings as room
+
+    settings = recipes.load_recipe("curate", recipe, room.CurateSettings)
+    given: dict[str, Any] = {"select": select, "panels": panels, "similarity": similarity}
+    given["prompts"] = str(prompts) if prompts else None
+    given["leakage"] = tuple(str(p) for p in leakage) or None
+    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+    if report_leaks:
+        settings = replace(settings, exclude_leaks=False)
+    if licence:
+        settings = replace(settings, quality=replace(settings.quality, licence=licence))
+    if llm:
+        server = {"base_url": llm} if llm.startswith("http") else {"preset": llm}
+        settings = replace(
+            settings, captions="llm", llm={**settings.llm, **server, **({"model": llm_model} if llm_model else {})}
+        )
+    manifest = pipeline.run(figures, out, settings, similarity=clip_similarity(settings), workers=workers, runner=runner)
+    counts = reports.yields(out)
+    typer.echo(f"{counts.figures} figures → {manifest.rows} pairs in {out}")
+    for reason, n in counts.dropped.most_common():
+        typer.echo(f"  left out: {n} × {reason}")
+    if counts.failed:
+        typer.echo(f"  {counts.failed} shards failed; the same command tries them again")
+    if report:
+        typer.echo(f"report: {reports.write_report(out)}")
+
+
+def train_select(
+    labels: Path = typer.Argument(help="CSV with image, label (pathology or other) and, if known, group; or a folder of both."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    steps: int | None = typer.Option(None, help="Training steps, instead of the recipe's."),
+) -> None:
+    """Train the classifier that selects pathology, on labels of your own.
+
+    Example: pathasst train select my/labels.csv --out my/select
+    """
+    import json
+    from dataclasses import replace
+
+    from pathasst import recipes
+    from pathasst.curate import select_train
+    from pathasst.curate.select import SelectConfig
+
+    values = recipes.load_recipe("select", recipe, select_train.SelectRecipe)
+    settings = values.training if steps is None else replace(values.training, steps=steps)
+    samples = select_train.read_samples(labels, settings)
+    scores = select_train.train(samples, out, SelectConfig(**values.model), settings)
+    typer.echo(json.dumps(scores, indent=1))
+    typer.echo(f"use it: pathasst curate FIGURES --out PAIRS --select {out}")
+
+
+@dataclass
+class ClipSimilarity:
+    """PathCLIP as the callable that `curate` takes; loads in the process that calls it."""
+
+    id: str
+    version: str = field(default="")
+
+    @cached_property
+    def _clip(self) -> Any:
+        from pathasst.clip.model import PathCLIP
+
+        return PathCLIP.load(self.id)
+
+    def __call__(self, pictures: Any, texts: Any) -> Any:
+        return self._clip.similarity(pictures, texts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"id": self.id, "version": self.version}
+
+
+def clip_similarity(settings: CurateSettings) -> ClipSimilarity | None:
+    """PathCLIP by the settings; `auto` takes the embedded one where its weights are here."""
+    from pathasst import weights
+
+    if settings.similarity == "none":
+        return None
+    if settings.similarity == "auto":
+        here = PATHCLIP in weights.registry() and weights.present(PATHCLIP)
+        return ClipSimilarity(PATHCLIP, weights.version(PATHCLIP)) if here else None
+    return ClipSimilarity(settings.similarity, weights.version(settings.similarity))

@@ -1,0 +1,144 @@
+"""Curation as a stage: figures → candidates, shard by shard, then duplicates and leakage across all shards → pairs (PathCap).
+
+Knows `dataset.run_stage` and the steps. `run` is the whole of it; the candidates stay in `<out>/candidates`, so that a second
+run, or one with other evaluation sets, starts from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pathasst import weights
+from pathasst.curate.leakage import Leak, index_of
+from pathasst.curate.pictures import decode
+from pathasst.curate.quality import duplicates
+from pathasst.curate.select import Selector
+from pathasst.curate.settings import CurateSettings
+from pathasst.curate.work import Curator, Similarity
+from pathasst.dataset import Dropped, Manifest, Unit, read, run_stage, shard_paths, units_of_dataset
+from pathasst.dataset.manifest import fingerprint
+from pathasst.errors import BadSettings
+from pathasst.records import Mark, Pair
+
+CANDIDATES = "candidates"
+
+
+def run(
+    figures: Path | str,
+    out: Path | str,
+    settings: CurateSettings | None = None,
+    *,
+    similarity: Similarity | None = None,
+    workers: int = 1,
+    runner: str = "native",
+    progress: bool = True,
+) -> Manifest:
+    """Figures (a dataset folder) → pairs in `out`; returns the manifest of the pairs.
+
+    `similarity` gives cosines of pictures and texts and must be picklable for `workers > 1`; without it letters and order align.
+    Raises BadSettings for settings that cannot be met, MissingWeights when the select model is not here, BadDataset for `figures`
+    that are no finished dataset.
+    """
+    settings, out = settings or CurateSettings(), Path(out)
+    manifest = Manifest.load(Path(figures))
+    if manifest.record != "Figure":
+        raise BadSettings(f"{figures} holds {manifest.record} rows; curate needs Figures, as `pathasst collect` makes them.")
+    used = {**settings.plain(), "select_version": _select_version(settings), "similarity_version": _version_of(similarity)}
+    candidates = run_stage(
+        out / CANDIDATES,
+        stage="curate-candidates",
+        record=Pair,
+        units=units_of_dataset(figures),
+        work=Curator(settings, similarity),
+        settings=used,
+        inputs=[str(figures)],
+        workers=workers,
+        runner=runner,
+        progress=progress,
+    )
+    return _across(out, settings, used, candidates, workers=workers, runner=runner, progress=progress)
+
+
+def _across(out: Path, settings: CurateSettings, used: dict[str, Any], candidates: Manifest, **how: Any) -> Manifest:
+    """The second pass: repeats of earlier pictures and leaks into evaluation sets go, wherever they lie."""
+    repeats = duplicates(_hashes(out / CANDIDATES), settings.quality.duplicate_bits) if settings.quality.duplicate_bits else {}
+    leaks = find_leaks(out / CANDIDATES, settings.leakage) if settings.leakage else {}
+    units = []
+    for unit in units_of_dataset(out / CANDIDATES):
+        mine = {r.pair_id for r in read(unit.paths[0], Pair, columns=_LIGHT)}
+        verdict = {
+            "repeats": {k: v for k, v in repeats.items() if k in mine},
+            "leaks": {k: str(v) for k, v in leaks.items() if k in mine},
+        }
+        units.append(replace(unit, stamp=fingerprint({"content": unit.stamp, **verdict})))
+    return run_stage(
+        out,
+        stage="curate",
+        record=Pair,
+        units=units,
+        work=Sieve(repeats, leaks, settings.exclude_leaks),
+        settings=used,
+        inputs=candidates.inputs,
+        **how,
+    )
+
+
+_LIGHT = ("pair_id", "source", "trail")
+
+
+@dataclass(frozen=True)
+class Sieve:
+    """Passes candidates on, but for repeats and, when asked, leaks. Picklable."""
+
+    repeats: Mapping[str, str] = field(default_factory=dict)
+    leaks: Mapping[str, list[Leak]] = field(default_factory=dict)
+    exclude: bool = True
+
+    def __call__(self, unit: Unit) -> Iterator[Pair | Dropped]:
+        for path in unit.paths:
+            for pair in read(path, Pair):
+                leak = self.leaks.get(pair.pair_id)
+                if pair.pair_id in self.repeats:
+                    yield Dropped(pair.pair_id, "duplicate", self.repeats[pair.pair_id])
+                elif leak and self.exclude:
+                    yield Dropped(pair.pair_id, "leak", f"{leak[0].by} {leak[0].score}: {leak[0].name}")
+                elif leak:
+                    marks = [Mark(step="leakage", by=x.by, score=x.score, note=x.name) for x in leak]
+                    yield replace(pair, trail=[*pair.trail, *marks])
+                else:
+                    yield pair
+
+
+def _hashes(folder: Path) -> Iterator[tuple[str, int]]:
+    for path in shard_paths(folder):
+        for pair in read(path, Pair, columns=_LIGHT):
+            for mark in pair.trail:
+                if mark.step == "quality" and mark.note.startswith("phash "):
+                    yield pair.pair_id, int(mark.note[6:], 16)
+
+
+def find_leaks(pairs: Path | str, sources: tuple[str, ...] | list[str], encoder: Any = None) -> dict[str, list[Leak]]:
+    """Pairs that repeat something in the evaluation sets `sources`, by pair id. `leakage.index_of` says what a source may be."""
+    index = index_of(list(sources), encoder=encoder)
+    found = {}
+    for pair in read(pairs, Pair):
+        leaks = index.check(decode(pair.image) if pair.image else None, pair.original or pair.caption)
+        if leaks:
+            found[pair.pair_id] = leaks
+    return found
+
+
+def _select_version(settings: CurateSettings) -> str:
+    """Which classifier will judge; raises MissingWeights before any work is started."""
+    if not settings.select:
+        return ""
+    if Path(settings.select).exists():
+        return Selector.load(settings.select).version
+    return weights.version(settings.select)
+
+
+def _version_of(similarity: Similarity | None) -> str:
+    return "" if similarity is None else str(getattr(similarity, "version", type(similarity).__name__))

@@ -1,0 +1,209 @@
+"""The report of a curation: what each step kept and dropped, as a Sankey picture and contact sheets, in one HTML file.
+
+Knows the two manifests of `pipeline.run` and the figures they came from. Needs no network and no script: the picture is SVG, the
+thumbnails are inside the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pathasst.curate.pipeline import CANDIDATES
+from pathasst.dataset import Manifest, read
+from pathasst.errors import BadDataset
+from pathasst.records import Figure, Pair
+
+STEPS: dict[str, tuple[str, ...]] = {
+    "read": ("no_picture", "no_caption", "unreadable"),
+    "licence": ("licence", "retracted"),
+    "select": ("not_pathology",),
+    "panels": ("panel_not_pathology",),
+    "align": ("unaligned",),
+    "quality": ("small", "blank", "blurred", "irrelevant", "short_caption", "long_caption", "language"),
+    "across": ("duplicate", "leak"),
+}
+"""Steps in order, with the reasons for which each drops. Up to `select` figures are counted, from `panels` on panels."""
+FIGURE_STEPS = ("read", "licence", "select")
+THUMB = 132
+
+
+@dataclass(slots=True)
+class Yields:
+    """What went in and what is left after each step."""
+
+    figures: int
+    pairs: int
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+
+    def of(self, step: str) -> int:
+        """How many the step dropped."""
+        return sum(self.dropped[r] for r in STEPS[step])
+
+    @property
+    def figures_kept(self) -> int:
+        return self.figures - sum(self.of(s) for s in FIGURE_STEPS)
+
+    @property
+    def panels(self) -> int:
+        return self.pairs + sum(self.of(s) for s in STEPS if s not in FIGURE_STEPS)
+
+    def flow(self) -> list[tuple[str, int, int]]:
+        """(step, how many come in, how many it drops), figures first, then panels."""
+        rows, left = [], self.figures
+        for step in STEPS:
+            if step == "panels":
+                left = self.panels
+            rows.append((step, left, self.of(step)))
+            left -= self.of(step)
+        return rows
+
+
+def yields(pairs: Path | str) -> Yields:
+    """The counts of a finished curation. Raises BadDataset when `pairs` is none."""
+    pairs = Path(pairs)
+    final, first = Manifest.load(pairs), Manifest.load(pairs / CANDIDATES)
+    if final.stage != "curate":
+        raise BadDataset(f"{pairs} was made by the stage {final.stage}, not by curate.")
+    source = Manifest.load(Path(first.inputs[0]))
+    failed = len(first.failures) + len(final.failures)
+    return Yields(source.rows, final.rows, Counter(first.dropped) + Counter(final.dropped), failed)
+
+
+def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: int = 12) -> Path:
+    """Write the report of the curation in `pairs` to `out` (default `<pairs>/report.html`) and return its path."""
+    pairs = Path(pairs)
+    target = Path(out) if out else pairs / "report.html"
+    counts = yields(pairs)
+    body = [f"<h1>Curation of {html.escape(str(pairs))}</h1>", _summary(counts), sankey(counts), _table(counts), "<h2>Kept</h2>"]
+    kept = ((p.image, p.pair_id, p.caption) for _, p in zip(range(examples * 2), _spread(pairs), strict=False))
+    body.append(_sheet(kept))
+    body += _dropped_sheets(pairs, examples)
+    target.write_text(_PAGE.replace("@@BODY@@", "\n".join(body)), encoding="utf-8")
+    return target
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation</title><style>
+body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse}td,th{padding:.2em .9em .2em 0;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right}
+.sheet{display:flex;flex-wrap:wrap;gap:8px}.sheet figure{width:150px;margin:0;font-size:11px;overflow:hidden}
+.sheet img{max-width:150px;max-height:132px;display:block}.sheet b{display:block;white-space:nowrap}</style>
+@@BODY@@</html>
+"""
+
+
+def _summary(counts: Yields) -> str:
+    text = f"<p>{counts.figures} figures, {counts.figures_kept} kept, {counts.panels} panels, <b>{counts.pairs} pairs</b>."
+    if counts.dropped["caption_unmatched"]:
+        text += f" {counts.dropped['caption_unmatched']} sub-captions found no panel."
+    return text + (f" {counts.failed} shards failed and will be tried again.</p>" if counts.failed else "</p>")
+
+
+def _table(counts: Yields) -> str:
+    rows = []
+    for step, before, dropped in counts.flow():
+        reasons = ", ".join(f"{r.replace('_', ' ')} {counts.dropped[r]}" for r in STEPS[step] if counts.dropped[r])
+        unit = "figures" if step in FIGURE_STEPS else "panels"
+        rows.append(f"<tr><td>{step}</td><td class=n>{before} {unit}</td><td class=n>{dropped}</td><td>{reasons}</td></tr>")
+    return f"<table><tr><th>step</th><th>in</th><th>dropped</th><th>why</th></tr>{''.join(rows)}</table>"
+
+
+def sankey(counts: Yields, width: int = 1040, height: int = 300) -> str:
+    """The flow as an SVG Sankey: a band that loses a strand at each step. Bands of figures and of panels have their own scale."""
+    flow = counts.flow()
+    gap, top = width / (len(flow) + 1), 36
+    parts = [f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="kept and dropped at each step">']
+    for n, (step, before, dropped) in enumerate(flow):
+        scale = 150 / max(1, counts.figures if step in FIGURE_STEPS else counts.panels)
+        x, band, lost = n * gap + 20, before * scale, dropped * scale
+        stay = band - lost
+        parts.append(f'<rect x="{x:.1f}" y="{top}" width="7" height="{max(band, 1):.1f}" fill="#334"/>')
+        parts.append(f'<rect x="{x + 7:.1f}" y="{top}" width="{gap - 7:.1f}" height="{max(stay, 0.5):.1f}" fill="#7fa7c9"/>')
+        parts.append(f'<text x="{x:.1f}" y="{top - 20}" font-size="13">{step}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{top - 6}" font-size="11" fill="#555">{before}</text>')
+        if dropped:
+            end = top + 190
+            parts.append(_strand(x + 7, x + gap * 0.55, (top + stay, top + band), (end, end + lost)))
+            parts.append(f'<text x="{x + gap * 0.58:.1f}" y="{end + 10:.1f}" font-size="11" fill="#833">−{dropped}</text>')
+    x = len(flow) * gap + 20
+    parts.append(f'<text x="{x:.1f}" y="{top + 20}" font-size="14" font-weight="bold">{counts.pairs} pairs</text></svg>')
+    return "".join(parts)
+
+
+def _strand(x1: float, x2: float, start: tuple[float, float], end: tuple[float, float]) -> str:
+    """What a step drops: a curved strand from the band's lower edge down to its own height."""
+    mid = (x1 + x2) / 2
+    there = f"M{x1:.1f},{start[0]:.1f} C{mid:.1f},{start[0]:.1f} {mid:.1f},{end[0]:.1f} {x2:.1f},{end[0]:.1f}"
+    back = f"L{x2:.1f},{end[1]:.1f} C{mid - 12:.1f},{end[1]:.1f} {mid - 12:.1f},{start[1]:.1f} {x1:.1f},{start[1]:.1f} Z"
+    return f'<path d="{there} {back}" fill="#d9a08f" opacity=".85"/>'
+
+
+def _spread(pairs: Path) -> Iterator[Pair]:
+    """Kept pairs from all over the dataset: the first of each shard in turn, then the rest as they come."""
+    later: list[Pair] = []
+    for stats in Manifest.load(pairs).shards:
+        for n, pair in enumerate(read(pairs / stats.shard, Pair)):
+            if n < 4:
+                yield pair
+            elif len(later) < 24:
+                later.append(pair)
+    yield from later
+
+
+def _dropped_sheets(pairs: Path, examples: int) -> list[str]:
+    """For each reason a sheet of figures from which something was dropped, with what the step said."""
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    for folder in (pairs / CANDIDATES, pairs):
+        for stats in Manifest.load(folder).shards:
+            for drop in stats.drops:
+                some = wanted.setdefault(drop["reason"], [])
+                if len(some) < examples:
+                    some.append((drop["id"], drop["detail"]))
+    owners = {_figure_of(i) for some in wanted.values() for i, _ in some}
+    source = Path(Manifest.load(pairs / CANDIDATES).inputs[0])
+    figures = {f.figure_id: f for f in read(source, Figure) if f.figure_id in owners}
+    sheets = []
+    for reason, some in sorted(wanted.items()):
+        shown = ((figures[f].image, i, d) for i, d in some if (f := _figure_of(i)) in figures)
+        sheets.append(f"<h2>Dropped: {html.escape(reason.replace('_', ' '))}</h2>{_sheet(shown)}")
+    return sheets
+
+
+def _figure_of(id: str) -> str:
+    """The figure behind the id of a figure, a panel ("…/fig1:2") or a sub-caption ("…/fig1/B")."""
+    head, _, tail = id.rpartition(":")
+    if head and tail.isdigit():
+        return head
+    parts = id.rsplit("/", 1)
+    return parts[0] if len(parts) == 2 and parts[0].count("/") and parts[1].isupper() else id
+
+
+def _sheet(items: Iterator[tuple[bytes, str, str]]) -> str:
+    cells = []
+    for image, name, text in items:
+        cells.append(
+            f"<figure>{_thumbnail(image)}<b title='{html.escape(name, quote=True)}'>{html.escape(name[-24:])}</b>"
+            f"{html.escape(text[:110])}</figure>"
+        )
+    return f"<div class=sheet>{''.join(cells)}</div>"
+
+
+def _thumbnail(image: bytes) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(image)) as picture:
+            picture.draft("RGB", (THUMB * 2, THUMB * 2))
+            small = picture.convert("RGB")
+            small.thumbnail((THUMB, THUMB))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        return "<i>no picture</i>"
+    sink = io.BytesIO()
+    small.save(sink, "JPEG", quality=80)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}">'

@@ -1,0 +1,262 @@
+"""The work of curation on one shard of figures: select → panels → captions → align → quality, every drop with its reason.
+
+Knows the steps and the records. It yields a Pair for what stays and a Dropped for what goes; it decides nothing across shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pathasst.curate.align import Match, align, join_by_letters
+from pathasst.curate.captions import by_llm, refine, split
+from pathasst.curate.captions.split import SubCaption
+from pathasst.curate.captions.verify import is_verbatim
+from pathasst.curate.letters import LetterReader
+from pathasst.curate.panels import CutDetector, OnnxDetector, PanelDetector, with_letters
+from pathasst.curate.pictures import crop, decode, encode_jpeg
+from pathasst.curate.quality import licence_fits, phash, picture_fault, text_fault
+from pathasst.curate.select import Selector
+from pathasst.curate.settings import CurateSettings
+from pathasst.dataset import Dropped, Unit, read
+from pathasst.errors import BadInput
+from pathasst.records import Figure, Mark, Pair, Panel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Similarity = Callable[[Sequence["np.ndarray"], Sequence[str]], "np.ndarray"]
+"""Pictures (H×W×3 uint8 RGB) and texts in, cosines of shape (pictures, texts) out."""
+
+BROWSER_TYPES = (b"\xff\xd8\xff", b"\x89PNG")  # kept as they are when a whole figure stays
+
+
+@dataclass
+class Curator:
+    """Call with a unit of figures. Picklable: models are loaded on first use, in the process that uses them, one thread each."""
+
+    settings: CurateSettings = field(default_factory=CurateSettings)
+    similarity: Similarity | None = None
+
+    def __call__(self, unit: Unit) -> Iterator[Pair | Dropped]:
+        _one_thread()
+        for path in unit.paths:
+            for figure in read(path, Figure):
+                yield from self.figure(figure)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings, "similarity": self.similarity}
+
+    @cached_property
+    def selector(self) -> Selector | None:
+        return Selector.load(self.settings.select) if self.settings.select else None
+
+    @cached_property
+    def detector(self) -> PanelDetector:
+        return CutDetector() if self.settings.panels == "xycut" else OnnxDetector(self.settings.panels)
+
+    @cached_property
+    def reader(self) -> LetterReader:
+        return LetterReader()
+
+    @cached_property
+    def asker(self) -> Any:
+        from pathasst.llm import LLMSettings, connect
+
+        values = dict(self.settings.llm)
+        preset = values.pop("preset", None)
+        return connect(LLMSettings.of(preset, **values) if preset else LLMSettings(**values))
+
+    def figure(self, figure: Figure) -> Iterator[Pair | Dropped]:
+        """Everything that comes of one figure. A picture that cannot be read costs this figure alone."""
+        reason, detail = self._unfit(figure)
+        if reason:
+            yield Dropped(figure.figure_id, reason, detail)
+            return
+        try:
+            picture = decode(figure.image)
+        except BadInput as error:
+            yield Dropped(figure.figure_id, "unreadable", str(error))
+            return
+        panels, small = self._panels(picture)
+        scores = self._scores(picture, panels)
+        if self.selector and max(scores) < self._threshold:
+            yield Dropped(figure.figure_id, "not_pathology", f"{max(scores):.3f}")
+            return
+        yield from self._pairs(figure, picture, panels, small, scores)
+
+    def _unfit(self, figure: Figure) -> tuple[str, str]:
+        if not figure.image:
+            return "no_picture", figure.graphic
+        if not figure.caption.strip():
+            return "no_caption", ""
+        if figure.source.retracted and not self.settings.quality.retracted:
+            return "retracted", figure.source.doi
+        if not licence_fits(figure.source.licence, self.settings.quality.licence):
+            return "licence", figure.source.licence
+        return "", ""
+
+    @property
+    def _threshold(self) -> float:
+        assert self.selector is not None
+        return self.settings.select_threshold or self.selector.config.threshold
+
+    def _panels(self, picture: np.ndarray) -> tuple[list[Panel], list[tuple[int, int, int, int]]]:
+        if isinstance(self.detector, CutDetector):
+            panels, small = self.detector.cut(picture)
+        else:
+            panels, small = self.detector(picture), CutDetector().cut(picture)[1] if self.settings.letters else []
+        least = self.settings.min_panel_side
+        large = [p for p in panels if min(p.box[2] - p.box[0], p.box[3] - p.box[1]) >= least]
+        return large or panels[:1], small
+
+    def _scores(self, picture: np.ndarray, panels: Sequence[Panel]) -> list[float]:
+        """Probability of pathology of each panel; of the whole figure where it is one panel. 1.0 without a classifier."""
+        if self.selector is None:
+            return [1.0] * len(panels)
+        return [float(s) for s in self.selector.score([crop(picture, p.box) for p in panels])]
+
+    def _split(self, caption: str, letters: Sequence[str]) -> tuple[list[SubCaption], str]:
+        if self.settings.captions == "llm":
+            return by_llm.split(self.asker, caption, letters, self.settings.prompts or None)
+        parts = split.split(caption, letters)
+        if not all(is_verbatim(p.text, caption) for p in parts):
+            return [SubCaption("", caption, caption)], "grammar (whole: not verbatim)"
+        return parts, "grammar"
+
+    def _pairs(
+        self, figure: Figure, picture: np.ndarray, panels: list[Panel], small: list[Any], scores: list[float]
+    ) -> Iterator[Pair | Dropped]:
+        parts, by = self._split(figure.caption, ())
+        named = [p for p in parts if p.letter]
+        if len(panels) > 1 and self.settings.letters and named:
+            letters = self.reader(picture, panels, small)
+            panels = with_letters(panels, letters)
+            if all(letters) and len(letters) > 1 and self.settings.captions == "grammar":
+                parts, by = self._split(figure.caption, letters)
+                named = [p for p in parts if p.letter]
+            joined = join_by_letters(panels, named)
+            if len(joined) < len(panels):
+                panels, scores = joined, self._scores(picture, joined)
+        if not named or len(panels) == 1:
+            yield from self._whole(figure, picture, panels, len(named), scores, by)
+            return
+        matrix = self.similarity([crop(picture, p.box) for p in panels], [p.text for p in parts]) if self.similarity else None
+        matches = align(panels, parts, matrix, self.settings.align)
+        taken = {m.panel: m for m in matches}
+        for n, panel in enumerate(panels):
+            name = f"{figure.figure_id}:{n + 1}"
+            if self.selector and scores[n] < self._threshold:
+                yield Dropped(name, "panel_not_pathology", f"{scores[n]:.3f}")
+            elif n not in taken:
+                yield Dropped(name, "unaligned", panel.letter)
+            else:
+                m = taken[n]
+                relevance = float(matrix[n, m.caption]) if matrix is not None else None
+                marks = self._marks(scores[n], by, m, relevance)
+                yield self._finish(
+                    figure, name, crop(picture, panel.box), panel, len(panels), parts[m.caption].text, marks, relevance
+                )
+        for part in parts:
+            if all(parts[m.caption] is not part for m in matches):
+                yield Dropped(f"{figure.figure_id}/{part.letter}", "caption_unmatched", part.text[:80])
+
+    def _whole(
+        self, figure: Figure, picture: np.ndarray, panels: list[Panel], named: int, scores: list[float], by: str
+    ) -> Iterator[Pair | Dropped]:
+        """One pair of the whole figure: it has one panel, or the caption speaks of all panels together."""
+        height, width = picture.shape[:2]
+        panel = panels[0] if len(panels) == 1 else Panel(box=(0.0, 0.0, float(width), float(height)), score=panels[0].score)
+        match = Match(0, 0, 1.0, "whole")
+        relevance = float(self.similarity([crop(picture, panel.box)], [figure.caption])[0, 0]) if self.similarity else None
+        marks = self._marks(max(scores), by, match, relevance)
+        count = max(len(panels), named, 1)
+        yield self._finish(
+            figure, f"{figure.figure_id}:1", crop(picture, panel.box), panel, count, figure.caption, marks, relevance
+        )
+
+    def _marks(self, score: float, by: str, match: Match, relevance: float | None) -> list[Mark]:
+        selected = [Mark(step="select", by=self.selector.version, score=round(score, 4))] if self.selector else []
+        note = match.by if relevance is None else f"{match.by}, cosine {relevance:.4f}"
+        return [
+            *selected,
+            Mark(step="panels", by=self.detector.version + ("+letters" if self.settings.letters else "")),
+            Mark(step="captions", by=by),
+            Mark(step="align", by="hungarian", score=match.score, note=note),
+        ]
+
+    def _finish(
+        self,
+        figure: Figure,
+        name: str,
+        part: np.ndarray,
+        panel: Panel,
+        count: int,
+        text: str,
+        marks: list[Mark],
+        relevance: float | None,
+    ) -> Pair | Dropped:
+        """Quality and refinement of one pair; the perceptual hash goes into its trail for the pass across shards."""
+        s = self.settings
+        reason, detail = picture_fault(part, s.quality)
+        if not reason and s.quality.min_relevance and relevance is not None and relevance < s.quality.min_relevance:
+            reason, detail = "irrelevant", f"cosine {relevance:.3f}"
+        caption, refined_by = self._refined(text, figure.caption)
+        if not reason:
+            reason, detail = text_fault(caption, s.quality)
+        if reason:
+            return Dropped(name, reason, detail)
+        whole = count == 1 and part.shape[:2] == (figure.height, figure.width) and figure.image.startswith(BROWSER_TYPES)
+        image = figure.image if whole else encode_jpeg(part)
+        marks = [
+            *figure.trail,
+            *marks,
+            Mark(step="refine", by=refined_by),
+            Mark(step="quality", by="rules-1", note=f"phash {phash(part):016x}"),
+        ]
+        return Pair(
+            pair_id=name,
+            source=figure.source,
+            figure_id=figure.figure_id,
+            image=image,
+            md5=hashlib.md5(image, usedforsecurity=False).hexdigest(),
+            width=part.shape[1],
+            height=part.shape[0],
+            caption=caption,
+            original=text,
+            panel=replace(panel, box=tuple(round(v, 1) for v in panel.box)),  # type: ignore[arg-type]
+            panels=count,
+            group=figure.source.article_id,
+            split=split_of(figure.source.article_id, s.val, s.test),
+            trail=marks,
+        )
+
+    def _refined(self, text: str, source: str) -> tuple[str, str]:
+        if not self.settings.refine:
+            return text, "none"
+        if self.settings.captions == "llm":
+            refined, by = by_llm.refine(self.asker, text, source, self.settings.prompts or None)
+        else:
+            refined = refine.refine(text, source)
+            by = f"rule ({refined.reason})" if refined.reason else "rule"
+        return refined.text, by
+
+
+def split_of(group: str, val: float, test: float) -> str:
+    """The split of an article, from the hash of its id alone: the same in every run and on every machine."""
+    place = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    return "test" if place < test else "val" if place < test + val else "train"
+
+
+def _one_thread() -> None:
+    """One thread for each worker: two workers on two cores then do twice the work of one."""
+    import cv2
+    import torch
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
