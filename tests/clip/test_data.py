@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pathasst.clip.augment import crop, recolour, stain_matrices
-from pathasst.clip.data import load_pictures
+from pathasst.clip.data import load_pictures, sentence_windows
 from pathasst.dataset import Unit, run_stage
 from pathasst.errors import BadDataset
 from pathasst.records import Pair, Source
@@ -29,6 +29,14 @@ def test_sampling_lifts_small_classes(pairs: Path) -> None:
     odds = pictures.sampling(0.0)
     share = {key: odds[[(s.label or s.source) == key for s in pictures.shown]].sum() for key in ("textures/bands", "textures")}
     assert odds.sum() == pytest.approx(1) and share["textures/bands"] == pytest.approx(share["textures"])
+
+
+def test_long_captions_become_runs_of_whole_sentences() -> None:
+    caption = "One two three. Four five. Six seven eight nine. Ten."
+    windows = sentence_windows(caption, lambda text: len(text.split()), 6)
+    assert windows == ["One two three. Four five.", "Four five. Six seven eight nine.", "Six seven eight nine. Ten."]
+    assert sentence_windows(caption, lambda text: len(text.split()), 99) == [caption]
+    assert sentence_windows("a b c d", lambda text: len(text.split()), 2) == ["a b c d"]
 
 
 def test_leaving_out_and_broken_pictures(pairs: Path, tmp_path: Path) -> None:

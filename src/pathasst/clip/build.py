@@ -7,6 +7,7 @@ part of the stored configuration, since the wrong one runs without a word and on
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,14 @@ def tokenizer_of(config: ClipConfig) -> Any:
     name = text["hf_model_name"]
     folder = str(weights.path(name.removeprefix(REGISTRY))) if name.startswith(REGISTRY) else name
     return HFTokenizer(folder, context_length=length, clean="whitespace")
+
+
+def token_counter(config: ClipConfig) -> Callable[[str], int]:
+    """text → how many tokens of the model's context it needs, start and end tokens included."""
+    tokenizer = tokenizer_of(config)
+    if config.has_hf_text:
+        return lambda text: len(tokenizer.tokenizer(text)["input_ids"])
+    return lambda text: len(tokenizer.encode(text)) + 2
 
 
 def own_state(model: nn.Module) -> dict[str, torch.Tensor]:

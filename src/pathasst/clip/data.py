@@ -7,8 +7,9 @@ kept once; for pairs composed from labels, a caption is true of every picture wh
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +122,25 @@ def _add_caption(out: Pictures, seen: dict[tuple[str, str], int], shown: Shown, 
     if concept:
         out.true_of[pair.label].add(concept)
         out.by_label[pair.label].append(row)
+
+
+def sentence_windows(caption: str, count: Callable[[str], int], length: int) -> list[str]:
+    """The caption itself if it fits `length` tokens; else the runs of whole sentences that do, one starting at each sentence.
+
+    A single sentence that is too long stays, and the tokenizer cuts it.
+    """
+    if count(caption) <= length:
+        return [caption]
+    sentences = re.split(r"(?<=[.;!?])\s+(?=\S)", caption)
+    windows = []
+    for first in range(len(sentences)):
+        last = first + 1
+        while last < len(sentences) and count(" ".join(sentences[first : last + 1])) <= length:
+            last += 1
+        windows.append(" ".join(sentences[first:last]))
+        if last == len(sentences):
+            break
+    return windows
 
 
 def cover(picture: Image, size: int) -> Image:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst.clip.build import tokenizer_of
+from pathasst.clip.build import token_counter
 from pathasst.clip.scores import Interval, mean_interval, recall_at
 from pathasst.dataset import read
 from pathasst.errors import BadDataset
@@ -89,10 +89,8 @@ def rate_too_long(captions: Sequence[str], clip: PathCLIP) -> float:
     """Share of the captions that the model's context cuts, start and end tokens included."""
     if not captions:
         return 0.0
-    tokenizer, length = tokenizer_of(clip.config), int(clip.config.model["text_cfg"].get("context_length", LONGEST))
-    backend = getattr(tokenizer, "tokenizer", None)
-    sizes = [len(backend(c)["input_ids"]) if backend else len(tokenizer.encode(c)) + 2 for c in captions]
-    return float(np.mean([s > length for s in sizes]))
+    count, length = token_counter(clip.config), int(clip.config.model["text_cfg"].get("context_length", LONGEST))
+    return float(np.mean([count(c) > length for c in captions]))
 
 
 def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 420)) -> Any:

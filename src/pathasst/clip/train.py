@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.clip.augment import crop, recolour, stain_matrices
-from pathasst.clip.build import ClipConfig, build, load_own_state, own_state, tokenizer_of
-from pathasst.clip.data import Pictures, load_pictures
+from pathasst.clip.build import ClipConfig, build, load_own_state, own_state, token_counter, tokenizer_of
+from pathasst.clip.data import Pictures, load_pictures, sentence_windows
 from pathasst.clip.model import PathCLIP, trim
 from pathasst.dataset.manifest import write_atomic
 from pathasst.errors import BadDataset, BadSettings
@@ -100,16 +100,10 @@ def train(
     started = time.monotonic()
     for step, loss in enumerate(trainer.steps(first, last), first):
         if step % 10 == 9 or step == last - 1:
-            line = {
-                "step": step + 1,
-                "loss": round(loss, 4),
-                "lr": rate(recipe, step),
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            with (out / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            if report:
-                report(line)
+            seconds = round(time.monotonic() - started, 1)
+            line = {"step": step + 1, "loss": round(loss, 4), "lr": rate(recipe, step), "seconds": seconds}
+            line |= {"captions_too_long": round(texts.too_long, 4)} if step < first + 10 else {}
+            _log(line, out, report)
         if (step + 1) % recipe.save_every == 0 or step == last - 1:
             _save(model, optimiser, step + 1, out)
     clip = PathCLIP(model, ClipConfig(config.model, config.mean, config.std, {"recipe": asdict(recipe), "steps": last}))
@@ -119,12 +113,24 @@ def train(
 
 
 class Captions:
-    """Captions, ready for the text tower: embedded once when the tower is frozen, tokenised once when it is not."""
+    """Captions, ready for the text tower: embedded once when the tower is frozen, tokenised once when it is not.
 
-    def __init__(self, model: nn.Module, config: ClipConfig, texts: list[str]) -> None:
+    A caption longer than the context becomes several `windows` of whole sentences that fit; a step draws one of them.
+    """
+
+    def __init__(self, model: nn.Module, config: ClipConfig, captions: list[str]) -> None:
         import torch
 
         self.model, self.config, self.frozen = model, config, config.has_hf_text
+        count = token_counter(config)
+        length = int(config.model["text_cfg"].get("context_length", 77))
+        texts: list[str] = []
+        self.windows: list[list[int]] = []  # caption → rows of `ids`
+        for caption in captions:
+            parts = sentence_windows(caption, count, length)
+            self.windows.append(list(range(len(texts), len(texts) + len(parts))))
+            texts += parts
+        self.too_long = sum(count(c) > length for c in captions) / max(1, len(captions))  # share of the captions
         ids = tokenizer_of(config)(texts)
         self.ids, self.pooled = ids, torch.zeros(0)
         if self.frozen:
@@ -138,8 +144,13 @@ class Captions:
                     pooled[rows] = tower.pooler(tower.transformer(input_ids=batch, attention_mask=mask), mask)  # type: ignore[operator]
             self.pooled = pooled
 
+    def draw(self, captions: list[int], chance: np.random.Generator) -> list[int]:
+        """Rows for `encode`: the caption, or one of its windows."""
+        windows = (self.windows[c] for c in captions)
+        return [w[0] if len(w) == 1 else int(chance.choice(w)) for w in windows]
+
     def encode(self, rows: list[int]) -> torch.Tensor:
-        """float [m, d], unit rows, with gradient to what is trained of the text tower."""
+        """Rows from `draw` → float [m, d], unit rows, with gradient to what is trained of the text tower."""
         import torch.nn.functional as F
 
         if self.frozen:
@@ -149,7 +160,7 @@ class Captions:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    rows: list[int]  # captions, the extra ones of `anchors` last
+    rows: list[int]  # of `Captions`, the extra ones of `anchors` last
     truth: torch.Tensor  # bool [n, len(rows)]
     patches: torch.Tensor
     kept: torch.Tensor
@@ -189,7 +200,7 @@ class _Trainer:
             rows += [int(chance.choice(r)) for r in self.rows_of.values()]
         patches, kept = self.patches(chosen, number, chance)
         truth = self.pictures.truth(chosen, rows)
-        return _Batch(rows, *(torch.from_numpy(a) for a in (truth, patches, kept)))
+        return _Batch(self.texts.draw(rows, chance), *(torch.from_numpy(a) for a in (truth, patches, kept)))
 
     def step(self, number: int, batch: _Batch) -> float:
         """One optimiser step; returns the loss."""
@@ -249,6 +260,13 @@ def rate(recipe: ClipRecipe, step: int) -> float:
         return recipe.lr * (step + 1) / recipe.warmup
     share = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _log(line: dict[str, Any], out: Path, report: Callable[[dict[str, Any]], None] | None) -> None:
+    with (out / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    if report:
+        report(line)
 
 
 def _start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
