@@ -1,0 +1,67 @@
+"""`pathasst show-mask` and `pathasst chat`: what PathAsst is trained on, and talking to it without tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def show_mask(
+    conversations: Path = typer.Argument(help="Dataset folder of conversations."),
+    index: int = typer.Option(0, help="Which conversation, counted from 0."),
+    kind: str = typer.Option("", help="Only describe, converse or invoke."),
+    llm: str = typer.Option("smollm2-135m", help="Language model whose tokenizer is used: id or folder."),
+    template: str = typer.Option("chatml", help="chatml, paper or tokenizer."),
+    image_tokens: int = typer.Option(49, help="Tokens a picture takes."),
+) -> None:
+    """Print a conversation as the model is trained on it; green = supervised, grey = read only.
+
+    Example: pathasst show-mask out/conversations --kind invoke --index 3
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from pathasst.mllm.show import masked
+    from pathasst.tools.registry import all_specs
+
+    shown = masked(conversations, all_specs(), index=index, kind=kind, llm=llm, template=template, image_tokens=image_tokens)
+    text = Text()
+    for words, supervised in shown.runs:
+        text.append(words, style="bold green" if supervised else "bright_black")
+    console = Console()
+    console.print(f"{shown.conversation_id}: {shown.tokens} tokens, {shown.supervised} supervised", style="cyan")
+    console.print(text)
+
+
+def chat(
+    image: Path | None = typer.Argument(None, help="A picture to talk about."),
+    model: str = typer.Option("pathasst-embedded", help="Model id or folder."),
+    question: str = typer.Option("", "--question", "-q", help="Ask once and end; without it, talk until an empty line."),
+    max_new_tokens: int = typer.Option(160, help="Longest answer, in tokens."),
+) -> None:
+    """Talk to PathAsst itself about a picture, without tools (`pathasst ask` has the tools).
+
+    Example: pathasst chat slide.png -q "What does this picture show?"
+    """
+    from pathasst.mllm.generate import PathAsst
+    from pathasst.records import Turn
+
+    assistant = PathAsst.load(model)
+    images = [image.read_bytes()] if image else []
+    turns: list[Turn] = []
+    typer.secho("Research use only: not a medical device, not for diagnosis.", fg="yellow", err=True)
+    while True:
+        asked = question or typer.prompt("You", default="", show_default=False)
+        if not asked:
+            return
+        mark = "<image>\n" if images and not turns else ""
+        turns.append(Turn(role="user", content=mark + asked))
+        for piece in assistant.stream(turns, images, max_new_tokens=max_new_tokens):
+            if isinstance(piece, str):
+                typer.echo(piece, nl=False)
+            else:
+                turns.append(piece)
+        typer.echo("")
+        if question:
+            return

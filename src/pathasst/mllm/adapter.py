@@ -1,0 +1,67 @@
+"""The small form of a trained PathAsst: projector and low-rank adapters, with the names of the models they belong to.
+
+`save` writes `model.safetensors` (fp16), `adapter.json` and the chat template; `load` puts them onto PathCLIP and the LLM
+again, which are found through the registry of weights. The large form is a whole LLaVA checkpoint (`export.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathasst.errors import BadInput, BadSettings
+from pathasst.mllm import lora
+from pathasst.mllm.chat import ChatTemplate
+from pathasst.mllm.model import ModelSettings, Parts, build
+from pathasst.mllm.settings import TrainSettings, nested
+
+if TYPE_CHECKING:
+    import torch
+
+FILE, WEIGHTS = "adapter.json", "model.safetensors"
+
+
+def save(parts: Parts, folder: Path, settings: TrainSettings) -> None:
+    """Write what was trained; ids of parts that are folders are written as they were given."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
+    tensors |= {f"lora.{n}": p for n, p in lora.state(parts.llm).items()}
+    halves = {n: t.cpu().to(torch.float16).contiguous() for n, t in tensors.items()}
+    save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
+    phase = settings.phase2
+    about = {"model": asdict(settings.model), "lora": asdict(phase.lora)}
+    (folder / FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    parts.template.save(folder)
+
+
+def load(folder: Path, dtype: torch.dtype | None = None, vision: str = "", llm: str = "") -> Parts:
+    """PathAsst with the adapters merged into the LLM. `vision` and `llm` name other places of the parts it was trained on.
+
+    Raises BadSettings when the folder is no adapter, BadInput when it does not fit the parts, MissingWeights when one is
+    not here.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / FILE
+    if not path.is_file():
+        raise BadSettings(f"{folder} holds no {FILE}; it was not written by `pathasst train mllm`.")
+    about = json.loads(path.read_text(encoding="utf-8"))
+    settings = nested(
+        ModelSettings, about["model"] | ({"vision": vision} if vision else {}) | ({"llm": llm} if llm else {}), "model"
+    )
+    parts = build(settings, dtype)
+    parts.template = ChatTemplate.load(folder)
+    tensors = load_file(folder / WEIGHTS)
+    projector = {n.removeprefix("projector."): t for n, t in tensors.items() if n.startswith("projector.")}
+    adapters = {n.removeprefix("lora."): t for n, t in tensors.items() if n.startswith("lora.")}
+    try:
+        parts.projector.load_state_dict({n: t.to(parts.model.dtype) for n, t in projector.items()}, strict=False)
+        lora.add_state(parts.llm, adapters, about["lora"]["alpha"] / max(1, about["lora"]["rank"]))
+    except (RuntimeError, KeyError) as error:
+        raise BadInput(f"{folder} does not fit {settings.vision} and {settings.llm}: {str(error).splitlines()[0]}") from error
+    return parts

@@ -1,0 +1,190 @@
+"""Conversations → samples, and the table of vision features they point into.
+
+The tower is frozen in both phases, so each picture passes it once; the table is kept on disk and only new pictures are computed.
+Knows records, the chat template and the tower; knows no training loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pathasst.dataset import Dropped
+from pathasst.dataset.manifest import write_atomic
+from pathasst.errors import BadInput
+from pathasst.mllm.chat import render
+from pathasst.mllm.model import Parts, features
+from pathasst.mllm.pack import Sample
+from pathasst.records import Conversation, ToolSpec
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 32  # pictures that pass the tower at once
+
+
+@dataclass(slots=True)
+class FeatureTable:
+    """Patch tokens of every picture, float16 images × patches × width, by the picture's MD5."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    blocks: list[torch.Tensor] = field(default_factory=list)
+    waiting: list[bytes] = field(default_factory=list)
+    computed: int = 0  # how many passed the tower in this run
+
+    def add(self, image: bytes, parts: Parts) -> int:
+        """The row of a picture; it passes the tower once. Raises BadInput for an unreadable one."""
+        key = hashlib.md5(image, usedforsecurity=False).hexdigest()
+        if key not in self.rows:
+            _check(image)
+            self.rows[key] = len(self.rows)
+            self.waiting.append(image)
+            if len(self.waiting) >= BATCH:
+                self.flush(parts)
+        return self.rows[key]
+
+    def flush(self, parts: Parts) -> None:
+        """Send the waiting pictures through the tower."""
+        if self.waiting:
+            self.blocks.append(features(parts, self.waiting).half())
+            self.computed += len(self.waiting)
+            self.waiting = []
+
+    def tensor(self, parts: Parts) -> torch.Tensor:
+        """The whole table."""
+        import torch
+
+        self.flush(parts)
+        width = parts.model.config.vision_config.hidden_size
+        if not self.blocks:
+            return torch.zeros(0, parts.image_tokens, width, dtype=torch.float16)
+        self.blocks = [torch.cat(self.blocks)]
+        return self.blocks[0]
+
+    def save(self, path: Path, parts: Parts) -> None:
+        """Keep the table beside the checkpoints."""
+        from safetensors.torch import save
+
+        keys = json.dumps(sorted(self.rows, key=self.rows.__getitem__))
+        write_atomic(path, save({"features": self.tensor(parts)}, {"md5": keys, "tower": tower_key(parts)}))
+
+    @classmethod
+    def load(cls, path: Path, parts: Parts) -> FeatureTable:
+        """What an earlier run with the same tower kept; empty otherwise."""
+        from safetensors import safe_open
+
+        if not path.is_file():
+            return cls()
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if metadata.get("tower") != tower_key(parts):
+                return cls()
+            keys = json.loads(metadata["md5"])
+            return cls({k: n for n, k in enumerate(keys)}, [file.get_tensor("features")])
+
+
+def tower_key(parts: Parts) -> str:
+    """Changes when the tower's weights or the layer that is read change."""
+    digest = hashlib.sha256(str(parts.model.config.vision_feature_layer).encode())
+    for name, tensor in sorted(parts.model.model.vision_tower.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.float().sum(dim=tuple(range(tensor.dim() - 1))).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def samples_of(
+    conversations: Iterable[Conversation],
+    parts: Parts,
+    table: FeatureTable,
+    specs: Mapping[str, ToolSpec],
+    *,
+    max_length: int = 2048,
+    tool_lists: Sequence[tuple[str, ...]] = (),
+) -> tuple[list[Sample], list[Dropped]]:
+    """Conversations as training samples. One that cannot be used is returned as `Dropped` and costs nothing else.
+
+    With `tool_lists`, a conversation whose calls are all on one of these lists, and whose list leaves out nothing on purpose, is
+    shown under that list instead of its own (see `common_lists`).
+    """
+    samples, dropped = [], []
+    for conversation in conversations:
+        try:
+            samples.append(_sample(conversation, parts, table, specs, max_length, tool_lists))
+        except BadInput as error:
+            dropped.append(Dropped(conversation.conversation_id, "unusable", str(error)))
+    return samples, dropped
+
+
+def _sample(
+    conversation: Conversation,
+    parts: Parts,
+    table: FeatureTable,
+    specs: Mapping[str, ToolSpec],
+    max_length: int,
+    tool_lists: Sequence[tuple[str, ...]],
+) -> Sample:
+    names = regrouped(conversation, tool_lists)
+    if unknown := [n for n in names if n not in specs]:
+        raise BadInput(f"{conversation.conversation_id}: offers {', '.join(unknown)}, which no tool is called.")
+    rendered = render(
+        conversation.turns,
+        parts.tokenizer,
+        parts.template,
+        tools=[specs[n] for n in names],
+        images=len(conversation.images),
+        image_tokens=parts.image_tokens,
+        max_length=max_length,
+        name=conversation.conversation_id,
+    )
+    if not any(rendered.mask):
+        raise BadInput(f"{conversation.conversation_id}: the assistant says nothing.")
+    places = rendered.ids.count(parts.tokenizer.convert_tokens_to_ids("<image>")) // max(parts.image_tokens, 1)
+    images = tuple(table.add(image, parts) for image in conversation.images[:places])
+    ids, mask = np.array(rendered.ids, np.int32), np.array(rendered.mask, bool)
+    return Sample(conversation.conversation_id, ids, mask, rendered.prefix, images, conversation.kind)
+
+
+def common_lists(specs: Mapping[str, ToolSpec], count: int, seed: int) -> list[tuple[str, ...]]:
+    """`count` lists of tools in random order: a third with every tool, the others with four or more. Few lists, so that packed
+    rows can share them; many enough, that a model learns to read them.
+    """
+    draw = random.Random(seed)
+    names = list(specs)
+    lists = []
+    for n in range(count):
+        size = len(names) if n % 3 == 0 else draw.randint(min(4, len(names)), len(names))
+        lists.append(tuple(draw.sample(names, size)))
+    return lists
+
+
+def regrouped(conversation: Conversation, tool_lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The list of tools a conversation is shown with: a common one that holds its own, chosen by its id, or its own.
+
+    A conversation that is about a tool missing from its list, or that no step of `instruct` marked, keeps its own.
+    """
+    own = tuple(conversation.tools)
+    called = {c.name for t in conversation.turns for c in t.tool_calls}
+    marks = [m.by for m in conversation.trail if m.step == "invoke"]
+    fitting = [names for names in tool_lists if called <= set(names)]
+    if not fitting or not marks or any(m.startswith("not_offered") for m in marks):
+        return own
+    choice = int(hashlib.md5(conversation.conversation_id.encode(), usedforsecurity=False).hexdigest(), 16)
+    return fitting[choice % len(fitting)]
+
+
+def _check(image: bytes) -> None:
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        Image.open(io.BytesIO(image)).load()
+    except (UnidentifiedImageError, OSError) as error:
+        raise BadInput(f"its picture cannot be read: {error}") from error

@@ -1,0 +1,265 @@
+"""PathAsst as one network: PathCLIP's vision tower, one fully connected layer, a language model; a plain Hugging Face LLaVA
+checkpoint.
+
+The paper's single FC layer inside `LlavaForConditionalGeneration`: `linear_1` is the layer, the activation is the identity
+and `linear_2` a fixed identity matrix, so transformers runs it unchanged and nothing but W x + b is learned. Knows how to
+build, save and load; knows no training data. Paper: "Training of PathAsst".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst import weights
+from pathasst.errors import BadSettings
+from pathasst.mllm.chat import IMAGE, ChatTemplate, template_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import CLIPVisionModel, LlavaForConditionalGeneration
+
+PROJECTORS = {"linear": "linear", "mlp2x_gelu": "gelu"}
+"""Our name of the projector → the activation between its two layers in Hugging Face's notation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which parts PathAsst is put together from."""
+
+    vision: str = "pathclip-embedded"  # id in the registry of weights, or a folder with a Hugging Face CLIPVisionModel
+    llm: str = "smollm2-135m"  # id in the registry of weights, or a folder (safetensors or one GGUF file)
+    projector: str = "linear"  # linear (the paper's single FC layer) | mlp2x_gelu
+    template: str = "chatml"  # chatml | paper | tokenizer
+    vision_feature_layer: int = -2  # which layer's patch tokens go in; the class token stays out
+
+    def __post_init__(self) -> None:
+        if self.projector not in PROJECTORS:
+            raise BadSettings(f"projector {self.projector!r} is unknown; choose {' or '.join(PROJECTORS)}.")
+
+
+@dataclass(slots=True)
+class Parts:
+    """A network with all that is needed to talk to it."""
+
+    model: LlavaForConditionalGeneration
+    tokenizer: Any
+    template: ChatTemplate
+    image_processor: Any
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens one picture takes: the tower's patches, without the class token."""
+        vision = self.model.config.vision_config
+        return int((vision.image_size // vision.patch_size) ** 2)
+
+    @property
+    def projector(self) -> torch.nn.Module:
+        found: torch.nn.Module = self.model.model.multi_modal_projector
+        return found
+
+    @property
+    def llm(self) -> torch.nn.Module:
+        found: torch.nn.Module = self.model.model.language_model
+        return found
+
+
+def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int = 0) -> Parts:
+    """Put PathAsst together with an untrained projector. `dtype` of tower and LLM: default float32.
+
+    Raises MissingWeights when a part is not on this machine, BadSettings when a folder holds no known model.
+    """
+    import torch
+
+    dtype = dtype or torch.float32
+    tower, processor = vision_tower(settings.vision)
+    config, state, tokenizer = language_model(weights.path(settings.llm), dtype)
+    tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
+    template = template_of(settings.template, tokenizer)
+    model = assemble(tower, config, state, tokenizer.convert_tokens_to_ids(IMAGE), settings, dtype, seed)
+    model.generation_config.eos_token_id = template.stop_ids(tokenizer)[-1] if template.special else tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id
+    model.generation_config.suppress_tokens = [tokenizer.convert_tokens_to_ids(IMAGE)]
+    return Parts(model.eval(), tokenizer, template, processor)
+
+
+def assemble(
+    tower: CLIPVisionModel,
+    llm_config: Any,
+    llm_state: dict[str, torch.Tensor],
+    image_token: int,
+    settings: ModelSettings,
+    dtype: torch.dtype,
+    seed: int = 0,
+) -> LlavaForConditionalGeneration:
+    """A LLaVA network around a tower and an LLM's weights; the embedding grows by the row of `image_token` where it lacks one."""
+    import torch
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    llm_config.vocab_size = max(llm_config.vocab_size, image_token + 1)
+    config = LlavaConfig(
+        vision_config=tower.config,
+        text_config=llm_config,
+        image_token_index=image_token,
+        projector_hidden_act=PROJECTORS[settings.projector],
+        vision_feature_layer=settings.vision_feature_layer,
+        vision_feature_select_strategy="default",
+        image_seq_length=(tower.config.image_size // tower.config.patch_size) ** 2,
+        tie_word_embeddings=llm_config.tie_word_embeddings,
+    )
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    embedding = _grown(llm_state["embed_tokens.weight"], llm_config.vocab_size)
+    head = embedding if llm_config.tie_word_embeddings else _grown(llm_state["lm_head.weight"], llm_config.vocab_size)
+    named = {f"model.language_model.{k}": v for k, v in llm_state.items() if k != "lm_head.weight"}
+    named |= {"model.language_model.embed_tokens.weight": embedding, "lm_head.weight": head}
+    named |= {f"model.vision_tower.{k}": v.to(dtype) for k, v in tower.state_dict().items()}
+    named |= {
+        f"model.multi_modal_projector.{k}": v.to(dtype) for k, v in _new_projector(config, settings.projector, seed).items()
+    }
+    model.load_state_dict(named, strict=False, assign=True)
+    model.tie_weights()
+    _fill_buffers(model, tower, llm_config)
+    if missing := [n for n, p in model.named_parameters() if p.is_meta]:
+        raise BadSettings(f"the language model's file lacks {', '.join(missing[:3])}.")
+    return model
+
+
+def vision_tower(id: str) -> tuple[CLIPVisionModel, Any]:
+    """The vision tower of a PathCLIP (registry id, or any folder `PathCLIP.load` reads) or a folder with a bare
+    `CLIPVisionModel`, and its image processor. Raises what `PathCLIP.load` raises.
+    """
+    from transformers import CLIPImageProcessor, CLIPVisionModel
+
+    from pathasst.clip.model import PathCLIP
+
+    config = Path(id) / "config.json"
+    if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "clip_vision_model":
+        return CLIPVisionModel.from_pretrained(id), CLIPImageProcessor.from_pretrained(id)
+    clip = PathCLIP.load(id)
+    return clip.vision_tower(), CLIPImageProcessor(**clip.preprocessor_config())
+
+
+def language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor], Any]:
+    """Configuration, weights (names of the bare decoder, `lm_head.weight` if untied) and tokenizer of a local LLM.
+
+    One GGUF file, read directly where its architecture is known here and through transformers elsewhere, or a Hugging Face
+    folder.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    from pathasst.mllm import gguf_llm
+
+    ggufs = sorted(folder.glob("*.gguf"))
+    if len(ggufs) > 1:
+        raise BadSettings(f"{folder} holds {len(ggufs)} GGUF files; leave one.")
+    if ggufs and gguf_llm.readable(ggufs[0]):
+        read = gguf_llm.read(ggufs[0], dtype)
+        return LlamaConfig(**read.config), read.state, read.tokenizer
+    extra = {"gguf_file": ggufs[0].name} if ggufs else {}
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
+    state = {k.removeprefix("model."): v for k, v in model.state_dict().items()}
+    return model.config, state, AutoTokenizer.from_pretrained(folder, **extra)
+
+
+def save(parts: Parts, folder: Path) -> None:
+    """Write a plain Hugging Face LLaVA checkpoint: weights, configuration, tokenizer, processor, chat template."""
+    from transformers import LlavaProcessor
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parts.model.save_pretrained(folder)
+    parts.tokenizer.chat_template = parts.template.jinja()
+    processor = LlavaProcessor(
+        image_processor=parts.image_processor,
+        tokenizer=parts.tokenizer,
+        patch_size=parts.model.config.vision_config.patch_size,
+        vision_feature_select_strategy="default",
+        chat_template=parts.template.jinja(),
+        image_token=IMAGE,
+        num_additional_image_tokens=1,  # the class token, which "default" then leaves out
+    )
+    processor.save_pretrained(folder)
+    parts.template.save(folder)
+
+
+def load(folder: Path, dtype: torch.dtype | None = None) -> Parts:
+    """Read what `save` wrote. Raises BadSettings when the folder has no chat template of ours."""
+    import torch
+    from transformers import AutoTokenizer, CLIPImageProcessor, LlavaForConditionalGeneration
+
+    template = ChatTemplate.load(folder)
+    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype or torch.float32)
+    return Parts(model.eval(), AutoTokenizer.from_pretrained(folder), template, CLIPImageProcessor.from_pretrained(folder))
+
+
+def pixels(parts: Parts, images: list[bytes]) -> torch.Tensor:
+    """Encoded pictures as the tower reads them: n×3×H×W, float of the model's dtype. Raises BadInput for an unreadable one."""
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+
+    from pathasst.errors import BadInput
+
+    opened = []
+    for n, image in enumerate(images):
+        try:
+            opened.append(Image.open(io.BytesIO(image)).convert("RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise BadInput(f"picture {n + 1} cannot be read: {error}") from error
+    values: torch.Tensor = parts.image_processor(opened, return_tensors="pt")["pixel_values"]
+    return values.to(parts.model.dtype)
+
+
+def features(parts: Parts, images: list[bytes]) -> torch.Tensor:
+    """The frozen tower's patch tokens, n × image_tokens × vision width: what the projector takes."""
+    import torch
+
+    with torch.inference_mode():
+        out = parts.model.model.vision_tower(pixels(parts, images), output_hidden_states=True)
+        hidden: torch.Tensor = out.hidden_states[parts.model.config.vision_feature_layer][:, 1:]
+    return hidden.clone()
+
+
+def _grown(embedding: torch.Tensor, rows: int) -> torch.Tensor:
+    """The matrix with new rows at the mean of the old: a new token starts as an average word."""
+    import torch
+
+    if rows <= len(embedding):
+        return embedding
+    mean = embedding.float().mean(0, keepdim=True).to(embedding.dtype)
+    return torch.cat([embedding, mean.expand(rows - len(embedding), -1)])
+
+
+def _new_projector(config: Any, kind: str, seed: int) -> dict[str, torch.Tensor]:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    wide, narrow = config.text_config.hidden_size, config.vision_config.hidden_size
+
+    def drawn(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=generator) * 0.02
+
+    second = torch.eye(wide) if kind == "linear" else drawn(wide, wide)
+    zeros = torch.zeros(wide)
+    return {
+        "linear_1.weight": drawn(wide, narrow),
+        "linear_1.bias": zeros,
+        "linear_2.weight": second,
+        "linear_2.bias": zeros.clone(),
+    }
+
+
+def _fill_buffers(model: LlavaForConditionalGeneration, tower: CLIPVisionModel, llm_config: Any) -> None:
+    """Computed tables (rotary frequencies, position ids) that no file holds, in place of the ones without storage."""
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    decoder = model.model.language_model
+    if hasattr(decoder, "rotary_emb"):
+        decoder.rotary_emb = (
+            type(decoder.rotary_emb)(config=llm_config) if decoder.rotary_emb else LlamaRotaryEmbedding(llm_config)
+        )
+    for name, buffer in tower.named_buffers():
+        owner, _, last = f"model.vision_tower.{name}".rpartition(".")
+        model.get_submodule(owner).register_buffer(last, buffer, persistent=False)

@@ -1,0 +1,89 @@
+"""Settings of `pathasst train mllm`, read from `recipes/<recipe>/mllm.yaml`. Knows no network and no data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from pathasst.errors import BadSettings
+from pathasst.mllm.model import ModelSettings
+
+S = TypeVar("S")
+LLAMA_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@dataclass(slots=True)
+class LoraSettings:
+    """Low-rank adapters in the LLM; rank 0 = the LLM stays as it is."""
+
+    rank: int = 16
+    alpha: int = 32
+    modules: list[str] = field(default_factory=lambda: list(LLAMA_LINEARS))
+
+    def __post_init__(self) -> None:
+        if self.rank < 0 or (self.rank and not self.modules):
+            raise BadSettings("lora: rank must be 0 or more, and modules must name the layers that get adapters.")
+
+
+@dataclass(slots=True)
+class PhaseSettings:
+    """One of the two phases. Phase 1 trains the projector alone (lora.rank 0), phase 2 projector and LLM."""
+
+    take: dict[str, int]  # describe | converse | invoke → how many of them, drawn by the seed; 0 = all
+    epochs: float = 1.0
+    lr: float = 2e-4  # of the adapters
+    projector_lr: float = 2e-3
+    row_tokens: int = 1024  # length of a packed row
+    rows_per_step: int = 4  # rows whose gradients are summed before a step
+    warmup: float = 0.03  # share of the steps
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest norm of the gradient
+    lora: LoraSettings = field(default_factory=lambda: LoraSettings(rank=0))
+
+    def __post_init__(self) -> None:
+        self.lora = nested(LoraSettings, self.lora, "lora")
+        if self.epochs <= 0 or self.row_tokens < 1 or self.rows_per_step < 1:
+            raise BadSettings("a phase needs epochs > 0, row_tokens >= 1 and rows_per_step >= 1.")
+        if unknown := set(self.take) - {"describe", "converse", "invoke"}:
+            raise BadSettings(f"a phase takes describe, converse or invoke, not {', '.join(sorted(unknown))}.")
+
+
+@dataclass(slots=True)
+class TrainSettings:
+    """A whole training of PathAsst."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    phase1: PhaseSettings = field(default_factory=lambda: PhaseSettings(take={"describe": 0}))
+    phase2: PhaseSettings = field(
+        default_factory=lambda: PhaseSettings(take={"describe": 0, "converse": 0, "invoke": 0}, lora=LoraSettings())
+    )
+    max_length: int = 2048  # tokens of one conversation; longer ones lose turns from the end
+    tool_lists: int = 12  # how many different tool lists conversations are regrouped under (0: each keeps its own)
+    precision: str = "bf16"  # bf16 | fp32: of the LLM and its matrix products; what is trained is kept in float32
+    device: str = "cpu"
+    seed: int = 0
+    save_every: int = 25  # steps between checkpoints
+    validate_every: int = 50  # steps between measurements on the val split
+    validation_samples: int = 128
+
+    def __post_init__(self) -> None:
+        self.model = nested(ModelSettings, self.model, "model")
+        self.phase1 = nested(PhaseSettings, self.phase1, "phase1")
+        self.phase2 = nested(PhaseSettings, self.phase2, "phase2")
+        if self.precision not in ("bf16", "fp32"):
+            raise BadSettings(f"precision {self.precision!r} is unknown; choose bf16 or fp32.")
+
+    def plain(self) -> dict[str, Any]:
+        """All settings as plain values, for the record."""
+        return asdict(self)
+
+
+def nested(kind: type[S], value: Any, name: str) -> S:
+    """A sub-mapping of a recipe as its settings object. Raises BadSettings that names unknown settings."""
+    if isinstance(value, kind):
+        return value
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(value, dict) or set(value) - known:
+        unknown = ", ".join(sorted(set(value) - known)) if isinstance(value, dict) else repr(value)
+        raise BadSettings(f"{name}: unknown settings {unknown}; known: {', '.join(sorted(known))}.")
+    return kind(**value)

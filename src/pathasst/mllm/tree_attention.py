@@ -1,0 +1,77 @@
+"""Attention over a packed row, piece by piece: a conversation looks at itself and at the system turn it shares, at nothing
+else.
+
+Registered with transformers as the attention `pathasst_tree`; the row's pieces come in through the model's keyword
+arguments. A dense mask over the row would spend most of its work on pairs that are masked, and its backward pass dominates
+the step on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "pathasst_tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of tokens [start, end) of a row, and the run [above, above_end) of the prefix it continues (empty for a prefix)."""
+
+    start: int
+    end: int
+    above: int = 0
+    above_end: int = 0
+
+
+def register() -> str:
+    """Make the attention known to transformers; returns its name for `attn_implementation`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, tree_attention)
+    return NAME
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    pieces: Sequence[Piece] = (),
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Query 1×heads×n×d, key and value 1×kv×n×d → output 1×n×heads×d. `pieces` cover the n tokens in order."""
+    import torch
+
+    outputs = []
+    for piece in pieces:
+        keys, values = key[0, :, piece.start : piece.end], value[0, :, piece.start : piece.end]
+        if piece.above_end > piece.above:
+            keys = torch.cat([key[0, :, piece.above : piece.above_end], keys], dim=1)
+            values = torch.cat([value[0, :, piece.above : piece.above_end], values], dim=1)
+        outputs.append(_causal(query[0, :, piece.start : piece.end], keys, values, scaling))
+    return torch.cat(outputs).unsqueeze(0), None
+
+
+def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+    """heads×n×d looking at kv×m×d, the last n of the m being the queries' own places → n×heads×d.
+
+    Written as plain products: in bfloat16 they run on AMX, which the fused CPU kernel's backward pass does not use.
+    """
+    import torch
+
+    heads, n, width = query.shape
+    kv, m, _ = key.shape
+    grouped = query.reshape(kv, heads // kv * n, width)
+    scores = torch.bmm(grouped, key.transpose(1, 2)).view(kv, heads // kv, n, m)
+    future = torch.full((n, n), float("-inf"), dtype=scores.dtype, device=scores.device).triu(1)
+    mask = torch.cat([torch.zeros(n, m - n, dtype=scores.dtype, device=scores.device), future], dim=1) if m > n else future
+    odds = torch.softmax(torch.add(mask, scores, alpha=scaling), dim=-1, dtype=torch.float32).to(value.dtype)
+    out = torch.bmm(odds.view(kv, heads // kv * n, m), value)
+    return out.view(heads, n, width).transpose(0, 1)
