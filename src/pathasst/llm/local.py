@@ -11,10 +11,11 @@ from pathasst.errors import MissingPackage, MissingWeights
 CONTEXT = 4096
 
 
-def start(model: str, *, parallel: int = 1) -> tuple[Any, str]:
+def start(model: str, *, parallel: int = 1, context: int = CONTEXT) -> tuple[Any, str]:
     """The running engine, to be kept as long as it is used, and its base URL.
 
-    `model`: a GGUF file, or the id of a registered model. Raises MissingPackage without llama.cpp, MissingWeights without a file.
+    `model`: a GGUF file, or the id of a registered model; `context`: tokens each of `parallel` conversations may hold.
+    Raises MissingPackage without llama.cpp, MissingWeights without a file.
     """
     try:
         import xllamacpp
@@ -22,7 +23,7 @@ def start(model: str, *, parallel: int = 1) -> tuple[Any, str]:
         raise MissingPackage("a model in this process needs llama.cpp: pip install 'pathasst[llamacpp]'") from None
     params = xllamacpp.CommonParams()
     params.model.path = str(_file(model))
-    params.n_ctx = CONTEXT * parallel
+    params.n_ctx = context * parallel
     params.n_parallel = parallel
     params.port = 0
     params.verbosity = 0
