@@ -8,12 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from fake_llm import FakeServer, body, hang_up, status
 from pydantic import BaseModel, Field
 
 from pathasst.errors import BadInput, BadSettings, MissingWeights, OverBudget, Unreachable
 from pathasst.llm import Client, LLMSettings, Message, connect
-
-from .conftest import FakeServer, body, hang_up, status
 
 
 class Answer(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -14,12 +15,18 @@ def instruct(
     invoke: int | None = typer.Option(None, help="How many tool conversations; 0 for none."),
     abstracts: Path | None = typer.Option(None, help="JSON lines of real abstracts for the literature samples."),
     wordings: Path | None = typer.Option(None, help="Folder of wordings that replace the packaged ones."),
+    llm: str = typer.Option("", help="Let a language model write: a preset (vllm, ollama, openai, llamacpp …) or http://…/v1."),
+    llm_model: str = typer.Option("", help="The model's name at that server."),
+    price_in: float | None = typer.Option(None, help="Money per million tokens read."),
+    price_out: float | None = typer.Option(None, help="Money per million tokens written."),
+    max_cost: float | None = typer.Option(None, help="Stop before more than this is spent; run again with more to go on."),
     workers: int = typer.Option(1, help="Processes on this machine."),
     runner: str = typer.Option("native", help="native, or ray for a cluster."),
 ) -> None:
-    """Make descriptions, question–answer conversations and tool use from pairs, without a language model.
+    """Make descriptions, question–answer conversations and tool use from pairs; without a language model unless --llm is given.
 
     Example: pathasst instruct out/pairs --out out/conversations
+    Example: pathasst instruct out/pairs --out out/conversations --llm vllm --llm-model Qwen/Qwen3-8B
     """
     from dataclasses import replace
 
@@ -33,6 +40,7 @@ def instruct(
         invoke=settings.invoke if invoke is None else invoke,
         abstracts=str(abstracts or settings.abstracts),
         wordings=str(wordings or settings.wordings),
+        llm=_llm(settings.llm, llm, llm_model, {"price_in": price_in, "price_out": price_out, "max_cost": max_cost}),
     )
     manifest = pipeline.run(pairs, out, settings, all_specs(), workers=workers, runner=runner)
     typer.echo(f"{manifest.rows} conversations in {out}")
@@ -40,3 +48,13 @@ def instruct(
         typer.echo(f"  left out: {n} × {reason}")
     for shard in manifest.failures:
         typer.echo(f"  failed: {shard.unit}: {shard.failed}")
+
+
+def _llm(recipe: dict[str, Any] | None, server: str, model: str, numbers: dict[str, float | None]) -> dict[str, Any] | None:
+    """The recipe's LLM with what the command line says instead."""
+    given = {k: v for k, v in numbers.items() if v is not None}
+    if server:
+        recipe = {"base_url": server} if server.startswith("http") else {"preset": server}
+    if recipe is None:
+        return None
+    return {**recipe, **({"model": model} if model else {}), **given}

@@ -118,6 +118,7 @@ class _Draw:
                 getattr(self.write, scenario)(script)
         elif scenario in ("several", "chain"):
             tools = [tool, self._partner(tool)]
+            pair = self._fitting(min(tools, key=lambda t: (self._domain(t) == "any", not self._needs_picture(t))))
             self.rng.shuffle(tools)
             offered = self._offered(tools)
             getattr(self.write, scenario)(tools, pair, script)

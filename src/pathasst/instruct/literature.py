@@ -11,7 +11,7 @@ import hashlib
 import json
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathasst.instruct.describe import sentences
 from pathasst.instruct.wordings import Template, Wordings, capital, choices
 from pathasst.records import Hit
 
+OTHERS = (0, 1, 1, 2, 2, 3)  # hits beside the one that answers
 MAX_ABSTRACTS = 20_000
 MAX_PASSAGE_WORDS, MAX_FINDING_WORDS = 60, 38
 _STOP_TEXT = (
@@ -53,11 +54,10 @@ class Case:
     finding: str = ""
 
 
-def result_text(hits: list[Hit]) -> str:
+def result_text(hits: Sequence[Hit], query: str) -> str:
     """The text of a search result, as the tool writes it."""
-    if not hits:
-        return "No abstract found."
-    return "\n".join(f"[PMID {h.pmid}] {h.title} ({h.year}). {h.passage}" for h in hits)
+    lines = (f"[PMID {h.pmid}] {h.title.rstrip('.')} ({h.year}).{' RETRACTED.' if h.retracted else ''} {h.passage}" for h in hits)
+    return "\n".join(lines) or f"No abstract matches {query!r}."
 
 
 def query_of(text: str) -> str:
@@ -85,7 +85,7 @@ class Literature:
         return self._invented(rng, split)
 
     def _real(self, rng: Random, pool: list[dict[str, str]]) -> Case:
-        row, others = rng.choice(pool), rng.sample(pool, rng.choice([0, 1, 1, 2]))
+        row, others = rng.choice(pool), rng.sample(pool, rng.choice(OTHERS))
         title = row["title"].strip(" .[]")
         question = title if title.endswith("?") else ""
         topic = _topic_of(title.rstrip("?"))
@@ -105,7 +105,7 @@ class Literature:
         subject = Template(about).fill(rng, slots)
         topic = "" if rng.random() < 0.5 else subject
         hits = [self._hit(rng, finding, slots, subject)]
-        for _ in range(rng.choice([0, 1, 1, 2])):
+        for _ in range(rng.choice(OTHERS)):
             other = {**slots, **_figures(rng), **{k: slot(k) for k in ("marker", "treatment", "disease")}}
             _, found, about = rng.choice(choices(self.node["questions"], split))
             hits.append(self._hit(rng, capital(Template(found).fill(rng, other)), other, Template(about).fill(rng, other)))
@@ -132,7 +132,13 @@ def _usable(path: Path) -> Iterator[dict[str, str]]:
                 row = json.loads(line)
                 finding = _finding(row.get("abstract") or "")
                 title = (row.get("title") or "").strip()
-                if finding and 4 <= len(title.split()) <= 24 and str(row.get("pmid", "")).isdigit():
+                if (
+                    finding
+                    and 4 <= len(title.split()) <= 18
+                    and not title.startswith("[")
+                    and _answers(title, finding)
+                    and str(row.get("pmid", "")).isdigit()
+                ):
                     year = str(row.get("date") or row.get("year") or "")[:4]
                     year = str(row.get("date") or row.get("year") or "")[:4]
                     yield {
@@ -155,6 +161,12 @@ def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
     return path.open(encoding="utf-8")
+
+
+def _answers(title: str, finding: str) -> bool:
+    """Whether the finding speaks of what the title asks: they share a longer word."""
+    words = {w[:6].lower() for w in query_of(title).split() if len(w) > 4}
+    return any(w[:6].lower() in words for w in query_of(finding).split())
 
 
 def _finding(abstract: str) -> str:

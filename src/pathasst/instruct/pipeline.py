@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from pathasst import dataset
 from pathasst.dataset.manifest import fingerprint
@@ -18,10 +20,14 @@ from pathasst.instruct.converse import converse
 from pathasst.instruct.describe import describe, word_count
 from pathasst.instruct.invoke import SHARES, Invoker
 from pathasst.instruct.lexicon import DOMAINS, lexicon
+from pathasst.instruct.rewrite import Rewriter, client_of, settings_of
 from pathasst.instruct.wordings import Wordings
 from pathasst.records import Conversation, Pair, ToolSpec
 
+CODE = 1  # raised when the same wordings and settings give other rows
+PASSING = ("max_cost", "parallel", "timeout", "attempts", "backoff", "max_wait", "price_in", "price_out", "key_env", "base_url")
 PER_INVOKE_UNIT = 500
+PER_LLM_BATCH = 32  # pairs asked about together
 POOL_SHARDS, POOL_PAIRS = 24, 60  # pictures of a unit's tool conversations: from so many shards, so many a split and kind
 _LIGHT = ["pair_id", "caption", "label", "source", "split"]
 
@@ -39,6 +45,8 @@ class InstructSettings:
     invoke: int = 4000  # tool conversations in all
     shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
     abstracts: str = ""  # JSON lines (.jsonl, .gz, .xz) of real abstracts for the literature samples; empty: invented ones
+    llm: dict[str, Any] | None = None  # who writes instead of the wordings: `preset` and fields of LLMSettings; null = nobody
+    llm_writes: list[str] = field(default_factory=lambda: ["describe", "converse"])
     wordings: str = ""  # a folder whose files replace the packaged wordings
     test_share: float = 0.1  # of the tool conversations
     val_share: float = 0.05
@@ -46,6 +54,10 @@ class InstructSettings:
     def __post_init__(self) -> None:
         if min(self.min_words, self.descriptions, self.conversations, self.invoke) < 0 or self.turns < 1:
             raise BadSettings("instruct: min_words, descriptions, conversations and invoke must be 0 or more, turns 1 or more.")
+        if unknown := set(self.llm_writes) - {"describe", "converse"}:
+            raise BadSettings(f"instruct: llm_writes: {', '.join(sorted(unknown))} is unknown; choose describe, converse.")
+        if self.llm is not None:
+            settings_of(self.llm)  # a wrong one is told before anything starts
         for name in ("abstracts", "wordings"):
             if getattr(self, name) and not Path(getattr(self, name)).exists():
                 raise BadSettings(f"instruct: {name}: {getattr(self, name)} does not exist.")
@@ -63,19 +75,28 @@ def run(
 ) -> dataset.Manifest:
     """Make the conversations of one or more pair datasets; without `specs` there are no tool conversations."""
     settings = settings or InstructSettings()
-    work = InstructWork(settings, list(specs), [str(Path(p)) for p in pairs])
+    work = InstructWork(settings, list(specs), [str(Path(p)) for p in pairs], str(Path(out) / "llm"))
     return dataset.run_stage(
         out,
         stage="instruct",
         record=Conversation,
         units=units(work),
         work=work,
-        settings={**asdict(settings), "wordings": Wordings(settings.wordings).stamp(), "tools": [asdict(s) for s in specs]},
+        settings=_decisive(settings, specs),
         inputs=work.pairs,
         workers=workers,
         runner=runner,
         progress=progress,
     )
+
+
+def _decisive(settings: InstructSettings, specs: Sequence[ToolSpec]) -> dict[str, Any]:
+    """What decides the rows. A budget does not: a run that goes on with a higher one keeps its finished shards."""
+    plain = asdict(settings)
+    if plain["llm"]:
+        plain["llm"] = {k: v for k, v in plain["llm"].items() if k not in PASSING}
+    stamp = Wordings(settings.wordings).stamp()
+    return {**plain, "code": CODE, "wordings": stamp, "tools": [asdict(s) for s in specs]}
 
 
 def units(work: InstructWork) -> list[dataset.Unit]:
@@ -100,35 +121,69 @@ class InstructWork:
     settings: InstructSettings
     specs: list[ToolSpec]
     pairs: list[str]
+    llm_folder: str = ""
 
     def __call__(self, unit: dataset.Unit) -> Iterator[Conversation | dataset.Dropped]:
         if unit.key.startswith("invoke-"):
             yield from self.invoked(unit)
             return
         wordings = Wordings(self.settings.wordings)
-        for path in unit.paths:
-            for pair in dataset.read(path, Pair):
-                yield from self.about(pair, wordings)
+        pairs = (pair for path in unit.paths for pair in dataset.read(path, Pair))
+        while batch := list(islice(pairs, PER_LLM_BATCH)):
+            fit = []
+            for pair in batch:
+                reason = self.unfit(pair)
+                if reason:
+                    yield dataset.Dropped(pair.pair_id, reason, pair.caption)
+                else:
+                    fit.append(pair)
+            yield from self.descriptions(fit, wordings)
+            yield from self.conversations(fit, wordings)
 
-    def about(self, pair: Pair, wordings: Wordings) -> Iterator[Conversation | dataset.Dropped]:
-        """The description and conversation of one pair."""
+    def unfit(self, pair: Pair) -> str:
+        """Why a pair is left out, or nothing (paper, step 4: captions exceeding 12 words)."""
         words = word_count(pair.caption)
         exempt = self.settings.labels_exempt and pair.source.kind == "labels"
-        if not words or (words <= self.settings.min_words and not exempt):
-            yield dataset.Dropped(pair.pair_id, "short-caption" if words else "no-caption", pair.caption)
-            return
-        for n in range(self.settings.descriptions):
-            rng = Random(f"{self.settings.seed}:{pair.pair_id}:describe:{n}")
-            try:
-                yield _numbered(describe(pair, rng, wordings), n)
-            except BadInput as error:
-                yield dataset.Dropped(f"{pair.pair_id}#describe", str(error), pair.caption)
-        for n in range(self.settings.conversations):
-            rng = Random(f"{self.settings.seed}:{pair.pair_id}:converse:{n}")
-            try:
-                yield _numbered(converse(pair, rng, wordings, turns=self.settings.turns), n)
-            except BadInput as error:
-                yield dataset.Dropped(f"{pair.pair_id}#converse", str(error), pair.caption)
+        return "no-caption" if not words else "" if exempt or words > self.settings.min_words else "short-caption"
+
+    def descriptions(self, pairs: Sequence[Pair], wordings: Wordings) -> Iterator[Conversation | dataset.Dropped]:
+        """The descriptions of some pairs, the first by a language model if one is set."""
+        first = 0
+        if self._llm_writes("describe") and self.settings.descriptions:
+            yield from self._rewriter(wordings).descriptions(pairs)
+            first = 1
+        for pair in pairs:
+            for n in range(first, self.settings.descriptions):
+                rng = Random(f"{self.settings.seed}:{pair.pair_id}:describe:{n}")
+                try:
+                    yield _numbered(describe(pair, rng, wordings), n)
+                except BadInput as error:
+                    yield dataset.Dropped(f"{pair.pair_id}#describe", str(error), pair.caption)
+
+    def conversations(self, pairs: Sequence[Pair], wordings: Wordings) -> Iterator[Conversation | dataset.Dropped]:
+        """The conversations about some pairs, the first by a language model if one is set and what it writes is grounded."""
+        first: dict[str, int] = {}
+        if self._llm_writes("converse") and self.settings.conversations:
+            first = {p.pair_id: 1 for p in pairs}
+            for made in self._rewriter(wordings).dialogues(pairs):
+                if isinstance(made, Pair):
+                    first.pop(made.pair_id)
+                else:
+                    yield made
+        for pair in pairs:
+            for n in range(first.get(pair.pair_id, 0), self.settings.conversations):
+                rng = Random(f"{self.settings.seed}:{pair.pair_id}:converse:{n}")
+                try:
+                    yield _numbered(converse(pair, rng, wordings, turns=self.settings.turns), n)
+                except BadInput as error:
+                    yield dataset.Dropped(f"{pair.pair_id}#converse", str(error), pair.caption)
+
+    def _llm_writes(self, kind: str) -> bool:
+        return self.settings.llm is not None and kind in self.settings.llm_writes
+
+    def _rewriter(self, wordings: Wordings) -> Rewriter:
+        assert self.settings.llm is not None
+        return Rewriter(client_of(self.settings.llm, Path(self.llm_folder)), wordings, self.settings.seed)
 
     def invoked(self, unit: dataset.Unit) -> Iterator[Conversation]:
         """The tool conversations of one unit."""

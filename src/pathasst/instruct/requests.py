@@ -12,7 +12,7 @@ from typing import Any
 
 from pathasst.instruct.literature import Case, Literature
 from pathasst.instruct.noise import Typist
-from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
+from pathasst.instruct.wordings import Template, Wordings, capital, choices, lowered, of_split, templates
 from pathasst.records import ToolCall
 
 CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
@@ -47,15 +47,16 @@ class _Asked:
 class Requests:
     """Draws requests of one split; a request is a function of the random state alone."""
 
-    def __init__(self, wordings: Wordings, literature: Literature, *, slips: float = 0.25, framed: float = 0.45) -> None:
-        self.wordings, self.literature, self.slips, self.framed = wordings, literature, slips, framed
+    def __init__(
+        self, wordings: Wordings, literature: Literature, *, slips: float = 0.25, framed: float = 0.45, general: float = 0.5
+    ) -> None:
+        self.wordings, self.literature = wordings, literature
+        self.slips, self.framed, self.general = slips, framed, general
 
     def draw(self, tool: str, rng: Random, split: str, domain: str = "", intent: str = "") -> Request:
         """A request for a tool. `domain` chooses the clinical context; `intent` narrows what is asked."""
-        node = self.wordings.load(f"tools/{tool}")["requests"]
-        intents = [intent] if intent else list(of_split(node, split))
-        pool = [(i, t) for i in intents for t in templates(_node(node, i), split)]
-        chosen, template = rng.choice(pool)
+        node = self.wordings.load(f"tools/{tool}")
+        chosen, template = self._wording(node, rng, split, intent)
         asked = self._asked(tool, chosen, template, rng, split)
         typist = Typist(rng, self.slips)
         slots = {**self.wordings.slots(rng, split), **asked.slots}
@@ -65,6 +66,24 @@ class Requests:
         text = typist.finish(text if typist.lower else capital(text))
         framed = self._frame(text, rng, split, domain)
         return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, asked.case)
+
+    def _wording(self, node: Mapping[str, Any], rng: Random, split: str, intent: str) -> tuple[str, Template]:
+        """A whole wording of the tool, or one of its wanted things or acts inside a frame that fits any tool."""
+        kind = rng.choice(("things", "acts")) if "things" in node and rng.random() < self.general else "requests"
+        if intent and intent not in of_split(node[kind], split):
+            kind = "requests"
+        part = node[kind]
+        intents = [intent] if intent else list(of_split(part, split))
+        chosen, template = rng.choice([(i, t) for i in intents for t in templates(_node(part, i), split)])
+        return chosen, self.in_frame(kind, template, rng, split)
+
+    def in_frame(self, kind: str, template: Template, rng: Random, split: str) -> Template:
+        """A thing or an act inside a general way of asking; a whole request as it is."""
+        if kind == "requests":
+            return template
+        name, slot = ("np", "{np}") if kind == "things" else ("vp", "{vp}")
+        frame = rng.choice(templates(self.wordings.load("frames")[name], split))
+        return Template(frame.text.replace(slot, template.text))
 
     def frame(self, text: str, rng: Random, split: str, domain: str = "") -> str:
         """A text with what surrounds it."""
@@ -86,7 +105,7 @@ class Requests:
         while bool(case.question) != (intent == "question"):
             case = self.literature.draw(rng, split)
         arguments: dict[str, Any] = {"query": case.query}
-        slots = {"topic": case.topic, "question": case.question}
+        slots = {"topic": case.topic, "question": case.question, "asked": lowered(case.question)}
         if intent == "many":
             arguments["k"] = rng.randint(2, 10)
             slots["k"] = str(arguments["k"])
@@ -137,14 +156,12 @@ class Requests:
         if rng.random() < 0.4 or len(parts) == 1:
             parts[-1] = _closed(parts[-1])
             parts.append(rng.choice(templates(frame["tail"], split)).fill(rng, slots))
-        return " ".join(parts)
+        return " ".join(lowered(p) if i and parts[i - 1].endswith(",") else p for i, p in enumerate(parts))
 
 
 def join(first: str, second: str, template: Template, rng: Random) -> str:
     """Two requests in one message."""
-    if second[1:2].islower():
-        second = second[:1].lower() + second[1:]
-    return template.fill(rng, {"first": _closed(first), "second": second})
+    return template.fill(rng, {"first": _closed(first), "second": lowered(second)})
 
 
 def _places(template: Template, rng: Random) -> _Asked:
@@ -162,7 +179,7 @@ def _places(template: Template, rng: Random) -> _Asked:
 
 
 def _node(node: Mapping[str, Any], intent: str) -> dict[str, Any]:
-    return {part: node[part].get(intent, []) for part in ("train", "test")}
+    return {part: node[part].get(intent) or node["train"].get(intent, []) for part in ("train", "test")}
 
 
 def _closed(text: str) -> str:

@@ -99,9 +99,8 @@ def _blood(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:
 
 
 def _segment(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:
-    asked = len(arguments.get("points") or []) or bool(arguments.get("box"))
-    n = 1 if asked else rng.randint(2, 140)
-    return {"n": str(n), "area": f"{rng.uniform(0.2, 45):.1f}"}
+    n, median = rng.randint(2, 160), rng.randint(60, 9000)
+    return {"n": str(n), "median": str(median), "px": str(rng.randint(80, 60000)), "area": f"{rng.uniform(0.2, 75):.2f}"}
 
 
 def _generate(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:

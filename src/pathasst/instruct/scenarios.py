@@ -6,7 +6,7 @@ tools are on offer and how often each kind is drawn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -14,9 +14,11 @@ from pathasst.instruct.converse import exchanges
 from pathasst.instruct.literature import result_text
 from pathasst.instruct.requests import Request, Requests, join
 from pathasst.instruct.results import draw as draw_result
-from pathasst.instruct.wordings import Template, Wordings, capital, choices, templates
+from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
 from pathasst.records import Mark, Pair, Turn
 
+NOTICE = "Research use only: not a medical device, not for diagnosis."  # as the tools end their results
+TOOL_TOPICS = ("bethesda", "is-bethesda", "cell", "is-cell")  # what a tool on offer may be better at
 FORMATS = (7, 2, 1)  # how often each wording of a result is used: the tool's own first
 
 
@@ -86,43 +88,64 @@ class Scenarios:
 
     def unable(self, script: Script) -> None:
         """Pathology that none of the tools can do."""
-        text, what = self.rng.choice(choices(self.wordings.load("decline")["unable"], self.split))
-        request = capital(Template(text).fill(self.rng, self.wordings.slots(self.rng, self.split)))
-        script.mark("unable", text)
+        template, what = self._declined("unable")
+        request = capital(template.fill(self.rng, self.wordings.slots(self.rng, self.split)))
+        script.mark("unable", template.text)
         script.say("user", self.requests.frame(request, self.rng, self.split, "any"))
         script.say("assistant", self._refusal("unable", {"what": what}))
 
     def off_topic(self, script: Script) -> None:
         """Anything but pathology."""
-        template = self.rng.choice(templates(self.wordings.load("decline")["off_topic"], self.split))
+        template, _ = self._declined("off_topic")
         script.mark("off_topic", template.text)
-        script.say("user", template.fill(self.rng, {}))
+        script.say("user", self.requests.frame(capital(template.fill(self.rng, {})), self.rng, self.split, "any"))
         script.say("assistant", self._refusal("off_topic", {}))
 
     def plain(self, pair: Pair | None, script: Script) -> None:
         """A question that needs no tool: about the picture, a term, or the assistant itself."""
-        if pair is not None and self.rng.random() < 0.6:
-            asked = exchanges(pair, self.rng, self.wordings, 2)
+        if pair is not None and self.rng.random() < 0.5:
+            asked = [e for e in exchanges(pair, self.rng, self.wordings, 4) if e.topic not in TOOL_TOPICS][:2]
             for e in asked:
                 script.mark("plain:picture", e.template)
                 script.say("user", e.question)
                 script.say("assistant", e.answer)
             if asked:
                 return
-        kind = "knowledge" if self.rng.random() < 0.75 else "chat"
-        question, answer = self.rng.choice(choices(self.wordings.load("plain")[kind], self.split))
-        script.mark(f"plain:{kind}", question)
-        script.say("user", Template(question).fill(self.rng, {}))
+        kind, question, answer = self._talk()
+        script.mark(f"plain:{kind}", question.text)
+        text = capital(question.fill(self.rng, {}))
+        script.say("user", self.requests.frame(text, self.rng, self.split, "any") if kind != "chat" else text)
         script.say("assistant", answer)
+
+    def _talk(self) -> tuple[str, Template, str]:
+        drawn = self.rng.random()
+        if drawn < 0.5:
+            node = self.wordings.load("glossary")
+            template = self.rng.choice(templates(node["ask"], self.split))
+            term, meaning = self.rng.choice(list(of_split(node["terms"], self.split).items()))
+            return "term", Template(template.text.replace("{term}", term)), meaning
+        kind = "knowledge" if drawn < 0.85 else "chat"
+        question, answer = self.rng.choice(choices(self.wordings.load("plain")[kind], self.split))
+        return kind, Template(question), answer
+
+    def _declined(self, scenario: str) -> tuple[Template, str]:
+        """A request for what no tool does: a whole wording, or a thing or an act in a general frame."""
+        node = self.wordings.load("decline")
+        kind = self.rng.choice(("requests", "things", "acts"))
+        part = node[scenario] if kind == "requests" else node[kind][scenario]
+        entry = self.rng.choice(choices(part, self.split, key=str))
+        text, what = entry if isinstance(entry, list) else (entry, "")
+        return self.requests.in_frame(kind, Template(text), self.rng, self.split), what
 
     def failed(self, tool: str, script: Script) -> None:
         """The tool runs and reports an error; the answer says so and invents no number."""
         request = self._request(tool)
-        error = self.rng.choice(self.wordings.load("decline")["errors"]["any"])
+        wording = self.rng.choice(self.wordings.load("decline")["errors"]["any"])
+        error = Template(wording).fill(self.rng, {"needs": self.node(tool)["needs"] or "a picture"})
         script.mark(f"failed:{tool}", request.template)
         script.say("user", request.framed)
         script.say("assistant", "", tool_calls=[request.call])
-        script.say("tool", f"error: {error}", tool=tool)
+        script.say("tool", f"Error: {error}", tool=tool)
         script.say("assistant", self._refusal("failed", {"error": f"{error}."}))
 
     def _request(self, tool: str) -> Request:
@@ -140,8 +163,9 @@ class Scenarios:
             return self._found(request)
         node = self.node(request.call.name)
         facts = draw_result(request.call.name, request.call.arguments, self.rng, pair.label if pair else "")
-        wordings = node["typed_results"] if request.intent == "types" else node["results"]
-        return self._pick(wordings).fill(self.rng, facts), facts
+        facts["notice"] = NOTICE
+        kind = {"types": "typed_results", "points": "one_results", "box": "one_results"}.get(request.intent, "results")
+        return self._pick(node.get(kind) or node["results"]).fill(self.rng, facts), facts
 
     def _found(self, request: Request) -> tuple[str, dict[str, str]]:
         """A search result, the facts of its first fitting hit; now and then nothing is found."""
@@ -149,19 +173,21 @@ class Scenarios:
         assert case is not None
         hits = list(case.hits)
         if self.rng.random() < 0.05:
-            return result_text([]), {"none": "yes"}
+            return result_text([], case.query), {"none": "yes"}
+        if self.rng.random() < 0.04:
+            hits[0] = replace(hits[0], retracted=True)
         best = hits[0]
         if self.rng.random() < 0.3:
             self.rng.shuffle(hits)
         listing = "; ".join(f"{h.title.rstrip('.?')} ({h.year}) [PMID {h.pmid}]" for h in hits)
         facts = {
-            "finding": case.finding,
+            "finding": f"{case.finding} (The paper was retracted.)" if best.retracted else case.finding,
             "cite": f"[PMID {best.pmid}]",
             "pmid": best.pmid,
             "title": best.title.rstrip("."),
             "year": str(best.year),
         }
-        return result_text(hits), {**facts, "n": str(len(hits)), "listing": listing}
+        return result_text(hits, case.query), {**facts, "n": str(len(hits)), "listing": listing}
 
     def _answer(self, request: Request, facts: dict[str, str]) -> str:
         answers = self.node(request.call.name)["answers"]

@@ -81,6 +81,13 @@ def capital(text: str) -> str:
     return text if any(c.isupper() for c in first) else text[:1].upper() + text[1:]
 
 
+def lowered(text: str) -> str:
+    """The text as it stands inside a sentence: its first letter small, unless the first word is a name such as HER2 or I."""
+    first = text.split(" ", 1)[0].rstrip(",.")
+    name = first == "I" or first[1:].lower() != first[1:] or any(c.isdigit() for c in first)
+    return text if name else text[:1].lower() + text[1:]
+
+
 @dataclass(frozen=True)
 class Wordings:
     """All wording files, the user's folder before the packaged one. Loaded once a process; picklable."""
