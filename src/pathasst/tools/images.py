@@ -19,7 +19,7 @@ from pathasst.errors import BadInput
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 100_000_000
 """10,000 × 10,000 px. Larger pictures are slides: read a region of them with `pathasst.tools.slides`."""
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
 UNREADABLE = (
     OSError,
     ValueError,
@@ -45,6 +45,7 @@ def load(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is stricter
         try:
+            Image.init()  # or Pillow may not know yet the less common of our formats
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 _check_size(name, picture.size, max_pixels)
                 return _decode(name, picture)

@@ -1,0 +1,99 @@
+"""Suppression, checkpoints, and detection that does not depend on tiles or padding."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pathasst.errors import BadInput
+from pathasst.tools.p2pnet.infer import Detector, load, save, suppress
+from pathasst.tools.p2pnet.model import P2PNet
+from pathasst.tools.p2pnet.settings import P2PNetSettings
+
+SMALL = P2PNetSettings(
+    classes=("positive", "negative", "other"), ignored=("other",), channels=(8, 16, 24, 32), neck=16, hidden=16, min_score=0.3
+)
+
+
+def test_only_the_best_of_close_points_stays():
+    points = np.array([[0, 0], [5, 0], [11, 0], [30, 0], [42, 0]], np.float32)
+    scores = np.array([0.5, 0.9, 0.8, 0.7, 0.6], np.float32)
+    # 5 beats 0 and 11; 30 and 42 are exactly 12 px apart, which is not closer than 12.
+    assert suppress(points, scores, 12).tolist() == [1, 3, 4]
+    assert len(suppress(np.empty((0, 2)), np.empty(0))) == 0
+
+
+def test_a_suppressed_point_suppresses_nobody():
+    points = np.array([[0, 0], [10, 0], [20, 0]], np.float32)
+    assert suppress(points, np.array([0.9, 0.8, 0.7]), 12).tolist() == [0, 2]
+
+
+def test_a_checkpoint_gives_the_same_network_back(tmp_path):
+    torch.manual_seed(0)
+    net = P2PNet(SMALL).eval()
+    file = save(net, tmp_path)
+    again = load(tmp_path)
+    assert again.settings == SMALL and file.stat().st_size < 1e6
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert (net(x).logits - again(x).logits).abs().max() < 0.02  # fp16 on disk
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100, None])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    from safetensors.torch import save_file
+
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(1)}, file) if content is None else file.write_bytes(content)
+    with pytest.raises(BadInput):
+        load(tmp_path)
+
+
+class Marker(torch.nn.Module):
+    """A stand-in for a trained network with a known answer: every pure-red pixel block is a cell of class 0, at its centre."""
+
+    settings = SMALL
+
+    def forward(self, images: torch.Tensor):
+        from pathasst.tools.p2pnet.model import Proposals, grid
+
+        h, w = images.shape[-2:]
+        red = (images[:, 0] - images[:, 1]).reshape(1, h // 8, 8, w // 8, 8).mean((2, 4)).flatten(1)
+        logits = torch.stack([20 * red - 5, torch.full_like(red, -9), torch.full_like(red, -9), torch.zeros_like(red)], -1)
+        return Proposals(grid(h, w, 8).expand(1, -1, -1), logits)
+
+
+def picture(cells: list[tuple[int, int]], height: int, width: int) -> np.ndarray:
+    image = np.full((height, width, 3), 255, np.uint8)
+    for x, y in cells:
+        image[y - 4 : y + 4, x - 4 : x + 4] = (255, 0, 0)
+    return image
+
+
+def test_tiles_and_padding_change_nothing():
+    cells = [(x, y) for x in range(20, 500, 48) for y in range(20, 300, 56)]
+    image = picture(cells, 307, 509)
+    whole = Detector(Marker())(image)
+    tiled = Detector(Marker(), tile=128, overlap=64)(image)
+    for found in (whole, tiled):
+        assert len(found) == len(cells)
+        assert (np.abs(found.points[:, None] - np.array(cells)).max(-1).min(1) <= 4).all()
+        assert (found.classes == 0).all()
+
+
+def test_points_come_back_in_px_of_the_picture_as_given():
+    cells = [(100, 40), (180, 120)]
+    big = picture(cells, 200, 260).repeat(2, 0).repeat(2, 1)
+    found = Detector(Marker())(big, scale=0.5)
+    assert len(found) == 2
+    # The stand-in answers with centres of 8 px blocks of the halved picture: at most 8 px off in the picture as given.
+    assert (np.abs(found.points[:, None] - 2 * np.array(cells)).max(-1).min(0) <= 8).all()
+
+
+def test_settings_in_the_header_are_plain_json(tmp_path):
+    from safetensors import safe_open
+
+    save(P2PNet(SMALL), tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as content:
+        assert json.loads(content.metadata()["settings"])["classes"] == ["positive", "negative", "other"]

@@ -1,0 +1,96 @@
+"""A real, tiny training: the loss falls, dots are found, and a killed run goes on as if nothing had happened."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pathasst.tools.p2pnet import train as training
+from pathasst.tools.p2pnet.settings import P2PNetSettings, PointData, TrainSettings
+from pathasst.tools.p2pnet.train import rate, train
+
+
+def draw_dots(folder, pictures: int = 6) -> str:
+    """Pictures of brown and blue discs on a pale ground, with their centres."""
+    import cv2
+
+    rng = np.random.default_rng(5)
+    rows = []
+    for i in range(pictures):
+        image = np.full((160, 160, 3), (238, 236, 232), np.uint8)
+        for gx in range(4):
+            for gy in range(4):
+                if rng.random() < 0.7:
+                    x, y = (int(v) for v in np.array([gx, gy]) * 40 + rng.integers(12, 28, 2))
+                    brown = rng.random() < 0.5
+                    cv2.circle(image, (x, y), 6, (110, 65, 30) if brown else (110, 125, 190), -1, cv2.LINE_AA)
+                    rows.append([f"{i}.png", x + 0.5, y + 0.5, "positive" if brown else "negative"])
+        Image.fromarray(image).save(folder / f"{i}.png")
+    with (folder / "points.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "x", "y", "label"], *rows])
+    return str(folder / "points.csv")
+
+
+@pytest.fixture
+def settings(tmp_path) -> TrainSettings:
+    model = P2PNetSettings(classes=("positive", "negative"), channels=(8, 16, 24, 32), strides=(4, 8), neck=24, hidden=32)
+    data = PointData(points=draw_dots(tmp_path), validation=("4",), test=("5",))
+    return TrainSettings(
+        model=model, data=(data,), steps=90, batch=4, crop=96, lr=4e-3, warmup=10, ema=0.95, save_every=20, bf16=False
+    )
+
+
+def test_the_loss_falls_and_the_dots_are_found(settings, tmp_path):
+    lines = []
+    scores = train(settings, tmp_path / "out", lines.append)
+    assert lines[-1]["class"] < 0.5 * lines[0]["class"]
+    assert scores["test"]["detection"]["f1"] > 0.8 and scores["test"]["fields"] == 1
+    assert scores["test"]["positive"]["f1"] > 0.6
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())["scores"]
+    assert written == scores
+    assert not (tmp_path / "out" / "state.pt").exists() and (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(settings, tmp_path, monkeypatch):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    short = replace(settings, steps=16, save_every=5)
+    fields = training._read(short)["train"]
+
+    def run(out, stop_at=None):
+        torch.manual_seed(0)
+        out.mkdir()
+        if stop_at:
+            calls = {"n": 0}
+            step = training._step
+
+            def dying(*arguments):
+                calls["n"] += 1
+                if calls["n"] > stop_at:
+                    raise KeyboardInterrupt
+                return step(*arguments)
+
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(training, "_step", dying)
+                training.fit(short, fields, out)
+            torch.manual_seed(99)  # what the new process starts with must not matter
+        return training.fit(short, fields, out)
+
+    whole, broken = run(tmp_path / "a"), run(tmp_path / "b", stop_at=12)
+    torch.use_deterministic_algorithms(False)
+    for key, value in whole.items():
+        assert torch.allclose(value.float(), broken[key].float(), atol=1e-4), key
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    values = [rate(p, 0.1) for p in (0.0, 0.05, 0.1, 0.5, 1.0)]
+    assert values[0] == 0 and values[1] == pytest.approx(0.5) and values[2] == pytest.approx(1) and values[4] == pytest.approx(0)
+    assert 0 < values[3] < 1
+
+
+def test_a_source_without_a_validation_split_still_gets_a_threshold(settings, tmp_path):
+    plain = replace(settings, steps=2, data=(replace(settings.data[0], validation=(), test=()),))
+    assert 0.2 <= train(plain, tmp_path / "out")["threshold"] <= 0.8

@@ -1,0 +1,147 @@
+"""A folder through a tool: one row a picture, bad ones counted, done ones kept; regions of a real slide."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pathasst.cli.tools import app
+from pathasst.errors import BadInput, BadSettings
+from pathasst.records import Picture, ToolResult
+from pathasst.tools.batch import run_folder, run_one, save
+from pathasst.tools.images import encode_png
+from pathasst.tools.protocol import Arguments, Tool, ToolCard
+from pathasst.tools.slides import parse_box, read_region
+
+
+class MeanArguments(Arguments):
+    um_per_px: float | None = None
+
+
+class Mean(Tool[MeanArguments]):
+    """The mean grey of a picture: a tool cheap enough to run many times."""
+
+    name = "mean"
+    card = ToolCard(purpose="Mean grey value of any picture.", expects="any")
+    arguments = MeanArguments
+    runs = 0
+
+    def run(self, arguments: MeanArguments, image: np.ndarray) -> ToolResult:
+        type(self).runs += 1
+        numbers = {"mean": float(image.mean()), "size": list(image.shape[:2]), "um_per_px": arguments.um_per_px}
+        return ToolResult(name=self.name, text="ok", numbers=numbers, pictures=[Picture(name="copy", image=encode_png(image))])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name, value in (("a.png", 10), ("sub/a.png", 20), ("b.jpg", 30)):
+        Image.new("RGB", (8, 6), (value,) * 3).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    return tmp_path / "in"
+
+
+def rows_of(file: Path) -> dict[str, dict[str, str]]:
+    with file.open(newline="") as source:
+        return {row["image"]: row for row in csv.DictReader(source)}
+
+
+def test_every_picture_has_a_row_and_a_bad_one_its_reason(folder, tmp_path):
+    out = tmp_path / "out"
+    done = list(run_folder(Mean(), folder, out, {}))
+    rows = rows_of(out / "results.csv")
+    assert set(rows) == {"a.png", "sub/a.png", "b.jpg", "bad.png"} and len(done) == 4
+    assert float(rows["sub/a.png"]["mean"]) == 20 and json.loads(rows["a.png"]["size"]) == [6, 8]
+    assert "bad.png" in rows["bad.png"]["error"] and rows["bad.png"]["mean"] == ""
+    assert {p.name for p in out.iterdir()} >= {"a.png.json", "a.png.copy.png", "sub_a.png.json", "b.jpg.copy.png"}
+
+
+def test_finished_pictures_are_kept_unless_the_arguments_change(folder, tmp_path):
+    out = tmp_path / "out"
+    list(run_folder(Mean(), folder, out, {}))
+    before = Mean.runs
+    again = list(run_folder(Mean(), folder, out, {}))
+    assert Mean.runs == before and sum(d.skipped for d in again) == 3
+    assert float(rows_of(out / "results.csv")["b.jpg"]["mean"]) == pytest.approx(30, abs=1)
+    list(run_folder(Mean(), folder, out, {"um_per_px": 0.5}))
+    assert Mean.runs == before + 3
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no pictures"):
+        list(run_folder(Mean(), tmp_path, tmp_path / "out", {}))
+
+
+def test_the_saved_json_can_be_read_and_holds_no_bytes(tmp_path):
+    result = ToolResult(name="mean", text="ok", numbers={"n": 1}, pictures=[Picture(name="p", image=b"x", synthetic=True)])
+    files = save(result, tmp_path, "one")
+    row = json.loads(files[-1].read_text())
+    assert row["numbers"] == {"n": 1} and row["pictures"] == [{"name": "p", "synthetic": True}]
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,0,0,5", ""])
+def test_a_region_must_be_four_numbers(text):
+    with pytest.raises(BadSettings):
+        parse_box(text)
+
+
+@pytest.mark.real
+class TestSlide:
+    """Regions of a real pyramidal slide."""
+
+    @pytest.fixture(scope="class")
+    def slide(self) -> Path:
+        if "PATHASST_DATA" not in os.environ:
+            pytest.skip("set PATHASST_DATA to the folder of sample data")
+        pytest.importorskip("openslide")
+        path = Path(os.environ["PATHASST_DATA"]) / "slides" / "cmu-1-small-region.svs"
+        if not path.is_file():
+            pytest.skip(f"{path} is not there")
+        return path
+
+    def test_a_region_has_its_pixels_and_scale(self, slide):
+        region = read_region(slide, (400, 500, 300, 200))
+        assert region.image.shape == (200, 300, 3) and region.image.dtype == np.uint8
+        assert region.um_per_px == pytest.approx(0.499, abs=0.01)
+        larger = read_region(slide, (350, 450, 400, 300)).image
+        assert np.array_equal(larger[50:250, 50:350], region.image)
+
+    @pytest.mark.parametrize(("box", "level"), [((0, 0, 10**6, 10), 0), ((-1, 0, 5, 5), 0), ((0, 0, 5, 5), 9)])
+    def test_what_lies_outside_is_refused(self, slide, box, level):
+        with pytest.raises(BadInput):
+            read_region(slide, box, level)
+
+    def test_a_tool_is_given_the_scale_of_the_slide(self, slide):
+        result = run_one(Mean(), slide, {}, (0, 0, 64, 64))
+        assert result.numbers["um_per_px"] == pytest.approx(0.499, abs=0.01)
+        assert run_one(Mean(), slide, {"um_per_px": 2.0}, (0, 0, 64, 64)).numbers["um_per_px"] == 2.0
+
+
+def test_a_picture_is_no_slide(tmp_path):
+    pytest.importorskip("openslide")
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(BadInput, match="slide"):
+        read_region(tmp_path / "a.png", (0, 0, 5, 5))
+
+
+def test_the_command_line_lists_cards_and_refuses_plainly(tmp_path):
+    runner = CliRunner()
+    listed = runner.invoke(app, ["list"])
+    assert listed.exit_code == 0 and "segment" in listed.stdout and "papers_search" in listed.stdout
+    card = runner.invoke(app, ["card", "her2_cells"])
+    assert card.exit_code == 0 and "not validated" in card.stdout.replace("\n", " ")
+    for arguments, error in [
+        (["run", "x_ray", "a.png"], BadSettings),
+        (["run", "lbc_classify", "a.png"], BadSettings),
+        (["run", "segment"], BadInput),
+        (["run", "segment", "a.png", "--args", "{"], BadSettings),
+    ]:
+        result = runner.invoke(app, arguments)
+        # MissingWeights is what a machine without MobileSAM says first.
+        assert result.exit_code == 1 and type(result.exception).__name__ in (error.__name__, "MissingWeights")
