@@ -55,6 +55,7 @@ def run(
     region: str = typer.Option(None, help="x,y,width,height of a slide, in px of its finest level."),
     level: int = typer.Option(0, help="Level of the slide to read, 0 = finest."),
     out: Path = typer.Option(None, help="Folder for the JSON result and the annotated pictures."),
+    model: str = typer.Option(None, help="Cell tools: a folder of your own weights (`pathasst train points`)."),
     as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
 ) -> None:
     """Run one tool. Example: pathasst tools run segment field.png --args '{"box": [10, 10, 200, 200]}' --out out"""
@@ -62,7 +63,7 @@ def run(
     from pathasst.tools import batch
     from pathasst.tools.slides import parse_box
 
-    tool = _make(name)
+    tool = _make(name, model)
     if tool.needs_image and image is None:
         raise BadInput(f"{name} needs a picture: pathasst tools run {name} IMAGE")
     given = _arguments(arguments, um_per_px)
@@ -100,13 +101,19 @@ def batch_folder(
         typer.echo(f"  {d.name}: {d.result.error}", err=True)
 
 
-def _make(name: str) -> Tool[Any]:
+def _make(name: str, model: str | None = None) -> Tool[Any]:
     from pathasst.errors import BadSettings, MissingWeights
     from pathasst.tools.registry import implemented, tool_class
 
     cls = tool_class(name)
     if not implemented(cls):
         raise BadSettings(f"{name} cannot be run from here; see `pathasst tools list`.")
+    if model is not None:
+        from pathasst.tools.cells.detect import CellTool
+
+        if not issubclass(cls, CellTool):
+            raise BadSettings(f"{name} takes no --model; her2_cells, pdl1_cells and ki67_cells do.")
+        return cls(model)
     if missing := cls.missing():
         raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
     return cls()

@@ -84,3 +84,25 @@ def test_an_empty_slide_with_a_speck_gives_no_index():
     image[:20, :20] = (200, 160, 210)
     result = tool_class("ki67_cells")()(ToolCall(name="ki67_cells", arguments={"min_score": 0.95}), image)
     assert result.numbers["cells"] == 0 and result.numbers["index_percent"] is None and "No tumour cells" in result.text
+
+
+def own_model(folder, classes):
+    from pathasst.tools.p2pnet.infer import save
+    from pathasst.tools.p2pnet.model import P2PNet
+    from pathasst.tools.p2pnet.settings import P2PNetSettings
+
+    settings = P2PNetSettings(classes=classes, channels=(8, 16, 24, 32), neck=16, hidden=16, min_score=0.05)
+    save(P2PNet(settings), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("her2_cells", ("0", "1+", "2+", "3+")), ("pdl1_cells", ("positive", "negative"))])
+def test_a_model_of_the_users_own_decides_by_its_classes(tmp_path, demo, name, classes):
+    result = tool_class(name)(own_model(tmp_path / "mine", classes))(ToolCall(name=name), demo)
+    assert not result.error and "own trained model" in result.text and "unvalidated" not in result.text
+    assert {a.label for a in result.annotations} <= set(classes) and result.version.startswith("mine@")
+
+
+def test_a_model_of_other_classes_is_only_a_cell_detector(tmp_path, demo):
+    result = tool_class("her2_cells")(own_model(tmp_path / "mine", ("nucleus",)))(ToolCall(name="her2_cells"), demo)
+    assert "unvalidated" in result.text and {a.label for a in result.annotations} <= {"0", "1+", "2+", "3+"}

@@ -115,3 +115,13 @@ def test_a_recipe_with_a_typing_error_is_refused(tmp_path):
     recipe.write_text("model: {classes: [a]}\nstepz: 3\n")
     with pytest.raises(BadSettings, match="stepz"):
         TrainSettings.load(recipe)
+
+
+@pytest.mark.parametrize("name", [f"{recipe}/{tool}" for recipe in ("embedded", "paper") for tool in ("ki67", "her2", "pdl1")])
+def test_every_shipped_recipe_makes_its_network(name):
+    from pathasst.recipes import recipes_dir
+    from pathasst.tools.p2pnet.model import P2PNet
+
+    settings = TrainSettings.load(recipes_dir() / f"{name}.yaml")
+    net = P2PNet(settings.model)
+    assert net.classify[2].out_features == len(settings.model.classes) + 1

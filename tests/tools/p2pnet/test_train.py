@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pathasst.errors import BadInput
 from pathasst.tools.p2pnet import train as training
+from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings, PointData, TrainSettings
-from pathasst.tools.p2pnet.train import rate, train
+from pathasst.tools.p2pnet.train import rate, start_from, train
 
 
 def draw_dots(folder, pictures: int = 6) -> str:
@@ -94,3 +96,18 @@ def test_the_rate_rises_then_falls_to_zero():
 def test_a_source_without_a_validation_split_still_gets_a_threshold(settings, tmp_path):
     plain = replace(settings, steps=2, data=(replace(settings.data[0], validation=(), test=()),))
     assert 0.2 <= train(plain, tmp_path / "out")["threshold"] <= 0.8
+
+
+def test_a_backbone_can_start_from_timm_weights_and_refuses_anothers(settings, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    plain = P2PNetSettings(classes=("a",), backbone="resnet18", neck=16, hidden=16)
+    theirs = timm.create_model("resnet18").state_dict()
+    save_file(theirs, tmp_path / "resnet18.safetensors")
+    net = P2PNet(plain)
+    assert start_from(net, tmp_path / "resnet18.safetensors") > 60
+    assert torch.equal(net.backbone.body.layer1[0].conv1.weight, theirs["layer1.0.conv1.weight"])
+    with pytest.raises(BadInput, match="fits"):
+        start_from(P2PNet(settings.model), tmp_path / "resnet18.safetensors")

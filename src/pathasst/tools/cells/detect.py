@@ -5,6 +5,7 @@ Knows the detector's weights; knows no marker.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,47 @@ from pathasst.errors import BadInput
 from pathasst.records import Annotation
 from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.images import is_dark_field, is_grey, require_side
+from pathasst.tools.protocol import Tool
 
 if TYPE_CHECKING:
     from pathasst.tools.p2pnet.infer import Cells, Detector
 
 WEIGHTS = "ki67-embedded"
 LEAST_SIDE = 64
+
+
+class CellTool(Tool[CellArguments]):
+    """Base of the cell tools: they differ in what they make of the cells. Not a tool by itself.
+
+    `model`: id of the weights, or a folder of the user's own (`pathasst train points`), whose classes then decide.
+    """
+
+    arguments = CellArguments
+    weights = (WEIGHTS,)
+
+    def __init__(self, model: str = WEIGHTS) -> None:
+        self.model = model
+
+    def version(self) -> str:
+        """The weights that answer, the user's own included."""
+        return weights.version(self.model)
+
+    def own_classes(self, known: Sequence[str]) -> bool:
+        """Whether the model is the user's own and was trained on (some of) the tool's very classes."""
+        settings = detector(self.model).settings
+        return self.model != WEIGHTS and set(settings.classes) - set(settings.ignored) <= set(known)
+
+    def locate(self, image: np.ndarray, arguments: CellArguments, what: str) -> tuple[Cells, float]:
+        """The cells of a picture, and the scale they were looked for at. Raises BadInput, MissingWeights."""
+        check(image, what)
+        found = detector(self.model)
+        scale = scale_of(image, arguments, found.settings.um_per_px)
+        return found(image, scale, arguments.min_score), scale
+
+    def names(self, cells: Cells) -> list[str]:
+        """The detector's class of each cell, by name."""
+        classes = detector(self.model).settings.classes
+        return [classes[c] for c in cells.classes]
 
 
 @lru_cache(maxsize=2)
@@ -47,21 +83,13 @@ def check(image: np.ndarray, what: str) -> None:
         raise BadInput(f"{what} needs a colour picture: this one is grey, or of an empty slide.")
 
 
-def scale_of(image: np.ndarray, arguments: CellArguments) -> float:
+def scale_of(image: np.ndarray, arguments: CellArguments, trained_at: float | None) -> float:
     """The factor that brings the picture to the scale the detector was trained at; from µm/px, else from the size of nuclei."""
     from pathasst.tools.cells.size import estimate_scale
 
-    settings = detector().settings
-    if arguments.um_per_px and settings.um_per_px:
-        return float(np.clip(arguments.um_per_px / settings.um_per_px, 0.1, 6))
+    if arguments.um_per_px and trained_at:
+        return float(np.clip(arguments.um_per_px / trained_at, 0.1, 6))
     return estimate_scale(image)
-
-
-def locate(image: np.ndarray, arguments: CellArguments, what: str) -> tuple[Cells, float]:
-    """The cells of a picture, and the scale they were looked for at. Raises BadInput, MissingWeights."""
-    check(image, what)
-    scale = scale_of(image, arguments)
-    return detector()(image, scale, arguments.min_score), scale
 
 
 def density(count: int, image: np.ndarray, arguments: CellArguments) -> float | None:

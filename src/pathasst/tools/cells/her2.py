@@ -14,15 +14,19 @@ from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.cells.profile import Profiles
-from pathasst.tools.protocol import NOTICE, Tool, ToolCard
+from pathasst.tools.protocol import NOTICE, ToolCard
 
 GRADES = ("0", "1+", "2+", "3+")
 WEAK, STRONG = 0.2, 0.6  # optical density (log10) of the stained membrane
 COMPLETE, PARTIAL = 0.75, 0.2  # share of the circumference
+UNVALIDATED = (
+    "This is an unvalidated method (optical density of DAB around each detected nucleus; all cells, not tumour cells alone)."
+)
+OWN = "The cells' grades come from the user's own trained model."
 ENOUGH = 10.0  # per cent of the cells that decide the score
 
 
-class Her2Cells(Tool[CellArguments]):
+class Her2Cells(detect.CellTool):
     """Cells by membrane staining, and the score that follows."""
 
     name = "her2_cells"
@@ -37,22 +41,23 @@ class Her2Cells(Tool[CellArguments]):
         scores="none: no labelled HER2 pictures were at hand",
         limits="rule of thumb on optical density; does not separate invasive from in-situ or normal cells",
     )
-    arguments = CellArguments
-    weights = (detect.WEIGHTS,)
 
     def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.cells.profile import profile
         from pathasst.tools.drawing import annotate
 
-        cells, scale = detect.locate(image, arguments, "The HER2 count")
-        grades = grade(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))
-        labels = [GRADES[g] for g in grades]
+        cells, scale = self.locate(image, arguments, "The HER2 count")
+        own = self.own_classes(GRADES)
+        if own:
+            labels = self.names(cells)
+        else:
+            labels = [GRADES[g] for g in grade(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))]
         counts = {name: labels.count(name) for name in GRADES}
         numbers = detect.numbers_of(image, arguments, scale, cells=len(cells), counts=counts, score=score(counts))
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="her2", image=annotate(image, marks))]
-        return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+        return ToolResult(name=self.name, text=_text(numbers, own), numbers=numbers, annotations=marks, pictures=pictures)
 
 
 def grade(profiles: Profiles) -> np.ndarray:
@@ -73,13 +78,11 @@ def score(counts: dict[str, int]) -> str | None:
     return "0"
 
 
-def _text(numbers: dict[str, Any]) -> str:
+def _text(numbers: dict[str, Any], own: bool) -> str:
     n = numbers["cells"]
     if not n:
         return f"No cells were found, so no HER2 score is given. {NOTICE}"
     counts = ", ".join(f"{g}: {c} ({100 * c / n:.0f} %)" for g, c in numbers["counts"].items())
     dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
-    return (
-        f"{n} cells by membrane staining – {counts}; estimated HER2 score {numbers['score']}.{dense} This is an unvalidated "
-        f"method (optical density of DAB around each detected nucleus; all cells, not tumour cells alone). {NOTICE}"
-    )
+    how = OWN if own else UNVALIDATED
+    return f"{n} cells by membrane staining – {counts}; estimated HER2 score {numbers['score']}.{dense} {how} {NOTICE}"

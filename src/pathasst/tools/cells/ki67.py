@@ -9,14 +9,14 @@ import numpy as np
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.arguments import CellArguments
-from pathasst.tools.protocol import NOTICE, Tool, ToolCard
+from pathasst.tools.protocol import NOTICE, ToolCard
 
 TRAINED_ON = "Ki67 fields of breast cancer (BCData, SHIDC-B-Ki-67)"
 ELSEWHERE = 0.7  # share of brown outside of positive nuclei from which the picture is doubted
 FEW = 100  # cells below which an index is not worth its decimals
 
 
-class Ki67Cells(Tool[CellArguments]):
+class Ki67Cells(detect.CellTool):
     """Counts and index from the embedded P2PNet."""
 
     name = "ki67_cells"
@@ -31,17 +31,14 @@ class Ki67Cells(Tool[CellArguments]):
         validated=True,
         limits=f"trained on {TRAINED_ON} alone; small network; lymphocytes are told apart only in part",
     )
-    arguments = CellArguments
-    weights = (detect.WEIGHTS,)
 
     def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.cells.profile import stain_elsewhere
         from pathasst.tools.drawing import annotate
 
-        cells, scale = detect.locate(image, arguments, "The Ki67 count")
-        names = detect.detector().settings.classes
-        labels = [names[c] for c in cells.classes]
+        cells, scale = self.locate(image, arguments, "The Ki67 count")
+        labels = self.names(cells)
         positive, negative = labels.count("positive"), labels.count("negative")
         numbers = detect.numbers_of(
             image,

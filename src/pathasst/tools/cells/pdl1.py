@@ -14,13 +14,18 @@ from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.cells.profile import Profiles
-from pathasst.tools.protocol import NOTICE, Tool, ToolCard
+from pathasst.tools.protocol import NOTICE, ToolCard
 
 WEAK = 0.2  # optical density (log10): any intensity counts for PD-L1
+UNVALIDATED = (
+    "This is an unvalidated method (optical density of DAB around each detected nucleus; tumour and immune cells are separated "
+    "only in part)."
+)
+OWN = "The cells' classes come from the user's own trained model."
 PARTIAL = 0.2  # share of the circumference: partial staining counts too
 
 
-class Pdl1Cells(Tool[CellArguments]):
+class Pdl1Cells(detect.CellTool):
     """Positive and negative cells and their proportion."""
 
     name = "pdl1_cells"
@@ -35,23 +40,25 @@ class Pdl1Cells(Tool[CellArguments]):
         scores="none: no labelled PD-L1 pictures were at hand",
         limits="rule of thumb on optical density; immune cells are told from tumour cells only in part, so CPS is not given",
     )
-    arguments = CellArguments
-    weights = (detect.WEIGHTS,)
 
     def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.cells.profile import profile
         from pathasst.tools.drawing import annotate
 
-        cells, scale = detect.locate(image, arguments, "The PD-L1 count")
-        stained = is_positive(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))
-        labels = ["positive" if s else "negative" for s in stained]
-        positive, n = int(stained.sum()), len(cells)
+        cells, scale = self.locate(image, arguments, "The PD-L1 count")
+        own = self.own_classes(self.card.classes)
+        if own:
+            labels = self.names(cells)
+        else:
+            stained = is_positive(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))
+            labels = ["positive" if s else "negative" for s in stained]
+        positive, n = labels.count("positive"), len(cells)
         tps = round(100 * positive / n, 1) if n else None
         numbers = detect.numbers_of(image, arguments, scale, cells=n, positive=positive, negative=n - positive, tps_percent=tps)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="pdl1", image=annotate(image, marks))]
-        return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+        return ToolResult(name=self.name, text=_text(numbers, own), numbers=numbers, annotations=marks, pictures=pictures)
 
 
 def is_positive(profiles: Profiles) -> np.ndarray:
@@ -59,12 +66,11 @@ def is_positive(profiles: Profiles) -> np.ndarray:
     return profiles.completeness >= PARTIAL
 
 
-def _text(numbers: dict[str, Any]) -> str:
+def _text(numbers: dict[str, Any], own: bool) -> str:
     if not numbers["cells"]:
         return f"No cells were found, so no TPS is given. {NOTICE}"
     dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
     return (
         f"{numbers['cells']} cells: {numbers['positive']} PD-L1-positive, {numbers['negative']} negative; estimated TPS "
-        f"{numbers['tps_percent']} %.{dense} This is an unvalidated method (optical density of DAB around each detected nucleus; "
-        f"tumour and immune cells are separated only in part). {NOTICE}"
+        f"{numbers['tps_percent']} %.{dense} {OWN if own else UNVALIDATED} {NOTICE}"
     )

@@ -59,6 +59,7 @@ class TrainSettings:
     clip: float = 0.1
     warmup: int = 100
     ema: float = 0.99
+    start: str = ""  # safetensors file of the timm backbone to start from; empty: from scratch
     no_object: float = 0.3  # weight of the background class
     point_weight: float = 5e-3  # of the squared point error, px²
     match_distance: float = 0.1  # weight of the distance in px against the class probability

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pathasst.errors import BadInput
 from pathasst.tools.p2pnet.data import Crops, Field, read_fields, split_fields
 from pathasst.tools.p2pnet.evaluate import Counts, count, interval, labelling_index
 from pathasst.tools.p2pnet.infer import Detector, load, save
@@ -62,7 +63,10 @@ def rate(progress: float, warm: float) -> float:
 def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | None = None) -> dict[str, torch.Tensor]:
     """The training loop; returns the moving average of the weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = P2PNet(settings.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = P2PNet(settings.model)
+    if settings.start:
+        start_from(network, Path(settings.start))
+    model = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
     average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
@@ -101,6 +105,28 @@ def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | 
             _checkpoint(out, settings, step + 1, spent, model, optimiser, average)
     (out / "state.pt").unlink(missing_ok=True)
     return {k: v.cpu() for k, v in average.items()}
+
+
+def start_from(model: P2PNet, file: Path) -> int:
+    """Load a timm backbone's own weights (safetensors); returns how many tensors fitted.
+
+    Raises BadInput when the file cannot be read or fits less than half of the backbone: another network's weights.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{file} cannot be read as safetensors: {error}") from error
+    own = model.backbone.body.state_dict()
+    fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
+    if len(fitting) < len(own) / 2:
+        raise BadInput(
+            f"{file} fits {len(fitting)} of the {len(own)} tensors of {model.settings.backbone}; name its own weights."
+        )
+    model.backbone.body.load_state_dict(fitting, strict=False)
+    return len(fitting)
 
 
 def _step(
