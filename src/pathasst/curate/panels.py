@@ -210,13 +210,15 @@ class OnnxDetector:
 
     def __init__(self, path: Path | str, *, size: int = 512, confidence: float = 0.9, overlap: float = 0.5) -> None:
         import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
+        broken = (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError)
         path = Path(path)
         if not path.is_file():
             raise MissingWeights(f"{path} is not there; export the detector to ONNX (yolov7/export.py) and give its path.")
         try:
             self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:
+        except broken as error:
             raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
         self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"
 

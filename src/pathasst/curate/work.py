@@ -134,7 +134,8 @@ class Curator:
         parts, by = self._split(figure.caption, ())
         named = [p for p in parts if p.letter]
         if len(panels) > 1 and self.settings.letters and named:
-            letters = self.reader(picture, panels, small)
+            known = {p.letter for p in named}
+            letters = [x if x in known else "" for x in self.reader(picture, panels, small)]
             panels = with_letters(panels, letters)
             if all(letters) and len(letters) > 1 and self.settings.captions == "grammar":
                 parts, by = self._split(figure.caption, letters)

@@ -62,7 +62,7 @@ class Marker:
 
 def expand(spec: str) -> tuple[str, ...]:
     """The letters of "A", "a–c", "B and D", "A1, A2" in upper case, without doubles; empty when it is no list of letters."""
-    if _NOT_LETTERS.match(spec.strip()):
+    if _NOT_LETTERS.match(spec.strip()) or re.search(r"\d\s*−", spec):  # "a1 − a2" is a sum
         return ()
     parts = re.split(rf"({_JOIN})", spec)
     letters: list[str] = []

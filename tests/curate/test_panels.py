@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from curate_samples import compound, onnx_file, texture
+
+from pathasst.curate.letters import Glyph, LetterReader, assign_outside, plausible
+from pathasst.curate.metrics import iou
+from pathasst.curate.panels import CutDetector, OnnxDetector, reading_order
+from pathasst.errors import BadInput, MissingWeights
+from pathasst.records import Panel
+
+
+def boxes(sheet: np.ndarray) -> list[tuple[float, ...]]:
+    return [p.box for p in CutDetector()(sheet)]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(2, 2), (4, 2), (6, 3), (3, 1)])
+def test_panels_on_light_ground_are_found_where_they_were_put(count, columns):
+    sheet = compound([texture(n) for n in range(count)], columns, "abcdef"[:count])
+    found = boxes(sheet)
+    assert len(found) == count
+    for n, box in enumerate(found):
+        y, x = 14 + n // columns * 248, 14 + n % columns * 274
+        assert iou(box, (x, y, x + 260, y + 200)) > 0.9
+
+
+def test_thin_white_and_black_lines_between_pictures_are_gutters():
+    for ground in (255, 0):
+        sheet = np.hstack([texture(1), np.full((200, 4, 3), ground, np.uint8), texture(2)])
+        assert len(boxes(sheet)) == 2
+
+
+def test_one_picture_is_one_panel_and_its_margin_is_trimmed():
+    sheet = np.full((260, 340, 3), 255, np.uint8)
+    sheet[30:230, 40:300] = texture(3)
+    assert iou(boxes(sheet)[0], (40, 30, 300, 230)) > 0.95
+    assert boxes(np.full((120, 150, 3), 255, np.uint8)) == [(0.0, 0.0, 150.0, 120.0)]
+
+
+def test_a_dark_scan_with_black_ground_is_not_cut():
+    scan = np.zeros((300, 300, 3), np.uint8)
+    scan[60:240, 60:140] = 120
+    scan[60:240, 160:240] = 120
+    assert len(boxes(scan)) == 1
+
+
+def test_panels_come_in_reading_order():
+    assert reading_order([(300, 10, 400, 100), (0, 12, 100, 100), (0, 200, 100, 300)]) == [
+        (0, 12, 100, 100),
+        (300, 10, 400, 100),
+        (0, 200, 100, 300),
+    ]
+
+
+def test_letters_below_the_panels_are_read():
+    sheet = compound([texture(n) for n in range(4)], 2, "abcd")
+    panels, small = CutDetector().cut(sheet)
+    assert LetterReader()(sheet, panels, small) == ["A", "B", "C", "D"]
+
+
+def test_letters_go_to_panels_by_one_side_for_the_whole_figure():
+    panels = [Panel(box=(0, 0, 100, 100)), Panel(box=(0, 130, 100, 230))]
+    above = [Glyph("A", (40, -14, 50, -4), 1, True, True), Glyph("B", (40, 112, 50, 122), 1, True, True)]
+    assert assign_outside(above, panels) == ["A", "B"]
+
+
+def test_letters_that_cannot_be_names_are_dropped():
+    assert plausible(["A", "A", "T"]) == ["A", "", ""]
+    assert plausible(["G", "H"]) == ["G", "H"]
+
+
+def test_a_detectors_onnx_gives_panels_in_px_of_the_figure(tmp_path):
+    # Two centre boxes at 512 px with objectness × class; one repeats the first, one is unsure.
+    rows = np.array(
+        [
+            [128, 256, 200, 200, 0.99, 0.99],
+            [130, 256, 200, 200, 0.95, 0.99],
+            [384, 256, 200, 200, 0.98, 1],
+            [256, 90, 50, 50, 0.3, 1],
+        ]
+    )
+    panels = OnnxDetector(onnx_file(tmp_path / "det.onnx", rows))(np.zeros((512, 1024, 3), np.uint8))
+    assert len(panels) == 2
+    assert panels[0].box == pytest.approx((56, 56, 456, 456), abs=1)
+    assert panels[1].score == pytest.approx(0.98)
+
+
+def test_a_detector_that_is_missing_or_no_model_says_so(tmp_path):
+    with pytest.raises(MissingWeights, match="export"):
+        OnnxDetector(tmp_path / "none.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(BadInput):
+        OnnxDetector(tmp_path / "bad.onnx")

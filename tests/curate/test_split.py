@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+
+from pathasst.curate.captions.split import sentences, split
+from pathasst.curate.captions.verify import is_verbatim
+
+CASES = [
+    ("Kidney. (A) Glomeruli. (B) Tubules. Scale bars: 50 µm.", {"A": "Glomeruli", "B": "Tubules"}),
+    ("Kidney: A) glomeruli, B) tubules and C) vessels.", {"A": "glomeruli", "B": "tubules", "C": "vessels"}),
+    ("Kidney. A: Glomeruli. B: Tubules.", {"A": "Glomeruli", "B": "Tubules"}),
+    ("Kidney. A. Glomeruli are large. B. Tubules are pale.", {"A": "Glomeruli are large", "B": "Tubules are pale"}),
+    ("Kidney. A, glomeruli; B, tubules.", {"A": "glomeruli", "B": "tubules"}),
+    ("a Clear glomeruli. b Pale tubules.", {"A": "Clear glomeruli", "B": "Pale tubules"}),
+    ("Glomeruli are large (a). Tubules are pale (b).", {"A": "Glomeruli are large", "B": "Tubules are pale"}),
+    ("Renal tissue.(a) Glomeruli, (b) tubules.", {"A": "Glomeruli", "B": "tubules"}),
+    ("Panel A: glomeruli. Panel B: tubules.", {"A": "glomeruli", "B": "tubules"}),
+    ("In A, glomeruli. In B, tubules.", {"A": "glomeruli", "B": "tubules"}),
+    ("Renal biopsy with scarring (A, arrow) and oedema (B, arrowhead).", {"A": "scarring", "B": "oedema"}),
+    ("Drift 2A Body, dorsal 2B Body, ventral.", {"A": "dorsal", "B": "ventral"}),
+]
+
+
+@pytest.mark.parametrize(("caption", "own"), CASES)
+def test_each_printed_style_gives_each_panel_its_words(caption, own):
+    found = {s.letter: s.text for s in split(caption)}
+    assert set(found) == set(own)
+    for letter, words in own.items():
+        others = [w for x, w in own.items() if x != letter]
+        assert words in found[letter]
+        assert not any(o in found[letter] for o in others if o not in words)
+
+
+def test_a_lead_in_and_a_closing_scale_bar_belong_to_all():
+    parts = split("Renal biopsies. (A) Glomeruli. (B) Tubules. Original magnification ×200.")
+    assert all(s.text.startswith("Renal biopsies.") and s.text.endswith("Original magnification ×200.") for s in parts)
+    assert [s.own for s in parts] == ["Glomeruli.", "Tubules."]
+
+
+def test_ranges_and_lists_give_their_words_to_every_letter_in_them():
+    parts = {s.letter: s.text for s in split("(A–C) Tumour cells. (D and E) Stroma. (F) Vessel.")}
+    assert parts["B"] == parts["A"] == "Tumour cells."
+    assert parts["E"] == "Stroma."
+    assert {s.letter for s in split("Views of (a)–(c) the liver and (d) the spleen.")} == set("ABCD")
+
+
+def test_a_reference_to_another_panel_is_not_a_new_panel():
+    parts = {s.letter: s.text for s in split("(A) Tumour at low power. (B) Same area as in (A) at high power. (C) Stroma.")}
+    assert parts["B"] == "Same area as in (A) at high power."
+    assert "high power" not in parts["A"]
+
+
+def test_an_abbreviation_in_brackets_does_not_extend_the_panels():
+    parts = split("(A) Cells with curcumin. (B) Cells with curcumin (C) and its conjugate after 6 h.")
+    assert [s.letter for s in parts] == ["A", "B"]
+
+
+def test_panels_inside_a_panel_stay_in_it():
+    parts = {s.letter: s.text for s in split("A, Cells at (a) 1 h and (b) 2 h. B, Mice at (a) 1 d and (b) 2 d.")}
+    assert set(parts) == {"A", "B"}
+    assert "2 h" in parts["A"]
+    assert "Mice" in parts["B"]
+
+
+def test_words_after_the_last_short_item_belong_to_the_whole_list():
+    parts = {s.letter: s.text for s in split("(A) Weak, (B) moderate and (C) strong staining of tumour cells for GPER-1.")}
+    assert parts["A"] == "Weak staining of tumour cells for GPER-1."
+    assert parts["C"] == "strong staining of tumour cells for GPER-1."
+
+
+def test_a_sentence_that_opens_a_new_group_is_shared_by_that_group_alone():
+    caption = "Tissues: A) benign prostate, B) tumour. Bladder sections are from C) normal bladder, D) tumour."
+    parts = {s.letter: s.text for s in split(caption)}
+    assert "Bladder" in parts["C"]
+    assert "Bladder" in parts["D"]
+    assert "Bladder" not in parts["B"]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A 57-year-old woman with a tumour of the breast.",
+        "Haematoxylin and eosin (H&E) stain of the liver (×400).",
+        "Growth of E. coli and B. subtilis in medium.",
+        "Vitamin A and B levels were measured in all patients.",
+        "Canal transportation = (a1 − a2) − (b1 − b2).",
+        "",
+    ],
+)
+def test_a_caption_without_panels_stays_whole(caption):
+    parts = split(caption)
+    assert [(s.letter, s.text) for s in parts] == [("", caption)]
+
+
+def test_places_name_panels_where_letters_do_not():
+    parts = {s.letter: s.text for s in split("Survival (left) and relapse (right) after surgery.")}
+    assert parts == {"LEFT": "Survival after surgery", "RIGHT": "relapse after surgery"}
+    parts = split("Top row: tumour. Bottom row: stroma.")
+    assert [s.letter for s in parts] == ["TOP", "BOTTOM"]
+
+
+def test_letters_of_the_picture_settle_what_the_caption_leaves_open():
+    assert [s.letter for s in split("Impressions of the jaw.", ["A", "B"])] == ["A", "B"]
+    parts = {s.letter: s.text for s in split("Jaw. (A) Left. (B) Right.", ["A", "B", "C"])}
+    assert parts["C"] == "Jaw."
+
+
+@pytest.mark.parametrize(("caption", "own"), CASES)
+def test_every_sub_caption_is_verbatim(caption, own):
+    assert all(is_verbatim(s.text, caption) for s in split(caption))
+
+
+def test_sentences_do_not_end_at_abbreviations():
+    text = "Tumour vs. stroma in Fig. 2 of J. Smith. Next one."
+    assert [text[a:b] for a, b in sentences(text)] == ["Tumour vs. stroma in Fig. 2 of J. Smith.", "Next one."]
