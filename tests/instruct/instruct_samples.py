@@ -18,8 +18,8 @@ LABELLED = {
     "blood": ("Blood set", "A Giemsa stained peripheral blood smear showing a neutrophil.", "neutrophil"),
 }
 ARTICLE = (
-    "Photomicrograph of the colon stained with hematoxylin and eosin. There is necrosis beside irregular glands of adenocarcinoma "
-    "that infiltrate the muscularis. No granuloma is seen in 12 fields."
+    "Photomicrograph of the colon stained with hematoxylin and eosin. There is necrosis beside irregular glands of "
+    "adenocarcinoma that infiltrate the muscularis. No granuloma is seen in 12 fields."
 )
 
 

@@ -259,7 +259,7 @@ def test_a_model_in_this_process_keeps_a_schema(tmp_path: Path) -> None:
     class City(BaseModel):
         city: str = Field(max_length=30)
 
-    c = connect(LLMSettings.of("smollm2", max_tokens=60), tmp_path)
+    c = connect(LLMSettings.of("smollm2", max_tokens=40, threads=1, parallel=1), tmp_path)
     assert c.json("Name a city in JSON.", City).city
     assert c.ledger.calls == 1
     c.close()

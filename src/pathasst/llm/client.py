@@ -172,7 +172,7 @@ def connect(settings: LLMSettings, folder: Path | None = None) -> Client:
         return Client(settings, folder)
     from pathasst.llm.local import start
 
-    engine, base_url = start(settings.local)
+    engine, base_url = start(settings.local, parallel=settings.parallel, threads=settings.threads)
     return Client(settings, folder, base_url, engine)
 
 

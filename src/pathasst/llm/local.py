@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from pathasst.errors import MissingPackage, MissingWeights
 CONTEXT = 4096
 
 
-def start(model: str, *, parallel: int = 1, context: int = CONTEXT) -> tuple[Any, str]:
+def start(model: str, *, parallel: int = 1, context: int = CONTEXT, threads: int = 0) -> tuple[Any, str]:
     """The running engine, to be kept as long as it is used, and its base URL.
 
-    `model`: a GGUF file, or the id of a registered model; `context`: tokens each of `parallel` conversations may hold.
+    `model`: a GGUF file, or the id of a registered model; `context`: tokens each of `parallel` conversations may hold;
+    `threads`: 0 = every core.
     Raises MissingPackage without llama.cpp, MissingWeights without a file.
     """
     try:
@@ -27,6 +29,7 @@ def start(model: str, *, parallel: int = 1, context: int = CONTEXT) -> tuple[Any
     params.n_parallel = parallel
     params.port = 0
     params.verbosity = 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or len(os.sched_getaffinity(0))
     engine = xllamacpp.Server(params)
     return engine, f"{engine.listening_address.rstrip('/')}/v1"
 
