@@ -117,6 +117,11 @@ class TestSlide:
         with pytest.raises(BadInput):
             read_region(slide, box, level)
 
+    def test_an_he_slide_is_refused_by_the_cell_tools(self, slide):
+        from pathasst.tools.registry import tool_class
+
+        assert "H&E" in run_one(tool_class("ki67_cells")(), slide, {}, (400, 500, 512, 512)).error
+
     def test_a_tool_is_given_the_scale_of_the_slide(self, slide):
         result = run_one(Mean(), slide, {}, (0, 0, 64, 64))
         assert result.numbers["um_per_px"] == pytest.approx(0.499, abs=0.01)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pathasst.tools.stains import DAB, HAEMATOXYLIN, STAINS, unmix, white_of
+from pathasst.tools.stains import DAB, HAEMATOXYLIN, STAINS, looks_like_eosin, unmix, white_of
 
 
 def mixed(haematoxylin: float, dab: float) -> np.ndarray:
@@ -15,6 +15,15 @@ def test_known_mixtures_are_unmixed():
     for h, d in [(0.5, 0.0), (0.0, 0.6), (0.3, 0.4)]:
         out = unmix(mixed(h, d), white)[0, 0]
         assert abs(out[HAEMATOXYLIN] - h) < 0.02 and abs(out[DAB] - d) < 0.02
+
+
+def test_pink_is_told_from_brown_and_blue():
+    pink, brown, blue = (np.full((64, 64, 3), c, np.uint8) for c in ((230, 150, 190), (150, 100, 60), (110, 120, 180)))
+    pale = np.full((64, 64, 3), 240, np.uint8)
+    assert looks_like_eosin(np.hstack([pink, blue, pale]))
+    assert not looks_like_eosin(np.hstack([brown, blue, pale]))
+    assert not looks_like_eosin(np.hstack([blue, pale, pale]))
+    assert not looks_like_eosin(np.hstack([pink, brown, blue]))
 
 
 def test_white_is_the_brightest_colour_but_never_dark():

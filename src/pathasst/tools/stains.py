@@ -29,3 +29,16 @@ def unmix(image: np.ndarray, white: np.ndarray | None = None) -> np.ndarray:
     reference = white_of(image) if white is None else white
     density = -np.log10(np.clip(image.astype(np.float32) + 1, 1, None) / (reference + 1))
     return np.clip(density @ UNMIX, 0, None)  # type: ignore[no-any-return]
+
+
+def looks_like_eosin(image: np.ndarray) -> bool:
+    """Whether H×W×3 uint8 RGB looks like H&E: a tenth or more is pink and next to nothing is brown.
+
+    In the DAB-stained fields at hand (61) at most 5 % was pink; pale or purple H&E is not recognised by this.
+    """
+    step = max(1, min(image.shape[:2]) // 400)
+    small = image[::step, ::step].astype(np.int16)
+    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+    warm = red - green > 20
+    pink, brown = warm & (blue - green > 8) & (red > blue), warm & (blue < green)
+    return bool(pink.mean() >= 0.1 and brown.mean() < 0.02)

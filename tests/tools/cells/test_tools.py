@@ -73,6 +73,7 @@ def test_labels_add_up(results):
         (np.full((10, 10, 3), 200, np.uint8), "at least 64×64"),
         (np.full((100, 100, 3), 128, np.uint8), "grey"),
         (np.zeros((100, 100, 3), np.uint8), "fluorescence"),
+        (np.full((100, 100, 3), (230, 150, 190), np.uint8), "H&E"),
     ],
 )
 def test_wrong_pictures_are_refused(name, image, message):

@@ -17,6 +17,7 @@ from pathasst.records import Annotation
 from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.images import is_dark_field, is_grey, require_side
 from pathasst.tools.protocol import Tool
+from pathasst.tools.stains import looks_like_eosin
 
 if TYPE_CHECKING:
     from pathasst.tools.p2pnet.infer import Cells, Detector
@@ -81,6 +82,8 @@ def check(image: np.ndarray, what: str) -> None:
         raise BadInput(f"{what} needs a brightfield picture; this one is dark, as fluorescence is.")
     if is_grey(image):
         raise BadInput(f"{what} needs a colour picture: this one is grey, or of an empty slide.")
+    if looks_like_eosin(image):
+        raise BadInput(f"{what} needs an immunohistochemistry picture (brown and blue); this one looks like H&E.")
 
 
 def scale_of(image: np.ndarray, arguments: CellArguments, trained_at: float | None) -> float:

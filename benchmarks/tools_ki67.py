@@ -1,0 +1,102 @@
+"""Ki67 cells on the recipe's test split: F1 at 12 px and labelling index of the shipped weights, beside a classical peer.
+
+    PATHASST_DATA=… python benchmarks/tools_ki67.py [--model FOLDER]
+
+Three ways of choosing the scale: as trained (the recipe's factor), as given (1), and as the tool does it for a picture of unknown
+scale. The peer is colour deconvolution with a Laplacian-of-Gaussian blob detector (scikit-image), its threshold chosen on the
+validation split like ours. The radius is 12 px of the picture as the recipe scales it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from pathasst import weights
+from pathasst.recipes import recipes_dir
+from pathasst.tools.cells.size import estimate_scale
+from pathasst.tools.p2pnet.data import Field, read_fields, split_fields
+from pathasst.tools.p2pnet.infer import Cells, Detector, load, suppress
+from pathasst.tools.p2pnet.settings import TrainSettings
+from pathasst.tools.p2pnet.train import best_threshold, score_fields
+from pathasst.tools.stains import DAB, HAEMATOXYLIN, unmix
+
+
+class Blobs:
+    """The peer: blobs of haematoxylin + DAB; positive where DAB outweighs. Same call as a Detector."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def __call__(self, image: np.ndarray, scale: float = 1.0, min_score: float | None = None) -> Cells:
+        from skimage.feature import blob_log
+
+        stains = unmix(image)
+        dark = np.clip(stains[..., HAEMATOXYLIN] + stains[..., DAB], 0, 1)
+        floor = self.settings.min_score if min_score is None else min_score
+        found = blob_log(dark, min_sigma=5, max_sigma=12, num_sigma=4, threshold=floor / 4, overlap=0.5)
+        points = found[:, 1::-1].astype(np.float32) + 0.5
+        at = points.astype(int)
+        classes = np.where(stains[at[:, 1], at[:, 0], DAB] > 0.3, 0, 1)
+        cells = Cells(points, classes, dark[at[:, 1], at[:, 0]].astype(np.float32))
+        return cells.take(suppress(cells.points, cells.scores))
+
+
+def scaled(detector: Detector, how: str) -> Any:
+    """A detector that resizes each picture by our estimate before it looks."""
+
+    def call(image: np.ndarray, **options: Any) -> Cells:
+        return detector(image, estimate_scale(image) if how == "estimated" else 1.0, **options)
+
+    return type("Scaled", (), {"settings": detector.settings, "__call__": lambda self, image, **o: call(image, **o)})()
+
+
+def show(name: str, scores: dict[str, Any]) -> None:
+    """One line of the table."""
+    parts = [f"{name:46s} {scores['fields']:3d} {scores['cells']:5d}"]
+    for key in ("detection", "positive", "negative"):
+        low, high = scores[key]["interval"]
+        parts.append(f"{scores[key]['f1']:.3f} ({low:.3f}–{high:.3f})")
+    print("  ".join(parts), f" {scores['index_error'].get('mean')} / {scores['index_error'].get('max')}", flush=True)
+
+
+def main() -> None:
+    """Read the recipe's splits, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="", help="folder of other weights than the shipped ones")
+    given = parser.parse_args()
+    root = Path(os.environ["PATHASST_DATA"])
+    settings = TrainSettings.load(recipes_dir() / "embedded" / "ki67.yaml", root)
+    detector = Detector(load(Path(given.model) if given.model else weights.path("ki67-embedded")))
+    peer = Blobs(SimpleNamespace(classes=detector.settings.classes, ignored=detector.settings.ignored, min_score=0.5))
+    everything: list[Field] = []
+    validation: list[Field] = []
+    print(f"{'':46s} {'n':>3s} {'cells':>5s}  F1 detection, positive, negative (95 %)   index error mean / max, points")
+    sources = []
+    for data in settings.data:
+        splits = split_fields(read_fields(data, settings.model.classes), data)
+        sources.append((Path(data.points).parent.name, data, splits))
+        everything += splits["test"]
+        validation += splits["validation"]
+    peer.settings.min_score = best_threshold(peer, validation)  # type: ignore[arg-type]
+    for name, data, splits in sources:
+        show(f"{name}, scaled as trained (×{data.scale})", score_fields(detector, splits["test"]))
+        if data.scale != 1:
+            whole = split_fields(read_fields(replace(data, scale=1.0), settings.model.classes), data)["test"]
+            show(f"{name}, as given", score_fields(detector, whole))
+            show(f"{name}, as given, scale estimated", score_fields(scaled(detector, "estimated"), whole))
+        else:
+            show(f"{name}, scale estimated", score_fields(scaled(detector, "estimated"), splits["test"]))
+        show(f"{name}, peer: stains and blobs", score_fields(peer, splits["test"]))  # type: ignore[arg-type]
+    show("all, scaled as trained", score_fields(detector, everything))
+    show("all, peer: stains and blobs", score_fields(peer, everything))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

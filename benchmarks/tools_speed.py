@@ -1,0 +1,78 @@
+"""How fast the tools answer on this machine: Ki67 at 640 px, segmentation by prompt, everything; medians of warm calls.
+
+    python benchmarks/tools_speed.py
+
+Peer for the detector's share: the same network in bf16 autocast, where the CPU has it. Prints one table; needs no data.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+
+def median_ms(work: Callable[[], object], runs: int = 7) -> tuple[float, float]:
+    """(median wall ms, median CPU ms) of warm calls."""
+    work()
+    wall, cpu = [], []
+    for _ in range(runs):
+        started, used = time.perf_counter(), time.process_time()
+        work()
+        wall.append(1e3 * (time.perf_counter() - started))
+        cpu.append(1e3 * (time.process_time() - used))
+    return statistics.median(wall), statistics.median(cpu)
+
+
+def main() -> None:
+    """Measure and print."""
+    import cv2
+    from skimage.data import immunohistochemistry
+
+    from pathasst.records import ToolCall
+    from pathasst.tools.cells.detect import detector
+    from pathasst.tools.registry import default_registry
+
+    demo = immunohistochemistry()
+    field = cv2.resize(demo[64:448, 64:448], (640, 640), interpolation=cv2.INTER_CUBIC)
+    registry = default_registry()
+    seg = registry.tools["segment"]
+    seg(ToolCall(name="segment", arguments={"points": [[300, 300]]}), field)
+
+    def call(name: str, **arguments: object) -> Callable[[], object]:
+        return lambda: registry.call(ToolCall(name=name, arguments=arguments), field)
+
+    def embed() -> None:
+        seg.model._embeddings.clear()
+        seg.model.set_image(field)
+
+    def bf16() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            detector()(field)
+
+    embedding = seg.model.set_image(field)
+    point = np.array([[300.0, 300.0]])
+    rows = [
+        ("Ki67, network and suppression alone, 640 px", lambda: detector()(field), 500),
+        ("  the same in bf16 autocast", bf16, None),
+        ("Ki67, whole call with scale 0.25 µm/px and picture, 640 px", call("ki67_cells", um_per_px=0.25), 500),
+        ("HER2, whole call, 640 px", call("her2_cells", um_per_px=0.25), None),
+        ("segmentation: embedding of a picture", embed, None),
+        ("segmentation: a prompt after embedding, mask alone", lambda: seg.model.predict(embedding, point), 150),
+        ("segmentation: whole call after embedding, with pictures", call("segment", points=[[300, 300]]), None),
+    ]
+    print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
+    print(f"{'what':62s} {'wall ms':>9s} {'CPU ms':>9s}  goal")
+    for name, work, goal in rows:
+        wall, cpu = median_ms(work)
+        print(f"{name:62s} {wall:9.0f} {cpu:9.0f}  {'' if goal is None else f'< {goal} ms'}", flush=True)
+    wall, cpu = median_ms(call("segment"), runs=1)
+    print(f"{'segmentation: everything':62s} {wall:9.0f} {cpu:9.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
