@@ -13,6 +13,8 @@ from paper_samples import corpus, record
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.papers import BuildSettings, PaperIndex, add, build, compact, delete, versions
 from pathasst.papers import vectors as store_module
+from pathasst.papers.clusters import ClusterSettings
+from pathasst.recipes import load_recipe
 
 QUIET = {"say": lambda text: None}
 
@@ -168,3 +170,10 @@ def test_a_kill_at_any_time_leaves_a_good_index(medline, tmp_path, words_only):
     add([update], home, words_only, **QUIET)
     assert not list((home / "segments").glob(".*"))
     assert len(PaperIndex.open(home)) == 300
+
+
+@pytest.mark.parametrize(("recipe", "embedder"), [("embedded", "minilm"), ("paper", "pubmedbert")])
+def test_the_recipes(recipe, embedder):
+    settings = load_recipe("papers", recipe, BuildSettings)
+    assert settings.embedder == embedder
+    assert isinstance(settings.clusters, ClusterSettings)

@@ -45,6 +45,13 @@ def test_agrees_with_a_plain_forward_pass(embedder, minilm):
         assert embedder.documents([text])[0] @ (mean / np.linalg.norm(mean)) > 0.99999
 
 
+def test_a_vocabulary_alone_is_enough(embedder, minilm, tmp_path):
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        (tmp_path / name).symlink_to(minilm / name)
+    bare = Embedder(EmbedderSpec(documents=str(tmp_path)), dtype="float32")
+    np.testing.assert_allclose(bare.documents(TEXTS[:3]), embedder.documents(TEXTS[:3]), atol=1e-5)
+
+
 def test_bfloat16_changes_little(embedder):
     fast = Embedder("minilm", dtype="bfloat16")
     cosines = np.sum(fast.documents(TEXTS) * embedder.documents(TEXTS), axis=1)

@@ -10,7 +10,7 @@ app = typer.Typer(help="The literature: build an index of abstracts, add to it, 
 
 HOME = typer.Option(None, "--index", "-i", help="Folder of the index; default: the embedded collection in the cache folder.")
 WORKERS = typer.Option(2, min=1, help="Processes that read and embed.")
-EMBEDDER = typer.Option("minilm", help="minilm | pubmedbert | medcpt")
+RECIPE = typer.Option("embedded", help="embedded | paper, or a YAML file: embedder, clusters, workers, runner.")
 RUNNER = typer.Option("native", help="native | ray (a cluster)")
 
 
@@ -20,16 +20,19 @@ def build(
         None, help="MEDLINE .xml(.gz), .jsonl, .csv, JATS, or folders; none: the embedded collection."
     ),
     index: Path = HOME,
-    embedder: str = EMBEDDER,
-    workers: int = WORKERS,
-    runner: str = RUNNER,
+    recipe: str = RECIPE,
+    workers: int = typer.Option(None, min=1, help="Processes that read and embed; default: the recipe's."),
     vectors: bool = typer.Option(True, help="Make missing vectors; without, words serve where vectors are missing."),
 ) -> None:
     """Make an index. Example: pathasst papers build, or: pathasst papers build baseline/ --index my-papers"""
+    from dataclasses import replace
+
     from pathasst import papers
     from pathasst.errors import BadSettings
+    from pathasst.recipes import load_recipe
 
-    settings = papers.BuildSettings(embedder=embedder, workers=workers, runner=runner, make_vectors=vectors)
+    settings = load_recipe("papers", recipe, papers.BuildSettings)
+    settings = replace(settings, workers=workers or settings.workers, make_vectors=vectors and settings.make_vectors)
     if files:
         if index is None:
             raise BadSettings("say where the index of your files goes: --index FOLDER")

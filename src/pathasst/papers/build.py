@@ -37,7 +37,7 @@ class BuildSettings:
     """How an index is made."""
 
     embedder: str = "minilm"  # minilm | pubmedbert | medcpt
-    clusters: ClusterSettings = field(default_factory=ClusterSettings)
+    clusters: ClusterSettings = field(default_factory=ClusterSettings)  # in a recipe: a mapping of its settings
     workers: int = 2  # processes that read and embed
     runner: str = "native"  # native | ray
     make_vectors: bool = True  # False: only vectors that are there already
@@ -46,6 +46,8 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if self.embedder not in EMBEDDERS:
             raise BadSettings(f"no embedder is called {self.embedder!r}; choose one of {', '.join(EMBEDDERS)}.")
+        if isinstance(self.clusters, dict):
+            object.__setattr__(self, "clusters", ClusterSettings(**self.clusters))
         if self.workers < 1:
             raise BadSettings("workers must be 1 or more.")
 

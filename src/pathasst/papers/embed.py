@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
@@ -115,12 +116,11 @@ class _Encoder:
     """A BERT with its tokenizer."""
 
     def __init__(self, id: str, spec: EmbedderSpec, dtype: Any) -> None:
-        from tokenizers import Tokenizer
         from transformers import AutoModel
 
         folder = weights.path(id)
         self.spec = spec
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer = _tokenizer(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(spec.max_tokens)
         self.model = _quietly(AutoModel, folder).eval().to(dtype)
@@ -153,6 +153,15 @@ class _Encoder:
             means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             pooled = states[:, 0] if self.spec.pooling == "cls" else means
             return torch.nn.functional.normalize(pooled, dim=1).numpy()
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; older BERT models come with their vocabulary alone."""
+    from tokenizers import BertWordPieceTokenizer, Tokenizer
+
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
 
 
 def _quietly(loader: Any, folder: Any) -> Any:
