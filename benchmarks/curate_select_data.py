@@ -1,7 +1,7 @@
 """Builds the labelled picture set of the embedded select model: a CSV (image, label, group, source, split) and drawn negatives.
 
     python benchmarks/curate_select_data.py OUT   # needs PATHASST_DATA; writes OUT/labels.csv
-    pathasst curate train-select OUT/labels.csv --out models/select-embedded --recipe embedded
+    pathasst train select OUT/labels.csv --out models/select-embedded --recipe embedded
 
 Pathology = seen through a microscope in bright field (histology, cytology, blood). Gross specimens, endoscopy, radiology,
 fluorescence, gels, charts and drawings are "other". The article figures were labelled by looking at each of them.

@@ -117,5 +117,5 @@ def test_unknown_labels_and_a_missing_class_say_so(tmp_path):
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_recipes_load(recipe):
     values = load_recipe("select", recipe, SelectRecipe)
-    assert SelectConfig(**values.model).size in (128, 224)
+    assert SelectConfig(**values.model).size in (112, 224)
     assert values.training.steps > 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-SIDE = 320  # px, longer side of what is returned: above the network's input, small enough to be quick
+SIDE = 224  # px, longer side of what is returned: above the network's input, small enough to be quick
 
 
 class Augment:

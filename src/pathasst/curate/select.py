@@ -32,9 +32,9 @@ EMBEDDED = "select-embedded"
 class SelectConfig:
     """What `config.json` beside the weights holds."""
 
-    dims: tuple[int, ...] = (32, 64, 128, 256)
-    depths: tuple[int, ...] = (2, 2, 4, 2)
-    size: int = 128  # px; pictures are squashed to size×size, as the paper's classifier does
+    dims: tuple[int, ...] = (24, 48, 96, 160)
+    depths: tuple[int, ...] = (1, 1, 3, 1)
+    size: int = 112  # px; pictures are squashed to size×size, as the paper's classifier does
     temperature: float = 1.0  # fitted on the validation split; logits are divided by it
     bias: float = 0.0  # fitted likewise; added to the pathology logit after the division
     threshold: float = 0.5  # of the calibrated probability

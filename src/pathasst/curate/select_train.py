@@ -43,14 +43,14 @@ class Sample:
 class TrainSettings:
     """How the select model is trained."""
 
-    steps: int = 550
+    steps: int = 450
     batch: int = 64
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     weight_decay: float = 0.05
     warmup: int = 60
     ema: float = 0.99
     seed: int = 0
-    max_side: int = 400  # px; pictures are kept in memory at this size at most
+    max_side: int = 320  # px; pictures are kept in memory at this size at most
     val: float = 0.15
     test: float = 0.2
 
@@ -174,8 +174,7 @@ def _fit(samples: list[Sample], config: SelectConfig, settings: TrainSettings) -
     console = Console(stderr=True)
     for step, (pixels, labels) in enumerate(batches):
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(pixels)
+        logits = model(pixels)
         loss = torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=0.02)
         optimizer.zero_grad()
         loss.backward()
