@@ -21,6 +21,11 @@ BETHESDA = {
     "SCC": "squamous cell carcinoma",
 }
 HER2_MEANING = {"0": "negative", "1+": "negative, or HER2-low", "2+": "equivocal", "3+": "positive"}
+FEW = 100  # cells, as the Ki67 tool counts them
+OUTSIDE = (
+    " Warning: most of the brown lies outside of nuclei, as in a membrane or cytoplasm stain; if this is not a Ki67 stain, the "
+    "index means nothing."
+)
 WHITE = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
 
 
@@ -33,35 +38,44 @@ def draw(tool: str, arguments: Mapping[str, Any], rng: Random, expected: str = "
     return maker(arguments, rng, expected) if maker else {}
 
 
-def _share(positive: int, total: int) -> str:
-    return f"{100 * positive / total:.1f}" if total else "0.0"
-
-
 def _counts(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:
-    total = rng.randint(18, 1500)
+    total = rng.choice([rng.randint(4, FEW), rng.randint(FEW, 400), rng.randint(100, 1800)])
     positive = round(total * rng.betavariate(0.8, 1.4))
     percent = 100 * positive / total
     level = "low" if percent < 10 else "intermediate" if percent < 30 else "high"
+    facts = {"index": f"{percent:.1f}", "positive": str(positive), "negative": str(total - positive), "total": str(total)}
+    few = total < FEW
+    warned = rng.random() < 0.05
+    caution = " The index is uncertain, since so few cells were counted." if few else ""
+    if warned:
+        caution = " But most of the brown lies outside of nuclei: if this is no Ki67 stain, the index means nothing."
     return {
-        "index": _share(positive, total),
-        "positive": str(positive),
-        "negative": str(total - positive),
-        "total": str(total),
+        **facts,
         "level": level,
+        "dense": _density(arguments, total, rng),
+        "few": f" Fewer than {FEW} cells: the index is uncertain." if few else "",
+        "warning": OUTSIDE if warned else "",
+        "caution": caution,
     }
+
+
+def _density(arguments: Mapping[str, Any], total: int, rng: Random) -> str:
+    return f" Density {rng.randint(300, 9000)} cells/mm²." if arguments.get("um_per_px") else ""
 
 
 def _her2(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:
     total = rng.randint(18, 900)
-    weights = [rng.random() ** 2 for _ in range(4)]
-    counts = [int(total * w / sum(weights)) for w in weights]
+    shares = [rng.random() ** 2 for _ in range(4)]
+    counts = [int(total * w / sum(shares)) for w in shares]
     counts[0] += total - sum(counts)
     score = "3+" if counts[3] > 0.1 * total else "2+" if counts[2] > 0.1 * total else "1+" if counts[1] > 0.1 * total else "0"
+    parts = {f"c{i}": str(c) for i, c in enumerate(counts)} | {f"p{i}": f"{100 * c / total:.0f}" for i, c in enumerate(counts)}
     return {
+        **parts,
         "total": str(total),
         "score": score,
         "meaning": HER2_MEANING[score],
-        **{f"c{i}": str(c) for i, c in enumerate(counts)},
+        "dense": _density(arguments, total, rng),
     }
 
 

@@ -18,6 +18,7 @@ from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_
 from pathasst.records import Mark, Pair, Turn
 
 NOTICE = "Research use only: not a medical device, not for diagnosis."  # as the tools end their results
+EMPTY = 0.04  # of the results find nothing
 TOOL_TOPICS = ("bethesda", "is-bethesda", "cell", "is-cell")  # what a tool on offer may be better at
 FORMATS = (7, 2, 1)  # how often each wording of a result is used: the tool's own first
 
@@ -164,6 +165,8 @@ class Scenarios:
         node = self.node(request.call.name)
         facts = draw_result(request.call.name, request.call.arguments, self.rng, pair.label if pair else "")
         facts["notice"] = NOTICE
+        if "empty_results" in node and self.rng.random() < EMPTY:
+            return self._pick(node["empty_results"]).fill(self.rng, facts), {"empty": "yes"}
         kind = {"types": "typed_results", "points": "one_results", "box": "one_results"}.get(request.intent, "results")
         return self._pick(node.get(kind) or node["results"]).fill(self.rng, facts), facts
 
@@ -191,12 +194,12 @@ class Scenarios:
 
     def _answer(self, request: Request, facts: dict[str, str]) -> str:
         answers = self.node(request.call.name)["answers"]
-        intent = "none" if "none" in facts else request.intent
+        intent = next((i for i in ("none", "empty") if i in facts), request.intent)
         return capital(self.rng.choice([Template(a) for a in answers[intent]]).fill(self.rng, facts))
 
     def _follow_up(self, tool: str, script: Script) -> None:
         facts, _ = self.last
-        if "none" in facts:
+        if "none" in facts or "empty" in facts:
             return
         question, answer = self.rng.choice(choices(self.node(tool)["follow_ups"], self.split))
         script.mark(f"follow_up:{tool}", question)
