@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path, tmp_path: Path) -> None:
-    examples = zs.examples_of_pairs(pairs, TASK, ["test"])
+    examples = zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK)
     assert len(examples) == 8 and len({e.cluster for e in examples}) == 8
     outcome = zs.run(clip, TASK, examples)
     assert outcome.probabilities.shape == (8, 2) and outcome.scores.confusion.sum() == 8
@@ -49,7 +49,7 @@ def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path, tmp_pa
 
 
 def test_perfect_features_give_perfect_scores(clip: PathCLIP, pairs: Path) -> None:
-    examples = zs.examples_of_pairs(pairs, TASK, ["test"])
+    examples = zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK)
     prompts = clip.encode_classes(TASK.prompts)
     scores = zs.run(clip, TASK, examples, features=prompts[[e.label for e in examples]]).scores
     assert scores.macro_f1.value == scores.accuracy.low == 1
@@ -80,7 +80,7 @@ def test_faults_are_said(clip: PathCLIP, tmp_path: Path, pairs: Path) -> None:
     with pytest.raises(BadDataset, match="no pictures"):
         zs.run(clip, TASK, [])
     with pytest.raises(BadSettings, match="no prompt ensemble"):
-        zs.run(clip, TASK, zs.examples_of_pairs(pairs, TASK, ["test"]), ensemble=True)
+        zs.run(clip, TASK, zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK), ensemble=True)
     (tmp_path / "bad.yaml").write_text("task: {classes: 3}")
     with pytest.raises(BadSettings, match="no list of zero-shot tasks"):
         zs.load_tasks(tmp_path / "bad.yaml")

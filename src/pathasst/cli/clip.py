@@ -143,9 +143,10 @@ def zeroshot(
     if unknown := set(task) - set(known):
         raise BadSettings(f"no task is called {', '.join(unknown)}; {tasks} has: {', '.join(known)}.")
     clip = PathCLIP.load(model)
+    pictures = zs.labelled(pairs, split) if pairs else []
     table = Table("task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy", box=None)
     for one in (known[t] for t in (task or known)):
-        examples = zs.examples_of_pairs(pairs, one, split) if pairs else zs.examples_of_folder(folder, one)
+        examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one)
         if not examples and not task:
             continue
         features = clip.encode_image(e.picture() for e in examples) if examples else None

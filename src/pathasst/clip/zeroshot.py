@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,13 +97,18 @@ def run(
     return Outcome(task, style, scores, [e.id for e in examples], truth, predicted, probabilities)
 
 
-def examples_of_pairs(folder: Path | str, task: Task, splits: Sequence[str]) -> list[Example]:
-    """The pictures of a pair dataset that have one of the task's labels, each once."""
-    found: dict[str, Example] = {}
+def labelled(folder: Path | str, splits: Sequence[str]) -> list[Pair]:
+    """The labelled pictures of a pair dataset, each once; read it once for all tasks."""
+    found: dict[str, Pair] = {}
     for pair in read(folder, Pair):
-        if pair.split in splits and pair.label in task.labels and pair.md5 not in found:
-            found[pair.md5] = Example(pair.pair_id, task.labels[pair.label], pair.group, pair.image)
+        if pair.label and pair.split in splits:
+            found.setdefault(pair.md5, pair)
     return list(found.values())
+
+
+def examples_of_pairs(pairs: Iterable[Pair], task: Task) -> list[Example]:
+    """Those of the `labelled` pictures that have one of the task's labels."""
+    return [Example(p.pair_id, task.labels[p.label], p.group, p.image) for p in pairs if p.label in task.labels]
 
 
 def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str] | None = None) -> list[Example]:
