@@ -95,9 +95,9 @@ def evidence_of_order(panels: Sequence[Panel], captions: Sequence[SubCaption], s
     """(panels, captions): nearness of the panel's rank on the page to the caption's rank in the text."""
     import numpy as np
 
-    boxes = [tuple(int(v) for v in p.box) for p in panels]
-    rank = {b: n for n, b in enumerate(reading_order(boxes))}  # type: ignore[arg-type]
-    rows = np.array([rank[b] for b in boxes], float) / max(1, len(panels) - 1)  # type: ignore[index]
+    boxes = [(int(p.box[0]), int(p.box[1]), int(p.box[2]), int(p.box[3])) for p in panels]
+    rank = {b: float(n) for n, b in enumerate(reading_order(boxes))}
+    rows = np.array([rank[b] for b in boxes]) / max(1, len(panels) - 1)
     columns = np.arange(len(captions), dtype=float) / max(1, len(captions) - 1)
     near: np.ndarray = s.order * (1 - abs(rows[:, None] - columns[None, :]))
     return near

@@ -120,9 +120,9 @@ def frame(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A margin of unequal width around the picture, mostly white."""
     import cv2
 
-    sides = [int(v) for v in rng.integers(0, 0.15 * max(picture.shape[:2]) + 2, 4)]
+    top, bottom, left, right = (int(v) for v in rng.integers(0, 0.15 * max(picture.shape[:2]) + 2, 4))
     ground = int(rng.integers(235, 256)) if rng.random() < 0.8 else int(rng.integers(0, 256))
-    return cv2.copyMakeBorder(picture, *sides, cv2.BORDER_CONSTANT, value=(ground, ground, ground))
+    return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(ground, ground, ground))
 
 
 def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -142,7 +142,7 @@ def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.6:
         done, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 96))])
         if done:
-            picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
+            picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1]
     return np.ascontiguousarray(picture)
 
 

@@ -138,8 +138,8 @@ def to_tensor(images: Sequence[np.ndarray], size: int) -> torch.Tensor:
     for i, image in enumerate(images):
         shrink = min(image.shape[:2]) > size
         pixels[i] = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    pixels = (pixels / 255.0 - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    scaled = torch.from_numpy(pixels) / 255.0
+    return ((scaled - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
 
 
 def build(config: SelectConfig) -> torch.nn.Module:

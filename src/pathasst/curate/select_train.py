@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,9 +169,8 @@ def _fit(samples: list[Sample], config: SelectConfig, settings: TrainSettings) -
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=settings.steps, pct_start=min(0.3, settings.warmup / settings.steps)
     )
-    batches = torch.utils.data.DataLoader(
-        _Batches(samples, load_pictures(samples, settings.max_side), config.size, settings), batch_size=None, num_workers=1
-    )
+    source: Any = _Batches(samples, load_pictures(samples, settings.max_side), config.size, settings)
+    batches: Any = torch.utils.data.DataLoader(source, batch_size=None, num_workers=1)
     console = Console(stderr=True)
     for step, (pixels, labels) in enumerate(batches):
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -214,10 +214,11 @@ class _Batches:
             raise IndexError(step)
         rng = np.random.default_rng((self.settings.seed, step))
         labels = np.arange(self.settings.batch) % 2
-        pictures = [
-            self.augment(rng, lambda label=label: rng.choice(self.by_label[label], p=self.odds[label])) for label in labels
-        ]
+        pictures = [self.augment(rng, partial(self._draw, rng, int(label))) for label in labels]
         return to_tensor(pictures, self.size), torch.from_numpy(labels)
+
+    def _draw(self, rng: np.random.Generator, label: int) -> int:
+        return int(rng.choice(self.by_label[label], p=self.odds[label]))
 
 
 def calibrate(model: torch.nn.Module, samples: list[Sample], config: SelectConfig, settings: TrainSettings) -> SelectConfig:

@@ -43,6 +43,7 @@ _SHARED = re.compile(rf"(?i)^\W*(?:{'|'.join(_CLOSINGS)})")
 _SCALE = re.compile(
     r"(?i)\b(?:magnifications?|scale bars?|bars?\s*[:=]|original|all (?:panels|images|figures|cases|cores|graphs|experiments))\b"
 )
+_STOPPED = re.compile(r"[.?!][)\]\"”]?\s*$")
 _TRAIL = re.compile(r"(?i)[\s,;:(\[]*(?:\b(?:and|or|whereas|while|but)\b)?[\s,;:(\[]*$")
 
 
@@ -207,7 +208,7 @@ def _tail(words: _Words, run: Sequence[Marker], begin: int, end: int, letters: S
     """Give closing remarks to every panel; returns where the last panel's own words end."""
     caption = words.caption
     spans = sentences(caption, begin, end)
-    if len(run) > 1 and len(spans) >= 1 and len(sentences(caption, run[0].start, run[-1].start)) == 1:
+    if len(run) > 1 and spans and not any(_STOPPED.search(caption[: m.start][-6:]) for m in run[1:]):
         own_end = _list_tail(words, run, spans[0])
         if own_end is not None:
             if len(spans) > 1:
@@ -298,7 +299,7 @@ def _suffix_sentence(words: _Words, markers: Sequence[Marker], begin: int, stop:
             between = re.sub(r"(?i)^[\s,;]*(?:and\b)?", "", caption[marker.end : markers[1].start])
             size = len(between.split())
             own = list(re.finditer(r"\S+", caption[cursor : marker.start]))
-            if size <= 3 and len(own) > size + 2 and ";" not in caption[marker.end : markers[1].start]:
+            if size <= 4 and len(own) > size + 1 and ";" not in caption[marker.end : markers[1].start]:
                 cut = cursor + own[-max(1, size)].start()
                 words.give(cursor, cut, everyone)
                 cursor = cut
