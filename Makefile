@@ -2,33 +2,39 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint types install models bench clean
+.PHONY: demo test lint types install models clean
 
-demo: $(STAMP)
+demo: $(RUN)
 	$(BIN)/pathasst demo
 
-test: $(STAMP) models
+test: $(DEV) models
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(STAMP)
+types: $(DEV)
 	$(BIN)/mypy
 
-install: $(STAMP)
+install: $(DEV)
 
-models: $(STAMP)
+models: $(RUN)
 	$(BIN)/pathasst models pull
 
-$(STAMP): pyproject.toml
+$(RUN): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[slides,llamacpp,scale,dev]'
-	touch $(STAMP)
+	$(PIP) -e '.[slides,llamacpp]'
+	touch $(RUN)
+
+$(DEV): $(RUN)
+	$(PIP) -e '.[slides,llamacpp,scale,dev]'
+	touch $(DEV)
 
 clean:
 	rm -rf $(VENV) out
