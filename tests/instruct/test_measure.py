@@ -21,8 +21,8 @@ def test_no_test_wording_is_a_train_wording(nearness: list[Overlap]) -> None:
 
 
 def test_there_are_hundreds_of_wordings() -> None:
-    assert len(user_templates(Wordings(), "train")) > 900
-    assert len(user_templates(Wordings(), "test")) > 280
+    assert len(user_templates(Wordings(), "train")) > 1000
+    assert len(user_templates(Wordings(), "test")) > 330
 
 
 def test_slots_are_masked() -> None:
