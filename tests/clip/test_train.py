@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
 from pathasst.clip.train import CHECKPOINT, ClipRecipe, encode_patches, rate, train
+from pathasst.clip.watch import Watch
 from pathasst.errors import BadDataset, BadSettings
 
 
@@ -73,6 +74,19 @@ def test_the_model_learns_to_tell_the_textures_apart(recipe_values: dict, tmp_pa
     said = np.array(["textures/bands", "textures/dots"])[odds.argmax(axis=1)]
     assert (said == np.array([s.label for s in shown])).mean() >= 0.9
     assert json.loads((tmp_path / "open_clip_config.json").read_text())["pathasst"]["recipe"]["seed"] == 1
+
+
+def test_zero_shot_is_watched_and_drawn(recipe_values: dict, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.yaml"
+    classes = {k: {"prompt": k, "names": [k], "labels": [f"textures/{k}"]} for k in ("bands", "dots")}
+    tasks.write_text(json.dumps({"textures": {"classes": classes}}))
+    watch = Watch(recipe_values["data"], str(tasks), split="test")
+    recipe = ClipRecipe(**{**recipe_values, "watch": str(tasks), "steps": 2, "save_every": 1})
+    clip = train(recipe, tmp_path / "run")
+    assert set(watch(clip)) == {"textures"} and 0 <= watch(clip)["textures"] <= 1
+    assert Watch(recipe_values["data"], str(tasks), split="val").tasks == []
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert sum("zeroshot" in line for line in lines) == 2 and (tmp_path / "run" / "log.png").stat().st_size > 500
 
 
 def test_kept_patches_of_all_equal_the_whole_tower(tiny: dict) -> None:

@@ -22,6 +22,7 @@ from pathasst.clip.augment import crop, recolour, stain_matrices
 from pathasst.clip.build import ClipConfig, build, load_own_state, own_state, token_counter, tokenizer_of
 from pathasst.clip.data import Pictures, load_pictures, sentence_windows
 from pathasst.clip.model import PathCLIP, trim
+from pathasst.clip.watch import Watch, draw_log
 from pathasst.dataset.manifest import write_atomic
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.recipes import load_recipe
@@ -57,6 +58,7 @@ class ClipRecipe:
     anchors: bool = True  # add one caption of every concept to each batch, as further negatives and positives
     bf16: bool = True
     save_every: int = 100  # steps
+    watch: str = ""  # recipe of zero-shot tasks to measure on the split val at every checkpoint; empty: none
     threads: int = 0  # of the model, one more prepares the next batch; 0 = all cores. On a shared machine 1 is faster than 2
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class ClipRecipe:
 def train(
     recipe: ClipRecipe, out: Path | str, *, stop_at: int = 0, report: Callable[[dict[str, Any]], None] | None = None
 ) -> PathCLIP:
-    """Train, or go on from the checkpoint in `out`; writes `out/model.safetensors` when all steps are done.
+    """Train, or go on from the checkpoint in `out`; writes `out/model.safetensors` when all steps are done, and `log.png`.
 
     `stop_at` ends the run early after that step, with a checkpoint. `report` gets each logged line (step, loss, seconds).
     Raises BadDataset when `out` holds a run of another recipe.
@@ -96,6 +98,7 @@ def train(
     optimiser = _optimiser(model, recipe)
     first = _resume(model, optimiser, out)
     trainer = _Trainer(recipe, model, config, pictures, texts, optimiser)
+    watch = Watch(recipe.data, recipe.watch) if recipe.watch else None
     last = min(recipe.steps, stop_at or recipe.steps)
     started = time.monotonic()
     for step, loss in enumerate(trainer.steps(first, last), first):
@@ -106,6 +109,10 @@ def train(
             _log(line, out, report)
         if (step + 1) % recipe.save_every == 0 or step == last - 1:
             _save(model, optimiser, step + 1, out)
+            if watch:
+                scores = watch(PathCLIP(model, config))
+                _log({"step": step + 1, "loss": round(loss, 4), "zeroshot": scores}, out, report)
+    draw_log(out / LOG).save(out / "log.png")
     clip = PathCLIP(model, ClipConfig(config.model, config.mean, config.std, {"recipe": asdict(recipe), "steps": last}))
     if last == recipe.steps:
         clip.save(out)

@@ -1,0 +1,45 @@
+"""The committed model: it loads, has the promised shape and knows what its card says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from pathasst import weights
+from pathasst.clip.build import FROZEN_TEXT, build
+from pathasst.clip.model import PathCLIP
+
+needs_minilm = pytest.mark.skipif(not weights.present("minilm"), reason="minilm is not here: pathasst models pull minilm")
+
+
+@needs_minilm
+def test_the_embedded_model_sees_immunohistochemistry() -> None:
+    clip = PathCLIP.load("pathclip-embedded")
+    picture = skimage.data.immunohistochemistry()
+    prompts = ["an H&E stained tissue section", "an immunohistochemically stained tissue section with DAB", "a blood smear"]
+    assert clip.classify([picture], prompts)[0].argmax() == 1
+    tower = clip.vision_tower()
+    assert (tower.config.hidden_size, tower.config.patch_size, tower.config.hidden_act) == (192, 32, "gelu")
+    assert tower(clip.preprocess(picture)[None]).last_hidden_state.shape == (1, 50, 192)
+
+
+@needs_minilm
+def test_the_frozen_text_tower_is_minilm_itself() -> None:
+    from safetensors.torch import load_file
+
+    clip = PathCLIP.load("pathclip-embedded")
+    stored = load_file(weights.path("minilm") / "model.safetensors")
+    name = "embeddings.word_embeddings.weight"
+    assert torch.equal(clip.model.state_dict()[FROZEN_TEXT + name], stored[name])
+    fresh = build(clip.config)
+    trained = [n for n, p in fresh.named_parameters() if p.requires_grad]
+    assert not any(n.startswith(FROZEN_TEXT) for n in trained) and "text.proj.weight" in trained
+    assert np.isfinite(clip.encode_text(["a"])).all()
+
+
+def test_its_size_and_card() -> None:
+    folder = weights.path("pathclip-embedded")
+    assert (folder / "model.safetensors").stat().st_size < 12_000_000
+    assert weights.get("pathclip-embedded").research_only and "esearch use only" in weights.card("pathclip-embedded")
