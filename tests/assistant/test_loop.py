@@ -138,7 +138,7 @@ def test_what_cannot_be_repaired_is_reported_to_the_model(
     ("words", "threshold"),
     [
         ("<tool_call>{'name': 'count_dark', 'arguments': {'threshold': 60,}}</tool_call>", 60),
-        ('I will count. <tool_call>{"name": "count_dark", "arguments": {"threshold": 70', 70),
+        ('I will count. <tool_call>{"name": "count_dark", "arguments": {"threshold": 70}', 70),
         ("<tool_call>count the cells", None),
     ],
 )

@@ -81,8 +81,10 @@ def test_any_arguments_can_be_tried(given_: dict[str, Any]) -> None:
     [
         ('{"a": 1}', {"a": 1}),
         ("{'a': True, 'b': None,}", {"a": True, "b": None}),
-        ('say {"a": {"b": [1, 2', {"a": {"b": [1, 2]}}),
-        ('{"a": "unfinished', {"a": "unfinished"}),
+        ('say {"a": {"b": [1, 2]', {"a": {"b": [1, 2]}}),
+        ('{"a": {"b": "c"', {"a": {"b": "c"}}),
+        ('{"a": "unfinished', None),
+        ('{"a": 70', None),
         ("nothing", None),
         ("{a: b}", None),
     ],

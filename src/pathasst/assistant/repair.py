@@ -65,7 +65,10 @@ def calls_in(text: str, known: Iterable[str]) -> tuple[list[ToolCall], str, bool
 
 
 def loads_leniently(text: str) -> Any:
-    """JSON with the slips small models make (single quotes, trailing commas, Python literals, a missing end), or None."""
+    """JSON with the slips small models make (single quotes, trailing commas, Python literals, missing brackets), or None.
+
+    What breaks off inside a text or a number is not guessed: `70` may have been going to be `700`.
+    """
     start = text.find("{")
     if start < 0:
         return None
@@ -86,7 +89,7 @@ def _tidied(text: str) -> str:
 
 
 def _closed(text: str) -> str:
-    """The text with open strings, lists and objects closed in the right order."""
+    """The text with open lists and objects closed in the right order, if it ends where a value is complete."""
     stack: list[str] = []
     quoted = escaped = False
     for letter in text:
@@ -99,7 +102,8 @@ def _closed(text: str) -> str:
             stack.append("}" if letter == "{" else "]")
         elif letter in "}]" and stack:
             stack.pop()
-    return text + ('"' if quoted else "") + "".join(reversed(stack))
+    whole = not quoted and text.rstrip()[-1:] in ("}", "]", '"')
+    return text + "".join(reversed(stack)) if whole else text
 
 
 def _unwrapped(given: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def start(model: str, *, parallel: int = 1, context: int = CONTEXT, threads: int
     params.model.path = str(_file(model))
     params.n_ctx = context * parallel
     params.n_parallel = parallel
+    if threads:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.port = 0
     params.verbosity = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or len(os.sched_getaffinity(0))

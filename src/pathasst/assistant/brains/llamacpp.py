@@ -8,6 +8,7 @@ loopback port of this process.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,12 +44,15 @@ class LlamaCppBrain:
     sees: bool = False
 
     @classmethod
-    def open(cls, settings: BrainSettings) -> LlamaCppBrain:
-        """Start the engine. Raises MissingPackage without llama.cpp, MissingWeights with the command that fetches the model."""
+    def open(cls, settings: BrainSettings, threads: int = 0) -> LlamaCppBrain:
+        """Start the engine (`threads`: see `llm.local.start`).
+
+        Raises MissingPackage without llama.cpp, MissingWeights with the command that fetches the model.
+        """
         from pathasst import weights
         from pathasst.llm.local import start
 
-        engine, url = start(settings.model, context=CONTEXT)
+        engine, url = start(settings.model, context=CONTEXT, threads=threads)
         llm = LLMSettings(base_url=url, model=settings.model, key_env="", timeout=settings.seconds, attempts=1)
         name = settings.model if settings.model.endswith(".gguf") else weights.version(settings.model)
         return cls(name, Transport(llm, url), settings.max_tokens, settings.temperature, engine)
@@ -132,9 +136,13 @@ def messages(turns: Sequence[Turn], tools: Sequence[ToolSpec], longest: int) -> 
 
 
 def to_turn(text: str) -> Turn:
-    """The model's JSON as a turn; one that was cut off at the token limit is read as far as it goes."""
+    """The model's JSON as a turn. An answer cut off at the token limit is read as far as it goes; a call so cut is unreadable."""
     value = loads_leniently(text)
     if not isinstance(value, dict):
+        if answer := re.match(r'\s*\{\s*"answer"\s*:\s*("(?:[^"\\]|\\.)*)', text, re.DOTALL):
+            return Turn(role="assistant", content=str(loads_leniently(f'{{"answer": {answer[1]}"}}')["answer"]) + " …")
+        if text.lstrip().startswith("{"):
+            return Turn(role="assistant", tool_calls=[ToolCall(name=UNREADABLE)])
         return Turn(role="assistant", content=text)
     calls = [
         ToolCall(name=c["name"], arguments=c["arguments"])
