@@ -141,13 +141,14 @@ class Scenarios:
     def failed(self, tool: str, script: Script) -> None:
         """The tool runs and reports an error; the answer says so and invents no number."""
         request = self._request(tool)
-        wording = self.rng.choice(self.wordings.load("decline")["errors"]["any"])
-        error = Template(wording).fill(self.rng, {"needs": self.node(tool)["needs"] or "a picture"})
+        node, errors = self.node(tool), self.wordings.load("decline")["errors"]
+        wording = self.rng.choice([*errors["any"], *errors.get(node["domain"], [])])
+        error = Template(wording).fill(self.rng, {"needs": node["needs"] or "a picture"})
         script.mark(f"failed:{tool}", request.template)
         script.say("user", request.framed)
         script.say("assistant", "", tool_calls=[request.call])
         script.say("tool", f"Error: {error}", tool=tool)
-        script.say("assistant", self._refusal("failed", {"error": f"{error}."}))
+        script.say("assistant", self._refusal("failed", {"error": error}))
 
     def _request(self, tool: str) -> Request:
         return self.requests.draw(tool, self.rng, self.split, self.node(tool)["domain"])
