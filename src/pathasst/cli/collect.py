@@ -107,3 +107,20 @@ def pmc(
         articles, out, store=where, rules=rules, per_shard=per_shard, connections=connections, workers=workers, runner=runner
     )
     summary(manifest, out)
+
+
+@app.command("books")
+def books(
+    path: Path = typer.Argument(..., help="A book, or a folder of books: .pdf, .epub, .docx, .html."),
+    out: Path = typer.Option(..., "--out", "-o", help="Dataset folder to write."),
+    licence: str = typer.Option("unknown", help="The books' licence (SPDX-like, CC-BY-4.0 …), written on every row."),
+    html_out: Path | None = typer.Option(None, help="Folder for the readable HTML of PDFs; default: OUT-html."),
+    ocr: bool = typer.Option(True, help="Read scanned pages by OCR."),
+    workers: int = typer.Option(1, help="Processes."),
+    runner: str = typer.Option("native", help="native (this machine) or ray (a cluster)."),
+) -> None:
+    """Figures of books. Example: pathasst collect books atlas.pdf --licence CC-BY-4.0 --out out/books"""
+    from pathasst.collect.books import collect_books
+
+    manifest = collect_books(path, out, licence=licence, html_out=html_out, ocr=ocr, workers=workers, runner=runner)
+    summary(manifest, out)

@@ -36,7 +36,7 @@ def collect_pmc(
     """The wanted figures of PMC articles ("PMC123" = its newest version, "PMC123.2") into the dataset `out`.
 
     The folder keeps its plan: the same call goes on after a kill, new ids are added, unreachable articles are tried again and
-    newer versions replace older ones. `connections` work in parallel in each of `workers` processes, which share the store's rate.
+    newer versions replace older ones. `connections` work in parallel in each of `workers` processes, which share its rate.
 
     Raises BadSettings for wrong options or when not one article was found, Unreachable when the store does not answer at all.
     """
