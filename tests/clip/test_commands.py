@@ -42,7 +42,7 @@ def call(*words: str) -> str:
 
 def test_classify_and_search(model: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATHASST_CACHE", str(tmp_path / "cache"))
-    assert "2.png" in call("classify", str(pictures / "2.png"), "-p", "dark", "-p", "light", "-m", model)
+    assert "2.png" in "".join(call("classify", str(pictures / "2.png"), "-p", "dark", "-p", "light", "-m", model).split())
     sheet = tmp_path / "sheet.png"
     assert "contact sheet" in call("search", str(pictures), "dark", "-m", model, "-n", "2", "--sheet", str(sheet))
     assert Image.open(sheet).height == 260

@@ -39,13 +39,13 @@ def classify(images: list[Path], prompt: list[str] = typer.Option(..., "--prompt
     """Zero-shot probabilities. Example: pathasst clip classify a.png -p "lung adenocarcinoma" -p "benign lung tissue" """
     from PIL import Image
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from pathasst.clip.model import PathCLIP
 
     clip = PathCLIP.load(model)
     odds = clip.classify((Image.open(p) for p in images), prompt)
-    table = Table("picture", *prompt, box=None)
+    table = Table(Column("picture", overflow="fold"), *prompt, box=None)
     for path, row in zip(images, odds, strict=True):
         table.add_row(str(path), *(f"{o:.3f}" for o in row))
     Console().print(table)
