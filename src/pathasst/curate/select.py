@@ -35,6 +35,7 @@ class SelectConfig:
     dims: tuple[int, ...] = (24, 48, 96, 160)
     depths: tuple[int, ...] = (1, 1, 3, 1)
     size: int = 112  # px; pictures are squashed to size×size, as the paper's classifier does
+    layer_scale: float = 0.0  # start of ConvNeXt's layer scale; 0: none. 1e-6, the usual one, keeps short trainings shallow
     temperature: float = 1.0  # fitted on the validation split; logits are divided by it
     bias: float = 0.0  # fitted likewise; added to the pathology logit after the division
     threshold: float = 0.5  # of the calibrated probability
@@ -146,7 +147,8 @@ def build(config: SelectConfig) -> torch.nn.Module:
     """An untrained timm ConvNeXt of the configured size with two classes (0 other, 1 pathology)."""
     from timm.models.convnext import ConvNeXt
 
-    model: torch.nn.Module = ConvNeXt(depths=config.depths, dims=config.dims, num_classes=2)
+    scale = config.layer_scale or None
+    model: torch.nn.Module = ConvNeXt(depths=config.depths, dims=config.dims, num_classes=2, ls_init_value=scale)
     return model
 
 
