@@ -60,12 +60,12 @@ def test_two_workers_give_the_same_bytes(pairs: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(pairs: Path, tmp_path: Path) -> None:
-    run([pairs], tmp_path / "whole", InstructSettings(invoke=1200), all_specs(), progress=False)
+    run([pairs], tmp_path / "whole", InstructSettings(invoke=600), all_specs(), progress=False)
     script = textwrap.dedent(
         f"""
         from pathasst.instruct.pipeline import InstructSettings, run
         from pathasst.tools.registry import all_specs
-        run([{str(pairs)!r}], {str(tmp_path / "out")!r}, InstructSettings(invoke=1200), all_specs(), progress=False)
+        run([{str(pairs)!r}], {str(tmp_path / "out")!r}, InstructSettings(invoke=600), all_specs(), progress=False)
         """
     )
     process = subprocess.Popen([sys.executable, "-c", script])
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(pairs: Path, tmp_path: Path) -> 
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "out" / "manifest.json").exists()
-    run([pairs], tmp_path / "out", InstructSettings(invoke=1200), all_specs(), progress=False)
+    run([pairs], tmp_path / "out", InstructSettings(invoke=600), all_specs(), progress=False)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
     assert dataset.validate(tmp_path / "out", Conversation) == []
 

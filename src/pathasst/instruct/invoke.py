@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 
 from pathasst.errors import BadSettings
@@ -70,7 +71,7 @@ class Invoker:
         requests = Requests(self.wordings, literature(self.wordings, self.abstracts))
         object.__setattr__(self, "requests", requests)
 
-    @property
+    @cached_property
     def tools(self) -> list[str]:
         """Names of the tools that are both given and worded, in the order given."""
         worded = set(self.wordings.tool_names())

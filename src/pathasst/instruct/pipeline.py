@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -28,7 +29,7 @@ CODE = 2  # raised when the same wordings and settings give other rows
 PASSING = ("max_cost", "parallel", "timeout", "attempts", "backoff", "max_wait", "price_in", "price_out", "key_env", "base_url")
 PER_INVOKE_UNIT = 500
 PER_LLM_BATCH = 32  # pairs asked about together
-POOL_SHARDS, POOL_PAIRS = 24, 60  # pictures of a unit's tool conversations: from so many shards, so many a split and kind
+POOL_SHARDS, POOL_PAIRS = 24, 150  # pictures of the tool conversations: from so many shards, so many a split and kind
 _LIGHT = ["pair_id", "caption", "label", "source", "split"]
 
 
@@ -190,13 +191,18 @@ class InstructWork:
         s = self.settings
         invoker = Invoker(self.specs, Wordings(s.wordings), s.abstracts, s.seed, s.shares, s.test_share, s.val_share)
         start = int(unit.key.split("-")[1])
-        pools = picture_pool(unit.paths, invoker.wordings, Random(f"{s.seed}:{unit.key}"))
+        pools = picture_pool(tuple(unit.paths), unit.stamp, invoker.wordings, s.seed)
         for number in range(start, min(start + PER_INVOKE_UNIT, s.invoke)):
             yield invoker.make(number, pools)
 
 
-def picture_pool(shards: Sequence[str], wordings: Wordings, rng: Random) -> dict[str, dict[str, list[Pair]]]:
-    """split → domain → some pairs with their pictures, drawn evenly; the domain is empty where the pair does not tell it."""
+@lru_cache(maxsize=1)
+def picture_pool(shards: tuple[str, ...], stamp: str, wordings: Wordings, seed: int) -> dict[str, dict[str, list[Pair]]]:
+    """split → domain → some pairs with their pictures, drawn evenly; the domain is empty where the pair does not tell it.
+
+    Read once a process; `stamp` changes with the shards' content.
+    """
+    rng = Random(f"{seed}:pictures")
     known: dict[tuple[str, str], list[str]] = {}
     for path in shards:
         for pair in dataset.read(path, Pair, columns=_LIGHT):

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -172,5 +172,6 @@ def choices(node: Any, split: str, key: Callable[[Any], str] = lambda entry: str
     return [e for e in entries if e not in held] or list(entries)
 
 
+@lru_cache(maxsize=8192)
 def _held_for_val(text: str) -> bool:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % VAL_SHARE == 0
