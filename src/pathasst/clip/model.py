@@ -48,11 +48,10 @@ class PathCLIP:
         """
         from pathasst.clip.files import load_any
 
-        place = Path(id)
-        folder = place if place.exists() else weights.path(str(id))
-        model, config = load_any(folder, activation=activation, arch=arch)
-        version = weights.version(str(id)) if not place.exists() else place.name
-        return cls(model, config, version)
+        name, place = str(id), Path(id)
+        known = name in weights.registry() or not place.exists()  # an unknown name that is no path: weights.path says so
+        model, config = load_any(weights.path(name) if known else place, activation=activation, arch=arch)
+        return cls(model, config, weights.version(name) if known else place.name)
 
     def save(self, folder: Path | str, dtype: str = "float16") -> None:
         """Write `open_clip_config.json` and `model.safetensors`; a pretrained text tower is found again by name."""
