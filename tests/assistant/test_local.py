@@ -32,7 +32,7 @@ def conversation() -> list[Turn]:
     return [
         Turn(role="user", content="<image>\nFirst question."),
         Turn(role="assistant", content="First answer."),
-        Turn(role="user", content="Second question."),
+        Turn(role="user", content="Second question.\n(Pictures: image1 (a.png), image2 (x).)"),
         Turn(role="assistant", tool_calls=[]),
         Turn(role="tool", tool="t", content="word " * 400 + "\nPictures made: image2 (x)."),
     ]
@@ -50,6 +50,7 @@ def test_results_are_cut_first_and_old_questions_dropped_last(room: int, tool_ch
     assert "Pictures made" not in turns[-1].content
     assert sum(t.role == "user" for t in turns) == questions
     assert sum(t.content.count("<image>") for t in turns) == len(images) == 1  # the picture moves to the question that is left
+    assert not any("(Pictures: " in t.content for t in turns)
     assert "image" not in tools[0].parameters["properties"]
 
 

@@ -3,7 +3,7 @@
 from pathasst.assistant.answer import Answer, Shown, Source, Step
 from pathasst.assistant.brain import Brain, BrainSettings, open_brain, parse_brain
 from pathasst.assistant.loop import Event, Limits
-from pathasst.assistant.session import ask, default_registry
+from pathasst.assistant.session import ask, default_registry, not_offered
 
 __all__ = [
     "Answer",
@@ -16,6 +16,7 @@ __all__ = [
     "Step",
     "ask",
     "default_registry",
+    "not_offered",
     "open_brain",
     "parse_brain",
 ]

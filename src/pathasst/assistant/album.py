@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ARGUMENT = "image"
 MADE = "\nPictures made: "
 """What stands before the list of new pictures in a tool's turn."""
+GIVEN = "\n(Pictures: "
+"""What stands before the list of all pictures in the person's turn, when there is more than one."""
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import repair, untrusted
-from pathasst.assistant.album import ARGUMENT, MADE, Album
+from pathasst.assistant.album import ARGUMENT, GIVEN, MADE, Album
 from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.brain import Brain
 from pathasst.assistant.verdict import Draft, conclude, library_of
@@ -30,9 +30,9 @@ class Limits:
     rounds: int = 4  # times the brain may ask for tools; then it must answer
     calls: int = 8  # tool calls in all
     calls_per_turn: int = 4
-    tool_seconds: float = 60.0  # one tool call
-    brain_seconds: float = 120.0  # one reply of the brain
-    seconds: float = 300.0  # the whole question
+    tool_seconds: float = 120.0  # one tool call
+    brain_seconds: float = 180.0  # one reply of the brain
+    seconds: float = 600.0  # the whole question
     result_chars: int = 6000  # of a tool's text that the brain reads; the person gets all of it
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Loop:
         if album.shown and not self.brain.sees:
             words += f"\n(Pictures given: {_listed(album.shown)}. You cannot see them; the tools can.)"
         elif len(album.shown) > 1:
-            words += f"\n(Pictures: {_listed(album.shown)}.)"
+            words += f"{GIVEN}{_listed(album.shown)}.)"
         return Turn(role="user", content="<image>\n" * (new_pictures if self.brain.sees else 0) + words)
 
     def _converse(self, draft: Draft) -> None:

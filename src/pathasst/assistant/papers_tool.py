@@ -55,7 +55,7 @@ def line(hit: Hit) -> str:
     """A hit as the model reads it."""
     year = f" ({hit.year})" if hit.year else ""
     retracted = " RETRACTED." if hit.retracted else ""
-    words = " ".join(" ".join(hit.highlights).split()) or hit.passage
+    words = " ".join((" ".join(hit.highlights) or hit.passage).split())
     if len(words) > SENTENCE_CHARACTERS:
         words = words[:SENTENCE_CHARACTERS].rsplit(" ", 1)[0] + " …"
     return f"[PMID {hit.pmid}] {hit.title.rstrip('.')}{year}.{retracted} {words}"

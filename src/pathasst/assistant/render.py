@@ -118,15 +118,15 @@ def _step_markdown(step: Step) -> str:
 
 
 def _step_text(step: Step) -> RenderableType:
+    from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
     result = step.result
     style = "red" if result.error else ""
-    return Text.assemble(
-        ("  " + call_line(step), "bold"),
-        (f"  {plain(result.version)}  {result.seconds:.2f} s{'  (same call as before)' if step.repeated else ''}\n", "dim"),
-        ("    " + plain(_outcome(step)).replace("\n", "\n    "), style),
-    )
+    again = "  (same call as before)" if step.repeated else ""
+    head = Text.assemble((call_line(step), "bold"), (f"  {plain(result.version)}  {result.seconds:.2f} s{again}", "dim"))
+    return Group(Padding(head, (0, 0, 0, 2)), Padding(Text(plain(_outcome(step)), style=style), (0, 0, 0, 4)))
 
 
 def _escaped(text: str) -> str:

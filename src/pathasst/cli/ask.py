@@ -35,6 +35,7 @@ def ask(
 
     from rich.console import Console
 
+    from pathasst import assistant
     from pathasst.assistant import render
     from pathasst.assistant.settings import load_settings
 
@@ -42,6 +43,8 @@ def ask(
         raise BadSettings(f'the question is missing: pathasst ask {words[-1]} "What does this picture show?"')
     settings = load_settings(recipe, brain)
     console = Console(stderr=as_json)
+    if missing := assistant.not_offered():
+        console.print(f"[dim]Not on offer, for lack of files (pathasst doctor): {', '.join(missing)}[/]", highlight=False)
     answers: list[Answer] = []
     for n, question in enumerate([words[-1], *then]):
         images = list(words[:-1]) if n == 0 else None

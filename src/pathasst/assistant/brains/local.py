@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pathasst.assistant.album import ARGUMENT, MADE
+from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
 from pathasst.errors import BadInput
 from pathasst.records import ImageBytes, ToolSpec, Turn
@@ -56,8 +56,15 @@ class LocalBrain:
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
-    """Tool results cut to what a small model can read, without the list of pictures, which it was never taught to use."""
-    return [replace(t, content=_short(t.content.split(MADE)[0], longest)) if t.role == "tool" else t for t in turns]
+    """Tool results cut to what a small model can read; no lists of pictures, which it was never taught to use."""
+    cut = []
+    for turn in turns:
+        if turn.role == "tool":
+            turn = replace(turn, content=_short(turn.content.rsplit(MADE, 1)[0], longest))
+        elif turn.role == "user" and turn.content.endswith(".)"):
+            turn = replace(turn, content=turn.content.rsplit(GIVEN, 1)[0])
+        cut.append(turn)
+    return cut
 
 
 def _short(text: str, longest: int) -> str:
