@@ -173,7 +173,8 @@ def docx(media: bytes) -> bytes:
         "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
     )
     blip = f"<w:p><w:r><w:drawing><a:blip xmlns:a='{a}' xmlns:r='{r}' r:embed='rId1'/></w:drawing></w:r></w:p>"
-    caption = "<w:p><w:pPr><w:pStyle w:val='Caption'/></w:pPr><w:r><w:t>Figure 1. Lung, </w:t></w:r><w:r><w:t>H&amp;E.</w:t></w:r></w:p>"
+    style = "<w:pPr><w:pStyle w:val='Caption'/></w:pPr>"
+    caption = f"<w:p>{style}<w:r><w:t>Figure 1. Lung, </w:t></w:r><w:r><w:t>H&amp;E.</w:t></w:r></w:p>"
     body = f"<w:p><w:r><w:t>Before.</w:t></w:r></w:p>{blip}{caption}<w:p><w:r><w:t>After.</w:t></w:r></w:p>"
     document = f"<w:document xmlns:w='{w}'><w:body>{body}</w:body></w:document>"
     relations = "<Relationships><Relationship Id='rId1' Target='media/image1.png'/></Relationships>"
