@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from pathasst.assistant.untrusted import WITHHELD, as_data, for_brain, plain, withhold, without_links
 
@@ -87,6 +88,22 @@ def test_links_and_pictures_are_taken_apart() -> None:
     assert "<img" not in out
     assert "`https://evil.org`" in out
     assert "P [PMID 123]" in out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see [here][1]\n\n[1]: http://evil.org/x",
+        "![a][b]\n\n [b]: http://evil.org",
+        "<http://evil.org>",
+        "[a](<http://evil.org>)",
+    ],
+)
+def test_no_form_of_link_survives_rendering(text: str) -> None:
+    html = MarkdownIt().render(without_links(text))
+    assert "evil" in html
+    assert "href" not in html
+    assert "<img" not in html
 
 
 @pytest.mark.real

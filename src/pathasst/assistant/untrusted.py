@@ -95,6 +95,7 @@ def without_links(text: str) -> str:
     text = _PUBMED_LINK.sub(_pubmed, text)
     text = re.sub(r"!\[([^\]]*)\]\(([^)\s]*)[^)]*\)", r"\1 (picture at `\2` not loaded)", text)
     text = re.sub(r"\[([^\]]+)\]\((?!#)([^)\s]+)[^)]*\)", r"\1 (`\2`)", text)
+    text = re.sub(r"^(\s{0,3})\[([^\]\n]+)\]:\s*(\S+)", r"\1\2: `\3`", text, flags=re.MULTILINE)
     return re.sub(r"<(?=/?[a-zA-Z!])", "&lt;", text)
 
 
