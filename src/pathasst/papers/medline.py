@@ -11,11 +11,11 @@ expand), no network, a record and a file have a largest size, and a file that en
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from isal import isal_zlib  # twice as fast as zlib on these files
 from lxml import etree
 
 from pathasst.dataset import Dropped
@@ -28,7 +28,10 @@ MAX_FILE = 16 << 30  # bytes of one file after decompression; real files have be
 MAX_HEAD = 64 << 10  # bytes before the first record
 
 START, END = b"<PubmedArticle", b"</PubmedArticle>"
-UNUSED = (b"PubmedData", b"AuthorList", b"ChemicalList", b"KeywordList", b"GrantList", b"InvestigatorList", b"MedlineJournalInfo")
+LAST = b"<PubmedData>"  # the second and last part of a record; the first is the citation
+UNUSED = tuple(
+    (b"<" + name, b"</" + name + b">") for name in (b"AuthorList", b"KeywordList", b"ChemicalList", b"InvestigatorList")
+)
 OPEN = b'<R xmlns:mml="http://www.w3.org/1998/Math/MathML">'  # MathML's prefix is declared by the DTD, which is not read
 MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: f"{number:02d}" for number, name in enumerate(MONTH_NAMES, 1)}
@@ -142,7 +145,7 @@ def _decompressed(path: Path) -> Iterator[bytes]:
 
 def _gunzip(file: object) -> Iterator[bytes]:
     read = file.read  # type: ignore[attr-defined]
-    inflate, pending = zlib.decompressobj(wbits=31), b""
+    inflate, pending = isal_zlib.decompressobj(wbits=31), b""
     while True:
         pending = pending or read(BLOCK)
         if not pending:
@@ -153,10 +156,10 @@ def _gunzip(file: object) -> Iterator[bytes]:
             if not pending.strip(b"\0"):
                 pending = b""
                 continue
-            inflate = zlib.decompressobj(wbits=31)
+            inflate = isal_zlib.decompressobj(wbits=31)
         try:
             block = inflate.decompress(pending, 4 * BLOCK)
-        except zlib.error as error:
+        except isal_zlib.error as error:
             raise _Cut(f"the gzip stream is damaged ({error}): download the file again") from error
         pending = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
         if block:
@@ -175,8 +178,9 @@ def _items(record: bytes, parser: etree.XMLParser, name: str) -> Iterator[Item]:
             yield Dropped(name, "bad XML", record[:80].decode("utf-8", "replace"))
         return
     try:
-        root = etree.fromstring(OPEN + _trimmed(record[start:]) + b"</R>", parser)
-        yield _abstract(root[0])
+        short = _trimmed(record[start:])
+        root = etree.fromstring(OPEN + short + b"</R>", parser)[0] if b"<mml:" in short else etree.fromstring(short, parser)
+        yield _abstract(root)
     except (etree.XMLSyntaxError, ValueError) as error:
         yield Dropped((_pmids(record[start:]) or [name])[0], "bad XML", str(error))
 
@@ -191,23 +195,26 @@ def _deletions(xml: bytes) -> Iterator[Deleted]:
 
 
 def _trimmed(record: bytes) -> bytes:
-    """The record without the elements that no field comes from."""
-    if b"<!" in record or b"<?" in record:
+    """The record without the elements that no field comes from. What follows the citation is dropped unread."""
+    citation = record.find(LAST)
+    short = record[:citation] + END if citation >= 0 else record
+    if b"<!" in short or b"<?" in short:
         return record
-    for name in UNUSED:
-        opening, closing, begin = b"<" + name, b"</" + name + b">", 0
-        while (begin := record.find(opening, begin)) >= 0:
-            tag_end = record.find(b">", begin)
-            end = record.find(closing, tag_end)
+    for opening, closing in UNUSED:
+        begin = short.find(opening)
+        while begin >= 0:
+            tag_end = short.find(b">", begin)
+            end = short.find(closing, tag_end)
             if (
                 end < 0
-                or record[tag_end - 1 : tag_end] == b"/"
-                or record[begin + len(opening) : begin + len(opening) + 1] not in b"> \n\t\r"
+                or short[tag_end - 1 : tag_end] == b"/"
+                or short[begin + len(opening) : begin + len(opening) + 1] not in b"> \n\t\r"
             ):
-                begin += len(opening)
-                continue
-            record = record[:begin] + record[end + len(closing) :]
-    return record
+                begin = short.find(opening, begin + len(opening))
+            else:
+                short = short[:begin] + short[end + len(closing) :]
+                begin = short.find(opening, begin)
+    return short
 
 
 def _abstract(root: etree._Element) -> Abstract:
