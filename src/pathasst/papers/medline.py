@@ -159,7 +159,7 @@ def _gunzip(file: object) -> Iterator[bytes]:
             inflate = isal_zlib.decompressobj(wbits=31)
         try:
             block = inflate.decompress(pending, 4 * BLOCK)
-        except isal_zlib.error as error:
+        except isal_zlib.error as error:  # type: ignore[misc]
             raise _Cut(f"the gzip stream is damaged ({error}): download the file again") from error
         pending = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
         if block:
