@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from fake_llm import FakeServer, status
 from instruct_samples import ARTICLE, article, write_pairs
+from typer.testing import CliRunner
 
 from pathasst import dataset
+from pathasst.cli.main import app
 from pathasst.errors import OverBudget, Unreachable
 from pathasst.instruct.pipeline import InstructSettings, run
 from pathasst.records import Conversation
@@ -130,3 +132,12 @@ def test_edited_prompts_are_sent(server: FakeServer, pairs: Path, tmp_path: Path
     run([pairs], tmp_path / "out", made, progress=False)
     assert {r["messages"][0]["content"] for r in server.requests} == {"Describe like a poet."}
     assert {r["messages"][-1]["content"] for r in server.requests} == {f"{ARTICLE} Case{n}." for n in range(6)}
+
+
+def test_the_command_asks_the_named_server(server: FakeServer, pairs: Path, tmp_path: Path) -> None:
+    server.answer = answer
+    asked = ["--llm", server.url, "--llm-model", "m7", "--price-in", "1", "--price-out", "1", "--max-cost", "2", "--invoke", "0"]
+    result = CliRunner().invoke(app, ["instruct", str(pairs), "--out", str(tmp_path / "out"), *asked])
+    assert result.exit_code == 0, result.output
+    assert {r["model"] for r in server.requests} == {"m7"}
+    assert "ungrounded-new-number" in result.output
