@@ -34,7 +34,7 @@ class PhaseSettings:
     lr: float = 2e-4  # of the adapters
     projector_lr: float = 2e-3
     row_tokens: int = 1024  # length of a packed row
-    rows_per_step: int = 4  # rows whose gradients are summed before a step
+    rows_per_step: int = 1  # rows whose gradients are summed before a step
     warmup: float = 0.03  # share of the steps
     weight_decay: float = 0.0
     clip: float = 1.0  # largest norm of the gradient

@@ -1,0 +1,196 @@
+"""A trained PathAsst in other people's formats: a whole LLaVA checkpoint (transformers, vLLM), GGUF (llama.cpp), a peft adapter.
+
+Knows `Parts`. GGUF is written from the merged weights in the layout of llama.cpp's converter: the LLM in one file, tower and
+projector (`mmproj`) in another, since llama.cpp reads pictures through the latter.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst import weights
+from pathasst.errors import BadSettings
+from pathasst.mllm import adapter, gguf_llm, model
+from pathasst.mllm.model import Parts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+FORMATS = ("huggingface", "gguf", "peft")
+
+
+def export(source: str | Path, out: Path, format: str = "huggingface", quantisation: str = "Q8_0") -> list[Path]:
+    """Write a trained PathAsst (id or folder of an adapter) to `out`; returns the files that count.
+
+    Raises BadSettings for an unknown format or quantisation, MissingWeights when a part is not here.
+    """
+    if format not in FORMATS:
+        raise BadSettings(f"format {format!r} is unknown; choose {', '.join(FORMATS)}.")
+    folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
+    out.mkdir(parents=True, exist_ok=True)
+    if format == "peft":
+        return [_peft(folder, out)]
+    parts = adapter.load(folder)
+    if format == "huggingface":
+        model.save(parts, out)
+        return [out / "model.safetensors", out / "config.json"]
+    base = weights.path(json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))["model"]["llm"])
+    ggufs = sorted(base.glob("*.gguf"))
+    if not ggufs:
+        raise BadSettings(f"{base} holds no GGUF file whose vocabulary could be copied; export to huggingface instead.")
+    language, vision = out / "pathasst-llm.gguf", out / "pathasst-mmproj.gguf"
+    write_llm(parts, ggufs[0], language, quantisation)
+    write_mmproj(parts, vision)
+    parts.template.save(out)
+    return [language, vision]
+
+
+def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -> None:
+    """The merged LLM as GGUF: all that `base` says of vocabulary and architecture, with the trained weights.
+
+    Matrices as `quantisation` (F32, F16, Q8_0, Q4_1 …), vectors as F32. Raises BadSettings for an unknown one.
+    """
+    import gguf
+
+    kinds = gguf.GGMLQuantizationType
+    if quantisation not in kinds.__members__:
+        raise BadSettings(f"quantisation {quantisation!r} is unknown; try Q8_0, Q4_1, F16 or F32.")
+    reader = gguf.GGUFReader(base)
+    writer = gguf.GGUFWriter(out, "llama")
+    _copy_fields(reader, writer)
+    writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{quantisation}", gguf.LlamaFileType.ALL_F32))
+    state = parts.llm.state_dict()
+    heads = {"attn_q.weight": parts.llm.config.num_attention_heads, "attn_k.weight": parts.llm.config.num_key_value_heads}  # type: ignore[union-attr]
+    for tensor in reader.tensors:
+        name, part = gguf_llm.TOP.get(tensor.name, ""), ""
+        if tensor.name.startswith("blk."):
+            _, layer, part = tensor.name.split(".", 2)
+            name = f"layers.{layer}.{gguf_llm.NAMES.get(part, '')}"
+        if name not in state:
+            continue
+        values = state[name].float().numpy()[: int(tensor.shape[-1])]  # without the row of <image>
+        if part in heads:
+            values = gguf_llm.permute(values, heads[part])
+        _add(writer, tensor.name, values, quantisation)
+    _finish(writer)
+
+
+def write_mmproj(parts: Parts, out: Path) -> None:
+    """Vision tower (up to the layer that is read) and FC layer as llama.cpp's multimodal projector file, float32.
+
+    Raises BadSettings for another projector than the linear one.
+    """
+    import gguf
+
+    vision = parts.model.config.vision_config
+    if parts.model.config.projector_hidden_act != "linear":
+        raise BadSettings("only the linear projector is exported to GGUF.")
+    layers = vision.num_hidden_layers + 1 + parts.model.config.vision_feature_layer
+    writer = gguf.GGUFWriter(out, "clip")
+    writer.add_string("clip.projector_type", "mlp")
+    for key, flag in {"has_vision_encoder": True, "has_text_encoder": False, "has_llava_projector": True}.items():
+        writer.add_bool(f"clip.{key}", flag)
+    writer.add_bool("clip.use_gelu", vision.hidden_act == "gelu")
+    writer.add_bool("clip.use_silu", False)
+    numbers = {
+        "image_size": vision.image_size,
+        "patch_size": vision.patch_size,
+        "embedding_length": vision.hidden_size,
+        "feed_forward_length": vision.intermediate_size,
+        "projection_dim": parts.llm.config.hidden_size,  # type: ignore[union-attr]
+        "attention.head_count": vision.num_attention_heads,
+        "block_count": layers,
+    }
+    for key, value in numbers.items():
+        writer.add_uint32(f"clip.vision.{key}", value)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", vision.layer_norm_eps)
+    writer.add_array("clip.vision.image_mean", [float(v) for v in parts.image_processor.image_mean])
+    writer.add_array("clip.vision.image_std", [float(v) for v in parts.image_processor.image_std])
+    for name, values in _vision_tensors(parts, layers).items():
+        writer.add_tensor(name, values)
+    _finish(writer)
+
+
+def _vision_tensors(parts: Parts, layers: int) -> dict[str, np.ndarray]:
+    state = {n.removeprefix("vision_model."): t for n, t in parts.model.model.vision_tower.state_dict().items()}
+    named: dict[str, torch.Tensor] = {
+        "v.class_embd": state["embeddings.class_embedding"],
+        "v.patch_embd.weight": state["embeddings.patch_embedding.weight"],
+        "v.position_embd.weight": state["embeddings.position_embedding.weight"],
+        "v.pre_ln.weight": state["pre_layrnorm.weight"],
+        "v.pre_ln.bias": state["pre_layrnorm.bias"],
+        "mm.0.weight": parts.projector.linear_1.weight,  # type: ignore[union-attr, dict-item]
+        "mm.0.bias": parts.projector.linear_1.bias,  # type: ignore[union-attr, dict-item]
+    }
+    inner = {
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_out": "self_attn.out_proj",
+        "ln1": "layer_norm1",
+        "ln2": "layer_norm2",
+        "ffn_down": "mlp.fc1",  # llama.cpp's LLaVA files name the first product "down"
+        "ffn_up": "mlp.fc2",
+    }
+    for layer in range(layers):
+        for theirs, ours in inner.items():
+            for kind in ("weight", "bias"):
+                named[f"v.blk.{layer}.{theirs}.{kind}"] = state[f"encoder.layers.{layer}.{ours}.{kind}"]
+    return {n: t.detach().float().contiguous().numpy() for n, t in named.items()}
+
+
+def _peft(folder: Path, out: Path) -> Path:
+    """The adapters of the LLM in peft's own files (the projector is not part of them)."""
+    from safetensors.torch import load_file, save_file
+
+    about = json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))
+    tensors = load_file(folder / adapter.WEIGHTS)
+    stored = {f"base_model.model.model.{n.removeprefix('lora.')}": t for n, t in tensors.items() if n.startswith("lora.")}
+    save_file(stored, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": about["lora"]["rank"],
+        "lora_alpha": about["lora"]["alpha"],
+        "target_modules": about["lora"]["modules"],
+        "base_model_name_or_path": about["model"]["llm"],
+        "bias": "none",
+    }
+    path = out / "adapter_config.json"
+    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _copy_fields(reader: Any, writer: Any) -> None:
+    import gguf
+
+    left_out = {"general.architecture", "general.file_type"}
+    for name, entry in reader.fields.items():
+        if name.startswith("GGUF.") or name in left_out:
+            continue
+        kind = entry.types[0]
+        if kind == gguf.GGUFValueType.ARRAY:
+            writer.add_key_value(name, entry.contents(), kind, sub_type=entry.types[-1])
+        else:
+            writer.add_key_value(name, entry.contents(), kind)
+
+
+def _add(writer: Any, name: str, values: np.ndarray, quantisation: str) -> None:
+    import gguf
+    import numpy as np
+
+    kind = gguf.GGMLQuantizationType[quantisation]
+    if values.ndim == 1 or quantisation == "F32":
+        writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
+        return
+    writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(values, np.float32), kind), raw_dtype=kind)
+
+
+def _finish(writer: Any) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

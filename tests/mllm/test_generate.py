@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pathasst.errors import BadInput
+from pathasst.mllm import model
+from pathasst.mllm.chat import IMAGE, render
+from pathasst.mllm.generate import PathAsst
+from pathasst.records import Turn
+
+from .conftest import BLUE, RED, SPECS, picture
+
+ASK = [Turn(role="user", content=f"{IMAGE}\nIs it red?")]
+
+
+@pytest.fixture
+def assistant(parts) -> PathAsst:
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in parts.llm.parameters():  # an untrained net says one word for ever; noise makes it talk
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return PathAsst(parts)
+
+
+def test_greedy_equals_transformers(assistant):
+    parts, image = assistant.parts, picture(RED, noise=2)
+    ids = render(ASK, parts.tokenizer, parts.template, images=1, image_tokens=16, prompt=True).ids
+    pixels = model.pixels(parts, [image])
+    theirs = parts.model.generate(input_ids=torch.tensor([ids]), pixel_values=pixels, max_new_tokens=12, do_sample=False)
+    expected = parts.template.parse(parts.tokenizer.decode(theirs[0][len(ids) :])).content
+    assert assistant.reply(ASK, [image], max_new_tokens=12).content == expected
+
+
+def test_what_was_read_before_is_reused_and_changes_nothing(assistant):
+    red, blue = picture(RED, noise=1), picture(BLUE, noise=1)
+    dialogues = [(ASK, [red]), (ASK, [blue]), (ASK, [red])]
+    first = assistant.reply(ASK, [red], max_new_tokens=8)
+    more = [*ASK, first, Turn(role="user", content=f"And {IMAGE}?")]
+    dialogues += [(more, [red, blue]), (more, [red, red]), (more[:1], [red]), ([Turn(role="user", content="Hi")], [])]
+    for turns, images in dialogues:
+        kept = assistant.reply(turns, images, max_new_tokens=8)
+        assert kept == PathAsst(assistant.parts).reply(turns, images, max_new_tokens=8)
+    assert len(assistant._memory.features) == 2
+
+
+def test_together_equals_one_by_one(assistant):
+    requests = [(ASK, [picture(RED, n)], []) for n in (1, 2)] + [([Turn(role="user", content="Hi, is it blue?")], [], [])]
+    together = assistant.reply_many(requests, max_new_tokens=8, batch=2)
+    assert [t.content for t in together] == [assistant.reply(*r, max_new_tokens=8).content for r in requests]
+
+
+def test_stream_gives_the_same_text_piece_by_piece(assistant):
+    pieces = list(assistant.stream(ASK, [picture(RED)], max_new_tokens=10))
+    assert isinstance(pieces[-1], Turn)
+    assert "".join(pieces[:-1]).strip() == pieces[-1].content
+    heard: list[str] = []
+    assert assistant.reply(ASK, [picture(RED)], max_new_tokens=10, on_text=heard.append) == pieces[-1]
+    assert heard == pieces[:-1]
+
+
+def test_a_begun_call_always_becomes_readable(assistant):
+    """The untrained net babbles; the constraint alone makes a call of an offered tool out of it, or words."""
+    begun = [Turn(role="user", content="Count")]
+    opening = assistant.parts.tokenizer("<tool_call>", add_special_tokens=False).input_ids
+    forced, plain = list(opening), assistant._next
+
+    def next_token(logits, made, names):
+        return forced.pop(0) if forced else plain(logits, made, names)
+
+    assistant._next = next_token
+    text = ""
+    for piece in assistant.stream(begun, [], SPECS, max_new_tokens=60):
+        text = piece if isinstance(piece, Turn) else text
+    written = assistant._text(assistant._memory.ids)
+    assert '<tool_call>{"name": "' in written.split("<|im_start|>assistant")[-1]
+    name = written.split('<tool_call>{"name": "')[-1].split('"')[0]
+    assert name in [s.name for s in SPECS]
+
+
+def test_too_long_or_mismatched_is_bad_input(assistant):
+    with pytest.raises(BadInput, match="2048 are allowed"):
+        assistant.reply([Turn(role="user", content="red " * 3000)])
+    with pytest.raises(BadInput, match="1 <image> marks for 0 pictures"):
+        assistant.reply(ASK)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pathasst.errors import BadInput
+from pathasst.mllm import export, gguf_llm
+from pathasst.mllm.model import language_model
+
+TEXTS = ["Is it blue? 12.5 %", "<|im_start|>user\nα é<|im_end|>", '{"name": "ki67_cells"}']
+
+
+@pytest.fixture
+def tiny_gguf(tiny_llm, tmp_path):
+    """The tiny LLM as llama.cpp's converter would write it, in float32."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_llm), AutoTokenizer.from_pretrained(tiny_llm)
+    bpe = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    tokens = sorted(bpe["vocab"], key=bpe["vocab"].__getitem__)
+    c, path = model.config, tmp_path / "tiny.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(c.hidden_size)
+    writer.add_feed_forward_length(c.intermediate_size)
+    writer.add_head_count(c.num_attention_heads)
+    writer.add_head_count_kv(c.num_key_value_heads)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if t.startswith("<|") and t.endswith("|>") else 1 for t in tokens])
+    writer.add_token_merges([" ".join(m) for m in bpe["merges"]])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(0)
+    state = model.model.state_dict()
+    names = {f"blk.{n}.{g}": f"layers.{n}.{h}" for n in range(2) for g, h in gguf_llm.NAMES.items()} | gguf_llm.TOP
+    for name, own in names.items():
+        values = state[own].numpy()
+        heads = {"attn_q": c.num_attention_heads, "attn_k": c.num_key_value_heads}.get(name.split(".")[-2])
+        writer.add_tensor(name, gguf_llm.permute(values, heads) if heads else values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_the_file_gives_the_model_that_was_written(tiny_gguf, tiny_llm):
+    read = gguf_llm.read(tiny_gguf, torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(tiny_llm).model.state_dict()
+    assert set(theirs) == set(read.state)
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in read.state.items())
+    own = AutoTokenizer.from_pretrained(tiny_llm)
+    assert [read.tokenizer(t).input_ids for t in TEXTS] == [own(t).input_ids for t in TEXTS]
+    assert gguf_llm.readable(tiny_gguf)
+
+
+def test_equal_to_transformers_reading(tiny_gguf):
+    config, state, tokenizer = language_model(tiny_gguf.parent, torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(tiny_gguf.parent, gguf_file=tiny_gguf.name)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in theirs.model.state_dict().items())
+    own = AutoTokenizer.from_pretrained(tiny_gguf.parent, gguf_file=tiny_gguf.name)
+    assert [tokenizer(t).input_ids for t in TEXTS] == [own(t).input_ids for t in TEXTS]
+    for name in ("hidden_size", "num_key_value_heads", "rms_norm_eps", "tie_word_embeddings", "vocab_size"):
+        assert getattr(config, name) == getattr(theirs.config, name)
+
+
+def test_exported_llm_is_read_back(parts, tiny_gguf, tmp_path):
+    """What `export` writes (without the placeholder's row) is the trained LLM again."""
+    with torch.no_grad():
+        parts.llm.layers[0].self_attn.q_proj.weight.add_(0.01)
+    out = tmp_path / "out.gguf"
+    export.write_llm(parts, tiny_gguf, out, "F32")
+    back = gguf_llm.read(out, torch.float32).state
+    for name, tensor in parts.llm.state_dict().items():
+        assert torch.equal(back[name], tensor[: len(back[name])])
+    export.write_llm(parts, tiny_gguf, out, "Q8_0")
+    rough = gguf_llm.read(out, torch.float32).state["layers.1.mlp.up_proj.weight"]
+    torch.testing.assert_close(rough, parts.llm.layers[1].mlp.up_proj.weight.data, atol=5e-3, rtol=0)
+
+
+def test_exported_tower_ends_at_the_layer_that_is_read(parts, tmp_path):
+    export.write_mmproj(parts, tmp_path / "mmproj.gguf")
+    reader = gguf.GGUFReader(tmp_path / "mmproj.gguf")
+    names = {t.name for t in reader.tensors}
+    assert "v.blk.1.ln1.weight" in names
+    assert "v.blk.2.ln1.weight" not in names
+    assert np.prod(next(t.shape for t in reader.tensors if t.name == "mm.0.weight")) == 32 * 64
+
+
+def test_another_architecture_is_refused(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "falcon")
+    writer.add_tensor("a", np.zeros(4, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(BadInput, match=r"x\.gguf is no llama"):
+        gguf_llm.read(tmp_path / "x.gguf", torch.float32)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from pathasst.errors import BadDataset, BadSettings
+from pathasst.mllm import losses as room
+from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.model import ModelSettings
+from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
+from pathasst.mllm.train import schedule, train
+from pathasst.records import ToolCall, Turn
+
+from .conftest import BLANK, BLUE, QUESTION, RED, SPECS, colours, picture, write
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_llm, tiny_tower) -> TrainSettings:
+    return TrainSettings(
+        model=ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm)),
+        phase1=PhaseSettings(take={"describe": 0}, epochs=8, projector_lr=1e-2, row_tokens=250),
+        phase2=PhaseSettings(
+            take={"describe": 0, "invoke": 8},
+            epochs=7,
+            lr=1e-2,
+            projector_lr=1e-2,
+            row_tokens=250,
+            lora=LoraSettings(rank=16, alpha=32),
+        ),
+        precision="fp32",
+        tool_lists=1,
+        save_every=10,
+        validate_every=1000,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("conversations"), colours(24))
+
+
+@pytest.fixture(scope="module")
+def run(settings, data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    said: list[str] = []
+    train([data], out, settings, SPECS, say=said.append)
+    return out, said
+
+
+def test_both_phases_losses_fall(run):
+    out, said = run
+    steps = room.read(out / "losses.csv")
+    for phase in (1, 2):
+        made = [s.loss for s in steps if s.phase == phase and s.supervised]
+        assert made[-1] < made[0]
+    held = [s.val_loss for s in steps if s.val_loss is not None and s.phase == 2]
+    assert held[-1] < 1.0
+    assert (out / "losses.png").stat().st_size > 1000
+    assert any("0 left out" in line for line in said)
+
+
+def test_same_question_other_picture_other_answer(run):
+    assistant = PathAsst.load(run[0] / "adapter")
+    ask = [Turn(role="user", content=QUESTION)]
+    answers = {c: assistant.reply(ask, [picture(c, noise=99)], max_new_tokens=12).content for c in (RED, BLUE)}
+    assert answers == {RED: "It is red.", BLUE: "It is blue."}
+    blind = assistant.reply(ask, [picture(BLANK)], max_new_tokens=12).content  # the control: one answer for both, so half right
+    assert sum(blind == right for right in answers.values()) <= 1
+
+
+def test_calls_the_tool_and_reads_its_result(run):
+    assistant = PathAsst.load(run[0] / "adapter")
+    turns = [Turn(role="user", content="<image>\nCount nuclei")]
+    call = assistant.reply(turns, [picture(RED, noise=50)], SPECS, max_new_tokens=30)
+    assert [c.name for c in call.tool_calls] == ["ki67_cells"]
+    assert call.tool_calls[0] == ToolCall(name="ki67_cells", id="call_1")
+
+
+CHILD = """
+import sys, json
+from pathlib import Path
+from pathasst.mllm.settings import TrainSettings
+from pathasst.mllm.train import train
+from pathasst.records import ToolSpec
+settings = TrainSettings(**json.loads(Path(sys.argv[3]).read_text()))
+specs = [ToolSpec(**s) for s in json.loads(Path(sys.argv[4]).read_text())]
+train([sys.argv[1]], sys.argv[2], settings, specs, say=lambda s: print(s, flush=True))
+"""
+
+
+def test_kill_and_resume_ends_with_the_same_bytes(run, settings, data, tmp_path):
+    import json
+    from dataclasses import asdict
+
+    (tmp_path / "settings.json").write_text(json.dumps(settings.plain()))
+    (tmp_path / "specs.json").write_text(json.dumps([asdict(s) for s in SPECS]))
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", CHILD, str(data), str(out), str(tmp_path / "settings.json"), str(tmp_path / "specs.json")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+    for line in child.stdout:  # killed in the second phase, between two checkpoints
+        if line.startswith("phase 2 step 20/"):
+            time.sleep(0.05)
+            child.send_signal(signal.SIGKILL)
+            break
+    child.wait()
+    assert child.returncode == -signal.SIGKILL
+    assert not (out / "adapter").exists()
+    said: list[str] = []
+    train([data], out, settings, SPECS, say=said.append)
+    assert any("phase 1: already finished" in line for line in said)
+    assert any("0 of them through the tower now" in line for line in said)
+    whole = run[0] / "adapter" / "model.safetensors"
+    assert (out / "adapter" / "model.safetensors").read_bytes() == whole.read_bytes()
+    pick = [(s.phase, s.step, s.loss, s.val_loss) for s in room.read(out / "losses.csv")]
+    assert pick == [(s.phase, s.step, s.loss, s.val_loss) for s in room.read(run[0] / "losses.csv")]
+
+
+def test_another_run_in_the_same_folder_is_refused(run, settings, data):
+    with pytest.raises(BadSettings, match="other settings or data"):
+        train([data], run[0], replace(settings, seed=1), SPECS)
+
+
+def test_what_cannot_be_used_is_counted_and_nothing_left_is_an_error(settings, tmp_path):
+    bad = [replace(c, images=[b"broken"]) for c in colours(6)]
+    said: list[str] = []
+    with pytest.raises(BadDataset, match="no conversation can be trained on"):
+        train([write(tmp_path / "bad", bad)], tmp_path / "out", settings, SPECS, say=said.append)
+
+
+def test_schedule_warms_up_and_falls():
+    rates = [schedule(n, 100, 0.03) for n in range(100)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("recipe", ["embedded", "paper"])
+def test_recipes_parse(recipe):
+    from pathasst.recipes import load_recipe
+
+    loaded = load_recipe("mllm", recipe, TrainSettings)
+    assert loaded.phase1.lora.rank == 0 < loaded.phase2.lora.rank
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(BadSettings, match="phase1: unknown settings lrate"):
+        TrainSettings(phase1={"take": {}, "lrate": 1})
