@@ -1,12 +1,13 @@
 """How fast the tools answer on this machine: Ki67 at 640 px, segmentation by prompt, everything; medians of warm calls.
 
-    python benchmarks/tools_speed.py
+    python benchmarks/tools_speed.py [--runs 7] [--threads 2]
 
 Peer for the detector's share: the same network in bf16 autocast, where the CPU has it. Prints one table; needs no data.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import time
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 
-def median_ms(work: Callable[[], object], runs: int = 7) -> tuple[float, float]:
+def median_ms(work: Callable[[], object], runs: int) -> tuple[float, float]:
     """(median wall ms, median CPU ms) of warm calls."""
     work()
     wall, cpu = [], []
@@ -37,6 +38,11 @@ def main() -> None:
     from pathasst.tools.cells.detect import detector
     from pathasst.tools.registry import default_registry
 
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     demo = immunohistochemistry()
     field = cv2.resize(demo[64:448, 64:448], (640, 640), interpolation=cv2.INTER_CUBIC)
     registry = default_registry()
@@ -68,7 +74,7 @@ def main() -> None:
     print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
     print(f"{'what':62s} {'wall ms':>9s} {'CPU ms':>9s}  goal")
     for name, work, goal in rows:
-        wall, cpu = median_ms(work)
+        wall, cpu = median_ms(work, given.runs)
         print(f"{name:62s} {wall:9.0f} {cpu:9.0f}  {'' if goal is None else f'< {goal} ms'}", flush=True)
     wall, cpu = median_ms(call("segment"), runs=1)
     print(f"{'segmentation: everything':62s} {wall:9.0f} {cpu:9.0f}", flush=True)
