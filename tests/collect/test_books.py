@@ -136,6 +136,25 @@ def test_no_caption_starts(words: str) -> None:
     assert page_layout.captions_of(Page(600, 800, [Line(words, (50, 100, 200, 109))])) == []
 
 
+def test_a_scanned_page_is_read_by_ocr(tmp_path) -> None:
+    from PIL import ImageDraw, ImageFont
+
+    scan = Image.new("RGB", (1240, 1650), "white")
+    scan.paste(Image.open(io.BytesIO(picture((400, 300), "PNG"))).resize((800, 600)), (220, 150))
+    draw, font = ImageDraw.Draw(scan), ImageFont.load_default(size=26)
+    draw.text((150, 790), "Figure 1: Section of a lymph node with many small granulomas", fill="black", font=font)
+    for line in range(12):
+        draw.text(
+            (150, 950 + 36 * line), "The running text of this chapter is long and has many common words.", fill="black", font=font
+        )
+    scan.save(tmp_path / "scan.pdf", resolution=150)
+    (figure,), _ = rows(tmp_path / "scan.pdf", tmp_path / "out")
+    assert figure.label == "Figure 1" and "lymph node" in figure.caption
+    assert abs(figure.width / 300 - 800 / 150) < 0.6 and abs(figure.height / 300 - 600 / 150) < 0.6  # inches
+    assert figure.trail[0].note == "scan, figure above"
+    assert rows(tmp_path / "scan.pdf", tmp_path / "without", ocr=False)[0] == []
+
+
 def test_html_by_figcaption_paragraph_alt_and_heading(tmp_path) -> None:
     pages = tmp_path / "in"
     pages.mkdir()

@@ -9,6 +9,7 @@ import html
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,18 +94,22 @@ class BookWork:
             found = page_layout.across_pages(pages, [page_layout.figures_of(p) for p in pages])
             folder = Path(self.html_out) / source.article_id.removeprefix("book:")
             written: list[tuple[int, Figure]] = []
+            seen: Counter[str] = Counter()
             for number, items in enumerate(found):
                 for item in items:
-                    row = self._rendered(document, number, item, source, pages[number].scanned)
+                    name = f"p{number + 1}-{_slug(item.caption.label)}"
+                    seen[name] += 1  # two captions of one label on a page: a misprint, or a list of figures
+                    name += f"-{seen[name]}" if seen[name] > 1 else ""
+                    row = self._rendered(document, number, item, source, name, pages[number].scanned)
                     if isinstance(row, Figure):
                         written.append((number, row))
                     yield row
             _write_html(folder, source.title, pages, written)
 
     def _rendered(
-        self, document: object, number: int, item: page_layout.Found, source: Source, scanned: bool
+        self, document: object, number: int, item: page_layout.Found, source: Source, name: str, scanned: bool
     ) -> Figure | Dropped:
-        figure_id = f"{source.article_id}/p{number + 1}-{_slug(item.caption.label)}"
+        figure_id = f"{source.article_id}/{name}"
         if item.box is None:
             return Dropped(figure_id, "no-picture", item.caption.text[:80])
         at = number + {"previous": -1, "next": 1}.get(item.where, 0)
@@ -115,7 +120,7 @@ class BookWork:
             source=source,
             label=item.caption.label,
             caption=item.caption.text or item.caption.label,
-            graphic=f"p{at + 1}-{_slug(item.caption.label)}.png",
+            graphic=f"{name}.png",
             page=at + 1,
             trail=[Mark(step="collect", by="books", note=how)],
         )

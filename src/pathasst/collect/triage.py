@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from pathasst.records import Figure
 
-THRESHOLD = 1.5
+THRESHOLD = 2.0
 
 _STAINS = (
     r"ha?emato?xy?lin|eosin\b|\bh\s*(?:&|&amp;|and|/|\+)\s*e\b|\bH\s?E\s?(?:stain|,|;|×|x\s?\d)|giemsa"
