@@ -17,6 +17,7 @@ class CurateSettings:
 
     select: str = "select-embedded"  # registry id, folder or file of a classifier; "" keeps every picture
     select_threshold: float = 0.0  # of the probability; 0: the model's own
+    rules: bool = True  # beside the classifier: colourless pictures and charts with axes are not pathology
     panels: str = "xycut"  # xycut, or the path of a detector's ONNX file
     letters: bool = True  # read printed letters by OCR
     min_panel_side: int = 48  # px; a smaller panel is not cut out

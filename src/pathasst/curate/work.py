@@ -16,6 +16,7 @@ from pathasst.curate.align import Match, align, join_by_letters
 from pathasst.curate.captions import by_llm, refine, split
 from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.captions.verify import is_verbatim
+from pathasst.curate.drawings import not_a_micrograph
 from pathasst.curate.letters import LetterReader
 from pathasst.curate.panels import CutDetector, OnnxDetector, PanelDetector, with_letters
 from pathasst.curate.pictures import crop, decode, encode_jpeg
@@ -118,7 +119,9 @@ class Curator:
         """Probability of pathology of each panel; of the whole figure where it is one panel. 1.0 without a classifier."""
         if self.selector is None:
             return [1.0] * len(panels)
-        return [float(s) for s in self.selector.score([crop(picture, p.box) for p in panels])]
+        parts = [crop(picture, p.box) for p in panels]
+        scores = [float(s) for s in self.selector.score(parts)]
+        return [0.0 if self.settings.rules and not_a_micrograph(p) else s for p, s in zip(parts, scores, strict=True)]
 
     def _split(self, caption: str, letters: Sequence[str]) -> tuple[list[SubCaption], str]:
         if self.settings.captions == "llm":
