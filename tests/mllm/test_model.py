@@ -14,6 +14,7 @@ from pathasst.records import Turn
 
 from .conftest import BLUE, RED, picture
 
+
 def test_the_checkpoint_is_a_plain_llava(parts, tmp_path):
     """transformers alone, without our code, reads the folder and gives the same ids and logits."""
     model.save(parts, tmp_path)

@@ -63,7 +63,7 @@ def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -
     _copy_fields(reader, writer)
     writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{quantisation}", gguf.LlamaFileType.ALL_F32))
     state = parts.llm.state_dict()
-    heads = {"attn_q.weight": parts.llm.config.num_attention_heads, "attn_k.weight": parts.llm.config.num_key_value_heads}  # type: ignore[union-attr]
+    heads = {"attn_q.weight": parts.llm.config.num_attention_heads, "attn_k.weight": parts.llm.config.num_key_value_heads}
     for tensor in reader.tensors:
         name, part = gguf_llm.TOP.get(tensor.name, ""), ""
         if tensor.name.startswith("blk."):
@@ -100,7 +100,7 @@ def write_mmproj(parts: Parts, out: Path) -> None:
         "patch_size": vision.patch_size,
         "embedding_length": vision.hidden_size,
         "feed_forward_length": vision.intermediate_size,
-        "projection_dim": parts.llm.config.hidden_size,  # type: ignore[union-attr]
+        "projection_dim": parts.llm.config.hidden_size,
         "attention.head_count": vision.num_attention_heads,
         "block_count": layers,
     }
@@ -122,8 +122,8 @@ def _vision_tensors(parts: Parts, layers: int) -> dict[str, np.ndarray]:
         "v.position_embd.weight": state["embeddings.position_embedding.weight"],
         "v.pre_ln.weight": state["pre_layrnorm.weight"],
         "v.pre_ln.bias": state["pre_layrnorm.bias"],
-        "mm.0.weight": parts.projector.linear_1.weight,  # type: ignore[union-attr, dict-item]
-        "mm.0.bias": parts.projector.linear_1.bias,  # type: ignore[union-attr, dict-item]
+        "mm.0.weight": parts.projector.linear_1.weight,
+        "mm.0.bias": parts.projector.linear_1.bias,
     }
     inner = {
         "attn_q": "self_attn.q_proj",

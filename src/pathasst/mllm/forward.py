@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 def embed(parts: Parts, ids: torch.Tensor, features: torch.Tensor | None) -> torch.Tensor:
     """1×n×hidden: words from the embedding, placeholders from the projected `features` (pictures × patches × vision width)."""
-    hidden: torch.Tensor = parts.llm.get_input_embeddings()(ids)  # type: ignore[operator]
+    hidden: torch.Tensor = parts.llm.get_input_embeddings()(ids)
     if features is None or len(features) == 0:
         return hidden
     place = (ids == parts.tokenizer.convert_tokens_to_ids(IMAGE)).unsqueeze(-1)
-    projected = parts.projector(features.to(parts.projector.linear_1.weight.dtype))  # type: ignore[union-attr]
+    projected = parts.projector(features.to(parts.projector.linear_1.weight.dtype))
     return hidden.masked_scatter(place, projected.to(hidden.dtype))
 
 

@@ -102,7 +102,7 @@ def draw(steps: list[Step], path: Path) -> None:
         axes.plot([s.step for s in made], [s.loss for s in made], color="#b9c4d0", linewidth=0.7)
         axes.plot([s.step for s in made], smooth, color="#1f4e79", label="train, mean of 10")
         held = [s for s in steps if s.phase == phase and s.val_loss is not None]
-        axes.plot([s.step for s in held], [s.val_loss for s in held], "o-", color="#c0392b", markersize=3, label="val")
+        axes.plot([s.step for s in held], [s.val_loss or 0.0 for s in held], "o-", color="#c0392b", markersize=3, label="val")
         axes.set(title=f"phase {phase}", xlabel="step", ylabel="loss a supervised token")
         axes.legend(frameon=False)
     figure.tight_layout()

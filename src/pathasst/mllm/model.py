@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import CLIPVisionModel, LlavaForConditionalGeneration
 
+    from pathasst.clip.model import PathCLIP
+
 PROJECTORS = {"linear": "linear", "mlp2x_gelu": "gelu"}
 """Our name of the projector → the activation between its two layers in Hugging Face's notation."""
 
@@ -44,7 +46,7 @@ class ModelSettings:
 class Parts:
     """A network with all that is needed to talk to it."""
 
-    model: LlavaForConditionalGeneration
+    model: Any  # LlavaForConditionalGeneration; transformers' own types do not know its parts
     tokenizer: Any
     template: ChatTemplate
     image_processor: Any
@@ -56,14 +58,14 @@ class Parts:
         return int((vision.image_size // vision.patch_size) ** 2)
 
     @property
-    def projector(self) -> torch.nn.Module:
-        found: torch.nn.Module = self.model.model.multi_modal_projector
-        return found
+    def projector(self) -> Any:
+        """The `nn.Module` between tower and LLM."""
+        return self.model.model.multi_modal_projector
 
     @property
-    def llm(self) -> torch.nn.Module:
-        found: torch.nn.Module = self.model.model.language_model
-        return found
+    def llm(self) -> Any:
+        """The LLM's decoder, without its head."""
+        return self.model.model.language_model
 
 
 def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int = 0) -> Parts:
@@ -98,6 +100,8 @@ def assemble(
     import torch
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+    vision: Any = tower.config
+    patches = (vision.image_size // vision.patch_size) ** 2
     llm_config.vocab_size = max(llm_config.vocab_size, image_token + 1)
     config = LlavaConfig(
         vision_config=tower.config,
@@ -106,7 +110,7 @@ def assemble(
         projector_hidden_act=PROJECTORS[settings.projector],
         vision_feature_layer=settings.vision_feature_layer,
         vision_feature_select_strategy="default",
-        image_seq_length=(tower.config.image_size // tower.config.patch_size) ** 2,
+        image_seq_length=patches,
         tie_word_embeddings=llm_config.tie_word_embeddings,
     )
     with torch.device("meta"):
@@ -133,13 +137,28 @@ def vision_tower(id: str) -> tuple[CLIPVisionModel, Any]:
     """
     from transformers import CLIPImageProcessor, CLIPVisionModel
 
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import CONFIG, PathCLIP
 
     config = Path(id) / "config.json"
     if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "clip_vision_model":
         return CLIPVisionModel.from_pretrained(id), CLIPImageProcessor.from_pretrained(id)
-    clip = PathCLIP.load(id)
+    folder = Path(id) if Path(id).is_dir() else weights.path(id)
+    clip = _without_text(folder) if (folder / CONFIG).is_file() else PathCLIP.load(id)
     return clip.vision_tower(), CLIPImageProcessor(**clip.preprocessor_config())
+
+
+def _without_text(folder: Path) -> PathCLIP:
+    """A PathCLIP of which only the tower is there: its text tower would cost seconds and is not looked at."""
+    from torch import nn
+
+    from pathasst.clip.build import ClipConfig
+    from pathasst.clip.files import read_state
+    from pathasst.clip.model import WEIGHTS, PathCLIP
+
+    state = read_state(folder / WEIGHTS)
+    holder = nn.Module()
+    holder.state_dict = lambda: state  # type: ignore[method-assign, assignment, misc]
+    return PathCLIP(holder, ClipConfig.read(folder))
 
 
 def language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor], Any]:
@@ -251,7 +270,7 @@ def _new_projector(config: Any, kind: str, seed: int) -> dict[str, torch.Tensor]
     }
 
 
-def _fill_buffers(model: LlavaForConditionalGeneration, tower: CLIPVisionModel, llm_config: Any) -> None:
+def _fill_buffers(model: Any, tower: CLIPVisionModel, llm_config: Any) -> None:
     """Computed tables (rotary frequencies, position ids) that no file holds, in place of the ones without storage."""
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 

@@ -134,9 +134,9 @@ def _freeze(parts: Parts) -> None:
     """Nothing learns but the projector, in float32 (its second layer only where it is not the fixed identity)."""
     parts.model.requires_grad_(False)
     parts.projector.float()
-    parts.projector.linear_1.requires_grad_(True)  # type: ignore[union-attr]
+    parts.projector.linear_1.requires_grad_(True)
     if parts.model.config.projector_hidden_act != "linear":
-        parts.projector.linear_2.requires_grad_(True)  # type: ignore[union-attr]
+        parts.projector.linear_2.requires_grad_(True)
 
 
 @dataclass(slots=True)
