@@ -29,9 +29,9 @@ def save(parts: Parts, folder: Path, settings: TrainSettings) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
-    tensors |= {f"lora.{n}": p for n, p in lora.state(parts.llm).items()}
-    halves = {n: t.cpu().to(torch.float16).contiguous() for n, t in tensors.items()}
+    trained = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
+    trained |= {f"lora.{n}": p for n, p in lora.state(parts.llm).items()}
+    halves = {n: t.cpu().to(torch.float16).contiguous() for n, t in trained.items()}
     save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
     phase = settings.phase2
     about = {"model": asdict(settings.model), "lora": asdict(phase.lora)}
@@ -45,8 +45,6 @@ def load(folder: Path, dtype: torch.dtype | None = None, vision: str = "", llm: 
     Raises BadSettings when the folder is no adapter, BadInput when it does not fit the parts, MissingWeights when one is
     not here.
     """
-    from safetensors.torch import load_file
-
     path = folder / FILE
     if not path.is_file():
         raise BadSettings(f"{folder} holds no {FILE}; it was not written by `pathasst train mllm`.")
@@ -56,12 +54,19 @@ def load(folder: Path, dtype: torch.dtype | None = None, vision: str = "", llm: 
     )
     parts = build(settings, dtype)
     parts.template = ChatTemplate.load(folder)
-    tensors = load_file(folder / WEIGHTS)
-    projector = {n.removeprefix("projector."): t for n, t in tensors.items() if n.startswith("projector.")}
-    adapters = {n.removeprefix("lora."): t for n, t in tensors.items() if n.startswith("lora.")}
+    projector, adapters = tensors(folder)
     try:
         parts.projector.load_state_dict({n: t.to(parts.model.dtype) for n, t in projector.items()}, strict=False)
         lora.add_state(parts.llm, adapters, about["lora"]["alpha"] / max(1, about["lora"]["rank"]))
     except (RuntimeError, KeyError) as error:
         raise BadInput(f"{folder} does not fit {settings.vision} and {settings.llm}: {str(error).splitlines()[0]}") from error
     return parts
+
+
+def tensors(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The stored projector and low-rank adapters, float16, each by its own names."""
+    from safetensors.torch import load_file
+
+    stored = load_file(folder / WEIGHTS)
+    projector = {n.removeprefix("projector."): t for n, t in stored.items() if n.startswith("projector.")}
+    return projector, {n.removeprefix("lora."): t for n, t in stored.items() if n.startswith("lora.")}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn.functional import linear
 
+from pathasst.errors import BadSettings
+
 if TYPE_CHECKING:
     import torch
 
@@ -69,6 +71,18 @@ def state(llm: nn.Module) -> dict[str, torch.Tensor]:
     """The adapters by peft's names, without its prefix: `layers.0.self_attn.q_proj.lora_A.weight` …"""
     named = dict(llm.named_parameters())
     return {f"{n}.weight": p.detach() for n, p in named.items() if n.endswith(("lora_A", "lora_B"))}
+
+
+def load_state(llm: nn.Module, adapters: Mapping[str, torch.Tensor]) -> None:
+    """Fill attached adapters with stored ones (names of `state`), in place. Raises BadSettings when they do not fit."""
+    import torch
+
+    named = {f"{n}.weight": p for n, p in llm.named_parameters() if n.endswith(("lora_A", "lora_B"))}
+    if adapters and {n: t.shape for n, t in adapters.items()} != {n: p.shape for n, p in named.items()}:
+        raise BadSettings("the adapter to start from has another rank or other modules than phase 2 of this recipe.")
+    with torch.no_grad():
+        for name, tensor in adapters.items():
+            named[name].copy_(tensor)
 
 
 def add_state(llm: nn.Module, adapters: Mapping[str, torch.Tensor], scale: float) -> None:

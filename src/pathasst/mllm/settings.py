@@ -29,7 +29,7 @@ class LoraSettings:
 class PhaseSettings:
     """One of the two phases. Phase 1 trains the projector alone (lora.rank 0), phase 2 projector and LLM."""
 
-    take: dict[str, int]  # describe | converse | invoke → how many of them, drawn by the seed; 0 = all
+    take: dict[str, int]  # describe | converse | invoke → how many of them, drawn by the seed; 0 = all. Empty: no such phase
     epochs: float = 1.0
     lr: float = 2e-4  # of the adapters
     projector_lr: float = 2e-3
@@ -53,6 +53,7 @@ class TrainSettings:
     """A whole training of PathAsst."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
+    start: str = ""  # id or folder of an adapter to go on from; empty: untrained. Rank and modules of phase 2 must be its own
     phase1: PhaseSettings = field(default_factory=lambda: PhaseSettings(take={"describe": 0}))
     phase2: PhaseSettings = field(
         default_factory=lambda: PhaseSettings(take={"describe": 0, "converse": 0, "invoke": 0}, lora=LoraSettings())

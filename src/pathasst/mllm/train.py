@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import dataset
+from pathasst import dataset, weights
 from pathasst.dataset.manifest import fingerprint, write_atomic
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.mllm import adapter, lora
@@ -59,9 +59,13 @@ def train(
     table, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say)
     parts.model.to(settings.device)
     _freeze(parts)
+    adapters = _start(parts, settings.start)
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
+        if not phase.take:
+            continue
         if phase.lora.rank:
             lora.attach(parts.llm, phase.lora.rank, phase.lora.alpha, phase.lora.modules, settings.seed)
+            lora.load_state(parts.llm, adapters)
         Phase(number, phase, settings, parts, table, out, say).run(train_samples, val_samples)
     final = out / "adapter"
     adapter.save(parts, final, settings)
@@ -128,6 +132,15 @@ def chosen_ids(folders: Sequence[Path | str], settings: TrainSettings) -> set[st
         most = settings.validation_samples if split == "val" else 0 if 0 in wanted else max(wanted)
         chosen.update(members[: most or None])
     return chosen
+
+
+def _start(parts: Parts, start: str) -> dict[str, torch.Tensor]:
+    """Put the projector of the adapter that the run goes on from in place, and return its low-rank parts (empty: none)."""
+    if not start:
+        return {}
+    projector, adapters = adapter.tensors(Path(start) if Path(start).is_dir() else weights.path(start))
+    parts.projector.load_state_dict({n: t.float() for n, t in projector.items()}, strict=False)
+    return adapters
 
 
 def _freeze(parts: Parts) -> None:
