@@ -87,7 +87,7 @@ def tool_choice(conversations: list[Conversation], model: PathAsst, count: int, 
     specs = {s.name: s for s in all_specs()}
     items = [c for c in conversations if c.kind == "invoke" and len(c.turns) > 1][:count]
     asks = [([c.turns[0]], c.images, [specs[n] for n in c.tools]) for c in items]
-    said = model.reply_many(asks, max_new_tokens=48)
+    said = model.reply_many(asks, max_new_tokens=64)
     rows = []
     for c, turn in zip(items, said, strict=True):
         wanted, got = ([call.name for call in t.tool_calls] for t in (c.turns[1], turn))
@@ -145,10 +145,6 @@ def main() -> None:
     chosen = {i for k, v in ids.items() for i in Random(1).sample(sorted(v), min(wanted[k], len(v)))}
     picked = [c for c in dataset.read(args.conversations, Conversation) if c.conversation_id in chosen]
     model, record, scores = PathAsst.load(args.model), [], {}
-    import torch
-
-    if torch.cpu._is_amx_tile_supported():
-        model.parts.model.to(torch.bfloat16)
     for name, part, count in (
         ("tool choice", tool_choice, args.tools),
         ("yes/no", yes_no, args.yes_no),

@@ -121,6 +121,19 @@ def test_kill_and_resume_ends_with_the_same_bytes(run, settings, data, tmp_path)
     assert pick == [(s.phase, s.step, s.loss, s.val_loss) for s in room.read(run[0] / "losses.csv")]
 
 
+def test_goes_on_from_a_finished_adapter(run, settings, data, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    still = replace(settings.phase2, epochs=1, lr=0.0, projector_lr=0.0)
+    more = replace(settings, start=str(run[0] / "adapter"), phase1=PhaseSettings(take={}), phase2=still)
+    final = train([data], tmp_path, more, SPECS, say=lambda _: None)
+    before, after = (load_file(f / "model.safetensors") for f in (run[0] / "adapter", final))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+    with pytest.raises(BadSettings, match="another rank or other modules"):
+        train([data], tmp_path / "b", replace(more, phase2=replace(still, lora=LoraSettings(rank=2))), SPECS)
+
+
 def test_another_run_in_the_same_folder_is_refused(run, settings, data):
     with pytest.raises(BadSettings, match="other settings or data"):
         train([data], run[0], replace(settings, seed=1), SPECS)

@@ -174,10 +174,10 @@ class Phase:
         optimiser, trained = self._optimiser()
         losses = Losses(self.out, self.number)
         begun = self._restore(optimiser, trained)
-        losses.rewind(begun)
         if begun >= len(steps):
             self.say(f"phase {self.number}: already finished ({begun} steps)")
             return
+        losses.rewind(begun)
         held_rows = [build_row([held[n] for n in row]) for row in plan(held, self.phase.row_tokens, 0)]
         tokens = sum(s.supervised for s in samples)
         self.say(f"phase {self.number}: {len(samples)} conversations, {tokens} supervised tokens an epoch, {len(steps)} steps")
