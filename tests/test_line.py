@@ -22,7 +22,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 STEPS = {
     "collect": ("collect", "folder", "{articles}", "--out", "{out}", "--per-shard", "1"),
     "curate": ("curate", "{figures}", "--out", "{out}", "--no-report", "--similarity", "none"),
-    "instruct": ("instruct", "{pairs}", "--out", "{out}", "--invoke", "30"),
+    "instruct": ("instruct", "{pairs}", "--out", "{out}", "--invoke", "2500"),
 }
 
 
@@ -66,10 +66,15 @@ def test_killed_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, ste
     out = tmp_path / "killed"
     process = subprocess.Popen(_command(step, line, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(out.rglob("0*.json")) and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not [p for p in out.rglob("*.parquet") if ".writing" not in str(p)]
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
+    assert process.returncode == -signal.SIGKILL, "the kill must fall in the middle"
     subprocess.run(_command(step, line, out), check=True, env=ENVIRONMENT, timeout=300)
     assert _shards(out) == _shards(_dataset(line, step))
 

@@ -37,10 +37,11 @@ def _lines(grey: np.ndarray) -> bool:
 
     width = grey.shape[1]
     dark = (grey < 150).astype(np.uint8)
-    long = cv2.erode(dark, np.ones((1, max(8, int(0.3 * width))), np.uint8)).any(axis=1)
+    runs = cv2.erode(dark, np.ones((1, max(8, int(0.3 * width))), np.uint8))
+    long: np.ndarray = np.max(runs, axis=1) > 0
     light = (grey >= 225).mean(axis=1)
     height = len(long)
-    for y in np.flatnonzero(long):
+    for y in np.flatnonzero(long).tolist():
         beside = max(light[max(0, y - 5)], light[min(height - 1, y + 5)])
         thin = long[max(0, y - 9) : y + 10].sum() <= 5  # the edge of something solid goes on
         if 3 < y < height - 4 and thin and beside >= 0.3:
