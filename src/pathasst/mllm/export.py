@@ -1,7 +1,6 @@
 """A trained PathAsst in other people's formats: a whole LLaVA checkpoint (transformers, vLLM), GGUF (llama.cpp), a peft adapter.
 
-Knows `Parts`. GGUF is written from the merged weights in the layout of llama.cpp's converter: the LLM in one file, tower and
-projector (`mmproj`) in another, since llama.cpp reads pictures through the latter.
+Knows `Parts`. GGUF holds the merged LLM alone, in the layout of llama.cpp's converter: it talks and calls tools there, blind.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from pathasst.mllm.model import Parts
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 FORMATS = ("huggingface", "gguf", "peft")
 
@@ -41,11 +39,10 @@ def export(source: str | Path, out: Path, format: str = "huggingface", quantisat
     ggufs = sorted(base.glob("*.gguf"))
     if not ggufs:
         raise BadSettings(f"{base} holds no GGUF file whose vocabulary could be copied; export to huggingface instead.")
-    language, vision = out / "pathasst-llm.gguf", out / "pathasst-mmproj.gguf"
+    language = out / "pathasst-llm.gguf"
     write_llm(parts, ggufs[0], language, quantisation)
-    write_mmproj(parts, vision)
     parts.template.save(out)
-    return [language, vision]
+    return [language]
 
 
 def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -> None:
@@ -76,70 +73,6 @@ def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -
             values = gguf_llm.permute(values, heads[part])
         _add(writer, tensor.name, values, quantisation)
     _finish(writer)
-
-
-def write_mmproj(parts: Parts, out: Path) -> None:
-    """Vision tower (up to the layer that is read) and FC layer as llama.cpp's multimodal projector file, float32.
-
-    Raises BadSettings for another projector than the linear one.
-    """
-    import gguf
-
-    vision = parts.model.config.vision_config
-    if parts.model.config.projector_hidden_act != "linear":
-        raise BadSettings("only the linear projector is exported to GGUF.")
-    layers = vision.num_hidden_layers + 1 + parts.model.config.vision_feature_layer
-    writer = gguf.GGUFWriter(out, "clip")
-    writer.add_string("clip.projector_type", "mlp")
-    for key, flag in {"has_vision_encoder": True, "has_text_encoder": False, "has_llava_projector": True}.items():
-        writer.add_bool(f"clip.{key}", flag)
-    writer.add_bool("clip.use_gelu", vision.hidden_act == "gelu")
-    writer.add_bool("clip.use_silu", False)
-    numbers = {
-        "image_size": vision.image_size,
-        "patch_size": vision.patch_size,
-        "embedding_length": vision.hidden_size,
-        "feed_forward_length": vision.intermediate_size,
-        "projection_dim": parts.llm.config.hidden_size,
-        "attention.head_count": vision.num_attention_heads,
-        "block_count": layers,
-    }
-    for key, value in numbers.items():
-        writer.add_uint32(f"clip.vision.{key}", value)
-    writer.add_float32("clip.vision.attention.layer_norm_epsilon", vision.layer_norm_eps)
-    writer.add_array("clip.vision.image_mean", [float(v) for v in parts.image_processor.image_mean])
-    writer.add_array("clip.vision.image_std", [float(v) for v in parts.image_processor.image_std])
-    for name, values in _vision_tensors(parts, layers).items():
-        writer.add_tensor(name, values)
-    _finish(writer)
-
-
-def _vision_tensors(parts: Parts, layers: int) -> dict[str, np.ndarray]:
-    state = {n.removeprefix("vision_model."): t for n, t in parts.model.model.vision_tower.state_dict().items()}
-    named: dict[str, torch.Tensor] = {
-        "v.class_embd": state["embeddings.class_embedding"],
-        "v.patch_embd.weight": state["embeddings.patch_embedding.weight"],
-        "v.position_embd.weight": state["embeddings.position_embedding.weight"],
-        "v.pre_ln.weight": state["pre_layrnorm.weight"],
-        "v.pre_ln.bias": state["pre_layrnorm.bias"],
-        "mm.0.weight": parts.projector.linear_1.weight,
-        "mm.0.bias": parts.projector.linear_1.bias,
-    }
-    inner = {
-        "attn_q": "self_attn.q_proj",
-        "attn_k": "self_attn.k_proj",
-        "attn_v": "self_attn.v_proj",
-        "attn_out": "self_attn.out_proj",
-        "ln1": "layer_norm1",
-        "ln2": "layer_norm2",
-        "ffn_down": "mlp.fc1",  # llama.cpp's LLaVA files name the first product "down"
-        "ffn_up": "mlp.fc2",
-    }
-    for layer in range(layers):
-        for theirs, ours in inner.items():
-            for kind in ("weight", "bias"):
-                named[f"v.blk.{layer}.{theirs}.{kind}"] = state[f"encoder.layers.{layer}.{ours}.{kind}"]
-    return {n: t.detach().float().contiguous().numpy() for n, t in named.items()}
 
 
 def _peft(folder: Path, out: Path) -> Path:
