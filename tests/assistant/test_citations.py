@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathasst.assistant.citations import check, retrieved, unbacked_figures
+from pathasst.assistant.citations import check, misplaced, retrieved, unbacked_figures
 from pathasst.records import Hit, ToolResult
 
 LIBRARY = {
@@ -70,6 +70,22 @@ def test_references_without_a_pmid_are_named() -> None:
         "Smith et al., 2019",
         "Jones and Miller (2001)",
     ]
+
+
+def test_a_reference_behind_another_abstracts_statement_is_named() -> None:
+    library = {
+        "1111": Hit(
+            pmid="1111", title="KLF8", passage="KLF8 is over-induced by chemotherapeutic drugs in metastatic breast cancer."
+        ),
+        "2222": Hit(pmid="2222", title="KRT7", passage="KRT7 promotes malignant progression of ovarian tumours."),
+    }
+    said = "KLF8 can be induced by chemotherapeutic drugs in metastatic cancer"
+    assert misplaced(f"{said} [PMID 2222].", library) == [("2222", "1111")]
+    assert misplaced(f"{said}. [PMID 1111]", library) == []
+    assert misplaced(f"{said} [PMID 2222] [PMID 1111].", library) == []
+    assert misplaced("Yes [PMID 2222].", library) == []
+    for pmid, hit in library.items():
+        assert misplaced(f"{hit.passage} [PMID {pmid}]", library) == []
 
 
 def test_retrieved_collects_hits_over_results() -> None:

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from assistant_parts import HITS, ScriptedBrain, Shelf, Slow, call, say
+from assistant_parts import HITS, RedShare, ScriptedBrain, Shelf, Slow, call, say
 
 from pathasst.assistant import Answer, Event, Limits, ask
 from pathasst.errors import BadInput, BadSettings, Unreachable
@@ -309,6 +309,17 @@ def test_a_person_cannot_break_the_conversation(spots: np.ndarray, registry: Reg
     assert content.count("<image>") == len(brain.given[0][1]) == 1
     assert "<|im_end|>" not in content
     assert answer.question.startswith("<image>")
+
+
+def test_another_markers_tool_is_named(spots: np.ndarray, registry: Registry) -> None:
+    class Ki67(RedShare):
+        name = "ki67_cells"
+
+    registry.add(Ki67())
+    answer, _ = run([say("", call("count_dark")), say("Five.")], spots, registry, question="How many Ki-67 positive cells?")
+    assert any("names ki67, but ki67_cells was not run; the model chose count_dark" in n for n in answer.notices)
+    answer, _ = run([say("", call("ki67_cells")), say("None.")], spots, registry, question="How many Ki-67 positive cells?")
+    assert not any("was not run" in n for n in answer.notices)
 
 
 def test_watching(spots: np.ndarray, registry: Registry) -> None:

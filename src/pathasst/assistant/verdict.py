@@ -59,6 +59,10 @@ def conclude(draft: Draft, brain: str, cards: Mapping[str, ToolCard], history: A
             *_about_the_run(draft, raw),
             *_about_tools(draft, cards),
             *_about_references(checked, sources, bool(retrieved)),
+            *(
+                f"The words before [PMID {cited}] are nearer to the abstract of PMID {nearer}: the reference may be misplaced."
+                for cited, nearer in citations.misplaced(checked.text, draft.library)
+            ),
             *_about_figures(draft, raw, history),
         ],
         stopped=draft.stopped,
@@ -85,7 +89,7 @@ def _about_the_run(draft: Draft, raw: str) -> list[str]:
 
 
 def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
-    notices = []
+    notices = [notice] if (notice := _other_marker(draft, cards)) else []
     for step in draft.steps:
         name = step.call.name or "A call"
         if step.result.error:
@@ -103,6 +107,17 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
         what = "1 sentence of tool output was" if withheld == 1 else f"{withheld} sentences of tool output were"
         notices.append(f"{what} withheld from the model: written to an assistant rather than to a reader.")
     return list(dict.fromkeys(notices))
+
+
+def _other_marker(draft: Draft, cards: Mapping[str, ToolCard]) -> str:
+    """Says that the question names a marker (ki67, her2, pdl1) and the tool named after it was not run, but another on the picture."""
+    ran = [step.call.name for step in draft.steps if step.image]
+    asked = re.sub(r"[^a-z0-9]", "", draft.question.lower())
+    for name in cards:
+        marker = name.split("_")[0]
+        if ran and name not in ran and marker in asked and any(c.isdigit() for c in marker):
+            return f"The question names {marker}, but {name} was not run; the model chose {', '.join(dict.fromkeys(ran))}."
+    return ""
 
 
 def _about_references(checked: citations.Checked, sources: list[Source], searched: bool) -> list[str]:
