@@ -110,7 +110,7 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
 
 
 def _other_marker(draft: Draft, cards: Mapping[str, ToolCard]) -> str:
-    """Says that the question names a marker (ki67, her2, pdl1) and the tool named after it was not run, but another on the picture."""
+    """Says that the question names a marker (ki67, her2, pdl1) while another tool than the one named after it was run."""
     ran = [step.call.name for step in draft.steps if step.image]
     asked = re.sub(r"[^a-z0-9]", "", draft.question.lower())
     for name in cards:
