@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 NEEDED = ("minilm", "smollm2-135m", "mobilesam", "medline-sample")
 QUESTIONS = (
     ("needs looking", "What does this picture show?"),
-    ("needs a tool", "Please count the positive and negative nuclei in this immunohistochemistry picture."),
-    ("needs another tool", "Outline the structures in this picture and tell me how many there are."),
+    ("needs a tool", "What fraction of the nuclei is Ki67 positive?"),
     ("needs the literature", "What does the literature say about Ki-67 expression and prognosis in cancer?"),
+)
+KINDS = (
+    "an immunohistochemistry image of tissue",
+    "an H&E image of tissue",
+    "a Pap smear image",
+    "a blood smear image",
 )
 LIMITS = """What these small models cannot do: the embedded PathCLIP (a few million parameters) and PathAsst (135 million)
 were trained on some thousand public pictures, in minutes on two CPU cores. They name tissues and stains like those they
@@ -39,7 +44,7 @@ def demo(out: Path = typer.Option(Path("out/demo"), help="Folder for everything 
     _papers(console)
     _answers(console, out)
     console.rule("next")
-    console.print(LIMITS, style="yellow")
+    console.print(LIMITS.replace("\n", " "), style="yellow", soft_wrap=False)
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {out}/ (pictures, answers), then try:")
     for command, why in _next_steps(out):
         console.print(f"  [bold]{command}[/]\n      {why}", soft_wrap=True)
@@ -59,15 +64,16 @@ def _walk(console: Console, out: Path) -> None:
     """Steps 1–3 on the article that this project wrote itself."""
     from rich.markup import escape
 
+    from pathasst.curate.report import yields
     from pathasst.dataset import read
     from pathasst.dataset.contact_sheet import contact_sheet
     from pathasst.records import Conversation, Pair
 
     console.rule("2 · data walk: an article → figures → pairs → conversations")
     for manifest in _collect_curate_instruct(out):
-        dropped = ", ".join(f"{n} × {reason}" for reason, n in manifest.dropped.items())
-        left_out = f"; left out: {dropped}" if dropped else ""
-        console.print(f" [green]✓[/] {manifest.stage}: {manifest.rows} {manifest.record}s{left_out}")
+        console.print(f" [green]✓[/] {manifest.stage}: {manifest.rows} {manifest.record}s")
+    left_out = ", ".join(f"{n} × {reason}" for reason, n in yields(out / "pairs").dropped.items())
+    console.print(f"   left out by curate: {left_out}")
     for pair in read(out / "pairs", Pair):
         letter = pair.panel.letter if pair.panel else ""
         console.print(f"   [bold]{letter or '–'}[/] {pair.width}×{pair.height} px  {pair.caption}", soft_wrap=True)
@@ -110,7 +116,7 @@ def _papers(console: Console) -> None:
 
 
 def _answers(console: Console, out: Path) -> None:
-    """Three questions about the immunohistochemistry picture that scikit-image ships: one to look, tools, the literature."""
+    """Questions about the immunohistochemistry picture that scikit-image ships: one to look, one for a tool, one for papers."""
     import skimage.data
     from PIL import Image
 
@@ -121,12 +127,25 @@ def _answers(console: Console, out: Path) -> None:
     picture = out / "immunohistochemistry.png"
     Image.fromarray(skimage.data.immunohistochemistry()).save(picture)
     console.print(f"picture: {picture} (colon glands, DAB and haematoxylin; from scikit-image)")
+    _pathclip(console, picture)
     for number, (what, question) in enumerate(QUESTIONS, 1):
         console.print(f"\n[bold]Question {number}[/] ({what}): {question}")
         answer: Answer = assistant.ask(picture, question, watch=_watch(console))
         console.print(render.to_terminal(answer))
         for path in render.save(answer, out / f"answer{number}"):
             console.print(f"   [dim]→ {path}[/]", soft_wrap=True)
+
+
+def _pathclip(console: Console, picture: Path) -> None:
+    """What PathCLIP alone makes of the picture, asked among four kinds."""
+    from PIL import Image
+
+    from pathasst.clip.model import PathCLIP
+
+    with Image.open(picture) as image:
+        scores = PathCLIP.load("pathclip-embedded").classify([image.convert("RGB")], list(KINDS))[0]
+    ranked = sorted(zip(KINDS, scores, strict=True), key=lambda pair: -pair[1])
+    console.print("PathCLIP alone, asked which of four fits: " + ", ".join(f"{kind} {score:.2f}" for kind, score in ranked))
 
 
 def _watch(console: Console) -> Callable[[Event], None]:
