@@ -102,7 +102,8 @@ def test_kill_and_resume_ends_with_the_same_bytes(run, settings, data, tmp_path)
     (tmp_path / "specs.json").write_text(json.dumps([asdict(s) for s in SPECS]))
     out = tmp_path / "run"
     command = [sys.executable, "-c", CHILD, str(data), str(out), str(tmp_path / "settings.json"), str(tmp_path / "specs.json")]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: sums are the same for one number of threads
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=one_thread)
     for line in child.stdout:  # killed in the second phase, between two checkpoints
         if line.startswith("phase 2 step 20/"):
             time.sleep(0.05)
