@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pathasst.errors import BadSettings
+from pathasst.recipes import read_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +82,7 @@ class TrainSettings:
     @classmethod
     def load(cls, path: Path, root: Path | None = None) -> TrainSettings:
         """Read a YAML recipe; relative `points` paths start at `root` (default: the recipe's folder). Raises BadSettings."""
-        import yaml
-
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise BadSettings(f"{path} holds no settings")
+        content = read_recipe("points", str(path))
         base = root or path.parent
         model = _make(P2PNetSettings, content.pop("model", {}), path)
         data = tuple(_make(PointData, {**d, "points": str(base / d["points"])}, path) for d in content.pop("data", []))
