@@ -1,0 +1,53 @@
+"""Intervals against closed forms, and what a cluster bootstrap must and must not do."""
+
+import numpy as np
+import pytest
+
+from pathasst.intervals import Interval, bootstrap, cluster_numbers, f1_interval, mean_interval, wilson
+
+
+def test_wilson_equals_statsmodels_known_values():
+    # 95 % Wilson intervals as statsmodels.stats.proportion.proportion_confint(method="wilson") prints them
+    found = wilson(8, 10)
+    assert (found.low, found.high) == pytest.approx((0.490162, 0.943318), abs=1e-5)
+    assert wilson(0, 0) == Interval(0.0, 0.0, 1.0)
+    assert wilson(77, 77).high == pytest.approx(1.0)
+
+
+def test_mean_interval_is_near_the_normal_one():
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    found = mean_interval(values, draws=4000)
+    half = 1.96 * values.std() / 20
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+
+
+def test_copies_of_an_item_do_not_narrow_the_interval():
+    values = np.random.default_rng(2).random(30)
+    once = mean_interval(values, range(30))
+    copied = mean_interval(np.repeat(values, 10), np.repeat(np.arange(30), 10))
+    pretended = mean_interval(np.repeat(values, 10))
+    assert (copied.value, copied.low, copied.high) == pytest.approx((once.value, once.low, once.high))
+    assert pretended.high - pretended.low < 0.5 * (once.high - once.low)
+
+
+def test_f1_interval_pools_counts_and_agrees_with_the_slow_bootstrap():
+    counts = np.random.default_rng(3).integers(0, 20, (25, 3))
+    found = f1_interval(counts, draws=3000)
+
+    def slow(i: np.ndarray) -> float:
+        tp, fp, fn = counts[i].sum(0)
+        return 2 * tp / (2 * tp + fp + fn)
+
+    peer = bootstrap(slow, range(25), draws=3000, seed=5)
+    assert found.value == peer.value == slow(np.arange(25))
+    assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=0.01)
+
+
+def test_interval_says_what_it_excludes():
+    assert Interval(0.5, 0.4, 0.6).excludes(0.39) and not Interval(0.5, 0.4, 0.6).excludes(0.6)
+    assert str(Interval(0.5, 0.4, 0.6)) == "0.500 [0.400, 0.600]"
+
+
+def test_clusters_are_numbered_in_order_of_appearance():
+    assert cluster_numbers(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
