@@ -21,9 +21,7 @@ def test_features_tell_two_crops_of_one_picture_from_another_picture():
     model = efficientnet_lite0().eval()
     crops = data.chelsea()[:, :300], data.chelsea()[:, 150:], data.coffee()[:, :400]
     with torch.no_grad():
-        a, b, c = (
-            torch.nn.functional.normalize(model(picture(p)), dim=-1)[0] for p in (cat[:, :300], cat[:, 150:450], coffee[:, :400])
-        )
+        a, b, c = (torch.nn.functional.normalize(model(picture(p)), dim=-1)[0] for p in crops)
     assert a.shape == (1280,)
     assert float(a @ b) > float(a @ c) + 0.1
 

@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 with ImageNet weights: the pretrained backbone and teacher of the embedded recipe. Knows no task.
 
-No CLIP and no ConvNeXt can be had from the package index, and these 3.4 M parameters can (weights `efficientnet-lite0`). A small set of pathology pictures teaches a network that has seen ImageNet far more than one that has seen nothing.
+No CLIP and no ConvNeXt can be had from the package index, and these 3.4 M parameters can (weights `efficientnet-lite0`).
+A small set of pathology pictures teaches a network that has seen ImageNet far more than one that has seen nothing.
 """
 
 from __future__ import annotations
