@@ -6,7 +6,7 @@ A brain reads a conversation and gives the assistant's next turn: words, tool ca
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -31,6 +31,22 @@ class Brain(Protocol):
         pictures; none when the brain does not see). A tool turn answers the calls of the assistant turn before it, in order.
         Raises Unreachable, MissingWeights or BadInput.
         """
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A brain that also gives its words as it makes them.
+
+    Further things a brain may offer, each used where it is there: `reply_many(requests) -> list[Turn]` (several replies generated
+    together; a request is `(turns, images, tools)`), `parallel` (how many threads may ask it at once, 1 if absent) and
+    `count_tokens(text) -> int`.
+    """
+
+    def stream(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
+    ) -> Generator[str | Turn, None, None]:
+        """Pieces of text as they are made, without the text of tool calls, and the whole Turn last."""
         ...
 
 

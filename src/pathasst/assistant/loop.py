@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import repair, untrusted
 from pathasst.assistant.album import ARGUMENT, GIVEN, MADE, Album
 from pathasst.assistant.answer import Answer, Shown, Step
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brain import Brain, Streaming
+from pathasst.assistant.speaking import Speech
 from pathasst.assistant.verdict import Draft, conclude, library_of
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.errors import BadInput, BadSettings, PathAsstError
-from pathasst.records import ToolCall, ToolResult, Turn
+from pathasst.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.tools.protocol import Registry
 
 
@@ -44,12 +46,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something the person may watch while waiting: `thinking`, `call` (about to run), `step` (ran) or `answer`."""
+    """Something the person may watch while waiting.
+
+    `thinking`; `text` (the next words of the reply, checked, where the brain streams); `call` (about to run); `step` (ran);
+    `answer` (the end; its text is the one that counts).
+    """
 
     kind: str
     call: ToolCall | None = None
     step: Step | None = None
     text: str = ""
+    answer: Answer | None = None
 
 
 Watch = Callable[[Event], None]
@@ -91,7 +98,7 @@ class Loop:
             draft.stopped, draft.failure = "brain", f"{kind}{error}"
         cards = {name: tool.card for name, tool in self.registry.tools.items()}
         answer = conclude(draft, self.brain.name, cards, history)
-        self.watch(Event(kind="answer", text=answer.text))
+        self.watch(Event(kind="answer", text=answer.text, answer=answer))
         return answer
 
     def _question(self, question: str, album: Album, new_pictures: int) -> Turn:
@@ -131,7 +138,11 @@ class Loop:
         seconds = min(self.limits.brain_seconds, left)
         if seconds <= 0:
             raise Late("the question's time is over")
-        turn = self.worker.run(lambda: self.brain.reply(turns, images, specs), seconds, self.cancel)
+        over = threading.Event()  # a reply that nobody waits for any longer stops between two words
+        try:
+            turn = self.worker.run(lambda: self._said(turns, images, specs, draft.library, over), seconds, self.cancel)
+        finally:
+            over.set()
         words, calls, broken = turn.content, list(turn.tool_calls), False
         if not calls:
             calls, words, broken = repair.calls_in(words, self.registry.tools)
@@ -139,6 +150,31 @@ class Loop:
                 calls = [ToolCall(name=repair.UNREADABLE)]
         known = {call.id for t in draft.turns for call in t.tool_calls}
         return Turn(role="assistant", content=untrusted.plain(words).strip(), tool_calls=_numbered(calls, known))
+
+    def _said(
+        self,
+        turns: list[Turn],
+        images: list[ImageBytes],
+        specs: list[ToolSpec],
+        library: Mapping[str, Hit],
+        over: threading.Event,
+    ) -> Turn:
+        """The brain's turn; where it streams, its words are shown as they come. Runs on the worker's thread."""
+        if not isinstance(self.brain, Streaming):
+            return self.brain.reply(turns, images, specs)
+        speech = Speech(library)
+        turn = Turn(role="assistant")
+        with closing(self.brain.stream(turns, images, specs)) as pieces:
+            for piece in pieces:
+                if over.is_set():
+                    raise Cancelled("cancelled")
+                if isinstance(piece, Turn):
+                    turn = piece
+                elif words := speech.add(piece):
+                    self.watch(Event(kind="text", text=words))
+        if speech.written and (words := speech.close()):
+            self.watch(Event(kind="text", text=words))
+        return turn
 
     def _step(self, asked: ToolCall, place: int, draft: Draft) -> Step:
         """One call: checked, repaired once, run within its time. Never raises for what the brain or the tool did wrong."""

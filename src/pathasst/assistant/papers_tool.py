@@ -22,7 +22,7 @@ class LiteratureSearch(PapersSearch):
 
     def run(self, arguments: PapersArguments, image: Any) -> ToolResult:
         """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection."""
-        hits = self._opened().search(arguments.query, k=arguments.k)
+        hits = self.index().search(arguments.query, k=arguments.k)
         return ToolResult(
             name=self.name,
             text="\n".join(line(hit) for hit in hits) or NOTHING,
@@ -43,7 +43,8 @@ class LiteratureSearch(PapersSearch):
         version = self._index.version
         return f"{self._index.home.name}@{version.number} ({version.abstracts} abstracts)"
 
-    def _opened(self) -> PaperIndex:
+    def index(self) -> PaperIndex:
+        """The collection, opened on the first call. Raises BadDataset when there is none."""
         if self._index is None:
             from pathasst.papers import PaperIndex
 

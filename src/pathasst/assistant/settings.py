@@ -4,11 +4,49 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from pathasst.assistant.brain import BrainSettings, parse_brain
 from pathasst.assistant.loop import Limits
 from pathasst.errors import BadSettings
+
+
+def state_dir() -> Path:
+    """Where the server keeps its keys, uploads, audit log and feedback: `$PATHASST_HOME`, or the platform's data folder."""
+    import platformdirs
+
+    return Path(os.environ.get("PATHASST_HOME") or platformdirs.user_data_dir("pathasst"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """How the assistant is served: how much at once, what is let in, what is kept. Every limit is checked before any work."""
+
+    at_once: int = 4  # questions worked on at once; replies of one model are generated together
+    waiting: int = 32  # requests that may wait; more are refused with 429
+    wait_seconds: float = 120.0  # longest wait of one of them
+    per_minute: int = 120  # requests a user may make a minute; 0: any number
+    body_bytes: int = 64 * 2**20  # of one request
+    picture_bytes: int = 20 * 2**20  # of one picture
+    picture_pixels: int = 40_000_000
+    picture_seconds: float = 20.0  # to decode one
+    pictures: int = 8  # of one conversation
+    quota_bytes: int = 512 * 2**20  # uploads one user may keep
+    keep_seconds: float = 3600.0  # until uploads, made pictures and conversations are deleted
+    image_hosts: tuple[str, ...] = ()  # hosts from which pictures may be fetched by address; none by default
+    origins: tuple[str, ...] = ()  # web pages of other origins that may use the API (CORS); none by default
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")  # names this server answers to
+    keys_required: bool = False  # `pathasst serve` sets it whenever it is bound beyond loopback
+    audit_text: bool = False  # whether the audit log holds questions and answers
+    drain_seconds: float = 30.0  # that running questions get when the server is told to stop
+    home: Path = field(default_factory=state_dir)
+
+    def __post_init__(self) -> None:
+        if min(self.at_once, self.waiting, self.body_bytes, self.picture_bytes, self.picture_pixels, self.pictures) < 1:
+            raise BadSettings("serve: at_once, waiting, bytes, pixels and pictures must be at least 1.")
+        if min(self.wait_seconds, self.picture_seconds, self.keep_seconds) <= 0 or self.per_minute < 0:
+            raise BadSettings("serve: times must be above zero, per_minute at least 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +55,7 @@ class AssistantSettings:
 
     brain: BrainSettings = field(default_factory=BrainSettings)
     limits: Limits = field(default_factory=Limits)
+    serve: ServeSettings = field(default_factory=ServeSettings)
 
 
 def load_settings(recipe: str = "embedded", brain: str = "") -> AssistantSettings:
@@ -24,11 +63,15 @@ def load_settings(recipe: str = "embedded", brain: str = "") -> AssistantSetting
     from pathasst.recipes import read_recipe
 
     values = read_recipe("assistant", recipe)
-    if unknown := sorted(set(values) - {"brain", "limits"}):
-        raise BadSettings(f"recipe {recipe}: unknown settings {', '.join(unknown)}; known: brain, limits.")
+    if unknown := sorted(set(values) - {"brain", "limits", "serve"}):
+        raise BadSettings(f"recipe {recipe}: unknown settings {', '.join(unknown)}; known: brain, limits, serve.")
     chosen = brain or os.environ.get("PATHASST_BRAIN", "")
     mind = parse_brain(chosen) if chosen else _made(BrainSettings, values.get("brain") or {}, recipe)
-    return AssistantSettings(brain=mind, limits=_made(Limits, values.get("limits") or {}, recipe))
+    return AssistantSettings(
+        brain=mind,
+        limits=_made(Limits, values.get("limits") or {}, recipe),
+        serve=_made(ServeSettings, values.get("serve") or {}, recipe),
+    )
 
 
 def _made(kind: Any, values: Any, recipe: str) -> Any:
