@@ -1,4 +1,4 @@
-"""`pathasst train`: the two trainings, PathCLIP and PathAsst."""
+"""`pathasst train`: PathCLIP, PathAsst, and the sub-models on labels of your own."""
 
 from __future__ import annotations
 
@@ -47,17 +47,23 @@ def clip(
     steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
     seed: int = typer.Option(-1, help="Other seed than the recipe's."),
     leave_out: list[str] = typer.Option([], help="Sources to leave out of the training (leave-one-dataset-out)."),
+    taught: list[Path] = typer.Option([], help="Further datasets of pairs, whose pictures the teacher shows without captions."),
 ) -> None:
     """Train a PathCLIP on pairs. A killed run goes on with the same command and ends with the same weights.
 
     Example: pathasst train clip out/pairs --out out/pathclip
+    Several GPUs: torchrun --nproc-per-node 8 -m pathasst.cli.main train clip out/pairs --out out/pathclip --recipe paper
     """
+    from dataclasses import replace
+
     from pathasst.clip.train import ClipRecipe, train
 
     changes: dict[str, object] = {"data": [str(d) for d in data], "leave_out": list(leave_out)}
     changes |= {"steps": steps} if steps else {}
     changes |= {"seed": seed} if seed >= 0 else {}
     settings = ClipRecipe.load(recipe, **changes)
+    if taught:
+        settings = replace(settings, teach=replace(settings.teach, data=[str(t) for t in taught]))
     train(settings, out, report=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
     typer.echo(f"{out}: use it with PathCLIP.load({str(out)!r}), measure it with `pathasst clip zeroshot … --model {out}`")
 
@@ -88,3 +94,28 @@ def points(
         if split in scores:
             f1 = "  ".join(f"{k} {v['f1']:.3f}" for k, v in scores[split].items() if isinstance(v, dict) and "f1" in v)
             typer.echo(f"{split}: F1 {f1}; index error {scores[split]['index_error']}")
+
+
+@app.command("detector")
+def detector(
+    recipe: str = typer.Argument(..., help="YAML recipe, such as recipes/embedded/blood.yaml."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model, scores.md, losses.png."),
+    data: Path = typer.Option(
+        None, "--data", "-d", help="Folder that the recipe's `boxes` paths start at; default: the recipe's."
+    ),
+    steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+) -> None:
+    """Train a detector on boxes: CSV, COCO JSON or a YOLO folder. A killed run goes on with the same command.
+
+    Example: pathasst train detector recipes/embedded/blood.yaml --data $PATHASST_DATA --out out/blood
+    """
+    from dataclasses import replace
+
+    from pathasst.detector.settings import TrainSettings
+    from pathasst.detector.train import train
+
+    settings = TrainSettings.load(recipe, data)
+    if steps:
+        settings = replace(settings, steps=steps)
+    train(settings, out, log=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    typer.echo((out / "scores.md").read_text(encoding="utf-8"))

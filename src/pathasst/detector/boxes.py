@@ -1,0 +1,60 @@
+"""Boxes: what every detector gives and every measure takes. Knows arrays alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes of one picture. `xyxy` n×4 float32 px (corners, continuous), `scores` n float32, `classes` n int64."""
+
+    xyxy: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def take(self, chosen: np.ndarray) -> Boxes:
+        """The boxes at some indices or under a boolean mask."""
+        return Boxes(self.xyxy[chosen], self.scores[chosen], self.classes[chosen])
+
+    def above(self, score: float) -> Boxes:
+        """The boxes of at least this score."""
+        return self.take(self.scores >= score)
+
+    @staticmethod
+    def none() -> Boxes:
+        return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    @staticmethod
+    def join(parts: list[Boxes]) -> Boxes:
+        """The boxes of several sets in one."""
+        if not parts:
+            return Boxes.none()
+        return Boxes(*(np.concatenate([getattr(p, k) for p in parts]) for k in ("xyxy", "scores", "classes")))
+
+
+def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of n×4 with m×4 boxes: float [n, m]."""
+    corner = np.maximum(a[:, None, :2], b[None, :, :2])
+    far = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.prod(np.clip(far - corner, 0, None), -1)
+    areas = [np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), -1) for x in (a, b)]
+    whole = areas[0][:, None] + areas[1][None] - common
+    return np.asarray(common / np.maximum(whole, 1e-9))
+
+
+def suppress(found: Boxes, overlap: float, across_classes: bool = False, most: int = 1000) -> Boxes:
+    """Non-maximum suppression: a box that overlaps a better one by more than `overlap` goes; best first, at most `most`."""
+    import torch
+    from torchvision.ops import batched_nms, nms
+
+    if not len(found):
+        return found
+    xyxy, scores = torch.from_numpy(found.xyxy), torch.from_numpy(found.scores)
+    kept = nms(xyxy, scores, overlap) if across_classes else batched_nms(xyxy, scores, torch.from_numpy(found.classes), overlap)
+    return found.take(kept[:most].numpy())
