@@ -31,7 +31,10 @@ def base_scale(shape: tuple[int, ...], settings: TrainSettings) -> float:
 def window(picture: Labelled, width: int, height: int, settings: TrainSettings, rng: np.random.Generator) -> Sample:
     """A random window: pixels height×width×3 uint8, boxes n×4 float32, labels n int64."""
     image = picture.pixels()
-    zoom = base_scale(image.shape, settings) * np.exp(rng.uniform(*np.log(settings.zoom)))
+    low, high = (base_scale(image.shape, settings) * z for z in settings.zoom)
+    if settings.model.scale:  # a field fills its window; a figure is shown whole, with its margins
+        low = max(low, max(width, height) / min(image.shape[:2]))
+    zoom = float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))
     stretch = np.exp(rng.uniform(-settings.stretch, settings.stretch) / 2)
     sx, sy = zoom * stretch, zoom / stretch
     w, h = image.shape[1] * sx, image.shape[0] * sy
