@@ -119,3 +119,34 @@ def detector(
         settings = replace(settings, steps=steps)
     train(settings, out, log=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
     typer.echo((out / "scores.md").read_text(encoding="utf-8"))
+
+
+@app.command("classifier")
+def classifier(
+    recipe: str = typer.Argument(..., help="YAML recipe (recipes/embedded/lbc.yaml), or a folder of folders, a CSV or Parquet table."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
+    data: Path = typer.Option(Path(), "--data", "-d", help="Folder that the recipe's paths start at."),
+    minutes: float = typer.Option(0.0, help="Other time limit than the recipe's."),
+    seed: int = typer.Option(-1, help="Other seed than the recipe's."),
+) -> None:
+    """Train a picture classifier on labelled pictures: columns path, label, group. A killed run goes on with the same command.
+
+    Example: pathasst train classifier my_cells/labels.csv --out out/cells
+    """
+    from dataclasses import replace
+
+    from pathasst.classifier import TrainSettings, read_items, train
+    from pathasst.classifier.items import read_source
+
+    if Path(recipe).suffix in (".yaml", ".yml"):
+        settings, sources = TrainSettings.load(recipe, data)
+        items = [item for source in sources for item in read_source(source)]
+    else:
+        settings, items = TrainSettings(), read_items(Path(recipe))
+    changes = {"minutes": minutes} if minutes else {}
+    settings = replace(settings, **changes, seed=settings.seed if seed < 0 else seed)
+    scores = train(settings, items, out, log=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    for split, found in scores.items():
+        if "macro_f1" in found:
+            low, high = found["macro_f1"]["interval"]
+            typer.echo(f"{split}: macro F1 {found['macro_f1']['value']:.3f} ({low:.3f}–{high:.3f}), n {found['n']}")
