@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import ask, clip, collect, curate, dataset, demo, doctor, instruct, mllm, models, papers, tools, train
+from pathasst.cli import ask, clip, collect, curate, dataset, demo, doctor, evaluate, instruct, mllm, models, papers, tools, train
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(papers.app, name="papers")
 app.add_typer(tools.app, name="tools")
 app.add_typer(train.app, name="train")
 app.add_typer(clip.app, name="clip")
+app.add_typer(evaluate.app, name="eval")
 app.command("show-mask")(mllm.show_mask)
 app.command("chat")(mllm.chat)
 

@@ -1,0 +1,163 @@
+"""`pathasst eval`: the paper's tables and figures for whatever models and data are given."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="Measure: every table and figure of the paper, with intervals and baselines.", no_args_is_help=True)
+DATA = typer.Option(None, "--data", "-d", help="Folder with the public test sets; `eval sets` says which and how.")
+OUT = typer.Option(
+    Path("out/eval"), "--out", "-o", help="Folder for tables (JSON, Markdown), report.html and cached predictions."
+)
+CLIP = typer.Option("pathclip-embedded", "--clip", "-m", help="PathCLIP: id, folder or checkpoint.")
+BRAIN = typer.Option("", "--brain", "-b", help="As for `pathasst ask`: pathasst, llamacpp, http://host:8000/v1#model.")
+PAIRS = typer.Option([], "--pairs", "-p", help="Dataset of pairs; repeatable.")
+SPLIT = typer.Option(["test"], "--split", help="Split(s) to measure on.")
+SEED = typer.Option(0, "--seed", help="Of the bootstrap and of samples.")
+
+
+@app.command("all")
+def everything(
+    data: Path = DATA,
+    out: Path = OUT,
+    clip: str = CLIP,
+    brain: str = BRAIN,
+    pairs: list[Path] = PAIRS,
+    split: list[str] = SPLIT,
+    index: Path = typer.Option(None, "--index", "-i", help="Literature index that holds the questions' abstracts."),
+    against: list[Path] = typer.Option([], "--against", help="Leakage: evaluation sets; repeatable."),
+    limit: int = typer.Option(0, help="PathVQA: at most so many questions (0: all)."),
+    seed: int = SEED,
+) -> None:
+    """Every part whose data is here; the others are named with what they lack.
+
+    Example: pathasst eval all --data ~/pathology-sets --pairs out/pairs --out out/eval
+    """
+    from pathasst.evaluate.suite import PARTS
+
+    _run(
+        list(PARTS), data=data, out=out, clip=clip, brain=brain, pairs=tuple(pairs), split=tuple(split), index=index,
+        against=tuple(against), limit=limit, seed=seed,
+    )  # fmt: skip
+
+
+@app.command("zero-shot")
+def zero_shot(
+    data: Path = DATA, out: Path = OUT, clip: str = CLIP, pairs: list[Path] = PAIRS, split: list[str] = SPLIT, seed: int = SEED
+) -> None:
+    """Table 2: zero-shot classification. Example: pathasst eval zero-shot --data ~/pathology-sets"""
+    _run(["zero-shot"], data=data, out=out, clip=clip, pairs=tuple(pairs), split=tuple(split), seed=seed)
+
+
+@app.command("retrieval")
+def retrieval(
+    data: Path = DATA,
+    out: Path = OUT,
+    clip: str = CLIP,
+    pairs: list[Path] = PAIRS,
+    split: list[str] = SPLIT,
+    composed: bool = typer.Option(False, help="Also count captions composed from labels."),
+    seed: int = SEED,
+) -> None:
+    """Figure 4: image ↔ text recall. Example: pathasst eval retrieval --pairs out/pairs"""
+    _run(["retrieval"], data=data, out=out, clip=clip, pairs=tuple(pairs), split=tuple(split), composed=composed, seed=seed)
+
+
+@app.command("pathvqa")
+def pathvqa(
+    data: Path = DATA,
+    out: Path = OUT,
+    brain: str = BRAIN,
+    split: str = "test",
+    limit: int = typer.Option(0, help="At most so many questions, whole pictures (0: all)."),
+    prompt: str = typer.Option("{question}", help="What the brain is asked; must hold {question}."),
+    blind: bool = typer.Option(True, help="Also with a blank picture, to see what needs no eyes."),
+    seed: int = SEED,
+) -> None:
+    """Table 3: PathVQA, closed by three rules, open by three measures.
+
+    Example: pathasst eval pathvqa --data ~/pathology-sets --limit 500 --brain http://127.0.0.1:8000/v1#qwen2.5-vl-7b
+    """
+    _run(["pathvqa"], data=data, out=out, brain=brain, split=(split,), limit=limit, prompt=prompt, blind=blind, seed=seed)
+
+
+@app.command("tools")
+def tools(
+    out: Path = OUT,
+    brain: str = BRAIN,
+    requests: Path = typer.Option(None, help="YAML of requests; ours by default."),
+    pictures: Path = typer.Option(None, help="Folder of pictures by kind: ki67, membrane, cytology, blood, tissue."),
+    seed: int = SEED,
+) -> None:
+    """Tool choice: precision, recall, arguments, false calls. Example: pathasst eval tools --brain pathasst"""
+    _run(["tools"], out=out, brain=brain, requests=requests, pictures=pictures, seed=seed)
+
+
+@app.command("papers")
+def papers(
+    index: Path = typer.Option(..., "--index", "-i", help="An index made by `pathasst papers build`."),
+    data: Path = DATA,
+    out: Path = OUT,
+) -> None:
+    """Literature retrieval, R@k. Example: pathasst eval papers --index out/index --data ~/pathology-sets"""
+    _run(["papers"], data=data, out=out, index=index)
+
+
+@app.command("curation")
+def curation(data: Path = DATA, out: Path = OUT) -> None:
+    """Captions and panels on hand-made gold. Example: pathasst eval curation --data ~/pathology-sets"""
+    _run(["curation"], data=data, out=out)
+
+
+@app.command("leakage")
+def leakage(pairs: list[Path] = PAIRS, against: list[Path] = typer.Option([], "--against", "-a"), out: Path = OUT) -> None:
+    """Pairs that repeat an evaluation set. Example: pathasst eval leakage --pairs out/pairs --against ~/PathVQA/images/test"""
+    _run(["leakage"], out=out, pairs=tuple(pairs), against=tuple(against))
+
+
+@app.command("compare")
+def compare(first: Path, second: Path) -> None:
+    """Paired difference of two saved runs. Example: pathasst eval compare old/tools.json new/tools.json"""
+    from pathasst.evaluate import report
+    from pathasst.evaluate.compare import compare as paired
+    from pathasst.evaluate.table import print_tables
+
+    print_tables([paired(report.load(first), report.load(second))])
+
+
+@app.command("sets")
+def sets(data: Path = DATA) -> None:
+    """Which public sets there are, where to get them, and which are here. Example: pathasst eval sets --data ~/pathology-sets"""
+    from rich.console import Console
+
+    from pathasst.errors import BadDataset
+    from pathasst.evaluate.sets import find, known
+
+    console = Console()
+    for one in known().values():
+        try:
+            found = find(data, one.id)
+        except BadDataset as error:
+            console.print(f"[yellow]{one.id}[/]  {error}", highlight=False)
+            continue
+        state = f"[green]{found}[/]" if found else "[dim]not here[/]"
+        console.print(f"[bold]{one.id}[/]  {one.title}: {state}\n  get: {one.get}\n  layout: {one.layout}", highlight=False)
+
+
+def _run(names: list[str], **values: object) -> None:
+    from pathasst.errors import BadDataset
+    from pathasst.evaluate.suite import EvalSettings, run
+    from pathasst.evaluate.table import print_tables
+
+    settings = EvalSettings(command=shlex.join(["pathasst", *sys.argv[1:]]), **values)  # type: ignore[arg-type]
+    tables, refused = run(names, settings, lambda name: typer.secho(f"{name} …", dim=True, err=True))
+    print_tables(tables)
+    for name, why in refused.items():
+        typer.secho(f"{name}: {why}", fg="yellow", err=True)
+    if not tables:
+        raise BadDataset("nothing was measured; see above for what is missing.")
+    typer.echo(f"report: {settings.out / 'report.html'}")

@@ -1,0 +1,88 @@
+"""Asking a brain many questions: batched where it can, one by one elsewhere. Knows the Brain protocol and no task."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+from pathasst.assistant.brain import Brain
+from pathasst.errors import BadInput, Unreachable
+from pathasst.evaluate.predictions import Predictions, Value, key_of
+from pathasst.records import ImageBytes, ToolSpec, Turn
+
+Asked = tuple[list[Turn], list[ImageBytes], list[ToolSpec]]
+
+
+def ask_all(
+    brain: Brain,
+    asked: Sequence[Asked],
+    predictions: Predictions,
+    *,
+    batch: int = 16,
+    progress: Callable[[int], None] | None = None,
+) -> list[Value]:
+    """The brain's first turn for each: {"said": text, "calls": [[name, arguments], …], "failed": reason or ""}, cached on disk.
+
+    A picture that the brain cannot read costs that item. Raises Unreachable when a server is gone; what came before is kept.
+    """
+    keys = [
+        key_of(brain.name, _words(turns), [key_of(i) for i in images], [t.name for t in tools]) for turns, images, tools in asked
+    ]
+
+    def some(chosen: list[int]) -> list[Value]:
+        return [_value(t) for t in _replies(brain, [asked[n] for n in chosen])]
+
+    return predictions.fill(keys, some, batch=batch, progress=progress)
+
+
+def _words(turns: Sequence[Turn]) -> list[list[object]]:
+    return [[t.role, t.content, [[c.name, c.arguments] for c in t.tool_calls], t.tool] for t in turns]
+
+
+def _replies(brain: Brain, asked: Sequence[Asked]) -> list[Turn | str]:
+    """A turn, or the reason of the failure, for each."""
+    many = getattr(brain, "reply_many", None)
+    if many is not None and len(asked) > 1:
+        try:
+            return list(many(list(asked)))
+        except BadInput:  # one of them cannot be read: find out which
+            pass
+    found: list[Turn | str] = []
+    for turns, images, tools in asked:
+        try:
+            found.append(brain.reply(turns, images, tools))
+        except BadInput as error:
+            found.append(str(error))
+        except Unreachable as error:
+            raise Unreachable(f"{error} Predictions so far are kept; the same command goes on.") from error
+    return found
+
+
+def _value(turn: Turn | str) -> Value:
+    if isinstance(turn, str):
+        return {"said": "", "calls": [], "failed": turn}
+    return {"said": turn.content, "calls": [[c.name, c.arguments] for c in turn.tool_calls], "failed": ""}
+
+
+@lru_cache(maxsize=1)
+def blank_picture(side: int = 224) -> bytes:
+    """A white PNG: what the image-blind baseline sees."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (side, side), "white").save(out, "PNG")
+    return out.getvalue()
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on the error stream, silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda n: progress.advance(task, n)

@@ -1,0 +1,64 @@
+"""Literature retrieval: expert questions whose right abstract is known, R@k by words, by vectors and by both.
+
+Knows questions and the `papers` room. A question that equals its abstract's title would be found by any search, so an index made
+without titles is what the numbers mean something on; the note says which it is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst.errors import BadDataset
+from pathasst.evaluate.asking import bar
+from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.table import Table
+from pathasst.intervals import mean_interval, wilson
+
+if TYPE_CHECKING:
+    from pathasst.papers import PaperIndex
+
+KS = (1, 5, 10)
+DEPTH = 100
+MODES = ("words", "vectors", "hybrid")
+
+
+def questions(root: Path | None) -> dict[str, str]:
+    """PMID → question. Raises BadDataset when there is no file of questions, or it has another form."""
+    folder = find(root, "questions")
+    if folder is None:
+        raise BadDataset(known()["questions"].missing(root or Path("the data folder (none was given)")))
+    path = next(p for pattern in known()["questions"].holds for p in sorted(folder.glob(pattern)))
+    try:
+        rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return {str(pmid): str(row.get("question") or row["QUESTION"]) for pmid, row in rows.items()}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BadDataset(f"{path}: expected {known()['questions'].layout}; got {error!r}") from error
+
+
+def evaluate(index: PaperIndex, asked: dict[str, str]) -> Table:
+    """R@1, R@5, R@10 (Wilson) and MRR (bootstrap by question) of every way of searching that the index has."""
+    from pathasst.papers.documents import key_of_id
+
+    columns = ["search", "questions", *(f"R@{k}" for k in KS), "MRR"]
+    table = Table(id="papers", title="Paper retrieval", columns=columns, section="Paper Retrieval", seed=0)
+    for mode in MODES:
+        ranks = []
+        with bar(f"papers, {mode}", len(asked)) as progress:
+            for pmid, question in asked.items():
+                keys = [key for key, _ in index.rank(question, DEPTH, mode)]
+                wanted = key_of_id(pmid)
+                ranks.append(keys.index(wanted) + 1 if wanted in keys else 0)
+                progress(1)
+        shares = [wilson(sum(0 < r <= k for r in ranks), len(ranks)) for k in KS]
+        table.add(mode, len(ranks), *shares, mean_interval([1 / r if r else 0.0 for r in ranks]))
+        table.items += [
+            {"model": mode, "id": pmid, "cluster": pmid, "part": "R@1", "wanted": pmid, "said": str(r), "score": float(r == 1)}
+            for pmid, r in zip(asked, ranks, strict=True)
+        ]
+    table.data = index.describe()
+    table.notes.append(
+        "95 % intervals: Wilson (R@k), bootstrap by question (MRR). Where questions are titles, index without titles."
+    )
+    return table

@@ -1,0 +1,64 @@
+"""Image ↔ text retrieval (Figure 4) as a table with its curve, beside the paper's numbers. Knows pairs and the `clip` room."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.table import Table
+
+if TYPE_CHECKING:
+    from pathasst.clip.model import PathCLIP
+
+PAPER = {
+    "OpenAI CLIP": {"PubMed": (3.1, 8.0), "books": (7.2, 22.7)},
+    "PLIP": {"PubMed": (3.0, 8.9), "books": (17.5, 45.8)},
+    "PathCLIP": {"PubMed": (33.2, 56.9), "books": (41.6, 72.7)},
+}
+"""R@10 and R@50 of the paper's Figure 4, on its 12,430 PubMed pairs and 973 book pairs."""
+SETS = {"PubMed": "pubmed-pairs", "books": "book-pairs"}
+
+
+def evaluate(
+    clip: PathCLIP,
+    name: str,
+    root: Path | None,
+    pairs: Sequence[Path] = (),
+    split: Sequence[str] = ("test",),
+    composed: bool = False,
+) -> Table:
+    """Figure 4 for one model, both directions. Raises BadDataset when no set of pairs is there."""
+    from pathasst.clip import retrieval
+    from pathasst.errors import BadDataset
+
+    columns = ["pairs", "direction", "queries", "among", *(f"R@{k}" for k in retrieval.KS)]
+    table = Table(id="retrieval", title=f"Retrieval: {name}", columns=columns, section="Figure 4", seed=0)
+    sets: dict[str, tuple[list[Path], Sequence[str]]] = {"given pairs": (list(pairs), split)} if pairs else {}
+    missing = []
+    for title, id in SETS.items():
+        folder = find(root, id)
+        if folder:
+            # books that were never trained on are a test set as a whole; of PubMed pairs only the split is
+            sets[title] = ([folder], split if id == "pubmed-pairs" else ("train", "val", "test"))
+        elif not pairs:
+            missing.append(known()[id].missing(root or Path("the data folder (none was given)")))
+    curves = {}
+    for title, (folders, splits) in sets.items():
+        recalls = retrieval.retrieve(clip, folders, splits, composed=composed)
+        curves[title] = recalls
+        for r in recalls:
+            table.add(title, r.direction, r.queries, r.items, *(r.at.get(k) for k in retrieval.KS))
+        table.notes.append(f"{title}: {recalls[0].too_long} captions over {retrieval.LONGEST} tokens left out.")
+    if not curves:
+        raise BadDataset("no pairs to retrieve were found.\n" + "\n".join(missing) + "\nOr give --pairs, a dataset of pairs.")
+    out = io.BytesIO()
+    retrieval.draw_curve(curves).save(out, "PNG")
+    table.pictures["Recall over k"] = out.getvalue()
+    for model, scores in PAPER.items():
+        for title, (ten, fifty) in scores.items():
+            table.add(f"paper: {title}", model, None, None, None, None, ten / 100, fifty / 100)
+    table.notes += ["95 % intervals, bootstrap by article or original. Recall depends on how many items there are.", *missing]
+    return table

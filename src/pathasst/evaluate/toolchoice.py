@@ -1,0 +1,243 @@
+"""Tool choice: does a brain call the right tools, with the right arguments, and none where none is wanted?
+
+Knows the requests of `requests.yaml` (written by hand, never trained on) and the brain protocol; runs no tool. A request's first
+turn is judged. `look`, the eyes of a brain that has none, is no specialist tool and does not count as a call.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathasst.assistant.brain import Brain
+from pathasst.errors import BadSettings
+from pathasst.evaluate.asking import Asked, ask_all, bar
+from pathasst.evaluate.predictions import Predictions, Value
+from pathasst.evaluate.table import Table
+from pathasst.intervals import f1_interval, mean_interval, sums_interval
+from pathasst.records import ImageBytes, ToolCall, ToolSpec, Turn
+
+KINDS = {
+    "ki67": "bcdata_ki67/images",
+    "membrane": "pdl1_tma/images",
+    "cytology": "mendeley_lbc/images",
+    "blood": "bccd/images",
+    "tissue": "lc25000/colon",
+}
+"""Kinds of pictures that requests come with, and where samples of them lie under $PATHASST_DATA."""
+NOT_COUNTED = "look"
+NONE = ("none", "unable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request: words, kind of picture, and the calls that are right."""
+
+    id: str
+    group: str
+    say: str
+    kind: str  # of picture, or "none"
+    wanted: tuple[str, ...]  # names of tools, in any order
+    arguments: dict[str, Any] = field(default_factory=dict)  # what the words fix, of the one wanted call
+    before: tuple[Turn, ...] = ()
+    kind_before: str = "none"
+
+
+def load_requests(path: Path | None = None) -> list[Request]:
+    """The requests of a file of this form; ours by default. Raises BadSettings for a file of another form."""
+    import yaml
+
+    text = path.read_text(encoding="utf-8") if path else (files(__package__) / "requests.yaml").read_text(encoding="utf-8")
+    groups = yaml.safe_load(text)
+    try:
+        before = groups.pop("after", {})
+        return [
+            _request(f"{group}/{n}", group, node, item, before)
+            for group, node in groups.items()
+            for n, item in enumerate(node["requests"], 1)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadSettings(f"{path or 'requests.yaml'} is no file of requests: {error!r}") from error
+
+
+def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> Request:
+    entry = {"say": item} if isinstance(item, str) else item
+    wanted = entry.get("calls", [] if group in NONE else [group])
+    earlier = before[entry["after"]] if "after" in entry else None
+    turns: tuple[Turn, ...] = ()
+    if earlier:
+        call = ToolCall(name=earlier["call"]["name"], arguments=earlier["call"]["arguments"], id="call_1")
+        turns = (
+            Turn(role="user", content=earlier["say"]),
+            Turn(role="assistant", tool_calls=[call]),
+            Turn(role="tool", content=earlier["result"], tool=call.name),
+            Turn(role="assistant", content=earlier["answer"]),
+        )
+    return Request(
+        id=id,
+        group=group,
+        say=entry["say"],
+        kind=entry.get("picture", node["picture"]),
+        wanted=tuple(wanted),
+        arguments=entry.get("args", {}),
+        before=turns,
+        kind_before=earlier["picture"] if earlier else "none",
+    )
+
+
+def pictures(folder: Path | None = None) -> dict[str, list[ImageBytes]]:
+    """Up to eight encoded pictures of each kind: from `folder`/<kind>/, else $PATHASST_DATA, else one that skimage ships."""
+    root = folder or Path(os.environ.get("PATHASST_DATA") or "-")
+    found = {}
+    for kind, place in KINDS.items():
+        here = root / kind if folder else root / place
+        paths = sorted(p for p in here.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")) if here.is_dir() else []
+        found[kind] = [p.read_bytes() for p in paths[:: max(1, len(paths) // 8)][:8]] or [_shipped()]
+    return found
+
+
+def _shipped() -> bytes:
+    import io
+
+    from PIL import Image
+    from skimage import data
+
+    out = io.BytesIO()
+    Image.fromarray(data.immunohistochemistry()).save(out, "PNG")
+    return out.getvalue()
+
+
+def ask(
+    brain: Brain, requests: Sequence[Request], tools: Sequence[ToolSpec], shown: dict[str, list[ImageBytes]], cache: Path
+) -> list[Value]:
+    """The brain's first turn for each request (see `ask_all`)."""
+    asked = [_asked(brain, r, n, list(tools), shown) for n, r in enumerate(requests)]
+    with bar("tool choice", len(asked)) as progress:
+        return ask_all(brain, asked, Predictions(cache, "tools"), batch=8, progress=progress)
+
+
+def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], shown: dict[str, list[ImageBytes]]) -> Asked:
+    turns, images = [], []
+    for turn, kind in ((request.before[:1], request.kind_before), ((Turn(role="user", content=request.say),), request.kind)):
+        for one in turn:
+            has = kind != "none"
+            if has and brain.sees:
+                images.append(shown[kind][number % len(shown[kind])])
+            mark = "<image>\n" if has and brain.sees else ""
+            blind = "\n(Pictures given: image1. You cannot see them; the tools can.)" if has and not brain.sees else ""
+            turns.append(Turn(role="user", content=f"{mark}{one.content}{blind}"))
+        if turn == request.before[:1]:
+            turns += request.before[1:]
+    return turns, images, tools
+
+
+def judge(request: Request, value: Value) -> dict[str, Any]:
+    """Right or wrong, with counts of names: hits, called without need, missed."""
+    got = Counter(name for name, _ in value["calls"] if name != NOT_COUNTED)
+    wanted = Counter(request.wanted)
+    hits = sum((got & wanted).values())
+    return {
+        "right": got == wanted,
+        "counts": (hits, sum(got.values()) - hits, sum(wanted.values()) - hits),
+        "arguments": _arguments_right(request, value) if request.arguments else None,
+    }
+
+
+def _arguments_right(request: Request, value: Value) -> bool:
+    name = request.wanted[0]
+    given = next((arguments for called, arguments in value["calls"] if called == name), None)
+    return given is not None and all(_same(key, wanted, given.get(key)) for key, wanted in request.arguments.items())
+
+
+def _same(key: str, wanted: Any, given: Any) -> bool:
+    if key == "query":
+        words = str(given or "").lower()
+        return all(word in words for word in str(wanted).lower().split())
+    try:
+        return bool(np.array_equal(np.asarray(wanted, float), np.asarray(given, float)))
+    except (TypeError, ValueError):
+        return bool(given == wanted)
+
+
+def evaluate(
+    brain: Brain,
+    cache: Path,
+    *,
+    tools: Sequence[ToolSpec] | None = None,
+    requests: Path | None = None,
+    folder: Path | None = None,
+) -> Table:
+    """Precision, recall, arguments right and false-call rate, in all and by group. Each request is its own cluster."""
+    from pathasst.tools.registry import all_specs
+
+    offered = list(all_specs() if tools is None else tools)
+    if not brain.sees:
+        from pathasst.assistant.look import Look
+
+        offered.append(Look.spec())
+    asked = load_requests(requests)
+    values = ask(brain, asked, offered, pictures(folder), cache)
+    verdicts = [judge(r, v) for r, v in zip(asked, values, strict=True)]
+    columns = [
+        "requests",
+        "n",
+        "right tools, or rightly none",
+        "precision",
+        "recall",
+        "F1 of names",
+        "arguments right",
+        "false calls",
+    ]
+    table = Table(id="tools", title=f"Tool choice: {brain.name}", columns=columns, section="Tool Augmented MLLM Inference")
+    groups = list(dict.fromkeys(r.group for r in asked))
+    for name in ["all", *groups]:
+        chosen = [n for n, r in enumerate(asked) if name in ("all", r.group)]
+        table.add(name, len(chosen), *_scores([asked[n] for n in chosen], [verdicts[n] for n in chosen]))
+    table.items = [
+        {
+            "model": brain.name,
+            "id": r.id,
+            "cluster": r.id,
+            "part": r.group,
+            "asked": r.say,
+            "wanted": list(r.wanted),
+            "said": v["said"],
+        }
+        | {"calls": v["calls"], "score": float(j["right"])}
+        for r, v, j in zip(asked, values, verdicts, strict=True)
+    ]
+    real = (
+        "samples of $PATHASST_DATA"
+        if os.environ.get("PATHASST_DATA")
+        else "skimage's immunohistochemistry picture for every request"
+    )
+    table.notes.append(
+        f"Requests written by hand, never trained on; pictures: {folder or real}. 95 % intervals, bootstrap by request."
+    )
+    return table
+
+
+def _scores(requests: Sequence[Request], verdicts: Sequence[dict[str, Any]]) -> list[Any]:
+    counts = np.array([v["counts"] for v in verdicts], float)
+    free = [float(v["counts"][1] > 0) for r, v in zip(requests, verdicts, strict=True) if not r.wanted]
+    arguments = [float(v["arguments"]) for v in verdicts if v["arguments"] is not None]
+    some = any(r.wanted for r in requests)
+
+    def share(other: int) -> Any:
+        return sums_interval(lambda s: s[:, 0] / np.maximum(s[:, 0] + s[:, other], 1), counts) if some else None
+
+    return [
+        mean_interval([float(v["right"]) for v in verdicts]),
+        share(1),
+        share(2),
+        f1_interval(counts) if some else None,
+        mean_interval(arguments) if arguments else None,
+        mean_interval(free) if free else None,
+    ]

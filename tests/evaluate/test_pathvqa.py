@@ -1,0 +1,130 @@
+"""PathVQA from both public layouts, through a brain, to Table 3; hostile pickles run nothing."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from evaluate_brains import BatchBrain, RuleBrain
+from PIL import Image
+
+from pathasst.errors import BadDataset
+from pathasst.evaluate import pathvqa
+from pathasst.evaluate.asking import blank_picture
+from pathasst.evaluate.pathvqa_data import Question, load_plain, questions
+
+ROWS = [
+    {"image": "test_0001", "question": "Is this red?", "answer": "yes"},
+    {"image": "test_0001", "question": "Is this blue?", "answer": "no"},
+    {"image": "test_0002", "question": "Is this red?", "answer": "no"},
+    {"image": "test_0002", "question": "What colour is this?", "answer": "blue"},
+    {"image": "test_0003", "question": "Is it lost?", "answer": "yes"},
+]
+
+
+@pytest.fixture
+def public(tmp_path):
+    root = tmp_path / "PathVQA"
+    (root / "images" / "test").mkdir(parents=True)
+    (root / "qas" / "test").mkdir(parents=True)
+    for name, colour in (("test_0001", "red"), ("test_0002", "blue")):
+        Image.new("RGB", (8, 8), colour).save(root / "images" / "test" / f"{name}.jpg")
+    (root / "qas" / "test" / "test_qa.pkl").write_bytes(pickle.dumps(ROWS))
+    return root
+
+
+def colour_of(image):
+    import io
+
+    r, _, b = Image.open(io.BytesIO(image)).convert("RGB").getpixel((0, 0))
+    return "white" if r > 200 and b > 200 else "red" if r > b else "blue"
+
+
+def eyes(words, images, tools):
+    seen = colour_of(images[0])
+    if words.startswith("Is this"):
+        return "Yes." if seen in words else "No."
+    return seen
+
+
+def test_public_files_and_missing_pictures(public):
+    found, missing = questions(public)
+    assert missing == 1
+    assert [(q.image, q.answer) for q in found] == [(r["image"], r["answer"]) for r in ROWS[:4]]
+    assert found[0].load() == (public / "images" / "test" / "test_0001.jpg").read_bytes()
+
+
+def test_hub_layout_gives_the_same_questions(tmp_path, public):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"image": {"bytes": q.load(), "path": None}, "question": q.question, "answer": q.answer} for q in questions(public)[0]
+    ]
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub" / "data" / "test-00000-of-00001.parquet")
+    found, missing = questions(tmp_path / "hub")
+    assert missing == 0
+    assert [(q.question, q.answer) for q in found] == [(r["question"], r["answer"]) for r in ROWS[:4]]
+    assert len({q.image for q in found}) == 2  # questions of one picture stay one cluster
+
+
+def test_table_of_a_brain_with_eyes_and_its_blind_twin(public, tmp_path):
+    brain = BatchBrain(eyes)
+    table = pathvqa.evaluate(brain, questions(public)[0], tmp_path / "cache")
+    rows = {r[0]: dict(zip(table.columns, r, strict=True)) for r in table.rows}
+    assert rows["rule 1"]["closed, strict"].value == 1.0
+    assert rows["rule 1"]["open, token F1"].value == 1.0
+    blind = rows["rule 1, blank picture"]
+    assert blind["closed, strict"].value == pytest.approx(2 / 3)  # says no to everything
+    assert blind["open, exact"].value == 0.0
+    assert rows["majority class"]["closed, strict"].value == pytest.approx(2 / 3)
+    assert rows["paper: PathAsst"]["closed, strict"] == 0.909
+    assert max(brain.batches) > 1
+    asked = len(brain.asked)
+    pathvqa.evaluate(brain, questions(public)[0], tmp_path / "cache")
+    assert len(brain.asked) == asked  # a rerun costs nothing
+
+
+def test_invalid_answers_are_wrong_and_counted(public, tmp_path):
+    table = pathvqa.evaluate(RuleBrain(lambda *_: "The tissue is normal"), questions(public)[0], tmp_path, blind=False)
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["closed, strict"].value == 0.0
+    assert row["closed, invalid"].value == 1.0
+    assert row["closed, LLaVA-Med's rule"].value == pytest.approx(2 / 3)  # the loophole gains two of three
+
+
+def test_an_unreadable_picture_costs_its_item(tmp_path):
+    asked = [Question("a", "Is it?", "yes", b""), Question("b", "Is it?", "yes", blank_picture())]
+    table = pathvqa.evaluate(BatchBrain(lambda *_: "yes"), asked, tmp_path, blind=False)
+    assert table.rows[0][1].value == 0.5
+    assert any("1 pictures could not be read" in n for n in table.notes)
+
+
+class Evil:
+    def __reduce__(self):
+        import os
+
+        return os.system, ("touch /tmp/pathasst-was-here",)
+
+
+@pytest.mark.parametrize(
+    "content", [pickle.dumps([Evil()]), pickle.dumps(Path("/")), b"", b"not a pickle", pickle.dumps(ROWS)[:-5]]
+)
+def test_hostile_and_broken_pickles_are_refused(content):
+    with pytest.raises(BadDataset):
+        load_plain(content, "test_qa.pkl")
+    assert not Path("/tmp/pathasst-was-here").exists()
+
+
+@pytest.mark.parametrize("rows", [{"a": 1}, [{"image": "x"}], ["text"], 5])
+def test_other_contents_are_explained(public, rows):
+    (public / "qas" / "test" / "test_qa.pkl").write_bytes(pickle.dumps(rows))
+    with pytest.raises(BadDataset, match=r"expected|not a list"):
+        questions(public)
+
+
+def test_a_sample_is_drawn_by_picture(public):
+    found, _ = questions(public)
+    few = pathvqa.draw(found, 2, seed=0)
+    assert len({q.image for q in few}) == 1
+    assert pathvqa.draw(found, 0, seed=0) == found

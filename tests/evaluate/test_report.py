@@ -1,0 +1,90 @@
+"""Tables survive the way to disk and back, the page escapes what it shows, and two runs are compared item by item."""
+
+import numpy as np
+import pytest
+
+from pathasst.errors import BadDataset
+from pathasst.evaluate import report
+from pathasst.evaluate.compare import compare
+from pathasst.evaluate.table import Table, print_tables, to_markdown
+from pathasst.intervals import Interval
+
+
+def table(**values):
+    made = Table(
+        id="t",
+        title="A <b>table</b>",
+        columns=["model", "F1"],
+        data="set, split test",
+        seed=3,
+        command="pathasst eval t",
+        **values,
+    )
+    made.add("ours", Interval(0.5, 0.25, 0.75))
+    made.add("paper: theirs", None)
+    return made
+
+
+def test_round_trip_and_page(tmp_path):
+    made = table(pictures={"Confusion": b"\x89PNG"}, items=[{"part": "p", "id": "1", "said": "<script>x</script>", "score": 0.0}])
+    page = report.save([made], tmp_path)
+    back = report.load(tmp_path / "t.json")
+    assert (back.rows, back.items, back.seed, back.command) == (made.rows, made.items, 3, "pathasst eval t")
+    text = page.read_text()
+    assert "0.500 [0.250, 0.750]" in text and "left:25.0%;width:50.0%" in text
+    assert "<script>x" not in text and "A &lt;b&gt;table" in text
+    assert 'class="paper"' in text and "data:image/png;base64," in text
+    assert "http://" not in text and "https://" not in text  # nothing from outside
+
+
+def test_markdown_carries_source_and_escapes_bars():
+    made = table(notes=["a note"])
+    made.add("a|b", 0.12345)
+    text = to_markdown(made)
+    assert "| a\\|b | 0.123 |" in text and "seed 3" in text and "- a note" in text
+
+
+def test_terminal_shows_every_row(capsys):
+    print_tables([table()])
+    shown = capsys.readouterr().out
+    assert "0.500 [0.250, 0.750]" in shown and "paper: theirs" in shown and "seed 3" in shown
+
+
+def test_row_of_another_width_is_a_mistake():
+    with pytest.raises(ValueError, match="1 cells for 2 columns"):
+        table().add("alone")
+
+
+def test_other_files_are_no_tables(tmp_path):
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(BadDataset, match="no saved table"):
+        report.load(tmp_path / "x.json")
+
+
+def run(scores, model="m"):
+    items = [
+        {"model": model, "id": str(n), "cluster": str(n // 2), "part": "closed", "score": float(s)} for n, s in enumerate(scores)
+    ]
+    return Table(id="pathvqa", title="PathVQA", columns=[], items=items)
+
+
+def test_paired_difference_sees_what_two_intervals_hide():
+    rng = np.random.default_rng(0)
+    hard = rng.random(200) < 0.5
+    first = hard.astype(float)
+    second = np.where(np.arange(200) % 20 == 0, 1.0, first)  # the same but for a few more right
+    found = compare(run(first), run(second, "m2"))
+    row = dict(zip(found.columns, found.rows[0], strict=True))
+    assert (row["first"], row["second"], row["n"]) == ("m", "m2", 200)
+    assert row["difference"].value == pytest.approx(second.mean() - first.mean())
+    assert row["difference"].low > 0 and row["difference"].high < 0.1
+    assert row["excludes 0"] is True
+    same = compare(run(first), run(first))
+    assert same.rows[0][6] == Interval(0.0, 0.0, 0.0)
+
+
+def test_runs_on_other_items_cannot_be_compared():
+    other = run([1.0])
+    other.items[0]["id"] = "elsewhere"
+    with pytest.raises(BadDataset, match="share no items"):
+        compare(run([1.0]), other)
