@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
-from pathasst.clip.train import CHECKPOINT, ClipRecipe, encode_patches, rate, train
+from pathasst.clip.steps import rate
+from pathasst.clip.student import encode_patches
+from pathasst.clip.train import CHECKPOINT, ClipRecipe, train
 from pathasst.clip.watch import Watch
 from pathasst.errors import BadDataset, BadSettings
 
@@ -95,9 +97,9 @@ def test_kept_patches_of_all_equal_the_whole_tower(tiny: dict) -> None:
     pixels = torch.randn(2, 3, 64, 64)
     patches = pixels.view(2, 3, 4, 16, 4, 16).permute(0, 2, 4, 1, 3, 5).reshape(2, 16, -1)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            encode_patches(visual, patches, torch.arange(16).expand(2, 16)), visual(pixels), atol=1e-5, rtol=0
-        )
+        pooled, tokens = encode_patches(visual, patches, torch.arange(16).expand(2, 16))
+        torch.testing.assert_close(pooled @ visual.proj, visual(pixels), atol=1e-5, rtol=0)
+    assert tokens.shape == (2, 16, 64)
 
 
 def test_a_folder_of_another_recipe_is_refused(whole: tuple[Path, dict]) -> None:

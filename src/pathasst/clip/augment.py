@@ -13,17 +13,35 @@ RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.
 HED_FROM_RGB = np.linalg.inv(RGB_FROM_HED).astype(np.float32)
 _DENSITY = (-np.log((np.arange(256, dtype=np.float32) + 1) / 256)).astype(np.float32)  # uint8 → optical density
 
+Box = tuple[float, float, float]
+"""left, top and edge of a square crop, as shares of the picture's side."""
+
+
+def random_box(chance: np.random.Generator, smallest: float) -> Box:
+    """A square of `smallest` … 1 of the side, anywhere inside the picture."""
+    edge = smallest + (1 - smallest) * chance.random()
+    left, top = chance.random(2) * (1 - edge)
+    return float(left), float(top), float(edge)
+
+
+def cut(pixels: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """S×S×3 uint8 → size×size×3 uint8: the crop, bilinear."""
+    from PIL import Image
+
+    left, top, edge = (v * pixels.shape[0] for v in box)
+    area = (left, top, left + edge, top + edge)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=area))
+
+
+def turn(array: np.ndarray, pose: int) -> np.ndarray:
+    """One of the eight poses of a square [s, s, …], picture or map: `pose` quarter turns, mirrored from 4 on."""
+    turned = np.rot90(array, pose % 4)
+    return turned[:, ::-1] if pose >= 4 else turned
+
 
 def crop(pixels: np.ndarray, size: int, chance: np.random.Generator, smallest: float = 0.6) -> np.ndarray:
     """S×S×3 uint8 → size×size×3 uint8: a random square of `smallest` … 1 of the side, flipped and turned."""
-    from PIL import Image
-
-    side = pixels.shape[0]
-    edge = side * (smallest + (1 - smallest) * chance.random())
-    left, top = chance.random(2) * (side - edge)
-    cut = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + edge, top + edge))
-    turned = np.rot90(np.asarray(cut), int(chance.integers(4)))
-    return turned[:, ::-1] if chance.random() < 0.5 else turned
+    return turn(cut(pixels, random_box(chance, smallest), size), int(chance.integers(8)))
 
 
 def stain_matrices(count: int, chance: np.random.Generator, strength: float = 0.25) -> tuple[np.ndarray, np.ndarray]:

@@ -55,21 +55,30 @@ class Pictures:
 
     def truth(self, pictures: Sequence[int], texts: Sequence[int]) -> np.ndarray:
         """bool [n, m]: which captions are true of which pictures. Composed captions go by concept, others by picture."""
-        own = [set(self.shown[p].captions) for p in pictures]
-        sets = [self.true_of.get(self.shown[p].label, set()) for p in pictures]
         out = np.zeros((len(pictures), len(texts)), bool)
+        columns: dict[str, list[int]] = defaultdict(list)  # concept → columns that state it
+        own: dict[int, list[int]] = defaultdict(list)  # row of `texts` with words of its own → its columns
         for j, text in enumerate(texts):
-            concept = self.concepts[text]
-            for i in range(len(pictures)):
-                out[i, j] = concept in sets[i] if concept else text in own[i]
+            (columns[self.concepts[text]] if self.concepts[text] else own[text]).append(j)
+        for i, picture in enumerate(pictures):
+            shown = self.shown[picture]
+            for concept in self.true_of.get(shown.label, ()):
+                out[i, columns.get(concept, [])] = True
+            for text in shown.captions:
+                out[i, own.get(text, [])] = True
         return out
 
     def sampling(self, power: float) -> np.ndarray:
-        """Probability of each picture: classes count as (their size)^power, pictures without a label as one class a source."""
-        keys = [s.label or s.source for s in self.shown]
-        sizes = Counter(keys)
-        share = np.array([sizes[k] ** (power - 1.0) for k in keys])
-        return share / share.sum()
+        """Probability of each picture, as the function `sampling`."""
+        return sampling(self.shown, power)
+
+
+def sampling(shown: Sequence[Shown], power: float) -> np.ndarray:
+    """Probability of each picture: classes count as (their size)^power, pictures without a label as one class a source."""
+    keys = [s.label or s.source for s in shown]
+    sizes = Counter(keys)
+    share = np.array([sizes[k] ** (power - 1.0) for k in keys])
+    return share / share.sum()
 
 
 def load_pictures(

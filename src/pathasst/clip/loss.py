@@ -1,9 +1,9 @@
 """OpenCLIP's contrastive loss with several true captions a picture.
 
-Knows logits and a truth matrix. With captions composed from labels, many pictures of a batch share a class: plain CLIP would push
-a picture away from captions that are true of it (false negatives). Here every true caption of the batch is a target: the target
-distribution of a row is uniform over its true entries (as in UniCL and supervised contrastive learning). With one true caption a
-picture, it equals `open_clip.ClipLoss`.
+Knows features and a truth matrix. With captions composed from labels, many pictures of a batch share a class: plain CLIP would
+push a picture away from captions that are true of it (false negatives). Here every true caption of the batch is a target: the
+target distribution of a row is uniform over its true entries (as in UniCL and supervised contrastive learning). With one true
+caption a picture, it equals `open_clip.ClipLoss`. On several processes the features are gathered with gradient, as OpenCLIP does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from open_clip.loss import ClipLoss
 
 
 class TrueCaptionsLoss(ClipLoss):
-    """`ClipLoss` whose targets are a truth matrix."""
+    """`ClipLoss` whose targets are a truth matrix. Each of `world_size` processes holds an equal part of the pictures."""
+
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(local_loss=False, gather_with_grad=True, rank=rank, world_size=world_size)
 
     def forward(  # type: ignore[override]
         self,
@@ -22,15 +25,20 @@ class TrueCaptionsLoss(ClipLoss):
         text_features: torch.Tensor,
         logit_scale: torch.Tensor,
         truth: torch.Tensor,
-        pairs: int,
+        extra_features: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Mean of picture→text and text→picture cross-entropy.
+        """Mean of picture→text and text→picture cross-entropy over the pictures of all processes.
 
-        image_features: float [n, d], unit rows. text_features: float [m, d], unit rows; the first `pairs` belong to the pictures
-        in order, the rest are extra captions that only the direction picture→text sees. truth: bool [n, m].
+        image_features, text_features: float [n, d], unit rows, this process's pictures and their captions in order.
+        extra_features: float [e, d], further captions, the same in every process, that only the direction picture→text sees.
+        truth: bool [N, N + e] for all N = n · world_size pictures, processes in order of their rank.
         """
-        per_image, _ = self.get_logits(image_features, text_features, logit_scale)
-        per_text, of_text = per_image[:, :pairs].T, truth[:, :pairs].T
+        per_image, per_text, images = *self.get_logits(image_features, text_features, logit_scale), image_features
+        if extra_features is not None and len(extra_features):
+            if self.world_size > 1:
+                images = torch.cat(torch.distributed.nn.all_gather(image_features), dim=0)  # type: ignore[attr-defined]
+            per_image = torch.cat([per_image, logit_scale * images @ extra_features.T], dim=1)
+        of_text = truth[:, : len(truth)].T
         return (F.cross_entropy(per_image, _uniform(truth)) + F.cross_entropy(per_text, _uniform(of_text))) / 2
 
 

@@ -1,0 +1,58 @@
+"""One training on several processes: `torchrun --nproc-per-node N -m pathasst.cli.main train clip …`. Knows ranks, no model.
+
+The process group is started by OpenCLIP's own launcher code; without `torchrun` there is one process and nothing is started.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among all."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of `count` things, of which every process gets equally many."""
+        each = count // self.world
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            import torch.distributed
+
+            torch.distributed.barrier()
+
+    def together(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
+        """The module with gradients averaged over the processes; `unused`: some weights may have none in a step."""
+        if self.world == 1:
+            return module
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(module, find_unused_parameters=unused)
+
+
+def join() -> Processes:
+    """What `torchrun` started, one GPU a process (NCCL), or processors (gloo) where there is none."""
+    import torch
+    from open_clip_train.distributed import init_distributed_device_so
+
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.distributed.is_initialized():
+        return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), wanted)
+    found = init_distributed_device_so(device=wanted)
+    return Processes(found["global_rank"], found["world_size"], str(found["device"]))

@@ -1,0 +1,56 @@
+"""What one process computes in a step: features of its pictures and captions, ready for the losses.
+
+One `nn.Module`, so that PyTorch's `DistributedDataParallel` can average its gradients. Knows OpenCLIP's modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pathasst.clip.captions import Captions
+
+
+class Student(nn.Module):
+    """A CLIP, and the heads that read the teacher's words off its tokens (training only)."""
+
+    def __init__(self, clip: nn.Module, heads: nn.ModuleDict | None, texts: Captions) -> None:
+        super().__init__()
+        self.clip, self.heads, self.texts = clip, heads, texts
+
+    def forward(
+        self, patches: torch.Tensor, kept: torch.Tensor, rows: list[int], taught: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """With rows `image` [n, d], `text` [m, d] (unit rows), `scale`; of the pictures `taught` `patches` and `pooled`.
+
+        patches: float [n, k, 3·p·p]; kept: int [n, k]; rows: of `Captions`, m of them; taught: int, numbers of pictures.
+        """
+        visual: Any = self.clip.visual
+        pooled, tokens = encode_patches(visual, patches, kept)
+        out: dict[str, torch.Tensor] = {}
+        if self.heads is not None and len(taught):
+            out |= {"patches": self.heads["patches"](tokens[taught]), "pooled": self.heads["pooled"](pooled[taught])}
+        if rows:
+            out |= {
+                "image": F.normalize((pooled @ visual.proj).float(), dim=-1),
+                "text": self.texts.encode(rows),
+                "scale": self.clip.logit_scale.exp(),  # type: ignore[operator, union-attr]
+            }
+        return out
+
+
+def encode_patches(visual: Any, patches: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """OpenCLIP's `VisionTransformer` on some of the patches: the same modules, the rest never computed.
+
+    Returns the pooled token float [n, width], before the projection, and the patch tokens [n, k, width].
+    """
+    x = F.linear(patches, visual.conv1.weight.flatten(1))
+    places = visual.positional_embedding
+    x = x + places[1:][kept]
+    head = (visual.class_embedding + places[0]).expand(len(x), 1, -1)
+    x = visual.ln_pre(torch.cat([head.to(x.dtype), x], dim=1))
+    pooled, tokens = visual._pool(visual.transformer(x))
+    return pooled, tokens

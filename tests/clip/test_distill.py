@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pathasst import weights
+from pathasst.clip.augment import cut, turn
+from pathasst.clip.data import load_pictures
+from pathasst.clip.distill import FILE, Lessons, Teaching, take_lessons
+from pathasst.clip.train import ClipRecipe, train
+from pathasst.errors import BadSettings, MissingWeights
+
+
+def _here() -> bool:
+    try:
+        return weights.path("efficientnet-lite0").is_dir()
+    except MissingWeights:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not _here(), reason="weights efficientnet-lite0 are not on this machine")
+TEACH = {"steps": 6, "weight": 0.5, "views": 2, "dims": 16}
+
+
+@pytest.fixture(scope="module")
+def student(tiny: dict) -> dict:
+    """The tiny CLIP with patches of 32 px: 2 × 2 tokens, as the teacher's map at 64 px."""
+    return {**tiny, "vision_cfg": {**tiny["vision_cfg"], "patch_size": 32}}
+
+
+@pytest.fixture(scope="module")
+def lessons(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Lessons:
+    shown = load_pictures([pairs], ["train"], 64).shown
+    return take_lessons(shown, Teaching(views=2, dims=16), 64, 2, 0, tmp_path_factory.mktemp("lessons") / FILE)
+
+
+def test_targets_are_of_variance_one_and_turn_with_the_picture(lessons: Lessons) -> None:
+    assert lessons.patches.shape == (36, 2, 2, 16) and lessons.pooled.shape == (36, 16)
+    assert lessons.patches.astype(float).var(axis=(0, 1, 2)).mean() == pytest.approx(1, abs=0.05)
+    every = np.arange(4)[None]
+    straight, _ = lessons.targets([(3, 1, 0)], every)
+    turned, _ = lessons.targets([(3, 1, 5)], every)
+    assert np.array_equal(turned[0].reshape(2, 2, 16), turn(straight[0].reshape(2, 2, 16), 5))
+    some, _ = lessons.targets([(3, 1, 0)], np.array([[2]]))
+    assert np.array_equal(some[0, 0], straight[0, 2])
+
+
+def test_lessons_are_those_of_the_released_network(lessons: Lessons, pairs: Path) -> None:
+    """Distances between pictures in the targets follow those of Lite0's pooled features, computed here the plain way."""
+    from pathasst.pretrained import efficientnet_lite0
+
+    shown = load_pictures([pairs], ["train"], 64).shown
+    pixels = np.stack([cut(s.pixels, lessons.box(n, 0), 64) for n, s in enumerate(shown)])
+    with torch.inference_mode():
+        seen = efficientnet_lite0().eval()(torch.from_numpy(pixels / 127.5 - 1).float().permute(0, 3, 1, 2)).numpy()
+    ours = lessons.pooled.astype(np.float32)[::2]
+    one, two = (np.linalg.norm(x[:, None] - x[None], axis=-1)[np.triu_indices(len(x), 1)] for x in (seen, ours))
+    assert np.corrcoef(one, two)[0, 1] > 0.8  # half whitened
+
+
+def test_the_student_learns_what_the_teacher_says_and_resumes_bit_for_bit(
+    recipe_values: dict, student: dict, tmp_path: Path
+) -> None:
+    teach = {**TEACH, "steps": 60, "smallest": 1.0}
+    values = {"model": student, "steps": 64, "batch": 16, "keep_patches": 1.0, "stain": 0.0, "teach": teach}
+    recipe = ClipRecipe(**{**recipe_values, **values})
+    lines: list[dict] = []
+    train(recipe, tmp_path / "one", report=lines.append)
+    taught = [line["taught"] for line in lines]
+    assert taught[5] < 0.7 and "contrast" not in lines[5] and "contrast" in lines[-1]
+    train(recipe, tmp_path / "two", stop_at=61)
+    train(recipe, tmp_path / "two")
+    one, two = (load_file(tmp_path / f / "model.safetensors") for f in ("one", "two"))
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    assert not any("heads" in k for k in one)
+
+
+def test_further_pictures_are_taught_and_test_pictures_are_not(
+    recipe_values: dict, student: dict, tmp_path: Path, pairs: Path
+) -> None:
+    recipe = ClipRecipe(**{**recipe_values, "model": student, "steps": 2, "teach": {**TEACH, "steps": 1, "data": [str(pairs)]}})
+    train(recipe, tmp_path)
+    assert load_file(tmp_path / FILE)["boxes"].shape == (18 + 18, 2, 3)  # 28 pictures, 10 of them in the test split
+
+
+@pytest.mark.parametrize("bad", [{"views": 0}, {"dims": 0}, {"steps": -1}, {"weight": -1}, {"vieews": 2}])
+def test_impossible_values_are_refused(tiny: dict, bad: dict) -> None:
+    with pytest.raises(BadSettings):
+        ClipRecipe(model=tiny, teach=bad)
+
+
+def test_a_student_finer_than_its_teacher_is_refused(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="patch of 32"):
+        take_lessons(load_pictures([pairs], ["train"], 64).shown, Teaching(), 64, 4, 0, tmp_path / FILE)
