@@ -1,0 +1,124 @@
+"""Curation against hand-made gold: captions split, panels cut, letters read. Knows the `curate` room and `detector`'s measures.
+
+Letters are right when a figure's set of panel letters is exactly the gold one. Token F1 compares bags of words of each panel's
+sub-caption; a letter on one side alone counts 0; mean over a figure's letters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pathasst.errors import BadDataset
+from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.table import Table
+from pathasst.intervals import mean_interval
+
+
+def evaluate(root: Path | None) -> Table:
+    """Every measure whose gold is under `root`. Raises BadDataset when none is."""
+    columns = ["what", "set", "figures", "measure", "value"]
+    table = Table(id="curation", title="Curation: captions and panels", columns=columns, section="Step 2", seed=0)
+    missing = []
+    captions, figures = find(root, "subcaptions"), find(root, "figures")
+    if captions:
+        for path in sorted(captions.glob("*.json")):
+            _captions(table, path)
+    else:
+        missing.append(known()["subcaptions"].missing(root or Path("the data folder (none was given)")))
+    if figures:
+        _panels(table, figures)
+    else:
+        missing.append(known()["figures"].missing(root or Path("the data folder (none was given)")))
+    if not table.rows:
+        raise BadDataset("\n".join(missing))
+    table.notes += ["95 % intervals, bootstrap by figure (panels: by article).", *missing]
+    return table
+
+
+def gold_captions(path: Path) -> dict[str, tuple[str, dict[str, str]]]:
+    """Figure → (caption, letter → gold sub-caption). Raises BadDataset for another form."""
+    try:
+        rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        found = {}
+        for name, row in rows.items():
+            gold: dict[str, str] = {}
+            for panel in row["panels"]:
+                letter = str(panel["label"]).upper()
+                gold[letter] = f"{gold.get(letter, '')} {panel['caption'] or ''}".strip()
+            found[name] = (str(row["caption"]), gold)
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadDataset(f"{path}: expected {known()['subcaptions'].layout}; got {error!r}") from error
+
+
+def words_f1(a: str, b: str) -> float:
+    """F1 of two bags of words, lower case, without normalising articles: sub-captions are to be verbatim."""
+    left, right = (Counter(re.findall(r"\w+", t.lower())) for t in (a, b))
+    both = sum((left & right).values())
+    return 2 * both / (sum(left.values()) + sum(right.values())) if both else 0.0
+
+
+def _captions(table: Table, path: Path) -> None:
+    from pathasst.curate.captions.split import split
+    from pathasst.curate.captions.verify import is_verbatim
+
+    exact, f1, verbatim = [], [], []
+    for name, (caption, gold) in gold_captions(path).items():
+        found = {s.letter: s.text for s in split(caption) if s.letter}
+        exact.append(float(set(found) == set(gold)))
+        letters = set(found) | set(gold)
+        f1.append(sum(words_f1(found.get(x, ""), gold.get(x, "")) for x in letters) / max(1, len(letters)))
+        verbatim.append(float(all(is_verbatim(t, caption) for t in found.values())))
+        item = {"id": name, "cluster": name, "part": f"captions, {path.stem}", "score": exact[-1]}
+        table.items.append(item | {"asked": caption, "wanted": sorted(gold), "said": sorted(found)})
+    for measure, values in (("letters exact", exact), ("token F1", f1), ("verbatim", verbatim)):
+        table.add("captions", path.stem, len(values), measure, mean_interval(values))
+
+
+def _panels(table: Table, folder: Path) -> None:
+    import numpy as np
+
+    from pathasst.curate.letters import LetterReader
+    from pathasst.curate.panels import CutDetector
+    from pathasst.curate.pictures import decode
+    from pathasst.detector.boxes import Boxes, iou_matrix
+    from pathasst.detector.evaluate import Truth
+    from pathasst.detector.evaluate import evaluate as measure
+    from pathasst.evaluate.asking import bar
+
+    rows = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    detector, reader = CutDetector(), LetterReader()
+    found, truth, exact, articles, read, printed = [], [], [], [], 0, 0
+    with bar("panels", len(rows)) as progress:
+        for row in rows:
+            picture = decode((folder / "figures" / row["image"]).read_bytes())
+            panels, small = detector.cut(picture)
+            boxes = np.array([p.box for p in panels], np.float32).reshape(-1, 4)
+            gold = np.array(row["panel_boxes"], np.float32).reshape(-1, 4)
+            # equal scores are ranked by size: a small leftover is the likelier mistake
+            scores = np.array([p.score for p in panels], np.float32) + 1e-6 * np.argsort(np.argsort(_areas(boxes)))
+            found.append(Boxes(boxes, scores.astype(np.float32), np.zeros(len(boxes), np.int64)))
+            truth.append(Truth(gold, np.zeros(len(gold), np.int64)))
+            overlap = iou_matrix(boxes, gold)
+            exact.append(float(len(boxes) == len(gold) and bool((overlap.max(0, initial=0) >= 0.5).all())))
+            articles.append(str(row.get("pmcid", row["image"])))
+            if row.get("labels"):
+                wanted = {str(x).upper() for x in row["labels"]}
+                read, printed = read + len(wanted & set(reader(picture, panels, small))), printed + len(wanted)
+            table.items.append({"id": row["image"], "cluster": articles[-1], "part": "panels, exact", "score": exact[-1]})
+            progress(1)
+    scores = measure(found, truth, {0: "panel"}, 0.5)
+    table.add("panels", folder.name, len(rows), "mAP@0.5", scores.map50)
+    table.add("panels", folder.name, len(rows), "figures exact", mean_interval(exact, articles))
+    if printed:
+        from pathasst.intervals import wilson
+
+        table.add("letters", folder.name, len(rows), f"read, of {printed} printed", wilson(read, printed))
+
+
+def _areas(boxes: Any) -> Any:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

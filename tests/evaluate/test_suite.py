@@ -1,0 +1,99 @@
+"""Parts run by name from one set of settings; what cannot run costs itself and says why. Real gold, real pairs."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathasst.errors import BadDataset, BadSettings
+from pathasst.evaluate import report
+from pathasst.evaluate.curation import evaluate as curation
+from pathasst.evaluate.curation import gold_captions, words_f1
+from pathasst.evaluate.suite import PARTS, EvalSettings, run
+
+GOLD = {
+    "f1": {
+        "caption": "Colon. (A) Normal mucosa. (B) Adenocarcinoma.",
+        "panels": [{"label": "A", "caption": "Colon. Normal mucosa."}, {"label": "b", "caption": "Colon. Adenocarcinoma."}],
+    },
+    "f2": {"caption": "A single picture of the lung.", "panels": [{"label": "A", "caption": "nothing"}]},
+}
+
+
+@pytest.fixture
+def gold(tmp_path):
+    (tmp_path / "subcaptions").mkdir()
+    (tmp_path / "subcaptions" / "mine.json").write_text(json.dumps(GOLD))
+    figures = tmp_path / "articles" / "figures"
+    figures.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    picture = np.full((200, 420, 3), 255, np.uint8)
+    picture[10:190, 10:200] = rng.integers(0, 200, (180, 190, 3))
+    picture[10:190, 220:410] = rng.integers(0, 200, (180, 190, 3))
+    Image.fromarray(picture).save(figures / "one.png")
+    row = {"image": "one.png", "panel_boxes": [[10, 10, 200, 190], [220, 10, 410, 190]], "labels": [], "caption_jats": ""}
+    (tmp_path / "articles" / "figures.json").write_text(json.dumps([row]))
+    return tmp_path
+
+
+def test_curation_on_gold_of_ones_own(gold):
+    found = {(r[0], r[3]): r[4].value for r in curation(gold).rows}
+    assert found["captions", "letters exact"] == 0.5  # the second figure has no letters in its caption
+    assert found["captions", "token F1"] == pytest.approx(0.5)
+    assert found["captions", "verbatim"] == 1.0
+    assert found["panels", "figures exact"] == 1.0
+    assert found["panels", "mAP@0.5"] == pytest.approx(1.0)
+
+
+def test_gold_of_another_form_is_explained(tmp_path):
+    (tmp_path / "x.json").write_text('{"f": {"text": "a"}}')
+    with pytest.raises(BadDataset, match="expected subcaptions"):
+        gold_captions(tmp_path / "x.json")
+    assert words_f1("a b", "b a") == 1.0 and words_f1("a", "") == 0.0
+
+
+def test_missing_parts_cost_themselves_and_say_why(gold, tmp_path):
+    settings = EvalSettings(data=gold, out=tmp_path / "out", clip="pathclip-embedded")
+    tables, refused = run(["curation", "pathvqa", "papers", "leakage", "retrieval"], settings)
+    assert [t.id for t in tables] == ["curation"]
+    assert "PathVQA is not in" in refused["pathvqa"] and "Get it:" in refused["pathvqa"]
+    assert "--index" in refused["papers"] and "--against" in refused["leakage"] and "--pairs" in refused["retrieval"]
+    assert report.load(tmp_path / "out" / "curation.json").rows == tables[0].rows
+    assert "figures exact" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_settings_are_checked():
+    with pytest.raises(BadSettings, match="must hold"):
+        EvalSettings(prompt="answer!")
+    with pytest.raises(BadSettings, match="no part is called"):
+        run(["imagenet"], EvalSettings())
+    assert {"zero-shot", "retrieval", "pathvqa", "tools", "papers", "curation", "leakage"} == set(PARTS)
+
+
+def png(seed):
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16, 3), np.uint8)).resize((256, 256), 3).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_leakage_finds_the_planted_pair_alone(tmp_path):
+    from pathasst.dataset import run_stage
+    from pathasst.dataset.stage import Unit
+    from pathasst.records import Pair, Source
+
+    pictures = {f"p{n}": png(n) for n in range(4)}
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "copy.png").write_bytes(pictures["p2"])
+    pairs = [
+        Pair(pair_id=name, source=Source(article_id=name), image=image, caption=f"a text of its own about picture {name}")
+        for name, image in pictures.items()
+    ]
+    run_stage(tmp_path / "pairs", stage="pairs", record=Pair, units=[Unit("all")], work=lambda unit: pairs, progress=False)
+    settings = EvalSettings(out=tmp_path / "out", pairs=(tmp_path / "pairs",), against=(folder,))
+    (table,), refused = run(["leakage"], settings)
+    assert not refused
+    assert [(r[1], r[2], r[3]) for r in table.rows] == [("hash", 1, 4), ("text", 0, 4)]
+    assert table.items[0]["id"] == "p2"
