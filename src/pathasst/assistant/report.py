@@ -16,12 +16,17 @@ from pathasst.errors import BadInput
 
 _PAGE = """
 body { margin: 0; background: var(--pa-ground); color: var(--pa-text); font-family: var(--pa-sans); line-height: 1.6; }
-main { max-width: 52rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; background: var(--pa-surface); min-height: 100vh; box-sizing: border-box; }
-h1 { font-size: 1.7rem; font-weight: 650; line-height: 1.25; margin: 0 0 0.3rem; } h2 { font-size: 1.1rem; margin: 2.5rem 0 0.5rem; }
-.notice { margin: 1rem 0 2rem; padding: 0.7rem 1rem; border: 1px solid var(--pa-warn-line); border-radius: 6px; font-weight: 600; }
-.exchange { border-top: 1px solid var(--pa-line); margin-top: 2rem; } .pa-person { margin-left: 0; }
+main { max-width: 52rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; background: var(--pa-surface); }
+h1 { font-size: 1.7rem; font-weight: 650; line-height: 1.25; margin: 0 0 0.3rem; }
+h2 { font-size: 1.1rem; margin: 2.5rem 0 0.5rem; }
+.notice { margin: 1rem 0 2rem; padding: 0.7rem 1rem; font-weight: 600; }
+.notice { border: 1px solid var(--pa-warn-line); border-radius: 6px; }
+.exchange { border-top: 1px solid var(--pa-line); margin-top: 2rem; }
+.exchange .pa-person { margin-left: 0; }
+.exchange .pa-thumb img { height: auto; max-height: 14rem; max-width: 100%; }
 .tools-run { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
-.tools-run :is(th, td) { text-align: left; padding: 0.35rem 0.75rem 0.35rem 0; border-bottom: 1px solid var(--pa-line); vertical-align: top; overflow-wrap: anywhere; }
+.tools-run :is(th, td) { text-align: left; padding: 0.35rem 0.75rem 0.35rem 0; border-bottom: 1px solid var(--pa-line); }
+.tools-run :is(th, td) { vertical-align: top; overflow-wrap: anywhere; }
 @page { margin: 18mm 16mm; }
 @media print { body, main { background: #fff; padding: 0; max-width: none; } }
 """
@@ -69,7 +74,7 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 def _exchange(answer: Answer, before: Answer | None) -> str:
     known = {p.handle for p in before.pictures} if before else set()
     new = [p for p in answer.pictures if p.by == PERSON and p.handle not in known]
-    return f'<article class="exchange">{person_html(answer.question, new)}{answer_html(answer)}</article>'
+    return f'<article class="exchange">{person_html(answer.question, new, 600)}{answer_html(answer)}</article>'
 
 
 def _tools_run(answers: Sequence[Answer]) -> str:

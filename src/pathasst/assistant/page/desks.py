@@ -1,0 +1,137 @@
+"""What the server keeps of one open page: pictures, slide, conversations, the question in hand. In memory, for a set time.
+
+A desk is found by a random token that the browser tab holds: a reload finds its conversation again, another person does not.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathasst.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathasst.assistant.answer import Answer
+    from pathasst.assistant.jobs import Job
+
+MAX_DESKS = 500
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(slots=True)
+class Given:
+    """One picture on the desk."""
+
+    name: str
+    image: bytes  # PNG, written anew from its pixels
+    width: int
+    height: int
+    um_per_px: float | None = None
+    origin: str = ""  # where it comes from: "region 400, 500, 1024 × 1024 of slide.svs"
+    sent: bool = False  # whether a question was asked with it already
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One question, its answer once there is one, and how both look."""
+
+    question: str
+    html: str = ""
+    answer: Answer | None = None
+
+
+@dataclass(slots=True)
+class Talk:
+    """One conversation with its pictures."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    pictures: list[Given] = field(default_factory=list)
+
+    @property
+    def last(self) -> Answer | None:
+        return next((e.answer for e in reversed(self.exchanges) if e.answer), None)
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [e.answer for e in self.exchanges if e.answer]
+
+
+@dataclass(slots=True)
+class Desk:
+    """Everything of one open page."""
+
+    token: str
+    talks: list[Talk] = field(default_factory=lambda: [Talk()])
+    open: int = 0  # which of `talks` is shown
+    slide: Path | None = None
+    slide_name: str = ""
+    job: Job[Answer] | None = None
+    asking: Exchange | None = None  # the exchange that `job` will answer
+    used: float = field(default_factory=time.monotonic)
+    folder: Path | None = None  # private files (slides), deleted with the desk
+
+    @property
+    def user(self) -> str:
+        return f"page-{self.token}"
+
+    @property
+    def talk(self) -> Talk:
+        return self.talks[self.open]
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None and not self.job.done
+
+    def private(self) -> Path:
+        """The desk's own folder, which no web address leads to."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="pathasst-desk-"))
+        return self.folder
+
+    def close(self) -> None:
+        """Stop what runs and delete what lies on disk."""
+        if self.job is not None:
+            self.job.cancel()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Desks:
+    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused one when there are too many."""
+
+    def __init__(self, keep_seconds: float, most: int = MAX_DESKS) -> None:
+        self.keep_seconds, self.most = keep_seconds, most
+        self._desks: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+
+    def get(self, token: str) -> Desk:
+        """The desk of a browser tab; a new one for a token not known. Raises BadInput for what is no token."""
+        if not _TOKEN.fullmatch(token or ""):
+            raise BadInput("the page has not finished loading; wait a moment, or reload it.")
+        with self._lock:
+            self._clear()
+            desk = self._desks.get(token) or self._desks.setdefault(token, Desk(token))
+            desk.used = time.monotonic()
+            return desk
+
+    def close(self) -> None:
+        """Clear all desks."""
+        with self._lock:
+            for token in list(self._desks):
+                self._desks.pop(token).close()
+
+    def _clear(self) -> None:
+        now = time.monotonic()
+        old = [d for d in self._desks.values() if not d.busy and now - d.used > self.keep_seconds]
+        if len(self._desks) >= self.most:
+            idle = sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
+            old += idle[: len(self._desks) - self.most + 1]
+        for desk in old:
+            if self._desks.pop(desk.token, None) is not None:
+                desk.close()

@@ -1,0 +1,77 @@
+// The tab's token: it finds the conversation again after a reload, and is gone when the tab is closed.
+window.pathasstToken = () => {
+  let token = sessionStorage.getItem("pathasst");
+  if (!token) {
+    token = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+    sessionStorage.setItem("pathasst", token);
+  }
+  return token;
+};
+
+// A report is made by the server and saved by the browser; it never lies at an address.
+window.pathasstSave = (html) => {
+  if (!html) return;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+  link.download = `pathasst-report-${new Date().toISOString().slice(0, 10)}.html`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+};
+
+// The region picker: drag a box or press a place; arrow keys, plus and minus do the same. Boxes are in px of the slide.
+window.pathasstPicker = (element, trigger, watch) => {
+  const state = { box: null, size: null };
+  const frame = () => element.querySelector(".pa-pick");
+  const draw = () => {
+    const [x, y, w, h] = state.box, box = frame().querySelector(".pa-box");
+    const percent = (value, whole) => `${(100 * value) / whole}%`;
+    Object.assign(box.style, {
+      left: percent(x, state.size[0]), top: percent(y, state.size[1]),
+      width: percent(w, state.size[0]), height: percent(h, state.size[1]),
+    });
+  };
+  const put = (x, y, w, h, tell = true) => {
+    const [width, height] = state.size;
+    w = Math.round(Math.min(Math.max(w, 32), width)), h = Math.round(Math.min(Math.max(h, 32), height));
+    state.box = [Math.round(Math.min(Math.max(x, 0), width - w)), Math.round(Math.min(Math.max(y, 0), height - h)), w, h];
+    draw();
+    if (tell) trigger("select", { box: state.box });
+  };
+  const at = (event) => {
+    const area = frame().querySelector("img").getBoundingClientRect();
+    return [((event.clientX - area.left) / area.width) * state.size[0], ((event.clientY - area.top) / area.height) * state.size[1]];
+  };
+  const set = () => {
+    const pick = frame();
+    if (!pick || pick.dataset.ready) return;
+    pick.dataset.ready = "yes";
+    state.size = [Number(pick.dataset.width), Number(pick.dataset.height)];
+    put(...pick.dataset.box.split(",").map(Number), false);
+    let start = null;
+    pick.addEventListener("pointerdown", (event) => { start = at(event); pick.setPointerCapture(event.pointerId); });
+    pick.addEventListener("pointermove", (event) => {
+      if (!start) return;
+      const [x, y] = at(event);
+      put(Math.min(x, start[0]), Math.min(y, start[1]), Math.abs(x - start[0]), Math.abs(y - start[1]), false);
+    });
+    pick.addEventListener("pointerup", (event) => {
+      const [x, y] = at(event), [, , w, h] = state.box;
+      const pressed = start && Math.max(Math.abs(x - start[0]) / state.size[0], Math.abs(y - start[1]) / state.size[1]) < 0.01;
+      start = null;
+      const side = Math.min(1024, ...state.size);
+      if (pressed) put(x - side / 2, y - side / 2, side, side);
+      else put(...state.box.slice(0, 2), w, h);
+    });
+    pick.addEventListener("keydown", (event) => {
+      const [x, y, w, h] = state.box, step = Math.max(w, h) / 4;
+      const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+      const zoom = { "+": 1.25, "=": 1.25, "-": 0.8 }[event.key];
+      if (moves[event.key]) put(x + moves[event.key][0], y + moves[event.key][1], w, h);
+      else if (zoom) put(x + (w - w * zoom) / 2, y + (h - h * zoom) / 2, w * zoom, h * zoom);
+      else return;
+      event.preventDefault();
+    });
+  };
+  watch("value", set);
+  set();
+};

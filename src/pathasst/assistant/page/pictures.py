@@ -1,0 +1,160 @@
+"""Pictures and slides that a person gives: read safely, shown small, regions cut out with their scale. Knows Desks, no Gradio."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst.assistant.markup.layers import image_html
+from pathasst.assistant.markup.words import escape
+from pathasst.assistant.page.desks import Desk, Given
+from pathasst.errors import BadInput, BadSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pathasst.assistant.settings import ServeSettings
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
+THUMBNAIL = 900
+"""Longer side in px of a slide as shown for picking a region."""
+REGION_SIDE = 2048
+"""Longest side in px of a region as read; larger regions are read from a coarser level."""
+
+
+def take(desk: Desk, path: Path, settings: ServeSettings) -> Given | None:
+    """Put an uploaded file on the desk, and remove it from where it was uploaded to. None: it is a slide, now open.
+
+    Raises BadInput for what is neither, is damaged or too large.
+    """
+    from pathasst.tools import slides
+
+    try:
+        if slides.is_slide(path) or (path.suffix.lower() in (".tif", ".tiff") and path.stat().st_size > settings.picture_bytes):
+            open_slide(desk, path)
+            return None
+        size = path.stat().st_size
+        if size > settings.picture_bytes:
+            raise BadInput(
+                f"{path.name} has {size / 2**20:.0f} MB; pictures may have {settings.picture_bytes >> 20} MB. "
+                "Cut out the part of interest, or save it as JPEG."
+            )
+        return put(desk, read(path, settings), path.name, most=settings.pictures)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def read(path: Path, settings: ServeSettings) -> np.ndarray:
+    """H×W×3 uint8 RGB. Raises BadInput."""
+    from pathasst.tools.images import load
+
+    return load(path, settings.picture_pixels)
+
+
+def put(desk: Desk, pixels: np.ndarray, name: str, um_per_px: float | None = None, origin: str = "", *, most: int = 8) -> Given:
+    """Put pixels on the desk as the current picture. Raises BadInput when the conversation holds `most` already."""
+    from pathasst.tools.images import encode_png
+
+    if len(desk.talk.pictures) >= most:
+        raise BadInput(f"a conversation takes {most} pictures; remove one, or begin a new conversation.")
+    height, width = pixels.shape[:2]
+    given = Given(name, encode_png(pixels), width, height, um_per_px, origin)
+    desk.talk.pictures.append(given)
+    return given
+
+
+def open_slide(desk: Desk, path: Path) -> None:
+    """Move a slide to the desk's own folder and open it there. Raises BadInput or MissingPackage; the slide before is closed."""
+    from pathasst.tools.slides import read_region
+
+    place = desk.private() / f"slide{path.suffix.lower()}"
+    place.unlink(missing_ok=True)
+    shutil.move(path, place)
+    try:
+        read_region(place, (0, 0, 1, 1))
+    except BadInput as error:
+        place.unlink(missing_ok=True)
+        raise BadInput(str(error).replace(place.name, path.name)) from error
+    desk.slide, desk.slide_name = place, path.name
+
+
+def picker(desk: Desk) -> dict[str, Any]:
+    """What the region picker needs: the slide's thumbnail as a data address, its size in px, and its scale."""
+    import openslide
+
+    if desk.slide is None:
+        raise BadInput("open a slide first.")
+    slide = openslide.OpenSlide(str(desk.slide))
+    try:
+        small = slide.get_thumbnail((THUMBNAIL, THUMBNAIL)).convert("RGB")
+        width, height = slide.dimensions
+        scale = slide.properties.get("openslide.mpp-x", "")
+    finally:
+        slide.close()
+    sink = io.BytesIO()
+    small.save(sink, "JPEG", quality=84)
+    side = min(1024, width, height)
+    return {
+        "src": "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode(),
+        "name": desk.slide_name,
+        "width": width,
+        "height": height,
+        "scale": f"{float(scale):.4g}" if _is_number(scale) else "",
+        "box": [(width - side) // 2, (height - side) // 2, side, side],
+    }
+
+
+def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
+    """The region `x, y, width, height` of the open slide as the current picture. Raises BadInput or BadSettings.
+
+    A region longer than REGION_SIDE is read from the first level at which it fits; the scale is of the picture as read.
+    """
+    import openslide
+
+    from pathasst.tools.slides import parse_box, read_region
+
+    if desk.slide is None:
+        raise BadInput("open a slide first.")
+    box = parse_box(text)
+    slide = openslide.OpenSlide(str(desk.slide))
+    shrinks = slide.level_downsamples
+    slide.close()
+    level = next((n for n, s in enumerate(shrinks) if max(box[2:]) / s <= REGION_SIDE), len(shrinks) - 1)
+    region = read_region(desk.slide, box, level)
+    if max(region.image.shape[:2]) > 2 * REGION_SIDE:
+        raise BadSettings(f"the region is too large for this slide's levels; choose at most {REGION_SIDE}×{REGION_SIDE} px.")
+    x, y, width, height = box
+    origin = f"region {x}, {y}, {width} × {height} px of {desk.slide_name}"
+    return put(desk, region.image, f"{Path(desk.slide_name).stem} region", region.um_per_px, origin, most=most)
+
+
+def shown(desk: Desk) -> str:
+    """The pictures on the desk, the current one large."""
+    from pathasst.tools.images import load
+
+    pictures = desk.talk.pictures
+    if not pictures:
+        return ""
+    *others, current = pictures
+    state = "in the conversation" if current.sent else "goes with your next question"
+    scale = f" · {current.um_per_px:.4g} µm per px" if current.um_per_px else ""
+    origin = f"<br>{escape(current.origin)}" if current.origin else ""
+    small = "".join(
+        f'<div class="pa-thumb">{image_html(load(p.image), f"Picture {n}, {p.name}", 160)}</div>' for n, p in enumerate(others, 1)
+    )
+    return (
+        f'<figure class="pa-current">{image_html(load(current.image), f"Your picture {current.name}", 900)}'
+        f"<figcaption><strong>{escape(current.name)}</strong><br>"
+        f'<span class="pa-quiet">{current.width} × {current.height} px{scale} · {state}{origin}</span></figcaption></figure>'
+        f"{f'<div class=pa-thumbs>{small}</div>' if small else ''}"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
