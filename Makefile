@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint types install models clean
+.PHONY: demo test lint types docs install models clean
 
 demo: $(RUN)
 	$(BIN)/pathasst demo
@@ -21,6 +21,9 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(BIN)/mypy
+
+docs: $(DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 install: $(DEV)
 
