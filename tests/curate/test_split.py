@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pathasst.curate.captions.split import sentences, split
+from pathasst.curate.captions.sentences import sentences
+from pathasst.curate.captions.split import split
 from pathasst.curate.captions.verify import is_verbatim
 
 CASES = [
@@ -48,6 +49,52 @@ def test_a_reference_to_another_panel_is_not_a_new_panel():
     parts = {s.letter: s.text for s in split("(A) Tumour at low power. (B) Same area as in (A) at high power. (C) Stroma.")}
     assert parts["B"] == "Same area as in (A) at high power."
     assert "high power" not in parts["A"]
+
+
+def test_panels_with_an_arrow_beside_their_letter_are_found():
+    parts = {s.letter: s.text for s in split("Large ovary (a). Bleeding (b, arrow). No enhancement (c, white arrow).")}
+    assert parts == {"A": "Large ovary", "B": "Bleeding", "C": "No enhancement"}
+
+
+def test_a_list_inside_the_caption_keeps_its_own_lead_and_tail():
+    caption = "Ovary. FOXG1 in (A) benign, (B) mucinous and (C) serous cancers. (D) Localisation of FOXG1."
+    parts = {s.letter: s.text for s in split(caption)}
+    assert parts["A"] == "Ovary. FOXG1 in benign cancers."
+    assert parts["D"] == "Ovary. Localisation of FOXG1."
+
+
+def test_a_predicate_after_a_letter_belongs_to_that_panel():
+    parts = {
+        s.letter: s.text for s in split("Ultrasound (A) shows a worm inside the cyst, and Doppler (B) shows vessels at its edge.")
+    }
+    assert parts == {"A": "Ultrasound shows a worm inside the cyst", "B": "Doppler shows vessels at its edge."}
+
+
+def test_scale_bars_go_to_the_panels_that_they_name():
+    parts = {s.letter: s.text for s in split("Skin. (A) Nests. (B) Stroma. Magnification: ×200 (A) and ×400 (B).")}
+    assert parts == {"A": "Skin. Nests. Magnification ×200", "B": "Skin. Stroma. Magnification ×400"}
+
+
+def test_a_remark_that_each_panel_has_of_its_own_is_not_shared():
+    parts = {s.letter: s.text for s in split("Skin. (A) Nests. Scale bar, 9 µm. (B) Stroma. Scale bar, 5 µm.")}
+    assert parts == {"A": "Skin. Nests. Scale bar, 9 µm.", "B": "Skin. Stroma. Scale bar, 5 µm."}
+
+
+def test_a_stop_after_each_letter_does_not_part_it_from_its_words():
+    parts = {s.letter: s.text for s in split("Rab3D in tumours (A). Blot of cells. (B). Stained tissue. (C). Survival.")}
+    assert parts == {
+        x: f"Rab3D in tumours. {w}" for x, w in (("A", "Blot of cells."), ("B", "Stained tissue."), ("C", "Survival."))
+    }
+
+
+def test_roman_numerals_and_numbers_name_panels_where_letters_do_not():
+    assert [s.letter for s in split("Liver. (i) Control. (ii) Treated. (iii) Both.")] == ["I", "II", "III"]
+    caption = "1–2 Salganea, male: 1 dorsal view 2 ventral view 3–4 Panesthia, nymph: 3 dorsal view 4 ventral view."
+    parts = {s.letter: s.text for s in split(caption)}
+    assert list(parts) == ["1", "2", "3", "4"]
+    assert "Salganea, male" in parts["2"] and "ventral" in parts["2"] and "dorsal" not in parts["2"]
+    assert [s.letter for s in split("The study had (i) a trial and (ii) a survey.")] == [""]
+    assert [s.letter for s in split("Growth in 1 week 2 weeks 3 weeks and 4 weeks.")] == [""]
 
 
 def test_an_abbreviation_in_brackets_does_not_extend_the_panels():

@@ -11,10 +11,12 @@ style makes, with gaps filled from others; then the words between them, dealt ou
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pathasst.curate.captions.markers import STYLES, Marker, find
+from pathasst.curate.captions.markers import OTHER_STYLES, STYLES, Marker, find, label_at, rank
+from pathasst.curate.captions.sentences import sentences, tells_scale
 
 _REFERENCE = re.compile(
     r"(?i)(?:\b(?:in|from|as|of|to|than|see|with|for|by|at|between|panels?|figures?|fig\.?|figs\.?|parts?|per|is|on|into|using|that|"
@@ -22,6 +24,9 @@ _REFERENCE = re.compile(
 )
 _BOUNDARY = re.compile(r"(?:^|[.;:?!\])”\"])\s*$")
 _SOFT = re.compile(r"(?i)(?:,|\b(?:and|or|whereas|while|then|but|with|by|as))\s*$")
+_SHOWS = re.compile(
+    r"(?i)\s+(?:shows?|showed|demonstrates?d?|reveals?|revealed|indicates?d?|confirms?|displays?|depicts?|illustrates?)\b"
+)
 _AFTER = re.compile(r"\s*(?:[.;]|$)")
 _AFTER_SOFT = re.compile(r"(?i)\s*(?:[,:)]|(?:and|or|but|while|whereas)\b)")
 
@@ -43,6 +48,8 @@ def stance(caption: str, marker: Marker) -> float:
     if marker.style in ("colon", "comma", "dot", "dash", "bare"):
         return prefix + 0.5
     suffix = 2.0 if _AFTER.match(after) else 1.0 if _AFTER_SOFT.match(after) else 0.0
+    if prefix < 2 and _SHOWS.match(after):
+        suffix = max(suffix, 1.0)
     if marker.style == "rparen" and suffix < 2:
         suffix = 0.0
     if before[-1:].isalpha() and marker.style in ("paren", "rparen"):
@@ -64,6 +71,9 @@ def best_chain(caption: str, hint: tuple[str, ...] = ()) -> Chain | None:
             if chain:
                 cost = 1.2 if style == "mixed" else 0.25 * order
                 chains.append((chain.score - cost - 0.1 * (lower is None), chain))
+    if not chains:
+        others = (_chain(caption, find(caption, style), style, hint) for style in OTHER_STYLES)
+        chains = [(chain.score, chain) for chain in others if chain]
     return _merged(caption, max(chains, key=lambda c: c[0])[1]) if chains else None
 
 
@@ -101,12 +111,11 @@ def _chain(caption: str, found: list[Marker], style: str, hint: tuple[str, ...])
     for m in sorted(found, key=lambda m: (_is_reference(caption, m), m.start)):
         for letter in m.letters:
             first.setdefault(letter, m.start)
-    last = "A"
-    while chr(ord(last) + 1) in first:
-        last = chr(ord(last) + 1)
-    if "A" not in first or last == "A":
+    start = label_at(next(iter(first), "A"), 0)
+    if start not in first:
         return None
-    letters = tuple(chr(c) for c in range(ord("A"), ord(last) + 1))
+    count = next(n for n in range(1, 99) if label_at(start, n) not in first)
+    letters = tuple(label_at(start, n) for n in range(count))
     letters = _trim(caption, found, letters, hint)
     if len(letters) < 2:
         return None
@@ -115,10 +124,14 @@ def _chain(caption: str, found: list[Marker], style: str, hint: tuple[str, ...])
     if not set(letters) <= named:
         return None
     clear = sum(abs(stance(caption, m)) for m in chosen) / len(chosen)
-    disorder = sum(a.letters[0] > b.letters[0] for a, b in pairwise(chosen))
-    restarts = sum(m.letters[0] == "A" for m in chosen) - 1
+    disorder = sum(rank(a.letters[0]) > rank(b.letters[0]) for a, b in pairwise(chosen))
+    restarts = sum(m.letters[0] == start for m in chosen) - 1
     score = 1.6 * min(len(letters), 8) + clear - 0.8 * disorder - 1.5 * max(0, restarts)
-    if chosen and style in ("dot", "comma", "dash", "bare", "numbered") and not _steady(caption, chosen, letters, style):
+    if (
+        chosen
+        and style in ("dot", "comma", "dash", "bare", "numbered", "number", "roman")
+        and not _steady(caption, chosen, letters, style)
+    ):
         return None
     return Chain(tuple(chosen), letters, style, score + 3.0 * (bool(hint) and set(letters) == set(hint)))
 
@@ -147,6 +160,11 @@ def _steady(caption: str, chosen: list[Marker], letters: tuple[str, ...], style:
     """Whether naked letters are panels: the first opens the caption or a sentence, most others follow a stop."""
     if style == "numbered":
         return len(letters) >= 2
+    if style == "roman":  # (i), (ii) within a sentence are its own list
+        return bool(re.search(r"(?:^|[.?!])\s*$", caption[: chosen[0].start]))
+    if style == "number":  # numbers are everywhere: four at least, and in order
+        opens = bool(_BOUNDARY.search(caption[: chosen[0].start][-40:]))
+        return opens and len(letters) >= 4 and all(rank(a.letters[0]) <= rank(b.letters[0]) for a, b in pairwise(chosen))
     if style == "bare":
         named = [m for m in chosen if _BOUNDARY.search(caption[: m.start][-40:])]
         if not named or "A" not in named[0].letters or len(chosen) < 2:
@@ -164,6 +182,9 @@ def _definitions(caption: str, found: list[Marker], letters: tuple[str, ...]) ->
     """The markers that carry text. A reference ("as in (A)") counts only for a letter that no other marker names."""
     wanted = set(letters)
     inside = [m for m in found if set(m.letters) <= wanted]
+    scales = [(a, b) for a, b in sentences(caption) if tells_scale(caption[a:b])]
+    defining = [m for m in inside if not any(a < m.start < b for a, b in scales)]
+    inside = defining if wanted <= {x for m in defining for x in m.letters} else inside
     plain = [m for m in inside if not _is_reference(caption, m)]
     named = {x for m in plain for x in m.letters}
     extra = [m for m in inside if m not in plain and not set(m.letters) <= named]
@@ -173,11 +194,32 @@ def _definitions(caption: str, found: list[Marker], letters: tuple[str, ...]) ->
         seen = {x for k in kept for x in k.letters}
         if set(m.letters) <= seen and not _again(caption, m, lean):
             continue
+        if _too_early(m, seen, plain):
+            continue
         kept.append(m)
-    return kept
+    return kept[1:] if _covers(kept) else kept
+
+
+def _covers(markers: Sequence[Marker]) -> bool:
+    """Whether the first marker only says which panels there are: "(A–F) Tumours of mice (A, B), rats (C, D) and men (E, F)"."""
+    rest = [x for m in markers[1:] for x in m.letters]
+    return len(markers) > 2 and len(rest) == len(set(rest)) and set(rest) == set(markers[0].letters)
+
+
+def _too_early(marker: Marker, seen: set[str], found: Sequence[Marker]) -> bool:
+    """Whether a lone letter leaps over two or more that come later, and is named again: "infundibulum (i)" in C's words."""
+    letter = marker.letters[0]
+    highest = max(map(rank, seen), default=0)
+    if len(marker.letters) > 1 or rank(letter) <= highest + 2:
+        return False
+    later = [m for m in found if m.start > marker.start]
+    between = {label_at(letter, n) for n in range(highest + 1, rank(letter))}
+    return any(letter in m.letters for m in later) and any(between & set(m.letters) for m in later)
 
 
 def _again(caption: str, marker: Marker, lean: float) -> bool:
     """Whether a letter named a second time takes more text: only where the marker stands as clearly as a first one."""
+    if marker.style == "number":  # "1–2 Salganea, male: 1 dorsal view 2 ventral view"
+        return True
     own = stance(caption, marker)
     return own >= 2.0 if lean >= 0 else own <= -2.0

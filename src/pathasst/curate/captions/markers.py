@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 DASH = r"[-‐-―−]"
-_LETTER = r"[A-Za-z](?:\d{1,2}(?!\d)|['′])?"
+_LETTER = r"[A-Za-z](?:\d{1,2}(?!\d)|['′])?(?![A-Za-z])"
 _JOIN = rf"\s*(?:{DASH}|,\s*and|,\s*&|,|;|/|&|\+|and|to|through)\s*"
 SPEC = rf"{_LETTER}(?:{_JOIN}{_LETTER})*"
 _NOUN = r"(?:in|(?:sub)?panels?|parts?|figs?\.?(?:\s*\d+)?|figures?(?:\s*\d+)?|images?|sub-?figures?)"
@@ -45,6 +45,37 @@ STYLES: dict[str, re.Pattern[str]] = {
     "bare": re.compile(rf"(?:(?<=^)|(?<=[.;:,)?]\s)|(?<=\w[.;])|(?<=and\s)|(?<=[a-z]\s))(?P<spec>{SPEC})(?=\s+[\w×*(μ])"),
 }
 """Printed styles, in the order of trust: the group `spec` holds the letters."""
+_ROMAN = r"(?:x{0,2}(?:ix|iv|v?i{1,3}|v)|x{1,2})(?![A-Za-z])"
+_NUMBER = r"\d{1,2}(?![\d.,]?\d|[A-Za-z%°])"
+OTHER_STYLES: dict[str, re.Pattern[str]] = {
+    "roman": re.compile(rf"[(\[]\s*(?P<spec>{_ROMAN}(?:{_JOIN}{_ROMAN})*)\s*[)\]]|{_START}(?P<open>{_ROMAN})\)", re.I),
+    "number": re.compile(
+        rf"(?:(?<=^)|(?<=[a-z.;:,)]\s)|(?<=[.;]))(?P<spec>{_NUMBER}(?:\s*(?:{DASH}|,|and)\s*{_NUMBER})*)\.?(?=\s[A-Za-z])"
+    ),
+}
+"""Names that are tried only where no run of letters is found: (i), (ii); and "1 Habitus 2 Head", as zoologists print."""
+_ROMANS = (
+    "i",
+    "ii",
+    "iii",
+    "iv",
+    "v",
+    "vi",
+    "vii",
+    "viii",
+    "ix",
+    "x",
+    "xi",
+    "xii",
+    "xiii",
+    "xiv",
+    "xv",
+    "xvi",
+    "xvii",
+    "xviii",
+    "xix",
+    "xx",
+)
 
 _NOT_LETTERS = re.compile(r"(?i)^(?:h\s*(?:&|and|\+|/)\s*e|[ap]/[ap]|w/o|[hptn]/[hptn]|a\s*&\s*p)$")
 
@@ -55,40 +86,73 @@ class Marker:
 
     start: int  # first character of the marker, bracket included
     end: int  # one past its last
-    letters: tuple[str, ...]  # upper case, ranges expanded
+    letters: tuple[str, ...]  # labels, ranges expanded: letters in upper case, roman numerals in lower, or numbers
     style: str
     lower: bool  # printed in lower case
 
 
-def expand(spec: str) -> tuple[str, ...]:
-    """The letters of "A", "a–c", "B and D", "A1, A2" in upper case, without doubles; empty when it is no list of letters."""
-    if _NOT_LETTERS.match(spec.strip()) or re.search(r"\d\s*−", spec):  # "a1 − a2" is a sum
+def rank(label: str) -> int:
+    """The place of a label in its alphabet, from 0: A, B … (upper case), i, ii … (lower case), 1, 2 …."""
+    if label.isdigit():
+        return int(label) - 1
+    return ord(label) - ord("A") if label.isupper() else _ROMANS.index(label)
+
+
+def label_at(like: str, place: int) -> str:
+    """The label at a place of the alphabet that `like` is of; "" beyond its end."""
+    if like.isdigit():
+        return str(place + 1)
+    if like.isupper():
+        return chr(ord("A") + place) if place < 26 else ""
+    return _ROMANS[place] if place < len(_ROMANS) else ""
+
+
+def expand(spec: str, style: str = "") -> tuple[str, ...]:
+    """The labels of "A", "a–c", "B and D", "A1, A2" (letters in upper case), "i–iii", "1–4", without doubles.
+
+    Empty when it is no list of labels.
+    """
+    if _NOT_LETTERS.match(spec.strip()) or (re.search(r"\d\s*−", spec) and style != "number"):  # "a1 − a2" is a sum
         return ()
     parts = re.split(rf"({_JOIN})", spec)
-    letters: list[str] = []
+    labels: list[str] = []
     for n in range(0, len(parts), 2):
-        letter = parts[n].strip()[:1].upper()
+        text = parts[n].strip()
+        label = text.lower() if style == "roman" else text if style == "number" else text[:1].upper()
         joint = parts[n - 1].strip().lower() if n else ""
         if joint and (re.fullmatch(DASH, joint) or joint in ("to", "through")):
-            first = ord(letters[-1])
-            if not first <= ord(letter) <= first + 25:
+            first = rank(labels[-1])
+            if not first <= rank(label) <= first + 25:
                 return ()
-            letters += [chr(c) for c in range(first + 1, ord(letter) + 1)]
+            labels += [label_at(label, r) for r in range(first + 1, rank(label) + 1)]
         else:
-            letters.append(letter)
-    return tuple(dict.fromkeys(letters))
+            labels.append(label)
+    return tuple(dict.fromkeys(labels))
 
 
 def find(caption: str, style: str) -> list[Marker]:
     """Every candidate of one style, in order of place."""
     found = []
-    for match in STYLES[style].finditer(caption):
-        spec = match["spec"]
-        letters = expand(spec)
-        start = match.start("spec") if style not in ("paren", "panel", "rparen", "numbered") else match.start()
+    for match in (STYLES.get(style) or OTHER_STYLES[style]).finditer(caption):
+        spec = match["spec"] or match["open"]
+        letters = expand(spec, style)
+        start = match.start("spec") if style in ("colon", "dot", "comma", "dash", "bare", "number") else match.start()
         if letters and not _spoilt(caption, match, style):
             found.append(Marker(start, match.end(), letters, style, spec[0].islower()))
     return _ranges(caption, found)
+
+
+_REFERENCE = re.compile(rf"\(\s*(?P<a>{SPEC})\s*\)|(?:\b(?:in|for)\s+(?:{_NOUN}\s+)?|^\s*)(?P<b>{SPEC})(?=\s*(?:[:;.,]|$))", re.I)
+
+
+def references(caption: str, start: int, end: int) -> list[Marker]:
+    """Where a closing remark names panels: "(A, C)", "in A", or a list that opens it: "A–C: …"."""
+    found = []
+    for match in _REFERENCE.finditer(caption[:end], start):
+        spec = match["a"] or match["b"]
+        if (letters := expand(spec)) and (match["a"] or spec[0].isupper()):
+            found.append(Marker(match.start(), match.end(), letters, "reference", spec[0].islower()))
+    return found
 
 
 def _ranges(caption: str, found: list[Marker]) -> list[Marker]:
@@ -101,7 +165,7 @@ def _ranges(caption: str, found: list[Marker]) -> list[Marker]:
             and len(last.letters) == len(m.letters) == 1
             and re.fullmatch(rf"\s*(?:{DASH}|to)\s*", caption[last.end : m.start])
         ):
-            letters = expand(f"{last.letters[0]}-{m.letters[0]}")
+            letters = expand(f"{last.letters[0]}-{m.letters[0]}", m.style)
             if letters:
                 joined[-1] = Marker(last.start, m.end, letters, m.style, m.lower)
                 continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pathasst.curate.captions.split import sentences
+from pathasst.curate.captions.sentences import sentences
 from pathasst.curate.captions.verify import lost_negation, new_facts
 
 _NUM = r"\d+(?:[.,]\d+)*"

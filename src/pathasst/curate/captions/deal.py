@@ -1,0 +1,267 @@
+"""Dealing the words of a caption out to its panels, sentence by sentence. Knows the caption and the chain of its markers.
+
+A sentence with markers has them all before or all after their words. Words before its first marker are its lead, words after
+its last one its tail; where they belong is the question that each function here answers for one case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pathasst.curate.captions.grammar import Chain, stance
+from pathasst.curate.captions.markers import Marker, references
+from pathasst.curate.captions.sentences import closing_kind, sentences, tells_scale
+
+_TRAIL = re.compile(r"(?i)[\s,;:(\[]*(?:\b(?:and|or|whereas|while|but)\b)?[\s,;:(\[]*$")
+_OPEN = re.compile(r"(?i)(?:[:,]|\b(?:of|in|by|with|for|from|on|at|to|the|an?|as|using|shows?|showing|are|is|were|was|and))\s*$")
+_PREDICATE = re.compile(
+    r"(?i)\s*,?\s*(?:which\s+)?(?:clearly\s+|also\s+)?(?:shows?|showed|showing|demonstrates?|demonstrated|demonstrating|"
+    r"reveals?|revealed|revealing|indicates?|indicated|confirms?|confirmed|depicts?|displays?|exhibits?|illustrates?|"
+    r"highlights?|identif(?:y|ies|ied)|presents?|contains?|express(?:es|ed)?|is|are|was|were|has|have|had|with)\b"
+)
+_CLAUSE = re.compile(r"(?i)[;,]\s*(?:and|while|whereas|but)\s|;\s|,?\s(?:while|whereas)\s|,\s(?=(?:the|an?)\s)")
+
+
+_STOPPED = re.compile(r"[.?!;)\]][)\]\"”]?\s*$")
+_FULL_STOP = re.compile(r"[.?!][)\]\"”]?\s*$")
+
+
+@dataclass(slots=True)
+class Words:
+    """Spans of the source by owner, gathered in order."""
+
+    caption: str
+    spans: list[tuple[int, int, frozenset[str]]] = field(default_factory=list)
+
+    def give(self, start: int, end: int, letters: Sequence[str]) -> None:
+        while start < end and self.caption[start] in " ,;:.)]\n\t–-":
+            start += 1
+        while end > start and self.caption[end - 1] in " ,;:([\n\t":
+            end -= 1
+        if end > start:
+            self.spans.append((start, end, frozenset(letters)))
+
+    def of(self, letter: str) -> str:
+        return join(self.caption[a:b] for a, b, who in sorted(self.spans, key=lambda s: s[:2]) if letter in who)
+
+    def common(self, letters: Sequence[str], *, shared: bool, letter: str) -> str:
+        full = frozenset(letters)
+        mine = [(a, b) for a, b, who in sorted(self.spans, key=lambda s: s[:2]) if letter in who and (who == full) == shared]
+        return join(self.caption[a:b] for a, b in mine)
+
+
+@dataclass(slots=True)
+class Group:
+    """A sentence with markers, and the sentences without any up to the next one."""
+
+    start: int
+    stop: int
+    markers: list[Marker]
+    before: bool  # the markers stand before their words
+    after: list[tuple[int, int]] = field(default_factory=list)  # the sentences that follow
+
+    @property
+    def letters(self) -> list[str]:
+        return [x for m in self.markers for x in m.letters]
+
+
+def deal(caption: str, chain: Chain) -> Words:
+    """Every stretch of the caption with the letters that it belongs to."""
+    words = Words(caption)
+    opening, groups = _groups(caption, chain)
+    for a, b in opening:
+        words.give(a, b, chain.letters)
+    for n, group in enumerate(groups):
+        following = groups[n + 1] if n + 1 < len(groups) else None
+        lead = chain.letters if n == 0 and not _leads_only(caption, group, following) else group.letters
+        (_deal_before if group.before else _deal_after)(words, group, lead)
+        if following is None:
+            _deal_rest(words, group, chain.letters, groups)
+        else:
+            owners = group if group.before or following.before else following
+            for a, b in group.after:
+                words.give(a, b, owners.letters)
+    return words
+
+
+def _groups(caption: str, chain: Chain) -> tuple[list[tuple[int, int]], list[Group]]:
+    """The sentences before the first marker, and the groups."""
+    lean = sum(stance(caption, m) for m in chain.markers)
+    fronted = _fronted(caption, chain.markers)
+    opening: list[tuple[int, int]] = []
+    groups: list[Group] = []
+    for a, b in _whole_sentences(caption, chain.markers, fronted, lean):
+        inside = [m for m in chain.markers if a <= m.start < b]
+        if inside:
+            groups.append(Group(a, b, inside, _stands_before(caption, a, inside, fronted, lean)))
+        elif groups:
+            groups[-1].after.append((a, b))
+        else:
+            opening.append((a, b))
+    return opening, groups
+
+
+def _fronted(caption: str, markers: Sequence[Marker]) -> list[Marker]:
+    """The markers that open the caption or follow a stop; the one of "A title (A). Tumour. (B). Stroma." counts as such."""
+    found = [m for m in markers if _STOPPED.search(caption[: m.start][-6:]) or not m.start]
+    if len(markers) > 1 and markers[1] in found and markers[0] not in found:
+        stops = [caption[m.end :].lstrip()[:1] == "." for m in markers[:2]]
+        found += [markers[0]] if all(stops) else []
+    return found
+
+
+def _whole_sentences(caption: str, markers: Sequence[Marker], fronted: Sequence[Marker], lean: float) -> list[tuple[int, int]]:
+    """Sentences, where the stop of "(A). Tumour" ends none, no marker is cut, and one that follows a stop begins a new one."""
+    spans: list[tuple[int, int]] = []
+    opens = [m.start for m in markers if lean > 0 and _STOPPED.search(caption[: m.start][-6:])]
+    for a, b in (part for span in sentences(caption) for part in _cut_at(span, opens)):
+        if spans:
+            start, stop = spans[-1]
+            dangling = any(
+                start <= m.start < stop and not re.search(r"\w", caption[m.end : stop]) for m in markers if m in fronted
+            )
+            if dangling or any(m.start < a < m.end for m in markers):
+                spans[-1] = (start, b)
+                continue
+        spans.append((a, b))
+    return spans
+
+
+def _cut_at(span: tuple[int, int], places: Sequence[int]) -> list[tuple[int, int]]:
+    edges = [span[0], *(p for p in places if span[0] < p < span[1]), span[1]]
+    return list(pairwise(edges))
+
+
+def _stands_before(caption: str, start: int, markers: Sequence[Marker], fronted: Sequence[Marker], lean: float) -> bool:
+    opens = not re.search(r"\w", caption[start : markers[0].start])
+    if opens or (markers[0] in fronted and not _STOPPED.search(caption[: markers[0].start][-6:])):
+        return True
+    own = sum(stance(caption, m) for m in markers)
+    if lean >= 0:
+        return own > (-2.0 if len(markers) == 1 else -0.5)
+    return own >= 1.5
+
+
+def _leads_only(caption: str, group: Group, following: Group | None) -> bool:
+    """Whether the words before the first marker run into this sentence's list and say nothing of later panels."""
+    lead = caption[group.start : group.markers[0].start]
+    return following is not None and (not group.before or (len(group.markers) > 1 and bool(_OPEN.search(lead))))
+
+
+def _deal_before(words: Words, group: Group, lead: Sequence[str]) -> None:
+    """ "Lead (A) words, (B) words tail": lead to `lead`, tail to all of the sentence."""
+    words.give(group.start, group.markers[0].start, lead)
+    for a, b in pairwise(group.markers):
+        words.give(a.end, b.start, a.letters)
+    last = group.markers[-1]
+    stop = _list_tail(words, group) if len(group.markers) > 1 else None
+    words.give(last.end, stop or group.stop, last.letters)
+    if stop:
+        words.give(stop, group.stop, group.letters)
+
+
+def _list_tail(words: Words, group: Group) -> int | None:
+    """ "(C) negative, (D) weak and (E) strong staining of GPER-1": where the words of the whole list begin."""
+    caption, start, stop = words.caption, group.markers[-1].end, group.stop
+    items = [re.sub(r"(?i)\b(?:and|or)\s*$", "", caption[a.end : b.start]) for a, b in pairwise(group.markers)]
+    sizes = sorted(len(re.findall(r"\w[\w/-]*", i)) for i in items)
+    last = list(re.finditer(r"\S+", caption[start:stop]))
+    size = max(1, sizes[len(sizes) // 2])
+    runs_in = bool(_OPEN.search(caption[group.start : group.markers[0].start]))
+    if sizes[-1] > 3 or sizes[0] < 1 or len(last) < size + (1 if runs_in and size == 1 else 3) or ":" in caption[start:stop][:12]:
+        return None
+    if any(re.search(r"[.;]\s*$", i.rstrip()) for i in items):
+        return None
+    return start + last[size].start()
+
+
+def _deal_after(words: Words, group: Group, lead: Sequence[str]) -> None:
+    """ "Words (A), words (B) tail": tail to all of the sentence, a lead with a colon to `lead`."""
+    caption, start = words.caption, group.start
+    text = caption[start : group.markers[0].start]
+    colon = text.find(": ")
+    if 0 < colon < len(text) - 8:
+        words.give(start, start + colon, lead)
+        start += colon + 1
+    deal_list(words, group.markers, start, group.stop)
+
+
+def deal_list(words: Words, markers: Sequence[Marker], begin: int, stop: int) -> None:
+    """One sentence with markers after their words; what follows the last marker belongs to all of them."""
+    caption, cursor = words.caption, begin
+    everyone = [x for m in markers for x in m.letters]
+    start = _lead_of_list(caption, markers, cursor)
+    words.give(cursor, start, everyone)
+    cursor = start
+    told = False
+    for n, marker in enumerate(markers):
+        cursor += len(re.match(r"(?i)[\s,;.]*(?:and\b)?", caption[cursor:])[0])  # type: ignore[index]
+        words.give(cursor, marker.start, marker.letters)
+        cursor = marker.end
+        end = markers[n + 1].start if n + 1 < len(markers) else stop
+        if len(markers) > 1 and _PREDICATE.match(caption, marker.end, end):
+            clause = _CLAUSE.search(caption, marker.end, end)
+            last = n + 1 == len(markers)
+            if told if last else clause:
+                told, cursor = True, end if last or clause is None else clause.start()
+                words.give(marker.end, cursor, marker.letters)
+    words.give(cursor, stop, everyone)
+
+
+def _lead_of_list(caption: str, markers: Sequence[Marker], begin: int) -> int:
+    """Where the first item begins: the words before it are shared, "Staining for CD3 (A), CD20 (B)"."""
+    if len(markers) < 2 or ";" in caption[markers[0].end : markers[1].start]:
+        return begin
+    text = caption[begin : markers[0].start]
+    mark = re.search(r"[:=]\s", text)
+    if mark and mark.end() < len(text) - 1:
+        return begin + mark.end()
+    between = re.sub(r"(?i)^[\s,;]*(?:and\b)?", "", caption[markers[0].end : markers[1].start])
+    size, own = len(between.split()), list(re.finditer(r"\S+", text))
+    if size > 4 or len(own) <= size + 1:
+        return begin
+    return begin + own[-max(1, size)].start()
+
+
+def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Sequence[Group]) -> None:
+    """The sentences after the last marker: closing remarks to every panel, others to the panel they follow."""
+    caption = words.caption
+    listed = sum(len(g.markers) for g in groups) > 1
+    whole = not group.before or (
+        listed
+        and not any(_FULL_STOP.search(caption[: m.start][-6:]) for g in groups for m in g.markers if m != groups[0].markers[0])
+    )
+    seen = {closing_kind(caption[a:b]) for g in groups[:-1] if g.before for a, b in g.after}
+    cut = 0 if whole else len(group.after)
+    while cut and (kind := closing_kind(caption[slice(*group.after[cut - 1])])) is not None and kind not in seen:
+        cut -= 1
+    for a, b in group.after[:cut]:
+        words.give(a, b, group.letters)
+    for a, b in group.after[cut:]:
+        _deal_closing(words, a, b, letters)
+
+
+def _deal_closing(words: Words, a: int, b: int, letters: Sequence[str]) -> None:
+    """A closing remark: to the panels that it names, "Bars: 5 µm (A), 9 µm (B)", "In C, …"; to all where it names none."""
+    caption = words.caption
+    named = [m for m in references(caption, a, b) if set(m.letters) <= set(letters)]
+    if named and not re.search(r"\w", caption[a : named[0].start]):
+        words.give(named[0].end, b, named[0].letters)
+    elif named and tells_scale(caption[a:b]):
+        deal_list(words, named, a, b)
+    else:
+        words.give(a, b, letters)
+
+
+def join(parts: Iterable[str]) -> str:
+    """Pieces of a caption as one text; a stop between two that are sentences."""
+    texts = [_TRAIL.sub("", p).strip() for p in parts if p and p.strip()]
+    out = ""
+    for text in texts:
+        if out and not out.endswith((".", ":", "?", "!")) and text[:1].isupper():
+            out += "."
+        out += (" " if out else "") + text
+    return out
