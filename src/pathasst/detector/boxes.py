@@ -26,6 +26,10 @@ class Boxes:
         """The boxes of at least this score."""
         return self.take(self.scores >= score)
 
+    def first(self, most: int) -> Boxes:
+        """The first boxes, at most so many."""
+        return Boxes(self.xyxy[:most], self.scores[:most], self.classes[:most])
+
     @staticmethod
     def none() -> Boxes:
         return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
@@ -48,8 +52,8 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(common / np.maximum(whole, 1e-9))
 
 
-def suppress(found: Boxes, overlap: float, across_classes: bool = False, most: int = 1000) -> Boxes:
-    """Non-maximum suppression: a box that overlaps a better one by more than `overlap` goes; best first, at most `most`."""
+def suppress(found: Boxes, overlap: float, across_classes: bool = False) -> Boxes:
+    """Non-maximum suppression: a box that overlaps a better one by more than `overlap` goes; best first."""
     import torch
     from torchvision.ops import batched_nms, nms
 
@@ -57,4 +61,4 @@ def suppress(found: Boxes, overlap: float, across_classes: bool = False, most: i
         return found
     xyxy, scores = torch.from_numpy(found.xyxy), torch.from_numpy(found.scores)
     kept = nms(xyxy, scores, overlap) if across_classes else batched_nms(xyxy, scores, torch.from_numpy(found.classes), overlap)
-    return found.take(kept[:most].numpy())
+    return found.take(kept.numpy())

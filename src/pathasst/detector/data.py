@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +121,7 @@ def group_of(name: str, pattern: str) -> str:
 
 def _draw(group: str, salt: str) -> float:
     """A number 0…1 that depends on the group's name alone: other pictures coming or going move nobody."""
-    return zlib.crc32(f"{salt}:{group}".encode()) / 2**32
+    return int.from_bytes(hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest(), "big") / 2**64
 
 
 Found = dict[Path, tuple[str, list[Row]]]

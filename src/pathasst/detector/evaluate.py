@@ -129,12 +129,15 @@ class Scores:
 
 
 def evaluate(
-    found: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[str], threshold: float, *, draws: int = 500, seed: int = 0
+    found: Sequence[Boxes], truth: Sequence[Truth], names: dict[int, str], threshold: float, *, draws: int = 500, seed: int = 0
 ) -> Scores:
-    """Measure the boxes of some pictures, found with a low least score (0.01), against the truth."""
+    """Measure the boxes of some pictures, found with a low least score (0.01), against the truth.
+
+    `names`: the classes to be measured, by id. A class that is nowhere in the truth does not count in the means.
+    """
     weights = draw_counts(len(truth), draws, seed)
     each, spreads, rows = {}, [], []
-    for kind, name in enumerate(classes):
+    for kind, name in names.items():
         scores, points, spread = _measure(found, truth, kind, threshold, weights)
         each[name] = scores
         spreads.append(spread)
@@ -145,15 +148,15 @@ def evaluate(
     return Scores(len(truth), means[0], means[1], _measure(found, truth, None, threshold, weights)[0], each)
 
 
-def mean_ap(found: Sequence[Boxes], truth: Sequence[Truth], classes: int) -> tuple[float, float]:
+def mean_ap(found: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> tuple[float, float]:
     """mAP@0.5 and mAP@0.5:0.95 without intervals."""
-    rows = np.array([average_precision(collect(found, truth, kind)) for kind in range(classes)])
+    rows = np.array([average_precision(collect(found, truth, kind)) for kind in classes])
     return float(np.nanmean(rows[:, 0])), float(np.nanmean(rows))
 
 
-def best_threshold(found: Sequence[Boxes], truth: Sequence[Truth], classes: int) -> float:
+def best_threshold(found: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> float:
     """The score with the best mean of the classes' F1 at IoU 0.5, out of 0.05, 0.10 … 0.90."""
-    matched = [collect(found, truth, kind) for kind in range(classes)]
+    matched = [collect(found, truth, kind) for kind in classes]
     present = [m for m in matched if m.there.sum()]
 
     def mean_f1(least: float) -> float:

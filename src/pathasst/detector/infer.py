@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,11 +91,15 @@ class Detector:
             some = jobs[start : start + self.batch]
             for (number, tile, _), found in zip(some, self._read([j[2] for j in some], floor), strict=True):
                 parts[number].append(_own(found, tile))
-        join = partial(suppress, overlap=self.settings.nms, across_classes=self.settings.across_classes, most=most)
         return [
-            _back(join(Boxes.join(found)), shape, picture.shape)
+            _back(self._join(found, most), shape, picture.shape)
             for found, shape, picture in zip(parts, seen, pictures, strict=True)
         ]
+
+    def _join(self, parts: list[Boxes], most: int) -> Boxes:
+        """A picture's boxes out of its tiles', without the classes that are not reported."""
+        found = suppress(Boxes.join(parts), self.settings.nms, self.settings.across_classes)
+        return found.take(np.isin(found.classes, self.settings.reported)).first(most)
 
     def _factor(self, shape: tuple[int, ...], scale: float | None) -> float:
         wanted = scale or self.settings.scale or self.settings.size / max(shape[:2])

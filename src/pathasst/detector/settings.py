@@ -17,6 +17,7 @@ class DetectorSettings:
     """The network, and how a picture is brought to it. Stored beside the weights, so that loading never guesses."""
 
     classes: tuple[str, ...]
+    ignored: tuple[str, ...] = ()  # classes that are learnt, to be told from the others, but not reported
     architecture: str = "lite0"  # lite0: EfficientNet-Lite0 with RTMDet's neck and head (embedded); yolov7 (paper)
     channels: int = 64  # lite0: width of neck and head
     blocks: int = 3  # lite0: blocks kept of the backbone's stride-32 stage, 1–4
@@ -31,12 +32,19 @@ class DetectorSettings:
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise BadSettings("classes must be a list of different names")
+        if set(self.ignored) - set(self.classes):
+            raise BadSettings(f"ignored classes {self.ignored} must be among the classes {self.classes}")
         if self.architecture not in ARCHITECTURES:
             raise BadSettings(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
         if not 1 <= self.blocks <= 4:
             raise BadSettings("blocks must be 1 to 4")
         if self.size % 32 or not 0 <= self.overlap < self.size:
             raise BadSettings("size must be a multiple of 32 px and larger than the overlap")
+
+    @property
+    def reported(self) -> list[int]:
+        """Ids of the classes that are reported."""
+        return [i for i, name in enumerate(self.classes) if name not in self.ignored]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,8 +199,8 @@ class _Run:
     def measure(self, pictures: Sequence[Labelled], log: Log | None) -> None:
         """Measure the averaged weights; keep them if they are the best so far."""
         detector = infer.Detector(infer.TorchReader(self.average.module), self.settings.model)
-        found, truth = find(detector, pictures), truths(pictures)
-        classes = len(self.settings.model.classes)
+        found, truth = find(detector, pictures), truths(pictures, self.settings.model)
+        classes = self.settings.model.reported
         ap50, ap = evaluate.mean_ap(found, truth, classes)
         self.note({"map50": ap50, "map": ap}, log)
         self.measured = self.step
@@ -222,15 +222,17 @@ def find(detector: infer.Detector, pictures: Sequence[Labelled]) -> list[Boxes]:
     return [detector.detect([p.pixels()], min_score=LOW, most=evaluate.MOST)[0] for p in pictures]
 
 
-def truths(pictures: Sequence[Labelled]) -> list[evaluate.Truth]:
-    """The labels of some pictures, for `evaluate`."""
-    return [evaluate.Truth(p.boxes, p.labels) for p in pictures]
+def truths(pictures: Sequence[Labelled], settings: DetectorSettings) -> list[evaluate.Truth]:
+    """The labels of some pictures that are to be reported, for `evaluate`."""
+    known = [np.isin(p.labels, settings.reported) for p in pictures]
+    return [evaluate.Truth(p.boxes[k], p.labels[k]) for p, k in zip(pictures, known, strict=True)]
 
 
 def score(detector: infer.Detector, pictures: Sequence[Labelled]) -> evaluate.Scores:
     """Measure a detector on labelled pictures, at its own threshold."""
-    settings: DetectorSettings = detector.settings
-    return evaluate.evaluate(find(detector, pictures), truths(pictures), settings.classes, settings.min_score)
+    settings = detector.settings
+    names = {i: settings.classes[i] for i in settings.reported}
+    return evaluate.evaluate(find(detector, pictures), truths(pictures, settings), names, settings.min_score)
 
 
 def _plain(value: Any) -> Any:
