@@ -156,7 +156,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "text": result.text,
         "numbers": result.numbers,
-        "annotations": [_annotation_json(a) for a in result.annotations],
+        "annotations": [annotation_json(a) for a in result.annotations],
         "pictures": step.made,
         "pmids": [hit.pmid for hit in result.hits],
         "error": result.error,
@@ -167,6 +167,7 @@ def _step_json(step: Step) -> dict[str, Any]:
     }
 
 
-def _annotation_json(annotation: Annotation) -> dict[str, Any]:
+def annotation_json(annotation: Annotation) -> dict[str, Any]:
+    """An annotation as JSON values; masks stay as run-length text."""
     row = to_row(annotation)
     return {key: value for key, value in row.items() if value != ""}

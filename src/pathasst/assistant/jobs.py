@@ -161,10 +161,16 @@ class WorkQueue:
             self._change.notify()
         return job
 
-    def close(self, seconds: float = 30.0) -> bool:
-        """Take no new jobs, refuse the waiting, let the running finish for `seconds`, then cancel them. True: all finished."""
+    def refuse_new(self) -> None:
+        """Take no new jobs; those that wait or run go on."""
         with self._change:
             self._closing = True
+            self._change.notify_all()
+
+    def close(self, seconds: float = 30.0) -> bool:
+        """Take no new jobs, refuse the waiting, let the running finish for `seconds`, then cancel them. True: all finished."""
+        self.refuse_new()
+        with self._change:
             while self._waiting:
                 self._waiting.popleft().refuse(Closing("the service is shutting down."))
             self._change.notify_all()

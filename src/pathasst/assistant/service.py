@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.batching import SharedBrain
 from pathasst.assistant.brain import Brain, open_brain
+from pathasst.assistant.intake import Intake
 from pathasst.assistant.jobs import Job, WorkQueue
 from pathasst.assistant.journal import Journal
 from pathasst.assistant.loop import Event, Watch
@@ -22,9 +24,9 @@ from pathasst.assistant.metrics import Metrics
 from pathasst.assistant.session import ask as ask_alone
 from pathasst.assistant.session import default_registry
 from pathasst.assistant.settings import AssistantSettings
-from pathasst.assistant.uploads import UploadStore
+from pathasst.assistant.uploads import Upload, UploadStore
 from pathasst.errors import BadInput, BadSettings
-from pathasst.records import Hit, ToolCall, ToolResult
+from pathasst.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.tools.protocol import Registry
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ class OrderedRegistry(Registry):
         super().__init__(dict(registry.tools))
         self._locks = {name: threading.Lock() for name in registry.tools}
         self._told = told
+
+    def only(self, names: Sequence[str]) -> OrderedRegistry:
+        """The tools of these names, with the same locks. Raises BadSettings for an unknown name."""
+        if unknown := sorted(set(names) - set(self.tools)):
+            raise BadSettings(f"no tool is called {', '.join(unknown)}; the tools are: {', '.join(self.tools)}.")
+        fewer = OrderedRegistry(Registry({name: self.tools[name] for name in names}), self._told)
+        fewer._locks = self._locks
+        return fewer
 
     def call(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
         """As `Registry.call`; waits while another question uses the tool."""
@@ -73,6 +83,7 @@ class Service:
         self.registry = OrderedRegistry(tools, self.metrics.tool)
         self.queue = WorkQueue(serve.at_once, serve.waiting, serve.wait_seconds)
         self.uploads = UploadStore(serve.home / "uploads", serve.keep_seconds, serve.quota_bytes)
+        self.intake = Intake.of(serve, self.uploads)
         self.conversations = Conversations(serve.keep_seconds)
         self.audit = Journal(serve.home / "audit.jsonl")
         self._feedback = Journal(serve.home / "feedback.jsonl")
@@ -86,20 +97,27 @@ class Service:
         """Which brain answers, with its version."""
         return self.brain.brain.name
 
+    @property
+    def closing(self) -> bool:
+        """Whether no new work is taken any more."""
+        return self._closed.is_set()
+
     # questions
 
     def submit(
         self,
         question: str,
         images: Sequence[Any] = (),
-        history: Answer | None = None,
+        history: Answer | Callable[[], Answer | None] | None = None,
         user: str = LOCAL,
         watch: Watch | None = None,
         cancel: threading.Event | None = None,
+        tools: Sequence[str] | None = None,
     ) -> Job[Answer]:
         """Put a question in the queue. The Job gives Events (`events`, `stream`) and the Answer (`result`).
 
-        `images`: as `assistant.ask` takes them, new with this question. Raises Busy (429), Closing (503); the rest, as
+        `images`: as `assistant.ask` takes them, new with this question. `history`: the answer before, or a function that makes
+        it on the queue's thread. `tools`: names of those on offer; None: all. Raises Busy (429), Closing (503); the rest, as
         `assistant.ask` raises it, comes with the result.
         """
 
@@ -116,11 +134,11 @@ class Service:
                     watch(event)
 
             answer = ask_alone(
-                list(images) or None,
+                [self.intake.decoded(i) if isinstance(i, bytes) else i for i in images] or None,
                 question,
-                history,
+                history() if callable(history) else history,
                 self.brain.view(job.cancelled),
-                self.registry,
+                self.registry if tools is None else self.registry.only(tools),
                 limits=self.settings.limits,
                 watch=told,
                 cancel=cancel or job.cancelled,
@@ -142,6 +160,34 @@ class Service:
         """As `submit`, but waits on this thread."""
         return self.submit(question, images, history, user, watch, cancel).result()
 
+    def submit_reply(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec], user: str = LOCAL
+    ) -> Job[Turn]:
+        """One reply of the brain, whose tool calls the client runs itself, as a Job. `images`: checked, encoded pictures."""
+
+        def work(job: Job[Turn]) -> Turn:
+            from pathasst.tools.images import encode_png
+
+            clean = [encode_png(self.intake.decoded(i)) for i in images]
+            started = time.monotonic()
+            turn = self.brain.view(job.cancelled).reply(turns, clean, tools)
+            self.audit.write(event="reply", user=user, brain=self.brain_name, seconds=round(time.monotonic() - started, 3))
+            known = {tool.name for tool in tools}
+            readable = [call for call in turn.tool_calls if call.name in known]
+            lost = turn.tool_calls and not readable and not turn.content
+            return replace(
+                turn, tool_calls=readable, content="(The model's tool call could not be read.)" if lost else turn.content
+            )
+
+        return self.queue.submit(work, user)
+
+    def count_tokens(self, *texts: str) -> tuple[int, bool]:
+        """Tokens of texts, and whether that is the brain's own count rather than a guess of four characters a token."""
+        count = getattr(self.brain.brain, "count_tokens", None)
+        if count is None:
+            return sum(-(-len(text) // 4) for text in texts), False
+        return sum(count(text) for text in texts), True
+
     # tools, papers, PathCLIP by hand
 
     def run_tool(self, call: ToolCall, image: Any = None, user: str = LOCAL) -> ToolResult:
@@ -157,7 +203,8 @@ class Service:
 
         def work(job: Job[ToolResult]) -> ToolResult:
             album = Album()
-            pixels = None if image is None else album.pixels(album.give(image))
+            given = self.intake.decoded(image) if isinstance(image, bytes) else image
+            pixels = None if given is None else album.pixels(album.give(given))
             result = self.registry.call(call, pixels)
             self.audit.write(event="tool", user=user, tool=_ran(result), pictures=int(image is not None))
             return result
@@ -190,24 +237,37 @@ class Service:
 
         def work(job: Job[list[Hit]]) -> list[Hit]:
             if not isinstance(tool, LiteratureSearch):  # another collection behind the same tool
-                return self.registry.call(ToolCall(name=tool.name, arguments={"query": query, "k": k})).hits
+                given = {n: v for n, v in {"query": query, "k": k}.items() if n in tool.arguments.model_fields}
+                result = self.registry.call(ToolCall(name=tool.name, arguments=given))
+                if result.error:
+                    raise BadInput(result.error)
+                return result.hits
             hits = tool.index().search(query, k, mode, filters)
             self.audit.write(event="papers", user=user, found=len(hits))
             return hits
 
         return self.queue.submit(work, user)
 
-    def submit_embedding(
-        self, texts: Sequence[str] = (), images: Sequence[np.ndarray] = (), user: str = LOCAL
-    ) -> Job[np.ndarray]:
-        """PathCLIP's vectors of texts or of pictures (H×W×3 uint8), as a Job: float32 [n, d], unit rows."""
+    def submit_embedding(self, texts: Sequence[str] = (), images: Sequence[bytes] = (), user: str = LOCAL) -> Job[np.ndarray]:
+        """PathCLIP's vectors of texts or of encoded pictures, as a Job: float32 [n, d], unit rows."""
         if bool(texts) == bool(images):
             raise BadInput("embed texts or pictures, at least one, not both at once.")
 
         def work(job: Job[np.ndarray]) -> np.ndarray:
             clip = self.clip()
             with self._clip_lock:
-                return clip.encode_text(texts) if texts else clip.encode_image(images)
+                return clip.encode_text(texts) if texts else clip.encode_image(self.intake.decoded(i) for i in images)
+
+        return self.queue.submit(work, user)
+
+    def submit_upload(self, name: str, data: bytes, user: str = LOCAL) -> Job[Upload]:
+        """Store a picture for this user until it expires, written anew from its pixels, as a Job. Raises BadInput."""
+        data = self.intake.checked(data)
+
+        def work(job: Job[Upload]) -> Upload:
+            from pathasst.tools.images import encode_png
+
+            return self.uploads.put(user, name, encode_png(self.intake.decoded(data)))
 
         return self.queue.submit(work, user)
 
@@ -233,9 +293,14 @@ class Service:
         )
         self._feedback.write(user=user, verdict=verdict, comment=comment[:5000], **about)
 
+    def begin_closing(self) -> None:
+        """Refuse new work from now on; what runs goes on."""
+        self._closed.set()
+        self.queue.refuse_new()
+
     def close(self, seconds: float | None = None) -> bool:
         """Refuse new work, let what runs finish, cancel the rest. True when all finished in time."""
-        self._closed.set()
+        self.begin_closing()
         return self.queue.close(self.settings.serve.drain_seconds if seconds is None else seconds)
 
     def _note(self, user: str, question: str, answer: Answer, images: int, seconds: float) -> None:

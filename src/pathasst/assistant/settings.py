@@ -27,7 +27,7 @@ class ServeSettings:
     waiting: int = 32  # requests that may wait; more are refused with 429
     wait_seconds: float = 120.0  # longest wait of one of them
     per_minute: int = 120  # requests a user may make a minute; 0: any number
-    body_bytes: int = 64 * 2**20  # of one request
+    body_bytes: int = 32 * 2**20  # of one request
     picture_bytes: int = 20 * 2**20  # of one picture
     picture_pixels: int = 40_000_000
     picture_seconds: float = 20.0  # to decode one

@@ -42,7 +42,7 @@ class Speech:
         return self._show(self.written)
 
     def _show(self, text: str) -> str:
-        checked = checked_text(text, self.library)
+        checked = checked_text(text, self.library).strip()  # blanks between sentences come with the next one
         if not checked.startswith(self.shown):
             return ""  # the check changed its mind about what is shown already: the finished answer says it right
         new, self.shown = checked[len(self.shown) :], checked

@@ -1,0 +1,259 @@
+"""What requests and answers look like: OpenAI's chat API where it has a word for it, `pathasst` fields for the rest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Text = Annotated[str, Field(max_length=100_000)]
+
+
+class Shape(BaseModel):
+    """Base: names that we do not know are passed over, as OpenAI's clients send many."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class TextPart(Shape):
+    """Words."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImageUrl(Shape):
+    """A picture as `data:image/…;base64,…`, the id of an uploaded file, or an address of a host that the server allows."""
+
+    url: Annotated[str, Field(min_length=1, max_length=64 * 2**20)]
+
+
+class ImagePart(Shape):
+    """A picture."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class FileId(Shape):
+    """A file uploaded through /v1/files."""
+
+    file_id: Annotated[str, Field(max_length=100)]
+
+
+class FilePart(Shape):
+    """An uploaded picture."""
+
+    type: Literal["file"]
+    file: FileId
+
+
+Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
+
+
+class FunctionCall(Shape):
+    """A function and its arguments as JSON text."""
+
+    name: Annotated[str, Field(max_length=200)]
+    arguments: Text = "{}"
+
+
+class MessageToolCall(Shape):
+    """A call that the assistant made."""
+
+    id: Annotated[str, Field(max_length=200)] = ""
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(Shape):
+    """One message."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | list[Part] | None = None
+    tool_calls: list[MessageToolCall] | None = None
+    tool_call_id: Annotated[str, Field(max_length=200)] | None = None
+
+
+class Function(Shape):
+    """A function of the client's."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: Annotated[str, Field(max_length=4000)] = ""
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+class ClientTool(Shape):
+    """A tool that the client runs itself."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Shape):
+    """The name of one function."""
+
+    name: Annotated[str, Field(max_length=200)]
+
+
+class NamedTool(Shape):
+    """The choice of one tool."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class StreamOptions(Shape):
+    """How a stream ends."""
+
+    include_usage: bool = False
+
+
+class Options(Shape):
+    """What is this server's own."""
+
+    tools: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None, description="Names of the server's tools on offer; absent: all; empty: none."
+    )
+    footer: bool = Field(default=True, description="Whether the text ends with sources, what was run and the notices.")
+
+
+class ResponseFormat(Shape):
+    """Only plain text."""
+
+    type: Literal["text"]
+
+
+class ChatRequest(Shape):
+    """A question, and the conversation before it. Decoding is the brain's own: `temperature` and the like are passed over."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [{"model": "pathasst", "messages": [{"role": "user", "content": "What does NILM stand for?"}]}]
+        },
+    )
+    model: Annotated[str, Field(max_length=200)] = "pathasst"
+    messages: Annotated[list[Message], Field(min_length=1, max_length=200)]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    tools: list[ClientTool] | None = Field(default=None, max_length=128)
+    tool_choice: Literal["none", "auto"] | NamedTool | None = None
+    n: Literal[1] | None = 1
+    response_format: ResponseFormat | None = None
+    pathasst: Options = Field(default_factory=Options)
+
+    @model_validator(mode="after")
+    def _complete(self) -> ChatRequest:
+        if self.messages[-1].role not in ("user", "tool"):
+            raise ValueError("the last message must be the user's, or a tool's result.")
+        if self.tools is None and any(m.role == "tool" or m.tool_calls for m in self.messages):
+            raise ValueError("messages with tool calls or results need the `tools` that they belong to.")
+        return self
+
+
+class Usage(BaseModel):
+    """Tokens; `estimated`: four characters counted as one, where the brain does not count by itself. Pictures are not counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    estimated: bool = False
+
+
+class ReplyMessage(BaseModel):
+    """The answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None = None
+    tool_calls: list[MessageToolCall] | None = None
+
+
+class Choice(BaseModel):
+    """The one choice."""
+
+    index: int = 0
+    message: ReplyMessage
+    finish_reason: Literal["stop", "length", "tool_calls"] = "stop"
+
+
+class ChatCompletion(BaseModel):
+    """The whole answer. `pathasst`: what was run, sources, notices, ids of the pictures that tools made."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    pathasst: dict[str, Any] = Field(default_factory=dict)
+
+
+class EmbeddingRequest(Shape):
+    """Texts or pictures (data URLs, ids of uploaded files), all of one kind, for PathCLIP."""
+
+    input: (
+        Annotated[str, Field(min_length=1, max_length=32 * 2**20)]
+        | Annotated[list[Annotated[str, Field(min_length=1, max_length=32 * 2**20)]], Field(min_length=1, max_length=256)]
+    )
+    model: Annotated[str, Field(max_length=200)] = "pathclip"
+    encoding_format: Literal["float", "base64"] | None = "float"
+
+
+class Embedding(BaseModel):
+    """One vector: numbers, or base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens of the texts, estimated."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    """The vectors, in the order of the input."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
+class Model(BaseModel):
+    """A model on offer."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "pathasst"
+
+
+class Models(BaseModel):
+    """What there is."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ToolRun(Shape):
+    """Arguments of a tool run by hand, and the picture it runs on."""
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    image: Annotated[str, Field(min_length=1, max_length=64 * 2**20)] | None = None
+
+
+class PapersRequest(Shape):
+    """A search of the literature."""
+
+    query: Annotated[str, Field(min_length=2, max_length=500)]
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    mode: Literal["hybrid", "words", "vectors"] = "hybrid"
+    since: Annotated[int, Field(ge=1800, le=2200)] | None = None
+    until: Annotated[int, Field(ge=1800, le=2200)] | None = None
+    journals: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=50)] = Field(default_factory=list)
+    types: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=50)] = Field(default_factory=list)
