@@ -1,0 +1,114 @@
+"""Training the panel detector on composed figures: `pathasst train panels`.
+
+Knows `compose`, which draws the figures, and `pathasst.detector`, which learns. Pictures come from a table of `read_items` (with
+its split, so that no picture of a test figure was trained on) or from a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst.curate.compose import ComposeSettings, Composer, Rect, read_layouts
+from pathasst.detector.settings import DetectorSettings, TrainSettings, make
+from pathasst.errors import BadDataset
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pathasst.detector.data import Labelled
+
+CLASSES = ("panel", "letter")
+SPLITS = ("train", "validation", "test")
+SEED = 7
+
+
+@dataclass(frozen=True)
+class PanelsRecipe:
+    """`recipes/<recipe>/panels.yaml`: the figures, how many of each split, and the detector's training."""
+
+    compose: ComposeSettings = field(default_factory=ComposeSettings)
+    figures: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "validation": 80, "test": 300})
+    leave: tuple[str, ...] = ()  # sources of the table that are no single pictures
+    training: TrainSettings = field(default_factory=lambda: TrainSettings(model=DetectorSettings(classes=CLASSES)))
+
+    def __post_init__(self) -> None:
+        if isinstance(self.compose, Mapping):
+            object.__setattr__(self, "compose", make(ComposeSettings, dict(self.compose), "compose"))
+        if isinstance(self.training, Mapping):
+            values = dict(self.training)
+            model = make(DetectorSettings, {"classes": list(CLASSES), **values.pop("model", {})}, "training.model")
+            object.__setattr__(self, "training", make(TrainSettings, {**values, "model": model}, "training"))
+        object.__setattr__(self, "leave", tuple(self.leave))
+
+
+def read_pictures(path: Path | str, leave: Sequence[str] = (), seed: int = SEED) -> dict[str, list[np.ndarray]]:
+    """Pictures by split, 360 px at most. Raises BadDataset when a split has none."""
+    import cv2
+
+    from pathasst.classifier import read_items, split_items
+    from pathasst.classifier.items import read_picture
+
+    found: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    for item in split_items(read_items(Path(path)), 0.1, 0.2, seed):
+        if item.source in leave:
+            continue
+        picture = read_picture(item)
+        scale = 360 / max(picture.shape[:2])
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+        found[item.split].append(small)
+    if empty := [name for name, pictures in found.items() if not pictures]:
+        raise BadDataset(f"{path} has no pictures for {', '.join(empty)}")
+    return found
+
+
+def draw(composer: Composer, number: int, seed: int) -> np.ndarray:
+    """Figure `number` of a set as H×W×3 uint8 RGB; the same every time."""
+    import numpy as np
+
+    return composer(np.random.default_rng((seed, number))).picture
+
+
+def drawn(composer: Composer, count: int, seed: int) -> list[Labelled]:
+    """`count` composed figures as the detector's trainer takes them: drawn anew each time, boxes known."""
+    import numpy as np
+
+    from pathasst.detector.data import Labelled
+
+    found = []
+    for n in range(count):
+        figure = composer(np.random.default_rng((seed, n)))
+        letters = [b for b in figure.letters if b]
+        boxes = np.array([*figure.panels, *letters], np.float32).reshape(-1, 4)
+        labels = np.array([0] * len(figure.panels) + [1] * len(letters), np.int64)
+        found.append(Labelled(f"{seed}-{n}", partial(draw, composer, n, seed), boxes, labels, f"{seed}-{n}"))
+    return found
+
+
+def train_panels(
+    pictures: Mapping[str, Sequence[np.ndarray]],
+    out: Path | str,
+    recipe: PanelsRecipe,
+    layouts: Sequence[Sequence[Rect]] = (),
+    log: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train on figures composed of `pictures` (by split); writes what `panels.load_detector` reads, returns the scores by split.
+
+    A killed training goes on where it was.
+    """
+    from pathasst.detector.train import train
+
+    sets = {}
+    for k, name in enumerate(SPLITS):
+        some = [r for n, r in enumerate(layouts) if (n % 10 == 0) == (name == "test")]  # layouts are kept apart, too
+        composer = Composer(pictures[name], some, recipe.compose)
+        sets[name] = drawn(composer, recipe.figures[name], SEED + k)
+    return train(recipe.training, Path(out), pictures=sets, log=log)
+
+
+def layouts_of(path: Path | str | None) -> list[list[Rect]]:
+    """Layouts of PanelSeg's table, or none."""
+    return read_layouts(path) if path else []
