@@ -28,6 +28,7 @@ class ServeSettings:
     wait_seconds: float = 120.0  # longest wait of one of them
     per_minute: int = 120  # requests a user may make a minute; 0: any number
     body_bytes: int = 32 * 2**20  # of one request
+    slide_bytes: int = 4 * 2**30  # of one slide that the page uploads
     picture_bytes: int = 20 * 2**20  # of one picture
     picture_pixels: int = 40_000_000
     picture_seconds: float = 20.0  # to decode one
@@ -82,3 +83,19 @@ def _made(kind: Any, values: Any, recipe: str) -> Any:
         return kind(**values)
     except TypeError as error:
         raise BadSettings(f"recipe {recipe}: {kind.__name__}: {error}") from error
+
+
+PLUS = "embedded-plus"
+PLUS_IS_BETTER = False
+"""What the measurement of tool choice said last."""
+
+
+def best_recipe() -> str:
+    """The recipe whose brain chose tools better when measured (docs/assistant.md), among those that can run here."""
+    import importlib.util
+
+    from pathasst import weights
+
+    if importlib.util.find_spec("xllamacpp") and weights.present("qwen2.5-coder-1.5b") and PLUS_IS_BETTER:
+        return PLUS
+    return "embedded"

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pathasst.cli import ask, clip, collect, curate, dataset, demo, doctor, evaluate, instruct, mllm, models, papers, tools, train
+from pathasst.cli import ask, clip, collect, curate, dataset, demo, doctor, evaluate, instruct, mcp, mllm, models, papers, serve, tools, train
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
@@ -24,8 +24,11 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(collect.app, name="collect")
 app.command("curate")(curate.curate)
 train.app.command("select")(curate.train_select)
+train.app.command("panels")(curate.train_panels)
 app.command("instruct")(instruct.instruct)
 app.command("ask")(ask.ask)
+app.add_typer(serve.app, name="serve")
+app.command("mcp", epilog=mcp.EPILOG)(mcp.mcp)
 app.add_typer(papers.app, name="papers")
 app.add_typer(tools.app, name="tools")
 app.add_typer(train.app, name="train")

@@ -104,9 +104,6 @@ def _docs(app: FastAPI) -> None:
 
 
 def _with_page(app: FastAPI, service: Service) -> FastAPI:
-    import gradio
-
     from pathasst.assistant import page
 
-    mounted: FastAPI = gradio.mount_gradio_app(app, page.build(service), path="/")
-    return mounted
+    return page.mount(app, service)

@@ -38,11 +38,18 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 CSP_API = "default-src 'none'; frame-ancestors 'none'"
+# Gradio compiles its templates and small scripts in the browser, hence 'unsafe-eval'; nothing may come from elsewhere.
 CSP_PAGE = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
+
+
+SLIDES = "/gradio_api/upload"
+UNCOUNTED = ("/health", "/ready", "/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico", "/manifest.json")
+"""Not counted as requests a minute: opening the page once fetches some hundred files."""
 
 
 class Refusal(Exception):
@@ -109,7 +116,7 @@ class Guard:
 
         try:
             self._admit(scope)
-            await self.app(scope, self._limited(receive), sending)
+            await self.app(scope, self._limited(receive, scope["path"]), sending)
         except Refusal as refusal:
             await _refuse(sending, scope, refusal)
         finally:
@@ -124,12 +131,12 @@ class Guard:
         if path not in OPEN or scope["method"] not in SAFE:
             self._same_origin(scope["method"], headers)
         user = LOCAL if not self.settings.keys_required or path in OPEN else self._user(headers, path)
-        if path not in ("/health", "/ready") and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
+        if not path.startswith(UNCOUNTED) and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
             after = {"Retry-After": str(int(wait) + 1)}
             raise Refusal(429, f"more than {self.settings.per_minute} requests a minute.", "rate_limit_error", after)
         declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self.settings.body_bytes:
-            raise self._too_large()
+        if not declared.isdecimal() or int(declared) > self._most(path):
+            raise self._too_large(path)
         scope.setdefault("state", {})["user"] = user
 
     def _host(self, host: str) -> bool:
@@ -158,7 +165,7 @@ class Guard:
             401, "an API key is needed: Authorization: Bearer pa-…", "authentication_error", {"WWW-Authenticate": "Bearer"}
         )
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, path: str) -> Receive:
         """`receive`, counting: a body may be longer than it said."""
         got = 0
 
@@ -166,14 +173,18 @@ class Guard:
             nonlocal got
             message = await receive()
             got += len(message.get("body", b""))
-            if got > self.settings.body_bytes:
-                raise HTTPException(413, str(self._too_large()))  # the route is reading already, and answers
+            if got > self._most(path):
+                raise HTTPException(413, str(self._too_large(path)))  # the route is reading already, and answers
             return message
 
         return counting
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"a request may have {self.settings.body_bytes >> 20} MB.")
+    def _most(self, path: str) -> int:
+        """Bytes a request may have; a slide that the page uploads is written to disk while it comes."""
+        return self.settings.slide_bytes if path == SLIDES else self.settings.body_bytes
+
+    def _too_large(self, path: str) -> Refusal:
+        return Refusal(413, f"a request may have {self._most(path) >> 20} MB.")
 
 
 def _add_headers(headers: MutableHeaders, path: str) -> None:

@@ -1,0 +1,165 @@
+"""`pathasst serve`: page and API from one process; `pathasst serve keys`: who may use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pathasst.errors import BadSettings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from pathasst.assistant.service import Service
+    from pathasst.assistant.settings import AssistantSettings
+
+app = typer.Typer(help="Serve the assistant: a page and an OpenAI-compatible API.", invoke_without_command=True)
+keys = typer.Typer(help="API keys: made at random, shown once, stored as hashes.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+EXAMPLES = """Examples:
+
+page and API on this machine, at http://127.0.0.1:8000 — pathasst serve
+
+a stronger text brain, after pathasst models pull qwen2.5-coder-1.5b — pathasst serve --recipe embedded-plus
+
+another model decides, tools and papers stay here — pathasst serve --brain http://gpu:8000/v1#qwen2.5-vl-7b
+
+for others, behind a TLS proxy — pathasst serve keys add "Ward 3", then pathasst serve --host 0.0.0.0 --name path.example.org
+
+ask it: curl localhost:8000/v1/chat/completions -H "Content-Type: application/json"
+-d '{"messages": [{"role": "user", "content": "What does NILM stand for?"}]}'
+"""
+
+
+@app.callback(epilog=EXAMPLES)
+def serve(
+    context: typer.Context,
+    host: str = typer.Option("127.0.0.1", help="Address to listen on. Beyond loopback, every request needs a key."),
+    port: int = typer.Option(8000, help="Port; 0: any free one."),
+    recipe: str = typer.Option("", help="Recipe with the assistant's settings; default: the best one whose model is here."),
+    brain: str = typer.Option("", help="pathasst, llamacpp, or http://host:8000/v1#model (…#model,blind without vision)."),
+    name: list[str] = typer.Option([], help="Host name that the server answers to besides localhost; may be repeated."),
+    origin: list[str] = typer.Option([], help="Origin of other web pages that may use the API (CORS); may be repeated."),
+    image_host: list[str] = typer.Option([], help="Host from which pictures may be fetched by address; may be repeated."),
+    at_once: int = typer.Option(0, help="Questions worked on at once; 0: as the recipe says."),
+    page: bool = typer.Option(True, help="Serve the page too."),
+    require_keys: bool = typer.Option(False, help="Ask for keys on loopback as well."),
+    trust_proxy: str = typer.Option("", help="Address of a reverse proxy whose X-Forwarded-… headers are believed."),
+) -> None:
+    """Serve the page and the API until Ctrl-C. Running questions are finished, new ones refused."""
+    if context.invoked_subcommand:
+        return
+    from rich.console import Console
+
+    from pathasst.assistant.api import create_app
+    from pathasst.assistant.service import Service
+
+    settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys)
+    service = Service(settings)
+    server = run_server(create_app(service=service, page=page), service, host, port, trust_proxy)
+    console = Console(highlight=False)
+    console.print(f"[bold]{service.brain_name}[/] answers at http://{host}:{port}/ (page), /v1 (API), /docs", soft_wrap=True)
+    console.print(
+        f"Keys: {'needed' if settings.serve.keys_required else 'not needed on this machine'}. Kept in {settings.serve.home}"
+    )
+    server.run()
+
+
+def serve_settings(
+    host: str,
+    recipe: str,
+    brain: str,
+    names: list[str],
+    origins: list[str],
+    image_hosts: list[str],
+    at_once: int,
+    require_keys: bool,
+) -> AssistantSettings:
+    """The recipe's settings with the command's. Raises BadSettings for a server beyond loopback without keys."""
+    from dataclasses import replace
+
+    from pathasst.assistant.api.app import KEYS
+    from pathasst.assistant.keys import KeyStore
+    from pathasst.assistant.settings import best_recipe, load_settings
+
+    settings = load_settings(recipe or best_recipe(), brain)
+    beyond = host not in LOOPBACK
+    changes: dict[str, Any] = {"keys_required": beyond or require_keys or settings.serve.keys_required}
+    known = tuple(n.lower() for n in names)
+    changes["hosts"] = known or ("*",) if beyond else (*settings.serve.hosts, *known)
+    changes["origins"] = (*settings.serve.origins, *origins)
+    changes["image_hosts"] = (*settings.serve.image_hosts, *(h.lower() for h in image_hosts))
+    if at_once:
+        changes["at_once"] = at_once
+    serve = replace(settings.serve, **changes)
+    if serve.keys_required and not KeyStore(serve.home / KEYS).active():
+        where = f"on {host}, beyond this machine," if beyond else "with keys"
+        raise BadSettings(f'a server {where} needs at least one key: pathasst serve keys add "NAME"')
+    return replace(settings, serve=serve)
+
+
+def run_server(app: Any, service: Service, host: str, port: int, proxy: str = "") -> uvicorn.Server:
+    """The server; told to stop, it refuses new work at once and lets what runs finish."""
+    import logging
+
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.begin_closing()
+            super().handle_exit(sig, frame)
+
+    logging.getLogger("mcp").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxy),
+        forwarded_allow_ips=proxy or "",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(service.settings.serve.drain_seconds) + 10,
+        h11_max_incomplete_event_size=64 * 1024,
+        limit_concurrency=1000,
+    )
+    return Server(config)
+
+
+@keys.command("add")
+def add(name: str = typer.Argument(..., help="Whose it is, or what for.")) -> None:
+    """Make a key and print it; it cannot be shown again. Example: pathasst serve keys add "Ward 3" """
+    key, secret = _store().add(name)
+    typer.echo(secret)
+    typer.secho(f"Key {key.id} for {key.name}. It is stored as a hash alone: note it now.", err=True)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Every key, without its secret. Example: pathasst serve keys list"""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("id", "name", "made", "revoked", box=None)
+    for key in _store().list():
+        table.add_row(key.id, key.name, key.created, key.revoked or "no")
+    Console().print(table)
+
+
+@keys.command("revoke")
+def revoke(id: str = typer.Argument(..., help="The key's id, as `list` shows it.")) -> None:
+    """Revoke a key; running servers refuse it from then on. Example: pathasst serve keys revoke 1a2b3c4d"""
+    key = _store().revoke(id)
+    typer.echo(f"Key {key.id} ({key.name}) is revoked.")
+
+
+def _store() -> Any:
+    from pathasst.assistant.api.app import KEYS
+    from pathasst.assistant.keys import KeyStore
+    from pathasst.assistant.settings import state_dir
+
+    return KeyStore(state_dir() / KEYS)
