@@ -56,6 +56,10 @@ def test_it_learns_and_what_is_saved_is_what_was_measured(settings, tmp_path):
     found = classifier.predict([picture("disc", rng), np.tile(picture("ring", rng), (2, 2, 1))[:48, :56]])
     assert found.dtype == np.float32 and found.shape == (2, 2) and np.allclose(found.sum(1), 1, atol=1e-5)
     assert found.argmax(1).tolist() == [0, 1]
+    # From these weights but with the classes the other way round the old head is all wrong: the probe puts it right.
+    other = replace(settings, start=str(tmp_path / "model.safetensors"), classes=("ring", "disc"), steps=1, lr=1e-6)
+    assert train(replace(other, probe=0), items(), tmp_path / "without")["test"]["macro_f1"]["value"] < 0.3
+    assert train(replace(other, probe=2), items(), tmp_path / "with")["test"]["macro_f1"]["value"] > 0.8
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(settings, tmp_path, monkeypatch):

@@ -68,6 +68,8 @@ class TrainSettings:
     options: dict[str, Any] = field(default_factory=dict)
     start: str = "efficientnet-lite0"  # that id (ImageNet), a checkpoint file of the same backbone, or empty: from scratch
     freeze: tuple[str, ...] = ()  # parts of the backbone that stay as they are (prefixes): the early ones cost most to train
+    probe: int = 2  # first fit the head on the frozen features of so many random views of each picture; 0: start it at random
+    norms: bool = False  # whether batch norms go on learning; few pictures teach them worse than ImageNet did
     steps: int = 1000
     minutes: float = 10.0  # stop after so many minutes of training, the rate falling to zero by then; 0: no limit
     batch: int = 32

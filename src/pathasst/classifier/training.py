@@ -126,16 +126,54 @@ class Batches:
         for place in range(self.settings.batch):
             rng = np.random.default_rng((self.settings.seed, step, place))
             index = int(rng.choice(len(self.labels), p=self.odds))
-            if self.augment:
-                pictures.append(squash(self.augment(rng, index), self.settings.size))
-            else:
-                pictures.append(vary(self.pictures[index], self.settings, rng))
+            pictures.append(self.view(rng, index))
             chosen.append(int(self.labels[index]))
         return to_tensor(pictures, self.settings.backbone), torch.tensor(chosen)
+
+    def view(self, rng: np.random.Generator, index: int) -> np.ndarray:
+        """A random view of the picture with that number, size×size×3 uint8."""
+        if self.augment:
+            return squash(self.augment(rng, index), self.settings.size)
+        return vary(self.pictures[index], self.settings, rng)
 
 
 def _shrink(picture: np.ndarray, size: int) -> np.ndarray:
     return squash(picture, round(size * MARGIN)) if min(picture.shape[:2]) > size * MARGIN else picture
+
+
+def fit_head(network: Any, batches: Batches, settings: TrainSettings) -> None:
+    """Logistic regression on frozen features as the head's start: fine-tuning then begins where a random head would end.
+
+    (Kumar et al. 2022, "Fine-tuning can distort pretrained features": linear probing, then fine-tuning.)
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    n, features = len(batches.labels), []
+    network.eval()
+    views = [(index, np.random.default_rng((settings.seed, v, index, 9))) for v in range(settings.probe) for index in range(n)]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+        for start in range(0, len(views), settings.batch):
+            pixels = [batches.view(rng, index) for index, rng in views[start : start + settings.batch]]
+            out = network.forward_head(network.forward_features(to_tensor(pixels, settings.backbone)), pre_logits=True)
+            features.append(out.float().numpy())
+    found = np.concatenate(features)
+    mean, spread = found.mean(0), found.std(0)
+    spread += 0.01 * spread.max()
+    labels, odds = np.tile(batches.labels, settings.probe), np.tile(batches.odds, settings.probe)
+    fit = LogisticRegression(C=3 / found.shape[1], max_iter=300)
+    fit.fit((found - mean) / spread, labels, sample_weight=odds * len(odds) / odds.sum())
+    head = network.get_classifier()
+    slopes, offsets = (
+        (fit.coef_, fit.intercept_)
+        if len(fit.classes_) > 2
+        else (np.stack([-fit.coef_[0], fit.coef_[0]]) / 2, np.array([-1, 1]) * fit.intercept_ / 2)
+    )
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-5.0)  # of a class without a training picture
+        weight = torch.from_numpy(slopes / spread).float()
+        head.weight[fit.classes_] = weight
+        head.bias[fit.classes_] = torch.from_numpy(offsets).float() - weight @ torch.from_numpy(mean).float()
 
 
 class _Training:
@@ -156,13 +194,16 @@ class _Training:
         if settings.start:
             start_from(self.network, settings.start)
         self.network.to(memory_format=torch.channels_last)
+        self.batches = Batches(settings, split["train"], classes, read, augment)
+        resumed = self._saved()
+        if settings.probe and settings.start and not resumed:
+            fit_head(self.network, self.batches, settings)
         self.optimiser = torch.optim.AdamW(self._groups(), settings.lr, weight_decay=settings.weight_decay)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.best: dict[str, torch.Tensor] = {}
         self.best_score = -1.0
         self.step, self.spent = 0, 0.0
-        self.batches = Batches(settings, split["train"], classes, read, augment)
-        self._resume()
+        self._resume(resumed)
 
     def _groups(self) -> list[dict[str, Any]]:
         head = {id(p) for p in self.network.get_classifier().parameters()}
@@ -211,8 +252,9 @@ class _Training:
             group["lr"] = group["highest"] * rate(max(self._progress(), 1 / settings.steps), settings.warmup)
         self.network.train()
         for name, module in self.network.named_modules():
-            if any(name.startswith(f) for f in settings.freeze):
-                module.training = False  # frozen batch norms keep their statistics
+            norm = isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+            if norm and (not settings.norms or any(name.startswith(f) for f in settings.freeze)):
+                module.training = False
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             logits = self.network(pixels)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.smoothing)
@@ -250,11 +292,17 @@ class _Training:
     def _key(self) -> str:
         return json.dumps([asdict(self.settings), self.classes, len(self.split["train"])])
 
-    def _resume(self) -> None:
+    def _saved(self) -> dict[str, Any] | None:
+        """The state of an interrupted training with the same settings and items, if there is one."""
         file = self.out / "state.pt"
-        state = torch.load(file, weights_only=True) if file.is_file() else {"settings": None}
-        if state["settings"] != self._key():
-            (self.out / "train.jsonl").unlink(missing_ok=True)
+        state = torch.load(file, weights_only=True) if file.is_file() else None
+        if state and state["settings"] == self._key():
+            return state  # type: ignore[no-any-return]
+        (self.out / "train.jsonl").unlink(missing_ok=True)
+        return None
+
+    def _resume(self, state: dict[str, Any] | None) -> None:
+        if state is None:
             return
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
