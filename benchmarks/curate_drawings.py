@@ -1,4 +1,4 @@
-"""Draws pictures that are not pathology, as negatives for the select model: charts, gels, diagrams, scans, photographs.
+"""Draws pictures that are not pathology, as negatives for the select model: charts, gels, diagrams, scans, electron micrographs, photographs.
 
 Every picture comes from its seed. No file of anyone else's is used. Run by `curate_select_data.py`.
 """
@@ -33,7 +33,7 @@ def chart(rng: np.random.Generator) -> np.ndarray:
 
 
 def _axes(ax, rng: np.random.Generator) -> None:  # noqa: C901 - one branch a kind of chart
-    n, kind = int(rng.integers(3, 30)), int(rng.integers(0, 10))
+    n, kind = int(rng.integers(3, 30)), int(rng.integers(0, 13))
     pink = {"color": [(0.9, 0.6, 0.75), (0.5, 0.3, 0.6), (0.8, 0.3, 0.5), None][int(rng.integers(0, 4))]}
     if kind == 0:
         for _ in range(int(rng.integers(1, 5))):
@@ -57,6 +57,16 @@ def _axes(ax, rng: np.random.Generator) -> None:  # noqa: C901 - one branch a ki
         ax.hist(rng.gamma(2, 2, 400), bins=n, **pink)
     elif kind == 8:
         ax.contourf(cv2.GaussianBlur(rng.normal(0, 1, (40, 40)), (0, 0), 4))
+    elif kind == 9:
+        ax.hexbin(*rng.normal(0, 1, (2, 3000)), gridsize=int(rng.integers(12, 40)), cmap=["jet", "plasma", "Reds"][n % 3])
+    elif kind == 10:
+        ax.violinplot([rng.normal(0, 1, 60) for _ in range(min(n, 6))])
+    elif kind == 11:  # a network, or a tree
+        at = rng.uniform(0, 1, (n, 2))
+        for i in range(1, n):
+            ax.plot(*zip(at[i], at[int(rng.integers(0, i))], strict=True), color="grey", lw=float(rng.uniform(0.5, 2)))
+        ax.scatter(*at.T, s=rng.uniform(20, 400, n), c=rng.uniform(0, 1, n), cmap="Set2", zorder=3)
+        ax.axis("off")
     else:
         ax.errorbar(rng.normal(0, 1, n), range(n), xerr=rng.uniform(0.1, 1, n), fmt="s", color="k")
     if rng.random() < 0.7:
@@ -172,6 +182,23 @@ def fluorescence(rng: np.random.Generator) -> np.ndarray:
     return np.clip(out + rng.normal(0, 3, out.shape), 0, 255).astype(np.uint8)
 
 
+def electron(rng: np.random.Generator) -> np.ndarray:
+    """Electron microscopy-like: grey cytoplasm with vesicles, dark membranes, stacks of lines and grain."""
+    side = int(rng.integers(220, 420))
+    x = cv2.GaussianBlur(rng.normal(0, 1, (side, side)).astype(np.float32), (0, 0), float(rng.uniform(6, 30))) * 300
+    x += float(rng.uniform(110, 190))
+    for _ in range(int(rng.integers(6, 50))):
+        at, size = tuple(int(v) for v in rng.integers(0, side, 2)), tuple(int(v) for v in rng.integers(4, side // 5, 2))
+        turn, ink = float(rng.uniform(0, 180)), float(rng.uniform(20, 90))
+        cv2.ellipse(x, at, size, turn, 0, 360, float(rng.uniform(60, 240)), -1)
+        cv2.ellipse(x, at, size, turn, 0, 360, ink, int(rng.integers(1, 4)))
+        if rng.random() < 0.3:
+            for k in range(2, min(size), 4):  # cristae
+                cv2.ellipse(x, at, (size[0] - k if size[0] > k else 1, 1), turn, 0, 360, ink, 1)
+    x = cv2.GaussianBlur(x, (0, 0), float(rng.uniform(0.5, 1.5))) + rng.normal(0, rng.uniform(4, 20), x.shape)
+    return np.repeat(np.clip(x, 0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
 PALETTES = (
     ((200, 150, 130), (230, 180, 160), (120, 80, 60)),  # skin
     ((170, 40, 40), (210, 110, 100), (240, 190, 180)),  # mucosa, open surgery
@@ -236,5 +263,6 @@ DRAWINGS = {
     "fluorescence": (fluorescence, 180),
     "photograph": (photograph, 420),
     "text": (text_page, 120),
+    "electron": (electron, 120),
 }
 """Name → function of a generator, and how many of it make the recipe's set."""

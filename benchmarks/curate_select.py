@@ -25,7 +25,7 @@ def main(labels: Path, model: str) -> None:
     selector = Selector.load(model)
     test = [s for s in read_samples(labels) if s.split == "test"]
     scores = {"model": selector.version, "test": evaluate(selector, test)}
-    drawn = ("chart", "gel", "diagram", "scan", "fluorescence", "photograph", "text", "mri")
+    drawn = ("chart", "gel", "diagram", "scan", "fluorescence", "photograph", "text", "mri", "electron")
     scores["test without drawn negatives"] = evaluate(selector, [s for s in test if s.source not in drawn])
     figures = [s for s in test if s.source in ("articles", "article-panels", "jats_packages")]
     scores["figures and panels of articles"] = evaluate(selector, figures)
@@ -36,7 +36,7 @@ def main(labels: Path, model: str) -> None:
         pictures = [decode(p.read_bytes()) for p in files]
         coloured = [p for p in pictures if np.ptp(p.astype(int), axis=2).mean() > 3]  # masks stored as pictures are grey
         if coloured:
-            kept = int((selector.score(coloured) >= selector.config.threshold).sum())
+            kept = int((selector.score(coloured) >= selector.threshold).sum())
             scores[f"unseen: {name}"] = f"{kept}/{len(coloured)} kept"
     print(json.dumps(scores, indent=1))
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
+import io
 import json
 import os
 import sys
@@ -44,7 +46,7 @@ def main(out: Path) -> None:
     data = Path(os.environ["PATHASST_DATA"])
     out.mkdir(parents=True, exist_ok=True)
     rows = [*patches(data), *articles(data, out), *book(data), *packages(data), *pages(data, out), *photographs(out)]
-    rows += [*drawings(out), *brain(out)]
+    rows += [*drawings(out), *brain(out), *dicom(out)]
     with (out / "labels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["image", "label", "group", "source", "split"])
         writer.writeheader()
@@ -54,7 +56,9 @@ def main(out: Path) -> None:
 
 
 def row(image: Path, label: str, group: str, source: str, split: str = "") -> dict[str, str]:
-    """One line of the CSV."""
+    """One line of the CSV; without a split, 20 % of the groups are for the test and 15 % for the validation, by hash."""
+    place = int(hashlib.sha256(f"0:{source}:{group}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    split = {"val": "validation"}.get(split, split) or ("test" if place < 0.2 else "validation" if place < 0.35 else "train")
     return {"image": str(image.resolve()), "label": label, "group": f"{source}:{group}", "source": source, "split": split}
 
 
@@ -191,6 +195,37 @@ def brain(out: Path):
                 target = out / "mri" / f"{kind}_{axis}_{n}.png"
                 Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8)).convert("RGB").save(target)
                 yield row(target, "other", f"{axis}", "mri", "train")
+
+
+def dicom(out: Path):
+    """CT, MR, ultrasound and X-ray pictures that the wheels of pydicom and nibabel ship for their tests."""
+    import zipfile
+
+    folder = Path(os.environ.get("DICOM_WHEELS", "."))
+    wheels = [w for name in ("pydicom", "nibabel") for w in sorted(folder.glob(f"{name}-*.whl"))]
+    if not wheels:
+        print("no pydicom or nibabel wheel in $DICOM_WHEELS: built without their scans", file=sys.stderr)
+        return
+    sys.path.insert(0, str(wheels[0]))
+    import pydicom
+
+    (out / "dicom").mkdir(exist_ok=True)
+    for wheel in wheels:
+        archive = zipfile.ZipFile(wheel)
+        for member in sorted(m for m in archive.namelist() if m.endswith(".dcm")):
+            try:
+                pixels = pydicom.dcmread(io.BytesIO(archive.read(member)), force=True).pixel_array.astype(np.float32)
+            except Exception as error:  # noqa: BLE001 - test files of a library: many are broken on purpose
+                print(f"{member}: {type(error).__name__}", file=sys.stderr)
+                continue
+            pixels = pixels[0] if pixels.ndim == 4 or (pixels.ndim == 3 and pixels.shape[-1] > 4) else pixels
+            low, high = np.percentile(pixels, [0.5, 99.5])
+            plane = np.clip((pixels - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
+            if min(plane.shape[:2]) < 32 or plane.std() < 8:
+                continue
+            target = out / "dicom" / f"{Path(member).stem}.png"
+            Image.fromarray(plane).convert("RGB").save(target)
+            yield row(target, "other", wheel.name.split("-")[0], "dicom", "train")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from curate_samples import texture
 
-from pathasst.curate.compose import ComposeSettings, Composer, close_gaps, draw_grid, read_layouts, tight
+from pathasst.curate.compose import Composer, ComposeSettings, close_gaps, draw_grid, read_layouts, tight
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector
 from pathasst.curate.panels_train import PanelsRecipe, drawn
@@ -54,7 +54,9 @@ def test_letters_are_really_printed():
 
 
 def test_figures_with_wide_white_gutters_are_cut_right_by_the_gutter_method():
-    easy = ComposeSettings(single=0.0, touching=0.0, thin=0.0, white=1.0, inset=0.0, letters=0.0, border=0.0, words=0.0, marks=0.0)
+    easy = ComposeSettings(
+        single=0.0, touching=0.0, thin=0.0, white=1.0, inset=0.0, letters=0.0, border=0.0, words=0.0, marks=0.0
+    )
     composer, right = Composer(PICTURES, settings=easy), 0
     for seed in range(20):
         figure = composer(np.random.default_rng(seed))
@@ -64,7 +66,11 @@ def test_figures_with_wide_white_gutters_are_cut_right_by_the_gutter_method():
 
 
 def test_a_layout_of_a_real_figure_is_read_and_its_gaps_closed(tmp_path):
-    rows = ["f/1.jpg,0,0,90,100,panel,1,1,9,9,A", "f/1.jpg,110,0,200,100,panel,111,1,119,9,B", "f/2.jpg,0,0,50,50,panel,1,1,2,2,A"]
+    rows = [
+        "f/1.jpg,0,0,90,100,panel,1,1,9,9,A",
+        "f/1.jpg,110,0,200,100,panel,111,1,119,9,B",
+        "f/2.jpg,0,0,50,50,panel,1,1,2,2,A",
+    ]
     (tmp_path / "boxes.csv").write_text("\n".join(rows))
     layouts = read_layouts(tmp_path / "boxes.csv")
     assert layouts == [[(0.0, 0.0, 0.45, 1.0), (0.55, 0.0, 1.0, 1.0)]]

@@ -6,25 +6,28 @@ import numpy as np
 import pytest
 import torch
 from curate_samples import png, texture
-from safetensors.torch import save_file
 
-from pathasst.curate.select import SelectConfig, Selector, build, build_released, probability
-from pathasst.curate.select_train import SelectRecipe, TrainSettings, read_samples, split_of, train
-from pathasst.errors import BadInput, BadSettings, MissingWeights
+from pathasst.classifier import Classifier, ClassifierConfig, TrainSettings
+from pathasst.classifier.model import build, to_tensor
+from pathasst.curate.augment import Augment
+from pathasst.curate.select import CLASSES, Selector, build_released, read_threshold
+from pathasst.curate.select_train import choose_threshold, evaluate, read_samples, train
+from pathasst.errors import BadDataset, BadInput, BadSettings, MissingWeights
 from pathasst.recipes import load_recipe
 
-TINY = SelectConfig(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), size=32)
+SMALL = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+TINY = ClassifierConfig(classes=CLASSES, backbone="convnext_tiny", size=32, options=SMALL)
 
 
 def test_our_layout_loads_and_scores_are_probabilities(tmp_path):
-    model = build(TINY)
-    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
-    TINY.save(tmp_path / "config.json")
+    Classifier(build(TINY), TINY).save(tmp_path)
+    (tmp_path / "threshold.json").write_text('{"threshold": 0.7}')
     selector = Selector.load(tmp_path)
     scores = selector.score([texture(1), texture(2, 64, 300)])
     assert scores.shape == (2,)
     assert ((scores > 0) & (scores < 1)).all()
-    assert selector.config == TINY
+    assert selector.threshold == 0.7
+    assert selector.keeps(0.7) and not selector.keeps(0.69)
     assert selector.score([]).shape == (0,)
 
 
@@ -33,13 +36,11 @@ def test_the_released_checkpoint_loads_from_a_file_and_class_1_is_pathology(tmp_
     released = build_released()
     torch.save({"model": released.state_dict(), "epoch": 3}, tmp_path / "model.pt")
     selector = Selector.load(tmp_path / "model.pt")
-    picture = texture(3, 300, 200)
+    picture = texture(3, 224, 224)
     with torch.inference_mode():
-        from pathasst.curate.select import to_tensor
-
-        wanted = released.eval()(to_tensor([picture], 224)).softmax(1)[0, 1]
+        wanted = released.eval()(to_tensor([picture], "convnext_tiny")).softmax(1)[0, 1]
     assert selector.score([picture])[0] == pytest.approx(float(wanted), abs=1e-5)
-    assert Selector.load(tmp_path).config.size == 224
+    assert Selector.load(tmp_path).classifier.config.size == 224
 
 
 def test_a_checkpoint_that_is_no_plain_weights_is_refused(tmp_path):
@@ -53,20 +54,18 @@ def test_a_checkpoint_that_is_no_plain_weights_is_refused(tmp_path):
         Selector.load("no-such-model")
 
 
-def test_calibration_moves_scores_but_keeps_their_order():
-    logits = torch.tensor([[0.0, -2.0], [0.0, 0.5], [0.0, 3.0]])
-    plain = probability(logits, TINY)
-    soft = probability(logits, SelectConfig(temperature=2.0, bias=0.3))
-    assert plain[1] == pytest.approx(0.6225, abs=1e-4)
-    assert soft.tolist() == sorted(soft.tolist())
-    assert soft[2] < plain[2]
+def test_a_classifier_of_something_else_is_refused(tmp_path):
+    config = ClassifierConfig(classes=("cat", "dog"), backbone="convnext_tiny", size=32, options=SMALL)
+    Classifier(build(config), config).save(tmp_path)
+    with pytest.raises(BadInput, match="cat, dog"):
+        Selector.load(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"dims": [8, 8]}, {"temperature": 0}, {"threshold": 1.5}, {"unknown": 1}])
-def test_a_wrong_configuration_says_so(tmp_path, change):
-    (tmp_path / "config.json").write_text(json.dumps(change))
-    with pytest.raises(BadSettings):
-        SelectConfig.load(tmp_path / "config.json")
+@pytest.mark.parametrize("text", ["[]", '{"threshold": "x"}', '{"threshold": 1.5}', "no json"])
+def test_a_wrong_threshold_file_says_so(tmp_path, text):
+    (tmp_path / "threshold.json").write_text(text)
+    with pytest.raises(BadInput, match="threshold"):
+        read_threshold(tmp_path)
 
 
 @pytest.fixture
@@ -86,36 +85,85 @@ def labelled(tmp_path):
 
 
 def test_training_learns_a_simple_difference_and_writes_what_loads(labelled, tmp_path):
-    settings = TrainSettings(steps=30, batch=16, lr=3e-3, warmup=5, ema=0.8, max_side=48, val=0.3, test=0.3)
+    settings = TrainSettings(
+        backbone="convnext_tiny", options=SMALL | {"ls_init_value": 1.0}, size=32, start="", steps=40, minutes=0, batch=16,
+        lr=3e-3, backbone_rate=1.0, ema=0.8, evaluations=2, validation=0.3, test=0.3,
+    )  # fmt: skip
     samples = read_samples(labelled / "labels.csv", settings)
-    scores = train(samples, tmp_path / "out", TINY, settings)
+    scores = train(samples, tmp_path / "out", settings)
     assert scores["f1"] > 0.8
     assert scores["f1_interval"][0] <= scores["f1"] <= scores["f1_interval"][1]
     selector = Selector.load(tmp_path / "out")
-    assert selector.score([texture(99, 48, 48)])[0] > selector.config.threshold
+    assert selector.threshold == read_threshold(tmp_path / "out")
+    assert selector.keeps(selector.score([texture(99, 48, 48)])[0])
+    assert evaluate(selector, [s for s in samples if s.split == "test"])["f1"] == scores["f1"]
 
 
-def test_groups_never_cross_the_split_and_folders_work_as_csv(labelled):
-    settings = TrainSettings(val=0.3, test=0.3)
+class _Given:
+    """Scores that are told."""
+
+    threshold = 0.5
+
+    def __init__(self, scores):
+        self.scores = np.array(scores, np.float32)
+
+    def score(self, pictures):
+        return self.scores
+
+
+def test_the_threshold_lies_where_f1_is_best_and_scores_count_sources(labelled):
+    items = [i for i in read_samples(labelled / "labels.csv") if i.group in ("pathology0", "other0")]
+    found = [0.35 if i.label == "pathology" else 0.1 for i in items]
+    assert choose_threshold(_Given(found), items) == pytest.approx(0.225, abs=0.02)
+    scores = evaluate(_Given([0.9 if i.label == "pathology" else 0.8 for i in items]), items)
+    assert scores["precision"] == 0.5 and scores["recall"] == 1.0
+    assert scores["per_source"] == {"other/": "0/2", "pathology/": "2/2"}
+
+
+def test_groups_never_cross_the_split_and_folders_work_as_tables(labelled):
+    settings = TrainSettings(validation=0.3, test=0.3)
     sides: dict[str, set[str]] = {}
     for s in read_samples(labelled / "labels.csv", settings):
         sides.setdefault(s.group, set()).add(s.split)
     assert all(len(x) == 1 for x in sides.values())
-    assert {s.label for s in read_samples(labelled, settings)} == {0, 1}
-    assert split_of("a", settings) == split_of("a", settings)
+    assert {s.label for s in read_samples(labelled, settings)} == set(CLASSES)
 
 
 def test_unknown_labels_and_a_missing_class_say_so(tmp_path):
-    (tmp_path / "a.csv").write_text("image,label\nx.png,maybe\n")
+    (tmp_path / "a.csv").write_text("image,label\nx.png,maybe\ny.png,other\n")
     with pytest.raises(BadSettings, match="maybe"):
         read_samples(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("image,label\nx.png,other\n")
-    with pytest.raises(BadSettings, match="both classes"):
+    with pytest.raises(BadDataset, match="two classes"):
         read_samples(tmp_path / "a.csv")
+
+
+def test_augmentation_follows_from_its_generator_and_montages_keep_to_the_class():
+    red, blue = np.zeros((60, 60, 3), np.uint8), np.zeros((60, 60, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    augment = Augment([red, blue, red, blue], [("pathology", "a"), ("other", "b")] * 2)
+    for seed in range(40):
+        first, again = (augment(np.random.default_rng(seed), 0) for _ in range(2))
+        assert first.dtype == np.uint8 and first.ndim == 3
+        assert (first == again).all()
+        assert first[..., 0].mean() >= first[..., 2].mean()
 
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_recipes_load(recipe):
-    values = load_recipe("select", recipe, SelectRecipe)
-    assert SelectConfig(**values.model).size in (112, 224)
-    assert values.training.steps > 0
+    settings = load_recipe("select", recipe, TrainSettings)
+    assert settings.size in (160, 224)
+    assert json.dumps(settings.options) is not None
+
+
+def test_the_embedded_model_keeps_a_micrograph_and_leaves_a_chart():
+    from skimage import data
+
+    selector = Selector.load()
+    chart = np.full((300, 400, 3), 255, np.uint8)
+    chart[40:260, 50:53] = 0
+    chart[257:260, 50:380] = 0
+    for n, x in enumerate(range(80, 360, 60)):
+        chart[257 - 40 * n - 20 : 257, x : x + 30] = (70, 110, 180)
+    kept = [selector.keeps(s) for s in selector.score([data.immunohistochemistry(), chart])]
+    assert kept == [True, False]

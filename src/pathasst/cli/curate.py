@@ -73,9 +73,9 @@ def train_select(
     labels: Path = typer.Argument(help="CSV with image, label (pathology or other) and, if known, group; or a folder of both."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    steps: int | None = typer.Option(None, help="Training steps, instead of the recipe's."),
+    minutes: float | None = typer.Option(None, help="Minutes of training, instead of the recipe's."),
 ) -> None:
-    """Train the classifier that selects pathology, on labels of your own.
+    """Train the classifier that selects pathology, on labels of your own. A killed training goes on where it was.
 
     Example: pathasst train select my/labels.csv --out my/select
     """
@@ -83,15 +83,40 @@ def train_select(
     from dataclasses import replace
 
     from pathasst import recipes
+    from pathasst.classifier import TrainSettings
     from pathasst.curate import select_train
-    from pathasst.curate.select import SelectConfig
 
-    values = recipes.load_recipe("select", recipe, select_train.SelectRecipe)
-    settings = values.training if steps is None else replace(values.training, steps=steps)
+    settings = recipes.load_recipe("select", recipe, TrainSettings)
+    if minutes is not None:
+        settings = replace(settings, minutes=minutes)
     samples = select_train.read_samples(labels, settings)
-    scores = select_train.train(samples, out, SelectConfig(**values.model), settings)
+    scores = select_train.train(samples, out, settings, log=lambda entry: typer.echo(json.dumps(entry)))
     typer.echo(json.dumps(scores, indent=1))
     typer.echo(f"use it: pathasst curate FIGURES --out PAIRS --select {out}")
+
+
+def train_panels(
+    pictures: Path = typer.Argument(
+        help="Single pictures: a table with image, label and, if known, group, source, split; or a folder."
+    ),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
+    layouts: Path | None = typer.Option(None, help="PanelSeg's table of boxes: layouts of real figures."),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+) -> None:
+    """Train the detector of panels and printed letters on figures composed of your pictures. A killed training goes on.
+
+    Example: pathasst train panels my/labels.csv --layouts panel_boxes/train.csv --out my/panels
+    """
+    import json
+
+    from pathasst import recipes
+    from pathasst.curate import panels_train as room
+
+    values = recipes.load_recipe("panels", recipe, room.PanelsRecipe)
+    given = room.read_pictures(pictures, values.leave)
+    scores = room.train_panels(given, out, values, room.layouts_of(layouts), log=lambda entry: typer.echo(json.dumps(entry)))
+    typer.echo(json.dumps(scores, indent=1))
+    typer.echo(f"use it: pathasst curate FIGURES --out PAIRS --panels {out}")
 
 
 @dataclass

@@ -5,7 +5,8 @@ Knows pixel arrays only. Every draw comes from the generator that the caller pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,14 +16,22 @@ SIDE = 224  # px, longer side of what is returned: above the network's input, sm
 
 
 class Augment:
-    """Call with a generator and a function that draws an index of one class; gives one augmented picture of that class."""
+    """Call with a generator and a picture's number; gives one augmented picture, or a compound one of its class."""
 
-    def __init__(self, pictures: Sequence[np.ndarray]) -> None:
+    def __init__(self, pictures: Sequence[np.ndarray], kinds: Sequence[tuple[str, str]]) -> None:
+        """`kinds`: (label, source) of each picture. Montages draw from their label, sources by the root of their size."""
+        import numpy as np
+
         self.pictures = pictures
+        self.labels = [label for label, _ in kinds]
+        counts = Counter(kinds)
+        weight = np.array([counts[k] ** -0.5 for k in kinds])
+        self.members = {x: np.flatnonzero([x == y for y in self.labels]) for x in set(self.labels)}
+        self.odds = {x: weight[m].cumsum() / weight[m].sum() for x, m in self.members.items()}
 
-    def __call__(self, rng: np.random.Generator, draw: Callable[[], int]) -> np.ndarray:
+    def __call__(self, rng: np.random.Generator, index: int) -> np.ndarray:
         compound = rng.random() < 0.25
-        picture = self._montage(rng, draw) if compound else crop_and_turn(self.pictures[int(draw())], rng)
+        picture = self._montage(rng, index) if compound else crop_and_turn(self.pictures[index], rng)
         picture = _limit(picture, SIDE)
         picture = colour(picture, rng)
         if rng.random() < 0.4:
@@ -31,7 +40,10 @@ class Augment:
             picture = frame(picture, rng)
         return degrade(picture, rng)
 
-    def _montage(self, rng: np.random.Generator, draw: Callable[[], int]) -> np.ndarray:
+    def _draw(self, rng: np.random.Generator, label: str) -> int:
+        return int(self.members[label][min(self.odds[label].searchsorted(rng.random()), len(self.members[label]) - 1)])
+
+    def _montage(self, rng: np.random.Generator, index: int) -> np.ndarray:
         """A compound figure of 2–6 pictures of one class on a light or dark ground."""
         import cv2
         import numpy as np
@@ -43,11 +55,11 @@ class Augment:
         gap, below = int(rng.integers(0, 14)), int(rng.integers(0, 18)) if rng.random() < 0.5 else 0
         ground = 255 if rng.random() < 0.8 else int(rng.integers(0, 60))
         sheet = np.full((rows * (cell_h + gap + below) + gap, columns * (cell_w + gap) + gap, 3), ground, np.uint8)
-        one = int(draw()) if rng.random() < 0.4 else None
+        alike = rng.random() < 0.4
         for n in range(columns * rows):
             if n and rng.random() < 0.06:
                 continue
-            tile = crop_and_turn(self.pictures[one if one is not None else int(draw())], rng)
+            tile = crop_and_turn(self.pictures[index if alike or not n else self._draw(rng, self.labels[index])], rng)
             tile = cv2.resize(_limit(tile, 2 * max(cell_w, cell_h)), (cell_w, cell_h), interpolation=cv2.INTER_AREA)
             y, x = gap + (n // columns) * (cell_h + gap + below), gap + (n % columns) * (cell_w + gap)
             sheet[y : y + cell_h, x : x + cell_w] = tile
@@ -85,7 +97,7 @@ def colour(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     x = (x - mean) * rng.uniform(0.65, 1.35) + mean * rng.uniform(0.75, 1.2)
     x *= rng.uniform(0.9, 1.1, 3).astype(np.float32)
     x = np.clip(x, 0, 255)
-    if rng.random() < 0.06:
+    if rng.random() < 0.02:
         return np.repeat(cv2.cvtColor(x.astype(np.uint8), cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
     hsv = cv2.cvtColor(x.astype(np.uint8), cv2.COLOR_RGB2HSV).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-7, 8))) % 180

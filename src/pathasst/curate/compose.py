@@ -11,6 +11,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,11 +183,11 @@ def draw_grid(rng: np.random.Generator) -> list[Rect]:
     edges = np.concatenate([[0], np.cumsum(heights / heights.sum())])
     count = int(rng.integers(1 if rows > 1 else 2, 5))
     rects: list[Rect] = []
-    for top, bottom in zip(edges[:-1], edges[1:], strict=True):
+    for top, bottom in pairwise(edges):
         n = count if rng.random() < 0.7 else int(rng.integers(1, 5))
         widths = np.ones(n) if rng.random() < 0.7 else rng.uniform(0.5, 1.6, n)
         cuts = np.concatenate([[0], np.cumsum(widths / widths.sum())])
-        for left, right in zip(cuts[:-1], cuts[1:], strict=True):
+        for left, right in pairwise(cuts):
             if right - left > 0.4 and bottom - top > 0.4 and rng.random() < 0.15:
                 middle = float((top + bottom) / 2)
                 rects += [(float(left), float(top), float(right), middle), (float(left), middle, float(right), float(bottom))]
@@ -275,7 +276,9 @@ def _font(name: str, size: int) -> Any:
     return ImageFont.truetype(str(Path(matplotlib.__file__).parent / "mpl-data" / "fonts" / "ttf" / name), size)
 
 
-FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf")
+FONTS = tuple(
+    f"{n}.ttf" for n in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "STIXGeneral", "STIXGeneralBol")
+)
 
 
 class _Lettering:

@@ -40,19 +40,25 @@ class LetterReader:
     version = "rapidocr-letters-1"
 
     def __call__(self, picture: np.ndarray, panels: Sequence[Panel], small: Sequence[Box] = ()) -> list[str]:
-        """One upper-case letter or "" per panel. `small`: boxes of things between the panels, from `CutDetector.cut`."""
+        """One upper-case letter or "" per panel. `small`: boxes of things between or in the panels, from `PanelFinder.cut`."""
         side = max(picture.shape[:2])
-        outside = [b for b in small if 5 <= b[3] - b[1] <= max(24, 0.09 * side) and 3 <= b[2] - b[0] <= max(40, 0.12 * side)]
-        glyphs = self._read(picture, outside[:MAX_CROPS])
+        small = [b for b in small if 5 <= b[3] - b[1] <= max(24, 0.09 * side) and 3 <= b[2] - b[0] <= max(40, 0.12 * side)]
+        owners = {b: next((n for n, p in enumerate(panels) if _within(b, p.box)), -1) for b in small}
+        glyphs = self._read(picture, [b for b in small if owners[b] < 0][:MAX_CROPS])
         letters = assign_outside(glyphs, panels)
+        self._fill(picture, letters, [(n, b) for b, n in owners.items() if n >= 0])
         missing = [n for n, x in enumerate(letters) if not x]
         if missing and len(panels) > 1:
-            corners = [(n, b) for n in missing for b in corner_blobs(picture, panels[n].box)][:MAX_CROPS]
-            for glyph in self._read(picture, [b for _, b in corners]):
-                n = next(n for n, b in corners if b == glyph.box)
-                if not letters[n] and glyph.letter not in letters:
-                    letters[n] = glyph.letter
+            self._fill(picture, letters, [(n, b) for n in missing for b in corner_blobs(picture, panels[n].box)])
         return plausible(letters)
+
+    def _fill(self, picture: np.ndarray, letters: list[str], places: Sequence[tuple[int, Box]]) -> None:
+        """Read boxes that belong to panels without a letter yet; the first that reads as a new letter names its panel."""
+        places = [(n, b) for n, b in places if not letters[n]][:MAX_CROPS]
+        owner = {b: n for n, b in places}
+        for glyph in self._read(picture, [b for _, b in places]):
+            if not letters[owner[glyph.box]] and glyph.letter not in letters:
+                letters[owner[glyph.box]] = glyph.letter
 
     def _read(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[Glyph]:
         found = []
@@ -129,6 +135,12 @@ def _point(box: Sequence[float], anchor: tuple[float, float]) -> tuple[float, fl
 
 def _distance(box: Box, point: tuple[float, float]) -> float:
     return float(((box[0] + box[2]) / 2 - point[0]) ** 2 + ((box[1] + box[3]) / 2 - point[1]) ** 2) ** 0.5
+
+
+def _within(box: Box, panel: Sequence[float]) -> bool:
+    """Whether the middle of a box lies in a panel."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return panel[0] <= x <= panel[2] and panel[1] <= y <= panel[3]
 
 
 def corner_blobs(picture: np.ndarray, box: Sequence[float]) -> list[Box]:

@@ -1,8 +1,8 @@
 """Cutting a figure into its panels (paper, PathCap step 2: the sub-figure detector).
 
-Knows pixel arrays. `PanelDetector` is what the pipeline needs of a detector; `CutDetector` is the classical one (recursive X–Y
-cut along light and dark gutters), `OnnxDetector` runs the ONNX export of the paper's YOLOv7-tiny. Printed letters are read by
-`letters`.
+Knows pixel arrays. `PanelFinder` is what the pipeline needs of a detector; `CutDetector` is the classical one (recursive X–Y
+cut along light and dark gutters), `OnnxDetector` runs the ONNX export of the paper's YOLOv7-tiny, `detect.LearnedDetector` joins
+the cut with a detector trained here. Printed letters are read by `letters`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 
 
-class PanelDetector(Protocol):
+class PanelFinder(Protocol):
     """Anything that finds panels. Boxes are px of the picture, in reading order; letters may be empty."""
 
     version: str
 
-    def __call__(self, picture: np.ndarray) -> list[Panel]:
-        """Panels of an H×W×3 uint8 RGB picture; a figure without gutters is one panel."""
+    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
+        """Panels of an H×W×3 uint8 RGB picture (one at least), and boxes of small things between or in them: letters, words."""
         ...
 
 
@@ -221,6 +221,10 @@ class OnnxDetector:
         except broken as error:
             raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
         self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"
+
+    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
+        """Panels by the network; small things by the gutters, which find what is printed between panels."""
+        return self(picture), CutDetector().cut(picture)[1]
 
     def __call__(self, picture: np.ndarray) -> list[Panel]:
         import cv2

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.curate.compose import ComposeSettings, Composer, Rect, read_layouts
+from pathasst.curate.compose import Composer, ComposeSettings, Rect, read_layouts
 from pathasst.detector.settings import DetectorSettings, TrainSettings, make
 from pathasst.errors import BadDataset
 

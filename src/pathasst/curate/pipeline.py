@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pathasst import weights
+from pathasst.curate.detect import load_detector
 from pathasst.curate.leakage import Leak, index_of
 from pathasst.curate.pictures import decode
 from pathasst.curate.quality import duplicates
@@ -47,6 +48,7 @@ def run(
     if manifest.record != "Figure":
         raise BadSettings(f"{figures} holds {manifest.record} rows; curate needs Figures, as `pathasst collect` makes them.")
     used = {**settings.plain(), "select_version": _select_version(settings), "similarity_version": _version_of(similarity)}
+    used["panels_version"] = _panels_version(settings)
     candidates = run_stage(
         out / CANDIDATES,
         stage="curate-candidates",
@@ -138,6 +140,13 @@ def _select_version(settings: CurateSettings) -> str:
     if Path(settings.select).exists():
         return Selector.load(settings.select).version
     return weights.version(settings.select)
+
+
+def _panels_version(settings: CurateSettings) -> str:
+    """Which detector will cut; raises MissingWeights before any work is started."""
+    if settings.panels == "xycut" or Path(settings.panels).exists():
+        return load_detector(settings.panels).version
+    return weights.version(settings.panels)
 
 
 def _version_of(similarity: Similarity | None) -> str:

@@ -18,7 +18,7 @@ class CurateSettings:
     select: str = "select-embedded"  # registry id, folder or file of a classifier; "" keeps every picture
     select_threshold: float = 0.0  # of the probability; 0: the model's own
     rules: bool = True  # beside the classifier: colourless pictures and charts with axes are not pathology
-    panels: str = "xycut"  # xycut, or the path of a detector's ONNX file
+    panels: str = "xycut"  # xycut; registry id or folder of a detector trained here; or an ONNX file
     letters: bool = True  # read printed letters by OCR
     min_panel_side: int = 48  # px; a smaller panel is not cut out
     captions: str = "grammar"  # grammar, or llm with the settings below

@@ -16,9 +16,10 @@ from pathasst.curate.align import Match, align, join_by_letters
 from pathasst.curate.captions import by_llm, refine, split
 from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.captions.verify import is_verbatim
+from pathasst.curate.detect import load_detector
 from pathasst.curate.drawings import not_a_micrograph
 from pathasst.curate.letters import LetterReader
-from pathasst.curate.panels import CutDetector, OnnxDetector, PanelDetector, with_letters
+from pathasst.curate.panels import PanelFinder, with_letters
 from pathasst.curate.pictures import crop, decode, encode_jpeg
 from pathasst.curate.quality import licence_fits, phash, picture_fault, text_fault
 from pathasst.curate.select import Selector
@@ -57,8 +58,8 @@ class Curator:
         return Selector.load(self.settings.select) if self.settings.select else None
 
     @cached_property
-    def detector(self) -> PanelDetector:
-        return CutDetector() if self.settings.panels == "xycut" else OnnxDetector(self.settings.panels)
+    def detector(self) -> PanelFinder:
+        return load_detector(self.settings.panels)
 
     @cached_property
     def reader(self) -> LetterReader:
@@ -104,13 +105,10 @@ class Curator:
     @property
     def _threshold(self) -> float:
         assert self.selector is not None
-        return self.settings.select_threshold or self.selector.config.threshold
+        return self.settings.select_threshold or self.selector.threshold
 
     def _panels(self, picture: np.ndarray) -> tuple[list[Panel], list[tuple[int, int, int, int]]]:
-        if isinstance(self.detector, CutDetector):
-            panels, small = self.detector.cut(picture)
-        else:
-            panels, small = self.detector(picture), CutDetector().cut(picture)[1] if self.settings.letters else []
+        panels, small = self.detector.cut(picture)
         least = self.settings.min_panel_side
         large = [p for p in panels if min(p.box[2] - p.box[0], p.box[3] - p.box[1]) >= least]
         return large or panels[:1], small
