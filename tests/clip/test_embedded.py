@@ -21,8 +21,8 @@ def test_the_embedded_model_sees_immunohistochemistry() -> None:
     prompts = ["an H&E stained tissue section", "an immunohistochemically stained tissue section with DAB", "a blood smear"]
     assert clip.classify([picture], prompts)[0].argmax() == 1
     tower = clip.vision_tower()
-    assert (tower.config.hidden_size, tower.config.patch_size, tower.config.hidden_act) == (192, 32, "gelu")
-    assert tower(clip.preprocess(picture)[None]).last_hidden_state.shape == (1, 50, 192)
+    assert (tower.config.hidden_size, tower.config.patch_size, tower.config.hidden_act) == (256, 32, "gelu")
+    assert tower(clip.preprocess(picture)[None]).last_hidden_state.shape == (1, 50, 256)
 
 
 @needs_minilm

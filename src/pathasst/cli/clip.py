@@ -124,6 +124,7 @@ def zeroshot(
     task: list[str] = typer.Option([], help="Names of tasks; default: all."),
     split: list[str] = typer.Option(["test"]),
     model: str = MODEL,
+    originals: Path = typer.Option(None, help="CSV `image,original` for --folder: copies of one original share it (LC25000)."),
     out: Path = typer.Option(None, help="Folder for predictions (CSV) and confusion matrices (PNG)."),
 ) -> None:
     """Zero-shot scores with intervals (Table 2).
@@ -144,9 +145,10 @@ def zeroshot(
         raise BadSettings(f"no task is called {', '.join(unknown)}; {tasks} has: {', '.join(known)}.")
     clip = PathCLIP.load(model)
     pictures = zs.labelled(pairs, split) if pairs else []
+    same = zs.read_originals(originals) if originals else None
     table = Table("task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy", box=None)
     for one in (known[t] for t in (task or known)):
-        examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one)
+        examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one, same)
         if not examples and not task:
             continue
         features = clip.encode_image(e.picture() for e in examples) if examples else None
@@ -183,3 +185,22 @@ def retrieve(
     typer.echo(f"captions left out for their length: {results[0].too_long}")
     if curve:
         retrieval.draw_curve({"pairs": results}).save(curve)
+
+
+@app.command("leave-one-out")
+def leave_one_out(
+    pairs: list[Path],
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the short trainings and the results."),
+    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_leave_out.yaml): a name, or a YAML file."),
+    init: str = typer.Option("", help="Tower to start from: a PathCLIP that was taught without captions."),
+    only: list[str] = typer.Option([], help="Names of sets; default: all."),
+) -> None:
+    """Train without one set after another and classify it by words alone, beside baselines.
+
+    Example: pathasst clip leave-one-out out/pairs-labels --init out/pathclip/at-600 --out out/left-out
+    """
+    from pathasst.clip import leave_out
+
+    settings = leave_out.LeaveOutRecipe.load(recipe)
+    found = leave_out.leave_one_out(settings, pairs, out, init=init, only=only)
+    typer.echo(leave_out.markdown(found))

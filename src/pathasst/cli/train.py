@@ -45,6 +45,7 @@ def clip(
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoint, log, the finished weights."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
     steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+    stop_at: int = typer.Option(0, help="Stop after this step and write the model so far; the same command without it goes on."),
     seed: int = typer.Option(-1, help="Other seed than the recipe's."),
     leave_out: list[str] = typer.Option([], help="Sources to leave out of the training (leave-one-dataset-out)."),
     taught: list[Path] = typer.Option([], help="Further datasets of pairs, whose pictures the teacher shows without captions."),
@@ -64,7 +65,7 @@ def clip(
     settings = ClipRecipe.load(recipe, **changes)
     if taught:
         settings = replace(settings, teach=replace(settings.teach, data=[str(t) for t in taught]))
-    train(settings, out, report=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    train(settings, out, stop_at=stop_at, report=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
     typer.echo(f"{out}: use it with PathCLIP.load({str(out)!r}), measure it with `pathasst clip zeroshot … --model {out}`")
 
 

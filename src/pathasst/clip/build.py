@@ -47,6 +47,12 @@ class ClipConfig:
         return int(self.model["vision_cfg"]["image_size"])
 
     @property
+    def patch_size(self) -> int:
+        """Of a ViT, in px; a convolutional tower (timm) takes the whole picture as one patch."""
+        vision = self.model["vision_cfg"]
+        return self.image_size if vision.get("timm_model_name") else int(vision["patch_size"])
+
+    @property
     def has_hf_text(self) -> bool:
         return bool(self.model["text_cfg"].get("hf_model_name"))
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.clip.build import token_counter
-from pathasst.clip.scores import Interval, mean_interval, recall_at
+from pathasst.clip.scores import recall_at
 from pathasst.dataset import read
 from pathasst.errors import BadDataset
+from pathasst.intervals import Interval, mean_interval
 from pathasst.records import Pair
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""F1, accuracy and retrieval recall with bootstrap intervals. Knows arrays alone.
-
-The bootstrap draws whole clusters (originals, slides, articles) with replacement, since copies are no new evidence.
-"""
+"""F1, accuracy and retrieval recall with bootstrap intervals over whole clusters (originals, slides). Knows arrays alone."""
 
 from __future__ import annotations
 
@@ -10,19 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DRAWS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A measured value with its 95 % interval (percentiles of the bootstrap)."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+from pathasst.intervals import Interval, sums_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +34,15 @@ def class_scores(
     Classes that never occur in the truth do not count for the macro mean; a draw that lacks a class counts the others.
     """
     truth_, predicted_ = np.asarray(truth, int), np.asarray(predicted, int)
-    names, index = np.unique(np.arange(len(truth_)) if clusters is None else np.asarray(clusters), return_inverse=True)
-    by_cluster = np.zeros((len(names), classes, classes))
-    np.add.at(by_cluster, (index, truth_, predicted_), 1)
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
-    tables = (draws @ by_cluster.reshape(len(names), -1)).reshape(DRAWS, classes, classes)
-    whole = by_cluster.sum(axis=0)
-    values, spread = _of_confusion(whole[None]), _of_confusion(tables)
-    low, high = np.percentile(spread, [2.5, 97.5], axis=1)
-    macro, weighted, accuracy = (Interval(float(values[i, 0]), float(low[i]), float(high[i])) for i in range(3))
-    return ClassScores(macro, weighted, accuracy, whole.astype(int), len(truth_), len(names))
+    cells = np.zeros((len(truth_), classes, classes))
+    cells[np.arange(len(truth_)), truth_, predicted_] = 1
+    per_item = cells.reshape(len(truth_), -1)
+
+    def interval(part: int) -> Interval:
+        return sums_interval(lambda sums: _of_confusion(sums.reshape(-1, classes, classes))[part], per_item, clusters, seed=seed)
+
+    number = len(truth_) if clusters is None else len(set(clusters))
+    return ClassScores(interval(0), interval(1), interval(2), cells.sum(axis=0).astype(int), len(truth_), number)
 
 
 def _of_confusion(tables: np.ndarray) -> np.ndarray:
@@ -86,14 +70,3 @@ def recall_at(similarity: np.ndarray, positives: Sequence[Sequence[int]], ks: Se
         rank = int((row[others] >= best).sum())  # wrong items at least as near as the best right one
         out[q] = [rank < k for k in ks]
     return out
-
-
-def mean_interval(values: np.ndarray, clusters: Sequence[str] | None = None, seed: int = 0) -> Interval:
-    """The mean of per-item values with a cluster bootstrap."""
-    values = np.asarray(values, float)
-    names, index = np.unique(np.arange(len(values)) if clusters is None else np.asarray(clusters), return_inverse=True)
-    sums, sizes = np.bincount(index, values), np.bincount(index)
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
-    spread = (draws @ sums) / (draws @ sizes)
-    low, high = np.percentile(spread, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))

@@ -130,7 +130,7 @@ class Steps:
 
     def patches(self, crops: list[_Crop], mine: slice, number: int, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Of the crops `mine`: augmented, normalised patches float32 [n, k, 3·p·p] and their places int64 [n, k] in the grid."""
-        size, patch = self.config.image_size, int(self.config.model["vision_cfg"]["patch_size"])
+        size, patch = self.config.image_size, self.config.patch_size
         grid = size // patch
         all_in = number >= 0.9 * self.recipe.steps
         keep = grid * grid if all_in else max(1, round(self.recipe.keep_patches * grid * grid))

@@ -5,6 +5,7 @@ One `nn.Module`, so that PyTorch's `DistributedDataParallel` can average its gra
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,17 +30,30 @@ class Student(nn.Module):
         patches: float [n, k, 3·p·p]; kept: int [n, k]; rows: of `Captions`, m of them; taught: int, numbers of pictures.
         """
         visual: Any = self.clip.visual
-        pooled, tokens = encode_patches(visual, patches, kept)
         out: dict[str, torch.Tensor] = {}
+        if hasattr(visual, "trunk"):  # a convolutional tower sees its whole input as one patch
+            side = math.isqrt(patches.shape[-1] // 3)
+            image = visual(patches.view(-1, 3, side, side).contiguous(memory_format=torch.channels_last))
+        else:
+            pooled, tokens = encode_patches(visual, patches, kept)
+            image = pooled @ visual.proj if rows else pooled
         if self.heads is not None and len(taught):
             out |= {"patches": self.heads["patches"](tokens[taught]), "pooled": self.heads["pooled"](pooled[taught])}
         if rows:
             out |= {
-                "image": F.normalize((pooled @ visual.proj).float(), dim=-1),
+                "image": F.normalize(image.float(), dim=-1),
                 "text": self.texts.encode(rows),
                 "scale": self.clip.logit_scale.exp(),  # type: ignore[operator, union-attr]
             }
         return out
+
+    def train(self, mode: bool = True) -> Student:
+        """As `nn.Module.train`, but batch normalisation keeps its pretrained statistics: our batches mix too many sets."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
 
 
 def encode_patches(visual: Any, patches: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,12 +25,14 @@ from pathasst.clip.steps import Steps, rate
 from pathasst.clip.watch import Watch, draw_log
 from pathasst.dataset.manifest import write_atomic
 from pathasst.errors import BadDataset, BadSettings
+from pathasst.pretrained import MEAN, STD, efficientnet_lite0
 from pathasst.recipes import load_recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+TOWER = "efficientnet-lite0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,10 @@ class ClipRecipe:
 
     model: dict[str, Any]  # OpenCLIP's model_cfg; or {"name": "ViT-B-16", "activation": "quick_gelu"}
     init: str = ""  # id or path of a PathCLIP to start from; empty: fresh weights
+    tower: str = ""  # weights of the vision tower alone to start from: `efficientnet-lite0`, for a model with that timm tower
+    unlocked: int = (
+        -1
+    )  # train only the last so many groups of layers of a timm tower, and its projection (OpenCLIP's lock); −1: all
     data: list[str] = field(default_factory=list)  # datasets of Pair
     splits: list[str] = field(default_factory=lambda: ["train"])
     leave_out: list[str] = field(default_factory=list)  # sources to skip
@@ -68,6 +74,12 @@ class ClipRecipe:
             object.__setattr__(self, "teach", Teaching(**self.teach))
         if self.steps < 1 or self.batch < 2 or not 0 < self.keep_patches <= 1 or not 0 < self.smallest <= 1:
             raise BadSettings("steps ≥ 1, batch ≥ 2, 0 < keep_patches ≤ 1 and 0 < smallest ≤ 1 are needed.")
+        if self.timm and (self.teach.steps or self.teach.weight):
+            raise BadSettings("teach: only a ViT is taught by distillation.")
+        if (self.tower or self.unlocked >= 0) and not self.timm:
+            raise BadSettings("tower and unlocked are for a timm tower (vision_cfg: timm_model_name).")
+        if self.tower not in ("", TOWER):
+            raise BadSettings(f"tower {self.tower!r} is unknown; choose {TOWER}.")
 
     @classmethod
     def load(cls, recipe: Path | str = "embedded", **changes: Any) -> ClipRecipe:
@@ -77,7 +89,12 @@ class ClipRecipe:
     def config(self) -> ClipConfig:
         if "name" in self.model:
             return ClipConfig.of_name(self.model["name"], self.model.get("activation", "quick_gelu"))
-        return ClipConfig(self.model)
+        return ClipConfig(self.model, MEAN, STD) if self.timm else ClipConfig(self.model)
+
+    @property
+    def timm(self) -> str:
+        """Name of the timm tower; empty for a ViT of OpenCLIP's own."""
+        return str(self.model.get("vision_cfg", {}).get("timm_model_name") or "")
 
 
 def train(
@@ -85,7 +102,8 @@ def train(
 ) -> PathCLIP:
     """Train, or go on from the checkpoint in `out`; writes `out/model.safetensors` when all steps are done, and `log.png`.
 
-    `stop_at` ends the run early after that step, with a checkpoint. `report` gets each logged line (step, loss, seconds).
+    `stop_at` ends the run early after that step, with a checkpoint and the model so far in `out/at-<step>`.
+    `report` gets each logged line (step, loss, seconds).
     Under `torchrun` every process calls this; `batch` is that of all together, and the first process writes and reports.
     Raises BadDataset when `out` holds a run of another recipe, BadSettings when the processes cannot share the batch.
     """
@@ -122,8 +140,7 @@ def train(
     clip = PathCLIP(steps.model, ClipConfig(config.model, config.mean, config.std, extra))
     if processes.first:
         draw_log(out / LOG).save(out / "log.png")
-        if last == recipe.steps:
-            clip.save(out)
+        clip.save(out if last == recipe.steps else out / f"at-{last}")
     return clip
 
 
@@ -140,7 +157,7 @@ def _prepare(recipe: ClipRecipe, out: Path, processes: Processes) -> tuple[Steps
     model, config = _start(recipe)
     lessons = mouths = None
     if teach.steps or teach.weight:
-        grid = config.image_size // int(config.model["vision_cfg"]["patch_size"])
+        grid = config.image_size // config.patch_size
         shown = [*pictures.shown, *further]
         if processes.first:
             lessons = take_lessons(shown, teach, config.image_size, grid, recipe.seed, out / LESSONS)
@@ -164,7 +181,12 @@ def _start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
         clip = PathCLIP.load(recipe.init)
         return clip.model, clip.config
     config = recipe.config()
-    return build(config), config
+    model: Any = build(config)
+    if recipe.tower:
+        model.visual.trunk.load_state_dict(efficientnet_lite0().state_dict())
+    if recipe.unlocked >= 0:
+        model.visual.lock(recipe.unlocked)
+    return model, config
 
 
 def _same_recipe(recipe: ClipRecipe, out: Path, processes: Processes) -> None:

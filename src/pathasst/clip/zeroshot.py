@@ -126,6 +126,17 @@ def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str]
     ]
 
 
+def read_originals(table: Path | str) -> dict[str, str]:
+    """A CSV with the columns `image` and `original` → file name to original. Raises BadDataset when it has no such columns."""
+    import csv
+
+    with Path(table).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not {"image", "original"} <= set(reader.fieldnames or ()):
+            raise BadDataset(f"{table} needs the columns image and original.")
+        return {Path(row["image"]).name: row["original"] for row in reader}
+
+
 def _label(path: Path, task: Task) -> int | None:
     flags = re.search(r"\[(\d)[\s,]*\d[\s,]*\d\]", path.name) if task.name == "WSSS4LUAD" else None
     if flags:
