@@ -37,9 +37,7 @@ def train(settings: TrainSettings, out: Path, pictures: Splits | None = None, lo
     Without a validation split the last weights are kept and the threshold stays the settings'.
     Raises BadDataset, BadSettings; MissingWeights when the ImageNet weights are not here.
     """
-    torch.manual_seed(settings.seed)
     splits = pictures or gather(settings.data, settings.model.classes)
-    out.mkdir(parents=True, exist_ok=True)
     for part in splits.values():
         keep_in_memory(part)
     fit(settings, splits, out, log)
@@ -59,6 +57,8 @@ def fit(settings: TrainSettings, splits: Splits, out: Path, log: Log | None = No
     """The training loop. The moving average of the weights is what is measured and kept."""
     from timm.utils import ModelEmaV3
 
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = channels_last(start_network(settings)).to(device)
     average = ModelEmaV3(model, decay=settings.ema, use_warmup=True, warmup_power=0.8)
