@@ -1,4 +1,4 @@
-"""Draws pictures that are not pathology, as negatives for the select model: charts, gels, diagrams, scans, electron micrographs, photographs.
+"""Draws pictures that are not pathology, as negatives for the select model: charts, gels, diagrams, scans, photographs …
 
 Every picture comes from its seed. No file of anyone else's is used. Run by `curate_select_data.py`.
 """

@@ -1,28 +1,40 @@
-"""Panels, letters and alignment on real figures.
+"""Panels, letters and alignment on real figures, and panels on composed ones with touching pictures and dark gutters.
 
-    PATHASST_DATA=… python benchmarks/curate_panels.py
+    PATHASST_DATA=… python benchmarks/curate_panels.py [--panels xycut panels-embedded] [--composed LABELS.csv] [--similarity ID]
 
-Boxes are the PDF's image objects. mAP@0.5: average precision, detections ranked by score, the smaller panel last among equals.
-Exact: as many panels as there are, each with IoU ≥ 0.5. Letters: share of the printed ones that were read. Alignment: share of
-matched panels whose sub-caption is the one of the panel's printed letter, with the letters read and without any (order alone).
+Boxes of real figures are the PDF's image objects. mAP@0.5: average precision, detections ranked by score, the smaller panel last
+among equals. Exact: as many panels as there are, each with IoU ≥ 0.5. Letters: share of the printed ones that were read.
+Alignment: share of matched panels whose sub-caption is the one of the panel's printed letter: with the letters read, without
+(reading order), and by similarity alone (PathCLIP; letters and order hidden). Composed figures come of the pictures of the test
+split and of layouts that no training figure had.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pathasst.curate.align import align
+from pathasst.curate.align import AlignSettings, align
 from pathasst.curate.captions.split import split
+from pathasst.curate.compose import Composer, ComposeSettings, read_layouts
+from pathasst.curate.detect import load_detector
 from pathasst.curate.letters import LetterReader
-from pathasst.curate.metrics import interval, iou
-from pathasst.curate.panels import CutDetector
-from pathasst.curate.pictures import decode
+from pathasst.curate.metrics import iou
+from pathasst.curate.panels import PanelFinder
+from pathasst.curate.panels_train import PanelsRecipe, read_pictures
+from pathasst.curate.pictures import crop, decode
+from pathasst.intervals import mean_interval, wilson
+from pathasst.recipes import load_recipe
+
+Figures = Iterator[tuple[np.ndarray, list, str]]
+"""Picture, boxes of its panels, group."""
 
 
 def average_precision(ranked: list[tuple[float, float, bool]], positives: int) -> float:
@@ -35,15 +47,14 @@ def average_precision(ranked: list[tuple[float, float, bool]], positives: int) -
     return float((np.diff(recall) * precision).sum())
 
 
-def score_cut(data: Path, figures: list[dict]) -> dict[str, object]:
-    """mAP@0.5, exact figures with interval by article, milliseconds a figure."""
-    detector, ranked, exact, positives, spent = CutDetector(), [], [], 0, 0.0
-    for figure in figures:
-        picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
+def score_panels(finder: PanelFinder, figures: Figures) -> dict[str, object]:
+    """mAP@0.5, exact figures with interval by group, milliseconds a figure."""
+    ranked, exact, groups, positives, spent = [], [], [], 0, 0.0
+    for picture, gold, group in figures:
         started = time.process_time()
-        panels = detector(picture)
+        panels = finder.cut(picture)[0]
         spent += time.process_time() - started
-        gold, used = figure["panel_boxes"], set()
+        used: set[int] = set()
         positives += len(gold)
         for p in panels:
             area = (p.box[2] - p.box[0]) * (p.box[3] - p.box[1])
@@ -52,43 +63,73 @@ def score_cut(data: Path, figures: list[dict]) -> dict[str, object]:
             used |= {best} if hit else set()
             ranked.append((p.score, area, hit))
         exact.append(len(panels) == len(gold) == len(used))
-    right = np.array(exact)
+        groups.append(group)
     return {
-        "map50": average_precision(ranked, positives),
-        "exact": float(right.mean()),
-        "exact_interval": interval(lambda i: float(right[i].mean()), [f["pmcid"] for f in figures]),
-        "ms": 1000 * spent / len(figures),
-        "n": len(figures),
+        "map50": round(average_precision(ranked, positives), 4),
+        "exact": mean_interval(exact, groups),
+        "ms": round(1000 * spent / len(exact), 1),
+        "n": len(exact),
         "boxes": positives,
     }
 
 
-def score_letters(data: Path, figures: list[dict]) -> dict[str, object]:
+def real(data: Path, figures: list[dict]) -> Figures:
+    """The figures of `articles`."""
+    for figure in figures:
+        yield decode((data / "articles" / "figures" / figure["image"]).read_bytes()), figure["panel_boxes"], figure["pmcid"]
+
+
+def composed(labels: Path, layouts: Path, recipe: PanelsRecipe, count: int, **change: float) -> Figures:
+    """Composed figures nobody trained on; `change`: settings of the composer."""
+    held = [r for n, r in enumerate(read_layouts(layouts)) if n % 10 == 0]
+    settings = replace(recipe.compose, **change)
+    composer = Composer(read_pictures(labels, recipe.leave)["test"], held, settings)
+    for n in range(count):
+        figure = composer(np.random.default_rng((99, n)))
+        yield figure.picture, figure.panels, str(n)
+
+
+HARD: dict[str, dict[str, float]] = {
+    "all kinds": {},
+    "touching": {"touching": 1.0, "single": 0.0},
+    "wide white gutters": {"touching": 0.0, "thin": 0.0, "white": 1.0, "black": 0.0, "single": 0.0},
+    "grey grounds": {"white": 0.0, "black": 0.0, "touching": 0.0, "single": 0.0},
+}
+
+
+def score_letters(data: Path, figures: list[dict], finder: PanelFinder, similarity=None) -> dict[str, object]:
     """Letters read, letters that are not there, and alignment with and without them."""
-    detector, reader = CutDetector(), LetterReader()
+    reader = LetterReader()
     read = printed = extra = 0
-    right = {"letters": [0, 0, 0], "order": [0, 0, 0]}
+    ways = ["letters", "order", *(["similarity"] if similarity else [])]
+    right = {way: [0, 0, 0] for way in ways}
     for figure in (f for f in figures if f["labels"]):
         picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
-        panels, small = detector.cut(picture)
+        panels, small = finder.cut(picture)
         letters = reader(picture, panels, small)
         gold = {x.upper() for x in figure["labels"]}
         read, printed, extra = read + len(gold & set(letters)), printed + len(gold), extra + len(set(letters) - gold - {""})
         parts = [s for s in split(figure["caption_jats"]) if s.letter]
-        truth = {n: _owner(p.box, figure) for n, p in enumerate(panels)}
+        truth = {n: owner(p.box, figure) for n, p in enumerate(panels)}
         if len(panels) < 2 or len(parts) < 2:
             continue
         known = sum(any(s.letter == x for s in parts) for x in truth.values() if x)
-        for name, seen in (("letters", letters), ("order", [""] * len(panels))):
-            right[name][2] += known
-            for m in align([replace(p, letter=x) for p, x in zip(panels, seen, strict=True)], parts):
+        for way in ways:
+            seen = [replace(p, letter=x if way == "letters" else "") for p, x in zip(panels, letters, strict=True)]
+            matrix = similarity([crop(picture, p.box) for p in panels], [s.own for s in parts]) if way == "similarity" else None
+            settings = AlignSettings(order=0.0, least=0.0) if way == "similarity" else AlignSettings()
+            right[way][2] += known
+            for m in align(seen, parts, matrix, settings):
                 if truth[m.panel]:
-                    right[name][0] += parts[m.caption].letter == truth[m.panel]
-                    right[name][1] += 1
-    return {"read": read, "printed": printed, "extra": extra, "align (right, matched, of)": right}
+                    right[way][0] += parts[m.caption].letter == truth[m.panel]
+                    right[way][1] += 1
+    result: dict[str, object] = {"letters read": f"{read}/{printed}", "share": wilson(read, printed), "read but not there": extra}
+    for way, (good, matched, known) in right.items():
+        result[f"align by {way}"] = f"{good} right of {matched} matched, {known} known: {wilson(good, matched)}"
+    return result
 
 
-def _owner(box: tuple[float, ...], figure: dict) -> str:
+def owner(box: tuple[float, ...], figure: dict) -> str:
     """The letter printed nearest below the middle of a panel, as the PDF's text places it; "" when none is near."""
     best, name = 0.35 * max(box[2] - box[0], box[3] - box[1]), ""
     for label in figure["label_boxes"]:
@@ -100,11 +141,30 @@ def _owner(box: tuple[float, ...], figure: dict) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
-    data = Path(os.environ["PATHASST_DATA"])
+    """Print everything as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--panels", nargs="+", default=["xycut"])
+    parser.add_argument("--composed", type=Path, help="labels.csv of curate_select_data.py")
+    parser.add_argument("--figures", type=int, default=200, help="composed figures of each kind")
+    parser.add_argument("--similarity", default="", help="a PathCLIP: id or folder")
+    parser.add_argument("--no-letters", action="store_true")
+    args = parser.parse_args()
+    data, recipe = Path(os.environ["PATHASST_DATA"]), load_recipe("panels", "embedded", PanelsRecipe)
+    assert isinstance(recipe.compose, ComposeSettings)
     figures = json.loads((data / "articles" / "figures.json").read_text())
-    print(json.dumps(score_cut(data, figures), indent=1))
-    print(json.dumps(score_letters(data, figures), indent=1))
+    similarity = None
+    if args.similarity:
+        from pathasst.clip.model import PathCLIP
+
+        similarity = PathCLIP.load(args.similarity).similarity
+    for name in args.panels:
+        finder = load_detector(name)
+        print(name, json.dumps(score_panels(finder, real(data, figures)), default=str), flush=True)
+        for kind, change in HARD.items() if args.composed else ():
+            some = composed(args.composed, data / "panel_boxes" / "train.csv", recipe, args.figures, **change)
+            print(name, kind, json.dumps(score_panels(finder, some), default=str), flush=True)
+        if not args.no_letters:
+            print(name, json.dumps(score_letters(data, figures, finder, similarity), indent=1, default=str), flush=True)
 
 
 if __name__ == "__main__":

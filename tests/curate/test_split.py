@@ -160,3 +160,11 @@ def test_every_sub_caption_is_verbatim(caption, own):
 def test_sentences_do_not_end_at_abbreviations():
     text = "Tumour vs. stroma in Fig. 2 of J. Smith. Next one."
     assert [text[a:b] for a, b in sentences(text)] == ["Tumour vs. stroma in Fig. 2 of J. Smith.", "Next one."]
+
+
+def test_a_caption_may_change_from_letters_before_to_letters_after_their_words():
+    caption = "Angiogram in (a) AP and (b) lateral views of the tumor. The venous phase (c) shows a blush. An oblique view (d) shows none."
+    parts = {s.letter: s.text for s in split(caption)}
+    assert list(parts) == ["A", "B", "C", "D"]
+    assert "AP" in parts["A"] and "lateral" not in parts["A"]
+    assert "blush" in parts["C"] and "blush" not in parts["D"]

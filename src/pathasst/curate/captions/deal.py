@@ -142,7 +142,7 @@ def _stands_before(caption: str, start: int, markers: Sequence[Marker], fronted:
     own = sum(stance(caption, m) for m in markers)
     if lean >= 0:
         return own > (-2.0 if len(markers) == 1 else -0.5)
-    return own >= 1.5
+    return own >= (1.5 if len(markers) == 1 else 1.0)
 
 
 def _leads_only(caption: str, group: Group, following: Group | None) -> bool:

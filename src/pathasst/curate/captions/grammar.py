@@ -49,7 +49,7 @@ def stance(caption: str, marker: Marker) -> float:
         return prefix + 0.5
     suffix = 2.0 if _AFTER.match(after) else 1.0 if _AFTER_SOFT.match(after) else 0.0
     if prefix < 2 and _SHOWS.match(after):
-        suffix = max(suffix, 1.0)
+        suffix = max(suffix, 0.9)
     if marker.style == "rparen" and suffix < 2:
         suffix = 0.0
     if before[-1:].isalpha() and marker.style in ("paren", "rparen"):
