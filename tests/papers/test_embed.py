@@ -97,6 +97,6 @@ def test_wrong_names(monkeypatch, tmp_path):
 
 def test_batches_hold_every_row_once_and_are_not_too_large():
     ids = [[0] * n for n in np.random.default_rng(0).integers(1, 256, 300)]
-    batches = list(embed._batches(ids))
+    batches = list(embed.batches_of(ids))
     assert sorted(r for b in batches for r in b) == list(range(300))
     assert all(len(b) * max(len(ids[r]) for r in b) <= embed.TOKENS_A_BATCH for b in batches)

@@ -11,6 +11,7 @@ app = typer.Typer(help="The literature: build an index of abstracts, add to it, 
 HOME = typer.Option(None, "--index", "-i", help="Folder of the index; default: the embedded collection in the cache folder.")
 WORKERS = typer.Option(2, min=1, help="Processes that read and embed.")
 RECIPE = typer.Option("embedded", help="embedded | paper, or a YAML file: embedder, clusters, workers, runner.")
+RERANK = typer.Option("", help="Cross-encoder that orders the best 50 anew: medcpt-rerank, a folder, or owner/name.")
 RUNNER = typer.Option("native", help="native | ray (a cluster)")
 
 
@@ -82,6 +83,7 @@ def search(
     journal: list[str] = typer.Option([], help="Only these journals (full titles)."),
     type: list[str] = typer.Option([], help="Only these publication types: Review …"),
     retracted: bool = typer.Option(True, help="--no-retracted leaves out retracted papers."),
+    rerank: str = RERANK,
     full: bool = typer.Option(False, help="Print whole abstracts."),
     json: bool = typer.Option(False, "--json", help="One JSON object a hit."),
 ) -> None:
@@ -90,11 +92,31 @@ def search(
 
     opened = papers.PaperIndex.open(index)
     filters = papers.Filters(since=since, until=until, journals=tuple(journal), types=tuple(type), retracted=retracted)
-    hits = opened.search(query, k, mode, filters)
+    hits = opened.search(query, k, mode, filters, papers.CrossEncoder(rerank) if rerank else None)
     if json:
         _print_json(hits)
     else:
         _print_hits(hits, full=full)
+
+
+@app.command("serve")
+def serve(
+    index: Path = HOME,
+    port: int = typer.Option(8010, min=0, max=65535, help="Port on this machine; 0: any free one."),
+    rerank: str = RERANK,
+) -> None:
+    """Serve the search over HTTP on this machine, until Ctrl-C (for others, with keys: pathasst serve).
+
+    Example: pathasst papers serve -i mine, then:
+    curl localhost:8010/v1/papers/search -H "Content-Type: application/json" -d '{"query": "asbestos"}'
+    """
+    from pathasst import papers
+    from pathasst.papers.serve import serve as run
+
+    opened = papers.PaperIndex.open(index)
+    reranker = papers.CrossEncoder(rerank) if rerank else None
+    typer.echo(f"{opened.describe()}: http://127.0.0.1:{port}/v1/papers/search, /docs")
+    run(opened, port, reranker)
 
 
 @app.command("info")

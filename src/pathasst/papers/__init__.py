@@ -12,10 +12,12 @@ from pathasst.papers.build import BuildSettings, add, build, compact, delete
 from pathasst.papers.default import build_default, open_default, ready
 from pathasst.papers.filters import Filters
 from pathasst.papers.index import PaperIndex, SearchSettings, default_home
+from pathasst.papers.rerank import CrossEncoder
 from pathasst.papers.versions import verify
 
 __all__ = [
     "BuildSettings",
+    "CrossEncoder",
     "Filters",
     "PaperIndex",
     "SearchSettings",

@@ -11,21 +11,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathasst.errors import BadDataset, BadSettings
-from pathasst.papers.embed import from_bytes
-
-if TYPE_CHECKING:
-    pass
+from pathasst.papers.embed import from_bytes, has_fast_bfloat16
 
 CODES, CLUSTERS = "codes.npy", "clusters.faiss"
 EXACT_BELOW = 4096  # vectors; fewer are compared one by one in less than a millisecond
 EXACT_ALLOWED = 20_000  # a filter that leaves fewer rows than this is searched exactly
 BLOCK = 1 << 16  # rows decoded at a time
+ASSIGNED = 4096  # rows compared with all centroids at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,42 +55,43 @@ def build_clusters(codes: NDArray[np.int8], folder: Path, settings: ClusterSetti
         np.save(folder / CODES, np.ascontiguousarray(codes))
         return np.arange(n)
     lists = settings.lists_for(n)
-    centroids = _centroids(codes, lists, settings)
-    assigned = _assign(codes, centroids)
+    centroids = find_centroids(_sampled(codes, lists, settings), lists, settings)
+    assigned = np.concatenate([nearest_centroids(vectors, centroids) for _, vectors in decoded(codes)])
     order = np.argsort(assigned, kind="stable")
     _write_sorted(codes, order, folder / CODES)
     _write_index(np.load(folder / CODES, mmap_mode="r"), assigned[order], centroids, folder / CLUSTERS, settings)
     return order
 
 
-def _centroids(codes: NDArray[np.int8], lists: int, settings: ClusterSettings) -> NDArray[np.float32]:
-    import faiss
+def find_centroids(vectors: NDArray[np.float32], lists: int, settings: ClusterSettings) -> NDArray[np.float32]:
+    """Spherical k-means of unit vectors [n, d]: unit centroids [lists, d]."""
+    import torch
 
-    n, dim = codes.shape
-    count = min(n, lists * settings.sample)
-    chosen = np.sort(np.random.default_rng(settings.seed).choice(n, count, replace=False))
-    kmeans = faiss.Kmeans(
-        dim,
-        lists,
-        niter=settings.rounds,
-        seed=settings.seed,
-        spherical=True,
-        max_points_per_centroid=settings.sample,
-        min_points_per_centroid=1,
-    )
-    kmeans.train(from_bytes(np.asarray(codes[chosen])))
-    return np.ascontiguousarray(kmeans.centroids, dtype=np.float32)
+    rng = np.random.default_rng(settings.seed)
+    points = torch.from_numpy(vectors)
+    centroids = points[torch.from_numpy(np.sort(rng.choice(len(points), lists, replace=False)))]
+    for _ in range(settings.rounds):
+        nearest = torch.from_numpy(nearest_centroids(vectors, centroids.numpy()))
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, points)
+        empty = torch.bincount(nearest, minlength=lists) == 0
+        sums[empty] = points[torch.from_numpy(rng.choice(len(points), int(empty.sum()), replace=False))]
+        centroids = torch.nn.functional.normalize(sums, dim=1)
+    return centroids.numpy()
 
 
-def _assign(codes: NDArray[np.int8], centroids: NDArray[np.float32]) -> NDArray[np.int64]:
-    import faiss
+def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The number of the nearest centroid of each vector, int64 [n], in bfloat16 where the CPU has it (four times as fast)."""
+    import torch
 
-    quantizer = faiss.IndexFlatIP(centroids.shape[1])
-    quantizer.add(centroids)
-    assigned = np.empty(len(codes), np.int64)
-    for start, vectors in decoded(codes):
-        assigned[start : start + len(vectors)] = quantizer.search(vectors, 1)[1][:, 0]
-    return assigned
+    dtype = torch.bfloat16 if has_fast_bfloat16() else torch.float32
+    across = torch.from_numpy(centroids).to(dtype).T.contiguous()
+    parts = [(block.to(dtype) @ across).argmax(1) for block in torch.from_numpy(vectors).split(ASSIGNED)]
+    return torch.cat(parts).numpy()
+
+
+def _sampled(codes: NDArray[np.int8], lists: int, settings: ClusterSettings) -> NDArray[np.float32]:
+    count = min(len(codes), lists * settings.sample)
+    return from_bytes(np.asarray(codes[np.sort(np.random.default_rng(settings.seed).choice(len(codes), count, replace=False))]))
 
 
 def decoded(codes: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -32,12 +32,13 @@ class EmbedderSpec:
     queries: str = ""  # empty: the same encoder
     pooling: str = "mean"  # mean | cls
     max_tokens: int = 256
+    segments: bool = False  # documents are read as two segments, title and text
 
 
 EMBEDDERS = {
     "minilm": EmbedderSpec(documents="minilm"),
     "pubmedbert": EmbedderSpec(documents="pubmedbert", max_tokens=512),
-    "medcpt": EmbedderSpec(documents="medcpt-article", queries="medcpt-query", pooling="cls", max_tokens=512),
+    "medcpt": EmbedderSpec(documents="medcpt-article", queries="medcpt-query", pooling="cls", max_tokens=512, segments=True),
 }
 
 
@@ -72,8 +73,9 @@ class Embedder:
             torch.set_num_threads(threads)
         if dtype not in ("auto", "float32", "bfloat16"):
             raise BadSettings(f"dtype {dtype!r} is unknown; choose auto, float32 or bfloat16.")
-        fast = dtype == "bfloat16" or (dtype == "auto" and _has_fast_bfloat16())
-        self._document_encoder = _Encoder(self.spec.documents, self.spec, torch.bfloat16 if fast else torch.float32)
+        fast = dtype == "bfloat16" or (dtype == "auto" and has_fast_bfloat16())
+        dtype_of_documents = torch.bfloat16 if fast else torch.float32
+        self._document_encoder = _Encoder(self.spec.documents, self.spec, dtype_of_documents, segments=self.spec.segments)
         # One short query gains nothing from bfloat16, so queries keep full precision.
         self._query_encoder = _Encoder(self.spec.queries or self.spec.documents, self.spec, torch.float32)
         self.dim: int = self._document_encoder.dim
@@ -93,7 +95,7 @@ class Embedder:
 def version_of(spec: EmbedderSpec | str) -> str:
     """As `Embedder.version`, without loading the model."""
     spec = _spec(spec)
-    return f"{weights.version(spec.documents)}/{spec.pooling}{spec.max_tokens}"
+    return f"{weights.version(spec.documents)}/{spec.pooling}{spec.max_tokens}{'s' if spec.segments else ''}"
 
 
 def _spec(spec: EmbedderSpec | str) -> EmbedderSpec:
@@ -105,7 +107,8 @@ def _spec(spec: EmbedderSpec | str) -> EmbedderSpec:
         raise BadSettings(f"no embedder is called {spec!r}; choose one of {', '.join(EMBEDDERS)}.") from None
 
 
-def _has_fast_bfloat16() -> bool:
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AMX, AVX512-BF16)."""
     import torch
 
     probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
@@ -115,50 +118,54 @@ def _has_fast_bfloat16() -> bool:
 class _Encoder:
     """A BERT with its tokenizer."""
 
-    def __init__(self, id: str, spec: EmbedderSpec, dtype: Any) -> None:
+    def __init__(self, id: str, spec: EmbedderSpec, dtype: Any, *, segments: bool = False) -> None:
         import torch
         from transformers import AutoModel
 
         folder = weights.path(id)
-        self.spec = spec
-        self.tokenizer = _tokenizer(folder)
+        self.spec, self.segments = spec, segments
+        self.tokenizer = load_tokenizer(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(spec.max_tokens)
         # Plain matrix products outrun the fused attention in bfloat16 on CPUs.
         attention = "eager" if dtype is torch.bfloat16 else "sdpa"
-        self.model = _quietly(AutoModel, folder, attn_implementation=attention).eval().to(dtype)
+        self.model = load_quietly(AutoModel, folder, attn_implementation=attention).eval().to(dtype)
         self.dim = int(self.model.config.hidden_size)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
         try:
-            encodings = self.tokenizer.encode_batch([_clean(t) for t in texts])
+            encodings = self.tokenizer.encode_batch([self._input(clean_text(t)) for t in texts])
         except (TypeError, UnicodeError) as error:
             raise BadInput(f"a text cannot be embedded: {error}") from error
-        ids = [e.ids for e in encodings]
-        out = np.zeros((len(ids), self.dim), np.float32)
-        for rows in _batches(ids):
-            out[rows] = self._forward([ids[r] for r in rows])
+        out = np.zeros((len(encodings), self.dim), np.float32)
+        for rows in batches_of([e.ids for e in encodings]):
+            out[rows] = self._forward([encodings[r] for r in rows])
         return out
 
-    def _forward(self, ids: list[list[int]]) -> NDArray[np.float32]:
+    def _input(self, text: str) -> str | tuple[str, str]:
+        """The text, or its first line and the rest (see `join_text`)."""
+        title, _, rest = text.partition("\n")
+        return (title, rest) if self.segments and rest else text
+
+    def _forward(self, encodings: list[Any]) -> NDArray[np.float32]:
         import torch
 
-        length = max(map(len, ids))
-        tokens = torch.zeros(len(ids), length, dtype=torch.long)
-        mask = torch.zeros(len(ids), length, dtype=torch.long)
-        for row, values in enumerate(ids):
-            tokens[row, : len(values)] = torch.tensor(values)
-            mask[row, : len(values)] = 1
+        shape = (len(encodings), max(len(e.ids) for e in encodings))
+        tokens, mask, kinds = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
+        for row, found in enumerate(encodings):
+            tokens[row, : len(found.ids)] = torch.tensor(found.ids)
+            mask[row, : len(found.ids)] = 1
+            kinds[row, : len(found.ids)] = torch.tensor(found.type_ids)
         with torch.inference_mode():
-            states = self.model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+            states = self.model(input_ids=tokens, attention_mask=mask, token_type_ids=kinds).last_hidden_state.float()
             means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             pooled = states[:, 0] if self.spec.pooling == "cls" else means
             return torch.nn.functional.normalize(pooled, dim=1).numpy()
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder; older BERT models come with their vocabulary alone."""
     from tokenizers import BertWordPieceTokenizer, Tokenizer
 
@@ -167,7 +174,7 @@ def _tokenizer(folder: Path) -> Any:
     return BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
 
 
-def _quietly(loader: Any, folder: Any, **options: Any) -> Any:
+def load_quietly(loader: Any, folder: Any, **options: Any) -> Any:
     """Load without the report about the unused pooler and without progress bars."""
     from transformers.utils import logging
 
@@ -181,12 +188,12 @@ def _quietly(loader: Any, folder: Any, **options: Any) -> Any:
         logging.enable_progress_bar()
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Short enough, and valid Unicode: a lone surrogate would stop the tokenizer."""
     return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
-def _batches(ids: list[list[int]]) -> Iterator[list[int]]:
+def batches_of(ids: list[list[int]]) -> Iterator[list[int]]:
     """Row numbers, sorted by length so that little is padded, in batches of about TOKENS_A_BATCH tokens."""
     batch: list[int] = []
     for row in sorted(range(len(ids)), key=lambda r: len(ids[r])):

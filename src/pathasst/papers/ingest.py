@@ -1,6 +1,7 @@
 """Files of abstracts → one dataset of them, and which of its rows are the living ones. Knows no vectors.
 
-Each file is one unit of `run_stage`: a run goes on where it was stopped, and a file that has not changed is not read again.
+Each file, or part of a large one, is one unit of `run_stage`: a run goes on where it was stopped, and what has not changed is not
+read again.
 PubMed's files are applied in the order of their names: a later record of a PMID replaces the earlier one, and a deletion removes
 what came before it.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage, units_of_files
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.medline import Deleted
-from pathasst.papers.sources import read_file
+from pathasst.papers.sources import parts_of, read_file
 from pathasst.records import Abstract
 
 DELETED = "deleted by the publisher or NLM"
@@ -28,16 +29,19 @@ DELETED = "deleted by the publisher or NLM"
 
 def ingest(files: Sequence[Path], out: Path, *, workers: int = 1, runner: str = "native", progress: bool = True) -> Manifest:
     """Read every file into the dataset `out`, in the order given. Bad records and files are counted in the manifest."""
-    units = [
-        Unit(f"{number:05d}-{_short(file)}", unit.paths, unit.stamp)
-        for number, (file, unit) in enumerate(zip(files, units_of_files(files, per_unit=1), strict=True))
-    ]
+    units, parts = [], {}
+    stamped = zip(files, units_of_files(files, per_unit=1), parts_of(files), strict=True)
+    for number, (file, unit, count) in enumerate(stamped):
+        for part in range(count):
+            key = f"{number:05d}-{_short(file)}" + (f"-{part:03d}" if count > 1 else "")
+            units.append(Unit(key, unit.paths, f"{unit.stamp} {part}/{count}"))
+            parts[key] = (part, count)
     return run_stage(
         out,
         stage="papers ingest",
         record=Abstract,
         units=units,
-        work=read_unit,
+        work=_Read(parts),
         workers=workers,
         runner=runner,
         progress=progress,
@@ -48,10 +52,15 @@ def _short(file: Path) -> str:
     return "".join(c if c.isalnum() else "_" for c in file.name.partition(".")[0])[:40]
 
 
-def read_unit(unit: Unit) -> Iterator[Abstract | Dropped]:
-    """The work of one unit; a deletion is kept as a `Dropped` with the reason DELETED."""
-    for item in read_file(Path(unit.paths[0])):
-        yield Dropped(item.pmid, DELETED) if isinstance(item, Deleted) else item
+@dataclass(frozen=True)
+class _Read:
+    """The work of one unit, a file or a part of one; a deletion is kept as a `Dropped` with the reason DELETED."""
+
+    parts: dict[str, tuple[int, int]]
+
+    def __call__(self, unit: Unit) -> Iterator[Abstract | Dropped]:
+        for item in read_file(Path(unit.paths[0]), *self.parts[unit.key]):
+            yield Dropped(item.pmid, DELETED) if isinstance(item, Deleted) else item
 
 
 @dataclass(frozen=True, slots=True)

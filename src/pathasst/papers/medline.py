@@ -48,19 +48,26 @@ class Deleted:
 Item = Abstract | Deleted | Dropped
 
 
-def parse_medline(path: Path | str) -> Iterator[Item]:
+def parse_medline(path: Path | str, part: int = 0, parts: int = 1) -> Iterator[Item]:
     """Stream the records of one file in order: an `Abstract` each (its text empty where MEDLINE has none), a `Deleted` for each
     deletion, a `Dropped` for each record that cannot be read, and one for a file that is damaged or ends early.
 
-    Raises BadInput when the file is no MEDLINE XML at all, or declares entities.
+    With `parts`, only what ends in that part of the file's bytes, so that several processes may share a file: the parts in their
+    order give what the whole gives. Raises BadInput when the file is no MEDLINE XML at all, or declares entities.
     """
     path = Path(path)
     reader = _Reader(path)
+    size = _size(path) if parts > 1 else 0
+    low, high = size * part // parts, size * (part + 1) // parts if part + 1 < parts else MAX_FILE
     try:
         for record in reader.records():
-            yield from _items(record, reader.parser, path.name)
+            if reader.position > high:
+                return
+            if reader.position > low or parts == 1:
+                yield from _items(record, reader.parser, path.name)
     except _Cut as cut:
-        yield Dropped(path.name, "file cut off", str(cut))
+        if reader.position >= low:  # else an earlier part says so
+            yield Dropped(path.name, "file cut off", str(cut))
 
 
 class _Cut(Exception):
@@ -73,6 +80,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parser = _parser("utf-8")
+        self.position = 0  # decompressed bytes before the end of the last record
 
     def records(self) -> Iterator[bytes]:
         buffer, first = b"", True
@@ -91,6 +99,7 @@ class _Reader:
             position = 0
             while (end := buffer.find(END, position)) >= 0:
                 end += len(END)
+                self.position += end - position
                 yield buffer[position:end]
                 position = end
             buffer = buffer[position:]
@@ -98,6 +107,7 @@ class _Reader:
                 raise _Cut(f"a record of more than {MAX_RECORD >> 20} MB")
         if first:
             self._check_head(buffer)
+        self.position += len(buffer)
         yield buffer
         if b"ArticleSet>" not in buffer[-4096:]:
             raise _Cut("the closing tag of the set is missing: download the file again")
@@ -125,6 +135,16 @@ def _parser(encoding: str) -> etree.XMLParser:
         remove_pis=True,
         remove_comments=True,
     )
+
+
+def _size(path: Path) -> int:
+    """About how many bytes a file has when decompressed; gzip's last four bytes say so, but for multiples of 4 GB."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b" or size < 4:
+            return size
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(4), "little")
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:

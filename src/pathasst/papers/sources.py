@@ -7,7 +7,7 @@ import csv
 import gzip
 import json
 import lzma
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ from pathasst.records import Abstract
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 KINDS = (".xml", ".nxml", ".jsonl", ".csv", ".tsv")
+MANY_FILES, PART = 16, 16 << 20  # fewer files than that are split into parts of about so many bytes on disk
 MAX_LINE = 4 << 20  # characters of one line of a table
 ID_NAMES = ("pmid", "PMID", "id", "pmcid")
 
@@ -50,15 +51,23 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
 
 
-def read_file(path: Path) -> Iterator[Item]:
-    """Every record of one file. Raises BadInput when nothing of the file can be read."""
+def read_file(path: Path, part: int = 0, parts: int = 1) -> Iterator[Item]:
+    """Every record of one file; of MEDLINE files in `parts`, those of one part. Raises BadInput when nothing can be read."""
     kind = kind_of(path)
     if kind in (".xml", ".nxml"):
-        yield from (_jats(path) if _looks_like_jats(path) else parse_medline(path))
+        yield from (_jats(path) if _looks_like_jats(path) else parse_medline(path, part, parts))
     elif kind == ".jsonl":
         yield from _jsonl(path)
     else:
         yield from _csv(path, "\t" if kind == ".tsv" else ",")
+
+
+def parts_of(files: Sequence[Path]) -> list[int]:
+    """In how many parts each file is read, so that two processes have equally much to do: many files are shared as they are."""
+    if len(files) > MANY_FILES:
+        return [1] * len(files)
+    gzipped = [kind_of(f) == ".xml" and f.suffix.lower() in (".gz", ".xml") for f in files]
+    return [-(-f.stat().st_size // PART) if z and f.stat().st_size else 1 for f, z in zip(files, gzipped, strict=True)]
 
 
 def _open(path: Path) -> IO[str]:
