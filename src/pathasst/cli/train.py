@@ -124,7 +124,9 @@ def detector(
 
 @app.command("classifier")
 def classifier(
-    recipe: str = typer.Argument(..., help="YAML recipe (recipes/embedded/lbc.yaml), or a folder of folders, a CSV or Parquet table."),
+    recipe: str = typer.Argument(
+        ..., help="YAML recipe (recipes/embedded/lbc.yaml), or a folder of folders, a CSV or Parquet table."
+    ),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
     data: Path = typer.Option(Path(), "--data", "-d", help="Folder that the recipe's paths start at."),
     minutes: float = typer.Option(0.0, help="Other time limit than the recipe's."),
@@ -151,3 +153,45 @@ def classifier(
         if "macro_f1" in found:
             low, high = found["macro_f1"]["interval"]
             typer.echo(f"{split}: macro F1 {found['macro_f1']['value']:.3f} ({low:.3f}–{high:.3f}), n {found['n']}")
+
+
+@app.command("generator")
+def generator(
+    what: str = typer.Argument(
+        ..., help="YAML recipe (recipes/embedded/generator.yaml), or a folder with metadata.jsonl: file_name, text."
+    ),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run and of the finished weights."),
+    data: Path = typer.Option(Path(), "--data", "-d", help="Folder that the recipe's paths start at."),
+    stable: str = typer.Option(
+        "", help="Fine-tune this Stable Diffusion (folder or safetensors file) instead of training our own."
+    ),
+    lora: int = typer.Option(16, help="Rank of the adapters of Stable Diffusion; 0 trains all of its UNet."),
+    steps: int = typer.Option(0, help="Other number of steps."),
+    minutes: float = typer.Option(-1.0, help="Other time limit in minutes; 0: none."),
+) -> None:
+    """Train a generator of cell pictures from image and text. A killed run goes on with the same command.
+
+    Example: pathasst train generator my_cells --out out/gen --stable stable-diffusion-v1-5
+    """
+    from dataclasses import replace
+
+    from pathasst.tools.generate import data as cells
+    from pathasst.tools.generate.training import GeneratorSettings, train
+
+    def say(line: dict[str, object]) -> None:
+        typer.echo("  ".join(f"{k} {v}" for k, v in line.items()))
+
+    if stable:
+        from pathasst.tools.generate.stable import StableSettings, finetune
+
+        settings = StableSettings(checkpoint=stable, lora=lora, lr=1e-4 if lora else 1e-5)
+        finetune(replace(settings, steps=steps or settings.steps), *cells.image_texts(Path(what)), out, say)
+        return
+    if Path(what).suffix in (".yaml", ".yml"):
+        own, split = cells.recipe_cells(what, data)
+        items, texts = split["train"], None
+    else:
+        own = GeneratorSettings()
+        items, texts = cells.image_texts(Path(what))
+    own = replace(own, steps=steps or own.steps, minutes=own.minutes if minutes < 0 else minutes)
+    train(own, items, out, texts, say)

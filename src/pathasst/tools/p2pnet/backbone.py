@@ -9,9 +9,6 @@ from torch import nn
 
 from pathasst.errors import BadSettings
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
 
 class Backbone(nn.Module):
     """Feature maps of a picture at several strides.
@@ -27,8 +24,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.body = _make(name, strides, channels)
         self.channels: list[int] = list(self.body.feature_info.channels())
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        for key in ("mean", "std"):  # as the network's own pretrained weights were fed
+            self.register_buffer(key, torch.tensor(_pixel_statistics(name)[key]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See the class."""
@@ -53,4 +50,14 @@ def _make(name: str, strides: tuple[int, ...], channels: tuple[int, ...]) -> Any
     if missing := set(strides) - set(reductions):
         raise BadSettings(f"{name} has strides {reductions}, not {sorted(missing)}")
     indices = tuple(reductions.index(s) for s in strides)
-    return timm.create_model(name, features_only=True, pretrained=False, out_indices=indices, **narrow)
+    body: Any = timm.create_model(name, features_only=True, pretrained=False, out_indices=indices, **narrow)
+    if hasattr(body, "blocks") and (last := getattr(body, "_stage_out_idx", {})):
+        body.blocks = body.blocks[: max(last)]  # timm keeps the stages behind the last asked map, and runs them
+    return body
+
+
+def _pixel_statistics(name: str) -> dict[str, tuple[float, ...]]:
+    import timm
+
+    found = timm.get_pretrained_cfg(name)
+    return {"mean": found.mean, "std": found.std} if found else {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

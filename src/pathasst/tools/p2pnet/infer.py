@@ -112,21 +112,62 @@ class Detector:
         back = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
         return Cells(cells.points * back, cells.classes, cells.scores)
 
-    @torch.inference_mode()
     def _detect(self, image: np.ndarray, floor: float) -> Cells:
+        """Cells of one tile, fused from `views` mirrored readings of it."""
+        views = self.settings.views
+        read = [self._read(image, v, floor if views == 1 else floor / 4) for v in range(views)]
+        points, probabilities = (np.concatenate(part) for part in zip(*read, strict=True))
+        if views > 1:
+            which = np.repeat(np.arange(views), [len(p) for p, _ in read])
+            points, probabilities = fuse(points, probabilities, which, views)
+        keep = probabilities.max(1, initial=0) >= floor
+        return Cells(points[keep], probabilities[keep].argmax(1), probabilities[keep].max(1, initial=0))
+
+    @torch.inference_mode()
+    def _read(self, image: np.ndarray, view: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Points P×2 px and probabilities P×C of one view: bit 0 mirrors left–right, bit 1 top–bottom."""
         height, width = image.shape[:2]
         padded = np.pad(
             image,
             ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)),
             mode="reflect" if min(height, width) > STRIDE else "edge",
         )
-        tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float().div_(255)
+        mirrored = [axis for bit, axis in ((1, -1), (2, -2)) if view & bit]
+        tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float().div_(255).flip(mirrored)
         found = self.model(tensor.contiguous(memory_format=torch.channels_last))
-        scores, classes = found.logits[0].softmax(-1)[:, :-1].max(-1)
-        points = found.points[0]
+        probabilities, points = found.logits[0].softmax(-1)[:, :-1], found.points[0]
+        for axis in mirrored:
+            points[:, -1 - axis] = tensor.shape[axis] - points[:, -1 - axis]
         inside = ((points > 0) & (points < points.new_tensor([width, height]))).all(-1)
-        keep = inside & (scores >= floor)
-        return Cells(points[keep].numpy(), classes[keep].numpy(), scores[keep].numpy())
+        keep = inside & (probabilities.max(-1).values >= floor)
+        return points[keep].numpy(), probabilities[keep].numpy()
+
+
+def fuse(
+    points: np.ndarray, probabilities: np.ndarray, which: np.ndarray, views: int, radius: float = SUPPRESSION
+) -> tuple[np.ndarray, np.ndarray]:
+    """One cell out of what several views say about it: mean probabilities, mean place weighted by them.
+
+    `points` P×2 px, `probabilities` P×C, `which` P: the view of each. A view counts with its best point within `radius` px;
+    one that saw nothing there counts as 0. Returns K×2 and K×C.
+    """
+    from scipy.spatial import cKDTree
+
+    best = probabilities.max(1, initial=0)
+    gone = np.zeros(len(points), bool)
+    places, sums = [], []
+    near = cKDTree(points).query_ball_point(points, radius * (1 - 1e-6)) if len(points) else []
+    for i in np.argsort(-best, kind="stable"):
+        if gone[i]:
+            continue
+        members = np.array(near[i])
+        members = members[~gone[members]]
+        gone[members] = True
+        members = members[np.argsort(-best[members], kind="stable")]
+        chosen = members[np.unique(which[members], return_index=True)[1]]
+        sums.append(probabilities[chosen].sum(0) / views)
+        places.append(np.average(points[chosen], axis=0, weights=best[chosen]))
+    return np.array(places, np.float32).reshape(-1, 2), np.array(sums, np.float32).reshape(-1, probabilities.shape[1])
 
 
 def resize(image: np.ndarray, scale: float) -> np.ndarray:

@@ -24,6 +24,7 @@ class P2PNetSettings:
     ignored: tuple[str, ...] = ()  # classes that are recognised but not reported, such as lymphocytes
     min_score: float = 0.5  # of a reported cell; set from the validation split
     um_per_px: float | None = None  # scale the network was trained at, if known
+    views: int = 1  # 4: the picture is also read mirrored, and the four answers are averaged; four times the time
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -32,6 +33,8 @@ class P2PNetSettings:
             raise BadSettings("strides must rise, spacing must be at least 1 px")
         if set(self.ignored) - set(self.classes):
             raise BadSettings(f"ignored classes {self.ignored} must be among the classes {self.classes}")
+        if self.views not in (1, 2, 4):
+            raise BadSettings("views must be 1, 2 or 4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,8 @@ class TrainSettings:
     clip: float = 0.1
     warmup: int = 100
     ema: float = 0.99
-    start: str = ""  # safetensors file of the timm backbone to start from; empty: from scratch
+    start: str = ""  # backbone to start from: `efficientnet-lite0`, or a safetensors file of timm's; empty: from scratch
+    backbone_rate: float = 1.0  # factor on the backbone's learning rate; below 1 for one that starts pretrained
     no_object: float = 0.3  # weight of the background class
     point_weight: float = 5e-3  # of the squared point error, px²
     match_distance: float = 0.1  # weight of the distance in px against the class probability

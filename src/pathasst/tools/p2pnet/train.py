@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pathasst.errors import BadInput
+from pathasst.pretrained import efficientnet_lite0
 from pathasst.tools.p2pnet.data import Crops, Field, read_fields, split_fields
 from pathasst.tools.p2pnet.evaluate import Counts, count, interval, labelling_index
 from pathasst.tools.p2pnet.infer import Detector, load, save
@@ -65,10 +66,10 @@ def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = P2PNet(settings.model)
     if settings.start:
-        start_from(network, Path(settings.start))
+        start_from(network, settings.start)
     model = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(_groups(model, settings), settings.lr, weight_decay=settings.weight_decay)
     average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
     start, spent = _resume(out, settings, model, optimiser, average)
     # Pictures with more cells teach more, but a nearly empty one must still come up: the square root is between.
@@ -88,7 +89,7 @@ def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | 
         if progress >= 1:
             break
         for group in optimiser.param_groups:
-            group["lr"] = settings.lr * rate(max(progress, 1 / settings.steps), settings.warmup / settings.steps)
+            group["lr"] = group["highest"] * rate(max(progress, 1 / settings.steps), settings.warmup / settings.steps)
         losses = _step(model, optimiser, loss, images.to(device), points, labels, settings)
         recent.append(losses)
         _update(average, model, min(settings.ema, (1 + step) / (10 + step)))
@@ -107,26 +108,40 @@ def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | 
     return {k: v.cpu() for k, v in average.items()}
 
 
-def start_from(model: P2PNet, file: Path) -> int:
-    """Load a timm backbone's own weights (safetensors); returns how many tensors fitted.
+def _groups(model: P2PNet, settings: TrainSettings) -> list[dict[str, Any]]:
+    """The backbone with its own rate, and the rest."""
+    backbone = {id(p) for p in model.backbone.parameters()}
+    rest = [p for p in model.parameters() if id(p) not in backbone]
+    slow = {"params": list(model.backbone.parameters()), "highest": settings.lr * settings.backbone_rate}
+    return [slow, {"params": rest, "highest": settings.lr}]
+
+
+def start_from(model: P2PNet, start: str) -> int:
+    """Load a backbone's own weights: the id `efficientnet-lite0`, or timm's safetensors; returns how many tensors fitted.
 
     Raises BadInput when the file cannot be read or fits less than half of the backbone: another network's weights.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{file} cannot be read as safetensors: {error}") from error
+    found = _weights_of(start)
     own = model.backbone.body.state_dict()
     fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
         raise BadInput(
-            f"{file} fits {len(fitting)} of the {len(own)} tensors of {model.settings.backbone}; name its own weights."
+            f"{start} fits {len(fitting)} of the {len(own)} tensors of {model.settings.backbone}; name its own weights."
         )
     model.backbone.body.load_state_dict(fitting, strict=False)
     return len(fitting)
+
+
+def _weights_of(start: str) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if start == "efficientnet-lite0":
+        return efficientnet_lite0().state_dict()
+    try:
+        return load_file(start)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{start} cannot be read as safetensors: {error}") from error
 
 
 def _step(
