@@ -1,13 +1,12 @@
 """The clustered index at scale: build time, recall, latency, memory, beside flat, the paper's plain IVF, and HNSW.
 
-    python benchmarks/papers_scale.py --n 300000                       # a few minutes
-    python benchmarks/papers_scale.py --n 5300000 --dim 768 --out DIR   # the paper's size: about an hour and 9 GB of disk
+    python benchmarks/papers_scale.py                                          # 50,000 vectors: a minute
+    python benchmarks/papers_scale.py --sizes 50000,200000,1000000,5300000 --out DIR    # the paper's size; 9 GB of disk
 
-Vectors are drawn from the distribution of real ones: a point between a shipped embedding (384 values) and one of its neighbours,
-moved off that line by part of the difference of two other neighbours. For `--dim 768`, a second such point near the first one's
-nearest neighbour is put behind it. Queries are made the same way and are not in the collection. Every number is measured in this
-run, each system in a process of its own so that its memory is its own; the memory of what does not fit is computed. Search is
-one query at a time on one thread.
+Vectors and queries come from the distribution of real embeddings (`papers_scale_vectors.py`); no query is in the collection.
+"Exact" is the order of the unrounded vectors. Every step has a process of its own, so that its memory is its own, and its result
+is kept: a run that was stopped goes on. Search is one query at a time on one thread. Peers are built from fp32 vectors up to
+`--peers` of them; beyond, plain IVF's recall is still measured (a neighbour is found if its cluster is), the rest computed.
 """
 
 from __future__ import annotations
@@ -18,183 +17,211 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from papers_scale_vectors import BLOCK, Drawer
 
-from pathasst.papers.clusters import Clusters, ClusterSettings, build_clusters
-from pathasst.papers.embed import from_bytes, to_bytes, version_of
-from pathasst.papers.vectors import read_shipped
+from pathasst.papers.clusters import CLUSTERS, CODES, Clusters, build_clusters
 
-SEED, QUERIES, K = 0, 500, 10
-BLOCK = 1 << 16
-
-
-def draw(n: int, dim: int, seed: int) -> np.ndarray:
-    """`n` unit vectors as signed bytes [n, dim], from the distribution of the shipped embeddings; see the module's text."""
-    shipped = read_shipped(version_of("minilm"))
-    if shipped is None:
-        raise SystemExit("the shipped vectors (papers-vectors) are not here")
-    anchors = np.random.default_rng(SEED).choice(len(shipped[1]), 16_384, replace=False)
-    base = from_bytes(shipped[1][anchors])
-    neighbours = _neighbours(base)
-    rng = np.random.default_rng(seed)
-    out = np.empty((n, dim), np.int8)
-    for start in range(0, n, BLOCK):
-        count = min(BLOCK, n - start)
-        parts = [_mixed(base, neighbours, rng.integers(0, len(base), count), rng)]
-        if dim == 2 * base.shape[1]:
-            anchor = rng.integers(0, len(base), count)
-            parts = [_mixed(base, neighbours, anchor, rng), _mixed(base, neighbours, neighbours[anchor, 0], rng)]
-        block = np.concatenate(parts, axis=1)
-        out[start : start + count] = to_bytes((block / np.linalg.norm(block, axis=1, keepdims=True)).astype(np.float32))
-    return out
+SEED, QUERIES, K = 1, 500, 10
+QUERY_SEED = 10**6
+SWEEP = ((32, 100), (64, 200), (128, 200), (128, 400), (256, 400))  # clusters visited, candidates refined
+PLAIN = (16, 32, 64, 128)  # clusters visited by the paper's plain IVF
 
 
-def _neighbours(base: np.ndarray) -> np.ndarray:
-    """The 16 nearest others of every vector, int64 [n, 16]."""
-    found = np.empty((len(base), 16), np.int64)
-    for start in range(0, len(base), 2048):
-        block = base[start : start + 2048] @ base.T
-        block[np.arange(len(block)), np.arange(start, start + len(block))] = -2
-        found[start : start + len(block)] = np.argpartition(-block, 16, axis=1)[:, :16]
-    return found
+def draw(folder: Path, n: int, dim: int) -> dict[str, Any]:
+    """The vectors as bytes on disk, and the exact answers of the queries among the unrounded ones."""
+    import torch
+
+    drawer = Drawer(dim)
+    queries = drawer(QUERIES, QUERY_SEED)
+    best, rows = torch.full((QUERIES, K), -2.0), torch.full((QUERIES, K), -1)
+
+    def look(start: int, vectors: NDArray[np.float32]) -> None:
+        nonlocal best, rows
+        scores, found = (torch.from_numpy(queries) @ torch.from_numpy(vectors).T).topk(min(K, len(vectors)))
+        joined, names = torch.cat([best, scores], 1), torch.cat([rows, found + start], 1)
+        best, place = joined.topk(K)
+        rows = names.gather(1, place)
+
+    started = time.perf_counter()
+    drawer.to_file(folder / "raw.npy", n, SEED, look)
+    np.save(folder / "queries.npy", queries)
+    np.save(folder / "exact.npy", rows.numpy())
+    return {"seconds": round(time.perf_counter() - started, 1), "cosine of the 10th": round(float(best[:, -1].mean()), 3)}
 
 
-def _mixed(base: np.ndarray, neighbours: np.ndarray, anchor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A point on the way from each anchor to one of its neighbours, off the line by as much as real ones are."""
-    other = neighbours[anchor, rng.integers(0, neighbours.shape[1], len(anchor))]
-    share = rng.uniform(0, 0.7, (len(anchor), 1)).astype(np.float32)
-    mixed = (1 - share) * base[anchor] + share * base[other]
-    third = base[neighbours[other, rng.integers(0, neighbours.shape[1], len(anchor))]] - base[other]
-    return mixed + 0.35 * third
+def build(folder: Path, n: int, dim: int) -> dict[str, Any]:
+    """Cluster, compress, write; the exact answers are renamed to cluster order."""
+    started, cpu = time.perf_counter(), time.process_time()
+    order = build_clusters(np.load(folder / "raw.npy", mmap_mode="r"), folder)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    np.save(folder / "exact_sorted.npy", place[np.load(folder / "exact.npy")])
+    (folder / "raw.npy").unlink()
+    disk = sum((folder / name).stat().st_size for name in (CODES, CLUSTERS)) / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"seconds": round(seconds, 1), "cpu_s": round(cpu, 1), "peak_gb": round(peak, 2), "disk_gb": round(disk, 2)}
 
 
-def truth(codes: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The exact K nearest rows of every query, int64 [q, K], over the collection block by block."""
-    scores = np.full((len(queries), K), -2, np.float32)
-    rows = np.full((len(queries), K), -1, np.int64)
-    for start in range(0, len(codes), BLOCK):
-        block = queries @ from_bytes(np.asarray(codes[start : start + BLOCK])).T
-        joined = np.concatenate([scores, block], axis=1)
-        names = np.concatenate([rows, np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)], axis=1)
-        best = np.argpartition(-joined, K, axis=1)[:, :K]
-        scores, rows = np.take_along_axis(joined, best, 1), np.take_along_axis(names, best, 1)
-    return rows
-
-
-def memory() -> float:
-    """Gigabytes this process has resident now."""
-    text = Path("/proc/self/statm").read_text(encoding="ascii")
-    return int(text.split()[1]) * resource.getpagesize() / 1e9
-
-
-def report(system: str, found: list[np.ndarray], times: list[float], exact: np.ndarray, **more: float | str) -> None:
-    """One line of JSON, read by the parent."""
-    recall = float(np.mean([len(set(f.tolist()) & set(e.tolist())) / K for f, e in zip(found, exact, strict=True)]))
-    p50, p99 = np.percentile(np.array(times) * 1e3, [50, 99])
-    print(json.dumps({"system": system, "recall@10": round(recall, 4), "p50_ms": round(p50, 2), "p99_ms": round(p99, 2), **more}))
-
-
-def ours(folder: Path) -> None:
-    """Open, search, at several numbers of clusters visited."""
+def ours(folder: Path, n: int, dim: int) -> dict[str, Any]:
+    """Open and search, for several numbers of clusters visited; memory is the whole process after all queries."""
     import faiss
 
     faiss.omp_set_num_threads(1)
-    before, started = memory(), time.perf_counter()
+    started = time.perf_counter()
     opened = Clusters(folder)
-    opening = time.perf_counter() - started
+    opens = time.perf_counter() - started
     queries, exact = np.load(folder / "queries.npy"), np.load(folder / "exact_sorted.npy")
-    for probes, refine in ((32, 100), (64, 100), (64, 200), (128, 200), (256, 300)):
-        found, times = _timed(lambda q, p=probes, r=refine: opened.search(q, K, probes=p, refine=r)[0], queries)
-        name = f"pathasst ({probes} of {opened.lists} clusters, {refine} refined)"
-        report(name, found, times, exact, opens_s=round(opening, 2), rss_gb=round(memory() - before, 2))
+    rows = {}
+    for probes, refine in SWEEP:
+        rows[f"{probes} of {opened.lists} clusters, {refine} refined"] = measured(
+            lambda q, p=probes, r=refine: opened.search(q, K, probes=p, refine=r)[0], queries, exact
+        )
+    return {"opens_s": round(opens, 2), **memory(), "rows": rows}
 
 
-def peer(folder: Path, factory: str, note: str) -> None:
-    """A Faiss index in fp32 as it comes, built here from the same vectors."""
+def plain(folder: Path, n: int, dim: int) -> dict[str, Any]:
+    """The paper's IVF without compression: recall, and the share of the collection that it compares, by clusters visited."""
     import faiss
 
-    codes = np.load(folder / "codes.npy", mmap_mode="r")
+    index = faiss.read_index(str(folder / CLUSTERS))
     queries, exact = np.load(folder / "queries.npy"), np.load(folder / "exact_sorted.npy")
-    before, started = memory(), time.perf_counter()
-    index = faiss.index_factory(codes.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    if not index.is_trained:
-        index.train(from_bytes(np.asarray(codes[:: max(1, len(codes) // 200_000)])))
-    for start in range(0, len(codes), BLOCK):
-        index.add(from_bytes(np.asarray(codes[start : start + BLOCK])))
-    built = time.perf_counter() - started
+    sizes = np.array([index.invlists.list_size(i) for i in range(index.nlist)])
+    cluster = np.searchsorted(np.cumsum(sizes), exact, side="right")
+    visited = index.quantizer.search(queries, max(PLAIN))[1]
+    rows = {}
+    for probes in PLAIN:
+        found = (cluster[:, :, None] == visited[:, None, :probes]).any(2)
+        share = sizes[visited[:, :probes]].sum(1).mean() / n
+        rows[f"{probes} of {index.nlist} clusters"] = {
+            "recall@10": round(float(found.mean()), 4),
+            "compared": round(float(share), 4),
+        }
+    return {"rows": rows}
+
+
+def peer(folder: Path, n: int, dim: int, factory: str, settings: tuple[int, ...]) -> dict[str, Any]:
+    """A Faiss index of unrounded fp32 vectors as it comes; `settings`: nprobe or efSearch."""
+    import faiss
+
     faiss.omp_set_num_threads(1)
-    if factory.startswith("IVF"):
-        index.nprobe = 64
-    if factory.startswith("HNSW"):
-        index.hnsw.efSearch = 128
-    found, times = _timed(lambda q: index.search(q[None], K)[1][0], queries)
-    report(f"{note} ({factory})", found, times, exact, build_s=round(built, 1), rss_gb=round(memory() - before, 2))
+    drawer, started = Drawer(dim), time.perf_counter()
+    index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    vectors = np.concatenate([drawer(min(BLOCK, n - s), SEED + i) for i, s in enumerate(range(0, n, BLOCK))])
+    drawn, started = time.perf_counter() - started, time.perf_counter()
+    if not index.is_trained:
+        index.train(vectors)
+    index.add(vectors)
+    seconds, rows = time.perf_counter() - started, {}
+    queries, exact = np.load(folder / "queries.npy"), np.load(folder / "exact.npy")
+    for value in settings or (0,):
+        if factory.startswith("IVF"):
+            index.nprobe = value
+        if factory.startswith("HNSW"):
+            index.hnsw.efSearch = value
+        rows[str(value or "all")] = measured(lambda q: index.search(q[None], K)[1][0], queries, exact)
+    size = len(faiss.serialize_index(index)) / 1e9
+    return {"draw_s": round(drawn, 1), "seconds": round(seconds, 1), "memory_gb": round(size, 3), "rows": rows}
 
 
-def _timed(search, queries: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
-    found, times = [], []
+def measured(
+    search: Callable[[NDArray[np.float32]], NDArray[np.int64]], queries: NDArray[np.float32], exact: NDArray[np.int64]
+) -> dict:
+    """Recall, and the time of a query: wall (p50, p99) and CPU (mean)."""
+    search(queries[0])
+    found, times, cpu = [], [], time.process_time()
     for query in queries:
         started = time.perf_counter()
         found.append(search(query))
         times.append(time.perf_counter() - started)
-    return found, times
+    cpu = (time.process_time() - cpu) / len(queries) * 1e3
+    recall = np.mean([len(set(f.tolist()) & set(e.tolist())) / K for f, e in zip(found, exact, strict=True)])
+    p50, p99 = np.percentile(np.array(times) * 1e3, [50, 99])
+    return {"recall@10": round(float(recall), 4), "p50_ms": round(p50, 2), "p99_ms": round(p99, 2), "cpu_ms": round(cpu, 2)}
 
 
-def prepare(folder: Path, n: int, dim: int, lists: int) -> None:
-    """Draw, build, and the exact answers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    codes = draw(n, dim, SEED)
-    queries = from_bytes(draw(QUERIES, dim, SEED + 1))
-    drawn = time.perf_counter() - started
-    started = time.perf_counter()
-    build_clusters(codes, folder, ClusterSettings(lists=lists))
-    built = time.perf_counter() - started
-    del codes
-    np.save(folder / "queries.npy", queries)
-    np.save(folder / "exact_sorted.npy", truth(np.load(folder / "codes.npy", mmap_mode="r"), queries))
-    sizes = {p.name: round(p.stat().st_size / 1e9, 3) for p in folder.iterdir() if p.name in ("codes.npy", "clusters.faiss")}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    row = {"system": "pathasst build", "draw_s": round(drawn, 1), "build_s": round(built, 1), "peak_rss_gb": round(peak, 2)}
-    print(json.dumps({**row, "disk_gb": sizes}))
+def memory() -> dict[str, float]:
+    """Gigabytes this process has resident now: all of it, and the part that maps files, which the system may take back."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "RssFile"))}
+    return {"resident_gb": round(kilobytes["VmRSS"] / 1e6, 2), "of_files_gb": round(kilobytes["RssFile"] / 1e6, 2)}
 
 
-def computed(n: int, dim: int) -> None:
-    """What the peers' vectors alone would take in memory."""
-    sizes = {"flat, IVF flat": n * dim * 4, "HNSW32": n * (dim * 4 + 2 * 32 * 4 + 8), "pathasst": n * (dim / 8 + 16)}
-    print("memory, computed:", "; ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items()))
+def computed(n: int, dim: int, at: int, peers: dict[str, dict[str, Any]], ivf: dict[str, Any]) -> None:
+    """What the peers would need at `n`, from what they needed at `at`."""
+    flat, hnsw = peers["flat"], peers["hnsw"]
+    each = flat["rows"]["all"]["p50_ms"] / at
+    print(f"  computed from {at:,}: flat {n * dim * 4 / 1e9:.1f} GB, {each * n:.0f} ms, recall 1")
+    for name, row in ivf["rows"].items():
+        needs = f"{n * (dim * 4 + 8) / 1e9:.1f} GB, {each * n * row['compared']:.1f} ms (computed)"
+        print(f"  plain IVF, {name}: recall@10 {row['recall@10']} (measured), {needs}")
+    grows = np.log(n) / np.log(at)
+    for name, row in hnsw["rows"].items():
+        build_s = hnsw["seconds"] * n / at * grows
+        print(
+            f"  HNSW32 efSearch {name}: {n * (dim * 4 + 2 * 32 * 4 + 8) / 1e9:.1f} GB, {row['p50_ms'] * grows:.1f} ms, "
+            f"build {build_s / 60:.0f} min (computed); recall@10 {row['recall@10']} at {at:,}, lower beyond"
+        )
+
+
+def steps_of(lists: int) -> dict[str, Callable[[Path, int, int], dict[str, Any]]]:
+    """Every step by name; `lists`: clusters of the plain IVF."""
+    return {
+        "draw": draw,
+        "build": build,
+        "ours": ours,
+        "plain": plain,
+        "flat": lambda f, n, d: peer(f, n, d, "Flat", ()),
+        "ivf": lambda f, n, d: peer(f, n, d, f"IVF{lists},Flat", PLAIN),
+        "hnsw": lambda f, n, d: peer(f, n, d, "HNSW32,Flat", (64, 256)),
+    }
+
+
+def step(name: str, folder: Path, n: int, dim: int) -> dict[str, Any]:
+    """What a step measured, run in a process of its own unless it was run before."""
+    kept = folder / f"{name}.json"
+    if not kept.is_file():
+        command = [sys.executable, __file__, "--sizes", str(n), "--dim", str(dim), "--out", str(folder.parent), "--step", name]
+        subprocess.run(command, check=True)
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    rows = found.pop("rows", {})
+    print(f"  {name}: {json.dumps(found)}" if found else f"  {name}:", flush=True)
+    for label, row in rows.items():
+        print(f"    {label}: {json.dumps(row)}", flush=True)
+    return {**found, "rows": rows}
 
 
 def main() -> None:
-    """Run each system in its own process and print what it measured."""
+    """Size after size, step after step."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--n", type=int, default=50_000)
-    options.add_argument("--dim", type=int, default=384, choices=(384, 768))
-    options.add_argument("--lists", type=int, default=0, help="clusters; 0: 2·√n")
+    options.add_argument("--sizes", default="50000", help="numbers of vectors, with commas")
+    options.add_argument("--dim", type=int, default=768, choices=(384, 768))
     options.add_argument("--out", type=Path, default=Path("out/papers-scale"))
-    options.add_argument("--peers", type=float, default=8.0, help="largest fp32 collection, in GB, that peers are built from")
+    options.add_argument("--peers", type=int, default=50_000, help="largest collection that peers are built from")
     options.add_argument("--step", default="", help=argparse.SUPPRESS)
     chosen = options.parse_args()
-    folder = chosen.out / f"{chosen.n}x{chosen.dim}"
-    lists = round(2 * chosen.n**0.5)
-    steps = {
-        "prepare": lambda: prepare(folder, chosen.n, chosen.dim, chosen.lists),
-        "ours": lambda: ours(folder),
-        "flat": lambda: peer(folder, "Flat", "exact"),
-        "ivf": lambda: peer(folder, f"IVF{lists},Flat", "the paper: clustering, uncompressed, 64 clusters"),
-        "hnsw": lambda: peer(folder, "HNSW32,Flat", "graph, efSearch 128"),
-    }
+    sizes = [int(n) for n in chosen.sizes.split(",")]
     if chosen.step:
-        steps[chosen.step]()
+        folder = chosen.out / f"{sizes[0]}x{chosen.dim}"
+        found = steps_of(round(2 * sizes[0] ** 0.5))[chosen.step](folder, sizes[0], chosen.dim)
+        (folder / f"{chosen.step}.json").write_text(json.dumps(found), encoding="utf-8")
         return
-    print(f"{chosen.n:,} vectors × {chosen.dim}, {QUERIES} queries, one thread, seed {SEED}")
-    computed(chosen.n, chosen.dim)
-    fits = chosen.n * chosen.dim * 4 <= chosen.peers * 1e9
-    for step in steps:
-        if step in ("prepare", "ours") or fits:
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--step", step], check=True)
+    at, peers = 0, {}
+    for n in sizes:
+        folder = chosen.out / f"{n}x{chosen.dim}"
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"{n:,} vectors × {chosen.dim}, {QUERIES} queries, one thread, seed {SEED}", flush=True)
+        found = {name: step(name, folder, n, chosen.dim) for name in ("draw", "build", "ours", "plain")}
+        if n <= chosen.peers:
+            at, peers = n, {name: step(name, folder, n, chosen.dim) for name in ("flat", "ivf", "hnsw")}
+        elif peers:
+            computed(n, chosen.dim, at, peers, found["plain"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ overlap, so topics flow into each other as real ones do (Gaussian mixtures over 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,13 @@ class Drawer:
             flat = torch.cat([flat, torch.nn.functional.normalize(bent, dim=1)], dim=1) / 2**0.5
         return flat.numpy()
 
-    def to_file(self, path: Path, n: int, seed: int) -> None:
-        """`n` vectors as signed bytes, int8 [n, dim], block after block straight to the disk."""
+    def to_file(self, path: Path, n: int, seed: int, look: Callable[[int, NDArray[np.float32]], None]) -> None:
+        """`n` vectors as signed bytes, int8 [n, dim], straight to the disk; `look` sees every block before it is rounded."""
         out = np.lib.format.open_memmap(path, mode="w+", dtype=np.int8, shape=(n, self.dim))
         for block, start in enumerate(range(0, n, BLOCK)):
-            out[start : start + BLOCK] = to_bytes(self(min(BLOCK, n - start), seed + block))
+            vectors = self(min(BLOCK, n - start), seed + block)
+            look(start, vectors)
+            out[start : start + BLOCK] = to_bytes(vectors)
         out.flush()
 
 

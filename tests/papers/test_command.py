@@ -48,6 +48,6 @@ def test_where_the_index_goes_must_be_said(run, medline):
         run("build", medline("a.xml", record(1)))
 
 
-@pytest.mark.parametrize("command", ["build", "add", "delete", "compact", "search", "info"])
+@pytest.mark.parametrize("command", ["build", "add", "delete", "compact", "search", "serve", "info"])
 def test_help_has_an_example(command):
     assert f"pathasst papers {command}" in " ".join(runner.invoke(app, ["papers", command, "--help"]).output.split())

@@ -65,6 +65,56 @@ def test_cls_pooling_differs_from_the_mean(minilm):
     assert float((other @ Embedder("minilm", dtype="float32").documents(TEXTS[:1]).T)[0, 0]) < 0.99
 
 
+@pytest.fixture
+def tiny_bert(tmp_path):
+    """A random BERT as PubMedBERT and MedCPT are published: a vocabulary, and weights of the old format or safetensors."""
+
+    def make(name, *, old):
+        import torch
+        from transformers import BertConfig, BertModel
+
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "asbestos", "pleura", "tumour", "##s", "a", "."]
+        torch.manual_seed(len(name))
+        sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        model = BertModel(BertConfig(vocab_size=len(words), **sizes)).eval()
+        folder = tmp_path / name
+        model.save_pretrained(folder)
+        if old:
+            torch.save(model.state_dict(), folder / "pytorch_model.bin")
+            (folder / "model.safetensors").unlink()
+        (folder / "vocab.txt").write_text("\n".join(words))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [("pubmedbert", ["pubmedbert"]), ("medcpt", ["medcpt-article", "medcpt-query"])],
+    ids=["pubmedbert", "medcpt"],
+)
+def test_the_papers_embedders_load_as_published(tiny_bert, monkeypatch, tmp_path, name, ids):
+    """Random weights in the files that the registry names, against transformers' tokenizer and model."""
+    import torch
+    from transformers import BertModel, BertTokenizer
+
+    monkeypatch.setenv("PATHASST_MODELS", str(tmp_path))
+    folders = [tiny_bert(id, old=True) for id in ids]
+    found, spec = Embedder(name, dtype="float32"), embed.EMBEDDERS[name]
+    title, text = "Asbestos.", "Pleura tumours. " * 300
+    document = found.documents([f"{title}\n{text}"])[0]
+    query = found.queries(["asbestos tumour"])[0]
+    for vector, folder, parts in ((document, folders[0], (title, text)), (query, folders[-1], ("asbestos tumour",))):
+        given = parts if spec.segments else (" ".join(parts),)
+        tokens = BertTokenizer(str(folder / "vocab.txt"))(*given, truncation=True, max_length=512, return_tensors="pt")
+        with torch.inference_mode():
+            states = BertModel.from_pretrained(folder).eval()(**tokens).last_hidden_state[0]
+        expected = (states[0] if spec.pooling == "cls" else states.mean(0)).numpy()
+        assert vector @ (expected / np.linalg.norm(expected)) > 0.99999
+    assert version_of(name).startswith(f"{ids[0]}@")
+    assert found.documents([f"{title}\n{text}", "", "pleura"]).shape == (3, 24)
+
+
 def test_bytes_and_back():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(200, 64)).astype(np.float32)

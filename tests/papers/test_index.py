@@ -95,10 +95,25 @@ def test_an_empty_query_finds_nothing(index, query):
     assert index.search(query) == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(max_size=200))
+ANY_TEXT = st.one_of(
+    st.text(st.characters(), max_size=200),  # of every script, control characters and lone surrogates among them
+    st.text('"()[]{}*?~^:+-!&|\\\\/ANDORNTO\x00\x1b\u202e ', max_size=100),
+    st.text("ж漢aé ", min_size=9000, max_size=10_000),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_TEXT)
 def test_words_take_any_text(index, query):
     assert len(index.search(query, 2, "words")) <= 2
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_TEXT)
+def test_both_take_any_text(index, query):
+    hits = index.search(query, 2)
+    assert len(hits) == (2 if clean_query(query) else 0)
+    assert all(h.passage and "\x00" not in h.passage for h in hits)
 
 
 @pytest.mark.parametrize(

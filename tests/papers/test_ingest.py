@@ -4,6 +4,7 @@ import pytest
 from paper_samples import record
 
 from pathasst.dataset import validate
+from pathasst.papers import sources
 from pathasst.papers.ingest import ingest, living
 from pathasst.records import Abstract
 
@@ -67,3 +68,17 @@ def test_an_interrupted_run_is_finished_with_the_same_rows(medline, tmp_path):
         (tmp_path / "cut" / name).unlink()
     ingest(files, tmp_path / "cut", progress=False)
     assert alive(tmp_path / "cut") == alive(tmp_path / "whole")
+
+
+def test_a_large_file_is_read_in_parts_that_keep_the_order(medline, tmp_path, monkeypatch):
+    records = [record(n % 90, abstract=f"version {n}") for n in range(1, 180)]
+    path = medline("a.xml", *records, deleted=(3,))
+    ingest([path], tmp_path / "whole", progress=False)
+    monkeypatch.setattr(sources, "PART", path.stat().st_size // 4)
+    manifest = ingest([path], tmp_path / "parts", workers=2, progress=False)
+    assert len(manifest.shards) == 5
+    assert manifest.rows == 179
+    assert alive(tmp_path / "parts") == alive(tmp_path / "whole")
+    assert "3" not in alive(tmp_path / "parts")
+    monkeypatch.setattr(sources, "MANY_FILES", 0)
+    assert sources.parts_of([path]) == [1]

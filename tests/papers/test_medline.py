@@ -131,6 +131,27 @@ def test_a_file_cut_off_keeps_what_came_before(tmp_path, cut):
     assert 0 < len(found) < 399
 
 
+@pytest.mark.parametrize("name", ["a.xml", "a.xml.gz"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("keep", [1.0, 0.6])
+def test_the_parts_of_a_file_are_the_file(tmp_path, name, parts, keep):
+    """Also of one that ends early: that is told once."""
+    path = write(tmp_path / name, document(*(record(n, abstract=f"Text {n}. " * (n % 50)) for n in range(1, 200)), deleted=(5,)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    shared = [list(parse_medline(path, part, parts)) for part in range(parts)]
+    assert [item for part in shared for item in part] == read(path)
+    if keep == 1.0:
+        assert all(len(part) > 199 / parts / 4 for part in shared)
+
+
+def test_the_parts_of_several_members_are_the_file(tmp_path):
+    content = document(*map(record, range(1, 60)))
+    path = tmp_path / "c.xml.gz"
+    path.write_bytes(gzip.compress(content[:9000]) + gzip.compress(content[9000:]))
+    assert [item for part in range(3) for item in parse_medline(path, part, 3)] == read(path)
+
+
 def test_a_damaged_stream_and_a_missing_end_are_told(tmp_path):
     content = document(*[record(i) for i in range(1, 50)])
     damaged = bytearray(gzip.compress(content))

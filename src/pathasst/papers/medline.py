@@ -63,10 +63,10 @@ def parse_medline(path: Path | str, part: int = 0, parts: int = 1) -> Iterator[I
         for record in reader.records():
             if reader.position > high:
                 return
-            if reader.position > low or parts == 1:
+            if reader.position > low or part == 0:
                 yield from _items(record, reader.parser, path.name)
     except _Cut as cut:
-        if reader.position >= low:  # else an earlier part says so
+        if reader.position > low or part == 0:  # else an earlier part says so
             yield Dropped(path.name, "file cut off", str(cut))
 
 
