@@ -67,7 +67,7 @@ def save(answers: Sequence[Answer], path: Path, *, title: str = "PathAsst report
 
 
 _OPEN_FOR_PRINT = """
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
+addEventListener("beforeprint", () => document.querySelectorAll(".pa-step").forEach((fold) => { fold.open = true; }));
 """
 
 

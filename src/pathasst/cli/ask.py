@@ -24,6 +24,7 @@ def ask(
         "embedded", help="Recipe with the assistant's settings: embedded, embedded-plus, paper, or a YAML file."
     ),
     out: Path = typer.Option(None, help="Folder for answer.md, answer.json and the pictures."),
+    report: Path = typer.Option(None, help="One HTML file with pictures, tools and sources, ready to print."),
     as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON."),
 ) -> None:
     """Ask about a picture, or without one. Ctrl-C stops and shows what there is.
@@ -57,6 +58,10 @@ def ask(
             console.print(f"[dim]Written: {', '.join(str(f) for f in files)}[/]")
         if answer.stopped == "cancelled":
             break
+    if report is not None:
+        from pathasst.assistant.report import save as save_report
+
+        console.print(f"[dim]Written: {save_report(answers, report)}[/]")
     if as_json:
         typer.echo(
             json.dumps(

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
     from pathasst.assistant.service import Service
 
-MAX_UPLOAD = 2 * 2**30
-"""Bytes of one upload, for slides; pictures have the Service's own, smaller limit."""
-
-
 def build(service: Service) -> gr.Blocks:
     """The page for a Service. Raises MissingPackage without Gradio."""
     from pathasst.errors import MissingPackage
@@ -51,7 +47,7 @@ def mount(app: FastAPI, service: Service, path: str = "/") -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=getattr(service.settings.serve, "slide_bytes", MAX_UPLOAD),
+        max_file_size=service.settings.serve.slide_bytes,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,

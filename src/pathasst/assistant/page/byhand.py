@@ -46,7 +46,8 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
             form = fields(tool.spec())
             entries = [component(field, f"pa-{name}-{field.name}") for field in form]
             button = gr.Button(f"Run {title_of(name)}", variant="primary", elem_classes="pa-fit")
-            button.click(
+            gr.on(
+                [button.click, *(entry.submit for entry in entries if isinstance(entry, gr.Textbox))],
                 _runner(service, desks, name, form),
                 [token, *entries],
                 result,

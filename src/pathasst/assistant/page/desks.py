@@ -85,6 +85,11 @@ class Desk:
         return self.talks[self.open]
 
     @property
+    def fresh(self) -> bool:
+        """Whether nothing was done yet."""
+        return len(self.talks) == 1 and not self.talk.exchanges and not self.talk.pictures and self.slide is None
+
+    @property
     def busy(self) -> bool:
         return self.job is not None and not self.job.done
 

@@ -33,9 +33,9 @@ def blocks(service: Service) -> gr.Blocks:
             with gr.Column(scale=8, min_width=300, elem_id="pa-right"), gr.Tabs():
                 with gr.Tab("Ask", id="ask"):
                     right = Right()
-                with gr.Tab("Tools by hand", id="tools"):
+                with gr.Tab("Tools", id="tools"):
                     byhand.panel(service, desks, token)
-                with gr.Tab("Literature", id="papers"):
+                with gr.Tab("Papers", id="papers"):
                     literature.panel(service, desks, token)
         Wiring(service, desks, token, left, right).connect(page)
     return page
@@ -56,7 +56,7 @@ class Left:
         )
         html_part(
             f'<p class="pa-quiet pa-hint">PNG, JPEG, TIFF and others up to {serve.picture_bytes >> 20} MB; slides such as '
-            f".svs, .ndpi, .mrxs. Kept on this server for {serve.keep_seconds / 60:.0f} minutes after your last action, then deleted.</p>"
+            f".svs, .ndpi, .mrxs. Kept on this server for {serve.keep_seconds / 60:.0f} minutes after your last action.</p>"
         )
         self.alert = html_part(elem_id="pa-alert")
         with gr.Column(visible=False, elem_id="pa-slide") as self.slide:
@@ -113,8 +113,8 @@ class Right:
             )
         with gr.Row(elem_classes="pa-ask", elem_id="pa-ask"):
             self.question = gr.Textbox(
-                label="Your question",
-                placeholder="Ask about the picture or the literature. Enter sends, Shift+Enter begins a new line.",
+                label="Your question (Enter sends, Shift+Enter begins a new line)",
+                placeholder="Ask about the picture or the literature",
                 lines=1,
                 max_lines=8,
                 scale=6,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathasst.assistant.page.layout import Left, Right
     from pathasst.assistant.service import Service
 
+READY_JS = "() => { document.body.dataset.ready = 'yes'; }"
 SAVE_JS = "(html) => { window.pathasstSave(html); }"
 EMPTY = """<div class="pa-empty"><h2>Ask about a picture, or the literature</h2>
 <p>Drop a picture or open a slide on the left, then ask in your own words. The assistant looks, measures with its specialist
@@ -33,7 +34,7 @@ class Wiring:
     def connect(self, page: gr.Blocks) -> None:
         left, right, token = self.left, self.right, self.token
         both = [*right.outputs, *left.outputs]
-        page.load(self.restore, token, both, **QUIET)
+        page.load(self.restore, token, both, **QUIET).then(None, None, None, js=READY_JS)
         gr.on(
             [right.question.submit, right.send.click], self.ask, [token, right.question], both, trigger_mode="multiple", **QUIET
         )
@@ -64,6 +65,9 @@ class Wiring:
 
     def restore(self, token: str) -> Iterator[tuple[Any, ...]]:
         desk = self.desks.get(token)
+        if desk.fresh:  # nothing to show; an answer that comes late must not undo what the person did meanwhile
+            yield (gr.skip(),) * (len(self.right.outputs) + len(self.left.outputs))
+            return
         yield (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk))
         if desk.job is not None:
             for view in talk.follow(desk):
