@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint types docs install models clean
+.PHONY: demo test lint types docs bench install models clean
 
 demo: $(RUN)
 	$(BIN)/pathasst demo
@@ -24,6 +24,9 @@ types: $(DEV)
 
 docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(DEV) models
+	$(BIN)/python benchmarks/run.py
 
 install: $(DEV)
 

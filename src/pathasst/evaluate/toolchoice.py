@@ -68,7 +68,7 @@ def load_requests(path: Path | None = None) -> list[Request]:
 
 
 def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> Request:
-    entry = {"say": item} if isinstance(item, str) else item
+    entry: dict[str, Any] = {"say": item} if isinstance(item, str) else item
     wanted = entry.get("calls", [] if group in NONE else [group])
     earlier = before[entry["after"]] if "after" in entry else None
     turns: tuple[Turn, ...] = ()
