@@ -78,6 +78,20 @@ def test_a_begun_call_always_becomes_readable(assistant):
     assert name in [s.name for s in SPECS]
 
 
+def test_in_a_batch_each_call_is_held_to_its_own_tools(assistant):
+    """One row with a tool, one with another, one without: what is begun as a call becomes one of the row's own."""
+    offered = [{SPECS[0].name: SPECS[0].parameters}, {SPECS[1].name: SPECS[1].parameters}, {}]
+    begun = assistant.parts.tokenizer("<tool_call>", add_special_tokens=False).input_ids
+    made = torch.tensor([begun] * 3)
+    for _ in range(25):
+        scores = assistant._held(made, torch.randn(3, assistant.parts.model.lm_head.out_features), offered)
+        made = torch.cat([made, scores.argmax(-1, keepdim=True)], dim=1)
+    texts = [assistant._text(row.tolist()) for row in made]
+    assert texts[0].startswith(f'<tool_call>{{"name": "{SPECS[0].name}", "arg')
+    assert texts[1].startswith(f'<tool_call>{{"name": "{SPECS[1].name}", "arg')
+    assert not texts[2].startswith('<tool_call>{"name"')
+
+
 def test_too_long_or_mismatched_is_bad_input(assistant):
     with pytest.raises(BadInput, match="2048 are allowed"):
         assistant.reply([Turn(role="user", content="red " * 3000)])

@@ -24,12 +24,12 @@ from .conftest import BLANK, BLUE, QUESTION, RED, SPECS, colours, picture, write
 def settings(tiny_llm, tiny_tower) -> TrainSettings:
     return TrainSettings(
         model=ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm)),
-        phase1=PhaseSettings(take={"describe": 0}, epochs=8, projector_lr=1e-2, row_tokens=250),
+        phase1=PhaseSettings(take={"describe": 0}, epochs=8, projector_lr=2e-3, row_tokens=250),
         phase2=PhaseSettings(
             take={"describe": 0, "invoke": 8},
             epochs=7,
             lr=1e-2,
-            projector_lr=1e-2,
+            projector_lr=2e-3,
             row_tokens=250,
             lora=LoraSettings(rank=16, alpha=32),
         ),

@@ -1,7 +1,8 @@
 """Questions and answers about one picture, made from what its caption names; no language model.
 
 Knows pairs, the lexicon and `converse.yaml`. A "no" is asked only about a sibling term of an exclusive set from which the caption
-names exactly one, and as often as a "yes". Every answer passes `check.faults`; what fails is left out.
+names exactly one, or, with a `Balance`, about a term of another kind of picture; and as often as a "yes". Every answer passes
+`check.faults`; what fails is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from random import Random
 from typing import Any
 
 from pathasst.errors import BadInput
+from pathasst.instruct.balance import Balance, Term
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import as_description, conversation_of, sentences
 from pathasst.instruct.lexicon import Found, Lexicon, lexicon
@@ -33,9 +35,9 @@ class Exchange:
     allow: tuple[str, ...] = ()
 
 
-def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4) -> Conversation:
+def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4, balance: Balance | None = None) -> Conversation:
     """A conversation of one to `turns` exchanges. Raises BadInput("nothing-to-ask") when the caption names nothing known."""
-    chosen = exchanges(pair, rng, wordings, turns)
+    chosen = exchanges(pair, rng, wordings, turns, balance)
     if not chosen:
         raise BadInput("nothing-to-ask")
     said: list[Turn] = []
@@ -48,11 +50,11 @@ def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4) -> 
     return conversation_of(pair, "converse", said, *marks)
 
 
-def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int) -> list[Exchange]:
+def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: Balance | None = None) -> list[Exchange]:
     """Up to `most` grounded exchanges, each on another topic, in the order in which people ask."""
     words = lexicon(wordings)
     found = words.find(pair.caption)
-    made = list(_Asker(pair, rng, wordings, words, found).all())
+    made = list(_Asker(pair, rng, wordings, words, found, balance).all())
     grounded = [e for e in made if not faults(e.answer, pair.caption, words, allow=e.allow)]
     rng.shuffle(grounded)
     chosen: list[Exchange] = []
@@ -62,10 +64,20 @@ def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int) -> list[Ex
     return sorted(chosen, key=lambda e: e.topic == "more")
 
 
+def alone(caption: str, words: Lexicon) -> list[Term]:
+    """The terms of exclusive sets that a caption affirms, each the only one of its kind: what a yes/no question can be about."""
+    found = words.find(caption)
+    named = {kind: [t for t in found.terms[kind] if t not in found.denied] for kind in ASKED}
+    return [(kind, terms[0]) for kind, terms in named.items() if len(terms) == 1 and terms[0] in words.sets[kind]]
+
+
 class _Asker:
     """Makes every exchange a caption allows, with one wording each."""
 
-    def __init__(self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, found: Found) -> None:
+    def __init__(
+        self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, found: Found, balance: Balance | None
+    ) -> None:
+        self.balance = balance
         self.pair, self.rng, self.words, self.found, self.split = pair, rng, words, found, pair.split
         self.node: Any = wordings.load("converse")
         self.slots = wordings.slots(rng, pair.split)
@@ -94,13 +106,20 @@ class _Asker:
             terms, others = self.affirmed(kind), self.words.siblings(kind, self.found)
             if len(terms) != 1 or terms[0] not in self.words.sets[kind] or not others:
                 continue
-            term, asked = terms[0], self.node["yes_no"][kind]
-            if self.rng.random() < 0.5:
-                yield self._exchange(f"is-{kind}", asked, self.node["yes_no"]["answers"]["yes"], term, kind)
+            term, asked = terms[0], self.node["yes_no"]
+            if self.balance is not None:
+                drawn = self.balance.question((kind, term), others, self.rng)
+                if drawn is None:
+                    continue
+                yes, (about, other) = drawn
             else:
-                yield self._exchange(
-                    f"is-{kind}", asked, self.node["yes_no"]["answers"]["no"], self._near(kind, others), kind, truth=term
-                )
+                yes, about = self.rng.random() < 0.5, kind
+                other = "" if yes else self._near(kind, others)
+            topic, answers = f"is-{about}", asked["answers"]
+            if yes:
+                yield self._exchange(topic, asked[kind], answers["yes"], term, kind)
+            else:
+                yield self._exchange(topic, asked[about], answers["no"], other, about, truth=(kind, term))
 
     def nature(self) -> Iterator[Exchange]:
         """Benign or malignant, where the named diagnosis settles it."""
@@ -131,9 +150,11 @@ class _Asker:
             return self.rng.choice(others)
         return others[min(int(self.rng.expovariate(0.25)), len(others) - 1)]
 
-    def _exchange(self, topic: str, node: Any, answers: list[str], term: str, kind: str, truth: str = "") -> Exchange:
+    def _exchange(
+        self, topic: str, node: Any, answers: list[str], term: str, kind: str, truth: tuple[str, str] = ("", "")
+    ) -> Exchange:
         template: Template = self.rng.choice(templates(node, self.split))
-        slots = {**self.slots, **_said(term, kind), **{"truth": _said(truth, kind)["a"]}}
+        slots = {**self.slots, **_said(term, kind), **{"truth": _said(truth[1], truth[0])["a"]}}
         question = template.fill(self.rng, slots)
         answer = self.rng.choice([Template(a) for a in answers]).fill(self.rng, slots) if term else answers[0]
         return Exchange(
@@ -141,7 +162,7 @@ class _Asker:
             capital(question) if question[:1].islower() and question.endswith("?") else question,
             capital(answer),
             template.text,
-            tuple(filter(None, [term, truth, _nature(kind)])),
+            tuple(filter(None, [term, truth[1], _nature(kind)])),
         )
 
 

@@ -48,6 +48,7 @@ NEAR: dict[str, tuple[str, ...]] = {
 """The tools that are easily mistaken for one; they are offered beside it more often."""
 
 OWN = Source(article_id="pathasst:invoke", kind="labels", title="PathAsst tool wordings", licence="Apache-2.0")
+PER_PICTURE = 10  # conversations of a tool, one after the other, that share a picture: training then reads it once
 Pool = Mapping[str, Sequence[Pair]]  # domain ("" = unknown) → pairs with pictures, of one split
 
 
@@ -88,13 +89,15 @@ class Invoker:
         shares = dict(self.shares or SHARES)
         scenario = rng.choices(list(shares), weights=list(shares.values()))[0]
         tool = self.tools[number % len(self.tools)]
-        return _Draw(self, rng, split, pool).conversation(number, scenario, tool)
+        pictures = f"{self.seed}:{split}:{number // (PER_PICTURE * len(self.tools))}"
+        return _Draw(self, rng, split, pool, pictures).conversation(number, scenario, tool)
 
 
 class _Draw:
     """One conversation being drawn."""
 
-    def __init__(self, invoker: Invoker, rng: Random, split: str, pool: Pool) -> None:
+    def __init__(self, invoker: Invoker, rng: Random, split: str, pool: Pool, pictures: str) -> None:
+        self.pictures = pictures  # seed of the pictures: neighbours that want one for the same tool get the same
         self.invoker, self.rng, self.split, self.pool = invoker, rng, split, pool
         self.words = lexicon(invoker.wordings)
         self.write = Scenarios(invoker.wordings, invoker.requests, rng, split)  # type: ignore[attr-defined]
@@ -169,10 +172,10 @@ class _Draw:
         domain = self._domain(tool)
         if domain == "any":
             return self._any() if self._needs_picture(tool) or self.rng.random() < 0.5 else None
-        pairs = list(self.pool.get(domain, ()))
+        pairs, draw = list(self.pool.get(domain, ())), Random(f"{self.pictures}:{tool}")
         marker = self.invoker.wordings.load(f"tools/{tool}").get("marker")
-        free = [p for p in self.rng.sample(pairs, min(6, len(pairs))) if not (set(self._markers(p)) - {marker})]
-        return self.rng.choice(free or pairs) if pairs else None
+        free = [p for p in draw.sample(pairs, min(6, len(pairs))) if not (set(self._markers(p)) - {marker})]
+        return draw.choice(free or pairs) if pairs else None
 
     def _markers(self, pair: Pair) -> list[str]:
         return self.words.find(pair.caption).terms["marker"] if self._named(pair) else []
@@ -182,7 +185,10 @@ class _Draw:
 
     def _any(self) -> Pair | None:
         domains = [d for d, pairs in self.pool.items() if pairs]
-        return self.rng.choice(self.pool[self.rng.choice(domains)]) if domains else None
+        if not domains:
+            return None
+        domain = self.rng.choice(domains)
+        return Random(f"{self.pictures}:{domain}").choice(self.pool[domain])
 
     def _wrong(self, tool: str) -> tuple[Pair, str] | None:
         domain = self._domain(tool)

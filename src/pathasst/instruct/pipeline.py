@@ -17,7 +17,8 @@ from typing import Any
 from pathasst import dataset
 from pathasst.dataset.manifest import fingerprint
 from pathasst.errors import BadInput, BadSettings
-from pathasst.instruct.converse import converse
+from pathasst.instruct.balance import Balance
+from pathasst.instruct.converse import alone, converse
 from pathasst.instruct.describe import describe, word_count
 from pathasst.instruct.invoke import SHARES, Invoker
 from pathasst.instruct.lexicon import DOMAINS, lexicon
@@ -25,7 +26,7 @@ from pathasst.instruct.rewrite import Rewriter, client_of, settings_of
 from pathasst.instruct.wordings import Wordings
 from pathasst.records import Conversation, Pair, ToolSpec
 
-CODE = 2  # raised when the same wordings and settings give other rows
+CODE = 3  # raised when the same wordings and settings give other rows
 PASSING = ("max_cost", "parallel", "timeout", "attempts", "backoff", "max_wait", "price_in", "price_out", "key_env", "base_url")
 PER_INVOKE_UNIT = 500
 PER_LLM_BATCH = 32  # pairs asked about together
@@ -107,12 +108,10 @@ def units(work: InstructWork) -> list[dataset.Unit]:
         for n, folder in enumerate(work.pairs)
         for unit in dataset.units_of_dataset(folder)
     ]
-    shards = [p for u in made for p in u.paths]
-    pool = shards[:: max(1, len(shards) // POOL_SHARDS)][:POOL_SHARDS]
-    stamp = fingerprint({"pool": [u.stamp for u in made]})
+    shards, stamp = work.pool(), fingerprint({"pool": [u.stamp for u in made]})
     count = work.settings.invoke if work.specs else 0
     starts = range(0, count, PER_INVOKE_UNIT)
-    return made + [dataset.Unit(f"invoke-{start:06d}", pool, stamp) for start in starts]
+    return made + [dataset.Unit(f"invoke-{start:06d}", shards, stamp) for start in starts]
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,11 @@ class InstructWork:
     specs: list[ToolSpec]
     pairs: list[str]
     llm_folder: str = ""
+
+    def pool(self) -> list[str]:
+        """Some shards of the pairs, evenly chosen: tools are asked about their pictures, questions balanced by their terms."""
+        shards = [p for folder in self.pairs for u in dataset.units_of_dataset(folder) for p in u.paths]
+        return shards[:: max(1, len(shards) // POOL_SHARDS)][:POOL_SHARDS]
 
     def __call__(self, unit: dataset.Unit) -> Iterator[Conversation | dataset.Dropped]:
         if unit.key.startswith("invoke-"):
@@ -171,11 +175,12 @@ class InstructWork:
                     first.pop(made.pair_id)
                 else:
                     yield made
+        balance = term_balance(tuple(self.pool()), str(self.pairs), wordings)
         for pair in pairs:
             for n in range(first.get(pair.pair_id, 0), self.settings.conversations):
                 rng = Random(f"{self.settings.seed}:{pair.pair_id}:converse:{n}")
                 try:
-                    yield _numbered(converse(pair, rng, wordings, turns=self.settings.turns), n)
+                    yield _numbered(converse(pair, rng, wordings, turns=self.settings.turns, balance=balance), n)
                 except BadInput as error:
                     yield dataset.Dropped(f"{pair.pair_id}#converse", str(error), pair.caption)
 
@@ -194,6 +199,17 @@ class InstructWork:
         pools = picture_pool(tuple(unit.paths), unit.stamp, invoker.wordings, s.seed)
         for number in range(start, min(start + PER_INVOKE_UNIT, s.invoke)):
             yield invoker.make(number, pools)
+
+
+@lru_cache(maxsize=1)
+def term_balance(shards: tuple[str, ...], stamp: str, wordings: Wordings) -> Balance:
+    """How often each term is true among the pairs of some shards. Read once a process; `stamp` changes with their content."""
+    balance, words = Balance(), lexicon(wordings)
+    for path in shards:
+        for pair in dataset.read(path, Pair, columns=_LIGHT):
+            domain = domain_of(pair, wordings) if pair.source.kind == "labels" else ""
+            balance.add(alone(pair.caption, words), domain)
+    return balance
 
 
 @lru_cache(maxsize=1)

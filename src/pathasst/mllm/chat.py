@@ -34,6 +34,7 @@ class Rendered:
     ids: list[int] = field(default_factory=list)
     mask: list[bool] = field(default_factory=list)
     prefix: int = 0  # length of the system turn, which conversations with the same tools share
+    opening: int = 0  # where the picture ends that the first question begins with; 0 when it begins with words
     dropped_turns: int = 0  # turns left out to fit `max_length`
 
 
@@ -182,6 +183,9 @@ def render(
     add("\n".join(filter(None, [system, list_tools(tools)])), False, False)
     add(template.closers["system"], False, template.special)
     prefix = len(rendered.ids)
+    opening = 0
+    if turns and turns[0].role == "user" and turns[0].content.startswith(IMAGE):
+        opening = prefix + len(_encode(tokenizer, template.openers["user"], special=template.special)) + image_tokens
     ends: list[tuple[int, bool]] = []
     for turn in turns:
         _add_turn(turn, template, add, rendered, tokenizer, image_tokens)
@@ -189,14 +193,14 @@ def render(
     if prompt:
         add(template.openers["assistant"], False, template.special)
     if not max_length or len(rendered.ids) <= max_length:
-        return Rendered(rendered.ids, rendered.mask, prefix)
+        return Rendered(rendered.ids, rendered.mask, prefix, opening)
     if prompt:
         raise BadInput(f"{name}: the prompt has {len(rendered.ids)} tokens, {max_length} are allowed. Ask for less at once.")
     fitting = [n for n, (end, answer) in enumerate(ends) if answer and end <= max_length]
     if not fitting:
         raise BadInput(f"{name}: within {max_length} tokens nothing of the assistant's words is left; raise max_length.")
     end = ends[fitting[-1]][0]
-    return Rendered(rendered.ids[:end], rendered.mask[:end], prefix, len(turns) - fitting[-1] - 1)
+    return Rendered(rendered.ids[:end], rendered.mask[:end], prefix, opening, len(turns) - fitting[-1] - 1)
 
 
 def _appender(tokenizer: Any) -> tuple[Rendered, Callable[[str, bool, bool], None]]:

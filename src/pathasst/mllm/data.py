@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 32  # pictures that pass the tower at once
+CHOOSE = "choose"  # kind of the samples that `cut_after_call` makes
+NOT_OFFERED = "not_offered:"  # mark of a conversation about a tool that is missing from its list
 
 
 @dataclass(slots=True)
@@ -148,7 +150,15 @@ def _sample(
     places = rendered.ids.count(parts.tokenizer.convert_tokens_to_ids("<image>")) // max(parts.image_tokens, 1)
     images = tuple(table.add(image, parts) for image in conversation.images[:places])
     ids, mask = np.array(rendered.ids, np.int32), np.array(rendered.mask, bool)
-    return Sample(conversation.conversation_id, ids, mask, rendered.prefix, images, conversation.kind)
+    opening = rendered.opening if images else 0
+    return Sample(conversation.conversation_id, ids, mask, rendered.prefix, images, conversation.kind, opening)
+
+
+def cut_after_call(conversation: Conversation) -> Conversation:
+    """A tool conversation up to its last call: what choosing a tool is learned from, without the results that follow."""
+    calls = [n for n, turn in enumerate(conversation.turns) if turn.tool_calls]
+    end = calls[-1] + 1 if calls else len(conversation.turns)
+    return replace(conversation, kind=CHOOSE, turns=conversation.turns[:end])
 
 
 def common_lists(specs: Mapping[str, ToolSpec], count: int, seed: int) -> list[tuple[str, ...]]:
@@ -165,18 +175,18 @@ def common_lists(specs: Mapping[str, ToolSpec], count: int, seed: int) -> list[t
 
 
 def regrouped(conversation: Conversation, tool_lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The list of tools a conversation is shown with: a common one that holds its own, chosen by its id, or its own.
+    """The list of tools a conversation is shown with: a common one that fits it, or its own.
 
-    A conversation that is about a tool missing from its list, or that no step of `instruct` marked, keeps its own.
+    One fits that holds the tools it calls and none that it is refused. Which of them depends on its first picture, so that
+    conversations about one picture share it too. A conversation that no step of `instruct` marked keeps its own.
     """
-    own = tuple(conversation.tools)
     called = {c.name for t in conversation.turns for c in t.tool_calls}
     marks = [m.by for m in conversation.trail if m.step == "invoke"]
-    fitting = [names for names in tool_lists if called <= set(names)]
-    if not fitting or not marks or any(m.startswith("not_offered") for m in marks):
-        return own
-    choice = int(hashlib.md5(conversation.conversation_id.encode(), usedforsecurity=False).hexdigest(), 16)
-    return fitting[choice % len(fitting)]
+    missing = {m.removeprefix(NOT_OFFERED) for m in marks if m.startswith(NOT_OFFERED)}
+    by = conversation.images[0] if conversation.images else conversation.conversation_id.encode()
+    first = int(hashlib.md5(by, usedforsecurity=False).hexdigest(), 16) % max(1, len(tool_lists))
+    fitting = [n for n in [*tool_lists[first:], *tool_lists[:first]] if called <= set(n) and not missing & set(n)]
+    return fitting[0] if fitting and marks else tuple(conversation.tools)
 
 
 def _check(image: bytes) -> None:

@@ -1,9 +1,9 @@
-"""Samples packed into rows: no padding, no attention between samples, and a system turn that several share computed once.
+"""Samples packed into rows: no padding, no attention between samples, and what several share computed once.
 
-A row is a tree of depth two: prefixes (system turns with the tool list), and under each the conversations that begin with
-it. Every conversation sees its own prefix and itself, at the positions it would have alone, so its loss is the one of the
-plain way (tested); the list of tools, often longer than the conversation, is paid once a row. Knows arrays; knows no model
-and no training loop.
+A row is a tree: system turns with their list of tools, under each the pictures that are asked about, under each the
+conversations about that picture. Every conversation sees its own system turn, picture and itself, at the positions it would
+have alone, so its loss is the one of the plain way (tested); the list of tools and the picture, often longer than the
+conversation, are paid once a row. Knows arrays; knows no model and no training loop.
 """
 
 from __future__ import annotations
@@ -28,11 +28,21 @@ class Sample:
     prefix: int  # length of the system turn
     images: tuple[int, ...] = ()  # rows of the table of vision features, in order of their placeholders
     kind: str = ""
+    opening: int = 0  # where the picture that the first question begins with ends; 0: it begins with none
 
     @property
     def supervised(self) -> int:
         """How many tokens the loss counts."""
         return int(self.mask.sum())
+
+    def shared(self, share: bool) -> list[tuple[bytes, int]]:
+        """What others may have in common with it, from the outside in: a key and where that part ends."""
+        if not share:
+            return []
+        parts = [(self.ids[: self.prefix].tobytes(), self.prefix)]
+        if self.opening:
+            parts.append((parts[0][0] + b"%d" % self.images[0], self.opening))
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,64 +52,98 @@ class Row:
     ids: np.ndarray  # int64, n
     positions: np.ndarray  # int64, n: position inside the conversation
     targets: np.ndarray  # bool, n: the loss counts the prediction of this token
-    pieces: list[Piece] = field(default_factory=list)  # which run of tokens sees which: prefixes and conversations
+    pieces: list[Piece] = field(default_factory=list)  # which run of tokens sees which
     images: list[int] = field(default_factory=list)  # rows of the feature table, in order of the placeholders
 
 
 def plan(samples: Sequence[Sample], row_tokens: int, seed: int, *, share: bool = True) -> list[list[int]]:
     """Indices of the samples of each row, in a random order that depends on `seed` alone; a row holds at most `row_tokens` tokens
-    (one longer sample alone may exceed it). `share` off: every sample carries its own system turn."""
-    order = np.random.default_rng(seed).permutation(len(samples))
-    waiting: list[tuple[list[int], set[bytes], int]] = []  # samples, prefixes, tokens
+    (one longer sample alone may exceed it). `share` off: every sample carries its own system turn and picture."""
+    waiting: list[tuple[list[int], set[bytes], int]] = []  # samples, parts they share, tokens
     rows: list[list[int]] = []
-    for n in map(int, order):
-        sample = samples[n]
-        prefix, rest = _prefix(sample) if share else b"%d" % n, len(sample.ids) - sample.prefix
+    common = _common(samples, row_tokens, share)
+    for n in _order(samples, seed, share):
+        parts, whole = samples[n].shared(share), len(samples[n].ids)
         best, cost = -1, 0
-        for place, (_, prefixes, used) in enumerate(waiting):
-            needed = rest + (0 if prefix in prefixes else sample.prefix)
+        for place, (_, known, used) in enumerate(waiting):
+            if parts and parts[0][0] in common and parts[0][0] not in known:
+                continue  # what many share is not paid for in a row of others
+            needed = whole - max((end for key, end in parts if key in known), default=0)
             if used + needed <= row_tokens and (best < 0 or needed < cost):
                 best, cost = place, needed
-        if best < 0 or (cost > rest and len(waiting) < OPEN_ROWS and _rare(waiting, prefix)):
-            waiting.append(([n], {prefix}, len(sample.ids)))
+        keys = {key for key, _ in parts}
+        if best < 0:
+            waiting.append(([n], keys, whole))
             if len(waiting) > OPEN_ROWS:
                 rows.append(waiting.pop(int(np.argmax([w[2] for w in waiting])))[0])
         else:
-            members, prefixes, used = waiting[best]
+            members, known, used = waiting[best]
             members.append(n)
-            waiting[best] = (members, prefixes | {prefix}, used + cost)
+            waiting[best] = (members, known | keys, used + cost)
     rows += [w[0] for w in waiting]
     mixed = np.random.default_rng((seed, 1)).permutation(len(rows))
     return [rows[int(n)] for n in mixed]
 
 
+def _common(samples: Sequence[Sample], row_tokens: int, share: bool) -> set[bytes]:
+    """System turns whose conversations would fill a row of their own."""
+    tokens: dict[bytes, int] = {}
+    for sample in samples:
+        for key, end in sample.shared(share)[:1]:
+            tokens[key] = tokens.get(key, 0) + len(sample.ids) - end
+    return {key for key, count in tokens.items() if count > row_tokens}
+
+
+def _order(samples: Sequence[Sample], seed: int, share: bool) -> list[int]:
+    """A random order in which the samples of one picture follow each other, so that they meet in a row."""
+    groups: dict[object, list[int]] = {}
+    shuffled = np.random.default_rng(seed).permutation(len(samples))
+    for n in map(int, shuffled):
+        parts = samples[n].shared(share)
+        groups.setdefault(parts[1][0] if len(parts) > 1 else n, []).append(n)
+    return [n for group in groups.values() for n in group]
+
+
 def build_row(samples: Sequence[Sample], *, share: bool = True) -> Row:
-    """The arrays of one row; samples of one prefix stand together behind it."""
-    groups: dict[bytes, list[Sample]] = {}
-    for n, sample in enumerate(samples):
-        groups.setdefault(_prefix(sample) if share else b"%d" % n, []).append(sample)
-    ids, positions, targets, images = [], [], [], []
-    pieces: list[Piece] = []
-    at = 0
-    for members in groups.values():
-        start, top = members[0].prefix, at
-        parts = [(members[0].ids[:start], np.zeros(start, bool), 0)]
-        parts += [(s.ids[start:], s.mask[start:], start) for s in members]
-        for tokens, counted, first in parts:
-            ids.append(tokens)
-            positions.append(np.arange(first, first + len(tokens)))
-            targets.append(counted)
-            pieces.append(Piece(at, at + len(tokens), top, top + first))
-            at += len(tokens)
-        images += [i for s in members for i in s.images]
-    whole = (np.concatenate(ids).astype(np.int64), np.concatenate(positions).astype(np.int64), np.concatenate(targets))
-    return Row(*whole, [p for p in pieces if p.end > p.start], images)
+    """The arrays of one row; samples that share a system turn, and under it a picture, stand together behind it."""
+    made = _Builder()
+    for sample in sorted(samples, key=lambda s: [key for key, _ in s.shared(share)]) if share else samples:
+        made.add(sample, share)
+    ids, positions, targets = (np.concatenate(parts) for parts in (made.ids, made.positions, made.targets))
+    return Row(ids.astype(np.int64), positions, targets, made.pieces, made.images)
 
 
-def _prefix(sample: Sample) -> bytes:
-    return sample.ids[: sample.prefix].tobytes()
+class _Builder:
+    """A row in the making."""
 
+    def __init__(self) -> None:
+        self.ids: list[np.ndarray] = []
+        self.positions: list[np.ndarray] = []
+        self.targets: list[np.ndarray] = []
+        self.pieces: list[Piece] = []
+        self.images: list[int] = []
+        self.at = 0
+        self.known: dict[bytes, tuple[int, int]] = {}  # shared part → its run of tokens in this row
 
-def _rare(waiting: Sequence[tuple[list[int], set[bytes], int]], prefix: bytes) -> bool:
-    """Whether no waiting row has the prefix yet: then a row of its own gathers its likes."""
-    return all(prefix not in prefixes for _, prefixes, _ in waiting)
+    def add(self, sample: Sample, share: bool) -> None:
+        """The parts of a sample that the row does not hold yet."""
+        above: list[tuple[int, int]] = []
+        start = 0
+        for depth, (key, end) in enumerate(sample.shared(share)):
+            if key not in self.known:
+                self.known[key] = self._run(sample, start, end, tuple(above))
+                self.images += sample.images[:1] if depth else ()
+            above.append(self.known[key])
+            start = end
+        self._run(sample, start, len(sample.ids), tuple(above))
+        self.images += sample.images[1:] if share and sample.opening else sample.images
+
+    def _run(self, sample: Sample, start: int, end: int, above: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+        run = (self.at, self.at + end - start)
+        if end > start:
+            self.ids.append(sample.ids[start:end])
+            self.positions.append(np.arange(start, end))
+            self.targets.append(sample.mask[start:end])
+            self.pieces.append(Piece(*run, tuple(a for a in above if a[1] > a[0])))
+            self.at = run[1]
+        return run

@@ -29,7 +29,8 @@ class LoraSettings:
 class PhaseSettings:
     """One of the two phases. Phase 1 trains the projector alone (lora.rank 0), phase 2 projector and LLM."""
 
-    take: dict[str, int]  # describe | converse | invoke → how many of them, drawn by the seed; 0 = all. Empty: no such phase
+    take: dict[str, int]  # describe | converse | invoke | choose → how many, drawn by the seed; 0 = all. Empty: no such phase
+    longest: int = 0  # supervised tokens of one conversation; longer ones are left out. 0 = any
     epochs: float = 1.0
     lr: float = 2e-4  # of the adapters
     projector_lr: float = 2e-3
@@ -44,8 +45,8 @@ class PhaseSettings:
         self.lora = nested(LoraSettings, self.lora, "lora")
         if self.epochs <= 0 or self.row_tokens < 1 or self.rows_per_step < 1:
             raise BadSettings("a phase needs epochs > 0, row_tokens >= 1 and rows_per_step >= 1.")
-        if unknown := set(self.take) - {"describe", "converse", "invoke"}:
-            raise BadSettings(f"a phase takes describe, converse or invoke, not {', '.join(sorted(unknown))}.")
+        if unknown := set(self.take) - {"describe", "converse", "invoke", "choose"}:
+            raise BadSettings(f"a phase takes describe, converse, invoke or choose, not {', '.join(sorted(unknown))}.")
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class TrainSettings:
     phase2: PhaseSettings = field(
         default_factory=lambda: PhaseSettings(take={"describe": 0, "converse": 0, "invoke": 0}, lora=LoraSettings())
     )
+    first_guess: bool = True  # start a linear projector from least squares between features and words of the descriptions
     max_length: int = 2048  # tokens of one conversation; longer ones lose turns from the end
     tool_lists: int = 12  # how many different tool lists conversations are regrouped under (0: each keeps its own)
     precision: str = "bf16"  # bf16 | fp32: of the LLM and its matrix products; what is trained is kept in float32

@@ -22,12 +22,13 @@ from pathasst import dataset, weights
 from pathasst.dataset.manifest import fingerprint, write_atomic
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.mllm import adapter, lora
-from pathasst.mllm.data import FeatureTable, common_lists, samples_of
+from pathasst.mllm.data import CHOOSE, FeatureTable, common_lists, cut_after_call, samples_of
 from pathasst.mllm.forward import mean_loss, row_loss, tree
 from pathasst.mllm.losses import Losses
 from pathasst.mllm.model import Parts, build
 from pathasst.mllm.pack import Sample, build_row, plan
 from pathasst.mllm.settings import PhaseSettings, TrainSettings
+from pathasst.mllm.whiten import Basis, first_guess
 from pathasst.records import Conversation, ToolSpec
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def train(
     parts.model.to(settings.device)
     _freeze(parts)
     adapters = _start(parts, settings.start)
+    basis = Basis.of(table)
+    basis.enter(parts.projector.linear_1)
+    table = basis.apply(table)
+    if settings.first_guess and not settings.start and settings.model.projector == "linear":
+        described = [s for s in train_samples if s.kind == "describe"]
+        first_guess(parts.projector.linear_1, parts.llm.get_input_embeddings().weight, described, table)
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
         if not phase.take:
             continue
@@ -67,6 +74,7 @@ def train(
             lora.attach(parts.llm, phase.lora.rank, phase.lora.alpha, phase.lora.modules, settings.seed)
             lora.load_state(parts.llm, adapters)
         Phase(number, phase, settings, parts, table, out, say).run(train_samples, val_samples)
+    basis.leave(parts.projector.linear_1)
     final = out / "adapter"
     adapter.save(parts, final, settings)
     say(f"finished: {final}; losses in {out / 'losses.csv'} and losses.png")
@@ -96,6 +104,8 @@ def _load(
     for folder in folders:
         wanted = (c for c in dataset.read(folder, Conversation) if c.conversation_id in chosen)
         for conversation in wanted:
+            if chosen[conversation.conversation_id] == CHOOSE:
+                conversation = cut_after_call(conversation)
             made, dropped = samples_of([conversation], parts, table, named, max_length=settings.max_length, tool_lists=lists)
             by_split[conversation.split] += made
             lost += dropped
@@ -113,24 +123,27 @@ def _load(
     return features, by_split["train"], by_split["val"]
 
 
-def chosen_ids(folders: Sequence[Path | str], settings: TrainSettings) -> set[str]:
-    """Which conversations the run reads: of each kind as many as the hungrier phase takes, drawn by the seed, and the val
-    split's.
+def chosen_ids(folders: Sequence[Path | str], settings: TrainSettings) -> dict[str, str]:
+    """Which conversations the run reads, and as what: of each kind as many as the hungrier phase takes, drawn by the seed, and
+    some of the val split. `choose` takes tool conversations that `invoke` left, to be cut after their last call.
     """
     take = [settings.phase1.take, settings.phase2.take]
-    light = ["conversation_id", "kind", "turns", "split"]
     ids: dict[tuple[str, str], list[str]] = {}
     for folder in folders:
-        for c in dataset.read(folder, Conversation, columns=light):
+        for c in dataset.read(folder, Conversation, columns=["conversation_id", "kind", "turns", "split"]):
             ids.setdefault((c.split, c.kind), []).append(c.conversation_id)
-    chosen: set[str] = set()
+    chosen: dict[str, str] = {}
     for (split, kind), members in sorted(ids.items()):
-        wanted = [t[kind] for t in take if kind in t]
-        if split not in ("train", "val") or not wanted:
-            continue
         members.sort(key=lambda id: hashlib.md5(f"{settings.seed}:{id}".encode(), usedforsecurity=False).digest())
-        most = settings.validation_samples if split == "val" else 0 if 0 in wanted else max(wanted)
-        chosen.update(members[: most or None])
+        if kind == "invoke":
+            members.sort()  # every one was drawn by chance, and neighbours share their pictures
+        for role in (kind, CHOOSE) if kind == "invoke" else (kind,):
+            wanted = [t[role] for t in take if role in t]
+            if split not in ("train", "val") or not wanted:
+                continue
+            most = settings.validation_samples if split == "val" else 0 if 0 in wanted else max(wanted)
+            chosen |= dict.fromkeys(members[: most or None], role)
+            members = members[most or len(members) :]
     return chosen
 
 
@@ -195,7 +208,8 @@ class Phase:
     def _chosen(self, samples: Sequence[Sample], take: Mapping[str, int]) -> list[Sample]:
         chosen: list[Sample] = []
         for kind, most in take.items():
-            fitting = [s for s in samples if s.kind == kind]
+            longest = self.phase.longest or math.inf
+            fitting = [s for s in samples if s.kind == kind and s.supervised <= longest]
             random.Random(self.settings.seed).shuffle(fitting)
             chosen += fitting[: most or None]
         return chosen

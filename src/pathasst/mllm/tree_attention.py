@@ -20,12 +20,11 @@ NAME = "pathasst_tree"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of tokens [start, end) of a row, and the run [above, above_end) of the prefix it continues (empty for a prefix)."""
+    """A run of tokens [start, end) of a row, and the runs that it continues: a system turn, a picture (or none)."""
 
     start: int
     end: int
-    above: int = 0
-    above_end: int = 0
+    above: tuple[tuple[int, int], ...] = ()
 
 
 def register() -> str:
@@ -51,10 +50,8 @@ def tree_attention(
 
     outputs = []
     for piece in pieces:
-        keys, values = key[0, :, piece.start : piece.end], value[0, :, piece.start : piece.end]
-        if piece.above_end > piece.above:
-            keys = torch.cat([key[0, :, piece.above : piece.above_end], keys], dim=1)
-            values = torch.cat([value[0, :, piece.above : piece.above_end], values], dim=1)
+        runs = [*piece.above, (piece.start, piece.end)]
+        keys, values = (torch.cat([t[0, :, a:b] for a, b in runs], dim=1) for t in (key, value))
         outputs.append(_causal(query[0, :, piece.start : piece.end], keys, values, scaling))
     return torch.cat(outputs).unsqueeze(0), None
 
