@@ -256,13 +256,13 @@ def text_page(rng: np.random.Generator) -> np.ndarray:
 
 
 DRAWINGS = {
-    "chart": (chart, 420),
-    "gel": (gel, 200),
-    "diagram": (diagram, 220),
-    "scan": (scan, 320),
-    "fluorescence": (fluorescence, 180),
-    "photograph": (photograph, 420),
-    "text": (text_page, 120),
-    "electron": (electron, 120),
+    "chart": (chart, 290),
+    "gel": (gel, 140),
+    "diagram": (diagram, 160),
+    "scan": (scan, 200),
+    "fluorescence": (fluorescence, 110),
+    "photograph": (photograph, 220),
+    "text": (text_page, 80),
+    "electron": (electron, 90),
 }
 """Name → function of a generator, and how many of it make the recipe's set."""

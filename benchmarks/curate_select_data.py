@@ -62,6 +62,16 @@ def row(image: Path, label: str, group: str, source: str, split: str = "") -> di
     return {"image": str(image.resolve()), "label": label, "group": f"{source}:{group}", "source": source, "split": split}
 
 
+def save(picture: np.ndarray, target: Path) -> None:
+    """Write a picture unless it is there; 480 px are enough for a network that sees 160."""
+    if target.is_file():
+        return
+    scale = 480 / max(picture.shape[:2])
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    Image.fromarray(picture).convert("RGB").save(target)
+
+
 def patches(data: Path):
     """Patches of the labelled sets, and the immunohistochemistry sample of scikit-image."""
     for folder in ("lc25000", "kather2016", "mendeley_lbc", "pbc_blood", "cric", "bccd"):
@@ -97,7 +107,7 @@ def articles(data: Path, out: Path):
             if min(panel.shape[:2]) >= 48:
                 pathology = n in MIXED[name] if name in MIXED else name in PATHOLOGY
                 target = out / "panels" / f"{name}_{n}.png"
-                Image.fromarray(panel).save(target)
+                save(panel, target)
                 yield row(
                     target, "pathology" if pathology else "other", figure["pmcid"], "article-panels", split[figure["pmcid"]]
                 )
@@ -126,7 +136,8 @@ def pages(data: Path, out: Path):
         with pypdfium2.PdfDocument(path) as document:
             for n in (0, len(document) - 1):
                 target = out / "pages" / f"{path.stem}_{n}.png"
-                document[n].render(scale=1).to_pil().save(target)
+                if not target.is_file():
+                    document[n].render(scale=1).to_pil().save(target)
                 yield row(target, "other", path.stem, "pages")
 
 
@@ -154,7 +165,7 @@ def photographs(out: Path):
                 y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
                 part = picture[y : y + h, x : x + w]
             target = out / "photos" / f"{path.stem}_{n}.png"
-            Image.fromarray(part).save(target)
+            save(part, target)
             yield row(target, "other", path.stem, "photos")
 
 
@@ -193,7 +204,7 @@ def brain(out: Path):
                 plane = np.clip(plane / plane.max() * rng.uniform(0.8, 1.3), 0, 1) ** rng.uniform(0.6, 1.6) * 255
                 plane = cv2.resize(plane, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
                 target = out / "mri" / f"{kind}_{axis}_{n}.png"
-                Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8)).convert("RGB").save(target)
+                save(np.clip(plane, 0, 255).astype(np.uint8), target)
                 yield row(target, "other", f"{axis}", "mri", "train")
 
 
@@ -206,7 +217,8 @@ def dicom(out: Path):
     if not wheels:
         print("no pydicom or nibabel wheel in $DICOM_WHEELS: built without their scans", file=sys.stderr)
         return
-    sys.path.insert(0, str(wheels[0]))
+    zipfile.ZipFile(wheels[0]).extractall(out / "wheel")
+    sys.path.insert(0, str(out / "wheel"))
     import pydicom
 
     (out / "dicom").mkdir(exist_ok=True)
@@ -224,7 +236,7 @@ def dicom(out: Path):
             if min(plane.shape[:2]) < 32 or plane.std() < 8:
                 continue
             target = out / "dicom" / f"{Path(member).stem}.png"
-            Image.fromarray(plane).convert("RGB").save(target)
+            save(plane, target)
             yield row(target, "other", wheel.name.split("-")[0], "dicom", "train")
 
 

@@ -1,8 +1,11 @@
 """Speed of curation without a language model: figures a second with one and with two workers, and where the time goes.
 
-    python benchmarks/curate_speed.py FIGURES OUT [--select ID-or-FOLDER] [--repeat 3]
+    PATHASST_DATA=… python benchmarks/curate_speed.py OUT [--figures DATASET] [--select ID-or-FOLDER] [--panels …] [--repeat 8]
 
-FIGURES is a dataset of `pathasst collect`; to have shards enough for two workers it is read once for each repeat.
+DATASET is one of `pathasst collect`; without it the 140 figures of `articles` are taken. To have shards enough for two workers it
+is read once for each repeat. Beside the wall clock the processors' seconds a figure are printed (this process and its
+descendants): on a busy machine they alone are comparable, and `idle_speed_up` says what two free cores would give if the workers
+shared the work evenly: seconds of one worker / (seconds of two / 2).
 """
 
 from __future__ import annotations
@@ -10,17 +13,59 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
+import os
 import pstats
 import shutil
+import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pathasst.curate import pipeline
 from pathasst.curate.settings import CurateSettings
 from pathasst.curate.work import Curator
 from pathasst.dataset import Manifest, Unit, run_stage, units_of_dataset
-from pathasst.records import Figure
+from pathasst.records import Figure, Source
+
+
+class CpuClock:
+    """Processor time of this process and its descendants, looked up twice a second while it runs (workers may be killed)."""
+
+    def __enter__(self) -> CpuClock:
+        self.ticks: dict[int, int] = {}
+        self.begun = {p: t for p, t in self._now().items() if p == os.getpid()}
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.ticks.update(self._now())
+
+    @property
+    def seconds(self) -> float:
+        return (sum(self.ticks.values()) - sum(self.begun.values())) / os.sysconf("SC_CLK_TCK")
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.5):
+            self.ticks.update(self._now())
+
+    def _now(self) -> dict[int, int]:
+        """User and system ticks of the processes below this one."""
+        parents, ticks = {}, {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(stat.parent.name)] = int(fields[1])
+            ticks[int(stat.parent.name)] = int(fields[11]) + int(fields[12])
+        family = {os.getpid()}
+        while more := {p for p, parent in parents.items() if parent in family} - family:
+            family |= more
+        return {p: ticks[p] for p in family}
 
 
 class Repeated:
@@ -34,25 +79,53 @@ class Repeated:
                 yield replace(figure, figure_id=f"{figure.figure_id}-{unit.key}")
 
 
+@dataclass(frozen=True)
+class Articles:
+    """The figures of `articles`, a few to a unit."""
+
+    data: Path
+
+    def __call__(self, unit: Unit):
+        figures = {f["image"]: f for f in json.loads((self.data / "figures.json").read_text())}
+        for name in unit.paths:
+            f, image = figures[name], (self.data / "figures" / name).read_bytes()
+            source = Source(article_id=f["pmcid"], licence="CC-BY-4.0", doi=f.get("doi", ""))
+            yield Figure(figure_id=f"{f['pmcid']}/{Path(name).stem}", source=source, caption=f["caption_jats"], image=image)
+
+
+def articles(out: Path) -> Path:
+    """A dataset of Figures of 14 in a shard."""
+    data = Path(os.environ["PATHASST_DATA"]) / "articles"
+    names = [f["image"] for f in json.loads((data / "figures.json").read_text())]
+    units = [Unit(f"{n:03d}", names[n : n + 14]) for n in range(0, len(names), 14)]
+    run_stage(out, stage="articles", record=Figure, units=units, work=Articles(data), progress=False)
+    return out
+
+
 def main() -> None:
     """Print figures a second as JSON, and the profile of one shard."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("figures", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--figures", type=Path)
     parser.add_argument("--select", default="select-embedded")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--panels", default="xycut")
+    parser.add_argument("--repeat", type=int, default=8)
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
+    args.figures = args.figures or articles(args.out / "articles")
     units = [Unit(f"{n}-{u.key}", u.paths, u.stamp) for n in range(args.repeat) for u in units_of_dataset(args.figures)]
     many = args.out / "figures"
     rows = run_stage(many, stage="repeat", record=Figure, units=units, work=Repeated(), progress=False).rows
-    settings = CurateSettings(select=args.select, similarity="none", quality={"duplicate_bits": 0})
-    result: dict[str, float] = {"figures": rows}
+    settings = CurateSettings(select=args.select, panels=args.panels, similarity="none", quality={"duplicate_bits": 0})
+    result: dict[str, float] = {"figures": rows, "shards": len(units)}
     for workers in (1, 2):
         started = time.perf_counter()
-        pipeline.run(many, args.out / f"pairs{workers}", settings, workers=workers, progress=False)
+        with CpuClock() as clock:
+            pipeline.run(many, args.out / f"pairs{workers}", settings, workers=workers, progress=False)
         result[f"figures_per_second_{workers}"] = round(rows / (time.perf_counter() - started), 2)
+        result[f"cpu_seconds_per_figure_{workers}"] = round(clock.seconds / rows, 4)
     result["speed_up"] = round(result["figures_per_second_2"] / result["figures_per_second_1"], 2)
+    result["idle_speed_up"] = round(2 * result["cpu_seconds_per_figure_1"] / result["cpu_seconds_per_figure_2"], 2)
     same = [[s.sha256 for s in Manifest.load(args.out / f"pairs{w}").shards] for w in (1, 2)]
     result["identical"] = same[0] == same[1]
     print(json.dumps(result, indent=1))

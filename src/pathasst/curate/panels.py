@@ -217,7 +217,9 @@ class OnnxDetector:
         if not path.is_file():
             raise MissingWeights(f"{path} is not there; export the detector to ONNX (yolov7/export.py) and give its path.")
         try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers share the cores
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except broken as error:
             raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
         self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"

@@ -65,7 +65,11 @@ def run(
 
 
 def _across(out: Path, settings: CurateSettings, used: dict[str, Any], candidates: Manifest, **how: Any) -> Manifest:
-    """The second pass: repeats of earlier pictures and leaks into evaluation sets go, wherever they lie."""
+    """The second pass: repeats of earlier pictures and leaks into evaluation sets go, wherever they lie.
+
+    On one machine it runs in this process: copying shards costs less than starting workers.
+    """
+    how["workers"] = 1 if how["runner"] == "native" else how["workers"]
     repeats = duplicates(_hashes(out / CANDIDATES), settings.quality.duplicate_bits) if settings.quality.duplicate_bits else {}
     leaks = find_leaks(out / CANDIDATES, settings.leakage) if settings.leakage else {}
     units = []
