@@ -17,31 +17,36 @@ import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def ours(pairs: str, steps: int, batch: int, keep: float) -> tuple[float, float]:
     """(pictures a second, seconds of preparation)."""
+    from pathasst.clip.distill import Teaching
+    from pathasst.clip.steps import Steps
     from pathasst.clip.train import ClipRecipe, train
 
     started = time.perf_counter()
     times: list[float] = []
-    recipe = ClipRecipe.load("embedded", data=[pairs], splits=["val"], batch=batch, steps=10 * steps, warmup=1, keep_patches=keep)
-    with tempfile.TemporaryDirectory() as out:
-        from pathasst.clip import train as room
+    recipe = ClipRecipe.load(
+        "embedded",
+        **{"data": [pairs], "splits": ["val"], "batch": batch, "steps": 10 * steps, "warmup": 1, "keep_patches": keep},
+        teach=Teaching(),
+    )
+    step = Steps.step
 
-        step = room._Trainer.step
+    def timed(self: Steps, number: int, prepared: Any) -> dict[str, float]:
+        times.append(time.perf_counter())
+        return step(self, number, prepared)
 
-        def timed(self: object, number: int, prepared: object) -> float:
-            times.append(time.perf_counter())
-            return step(self, number, prepared)  # type: ignore[arg-type]
-
-        room._Trainer.step = timed  # type: ignore[method-assign, assignment]
-        try:
+    Steps.step = timed  # type: ignore[method-assign]
+    try:
+        with tempfile.TemporaryDirectory() as out:
             train(recipe, out, stop_at=steps + 2)
-        finally:
-            room._Trainer.step = step  # type: ignore[method-assign]
+    finally:
+        Steps.step = step  # type: ignore[method-assign]
     return batch * (len(times) - 2) / (times[-1] - times[1]), times[0] - started
 
 

@@ -61,6 +61,21 @@ def test_bare_checkpoint_of_a_training_loop(tmp_path: Path) -> None:
     assert torch.equal(loaded.model.visual.proj, model.visual.proj)
 
 
+def test_an_openclip_name_with_its_tag(clip: PathCLIP, tiny: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenCLIP's registry says it, but with a file of this test in place of the download."""
+    about = {"file": str(tmp_path / "weights.pt"), "quick_gelu": True, "mean": (0.1, 0.2, 0.3)}
+    torch.save(clip.model.state_dict(), about["file"])
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: about if (name, tag) == ("tiny", "ours") else {})
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: dict(tiny))
+    again = PathCLIP.load("tiny/ours")
+    assert again.config.activation == "quick_gelu" and again.config.mean == (0.1, 0.2, 0.3) and again.version == "tiny/ours"
+    assert (again.encode_text(["liver"]) == clip.encode_text(["liver"])).all()
+    with pytest.raises(BadSettings, match="was trained with quick_gelu"):
+        PathCLIP.load("tiny/ours", activation="gelu")
+    with pytest.raises(MissingWeights, match="neither a path"):
+        PathCLIP.load("tiny/theirs")
+
+
 def test_a_contradicting_activation_is_an_error(clip: PathCLIP, tmp_path: Path) -> None:
     clip.save(tmp_path)
     with pytest.raises(BadSettings, match="was trained with quick_gelu"):

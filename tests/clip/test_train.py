@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,12 @@ def test_zero_shot_is_watched_and_drawn(recipe_values: dict, tmp_path: Path) -> 
     watch = Watch(recipe_values["data"], str(tasks), split="test")
     recipe = ClipRecipe(**{**recipe_values, "watch": str(tasks), "steps": 2, "save_every": 1})
     clip = train(recipe, tmp_path / "run")
-    assert set(watch(clip)) == {"textures"} and 0 <= watch(clip)["textures"] <= 1
+    scores = watch(clip)
+    assert set(scores) == {"textures F1", "image to text R@10", "text to image R@10"}
+    assert scores["text to image R@10"] == 1 and 0 <= scores["textures F1"] <= 1  # only 2 captions of their own in the split
     assert Watch(recipe_values["data"], str(tasks), split="val").tasks == []
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert sum("zeroshot" in line for line in lines) == 2 and (tmp_path / "run" / "log.png").stat().st_size > 500
+    assert sum("scores" in line for line in lines) == 2 and (tmp_path / "run" / "log.png").stat().st_size > 500
 
 
 def test_kept_patches_of_all_equal_the_whole_tower(tiny: dict) -> None:
@@ -121,6 +123,17 @@ def test_recipe_files(tmp_path: Path, tiny: dict) -> None:
     path.write_text(json.dumps({"model": tiny, "stepps": 5}))
     with pytest.raises(BadSettings, match="stepps"):
         ClipRecipe.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "tokens"),
+    [("ViT-B-32", 224, 49), ("ViT-B-16", 224, 196), ("ViT-L-14", 224, 256), ("ViT-L-14-336", 336, 576)],
+)
+def test_the_paper_recipe_changes_its_architecture_by_one_line(name: str, size: int, tokens: int) -> None:
+    recipe = ClipRecipe.load("paper")
+    assert recipe.model == {"name": "ViT-B-16", "activation": "quick_gelu"}
+    config = replace(recipe, model={**recipe.model, "name": name}).config()
+    assert config.activation == "quick_gelu" and config.image_size == size and (size // config.patch_size) ** 2 == tokens
 
 
 def test_learning_rate_warms_up_and_falls_to_zero(tiny: dict) -> None:

@@ -192,15 +192,16 @@ def leave_one_out(
     pairs: list[Path],
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the short trainings and the results."),
     recipe: str = typer.Option("embedded", help="Recipe of sets (clip_leave_out.yaml): a name, or a YAML file."),
-    init: str = typer.Option("", help="Tower to start from: a PathCLIP that was taught without captions."),
     only: list[str] = typer.Option([], help="Names of sets; default: all."),
 ) -> None:
     """Train without one set after another and classify it by words alone, beside baselines.
 
-    Example: pathasst clip leave-one-out out/pairs-labels --init out/pathclip/at-600 --out out/left-out
+    Example: pathasst clip leave-one-out out/pairs-labels --out out/left-out
     """
     from pathasst.clip import leave_out
 
     settings = leave_out.LeaveOutRecipe.load(recipe)
-    found = leave_out.leave_one_out(settings, pairs, out, init=init, only=only)
+    found = leave_out.leave_one_out(
+        settings, pairs, out, only=only, report=lambda left: typer.echo(f"{left.task}: done", err=True)
+    )
     typer.echo(leave_out.markdown(found))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathasst.clip.build import ClipConfig
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.clip.zeroshot import Example, Task
 
@@ -29,28 +30,35 @@ def histogram(picture: Picture) -> np.ndarray:
     return np.concatenate([share, pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255])
 
 
-def teacher_features(pictures: Iterable[Picture], size: int = 224, batch: int = 32) -> np.ndarray:
-    """The 1280 pooled features of EfficientNet-Lite0 with ImageNet weights, which never saw pathology: float32 [n, 1280]."""
+def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], batch: int = 32) -> np.ndarray:
+    """Pooled features of a convolutional tower, float32 [n, d], with the preprocessing of `config`, in bfloat16."""
     import torch
 
     from pathasst.clip.model import to_square
-    from pathasst.pretrained import MEAN, STD, efficientnet_lite0
 
-    net = efficientnet_lite0().eval().to(memory_format=torch.channels_last)
-    mean, std = np.asarray(MEAN, np.float32), np.asarray(STD, np.float32)
-    squares = [np.asarray(to_square(p, size)) for p in pictures]
+    mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
+    squares = [np.asarray(to_square(p, config.image_size)) for p in pictures]
     out = []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(squares), batch):
             pixels = (np.stack(squares[start : start + batch]).astype(np.float32) / 255 - mean) / std
-            out.append(net(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().numpy())
+            out.append(trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().numpy())  # channels last
     return np.concatenate(out)
+
+
+def teacher_features(pictures: Iterable[Picture], size: int = 224) -> np.ndarray:
+    """The 1280 pooled features of EfficientNet-Lite0 with ImageNet weights, which never saw pathology: float32 [n, 1280]."""
+    from pathasst.pretrained import MEAN, STD, efficientnet_lite0
+
+    return trunk_features(efficientnet_lite0().eval(), ClipConfig({"vision_cfg": {"image_size": size}}, MEAN, STD), pictures)
 
 
 def tower_features(clip: PathCLIP, pictures: Iterable[Picture], batch: int = 64) -> np.ndarray:
     """The pooled token of the vision tower, before the projection to the texts: float32 [n, width]."""
     import torch
 
+    if hasattr(clip.model.visual, "trunk"):
+        return trunk_features(clip.model.visual.trunk, clip.config, pictures)  # type: ignore[union-attr]
     tower = clip.vision_tower()
     pixels = [clip.preprocess(p) for p in pictures]
     with torch.inference_mode():
@@ -87,15 +95,15 @@ class ColourWords:
     What zero-shot by colour alone can do: no shape, no texture, but the same captions and the same text tower's words.
     """
 
-    def __init__(self, pictures: Iterable[Picture], said: np.ndarray, weights: np.ndarray) -> None:
-        """`said`: float [n, d], for each picture the mean embedding of its captions; `weights`: of the pictures, [n]."""
+    def __init__(self, colours: np.ndarray, said: np.ndarray, weights: np.ndarray) -> None:
+        """`colours`: [n, 70] of `histogram`; `said`: [n, d], mean embeddings of true captions; `weights` of pictures: [n]."""
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         self.line = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
         self.centre = said.mean(axis=0)
-        self.line.fit(np.stack([histogram(p) for p in pictures]), said - self.centre, ridge__sample_weight=weights)
+        self.line.fit(colours, said - self.centre, ridge__sample_weight=weights)
 
     def scores(self, task: Task, test: Sequence[Example], prompts: np.ndarray) -> ClassScores:
         """`prompts`: float [classes, d], embedded as the captions were."""

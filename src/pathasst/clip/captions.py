@@ -5,6 +5,7 @@ Knows towers and tokenizers, nothing of pictures.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +50,12 @@ class Captions:
                     mask = (batch != 0).long()
                     pooled[rows] = tower.pooler(tower.transformer(input_ids=batch, attention_mask=mask), mask)  # type: ignore[operator]
             self.pooled = pooled
+
+    def beside(self, model: nn.Module) -> Captions:
+        """The same captions for another model with the same frozen text tower; nothing is computed again."""
+        other = copy.copy(self)
+        other.model = model
+        return other
 
     def draw(self, captions: list[int], chance: np.random.Generator) -> list[int]:
         """Rows for `encode`: the caption, or one of its windows."""

@@ -68,6 +68,17 @@ class Pictures:
                 out[i, own.get(text, [])] = True
         return out
 
+    def without(self, sources: Sequence[str]) -> tuple[Pictures, np.ndarray]:
+        """Those that do not come from some sources, with the rows that they had: int [n]. The texts stay, but are not drawn."""
+        rows = [n for n, s in enumerate(self.shown) if s.source not in sources]
+        kept = [self.shown[n] for n in rows]
+        labels = {s.label for s in kept}
+        used = {t for s in kept for t in s.captions}
+        by_label = {k: v for k, v in self.by_label.items() if k in labels}
+        used |= {t for v in by_label.values() for t in v}
+        concepts = [c if n in used else "" for n, c in enumerate(self.concepts)]
+        return Pictures(kept, self.texts, concepts, by_label, self.true_of), np.array(rows)
+
     def sampling(self, power: float) -> np.ndarray:
         """Probability of each picture, as the function `sampling`."""
         return sampling(self.shown, power)

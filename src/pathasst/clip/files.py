@@ -6,10 +6,11 @@ Knows files and nothing of use or training. Pickles are read with `weights_only=
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.clip.build import CONFIG, WEIGHTS, ClipConfig, build, load_own_state
+from pathasst.clip.build import CONFIG, GELU, QUICK_GELU, WEIGHTS, ClipConfig, build, load_own_state
 from pathasst.errors import BadInput, BadSettings, MissingWeights
 
 if TYPE_CHECKING:
@@ -33,6 +34,29 @@ def load_any(place: Path, *, activation: str = "", arch: str = "") -> tuple[nn.M
         raise MissingWeights(f"{place} holds neither {CONFIG} nor a Hugging Face config.json.")
     if activation and activation != config.activation:
         raise BadSettings(f"{place} was trained with {config.activation}, but {activation} was asked for.")
+    return model.eval(), config
+
+
+def load_named(name: str, tag: str, *, activation: str = "") -> tuple[nn.Module, ClipConfig]:
+    """One of OpenCLIP's pretrained models, such as `ViT-B-16`, `openai`; its activation is the one that it was trained with.
+
+    Raises MissingWeights when OpenCLIP knows no such pair, or the file is neither in its cache nor to be fetched.
+    """
+    import open_clip
+
+    about = open_clip.get_pretrained_cfg(name, tag)
+    if not about:
+        raise MissingWeights(f"{name}/{tag} is neither a path nor one of OpenCLIP's pretrained models.")
+    config = ClipConfig.of_name(name, QUICK_GELU if about.get("quick_gelu") or name.endswith("quickgelu") else GELU)
+    config = replace(config, mean=tuple(about.get("mean", config.mean)), std=tuple(about.get("std", config.std)))
+    if activation and activation != config.activation:
+        raise BadSettings(f"{name}/{tag} was trained with {config.activation}, but {activation} was asked for.")
+    try:
+        file = Path(open_clip.download_pretrained(about))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MissingWeights(f"{name}/{tag} could not be fetched: {str(error).splitlines()[0]}") from error
+    model = build(config)
+    load_own_state(model, read_state(file), str(file))
     return model.eval(), config
 
 

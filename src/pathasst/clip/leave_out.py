@@ -1,29 +1,31 @@
 """Leave-one-dataset-out: train without a set, then classify that set by words alone.
 
-Knows recipes of training, zero-shot tasks and baselines. The recipe (`recipes/*/clip_leave_out.yaml`) says which sources belong
-together and which tasks they answer. Short trainings start from a tower that was only taught by distillation, so that the runs
-differ in nothing but the captions.
+Knows a locked tower (LiT), zero-shot tasks and baselines. The recipe (`recipes/*/clip_leave_out.yaml`) says which sources belong
+together and which tasks they answer. The tower saw nothing of any set, and its features are computed once, so that a run is a
+matter of seconds. To leave sources out of a training of any kind: `pathasst train clip --leave-out`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pathasst.clip import zeroshot as zs
-from pathasst.clip.baselines import ColourWords, chance
-from pathasst.clip.build import build
+from pathasst.clip.baselines import ColourWords, chance, histogram, trunk_features
+from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures, sampling
+from pathasst.clip.locked import FILE, locked_features
 from pathasst.clip.model import PathCLIP
-from pathasst.clip.train import ClipRecipe, train
+from pathasst.clip.steps import Steps
+from pathasst.clip.train import ClipRecipe, start
 from pathasst.errors import BadSettings
 from pathasst.intervals import Interval
-from pathasst.recipes import load_recipe
+from pathasst.recipes import load_recipe, recipe_path
 
 RESULTS = "leave_one_out.json"
 
@@ -32,8 +34,9 @@ RESULTS = "leave_one_out.json"
 class LeaveOutRecipe:
     """Which sets are left out, and how the short trainings differ from the recipe `base`."""
 
-    base: str = "embedded"  # recipe of `train clip`
-    changes: dict[str, Any] = field(default_factory=dict)  # of its settings
+    base: str = "embedded"  # recipe of `train clip`, with a locked tower: a name, or a YAML file beside this one
+    tasks: str = "embedded"  # recipe of zero-shot tasks
+    changes: dict[str, Any] = field(default_factory=dict)  # of the settings of `base`
     sets: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # name → {sources: […], tasks: […]}
 
     def __post_init__(self) -> None:
@@ -43,7 +46,10 @@ class LeaveOutRecipe:
 
     @classmethod
     def load(cls, recipe: Path | str = "embedded") -> LeaveOutRecipe:
-        return load_recipe("clip_leave_out", str(recipe), cls)
+        """A recipe by name or YAML path. Raises BadSettings."""
+        found = load_recipe("clip_leave_out", str(recipe), cls)
+        beside = recipe_path("clip_leave_out", str(recipe)).with_name(found.base)
+        return replace(found, base=str(beside)) if found.base.endswith((".yaml", ".yml")) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,12 @@ class Left:
     zero_shot: Interval  # single prompts
     ensemble: Interval
     colour: Interval  # `ColourWords`
-    untrained: Interval
+    untrained: Interval  # the same tower with fresh projections
     chance: float
 
     @property
     def above(self) -> bool:
-        """Whether an interval of zero-shot touches none of the baselines' (chance as a point)."""
+        """Whether the interval of zero-shot lies above those of the baselines, without touching (chance is a point)."""
         best = max((self.zero_shot, self.ensemble), key=lambda i: i.low)
         return best.low > max(self.colour.high, self.untrained.high, self.chance)
 
@@ -72,54 +78,90 @@ def leave_one_out(
     data: Sequence[Path | str],
     out: Path | str,
     *,
-    init: str = "",
     only: Sequence[str] = (),
-    report: Callable[[dict[str, Any]], None] | None = None,
+    report: Callable[[Left], None] | None = None,
 ) -> list[Left]:
-    """Train once for each set without its sources and measure its tasks on all of its pictures; resumable.
+    """Train once for each set without its sources and measure its tasks on all of its pictures.
 
-    `init` is the tower to start from (a PathCLIP). Writes `leave_one_out.json` as the sets are done.
-    Raises BadSettings for an unknown set or task.
+    Writes `leave_one_out.json` in `out` as the sets are done, and keeps the tower's features there.
+    Raises BadSettings for an unknown set or task, or a recipe without a locked tower.
     """
     out = Path(out)
-    tasks = zs.load_tasks(recipe.base)
+    out.mkdir(parents=True, exist_ok=True)
+    tasks = zs.load_tasks(recipe.tasks)
     if unknown := (set(only) - set(recipe.sets)) | {t for s in recipe.sets.values() for t in s["tasks"]} - set(tasks):
         raise BadSettings(f"no set or task is called {', '.join(sorted(unknown))}.")
+    settings = ClipRecipe.load(recipe.base, **{**recipe.changes, "data": [str(d) for d in data]})
+    if settings.unlocked:
+        raise BadSettings(f"{recipe.base}: leave-one-out needs a locked tower (unlocked: 0).")
+    bench = _Bench(settings, out)
     found: list[Left] = []
     for name, one in recipe.sets.items():
         if only and name not in only:
             continue
-        changes = {**recipe.changes, "data": [str(d) for d in data], "leave_out": one["sources"], "init": init}
-        settings = ClipRecipe.load(recipe.base, **changes)
-        clip = train(settings, out / name.replace(" ", "_"), report=report)
-        found += _measure(name, [tasks[t] for t in one["tasks"]], one["sources"], clip, settings)
+        for left in bench.measure(name, one["sources"], [tasks[t] for t in one["tasks"]]):
+            found.append(left)
+            if report:
+                report(left)
         (out / RESULTS).write_text(json.dumps([asdict(f) for f in found], indent=1), encoding="utf-8")
     return found
 
 
-def _measure(name: str, tasks: list[zs.Task], sources: list[str], clip: PathCLIP, settings: ClipRecipe) -> list[Left]:
+class _Bench:
+    """What all runs share: pictures, captions, features."""
+
+    def __init__(self, settings: ClipRecipe, out: Path) -> None:
+        import torch
+
+        self.settings = settings
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.pictures = load_pictures(settings.data, settings.splits, settings.cache_side)
+        model, config = start(settings)
+        self.texts = Captions(model, config, self.pictures.texts)
+        look = (settings.views, settings.smallest, settings.stain, settings.seed)
+        trunk: Any = model.eval().visual.trunk  # type: ignore[union-attr]
+        self.locked = locked_features(trunk, config, self.pictures.shown, *look, out / FILE)
+        self.colours = np.stack([histogram(s.pixels) for s in self.pictures.shown])
+
+    def measure(self, name: str, sources: list[str], tasks: list[zs.Task]) -> Iterable[Left]:
+        import torch
+
+        known, rows = self.pictures.without(sources)
+        torch.manual_seed(self.settings.seed)
+        model, config = start(self.settings)
+        before = PathCLIP(start(self.settings)[0], config)
+        steps = Steps(self.settings, model, config, known, self.texts.beside(model), locked=self.locked[rows])
+        for _ in steps.run(0, self.settings.steps):
+            pass
+        clip = PathCLIP(model, config)
+        pictures = [p for d in self.settings.data for p in zs.labelled(d, ["train", "val", "test"])]
+        pictures = [p for p in pictures if p.source.article_id in sources]
+        words = self._colour_words(clip, known, rows)
+        for task in tasks:
+            examples = zs.examples_of_pairs(pictures, task)
+            seen = trunk_features(clip.model.visual.trunk, config, (e.picture() for e in examples))  # type: ignore[union-attr]
+            one, many, fresh = (
+                zs.run(c, task, examples, ensemble=e, features=_project(c, seen)).scores
+                for c, e in ((clip, False), (clip, True), (before, False))
+            )
+            by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))
+            values = (s.macro_f1 for s in (one, many, by_colour, fresh))
+            yield Left(name, task.name, one.n, one.clusters, *values, chance(task, examples))
+
+    def _colour_words(self, clip: PathCLIP, known: Pictures, rows: np.ndarray) -> ColourWords:
+        embedded = clip.encode_text(known.texts)
+        said = np.stack([embedded[known.captions(n)].mean(axis=0) for n in range(len(known.shown))])
+        return ColourWords(self.colours[rows], said, sampling(known.shown, self.settings.balance))
+
+
+def _project(clip: PathCLIP, seen: np.ndarray) -> np.ndarray:
+    """Features of the trunk → unit embeddings, float32."""
     import torch
 
-    pictures = [p for d in settings.data for p in zs.labelled(d, ["train", "val", "test"]) if p.source.article_id in sources]
-    torch.manual_seed(settings.seed)
-    fresh = PathCLIP(build(clip.config), clip.config)
-    colours = _colour_words(clip, load_pictures(settings.data, settings.splits, 128, leave_out=sources), settings)
-    found = []
-    for task in tasks:
-        examples = zs.examples_of_pairs(pictures, task)
-        features = clip.encode_image(e.picture() for e in examples)
-        one, many = (zs.run(clip, task, examples, ensemble=e, features=features).scores for e in (False, True))
-        before = zs.run(fresh, task, examples).scores.macro_f1
-        by_colour = colours.scores(task, examples, clip.encode_classes(task.prompts)).macro_f1
-        values = (one.macro_f1, many.macro_f1, by_colour, before, chance(task, examples))
-        found.append(Left(name, task.name, one.n, one.clusters, *values))
-    return found
-
-
-def _colour_words(clip: PathCLIP, known: Pictures, settings: ClipRecipe) -> ColourWords:
-    embedded = clip.encode_text(known.texts)
-    said = np.stack([embedded[known.captions(n)].mean(axis=0) for n in range(len(known.shown))])
-    return ColourWords((s.pixels for s in known.shown), said, sampling(known.shown, settings.balance))
+    with torch.inference_mode():
+        said: np.ndarray = clip.model.visual.head(torch.from_numpy(seen)).numpy()  # type: ignore[union-attr, operator]
+    return said / np.linalg.norm(said, axis=1, keepdims=True)
 
 
 def markdown(found: Sequence[Left]) -> str:

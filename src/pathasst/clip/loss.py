@@ -33,7 +33,8 @@ class TrueCaptionsLoss(ClipLoss):
         extra_features: float [e, d], further captions, the same in every process, that only the direction picture→text sees.
         truth: bool [N, N + e] for all N = n · world_size pictures, processes in order of their rank.
         """
-        per_image, per_text, images = *self.get_logits(image_features, text_features, logit_scale), image_features
+        per_image, per_text = self.get_logits(image_features, text_features, logit_scale)
+        images = image_features
         if extra_features is not None and len(extra_features):
             if self.world_size > 1:
                 images = torch.cat(torch.distributed.nn.all_gather(image_features), dim=0)  # type: ignore[attr-defined]

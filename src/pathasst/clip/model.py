@@ -40,15 +40,19 @@ class PathCLIP:
 
     @classmethod
     def load(cls, id: str | Path = "pathclip-embedded", *, activation: str = "", arch: str = "") -> PathCLIP:
-        """Load by registry id or path: our or OpenCLIP's folder, a Hugging Face CLIP folder, or an OpenCLIP checkpoint file.
+        """Load by registry id or path: our or OpenCLIP's folder, a Hugging Face CLIP folder, or an OpenCLIP checkpoint file;
+        or by an OpenCLIP name with its pretrained tag, `ViT-B-16/openai`, fetched where it is not in OpenCLIP's cache.
 
         A bare checkpoint file (such as the released PathCLIP) does not say its architecture or activation: give both, e.g.
         `arch="ViT-B-16", activation="quick_gelu"`. A given `activation` that contradicts the stored one raises BadSettings.
         Raises MissingWeights when nothing lies there, BadInput when the weights do not fit.
         """
-        from pathasst.clip.files import load_any
+        from pathasst.clip.files import load_any, load_named
 
         name, place = str(id), Path(id)
+        if name.count("/") == 1 and name not in weights.registry() and not place.exists():
+            model, config = load_named(*name.split("/"), activation=activation)
+            return cls(model, config, name)
         known = name in weights.registry() or not place.exists()  # an unknown name that is no path: weights.path says so
         model, config = load_any(weights.path(name) if known else place, activation=activation, arch=arch)
         return cls(model, config, weights.version(name) if known else place.name)

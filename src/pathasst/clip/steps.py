@@ -49,7 +49,10 @@ class _Crop:
 
 
 class Steps:
-    """One optimiser step after another. `pictures` have captions; `further` are only taught."""
+    """One optimiser step after another. `pictures` have captions; `further` are only taught.
+
+    `locked` are the features of a locked tower for the pictures, float16 [pictures, views, d], which then stand for their pixels.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Steps:
         further: list[Shown] | None = None,
         lessons: Lessons | None = None,
         heads: nn.ModuleDict | None = None,
+        locked: np.ndarray | None = None,
         processes: Processes | None = None,
     ) -> None:
         from pathasst.clip.loss import TrueCaptionsLoss
@@ -69,7 +73,7 @@ class Steps:
 
         self.recipe, self.config, self.pictures, self.texts = recipe, config, pictures, texts
         self.processes = processes or Processes()
-        self.model, self.heads, self.lessons = model, heads, lessons
+        self.model, self.heads, self.lessons, self.locked = model, heads, lessons, locked
         student = Student(model, heads, texts).to(self.processes.device)
         self.student = self.processes.together(student, unused=heads is not None)
         self.loss = TrueCaptionsLoss(self.processes.rank, self.processes.world)
@@ -115,11 +119,11 @@ class Steps:
         targets = None
         if self.lessons is not None and taught:
             seen = [(c.picture, c.view, c.pose) for c in (crops[mine][t] for t in taught)]
-            targets = tuple(torch.from_numpy(a) for a in self.lessons.targets(seen, kept[taught]))
+            of_patches, of_pooled = self.lessons.targets(seen, kept[taught])
+            targets = (torch.from_numpy(of_patches), torch.from_numpy(of_pooled))
         drawn = self.texts.draw(rows[mine] + anchors, chance) if rows else []
-        return Batch(
-            torch.from_numpy(patches), torch.from_numpy(kept), drawn, torch.from_numpy(truth), torch.tensor(taught), targets
-        )  # type: ignore[arg-type]
+        patches_, kept_, truth_ = (torch.from_numpy(a) for a in (patches, kept, truth))
+        return Batch(patches_, kept_, drawn, truth_, torch.tensor(taught, dtype=torch.long), targets)
 
     def _crop(self, picture: int, taught: bool, chance: np.random.Generator) -> _Crop:
         pose = int(chance.integers(8))
@@ -129,9 +133,16 @@ class Steps:
         return _Crop(picture, random_box(chance, self.recipe.smallest), pose)
 
     def patches(self, crops: list[_Crop], mine: slice, number: int, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Of the crops `mine`: augmented, normalised patches float32 [n, k, 3·p·p] and their places int64 [n, k] in the grid."""
+        """Of the crops `mine`: augmented, normalised patches float32 [n, k, 3·p·p] and their places int64 [n, k] in the grid.
+
+        Of a locked tower: one of its features, [n, 1, d].
+        """
         size, patch = self.config.image_size, self.config.patch_size
         grid = size // patch
+        if self.locked is not None:
+            views = chance.integers(self.locked.shape[1], size=len(crops))
+            rows = [(c.picture, v) for c, v in zip(crops, views, strict=True)][mine]
+            return np.stack([self.locked[p, v] for p, v in rows])[:, None].astype(np.float32), np.zeros((len(rows), 1), int)
         all_in = number >= 0.9 * self.recipe.steps
         keep = grid * grid if all_in else max(1, round(self.recipe.keep_patches * grid * grid))
         kept = np.sort(chance.random((len(crops), grid * grid)).argsort(axis=1)[:, :keep], axis=1)[mine]

@@ -31,7 +31,9 @@ class Student(nn.Module):
         """
         visual: Any = self.clip.visual
         out: dict[str, torch.Tensor] = {}
-        if hasattr(visual, "trunk"):  # a convolutional tower sees its whole input as one patch
+        if hasattr(visual, "trunk") and patches.shape[-1] == visual.trunk.num_features:  # of a locked tower: its features
+            image = visual.head(patches[:, 0])
+        elif hasattr(visual, "trunk"):  # a convolutional tower sees its whole input as one patch
             side = math.isqrt(patches.shape[-1] // 3)
             image = visual(patches.view(-1, 3, side, side).contiguous(memory_format=torch.channels_last))
         else:

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pathasst.clip.build import ClipConfig, build, load_own_state, own_state
 from pathasst.clip.captions import Captions
 from pathasst.clip.data import load_pictures
 from pathasst.clip.distill import FILE as LESSONS
 from pathasst.clip.distill import Teaching, heads, take_lessons
+from pathasst.clip.locked import FILE as LOCKED
+from pathasst.clip.locked import locked_features
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.processes import Processes, join
 from pathasst.clip.steps import Steps, rate
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 TOWER = "efficientnet-lite0"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +45,9 @@ class ClipRecipe:
     model: dict[str, Any]  # OpenCLIP's model_cfg; or {"name": "ViT-B-16", "activation": "quick_gelu"}
     init: str = ""  # id or path of a PathCLIP to start from; empty: fresh weights
     tower: str = ""  # weights of the vision tower alone to start from: `efficientnet-lite0`, for a model with that timm tower
-    unlocked: int = (
-        -1
-    )  # train only the last so many groups of layers of a timm tower, and its projection (OpenCLIP's lock); −1: all
+    unlocked: int = -1  # groups of layers of a timm tower that are trained, from the last (OpenCLIP's lock); −1: all
+    views: int = 4  # of a locked tower (unlocked 0): augmented crops of each picture, seen once
+    features: str = ""  # file in which a locked tower's features are kept, to be shared by runs; empty: in the run's folder
     data: list[str] = field(default_factory=list)  # datasets of Pair
     splits: list[str] = field(default_factory=lambda: ["train"])
     leave_out: list[str] = field(default_factory=list)  # sources to skip
@@ -64,7 +67,7 @@ class ClipRecipe:
     anchors: bool = True  # add one caption of every concept to each batch, as further negatives and positives
     bf16: bool = True
     save_every: int = 100  # steps
-    watch: str = ""  # recipe of zero-shot tasks to measure on the split val at every checkpoint; empty: none
+    watch: str = ""  # recipe of zero-shot tasks, measured with retrieval on the split val at every checkpoint; empty: none
     threads: int = 0  # of the model, one more prepares the next batch; 0 = all cores. On a shared machine 1 is faster than 2
 
     def __post_init__(self) -> None:
@@ -134,7 +137,7 @@ def train(
         if (step + 1) % recipe.save_every == 0 or step == last - 1:
             _save(steps, step + 1, out)
             if watch and step >= recipe.teach.steps:
-                _log({"step": step + 1, **rounded, "zeroshot": watch(PathCLIP(steps.model, config))}, out, report)
+                _log({"step": step + 1, **rounded, "scores": watch(PathCLIP(steps.model, config))}, out, report)
     processes.wait()  # for the first process to have written the checkpoint
     extra = {"recipe": asdict(recipe), "steps": last}
     clip = PathCLIP(steps.model, ClipConfig(config.model, config.mean, config.std, extra))
@@ -154,19 +157,29 @@ def _prepare(recipe: ClipRecipe, out: Path, processes: Processes) -> tuple[Steps
     if teach.data:
         further = load_pictures(teach.data, recipe.splits, recipe.cache_side, leave_out=recipe.leave_out).shown
     torch.manual_seed(recipe.seed)
-    model, config = _start(recipe)
+    model, config = start(recipe)
+    model.eval()  # a locked tower's batch normalisation
     lessons = mouths = None
     if teach.steps or teach.weight:
         grid = config.image_size // config.patch_size
         shown = [*pictures.shown, *further]
-        if processes.first:
-            lessons = take_lessons(shown, teach, config.image_size, grid, recipe.seed, out / LESSONS)
-        processes.wait()
-        lessons = lessons or take_lessons(shown, teach, config.image_size, grid, recipe.seed, out / LESSONS)
+        lessons = _once(processes, lambda: take_lessons(shown, teach, config.image_size, grid, recipe.seed, out / LESSONS))
         mouths = heads(int(config.model["vision_cfg"]["width"]), lessons)
     texts = Captions(model, config, pictures.texts)
-    parts: dict[str, Any] = {"further": further, "lessons": lessons, "heads": mouths, "processes": processes}
+    locked = None
+    if recipe.unlocked == 0:
+        path, look = Path(recipe.features or out / LOCKED), (recipe.views, recipe.smallest, recipe.stain, recipe.seed)
+        trunk: Any = model.visual.trunk  # type: ignore[union-attr]
+        locked = _once(processes, lambda: locked_features(trunk, config, pictures.shown, *look, path))
+    parts: dict[str, Any] = {"further": further, "lessons": lessons, "heads": mouths, "locked": locked, "processes": processes}
     return Steps(recipe, model, config, pictures, texts, **parts), config
+
+
+def _once(processes: Processes, work: Callable[[], T]) -> T:
+    """Work that leaves a file behind: the first process does it, the others wait and read the file."""
+    done = work() if processes.first else None
+    processes.wait()
+    return work() if done is None else done
 
 
 def _log(line: dict[str, Any], out: Path, report: Callable[[dict[str, Any]], None] | None) -> None:
@@ -176,7 +189,8 @@ def _log(line: dict[str, Any], out: Path, report: Callable[[dict[str, Any]], Non
         report(line)
 
 
-def _start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
+def start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
+    """The model that a recipe starts from: loaded, or fresh with a pretrained vision tower."""
     if recipe.init:
         clip = PathCLIP.load(recipe.init)
         return clip.model, clip.config
