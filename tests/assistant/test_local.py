@@ -21,11 +21,18 @@ class Narrow:
         self.room = room
         self.given: tuple[list[Turn], list[bytes], list[ToolSpec]] = ([], [], [])
 
-    def reply(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], max_new_tokens: int = 0) -> Turn:
-        if sum(len(t.content) for t in turns) > self.room:
+    def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
+        if (length := sum(len(t.content) for t in turns)) > self.room:
             raise BadInput("the prompt is too long")
+        return [0] * length
+
+    def stream(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], max_new_tokens: int = 0) -> Any:
         self.given = (list(turns), list(images), list(tools))
-        return Turn(role="assistant", content="ok")
+        yield "o"
+        yield Turn(role="assistant", content="ok")
+
+    def reply_many(self, requests: Sequence[Any], max_new_tokens: int = 0) -> list[Turn]:
+        return [next(p for p in self.stream(*request) if isinstance(p, Turn)) for request in requests]
 
 
 def conversation() -> list[Turn]:
@@ -58,3 +65,15 @@ def test_a_question_that_cannot_fit_is_refused() -> None:
     model: Any = Narrow(100)
     with pytest.raises(BadInput):
         LocalBrain(model, "m@1").reply(conversation(), [b"png"], [])
+
+
+def test_several_at_once_are_cut_each_for_itself() -> None:
+    model: Any = Narrow(900)
+    replies = LocalBrain(model, "m@1").reply_many([(conversation(), [b"png"], [SPEC]), (conversation()[:1], [b"png"], [])])
+    assert [r.content for r in replies] == ["ok", "ok"]
+    assert len(model.given[0]) == 1
+
+
+def test_words_come_as_they_are_made() -> None:
+    model: Any = Narrow(10_000)
+    assert next(LocalBrain(model, "m@1").stream(conversation(), [b"png"], [])) == "o"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,13 +42,37 @@ class LocalBrain:
 
         Raises BadInput when even the last question alone does not fit.
         """
+        return next(piece for piece in self.stream(turns, images, tools) if isinstance(piece, Turn))
+
+    def stream(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
+    ) -> Generator[str | Turn, None, None]:
+        """As `reply`, with the words as they are made, and the Turn last."""
+        fitting, images = self._fitting(turns, images, tools)
+        yield from self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens)
+
+    def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
+        """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
+        fitting = [(*self._fitting(*request), _as_trained(request[2])) for request in requests]
+        return self.model.reply_many(fitting, max_new_tokens=self.max_tokens)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, as this model counts."""
+        return len(self.model.parts.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _fitting(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
+    ) -> tuple[list[Turn], list[ImageBytes]]:
+        """The conversation, shortened as far as the model needs it. Raises BadInput."""
         turns, images = list(turns), list(images)
         while True:
             for longest in (RESULT_CHARACTERS, *_SHORTER):
                 try:
-                    return self.model.reply(_cut(turns, longest), images, _as_trained(tools), max_new_tokens=self.max_tokens)
+                    self.model.prompt_ids(cut := _cut(turns, longest), len(images), _as_trained(tools))
                 except BadInput as error:
                     too_long = error
+                else:
+                    return cut, images
             older = _without_oldest(turns, images)
             if older is None:
                 raise too_long
