@@ -47,8 +47,9 @@ CSP_PAGE = (
 )
 
 
+FILES = ("/assets/", "/static/", "/svelte/")
 SLIDES = "/gradio_api/upload"
-UNCOUNTED = ("/health", "/ready", "/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico", "/manifest.json")
+UNCOUNTED = ("/health", "/ready", "/theme.css", "/favicon.ico", "/manifest.json", *FILES)
 """Not counted as requests a minute: opening the page once fetches some hundred files."""
 
 
@@ -131,7 +132,8 @@ class Guard:
         if path not in OPEN or scope["method"] not in SAFE:
             self._same_origin(scope["method"], headers)
         user = LOCAL if not self.settings.keys_required or path in OPEN else self._user(headers, path)
-        if not path.startswith(UNCOUNTED) and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
+        counted = path == LOGIN or (self.settings.keys_required and not path.startswith(UNCOUNTED))  # alone, nobody is to be fair to
+        if counted and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
             after = {"Retry-After": str(int(wait) + 1)}
             raise Refusal(429, f"more than {self.settings.per_minute} requests a minute.", "rate_limit_error", after)
         declared = headers.get("content-length", "0")
@@ -188,6 +190,8 @@ class Guard:
 
 
 def _add_headers(headers: MutableHeaders, path: str) -> None:
+    if path.startswith(FILES):  # Gradio's own files, the same for everybody; what people gave and got is never kept
+        headers["Cache-Control"] = "public, max-age=86400"
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     headers["Content-Security-Policy"] = CSP_API if path.startswith(API) else CSP_PAGE

@@ -178,6 +178,12 @@ def metrics(request: Request) -> Response:
     return Response(request.app.state.service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+@router.get("/v1/{path:path}", include_in_schema=False)
+def unknown(path: str) -> None:
+    """Whatever else; behind it the page would answer in its own shape."""
+    raise HTTPException(404, "there is no such path; see /docs.")
+
+
 def _tool(tool: Tool[Any]) -> dict[str, Any]:
     spec, card = tool.spec(), tool.card
     return {

@@ -1,0 +1,194 @@
+"""Load on the served assistant: many clients on loopback, mixed requests; latency, refusals and memory over time.
+
+    python benchmarks/assistant_load.py --minutes 10 --clients 50 --out load.json
+
+Starts `pathasst serve` as a process of its own and asks it over real HTTP: questions with and without a picture, streamed and
+whole, tools by hand, paper searches, embeddings, uploads, lists. A client waits as long as a 429 asks it to, then goes on. Every
+status but 200 and 429 counts as an error. `--fake` serves a brain that answers at once: the server's own cost, without a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+FAKE = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from server_parts import RuleBrain, settings
+from assistant_parts import CountDark, Shelf, HITS
+from pathasst.assistant.api import create_app
+from pathasst.assistant.service import Service
+from pathasst.tools.protocol import Registry
+import uvicorn
+from pathlib import Path
+registry = Registry()
+for tool in (CountDark(), Shelf(HITS)):
+    registry.add(tool)
+service = Service(settings(Path({home!r}), keep_seconds=60.0), brain=RuleBrain(), registry=registry)
+uvicorn.run(create_app(service=service, page=False), port={port}, log_level="warning")
+"""
+
+
+def picture(seed: int) -> bytes:
+    """A 256×256 PNG with dark discs on a light ground, another one for each seed."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    image = np.full((256, 256, 3), 225, np.uint8)
+    rows, columns = np.mgrid[:256, :256]
+    for y, x in rng.integers(10, 246, (12, 2)):
+        image[(rows - y) ** 2 + (columns - x) ** 2 < 49] = rng.integers(20, 90, 3)
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def requests(fake: bool, rng: random.Random) -> tuple[str, str, str, dict]:
+    """One request of the mix: kind, method, path, arguments of httpx."""
+    import base64
+
+    seed = rng.randrange(20)
+    url = f"data:image/png;base64,{base64.b64encode(picture(seed)).decode()}"
+    image = {"type": "image_url", "image_url": {"url": url}}
+    tool = "count_dark" if fake else "ki67_cells"
+    seen = {"role": "user", "content": [{"type": "text", "text": "Count the positive cells."}, image]}
+    said = {"role": "user", "content": rng.choice(["What does NILM stand for?", "Thank you.", "What can you do?"])}
+    kinds = [
+        (3, "question", "POST", "/v1/chat/completions", {"json": {"messages": [said]}}),
+        (3, "question with picture", "POST", "/v1/chat/completions", {"json": {"messages": [seen]}}),
+        (3, "streamed question", "POST", "/v1/chat/completions", {"json": {"messages": [seen], "stream": True}}),
+        (4, "tool", "POST", f"/v1/tools/{tool}/run", {"json": {"image": url}}),
+        (8, "papers", "POST", "/v1/papers/search", {"json": {"query": rng.choice(["Ki67 prognosis", "HER2 gastric cancer"])}}),
+        (4, "upload", "POST", "/v1/files", {"files": {"file": ("a.png", picture(seed))}}),
+        (6, "lists", "GET", rng.choice(["/v1/models", "/v1/tools", "/v1/files", "/ready", "/metrics"]), {}),
+    ]
+    if not fake:
+        kinds.append((4, "embeddings", "POST", "/v1/embeddings", {"json": {"input": ["adenocarcinoma of the lung"]}}))
+    chosen = rng.choices(kinds, [k[0] for k in kinds])[0]
+    return chosen[1], chosen[2], chosen[3], chosen[4]
+
+
+async def client(number: int, url: str, fake: bool, until: float, seen: dict) -> None:
+    """One client: a request, its answer, a short rest, the next; after a 429 the rest that the server asks for."""
+    rng = random.Random(number)
+    async with httpx.AsyncClient(base_url=url, timeout=900) as web:
+        while time.monotonic() < until:
+            kind, method, path, given = requests(fake, rng)
+            started = time.monotonic()
+            try:
+                answer = await web.request(method, path, **given)
+                status = str(answer.status_code)
+                if '"error"' in answer.text[-400:] and "event-stream" in answer.headers["content-type"]:
+                    status = "error in the stream"
+            except httpx.HTTPError as error:
+                status = type(error).__name__
+            seen["statuses"][kind][status] += 1
+            if status == "200":
+                seen["seconds"][kind].append(time.monotonic() - started)
+            rest = float(answer.headers.get("retry-after", 0)) if status == "429" else rng.uniform(0, 0.5)
+            await asyncio.sleep(min(rest, max(0.0, until - time.monotonic())))
+
+
+async def watch(pid: int, until: float, every: float, memory: list[tuple[float, float]]) -> None:
+    """The server's resident memory in MB, as Linux tells it."""
+    started = time.monotonic()
+    while time.monotonic() < until:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        memory.append((round(time.monotonic() - started, 1), pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+        await asyncio.sleep(every)
+
+
+async def load(url: str, pid: int, clients: int, seconds: float, fake: bool) -> dict:
+    """All clients for so many seconds."""
+    until = time.monotonic() + seconds
+    seen: dict = {"statuses": defaultdict(Counter), "seconds": defaultdict(list)}
+    memory: list[tuple[float, float]] = []
+    await asyncio.gather(
+        watch(pid, until, max(1.0, seconds / 60), memory), *(client(n, url, fake, until, seen) for n in range(clients))
+    )
+    return {**seen, "memory": memory}
+
+
+def serve(fake: bool, home: str, port: int, recipe: str) -> subprocess.Popen:
+    """The server, as a process of its own."""
+    tests = str(Path(__file__).parents[1] / "tests" / "assistant")
+    command = [sys.executable, "-c", FAKE.format(tests=tests, home=home, port=port)]
+    if not fake:
+        command = [sys.executable, "-m", "pathasst.cli.main", "serve", "--port", str(port), "--no-page", "--recipe", recipe]
+    return subprocess.Popen(command, env={**os.environ, "PATHASST_HOME": home})
+
+
+def wait(url: str, process: subprocess.Popen, seconds: float = 600) -> None:
+    """Until the server takes requests."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    sys.exit("the server did not start")
+
+
+def report(result: dict, seconds: float) -> None:
+    """A table of latencies by kind, the refusals, and the memory over time."""
+    errors = 0
+    print(f"{'request':24} {'200':>6} {'429':>6} {'else':>5} {'p50 s':>7} {'p90 s':>7} {'p99 s':>7}")
+    for kind, statuses in sorted(result["statuses"].items()):
+        other = sum(n for status, n in statuses.items() if status not in ("200", "429"))
+        errors += other
+        times = result["seconds"][kind] or [float("nan")]
+        p50, p90, p99 = np.percentile(times, [50, 90, 99])
+        print(f"{kind:24} {statuses['200']:6} {statuses['429']:6} {other:5} {p50:7.2f} {p90:7.2f} {p99:7.2f}")
+    done = sum(s["200"] for s in result["statuses"].values())
+    print(f"{done} answered in {seconds:.0f} s ({done / seconds:.1f}/s), errors besides 429: {errors}")
+    memory = [m for _, m in result["memory"]]
+    third = max(1, len(memory) // 3)
+    middle, last = np.mean(memory[third : 2 * third]), np.mean(memory[-third:])
+    print(f"memory, MB: start {memory[0]:.0f}, middle third {middle:.0f}, last third {last:.0f}")
+
+
+def main() -> None:
+    """Parse, start, ask, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--recipe", default="embedded")
+    parser.add_argument("--fake", action="store_true", help="a brain that answers at once")
+    parser.add_argument("--out", type=Path, help="JSON with every number")
+    given = parser.parse_args()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home:
+        process = serve(given.fake, home, port, given.recipe)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait(url, process)
+            result = asyncio.run(load(url, process.pid, given.clients, given.minutes * 60, given.fake))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    report(result, given.minutes * 60)
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
