@@ -1,11 +1,38 @@
-"""Classification of liquid-based cytology. Declared: the card and the arguments are agreed, the model is still to come."""
+"""The cervical cytology classifier: the Bethesda class of a field or of a single cell (paper, model zoo 1)."""
 
 from __future__ import annotations
 
-from pathasst.tools.protocol import Arguments, Tool, ToolCard
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathasst import weights
+from pathasst.errors import BadInput
+from pathasst.records import Annotation, Picture, ToolResult
+from pathasst.tools.images import is_dark_field, is_grey, require_side
+from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
+
+if TYPE_CHECKING:
+    from pathasst.classifier import Classifier
 
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
 """The six classes of The Bethesda System that the paper's models use, from normal to carcinoma."""
+LONG = {
+    "NILM": "negative for intraepithelial lesion or malignancy",
+    "ASC-US": "atypical squamous cells of undetermined significance",
+    "LSIL": "low-grade squamous intraepithelial lesion",
+    "ASC-H": "atypical squamous cells, cannot exclude a high-grade lesion",
+    "HSIL": "high-grade squamous intraepithelial lesion",
+    "SCC": "squamous cell carcinoma",
+}
+OF_FIELDS = ("NILM", "LSIL", "HSIL", "SCC")
+"""Whole fields were labelled with these four alone: of a field nothing else is said."""
+WEIGHTS = "lbc-embedded"
+CELL_SIDE = 200  # px; a smaller picture is the crop of one cell
+FIELD_SIDE = 2560  # px; a larger picture is cut into overlapping fields
+TILE, OVERLAP = 2048, 256
+LEAST_SIDE = 32
 
 
 class LbcClassifyArguments(Arguments):
@@ -13,7 +40,10 @@ class LbcClassifyArguments(Arguments):
 
 
 class LbcClassify(Tool[LbcClassifyArguments]):
-    """Which Bethesda class a cervical cytology picture belongs to (paper, model zoo 1)."""
+    """Which Bethesda class a cervical cytology picture belongs to.
+
+    `model`: id of the weights, or a folder of the user's own (`pathasst train classifier`), whose classes then count for all.
+    """
 
     name = "lbc_classify"
     card = ToolCard(
@@ -25,3 +55,90 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         classes=BETHESDA,
     )
     arguments = LbcClassifyArguments
+    weights = (WEIGHTS,)
+
+    def __init__(self, model: str = WEIGHTS) -> None:
+        self.model = model
+
+    def version(self) -> str:
+        """The weights that answer, the user's own included."""
+        return weights.version(self.model)
+
+    def run(self, arguments: LbcClassifyArguments, image: np.ndarray) -> ToolResult:
+        """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.tiles import plan
+        from pathasst.tools.drawing import annotate
+
+        check(image)
+        single, classes = min(image.shape[:2]) <= CELL_SIDE, self.classes_for(image)
+        size = TILE if max(image.shape[:2]) > FIELD_SIDE else FIELD_SIDE
+        tiles = plan(*image.shape[:2], size, OVERLAP)
+        found = self.probabilities([image[t.window] for t in tiles], classes)
+        mean = found.mean(0)
+        order = np.argsort(-mean)
+        marks = [
+            Annotation(
+                kind="box",
+                label=classes[int(p.argmax())],
+                coordinates=[float(v) for v in (t.x, t.y, t.x + t.width, t.y + t.height)],
+                score=round(float(p.max()), 3),
+            )
+            for t, p in zip(tiles, found, strict=True)
+        ]
+        numbers: dict[str, Any] = {
+            "class": classes[order[0]],
+            "probability": round(float(mean[order[0]]), 3),
+            "probabilities": {classes[i]: round(float(mean[i]), 3) for i in order},
+            "judged_as": "cell" if single else "field",
+            "fields": len(tiles),
+        }
+        if len(tiles) > 1:
+            labels = [m.label for m in marks]
+            numbers["fields_by_class"] = {name: labels.count(name) for name in classes if name in labels}
+        pictures = [Picture(name="class", image=annotate(image, marks))]
+        return ToolResult(name=self.name, text=self._text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+
+    def classes_for(self, image: np.ndarray) -> tuple[str, ...]:
+        """The classes that may be said of a picture of this size."""
+        if self.model != WEIGHTS:
+            return classifier(self.model).classes
+        return BETHESDA if min(image.shape[:2]) <= CELL_SIDE else OF_FIELDS
+
+    def probabilities(self, pictures: list[np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
+        """[n, classes] float32: the classifier's probabilities of these classes, which sum to 1."""
+        model = classifier(self.model)
+        found = model.predict(pictures)[:, [model.classes.index(c) for c in classes]]
+        return found / np.maximum(found.sum(1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
+
+    def _text(self, numbers: dict[str, Any]) -> str:
+        first, second = list(numbers["probabilities"].items())[:2]
+        name = f" ({LONG[first[0]]})" if first[0] in LONG else ""
+        parts = [f"{first[0]}{name}, probability {first[1]:.2f}; next {second[0]} {second[1]:.2f}."]
+        if numbers["fields"] > 1:
+            parts.append(f"Mean of {numbers['fields']} overlapping fields.")
+        if self.model != WEIGHTS:
+            parts.append("The classes come from the user's own trained model.")
+        elif numbers["judged_as"] == "cell":
+            parts.append("Judged as the crop of a single cell; learnt on conventional smears, where the rarer classes are few.")
+        else:
+            parts.append(
+                "Judged as a field; of fields only NILM, LSIL, HSIL and SCC were labelled, so ASC-US and ASC-H are not given."
+            )
+        return " ".join([*parts, NOTICE])
+
+
+@lru_cache(maxsize=4)
+def classifier(model: str) -> Classifier:
+    """A classifier by id or folder, kept for all calls. Raises MissingWeights, BadInput."""
+    from pathasst.classifier import Classifier
+
+    return Classifier.load(model)
+
+
+def check(image: np.ndarray) -> None:
+    """Raises BadInput for a picture that cannot be a stained brightfield smear."""
+    require_side(image, LEAST_SIDE, "The classification")
+    if is_dark_field(image):
+        raise BadInput("The classification needs a brightfield picture; this one is dark, as fluorescence is.")
+    if is_grey(image):
+        raise BadInput("The classification needs a colour picture: this one is grey, or of an empty slide.")

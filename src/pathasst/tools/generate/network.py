@@ -1,8 +1,8 @@
 """The small diffusion model: words to pictures of 64×64 px. Knows words and pixels, no class and no training.
 
 A UNet of `diffusers` on 2×2 patches (12 channels at half the side), told the noise level and MiniLM's vector of the sentence;
-v-prediction (Salimans & Ho 2022) with a cosine schedule scaled to no signal at its end (Lin et al. 2024), classifier-free guidance,
-DDIM.
+v-prediction (Salimans & Ho 2022), a cosine schedule scaled to no signal at its end (Lin et al. 2024), classifier-free
+guidance, DDIM.
 """
 
 from __future__ import annotations

@@ -1,0 +1,125 @@
+"""A real, tiny training of the diffusion model: words decide, a killed run goes on, pictures are marked as synthetic."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pathasst import weights
+from pathasst.classifier import Item
+from pathasst.errors import BadDataset, BadInput, BadSettings
+from pathasst.records import ToolCall
+from pathasst.tools.generate import training
+from pathasst.tools.generate.data import image_texts, recipe_cells
+from pathasst.tools.generate.judge import Space, frechet, nearest
+from pathasst.tools.generate.network import Generator, GeneratorConfig
+from pathasst.tools.generate.training import GeneratorSettings, train
+from pathasst.tools.lbc_generate import LbcGenerate, as_png
+
+needs_words = pytest.mark.skipif(not weights.present("minilm"), reason="MiniLM is not here: pathasst models pull minilm")
+TINY = GeneratorSettings(
+    size=16, widths=(16, 32), steps=300, minutes=0, batch=8, lr=4e-3, ema=0.9, unsaid=0.1, bf16=False, save_every=0.0, guidance=2.0
+)
+
+
+def colours(n: int = 12) -> tuple[list[Item], list[str]]:
+    rng = np.random.default_rng(0)
+    red, blue = np.array([200, 40, 40]), np.array([40, 40, 200])
+    pictures = [np.clip((red if k % 2 else blue) + rng.integers(-15, 15, (16, 16, 3)), 0, 255).astype(np.uint8) for k in range(n)]
+    texts = ["a red picture" if k % 2 else "a blue picture" for k in range(n)]
+    return [Item(p, "cell", str(k), "train") for k, p in enumerate(pictures)], texts
+
+
+@needs_words
+def test_words_decide_what_is_drawn_and_the_seed_repeats_it(tmp_path):
+    items, texts = colours()
+    train(TINY, items, tmp_path, texts)
+    generator = Generator.load(tmp_path)
+    red, blue = (generator.draw([f"a {c} picture"] * 2, seed=3, steps=10) for c in ("red", "blue"))
+    assert red.shape == (2, 16, 16, 3) and red.dtype == np.uint8
+    warmth = [float(p[..., 0].mean()) - float(p[..., 2].mean()) for p in (red, blue)]
+    assert warmth[0] > 15 and warmth[1] < -15
+    assert np.array_equal(red, generator.draw(["a red picture"] * 2, seed=3, steps=10))
+    assert not np.array_equal(red[0], red[1])
+
+
+@needs_words
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    items, texts = colours(4)
+    short = replace(TINY, steps=6)
+    whole = train(short, items, tmp_path / "a", texts).network.state_dict()
+    learn = training._Training._learn
+
+    def dying(self, rate):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return learn(self, rate)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training._Training, "_learn", dying)
+        train(short, items, tmp_path / "b", texts)
+    torch.manual_seed(99)
+    broken = train(short, items, tmp_path / "b", texts).network.state_dict()
+    assert all(torch.allclose(whole[k], broken[k], atol=1e-5) for k in whole)
+
+
+def test_what_cannot_be_learnt_or_loaded_says_why(tmp_path):
+    with pytest.raises(BadDataset, match="no picture"):
+        train(TINY, [], tmp_path)
+    with pytest.raises(BadInput, match="no generator"):
+        Generator.load(tmp_path)
+    with pytest.raises(BadSettings):
+        GeneratorConfig(size=20)
+    with pytest.raises(BadSettings, match="colours"):
+        GeneratorSettings.make({"colours": 3})
+    (tmp_path / "bad.yaml").write_text("minutes: 3\n")
+    with pytest.raises(BadSettings, match="split"):
+        recipe_cells(str(tmp_path / "bad.yaml"), tmp_path)
+
+
+def test_image_and_text_come_in_the_imagefolder_layout(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a cell"}\n')
+    items, texts = image_texts(tmp_path)
+    assert texts == ["a cell"] and items[0].image == tmp_path / "1.png"
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "1.png"}\n')
+    with pytest.raises(BadDataset, match="text"):
+        image_texts(tmp_path)
+    with pytest.raises(BadDataset, match="metadata"):
+        image_texts(tmp_path / "nowhere")
+
+
+def test_copies_are_found_whatever_way_they_are_turned_and_distances_grow():
+    rng = np.random.default_rng(0)
+    known = rng.integers(0, 255, (20, 24, 24, 3)).astype(np.uint8)
+    turned = np.stack([np.rot90(known[3]), known[7][:, ::-1], rng.integers(0, 255, (24, 24, 3)).astype(np.uint8)])
+    distance, index = nearest(turned, known)
+    assert index[:2].tolist() == [3, 7] and (distance[:2] < 0.01).all() and distance[2] > 0.8
+    a, b = rng.normal(size=(400, 6)), rng.normal(size=(400, 6))
+    space = Space(a, 4)
+    same, moved = frechet(space(a), space(b)), frechet(space(a), space(b + 1.0))
+    assert same < 0.5 * moved
+
+
+@needs_words
+def test_the_tool_marks_its_pictures_as_synthetic(tmp_path):
+    items, texts = colours(4)
+    from dataclasses import replace
+
+    train(replace(TINY, steps=1), items, tmp_path, texts)
+    asked = {"cell_class": "HSIL", "nuclear_enlargement": 2.5, "hyperchromasia": True, "count": 2, "seed": 5}
+    result = LbcGenerate(str(tmp_path))(ToolCall(name="lbc_generate", arguments=asked))
+    assert not result.error and "synthetic" in result.text and "HSIL" in result.text and result.numbers["synthetic"] is True
+    assert result.numbers["prompt"] == "HSIL cell with enlarged nucleus, dark nucleus"
+    assert len(result.pictures) == 2 and all(p.synthetic for p in result.pictures)
+    picture = Image.open(io.BytesIO(result.pictures[0].image))
+    assert picture.size == (256, 256) and picture.info["Synthetic"].startswith("true") and picture.info["Seed"] == "5"
+
+
+def test_the_mark_is_in_the_corner_and_leaves_the_cell_alone():
+    pixels = np.asarray(Image.open(io.BytesIO(as_png(np.full((64, 64, 3), 90, np.uint8), {}))))
+    assert (pixels[:230] == 90).all() and (pixels[235:, :80] == 255).any() and (pixels[235:, :80] == 0).any()
