@@ -1,13 +1,14 @@
 """Suppression, checkpoints, and detection that does not depend on tiles or padding."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from pathasst.errors import BadInput
-from pathasst.tools.p2pnet.infer import Detector, load, save, suppress
+from pathasst.tools.p2pnet.infer import Detector, fuse, load, save, suppress
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings
 
@@ -97,3 +98,25 @@ def test_settings_in_the_header_are_plain_json(tmp_path):
     save(P2PNet(SMALL), tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as content:
         assert json.loads(content.metadata()["settings"])["classes"] == ["positive", "negative", "other"]
+
+
+def test_fused_views_average_what_they_say_and_one_that_saw_nothing_counts_as_zero():
+    points = np.array([[10, 10], [12, 10], [50, 50], [90, 10], [92, 10], [91, 12]], np.float32)
+    probabilities = np.array([[0.8, 0.1], [0.6, 0.3], [0.9, 0.0], [0.2, 0.6], [0.1, 0.7], [0.3, 0.5]], np.float32)
+    places, means = fuse(points, probabilities, np.array([0, 1, 0, 0, 0, 1]), views=2)
+    assert np.allclose(means[np.argsort(places[:, 0])], [[0.7, 0.2], [0.45, 0.0], [0.2, 0.6]], atol=1e-6)
+    assert 10 < places[np.argmin(places[:, 0]), 0] < 11  # nearer to the surer view's point
+    assert [len(part) for part in fuse(np.empty((0, 2)), np.empty((0, 2)), np.empty(0, int), 4)] == [0, 0]
+
+
+def test_mirrored_views_find_the_same_cells_in_the_same_places():
+    cells = [(20, 20), (76, 36), (140, 116)]
+    image = picture(cells, 131, 163)  # padded: mirroring must not shift what lies before the padding
+    marker = Marker()
+    plain = Detector(marker)(image)
+    marker.settings = replace(SMALL, views=4)
+    mirrored = Detector(marker)(image)
+    assert len(mirrored) == len(cells)
+    order = [np.lexsort(found.points.T) for found in (plain, mirrored)]
+    assert np.allclose(plain.points[order[0]], mirrored.points[order[1]], atol=1e-3)
+    assert np.allclose(plain.scores[order[0]], mirrored.scores[order[1]], atol=1e-3)

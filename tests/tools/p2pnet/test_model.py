@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pathasst import weights
 from pathasst.errors import BadSettings
 from pathasst.tools.p2pnet.model import P2PNet, grid, sample
 from pathasst.tools.p2pnet.settings import P2PNetSettings
@@ -60,3 +61,15 @@ def test_gradients_reach_the_moves_of_the_proposals():
     out = net(torch.rand(1, 3, 64, 64))
     (out.points.sum() + out.logits.square().sum()).backward()
     assert net.deform[2].weight.grad.abs().sum() > 0 and np.isfinite(float(net.deform[0].weight.grad.sum()))
+
+
+@pytest.mark.skipif(not weights.present("efficientnet-lite0"), reason="EfficientNet-Lite0 is not here: pathasst models pull it")
+def test_a_pretrained_lite0_is_cut_after_the_last_stride_and_filled_with_imagenets_weights():
+    from pathasst.pretrained import efficientnet_lite0
+    from pathasst.tools.p2pnet.train import start_from
+
+    net = P2PNet(P2PNetSettings(classes=("a",), backbone="tf_efficientnet_lite0", strides=(4, 8, 16), neck=16, hidden=16))
+    assert start_from(net, "efficientnet-lite0") == len(net.backbone.body.state_dict())
+    assert len(net.backbone.body.blocks) == 5 and sum(p.numel() for p in net.backbone.parameters()) < 8e5
+    assert torch.equal(net.backbone.body.conv_stem.weight, efficientnet_lite0().conv_stem.weight)
+    assert [m.shape[-1] for m in net.backbone(torch.rand(1, 3, 64, 64))] == [16, 8, 4]
