@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from curate_samples import compound, figure, png, texture
@@ -93,6 +95,24 @@ def test_pairs_that_leak_are_left_out_or_noted(figures, tmp_path):
     leaking = next(p for p in pairs if p.pair_id == "PMC1.1/f2:1")
     assert leaking.trail[-1].step == "leakage"
     assert leaking.trail[-1].note == "eval/q.png"
+    page = report.write_report(tmp_path / "noted").read_text()
+    assert "Leakage into evaluation sets: 1" in page
+    assert "eval/q.png" in page
+
+
+def test_a_picture_that_only_looks_alike_is_noted_and_left_out_on_request(figures, tmp_path):
+    folder = tmp_path / "eval"
+    folder.mkdir()
+    (folder / "q.png").write_bytes(png(texture(77)))
+
+    def alike(pictures):  # says that all pictures are one and the same
+        return np.ones((len(list(pictures)), 4), np.float32)
+
+    settings = CurateSettings(select="", leakage=(str(folder),))
+    _, pairs = curated(figures, tmp_path / "noted", settings, encoder=alike)
+    assert {(p.trail[-1].by, p.trail[-1].note) for p in pairs} == {("embedding", "eval/q.png")}
+    _, pairs = curated(figures, tmp_path / "out", replace(settings, exclude_alike=True), encoder=alike)
+    assert pairs == []
 
 
 def test_similarity_aligns_panels_without_letters(figures_dataset, tmp_path):

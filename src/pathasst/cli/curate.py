@@ -58,7 +58,9 @@ def curate(
         settings = replace(
             settings, captions="llm", llm={**settings.llm, **server, **({"model": llm_model} if llm_model else {})}
         )
-    manifest = pipeline.run(figures, out, settings, similarity=clip_similarity(settings), workers=workers, runner=runner)
+    clip = clip_similarity(settings)
+    encoder = clip.encode if clip and settings.leakage else None
+    manifest = pipeline.run(figures, out, settings, similarity=clip, encoder=encoder, workers=workers, runner=runner)
     counts = reports.yields(out)
     typer.echo(f"{counts.figures} figures → {manifest.rows} pairs in {out}")
     for reason, n in counts.dropped.most_common():
@@ -134,6 +136,10 @@ class ClipSimilarity:
 
     def __call__(self, pictures: Any, texts: Any) -> Any:
         return self._clip.similarity(pictures, texts)
+
+    def encode(self, pictures: Any) -> Any:
+        """Embeddings of pictures, (n, d)."""
+        return self._clip.encode_image(pictures)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"id": self.id, "version": self.version}

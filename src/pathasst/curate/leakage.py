@@ -39,7 +39,7 @@ class LeakIndex:
 
     bits: int = 6
     min_overlap: float = 0.6  # of the runs of eight words; shorter captions must match whole
-    min_cosine: float = 0.97
+    min_cosine: float = 0.98
     encoder: Encoder | None = None
     hashes: HashIndex = field(init=False)
     runs: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -91,12 +91,12 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return np.asarray(vector, np.float32) / max(float(np.linalg.norm(vector)), 1e-9)
 
 
-def index_of(sources: Sequence[str | Path], *, bits: int = 6, encoder: Encoder | None = None) -> LeakIndex:
+def index_of(sources: Sequence[str | Path], *, bits: int = 6, encoder: Encoder | None = None, cosine: float = 0.98) -> LeakIndex:
     """The index of evaluation sets: folders of pictures, CSV files (image and, where there, caption, text or question), datasets.
 
     Raises BadSettings for a source that does not exist or holds nothing. A picture that cannot be read is passed over.
     """
-    index = LeakIndex(bits=bits, encoder=encoder)
+    index = LeakIndex(bits=bits, encoder=encoder, min_cosine=cosine)
     for source in map(Path, sources):
         count = 0
         for content, text, name in _items(source):

@@ -13,7 +13,7 @@ from typing import Any
 
 from pathasst import weights
 from pathasst.curate.detect import load_detector
-from pathasst.curate.leakage import Leak, index_of
+from pathasst.curate.leakage import Encoder, Leak, index_of
 from pathasst.curate.pictures import decode
 from pathasst.curate.quality import duplicates
 from pathasst.curate.select import Selector
@@ -33,6 +33,7 @@ def run(
     settings: CurateSettings | None = None,
     *,
     similarity: Similarity | None = None,
+    encoder: Encoder | None = None,
     workers: int = 1,
     runner: str = "native",
     progress: bool = True,
@@ -40,6 +41,7 @@ def run(
     """Figures (a dataset folder) → pairs in `out`; returns the manifest of the pairs.
 
     `similarity` gives cosines of pictures and texts and must be picklable for `workers > 1`; without it letters and order align.
+    `encoder` gives embeddings of pictures, for the third test of leakage.
     Raises BadSettings for settings that cannot be met, MissingWeights when the select model is not here, BadDataset for `figures`
     that are no finished dataset.
     """
@@ -61,17 +63,20 @@ def run(
         runner=runner,
         progress=progress,
     )
-    return _across(out, settings, used, candidates, workers=workers, runner=runner, progress=progress)
+    return _across(out, settings, used, candidates, encoder, workers=workers, runner=runner, progress=progress)
 
 
-def _across(out: Path, settings: CurateSettings, used: dict[str, Any], candidates: Manifest, **how: Any) -> Manifest:
+def _across(
+    out: Path, settings: CurateSettings, used: dict[str, Any], candidates: Manifest, encoder: Encoder | None, **how: Any
+) -> Manifest:
     """The second pass: repeats of earlier pictures and leaks into evaluation sets go, wherever they lie.
 
     On one machine it runs in this process: copying shards costs less than starting workers.
     """
     how["workers"] = 1 if how["runner"] == "native" else how["workers"]
     repeats = duplicates(_hashes(out / CANDIDATES), settings.quality.duplicate_bits) if settings.quality.duplicate_bits else {}
-    leaks = find_leaks(out / CANDIDATES, settings.leakage) if settings.leakage else {}
+    encoder = encoder if settings.leak_cosine else None
+    leaks = find_leaks(out / CANDIDATES, settings.leakage, encoder, settings.leak_cosine) if settings.leakage else {}
     units = []
     for unit in units_of_dataset(out / CANDIDATES):
         mine = {r.pair_id for r in read(unit.paths[0], Pair, columns=_LIGHT)}
@@ -85,7 +90,7 @@ def _across(out: Path, settings: CurateSettings, used: dict[str, Any], candidate
         stage="curate",
         record=Pair,
         units=units,
-        work=Sieve(repeats, leaks, settings.exclude_leaks),
+        work=Sieve(repeats, leaks, settings.exclude_leaks, settings.exclude_alike),
         settings=used,
         inputs=candidates.inputs,
         **how,
@@ -102,14 +107,16 @@ class Sieve:
     repeats: Mapping[str, str] = field(default_factory=dict)
     leaks: Mapping[str, list[Leak]] = field(default_factory=dict)
     exclude: bool = True
+    exclude_alike: bool = False
 
     def __call__(self, unit: Unit) -> Iterator[Pair | Dropped]:
         for path in unit.paths:
             for pair in read(path, Pair):
                 leak = self.leaks.get(pair.pair_id)
+                sure = leak and (self.exclude_alike or any(x.by != "embedding" for x in leak))
                 if pair.pair_id in self.repeats:
                     yield Dropped(pair.pair_id, "duplicate", self.repeats[pair.pair_id])
-                elif leak and self.exclude:
+                elif leak and sure and self.exclude:
                     yield Dropped(pair.pair_id, "leak", f"{leak[0].by} {leak[0].score}: {leak[0].name}")
                 elif leak:
                     marks = [Mark(step="leakage", by=x.by, score=x.score, note=x.name) for x in leak]
@@ -126,9 +133,11 @@ def _hashes(folder: Path) -> Iterator[tuple[str, int]]:
                     yield pair.pair_id, int(mark.note[6:], 16)
 
 
-def find_leaks(pairs: Path | str, sources: tuple[str, ...] | list[str], encoder: Any = None) -> dict[str, list[Leak]]:
+def find_leaks(
+    pairs: Path | str, sources: tuple[str, ...] | list[str], encoder: Encoder | None = None, cosine: float = 0.98
+) -> dict[str, list[Leak]]:
     """Pairs that repeat something in the evaluation sets `sources`, by pair id. `leakage.index_of` says what a source may be."""
-    index = index_of(list(sources), encoder=encoder)
+    index = index_of(list(sources), encoder=encoder, cosine=cosine)
     found = {}
     for pair in read(pairs, Pair):
         leaks = index.check(decode(pair.image) if pair.image else None, pair.original or pair.caption)

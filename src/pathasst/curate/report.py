@@ -31,6 +31,8 @@ STEPS: dict[str, tuple[str, ...]] = {
 """Steps in order, with the reasons for which each drops. Up to `select` figures are counted, from `panels` on panels."""
 FIGURE_STEPS = ("read", "licence", "select")
 THUMB = 132
+MOST_LEAKS = 200
+"""Rows of the table of leaks."""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: 
     body = [f"<h1>Curation of {html.escape(str(pairs))}</h1>", _summary(counts), sankey(counts), _table(counts), "<h2>Kept</h2>"]
     kept = ((p.image, p.pair_id, p.caption) for _, p in zip(range(examples * 2), _spread(pairs), strict=False))
     body.append(_sheet(kept))
-    body += _dropped_sheets(pairs, examples)
+    body += [*_leaks(pairs), *_dropped_sheets(pairs, examples)]
     target.write_text(_PAGE.replace("@@BODY@@", "\n".join(body)), encoding="utf-8")
     return target
 
@@ -154,6 +156,18 @@ def _spread(pairs: Path) -> Iterator[Pair]:
             elif len(later) < 24:
                 later.append(pair)
     yield from later
+
+
+def _leaks(pairs: Path) -> list[str]:
+    """What repeats something of an evaluation set: left out, or kept and noted; nothing where no set was named."""
+    rows = [(d["id"], "left out", d["detail"]) for s in Manifest.load(pairs).shards for d in s.drops if d["reason"] == "leak"]
+    for pair in read(pairs, Pair, columns=("pair_id", "source", "trail")):
+        rows += [(pair.pair_id, "kept", f"{m.by} {m.score}: {m.note}") for m in pair.trail if m.step == "leakage"]
+    if not rows:
+        return []
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows[:MOST_LEAKS])
+    head = f"<h2>Leakage into evaluation sets: {len(rows)}</h2>"
+    return [f"{head}<table><tr><th>pair</th><th></th><th>test, score: what it repeats</th></tr>{cells}</table>"]
 
 
 def _dropped_sheets(pairs: Path, examples: int) -> list[str]:

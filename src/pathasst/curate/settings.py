@@ -32,6 +32,8 @@ class CurateSettings:
     test: float = 0.05
     leakage: tuple[str, ...] = ()  # evaluation sets: folders, CSV files, datasets
     exclude_leaks: bool = True  # leave leaking pairs out; False: only note them
+    leak_cosine: float = 0.98  # of PathCLIP embeddings, from which on a picture counts as a repeat; 0: not looked at
+    exclude_alike: bool = False  # leave out what only the embedding finds; False: only note it, as tissues do look alike
 
     def __post_init__(self) -> None:
         for name, kind in (("align", AlignSettings), ("quality", QualitySettings)):
