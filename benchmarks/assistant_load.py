@@ -41,7 +41,7 @@ registry = Registry()
 for tool in (CountDark(), Shelf(HITS)):
     registry.add(tool)
 service = Service(settings(Path({home!r}), keep_seconds=60.0), brain=RuleBrain(), registry=registry)
-uvicorn.run(create_app(service=service, page=False), port={port}, log_level="warning")
+uvicorn.run(create_app(service=service, page=False), port={port}, log_level="warning", timeout_keep_alive=75)
 """
 
 

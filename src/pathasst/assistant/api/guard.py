@@ -132,7 +132,7 @@ class Guard:
         if path not in OPEN or scope["method"] not in SAFE:
             self._same_origin(scope["method"], headers)
         user = LOCAL if not self.settings.keys_required or path in OPEN else self._user(headers, path)
-        counted = path == LOGIN or (self.settings.keys_required and not path.startswith(UNCOUNTED))  # alone, nobody is to be fair to
+        counted = path == LOGIN or (self.settings.keys_required and not path.startswith(UNCOUNTED))
         if counted and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
             after = {"Retry-After": str(int(wait) + 1)}
             raise Refusal(429, f"more than {self.settings.per_minute} requests a minute.", "rate_limit_error", after)
