@@ -70,8 +70,8 @@ FOCUSED = """() => {
   if (!element || element === document.body) return null;
   const style = getComputedStyle(element);
   const around = getComputedStyle(element.closest("#pa-ask") || element);
-  const name = element.ariaLabel || element.title || element.placeholder || element.alt || element.textContent.trim()
-    || [...(element.labels || [])].map((l) => l.textContent.trim()).join(" ");
+  const labels = [...(element.labels || [])].map((label) => label.textContent.trim()).join(" ");
+  const name = element.ariaLabel || labels || element.title || element.alt || element.textContent.trim();
   const seen = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || around.boxShadow !== "none";
   return { tag: element.tagName, id: element.closest("[id]")?.id || "", name: name.slice(0, 60), seen };
 }"""

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ expect = playwright.expect
 READ = (".pa-words p", ".pa-quiet", ".pa-foot", ".pa-notices li", ".pa-cite", ".pa-example", "#pa-right button", "label span")
 READ += ("h1, h2, h4", ".pa-research")
 """What must be readable in both colour schemes."""
-WAIT = 60_000  # ms, for a machine that is busy with other work
+WAIT = int(os.environ.get("PATHASST_BROWSER_WAIT", "60000"))  # ms, for a machine that is busy with other work
 expect.set_options(timeout=WAIT)
 
 
@@ -142,7 +143,7 @@ def test_a_picture_is_counted_with_layers_and_tables(page: Any, picture: Path) -
 
 def test_sources_are_cited_others_struck_and_a_report_is_saved(page: Any, site: Running, tmp_path: Path) -> None:
     ask(page, "What do the papers say? <img src=x onerror=alert(1)> {{value}} ${alert(1)}")
-    link = page.locator(".pa-words a.pa-cite").first
+    link = page.locator(".pa-words a.pa-cite", has_text="PMID 11111111").first
     expect(link).to_have_attribute("href", "https://pubmed.ncbi.nlm.nih.gov/11111111/")
     expect(page.locator(".pa-words s")).to_have_text("[PMID 99999999]")
     source = page.locator(".pa-source", has_text="PMID 11111111")
@@ -191,7 +192,7 @@ def test_a_long_answer_streams_and_can_be_stopped(page: Any, site: Running) -> N
     expect(page.locator("#pa-live .pa-words")).to_contain_text("Word 3.")
     page.reload()  # it goes on meanwhile
     expect(page.locator("#pa-live .pa-words")).to_contain_text("Word 5.")
-    page.locator("#pa-stop").click()
+    page.locator("#pa-stop").press("Enter")
     expect(page.locator("#pa-past")).to_contain_text("cancelled before the model had answered")
     expect(page.locator("#pa-send")).to_be_visible()
     assert site.brain.stopped.wait(30)
@@ -234,7 +235,7 @@ def test_a_region_of_a_slide_by_keyboard(page: Any, tmp_path: Path) -> None:
     picker.focus()
     for key in ("-", "-", "-", "ArrowRight"):
         page.keyboard.press(key)
-    expect(region).to_have_value("415, 188, 393, 393")
+    expect(region).to_have_value("413, 187, 393, 393")
     page.get_by_role("button", name="Use this region").click()
     expect(page.locator(".pa-current")).to_contain_text("393 × 393 px · 0.5 µm per px")
     ask(page, "count")

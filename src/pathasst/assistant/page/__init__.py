@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pathasst.assistant.service import Service
 
+
 def build(service: Service) -> gr.Blocks:
     """The page for a Service. Raises MissingPackage without Gradio."""
     from pathasst.errors import MissingPackage

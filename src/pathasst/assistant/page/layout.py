@@ -63,7 +63,7 @@ class Left:
             self.picker = html_part(
                 {},
                 html_template=_PICKER,
-                js_on_load="window.pathasstPicker(element, trigger, watch);",
+                js_on_load="window.pathasstPicker(element, watch);",
                 elem_id="pa-picker",
             )
             self.region = gr.Textbox(label="Region: x, y, width, height in px of the slide", max_lines=1, elem_id="pa-region")

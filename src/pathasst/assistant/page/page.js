@@ -18,8 +18,9 @@ window.pathasstSave = (html) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
-// The region picker: drag a box or press a place; arrow keys, plus and minus do the same. Boxes are in px of the slide.
-window.pathasstPicker = (element, trigger, watch) => {
+// The region picker: drag a box or press a place; arrow keys, plus and minus do the same. Boxes are in px of the slide, and are
+// written into the field below the picker, where they can also be typed.
+window.pathasstPicker = (element, watch) => {
   const state = { box: null, size: null };
   const frame = () => element.querySelector(".pa-pick");
   const draw = () => {
@@ -35,7 +36,10 @@ window.pathasstPicker = (element, trigger, watch) => {
     w = Math.round(Math.min(Math.max(w, 32), width)), h = Math.round(Math.min(Math.max(h, 32), height));
     state.box = [Math.round(Math.min(Math.max(x, 0), width - w)), Math.round(Math.min(Math.max(y, 0), height - h)), w, h];
     draw();
-    if (tell) trigger("select", { box: state.box });
+    const field = document.querySelector("#pa-region input, #pa-region textarea");
+    if (!tell || !field) return;
+    field.value = state.box.join(", ");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
   };
   const at = (event) => {
     const area = frame().querySelector("img").getBoundingClientRect();

@@ -5,6 +5,7 @@ A question goes on when its page is reloaded or closed: the job belongs to the d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pathasst.assistant.jobs import Job
     from pathasst.assistant.loop import Event
     from pathasst.assistant.service import Service
+
+
+PAUSE = 0.2
+"""Seconds at least between two views that only add words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,14 @@ def follow(desk: Desk) -> Iterator[View]:
     if job is None or exchange is None:
         yield View(past(desk))
         return
-    live = Live()
+    live, shown = Live(), 0.0
     try:
         for event in job.events():
             live.add(event)
+            if event.kind == "text" and time.monotonic() - shown < PAUSE:
+                continue  # words that came while a slow browser took the last view are shown together
             yield View(live=live.html(), busy=True)
+            shown = time.monotonic()
     except Exception:  # noqa: BLE001, S110 - `_settled` asks for the result and tells
         pass
     yield _settled(desk, talk, job, exchange)

@@ -46,7 +46,6 @@ class Wiring:
             button.click(self._judge(verdict), token, [right.thanks, right.good, right.bad, right.comment], **QUIET)
         right.comment.submit(self.comment, [token, right.comment], [right.thanks, right.comment], **QUIET)
         left.file.upload(self.upload, [token, left.file], [left.file, left.picker, left.region, *left.outputs], **QUIET)
-        left.picker.select(self.pick, None, left.region, api_visibility="private", show_progress="hidden")
         gr.on([left.cut.click, left.region.submit], self.cut, [token, left.region], left.outputs, **QUIET)
         left.shut.click(self.shut, token, left.outputs, **QUIET)
         left.scale.input(self.scale, [token, left.scale], None, **QUIET)
@@ -122,10 +121,6 @@ class Wiring:
         except Exception as error:  # noqa: BLE001 - told in plain words
             problem = explained(error)
         return (None, picker, region, *self._left(desk, problem))
-
-    @staticmethod
-    def pick(event: gr.EventData) -> str:
-        return ", ".join(str(round(float(v))) for v in list(event._data["box"])[:4])
 
     def cut(self, token: str, region: str) -> tuple[Any, ...]:
         desk, problem = self.desks.get(token), ""

@@ -41,7 +41,8 @@ def explained(error: BaseException) -> str:
 
 def alert(title: str, reason: str, advice: str = "") -> str:
     """A message that a screen reader speaks at once."""
-    reason = reason[:1].upper() + reason[1:]
+    if reason.split(" ", 1)[0].isalpha():  # a file's name stays as it is
+        reason = reason[:1].upper() + reason[1:]
     return (
         f'<div class="pa-alert" role="alert"><strong>{escape(title)}</strong><p>{escape(reason)}</p>'
         f"{f'<p>{escape(advice)}</p>' if advice else ''}</div>"
