@@ -103,11 +103,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(home: Path, registry: Registry, brain: Any = None, **serve: Any) -> Iterator[Running]:
-    """The application on a free port; stopped at the end."""
+def running(home: Path, registry: Registry, brain: Any = None, page: bool = False, **serve: Any) -> Iterator[Running]:
+    """The application on a free port, with the page or without; stopped at the end."""
     brain = brain or RuleBrain()
     service = Service(settings(home, **serve), brain=brain, registry=registry)
-    app = create_app(service=service, page=False)
+    app = create_app(service=service, page=page)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
