@@ -61,15 +61,16 @@ class BrainSettings:
     key_env: str = "PATHASST_API_KEY"  # openai: the environment variable that holds the key
     max_tokens: int = 512  # longest reply
     temperature: float = 0.0
-    seconds: float = 120.0  # openai: time-out of one reply
+    seconds: float = 120.0  # openai, llamacpp: time-out of one reply
+    parallel: int = 1  # llamacpp: conversations answered at once, each with memory of its own; openai: as many as it is asked
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise BadSettings(f"brain kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}.")
         if self.kind == "openai" and not self.url.startswith(("http://", "https://")):
             raise BadSettings("an OpenAI-compatible brain needs a url such as http://127.0.0.1:8000/v1.")
-        if self.max_tokens < 1 or self.seconds <= 0:
-            raise BadSettings("a brain's max_tokens and seconds must be above zero.")
+        if self.max_tokens < 1 or self.seconds <= 0 or self.parallel < 1:
+            raise BadSettings("a brain's max_tokens, seconds and parallel must be above zero.")
 
 
 def parse_brain(setting: str) -> BrainSettings:

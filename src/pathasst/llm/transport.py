@@ -7,10 +7,11 @@ Not tried again: other 4xx. `Retry-After` (seconds or a date) is obeyed up to `m
 from __future__ import annotations
 
 import email.utils
+import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -60,6 +61,20 @@ class Transport:
             "then run the same command again: answers so far are kept."
         )
 
+    def stream(self, body: dict[str, Any]) -> Iterator[str]:
+        """The answer's text piece by piece, in one try; leaving early ends the generation. Raises Refused or Unreachable."""
+        try:
+            with self.http.stream("POST", self.url, json={**body, "stream": True}) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    reason = f"{self.url} refused the request (HTTP {answer.status_code}: {_brief(answer)})."
+                    raise Refused(reason, answer.status_code) if answer.status_code < 500 else Unreachable(reason)
+                for line in answer.iter_lines():
+                    if piece := _piece(line):
+                        yield piece
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{self.url} broke off: {type(error).__name__}: {error}") from error
+
     def close(self) -> None:
         self.http.close()
 
@@ -77,6 +92,17 @@ def _completion(answer: httpx.Response) -> dict[str, Any] | None:
         return body if isinstance(message.get("content"), str) or isinstance(message.get("tool_calls"), list) else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
+
+
+def _piece(line: str) -> str:
+    """The text in one line of a stream of chunks; empty for anything else."""
+    if not line.startswith("data: {"):
+        return ""
+    try:
+        content = json.loads(line[6:])["choices"][0]["delta"].get("content")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+    return content if isinstance(content, str) else ""
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -1,20 +1,21 @@
 """A GGUF text model in this process, through llama.cpp, as a brain (recipe `embedded-plus`).
 
-While decoding it is held to a JSON schema made from the tools on offer: what it says is either an answer, or calls of these tools
-with arguments of the right names and types. It does not see; `look` sees for it. `llm` starts the engine and does the HTTP, on a
-loopback port of this process.
+A small model that must choose among tools, fill in their arguments and answer in one piece of JSON does each of them badly. Here
+it is asked one thing at a time, each held to a JSON schema while decoding: first which tools are needed (a list of names), then
+each tool's arguments (the tool's own schema); only when it names none does it answer, in plain words, which stream. The steps
+share their beginning, which llama.cpp keeps, so the further ones cost little. It does not see; `look` sees for it.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pathasst.assistant.album import ARGUMENT
 from pathasst.assistant.brain import BrainSettings
-from pathasst.assistant.brains.messages import SYSTEM
+from pathasst.assistant.brains.dialogue import ANSWER_NOW, arguments_asked, dialogue
 from pathasst.assistant.repair import UNREADABLE, loads_leniently
 from pathasst.errors import BadInput, Unreachable
 from pathasst.llm.settings import LLMSettings
@@ -23,24 +24,26 @@ from pathasst.records import ImageBytes, ToolCall, ToolSpec, Turn
 
 CONTEXT = 8192  # tokens of one conversation
 CALLS_PER_TURN = 4
+CHOICE_TOKENS, ARGUMENT_TOKENS = 80, 250
 _SHORTER = (6000, 1500, 500)  # characters of one tool result, tried in turn when a conversation does not fit
 _NO_GRAMMAR = frozenset(
     {"title", "description", "default", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum"}
     | {"exclusiveMinimum", "exclusiveMaximum"}
 )  # words of a schema that only make the grammar large: bounds are checked by the tool itself
-HOW = """Reply with JSON and nothing else. To use tools: {"calls": [{"name": "...", "arguments": {...}}]}. \
-To answer the person: {"answer": "..."}."""
+
+Messages = list[dict[str, str]]
 
 
 @dataclass(slots=True)
 class LlamaCppBrain:
-    """One model in this process."""
+    """One model in this process, which answers `parallel` conversations at once."""
 
     name: str
     transport: Transport
     max_tokens: int
     temperature: float
     engine: Any  # keeps the model alive
+    parallel: int = 1
     sees: bool = False
 
     @classmethod
@@ -52,46 +55,85 @@ class LlamaCppBrain:
         from pathasst import weights
         from pathasst.llm.local import start
 
-        engine, url = start(settings.model, context=CONTEXT, threads=threads)
+        engine, url = start(settings.model, context=CONTEXT, parallel=settings.parallel, threads=threads)
         llm = LLMSettings(base_url=url, model=settings.model, key_env="", timeout=settings.seconds, attempts=1)
         name = settings.model if settings.model.endswith(".gguf") else weights.version(settings.model)
-        return cls(name, Transport(llm, url), settings.max_tokens, settings.temperature, engine)
+        return cls(name, Transport(llm, url), settings.max_tokens, settings.temperature, engine, settings.parallel)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn. Raises BadInput when the last question alone does not fit, Unreachable when it fails."""
+        return next(piece for piece in self.stream(turns, images, tools) if isinstance(piece, Turn))
+
+    def stream(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
+    ) -> Generator[str | Turn, None, None]:
+        """As `reply`, with an answer's words as they are made, and the Turn last."""
         starts = [n for n, turn in enumerate(turns) if turn.role == "user"]
         for first in starts:  # the oldest questions go first, then ever more of the tools' results
             for longest in _SHORTER if first == starts[-1] else _SHORTER[:1]:
+                said = dialogue(turns[first:], tools, longest)
                 try:
-                    return self._ask(turns[first:], tools, longest)
-                except Refused as error:
+                    if chosen := self._chosen(said, turns, tools):
+                        yield Turn(role="assistant", tool_calls=self._calls(said, chosen))
+                    else:
+                        yield from self._answer(said, offered=bool(tools))
+                except Refused as error:  # before any word was said
                     if error.status not in (400, 413):
                         raise
                     reason = error
+                else:
+                    return
         raise BadInput(f"the question does not fit into the {CONTEXT} tokens that {self.name} reads: {reason}")
 
-    def _ask(self, turns: Sequence[Turn], tools: Sequence[ToolSpec], longest: int) -> Turn:
-        body = {
-            "messages": messages(turns, tools, longest),
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": reply_schema(tools)}},
-        }
-        answer, _ = self.transport.post(body)
+    def _chosen(self, said: Messages, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> list[ToolSpec]:
+        """The tools that the model says it needs now; those that this question has had already are not offered again."""
+        had = _had(turns)
+        left = {tool.name: tool for tool in tools if tool.name not in had}
+        if not left:
+            return []
+        text = self._write(said, choice_schema(list(left)), CHOICE_TOKENS)
+        value = loads_leniently(text)
+        names = value.get("tools", []) if isinstance(value, dict) else []
+        return [left[name] for name in dict.fromkeys(names) if name in left][:CALLS_PER_TURN]
+
+    def _calls(self, said: Messages, chosen: Sequence[ToolSpec]) -> list[ToolCall]:
+        """Each chosen tool's call, with arguments that have the right names and types."""
+        said = [*said, {"role": "assistant", "content": json.dumps({"tools": [tool.name for tool in chosen]})}]
+        calls = []
+        for tool in chosen:
+            given: Any = {}
+            if tool.parameters.get("properties"):
+                asked = {"role": "user", "content": arguments_asked(tool)}
+                given = loads_leniently(self._write([*said, asked], for_grammar(tool.parameters), ARGUMENT_TOKENS))
+            calls.append(ToolCall(name=tool.name, arguments=given) if isinstance(given, dict) else ToolCall(name=UNREADABLE))
+        return calls
+
+    def _answer(self, said: Messages, *, offered: bool) -> Generator[str | Turn, None, None]:
+        """The answer in plain words, as they are made."""
+        if offered:
+            said = [*said, {"role": "assistant", "content": '{"tools": []}'}, {"role": "user", "content": ANSWER_NOW}]
+        text = ""
+        for piece in self.transport.stream(self._body(said, self.max_tokens)):
+            text += piece
+            yield piece
+        yield Turn(role="assistant", content=text.strip())
+
+    def _write(self, said: Messages, schema: Mapping[str, Any], most: int) -> str:
+        form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+        answer, _ = self.transport.post({**self._body(said, most), "response_format": form})
         try:
-            return to_turn(str(answer["choices"][0]["message"]["content"]))
+            return str(answer["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError) as error:
             raise Unreachable(f"{self.name} gave no chat completion: {str(answer)[:200]}") from error
 
+    def _body(self, said: Messages, most: int) -> dict[str, Any]:
+        return {"messages": said, "max_tokens": most, "temperature": self.temperature, "cache_prompt": True}
 
-def reply_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:
-    """JSON schema of a reply: `{"answer": …}`, or `{"calls": [{"name", "arguments"} …]}` of the tools on offer."""
-    answer = _object({"answer": {"type": "string"}})
-    if not tools:
-        return answer
-    calls = [_object({"name": {"const": t.name}, "arguments": for_grammar(t.parameters)}) for t in tools]
-    several = {"type": "array", "items": {"anyOf": calls}, "minItems": 1, "maxItems": CALLS_PER_TURN}
-    return {"anyOf": [_object({"calls": several}), answer]}
+
+def choice_schema(names: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of a choice: `{"tools": [names …]}`, with none if none is needed."""
+    some = {"type": "array", "items": {"enum": list(names)}, "maxItems": CALLS_PER_TURN}
+    return {"type": "object", "properties": {"tools": some}, "required": ["tools"], "additionalProperties": False}
 
 
 def for_grammar(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +146,7 @@ def for_grammar(schema: Mapping[str, Any]) -> dict[str, Any]:
             continue
         elif isinstance(value, dict):
             kept[key] = for_grammar(value)
-        elif isinstance(value, list) and key != "enum":
+        elif isinstance(value, list) and key not in ("enum", "required"):
             kept[key] = [for_grammar(v) if isinstance(v, dict) else v for v in value]
         else:
             kept[key] = value
@@ -113,50 +155,11 @@ def for_grammar(schema: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def messages(turns: Sequence[Turn], tools: Sequence[ToolSpec], longest: int) -> list[dict[str, str]]:
-    """The conversation as text messages; calls and answers in the form they are asked for, results as the person's data."""
-    listed = "\n".join(f"- {t.name}({_arguments(t)}): {t.description}" for t in tools)
-    system = f"{SYSTEM}\n{HOW}" + (f"\nTools:\n{listed}" if tools else "\nNo tools are left: answer now.")
-    said: list[dict[str, str]] = [{"role": "system", "content": system}]
+def _had(turns: Sequence[Turn]) -> set[str]:
+    """Names of the tools called since the person's last words; one that works on pictures may be wanted for another one."""
+    had: set[str] = set()
     for turn in turns:
-        if turn.role == "assistant":
-            calls = [{"name": c.name, "arguments": c.arguments} for c in turn.tool_calls]
-            content = json.dumps({"calls": calls} if calls else {"answer": turn.content}, ensure_ascii=False)
-            said.append({"role": "assistant", "content": content})
-            continue
-        text = turn.content
-        if turn.role == "tool":
-            text = text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " … (cut)"
-            text = f'<tool_output tool="{turn.tool}">\n{text}\n</tool_output>'
-        if said[-1]["role"] == "user":  # templates want the roles to take turns
-            said[-1]["content"] += f"\n{text}"
-        else:
-            said.append({"role": "user", "content": text})
-    return said
-
-
-def to_turn(text: str) -> Turn:
-    """The model's JSON as a turn. An answer cut off at the token limit is read as far as it goes; a call so cut is unreadable."""
-    value = loads_leniently(text)
-    if not isinstance(value, dict):
-        if answer := re.match(r'\s*\{\s*"answer"\s*:\s*("(?:[^"\\]|\\.)*)', text, re.DOTALL):
-            return Turn(role="assistant", content=str(loads_leniently(f'{{"answer": {answer[1]}"}}')["answer"]) + " …")
-        if text.lstrip().startswith("{"):
-            return Turn(role="assistant", tool_calls=[ToolCall(name=UNREADABLE)])
-        return Turn(role="assistant", content=text)
-    calls = [
-        ToolCall(name=c["name"], arguments=c["arguments"])
-        if isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("arguments"), dict)
-        else ToolCall(name=UNREADABLE)
-        for c in value.get("calls") or []
-    ]
-    return Turn(role="assistant", content=str(value.get("answer") or ""), tool_calls=calls)
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _arguments(tool: ToolSpec) -> str:
-    required = tool.parameters.get("required", [])
-    return ", ".join(name if name in required else f"{name}?" for name in tool.parameters.get("properties", {}))
+        if turn.role == "user":
+            had.clear()
+        had.update(call.name for call in turn.tool_calls if ARGUMENT not in call.arguments)
+    return had

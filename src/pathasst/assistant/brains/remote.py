@@ -25,6 +25,7 @@ class RemoteBrain:
     transport: Transport
     name: str = field(init=False)
     sees: bool = field(init=False)
+    parallel: int = 16  # the server batches by itself
 
     def __post_init__(self) -> None:
         self.name = f"{self.settings.model} at {self.settings.url}"
