@@ -64,3 +64,26 @@ def test_a_given_split_stays_and_the_missing_validation_is_drawn_from_training()
     items = split_items(given, 0.2, 0.5)
     assert [i.split == "test" for i in items] == [i.split == "test" for i in given]
     assert 0 < sum(i.split == "validation" for i in items) < 0.4 * len(items)
+
+
+def test_the_temperature_makes_an_overconfident_classifier_honest():
+    import torch
+
+    from pathasst.classifier.training import temperature
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    right = rng.random(200) < 0.8
+
+    class Sure:
+        classes = ("a", "b")
+
+        def logits(self, pictures):
+            called = np.where(right, labels, 1 - labels)
+            return np.where(called[:, None] == [0, 1], 5.0, -5.0).astype(np.float32)
+
+    image = np.zeros((4, 4, 3), np.uint8)
+    items = [Item(image, "ab"[label], str(n)) for n, label in enumerate(labels)]
+    found = temperature(Sure(), items)
+    assert torch.tensor([5.0, -5.0]).div(found).softmax(0)[0].item() == pytest.approx(right.mean(), abs=0.02)
+    assert temperature(Sure(), items[:10]) == 1

@@ -29,6 +29,7 @@ from pathasst.errors import BadDataset
 Augment = Callable[[np.random.Generator, int], np.ndarray]
 """A training picture, H×W×3 uint8 RGB, made of the training item with that number."""
 Log = Callable[[dict[str, Any]], None]
+ENOUGH = 50  # pictures from which a temperature is worth fitting
 MARGIN = 1.3  # pictures are kept in memory at this multiple of the input size, for random zoom
 
 
@@ -85,9 +86,11 @@ def measure(classifier: Classifier, items: Sequence[Item]) -> Scores:
 
 
 def temperature(classifier: Classifier, items: Sequence[Item]) -> float:
-    """The temperature of least log loss on some pictures (Guo et al. 2017), in 0.25–8."""
+    """The temperature of least log loss on some pictures (Guo et al. 2017), in 0.25–8; 1 where there are too few to tell."""
     from scipy.optimize import minimize_scalar
 
+    if len(items) < ENOUGH:
+        return 1.0
     logits = torch.from_numpy(classifier.logits([read_picture(i) for i in items]))
     labels = torch.tensor([classifier.classes.index(i.label) for i in items])
 

@@ -29,7 +29,6 @@ UNREADABLE = (
     TypeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 """What Pillow's decoders raise on damaged files."""
 
@@ -51,6 +50,8 @@ def load(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray
                 return _decode(name, picture)
         except UnidentifiedImageError:
             raise BadInput(f"{name} is not a picture in a known format ({', '.join(FORMATS)}).") from None
+        except Image.DecompressionBombError:  # Pillow looks before we can
+            raise BadInput(_too_large(name, "far more than 100 megapixels", max_pixels)) from None
         except UNREADABLE as error:
             raise BadInput(f"{name} cannot be decoded, it is damaged or cut off: {error}") from error
 
@@ -106,10 +107,14 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
 
 def _check_size(name: str, size: tuple[int, int], limit: int) -> None:
     if size[0] * size[1] > limit:
-        raise BadInput(
-            f"{name} has {size[0]}×{size[1]} px, the limit is {limit // 1_000_000} megapixels; "
-            "cut it, or read a region of a slide (`pathasst tools run … --region x,y,width,height`)."
-        )
+        raise BadInput(_too_large(name, f"{size[0]}×{size[1]} px", limit))
+
+
+def _too_large(name: str, size: str, limit: int) -> str:
+    return (
+        f"{name} has {size}, the limit is {limit // 1_000_000} megapixels; "
+        "cut it, or read a region of a slide (`pathasst tools run … --region x,y,width,height`)."
+    )
 
 
 def _decode(name: str, picture: Image.Image) -> np.ndarray:

@@ -20,7 +20,7 @@ from pathasst.tools.lbc_generate import LbcGenerate, as_png
 
 needs_words = pytest.mark.skipif(not weights.present("minilm"), reason="MiniLM is not here: pathasst models pull minilm")
 TINY = GeneratorSettings(
-    size=16, widths=(16, 32), steps=300, minutes=0, batch=8, lr=4e-3, ema=0.9, unsaid=0.1, bf16=False, save_every=0.0, guidance=2.0
+    size=16, widths=(16, 32), steps=300, minutes=0, batch=8, lr=4e-3, ema=0.9, unsaid=0.1, bf16=False, save_every=0.0
 )
 
 
