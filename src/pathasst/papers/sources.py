@@ -18,7 +18,7 @@ from pathasst.records import Abstract
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 KINDS = (".xml", ".nxml", ".jsonl", ".csv", ".tsv")
-MANY_FILES, PART = 16, 16 << 20  # fewer files than that are split into parts of about so many bytes on disk
+MANY_FILES, PART = 16, 24 << 20  # fewer files than that are split into parts of about so many bytes on disk
 MAX_LINE = 4 << 20  # characters of one line of a table
 ID_NAMES = ("pmid", "PMID", "id", "pmcid")
 
