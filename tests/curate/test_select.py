@@ -99,6 +99,17 @@ def test_training_learns_a_simple_difference_and_writes_what_loads(labelled, tmp
     assert evaluate(selector, [s for s in samples if s.split == "test"])["f1"] == scores["f1"]
 
 
+def test_a_last_layer_fitted_on_pretrained_features_tells_them_apart(labelled, tmp_path):
+    from pathasst import weights
+
+    if not weights.present("efficientnet-lite0"):
+        pytest.skip("efficientnet-lite0 is not on this machine: pathasst weights pull efficientnet-lite0")
+    settings = TrainSettings(size=64, validation=0.3, test=0.3)
+    scores = train(read_samples(labelled / "labels.csv", settings), tmp_path / "out", settings, quick=True)
+    assert scores["f1"] > 0.9
+    assert Selector.load(tmp_path / "out").classifier.config.backbone == "tf_efficientnet_lite0"
+
+
 class _Given:
     """Scores that are told."""
 

@@ -76,6 +76,7 @@ def train_select(
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
     minutes: float | None = typer.Option(None, help="Minutes of training, instead of the recipe's."),
+    quick: bool = typer.Option(False, "--quick", help="Fit the last layer alone: two minutes."),
 ) -> None:
     """Train the classifier that selects pathology, on labels of your own. A killed training goes on where it was.
 
@@ -92,7 +93,7 @@ def train_select(
     if minutes is not None:
         settings = replace(settings, minutes=minutes)
     samples = select_train.read_samples(labels, settings)
-    scores = select_train.train(samples, out, settings, log=lambda entry: typer.echo(json.dumps(entry)))
+    scores = select_train.train(samples, out, settings, log=lambda entry: typer.echo(json.dumps(entry)), quick=quick)
     typer.echo(json.dumps(scores, indent=1))
     typer.echo(f"use it: pathasst curate FIGURES --out PAIRS --select {out}")
 
