@@ -3,9 +3,9 @@
     PATHASST_DATA=… python benchmarks/tools_generate.py [--model FOLDER] [--each 40] [--sheet out.png]
 
 The judge of the class is our own lbc_classify; beside its rate on drawn cells stands its rate on the held-out real ones (test
-split of the classifier's recipe, unseen by both). Fréchet distance: 64 principal components of EfficientNet-Lite0's features (ImageNet
-weights), drawn or training cells against held-out cells, equal numbers. Copies: distance of thumbnails to the nearest training
-cell in all eight positions; the held-out cells' own distances say what is usual.
+split of the classifier's recipe, unseen by both). Fréchet distance: 64 principal components of EfficientNet-Lite0's features
+(ImageNet weights), drawn or training cells against held-out cells, equal numbers. Copies: distance of thumbnails to the
+nearest training cell in all eight positions; the held-out cells' own distances say what is usual.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     PATHASST_DATA=… python benchmarks/tools_lbc.py [--model FOLDER]
 
 Fields (Mendeley LBC) are judged among NILM, LSIL, HSIL, SCC, as the tool does; cells (CRIC) among all six. The baseline is a
-colour histogram (8 bins a channel) with logistic regression on the same training pictures: what can be had without looking at shapes.
+colour histogram (8 bins a channel) with logistic regression on the same training pictures: what can be had without looking at
+shapes.
 """
 
 from __future__ import annotations

@@ -149,3 +149,18 @@ def test_what_cannot_be_loaded_or_trained_says_why(settings, tmp_path):
         train(replace(settings, classes=("disc", "square")), items(6), tmp_path)
     with pytest.raises(BadSettings, match="timm"):
         build(ClassifierConfig(classes=("a", "b"), backbone="no_such_network"))
+
+
+@pytest.mark.parametrize("name", ["embedded/lbc", "embedded/wbc", "paper/lbc"])
+def test_every_shipped_recipe_is_read(name, tmp_path):
+    from pathasst.recipes import recipes_dir
+
+    settings, sources = TrainSettings.load(str(recipes_dir() / f"{name}.yaml"), tmp_path)
+    assert sources and all(s.path.startswith(str(tmp_path)) for s in sources)
+    assert settings.config(settings.classes or ("a", "b")).backbone
+
+
+def test_a_recipe_with_a_typing_error_is_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text("stepz: 3\n")
+    with pytest.raises(BadSettings, match="stepz"):
+        TrainSettings.load(str(tmp_path / "r.yaml"))
