@@ -106,7 +106,7 @@ def _number(field: Field, text: str) -> int | float:
 
 
 def _numbers(field: Field, text: str) -> list[float]:
-    left = re.sub(r"[\s,()\[\]]", "", _NUMBER.sub("", text))
+    left = re.sub(r"[\s,;()\[\]]", "", _NUMBER.sub("", text))
     if left:
         raise BadInput(f"{title_of(field.name)} takes numbers such as 40, 40, 160, 160; {text.strip()!r} holds {left!r}.")
     return [float(v) for v in _NUMBER.findall(text)]
