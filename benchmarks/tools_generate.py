@@ -94,10 +94,8 @@ def main() -> None:
 
         rows = [np.hstack(p[:12]) for p in pictures]
         Image.fromarray(np.vstack(rows)).resize((12 * 96, len(rows) * 96)).save(given.sheet)
-    print(
     counts = f"{len(made)} drawn, {len(test)} held-out, {len(train)} training cells"
     print(f"{counts}; {seconds:.2f} s a picture, {given.each} at a time")
-    )
     rates("drawn", made, labels)
     rates("held-out real", test, [i.label for i in split["test"]])
     see = eyes()
