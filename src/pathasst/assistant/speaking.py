@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathasst.assistant import citations, untrusted
 from pathasst.records import Hit
 
-_END = re.compile(r"[.!?:][\"')\]]*\s+|\n+")
-_HELD = re.compile(r"\[[^\]]*$|\([^)]*$|<[^>]*$|\bPMIDs?[\s:#]*[\d,;\s]*$|\bPubMed\W*$", re.IGNORECASE)
+_END = re.compile(r"[.!?][\"')\]]*\s+|\n+")
+_HELD = re.compile(
+    r"\[[^\]]*$|\([^)]*$|<[^>]*$|!$|\b(?:PMIDs?|PubMed)\b(?:[\d\s,;:#=№./&|\-]|\band\b|\bor\b|PMIDs?|PubMed|\bIDs?\b)*$",
+    re.IGNORECASE,
+)  # what may yet become a link, a mark or a (longer) list of references
 _LONGEST = 400  # characters held back at most, should no sentence end
 
 
