@@ -155,6 +155,7 @@ def test_a_browser_logs_in(closed_server: Running, keys: dict[str, str]) -> None
         assert "samesite=strict" in cookie
         assert keys["anna"].split("-", 2)[2] not in given.headers["set-cookie"]
         assert web.get("/docs").status_code == 200
+        assert web.get("/openapi.json").status_code == 200
         assert web.get("/v1/models").status_code == 401  # the API takes keys alone
         web.post("/logout")
         assert web.get("/docs").status_code == 401

@@ -254,6 +254,7 @@ class Service:
             raise BadInput("embed texts or pictures, at least one, not both at once.")
 
         def work(job: Job[np.ndarray]) -> np.ndarray:
+            self.audit.write(event="embedding", user=user, texts=len(texts), pictures=len(images))
             clip = self.clip()
             with self._clip_lock:
                 return clip.encode_text(texts) if texts else clip.encode_image(self.intake.decoded(i) for i in images)
@@ -267,6 +268,7 @@ class Service:
         def work(job: Job[Upload]) -> Upload:
             from pathasst.tools.images import encode_png
 
+            self.audit.write(event="upload", user=user, bytes=len(data))
             return self.uploads.put(user, name, encode_png(self.intake.decoded(data)))
 
         return self.queue.submit(work, user)

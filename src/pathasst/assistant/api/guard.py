@@ -26,7 +26,7 @@ from pathasst.assistant.settings import ServeSettings
 
 OPEN = frozenset({"/health", "/ready", LOGIN})
 """Paths that need no key."""
-API = ("/v1/", "/health", "/ready", "/metrics", "/openapi.json")
+API = ("/v1/", "/health", "/ready", "/metrics")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
