@@ -1,4 +1,4 @@
-"""How fast the tools answer on this machine: Ki67 at 640 px, segmentation by prompt, everything; medians of warm calls.
+"""How fast the tools answer on this machine: Ki67 and boxes at 640 px, segmentation by prompt, everything; medians of warm calls.
 
     python benchmarks/tools_speed.py [--runs 7] [--threads 2]
 
@@ -36,7 +36,7 @@ def main() -> None:
 
     from pathasst.records import ToolCall
     from pathasst.tools.cells.detect import detector
-    from pathasst.tools.registry import default_registry
+    from pathasst.tools.registry import default_registry, tool_class
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7)
@@ -67,6 +67,11 @@ def main() -> None:
         ("  the same in bf16 autocast", bf16, None),
         ("Ki67, whole call with scale 0.25 µm/px and picture, 640 px", call("ki67_cells", um_per_px=0.25), 500),
         ("HER2, whole call, 640 px", call("her2_cells", um_per_px=0.25), None),
+        *[
+            (f"{name}, whole call with picture, 640 px", call(name), 200)
+            for name in ("blood_cells", "lbc_detect")
+            if not tool_class(name).missing()
+        ],
         ("segmentation: embedding of a picture", embed, None),
         ("segmentation: a prompt after embedding, mask alone", lambda: seg.model.predict(embedding, point), 150),
         ("segmentation: whole call after embedding, with pictures", call("segment", points=[[300, 300]]), None),

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pathasst.detector.boxes import Boxes, iou_matrix
+from pathasst.detector.boxes import Boxes, fuse, iou_matrix
 from pathasst.detector.infer import Detector, load
 from pathasst.detector.onnx import OnnxReader, export, load_onnx
 from pathasst.detector.settings import DetectorSettings
@@ -69,6 +69,22 @@ def test_scores_classes_and_numbers_are_limited_as_asked():
     assert not found.classes.any()
     assert len(detector.detect([image], most=3)[0]) == 3
     assert len(detector.detect([image], min_score=0.99)[0]) == 0
+
+
+@pytest.mark.parametrize("views", [2, 4])
+def test_mirrored_readings_agree_with_the_plain_one(views):
+    image, boxes = squares(130, 210)
+    plain, fused = (Detector(read_squares, replace(SQUARES, views=v)).detect([image])[0] for v in (1, views))
+    assert iou_matrix(fused.xyxy, boxes).max(1) == pytest.approx(1.0)
+    assert fused.scores == pytest.approx(plain.scores)
+
+
+def test_a_box_that_one_reading_misses_counts_less():
+    one = Boxes(np.array([[0, 0, 10, 10], [30, 0, 40, 10]], np.float32), np.array([0.8, 0.6], np.float32), np.array([0, 0]))
+    other = Boxes(np.array([[1, 0, 11, 10]], np.float32), np.array([0.4], np.float32), np.array([0]))
+    found = fuse([one, other], 0.5)
+    assert found.scores.tolist() == pytest.approx([0.6, 0.3])
+    assert found.xyxy[0].tolist() == pytest.approx([1 / 3, 0, 10 + 1 / 3, 10])
 
 
 def test_an_empty_and_a_tiny_picture_give_nothing():

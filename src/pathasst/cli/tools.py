@@ -55,7 +55,7 @@ def run(
     region: str = typer.Option(None, help="x,y,width,height of a slide, in px of its finest level."),
     level: int = typer.Option(0, help="Level of the slide to read, 0 = finest."),
     out: Path = typer.Option(None, help="Folder for the JSON result and the annotated pictures."),
-    model: str = typer.Option(None, help="Cell tools: a folder of your own weights (`pathasst train points`)."),
+    model: str = typer.Option(None, help="A folder of your own weights (`pathasst train points`, `train detector` …)."),
     as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
 ) -> None:
     """Run one tool. Example: pathasst tools run segment field.png --args '{"box": [10, 10, 200, 200]}' --out out"""
@@ -101,6 +101,31 @@ def batch_folder(
         typer.echo(f"  {d.name}: {d.result.error}", err=True)
 
 
+@app.command("evaluate")
+def evaluate(
+    name: str = typer.Argument(help="A tool that boxes cells: blood_cells or lbc_detect."),
+    boxes: Path = typer.Argument(help="Labelled boxes: CSV (image, xmin, ymin, xmax, ymax, label), COCO JSON or YOLO data.yaml."),
+    split: str = typer.Option("", help="Only pictures of this split, as the file names it."),
+    model: str = typer.Option(None, help="A folder of your own weights (`pathasst train detector`)."),
+) -> None:
+    """Measure a tool's detector on labelled pictures. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""
+    from pathasst.detector.data import read
+    from pathasst.detector.settings import DetectorData
+    from pathasst.detector.train import score
+    from pathasst.errors import BadSettings
+    from pathasst.tools.boxing import BoxTool
+
+    tool = _make(name, model)
+    if not isinstance(tool, BoxTool):
+        raise BadSettings(f"{name} boxes no cells; blood_cells and lbc_detect do.")
+    detector = tool.detector
+    pictures = [p for p in read(DetectorData(boxes=str(boxes)), detector.settings.classes) if p.split == (split or p.split)]
+    if not pictures:
+        raise BadSettings(f"{boxes} has no pictures of the split {split!r}.")
+    typer.echo(f"{tool.version()}, {len(pictures)} pictures, score ≥ {detector.settings.min_score:g} for F1 and counts\n")
+    typer.echo(score(detector, pictures).table())
+
+
 def _make(name: str, model: str | None = None) -> Tool[Any]:
     from pathasst.errors import BadSettings, MissingWeights
     from pathasst.tools.registry import implemented, tool_class
@@ -109,11 +134,11 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
     if not implemented(cls):
         raise BadSettings(f"{name} cannot be run from here; see `pathasst tools list`.")
     if model is not None:
-        from pathasst.tools.cells.detect import CellTool
+        from inspect import signature
 
-        if not issubclass(cls, CellTool):
-            raise BadSettings(f"{name} takes no --model; her2_cells, pdl1_cells and ki67_cells do.")
-        return cls(model)
+        if "model" not in signature(cls).parameters:
+            raise BadSettings(f"{name} takes no --model: it has no weights that a training of your own could replace.")
+        return cls(model)  # type: ignore[call-arg]
     if missing := cls.missing():
         raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
     return cls()

@@ -62,3 +62,29 @@ def suppress(found: Boxes, overlap: float, across_classes: bool = False) -> Boxe
     xyxy, scores = torch.from_numpy(found.xyxy), torch.from_numpy(found.scores)
     kept = nms(xyxy, scores, overlap) if across_classes else batched_nms(xyxy, scores, torch.from_numpy(found.classes), overlap)
     return found.take(kept.numpy())
+
+
+def fuse(views: list[Boxes], overlap: float, across_classes: bool = False, close: float = 0.7) -> Boxes:
+    """One set of boxes from one or several readings of the same picture, suppressed; best first.
+
+    A box's score is the mean over the readings (0 where it was not seen), its corners are the score-weighted mean of all boxes of
+    its class that overlap it by at least `close`.
+    """
+    kept_each = [suppress(v, overlap, across_classes) for v in views]
+    kept, every = suppress(Boxes.join(kept_each), overlap, across_classes), Boxes.join(views)
+    if not len(kept):
+        return kept
+    weights = (_same_class_iou(kept, every) >= close) * every.scores
+    corners = (weights @ every.xyxy / weights.sum(1, keepdims=True)).astype(np.float32)
+    scores = np.zeros(len(kept), np.float32)
+    for one in kept_each:
+        if len(one):
+            iou = _same_class_iou(kept, one)
+            best = iou.argmax(1)
+            scores += np.where(iou.max(1) > overlap, one.scores[best], 0) / len(views)
+    order = np.argsort(-scores, kind="stable")
+    return Boxes(corners, scores, kept.classes).take(order)
+
+
+def _same_class_iou(a: Boxes, b: Boxes) -> np.ndarray:
+    return np.asarray(iou_matrix(a.xyxy, b.xyxy) * (a.classes[:, None] == b.classes[None]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pathasst.detector.boxes import Boxes, suppress
+from pathasst.detector.boxes import Boxes, fuse, suppress
 from pathasst.detector.settings import DetectorSettings, as_plain, make
 from pathasst.errors import BadInput, MissingWeights
 from pathasst.tiles import Tile, plan
@@ -106,20 +106,32 @@ class Detector:
         return float(np.clip(wanted, STRIDE / max(shape[:2]), LARGEST_SCALE))
 
     def _read(self, tiles: Sequence[np.ndarray], floor: float) -> list[Boxes]:
-        """Boxes of some tiles in their own px, suppressed within each."""
+        """Boxes of some tiles in their own px, fused from mirrored readings and suppressed within each tile."""
+        count = self.settings.views
+        views = [self._view(tiles, v, floor if count == 1 else floor / 4) for v in range(count)]
+        fused = [fuse(list(some), self.settings.nms, self.settings.across_classes) for some in zip(*views, strict=True)]
+        return [boxes.above(floor) for boxes in fused]
+
+    def _view(self, tiles: Sequence[np.ndarray], view: int, floor: float) -> list[Boxes]:
+        """All boxes that one reading gives. Bit 0 of `view` mirrors left–right, bit 1 top–bottom."""
         height, width = (-(-max(t.shape[i] for t in tiles) // STRIDE) * STRIDE for i in (0, 1))
         pixels = np.full((len(tiles), 3, height, width), GREY, np.uint8)
+        across, down = -1 if view & 1 else 1, -1 if view & 2 else 1
         for place, tile in zip(pixels, tiles, strict=True):
-            place[:, : tile.shape[0], : tile.shape[1]] = tile.transpose(2, 0, 1)
+            place[:, : tile.shape[0], : tile.shape[1]] = tile[::down, ::across].transpose(2, 0, 1)
         boxes, scores = self.reader(pixels)
         found = []
         for tile, xyxy, score in zip(tiles, boxes, scores, strict=True):
-            # One box may be two classes at once only where classes do not suppress each other; the better one is enough.
+            # A place is of one class, its best.
             best, chosen = score.argmax(1), score.max(1) >= floor
-            limits = [tile.shape[1], tile.shape[0]] * 2
-            some = Boxes(np.clip(xyxy[chosen], 0, limits).astype(np.float32), score.max(1)[chosen], best[chosen].astype(np.int64))
-            some = some.take((some.xyxy[:, 2:] - some.xyxy[:, :2] > 1).all(1))
-            found.append(suppress(some, self.settings.nms, self.settings.across_classes))
+            size = np.array([tile.shape[1], tile.shape[0]] * 2, np.float32)
+            upright = np.clip(xyxy[chosen], 0, size).astype(np.float32)
+            if across < 0:
+                upright[:, [0, 2]] = size[0] - upright[:, [2, 0]]
+            if down < 0:
+                upright[:, [1, 3]] = size[1] - upright[:, [3, 1]]
+            some = Boxes(upright, score.max(1)[chosen], best[chosen].astype(np.int64))
+            found.append(some.take((upright[:, 2:] - upright[:, :2] > 1).all(1)))
         return found
 
 

@@ -27,6 +27,7 @@ class DetectorSettings:
     um_per_px: float = 0.0  # scale of the pictures as labelled, if known
     min_score: float = 0.4  # least score of a reported box; training sets it from the validation split
     nms: float = 0.6  # IoU above which the weaker of two boxes goes
+    views: int = 1  # how many mirrored readings of a picture are fused: 1, 2 or 4
     across_classes: bool = False  # whether boxes of different classes suppress each other
 
     def __post_init__(self) -> None:
@@ -36,8 +37,8 @@ class DetectorSettings:
             raise BadSettings(f"ignored classes {self.ignored} must be among the classes {self.classes}")
         if self.architecture not in ARCHITECTURES:
             raise BadSettings(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
-        if not 1 <= self.blocks <= 4:
-            raise BadSettings("blocks must be 1 to 4")
+        if not 1 <= self.blocks <= 4 or self.views not in (1, 2, 4):
+            raise BadSettings("blocks must be 1 to 4, views 1, 2 or 4")
         if self.size % 32 or not 0 <= self.overlap < self.size:
             raise BadSettings("size must be a multiple of 32 px and larger than the overlap")
 

@@ -1,23 +1,40 @@
-"""Detection of blood cells. Declared: the card and the arguments are agreed, the model is still to come."""
+"""The blood cell tool: boxes and counts of red cells, white cells and platelets, types of white cells (paper, model zoo 3)."""
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 from pydantic import Field
 
-from pathasst.tools.protocol import Arguments, Tool, ToolCard
+from pathasst import weights
+from pathasst.records import Picture, ToolResult
+from pathasst.tools.boxing import BoxArguments, BoxTool, counted, marks, per_mm2
+from pathasst.tools.protocol import NOTICE, ToolCard
+
+if TYPE_CHECKING:
+    from pathasst.detector.boxes import Boxes
+
+TYPES = "wbc-embedded"
+"""Weights of the classifier of white cells. Optional: without them cells are counted, not typed."""
+FIELD = 640  # px; a larger picture of unknown scale is first taken for one field of this size, as the training pictures are
+RED_CELL = 70.0  # px of a red cell as the network sees it in training
+SEEN = (40.0, 110.0)  # px of red cells that training showed it
+MARGIN = 1.1  # side of a white cell's crop, in sides of its box
 
 
-class BloodCellsArguments(Arguments):
-    """How sure the detector must be, and whether white cells are typed."""
+class BloodCellsArguments(BoxArguments):
+    """How sure the detector must be, the scale, and whether white cells are typed."""
 
-    min_score: float = Field(default=0.4, ge=0.0, le=1.0, description="Least score of a cell that is reported.")
     white_cell_types: bool = Field(default=False, description="Also name the type of each white cell (neutrophil …).")
 
 
-class BloodCells(Tool[BloodCellsArguments]):
-    """Boxes and counts of red cells, white cells and platelets (paper, model zoo 3)."""
+class BloodCells(BoxTool[BloodCellsArguments]):
+    """Counts from the embedded detector."""
 
     name = "blood_cells"
+    what = "The blood cell count"
     card = ToolCard(
         purpose=(
             "Finds and counts red blood cells, white blood cells and platelets in a peripheral blood smear, and can name the "
@@ -25,5 +42,85 @@ class BloodCells(Tool[BloodCellsArguments]):
         ),
         expects="peripheral blood smear (Giemsa or Wright stain), 100× oil",
         classes=("WBC", "RBC", "Platelets"),
+        licence="Apache-2.0 (trained on BCCD, MIT)",
+        scores=(
+            "BCCD's public validation split, 87 pictures: mAP@0.5 0.90 (95 % interval 0.87–0.92); AP@0.5 WBC 1.00, RBC 0.84, "
+            "platelets 0.86; mean error of the count a picture WBC 0.0, RBC 4.1, platelets 0.3"
+        ),
+        validated=True,
+        limits="one laboratory's smears; overlapping red cells are uncertain, as their labels are",
     )
     arguments = BloodCellsArguments
+    weights = ("blood-embedded",)
+
+    def run(self, arguments: BloodCellsArguments, image: np.ndarray) -> ToolResult:
+        """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.tools.drawing import annotate
+
+        self.check(image)
+        found, scale = self.locate(image, arguments)
+        classes = self.detector.settings.classes
+        labels = [classes[c] for c in found.classes]
+        counts = {name: labels.count(name) for name in classes}
+        numbers: dict[str, Any] = {"cells": len(labels), **counts}
+        numbers |= {f"{name}_per_mm2": per_mm2(n, image, arguments.um_per_px) for name, n in counts.items()}
+        numbers |= {"scale": round(scale, 3), "white_cell_types": None}
+        missing = ""
+        if arguments.white_cell_types and counts.get("WBC"):
+            types = self._types(image, found.xyxy[[label == "WBC" for label in labels]])
+            missing = "" if types else f" Types of white cells need the model {TYPES}, which is not here."
+            numbers["white_cell_types"] = dict(Counter(types)) or None
+            for place, kind in zip([i for i, label in enumerate(labels) if label == "WBC"], types, strict=False):
+                labels[place] = f"WBC {kind}"
+        made = marks(found, labels)
+        pictures = [Picture(name="blood", image=annotate(image, made))]
+        text = f"{_text(numbers)}{missing} {NOTICE}"
+        return ToolResult(name=self.name, text=text, numbers=numbers, annotations=made, pictures=pictures)
+
+    def locate(self, image: np.ndarray, arguments: BloodCellsArguments) -> tuple[Boxes, float]:
+        """The cells, and the factor at which they were looked for: from µm/px, else from the size of the red cells themselves."""
+        detector, least = self.detector, arguments.min_score
+        known = self.factor(arguments.um_per_px)
+        own = detector.settings.scale or 1.0
+        factor = known or own * min(1.0, FIELD / max(image.shape[:2]))
+        found = detector.detect([image], scale=factor, min_score=least)[0]
+        if known or "RBC" not in detector.settings.classes:
+            return found, factor
+        red = found.xyxy[found.classes == detector.settings.classes.index("RBC")]
+        if len(red) >= 5:
+            side = factor * float(np.median(np.sqrt(np.prod(red[:, 2:] - red[:, :2], 1))))
+            if not SEEN[0] <= side <= SEEN[1]:
+                factor = min(factor * RED_CELL / side, 2.0)
+                found = detector.detect([image], scale=factor, min_score=least)[0]
+        return found, factor
+
+    def _types(self, image: np.ndarray, boxes: np.ndarray) -> list[str]:
+        """The type of each white cell; empty without the classifier's weights."""
+        if TYPES not in weights.registry() or not weights.present(TYPES):
+            return []
+        from pathasst.classifier.model import Classifier
+
+        classifier = Classifier.load(TYPES)
+        return [classifier.classes[i] for i in classifier.predict([crop(image, box) for box in boxes]).argmax(1)]
+
+
+def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """A square around a cell, a tenth larger than its box; beyond the picture its edge goes on."""
+    centre, half = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * MARGIN / 2
+    x1, y1 = (round(float(v) - half) for v in centre)
+    side = max(round(2 * half), 1)
+    columns = np.clip(np.arange(x1, x1 + side), 0, image.shape[1] - 1)
+    rows = np.clip(np.arange(y1, y1 + side), 0, image.shape[0] - 1)
+    return image[rows][:, columns]
+
+
+def _text(numbers: dict[str, Any]) -> str:
+    if not numbers["cells"]:
+        return "No blood cells were found. The detector expects a stained peripheral blood smear."
+    kinds = numbers["white_cell_types"]
+    typed = f" ({', '.join(counted(n, kind) for kind, n in kinds.items())})" if kinds else ""
+    names = {"WBC": "white blood cell", "RBC": "red blood cell", "Platelets": "platelet"}
+    parts = [counted(numbers[k], name) + (typed if k == "WBC" else "") for k, name in names.items() if k in numbers]
+    parts += [f"{numbers[k]} {k}" for k in numbers if f"{k}_per_mm2" in numbers and k not in names]
+    density = [f"{numbers[f'{k}_per_mm2']:.0f} {k}" for k in numbers if numbers.get(f"{k}_per_mm2") is not None]
+    return f"{', '.join(parts)}." + (f" Per mm²: {', '.join(density)}." if density else "")

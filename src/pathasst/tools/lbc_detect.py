@@ -1,23 +1,28 @@
-"""Detection of abnormal cervical cells. Declared: the card and the arguments are agreed, the model is still to come."""
+"""The cervical cell tool: boxes of abnormal cells with their Bethesda class (paper, model zoo 2)."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
 
+import numpy as np
+
+from pathasst.records import Picture, ToolResult
+from pathasst.tools.boxing import BoxArguments, BoxTool, counted, marks, per_mm2
 from pathasst.tools.lbc_classify import BETHESDA
-from pathasst.tools.protocol import Arguments, Tool, ToolCard
+from pathasst.tools.protocol import NOTICE, ToolCard
+
+TRAINED_ON = "conventional Pap smears (CRIC), not liquid-based ones"
 
 
-class LbcDetectArguments(Arguments):
-    """How sure the detector must be."""
-
-    min_score: float = Field(default=0.3, ge=0.0, le=1.0, description="Least score of a cell that is reported.")
+class LbcDetectArguments(BoxArguments):
+    """How sure the detector must be, and the scale."""
 
 
-class LbcDetect(Tool[LbcDetectArguments]):
-    """Boxes of abnormal cells of the five non-normal Bethesda classes (paper, model zoo 2)."""
+class LbcDetect(BoxTool[LbcDetectArguments]):
+    """Boxes of abnormal cells of the five non-normal Bethesda classes."""
 
     name = "lbc_detect"
+    what = "The search for abnormal cervical cells"
     card = ToolCard(
         purpose=(
             "Finds abnormal cells in a cervical cytology field and boxes them with their Bethesda class "
@@ -25,5 +30,32 @@ class LbcDetect(Tool[LbcDetectArguments]):
         ),
         expects="cervical cytology field (Pap stain), 40×",
         classes=BETHESDA[1:],
+        limits=f"trained on {TRAINED_ON}",
     )
     arguments = LbcDetectArguments
+    weights = ("lbc-detect-embedded",)
+
+    def run(self, arguments: LbcDetectArguments, image: np.ndarray) -> ToolResult:
+        """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.tools.drawing import annotate
+
+        self.check(image)
+        scale = self.factor(arguments.um_per_px)
+        found = self.detector.detect([image], scale=scale, min_score=arguments.min_score)[0]
+        settings = self.detector.settings
+        labels = [settings.classes[c] for c in found.classes]
+        counts = {settings.classes[i]: labels.count(settings.classes[i]) for i in settings.reported}
+        numbers: dict[str, Any] = {"cells": len(labels), **counts}
+        numbers["cells_per_mm2"] = per_mm2(len(labels), image, arguments.um_per_px)
+        made = marks(found, labels)
+        pictures = [Picture(name="abnormal", image=annotate(image, made))]
+        return ToolResult(name=self.name, text=_text(numbers, counts), numbers=numbers, annotations=made, pictures=pictures)
+
+
+def _text(numbers: dict[str, Any], counts: dict[str, int]) -> str:
+    trained = f"The detector was trained on {TRAINED_ON}; its classes are uncertain."
+    if not numbers["cells"]:
+        return f"No abnormal cells were found; that does not exclude them. {trained} {NOTICE}"
+    parts = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    density = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
+    return f"{counted(numbers['cells'], 'abnormal cell')}: {parts}.{density} {trained} {NOTICE}"

@@ -1,0 +1,105 @@
+"""What the tools that box cells share: guards against wrong pictures, the loaded detector, density, annotations.
+
+Knows detectors' folders; knows no stain.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import numpy as np
+from pydantic import Field
+
+from pathasst import weights
+from pathasst.errors import BadInput
+from pathasst.records import Annotation
+from pathasst.tools.images import is_dark_field, is_grey, require_side
+from pathasst.tools.protocol import Arguments, Tool
+
+if TYPE_CHECKING:
+    from pathasst.detector.boxes import Boxes
+    from pathasst.detector.infer import Detector
+
+LEAST_SIDE = 48
+
+
+class BoxArguments(Arguments):
+    """How sure the detector must be, and the scale of the picture."""
+
+    min_score: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Least score of a cell that is reported; leave out for the model's own."
+    )
+    um_per_px: float | None = Field(default=None, gt=0.01, lt=10.0, description="Micrometres per pixel, if known.")
+
+
+A = TypeVar("A", bound=BoxArguments)
+
+
+class BoxTool(Tool[A]):
+    """Base of the tools that box cells. Not a tool by itself.
+
+    `model`: id of the weights, or a folder of the user's own (`pathasst train detector`).
+    """
+
+    what: ClassVar[str]  # for messages: what cannot be done with a wrong picture
+
+    def __init__(self, model: str = "") -> None:
+        self.model = model or self.weights[0]
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """Ids of the weights that are not here; one that this version does not ship counts too: `model` can stand in for it."""
+        return [id for id in cls.weights if id not in weights.registry() or not weights.present(id)]
+
+    def version(self) -> str:
+        """The weights that answer, the user's own included."""
+        return weights.version(self.model)
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, loaded once. Raises MissingWeights, BadInput."""
+        return load(self.model)
+
+    def check(self, image: np.ndarray) -> None:
+        """Raises BadInput for a picture that cannot be a stained brightfield smear."""
+        require_side(image, LEAST_SIDE, self.what)
+        if is_dark_field(image):
+            raise BadInput(f"{self.what} needs a brightfield picture; this one is dark, as fluorescence is.")
+        if is_grey(image):
+            raise BadInput(f"{self.what} needs a colour picture: this one is grey, or of an empty slide.")
+
+    def factor(self, um_per_px: float | None) -> float | None:
+        """What to resize the picture by before looking, where its scale and the model's are known; else None."""
+        settings = self.detector.settings
+        if not um_per_px or not settings.um_per_px:
+            return None
+        return float(np.clip((settings.scale or 1.0) * um_per_px / settings.um_per_px, 0.02, 6.0))
+
+
+@lru_cache(maxsize=4)
+def load(model: str) -> Detector:
+    """A detector by id or folder, kept for all calls. Raises MissingWeights, BadInput."""
+    from pathasst.detector.infer import Detector
+
+    return Detector.load(weights.path(model))
+
+
+def marks(found: Boxes, labels: list[str]) -> list[Annotation]:
+    """A box for each cell. `labels`: one per cell."""
+    return [
+        Annotation(kind="box", label=label, coordinates=[round(float(v), 1) for v in xyxy], score=round(float(score), 3))
+        for xyxy, score, label in zip(found.xyxy, found.scores, labels, strict=True)
+    ]
+
+
+def per_mm2(count: int, image: np.ndarray, um_per_px: float | None) -> float | None:
+    """Cells per mm² of the whole picture, when its scale is known."""
+    if not um_per_px:
+        return None
+    return round(count / (image.shape[0] * image.shape[1] * um_per_px**2 * 1e-6), 1)
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 platelet`, `2 platelets`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
