@@ -86,6 +86,8 @@ class Detector:
 
     def __init__(self, model: P2PNet, tile: int = 1024, overlap: int = 96) -> None:
         self.model, self.tile, self.overlap = model, tile, overlap
+        # Where the CPU has bf16 units they are more than twice as fast; heads and points stay in float32.
+        self.bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
     @property
     def settings(self) -> P2PNetSettings:
@@ -134,7 +136,8 @@ class Detector:
         )
         mirrored = [axis for bit, axis in ((1, -1), (2, -2)) if view & bit]
         tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float().div_(255).flip(mirrored)
-        found = self.model(tensor.contiguous(memory_format=torch.channels_last))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            found = self.model(tensor.contiguous(memory_format=torch.channels_last))
         probabilities, points = found.logits[0].softmax(-1)[:, :-1], found.points[0]
         for axis in mirrored:
             points[:, -1 - axis] = tensor.shape[axis] - points[:, -1 - axis]
