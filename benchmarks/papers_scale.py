@@ -29,7 +29,7 @@ from pathasst.papers.clusters import CLUSTERS, CODES, Clusters, build_clusters
 
 SEED, QUERIES, K = 1, 500, 10
 QUERY_SEED = 10**6
-SWEEP = ((32, 100), (64, 200), (128, 200), (128, 400), (256, 400))  # clusters visited, candidates refined
+SWEEP = ((32, 100), (64, 100), (64, 200), (128, 200), (256, 200), (256, 400))  # clusters visited, candidates refined
 PLAIN = (16, 32, 64, 128)  # clusters visited by the paper's plain IVF
 
 

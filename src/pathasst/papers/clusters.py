@@ -24,6 +24,7 @@ EXACT_BELOW = 4096  # vectors; fewer are compared one by one in less than a mill
 EXACT_ALLOWED = 20_000  # a filter that leaves fewer rows than this is searched exactly
 BLOCK = 1 << 16  # rows decoded at a time
 ASSIGNED = 4096  # rows compared with all centroids at a time
+REFINED = 192  # rows refined at a time; larger temporaries go back to the system each time, and cost five times as much
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,8 @@ class Clusters:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         rows = np.sort(rows)  # read the file forwards
         cosines = np.concatenate(
-            [from_bytes(self.codes[rows[i : i + BLOCK]]) @ query for i in range(0, len(rows), BLOCK)] or [np.zeros(0, np.float32)]
+            [from_bytes(self.codes[rows[i : i + REFINED]]) @ query for i in range(0, len(rows), REFINED)]
+            or [np.zeros(0, np.float32)]
         )
         best = np.lexsort((rows, -cosines))[:k]
         return rows[best], cosines[best]
