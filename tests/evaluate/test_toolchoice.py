@@ -4,7 +4,7 @@ import pytest
 from evaluate_brains import RuleBrain
 
 from pathasst.errors import BadSettings
-from pathasst.evaluate.toolchoice import Request, evaluate, judge, load_requests
+from pathasst.evaluate.toolchoice import Request, draw, evaluate, judge, load_requests
 from pathasst.instruct.wordings import Wordings
 from pathasst.tools.registry import CLASSES, all_specs, tool_class
 
@@ -27,6 +27,15 @@ def test_at_least_three_hundred_requests_over_all_tools():
     assert set(CLASSES) <= {name for r in requests for name in r.wanted}
     assert sum(not r.wanted for r in requests) >= 60
     assert sum(len(r.wanted) > 1 for r in requests) >= 20
+
+
+def test_a_sample_has_every_group_and_is_the_same_each_time():
+    requests = load_requests()
+    few = draw(requests, 60, seed=1)
+    assert {r.group for r in few} == {r.group for r in requests}
+    assert 50 <= len(few) <= 70
+    assert few == draw(requests, 60, seed=1) != draw(requests, 60, seed=2)
+    assert draw(requests, 0, seed=1) == requests
 
 
 def test_arguments_that_are_asked_for_fit_the_tools():

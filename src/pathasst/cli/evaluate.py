@@ -91,10 +91,11 @@ def tools(
     brain: str = BRAIN,
     requests: Path = typer.Option(None, help="YAML of requests; ours by default."),
     pictures: Path = typer.Option(None, help="Folder of pictures by kind: ki67, membrane, cytology, blood, tissue."),
+    limit: int = typer.Option(0, help="About so many requests, the same share of every group (0: all)."),
     seed: int = SEED,
 ) -> None:
     """Tool choice: precision, recall, arguments, false calls. Example: pathasst eval tools --brain pathasst"""
-    _run(["tools"], out=out, brain=brain, requests=requests, pictures=pictures, seed=seed)
+    _run(["tools"], out=out, brain=brain, requests=requests, pictures=pictures, limit=limit, seed=seed)
 
 
 @app.command("papers")

@@ -29,7 +29,7 @@ class EvalSettings:
     index: Path | None = None  # papers
     requests: Path | None = None  # tools: requests of your own
     pictures: Path | None = None  # tools: folder of pictures by kind
-    limit: int = 0  # pathvqa: at most so many questions; 0: all
+    limit: int = 0  # pathvqa, tools: at most so many questions or requests; 0: all
     seed: int = 0
     prompt: str = "{question}"  # pathvqa
     blind: bool = True  # pathvqa: also with a blank picture
@@ -91,7 +91,14 @@ def tools(settings: EvalSettings) -> Table:
     """Tool choice on requests written by hand."""
     from pathasst.evaluate import toolchoice
 
-    table = toolchoice.evaluate(_brain(settings), settings.cache, requests=settings.requests, folder=settings.pictures)
+    table = toolchoice.evaluate(
+        _brain(settings),
+        settings.cache,
+        requests=settings.requests,
+        folder=settings.pictures,
+        limit=settings.limit,
+        seed=settings.seed,
+    )
     return replace(table, data=str(settings.requests or "pathasst/evaluate/requests.yaml"))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,20 @@ def load_requests(path: Path | None = None) -> list[Request]:
         raise BadSettings(f"{path or 'requests.yaml'} is no file of requests: {error!r}") from error
 
 
+def draw(requests: Sequence[Request], limit: int, seed: int) -> list[Request]:
+    """About `limit` of the requests, the same share of every group and at least one of each; 0: all."""
+    if not limit or limit >= len(requests):
+        return list(requests)
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        groups.setdefault(request.group, []).append(request)
+    chosen = set()
+    for name, group in groups.items():
+        count = max(1, round(limit * len(group) / len(requests)))
+        chosen |= {r.id for r in Random(f"{seed} {name}").sample(group, count)}
+    return [r for r in requests if r.id in chosen]
+
+
 def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> Request:
     entry: dict[str, Any] = {"say": item} if isinstance(item, str) else item
     wanted = entry.get("calls", [] if group in NONE else [group])
@@ -118,7 +133,7 @@ def ask(
     brain: Brain, requests: Sequence[Request], tools: Sequence[ToolSpec], shown: dict[str, list[ImageBytes]], cache: Path
 ) -> list[Value]:
     """The brain's first turn for each request (see `ask_all`)."""
-    asked = [_asked(brain, r, n, list(tools), shown) for n, r in enumerate(requests)]
+    asked = [_asked(brain, r, int(r.id.rpartition("/")[2]), list(tools), shown) for r in requests]
     with bar("tool choice", len(asked)) as progress:
         return ask_all(brain, asked, Predictions(cache, "tools"), batch=8, progress=progress)
 
@@ -173,8 +188,13 @@ def evaluate(
     tools: Sequence[ToolSpec] | None = None,
     requests: Path | None = None,
     folder: Path | None = None,
+    limit: int = 0,
+    seed: int = 0,
 ) -> Table:
-    """Precision, recall, arguments right and false-call rate, in all and by group. Each request is its own cluster."""
+    """Precision, recall, arguments right and false-call rate, in all and by group. Each request is its own cluster.
+
+    `limit`: at most about so many requests, the same share of every group (0: all).
+    """
     from pathasst.tools.registry import all_specs
 
     offered = list(all_specs() if tools is None else tools)
@@ -182,7 +202,7 @@ def evaluate(
         from pathasst.assistant.look import Look
 
         offered.append(Look.spec())
-    asked = load_requests(requests)
+    asked = draw(load_requests(requests), limit, seed)
     values = ask(brain, asked, offered, pictures(folder), cache)
     verdicts = [judge(r, v) for r, v in zip(asked, values, strict=True)]
     columns = [
