@@ -288,6 +288,8 @@ class TestPhone:
         ask(page, "count, and tell what the papers say")
         expect(page.locator(".pa-layers")).to_be_visible()
         assert width() == 360
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        expect(page.get_by_role("note")).to_be_in_viewport(ratio=1)  # always in sight
         for tab in ("Tools", "Papers"):
             page.get_by_role("tab", name=tab).click()
             assert width() == 360
