@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import openai
@@ -14,27 +14,23 @@ from pathasst.assistant.brain import BrainSettings
 from pathasst.tools.images import encode_png
 from pathasst.tools.protocol import Registry
 
-pytestmark = pytest.mark.skipif(
-    not all(weights.present(id) for id in ("pathasst-embedded", "pathclip-embedded", "smollm2-135m", "minilm")),
-    reason="the embedded models are not here: pathasst models pull",
-)
+
+def needs(*ids: str) -> pytest.MarkDecorator:
+    here = all(weights.present(id) for id in ids)
+    return pytest.mark.skipif(not here, reason=f"{', '.join(ids)} not here: pathasst models pull")
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    from pathasst.assistant.brains.local import LocalBrain
-
-    brain = LocalBrain.open(BrainSettings(max_tokens=24))
-    with running(tmp_path_factory.mktemp("served"), Registry(), brain) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def client(served: Running) -> openai.OpenAI:
     return openai.OpenAI(base_url=served.v1, api_key="none", max_retries=0, timeout=600)
 
 
-def test_vectors_of_texts_and_pictures_lie_in_one_space(client: openai.OpenAI) -> None:
+@needs("pathclip-embedded", "minilm")
+def test_vectors_of_texts_and_pictures_lie_in_one_space(tmp_path: Path) -> None:
+    with running(tmp_path, Registry()) as served:
+        _vectors(client(served))
+
+
+def _vectors(client: openai.OpenAI) -> None:
     from skimage import data
 
     pictures = [
@@ -55,13 +51,16 @@ def test_vectors_of_texts_and_pictures_lie_in_one_space(client: openai.OpenAI) -
         client.embeddings.create(model="pathclip", input=["text", data_url(pictures[0])])
 
 
-def test_the_streamed_answer_is_the_whole_one(client: openai.OpenAI, served: Running) -> None:
+@needs("pathasst-embedded", "pathclip-embedded", "smollm2-135m", "minilm")
+def test_the_streamed_answer_is_the_whole_one(tmp_path: Path) -> None:
+    from pathasst.assistant.brains.local import LocalBrain
+
     asked = {"model": "pathasst", "messages": [{"role": "user", "content": "What does NILM stand for?"}]}
     options = {"extra_body": {"pathasst": {"footer": False}}}
-    whole = client.chat.completions.create(**asked, **options)
-    pieces = [
-        c.choices[0].delta.content or "" for c in client.chat.completions.create(**asked, **options, stream=True) if c.choices
-    ]
+    with running(tmp_path, Registry(), LocalBrain.open(BrainSettings(max_tokens=24))) as served:
+        create = client(served).chat.completions.create
+        whole = create(**asked, **options)
+        pieces = [c.choices[0].delta.content or "" for c in create(**asked, **options, stream=True) if c.choices]
     assert "".join(pieces) == whole.choices[0].message.content
     assert whole.choices[0].message.content
     assert whole.usage.completion_tokens >= 3
