@@ -1,8 +1,9 @@
-"""What PathAsst answers on held-out originals and held-out phrasings: yes/no questions, tool choice, descriptions.
+"""What PathAsst answers on held-out originals and held-out phrasings: yes/no questions, naming, tool choice, descriptions.
 
 Reads the `test` split of a dataset of conversations (`pathasst instruct`): pictures whose originals, and tool requests whose
 templates, training never saw. Beside every yes/no score stand the majority class and the image-blind model (the same model, a
-blank picture). Intervals: 95 % bootstrap over groups (originals; for tool requests, templates), 2,000 draws, seed 0.
+blank picture); the questions of `instruct` are balanced term by term, so that neither knows much more than half. Intervals:
+95 % bootstrap over groups (originals; for tool requests, templates), 1,000 draws, seed 0.
 
 Example: python benchmarks/mllm_answers.py out/conversations --model pathasst-embedded --out answers.json
 """
@@ -21,6 +22,9 @@ import numpy as np
 from PIL import Image
 
 from pathasst import dataset
+from pathasst.instruct.lexicon import lexicon
+from pathasst.instruct.wordings import Wordings
+from pathasst.intervals import mean_interval
 from pathasst.mllm.generate import PathAsst
 from pathasst.records import Conversation, Turn
 from pathasst.tools.registry import all_specs
@@ -48,14 +52,8 @@ def token_f1(said: str, wanted: str) -> float:
 
 def interval(values: list[float], groups: list[str]) -> dict[str, float]:
     """Mean with a 95 % interval; the bootstrap draws whole groups."""
-    by_group: dict[str, list[float]] = {}
-    for value, group in zip(values, groups, strict=True):
-        by_group.setdefault(group, []).append(value)
-    sums = np.array([[sum(v), len(v)] for v in by_group.values()])
-    draw = np.random.default_rng(0).integers(0, len(sums), (2000, len(sums)))
-    means = sums[draw, 0].sum(1) / sums[draw, 1].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"mean": float(np.mean(values)), "low": float(low), "high": float(high), "n": len(values), "groups": len(sums)}
+    made = mean_interval(np.array(values), groups)
+    return {"mean": made.value, "low": made.low, "high": made.high, "n": len(values), "groups": len(set(groups))}
 
 
 def yes_no(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
@@ -109,6 +107,41 @@ def tool_choice(conversations: list[Conversation], model: PathAsst, count: int, 
     }
 
 
+def naming(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
+    """Open questions for the organ, stain, diagnosis …: whether the answer names the caption's own term."""
+    words, asks = lexicon(Wordings()), Wordings().load("converse")["ask"]
+    kinds = {template: kind for kind, node in asks.items() if kind != "finding" for template in node["test"]}
+    items = []
+    for c in conversations:
+        kind = kinds.get(c.trail[0].note, "") if c.kind == "converse" and c.trail else ""
+        truth = words.find(c.caption).terms[kind] if kind else []
+        if len(truth) == 1:
+            items.append((c, kind, truth[0]))
+    items, scores = items[:count], {}
+    groups = [c.group or c.conversation_id for c, _, _ in items]
+    for name, picture in (("model", None), ("image-blind", blank())):
+        said = [
+            t.content
+            for t in model.reply_many([([c.turns[0]], [picture or c.images[0]], []) for c, _, _ in items], max_new_tokens=16)
+        ]
+        right = [float(truth in words.find(s).terms[kind]) for s, (_, kind, truth) in zip(said, items, strict=True)]
+        scores[name] = interval(right, groups)
+        record += [
+            {
+                "part": f"naming {name}",
+                "id": c.conversation_id,
+                "asked": c.turns[0].content,
+                "kind": kind,
+                "wanted": truth,
+                "said": s,
+            }
+            for s, (c, kind, truth) in zip(said, items, strict=True)
+        ]
+    most = {k: Counter(t for _, kind, t in items if kind == k).most_common(1)[0][0] for k in {kind for _, kind, _ in items}}
+    scores["majority of each kind"] = interval([float(most[kind] == truth) for _, kind, truth in items], groups)
+    return scores
+
+
 def descriptions(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
     """Token F1 with the reference descriptions."""
     items = [c for c in conversations if c.kind == "describe"][:count]
@@ -135,8 +168,9 @@ def main() -> None:
     parser.add_argument("--yes-no", type=int, default=200)
     parser.add_argument("--tools", type=int, default=200)
     parser.add_argument("--describe", type=int, default=60)
+    parser.add_argument("--naming", type=int, default=200)
     args = parser.parse_args()
-    wanted = {"converse": args.yes_no, "invoke": args.tools, "describe": args.describe}
+    wanted = {"converse": 3 * (args.yes_no + args.naming), "invoke": args.tools, "describe": args.describe}
     light = ["conversation_id", "kind", "turns", "split"]
     ids: dict[str, list[str]] = {}
     for c in dataset.read(args.conversations, Conversation, columns=light):
@@ -144,10 +178,11 @@ def main() -> None:
             ids.setdefault(c.kind, []).append(c.conversation_id)
     chosen = {i for k, v in ids.items() for i in Random(1).sample(sorted(v), min(wanted[k], len(v)))}
     picked = [c for c in dataset.read(args.conversations, Conversation) if c.conversation_id in chosen]
-    model, record, scores = PathAsst.load(args.model), [], {}
+    model, record, scores = PathAsst.load(args.model, engine="transformers"), [], {}
     for name, part, count in (
         ("tool choice", tool_choice, args.tools),
         ("yes/no", yes_no, args.yes_no),
+        ("naming", naming, args.naming),
         ("descriptions", descriptions, args.describe),
     ):
         scores[name] = part(picked, model, count, record)

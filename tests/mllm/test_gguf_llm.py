@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import gguf
 import numpy as np
 import pytest
@@ -13,44 +11,6 @@ from pathasst.mllm import export, gguf_llm
 from pathasst.mllm.model import language_model
 
 TEXTS = ["Is it blue? 12.5 %", "<|im_start|>user\nα é<|im_end|>", '{"name": "ki67_cells"}']
-
-
-@pytest.fixture
-def tiny_gguf(tiny_llm, tmp_path):
-    """The tiny LLM as llama.cpp's converter would write it, in float32."""
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_llm), AutoTokenizer.from_pretrained(tiny_llm)
-    bpe = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    tokens = sorted(bpe["vocab"], key=bpe["vocab"].__getitem__)
-    c, path = model.config, tmp_path / "tiny.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(c.num_hidden_layers)
-    writer.add_context_length(c.max_position_embeddings)
-    writer.add_embedding_length(c.hidden_size)
-    writer.add_feed_forward_length(c.intermediate_size)
-    writer.add_head_count(c.num_attention_heads)
-    writer.add_head_count_kv(c.num_key_value_heads)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3 if t.startswith("<|") and t.endswith("|>") else 1 for t in tokens])
-    writer.add_token_merges([" ".join(m) for m in bpe["merges"]])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(0)
-    state = model.model.state_dict()
-    names = {f"blk.{n}.{g}": f"layers.{n}.{h}" for n in range(2) for g, h in gguf_llm.NAMES.items()} | gguf_llm.TOP
-    for name, own in names.items():
-        values = state[own].numpy()
-        heads = {"attn_q": c.num_attention_heads, "attn_k": c.num_key_value_heads}.get(name.split(".")[-2])
-        writer.add_tensor(name, gguf_llm.permute(values, heads) if heads else values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def test_the_file_gives_the_model_that_was_written(tiny_gguf, tiny_llm):

@@ -1,23 +1,29 @@
 """A trained PathAsst in other people's formats: a whole LLaVA checkpoint (transformers, vLLM), GGUF (llama.cpp), a peft adapter.
 
-Knows `Parts`. GGUF holds the merged LLM alone, in the layout of llama.cpp's converter: it talks and calls tools there, blind.
+Knows `Parts`. GGUF is two files in the layout of llama.cpp's converters: the merged LLM, and tower and projector (`gguf_vision`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
 from pathasst.errors import BadSettings
 from pathasst.mllm import adapter, gguf_llm, model
+from pathasst.mllm.gguf_vision import write_vision
 from pathasst.mllm.model import Parts
 
 if TYPE_CHECKING:
     import numpy as np
 
 FORMATS = ("huggingface", "gguf", "peft")
+LANGUAGE, VISION, ABOUT = "pathasst-llm.gguf", "pathasst-mmproj.gguf", "pathasst-gguf.json"
+QUANTISATION = "Q8_0"  # of the engine that `PathAsst.load` makes
+EXPORT = 1  # raised when an export of the same adapter changes
 
 
 def export(source: str | Path, out: Path, format: str = "huggingface", quantisation: str = "Q8_0") -> list[Path]:
@@ -31,18 +37,52 @@ def export(source: str | Path, out: Path, format: str = "huggingface", quantisat
     out.mkdir(parents=True, exist_ok=True)
     if format == "peft":
         return [_peft(folder, out)]
-    parts = adapter.load(folder)
     if format == "huggingface":
-        model.save(parts, out)
+        model.save(adapter.load(folder), out)
         return [out / "model.safetensors", out / "config.json"]
-    base = weights.path(json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))["model"]["llm"])
+    llm = json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))["model"]["llm"]
+    return write_gguf(adapter.load(folder), _vocabulary(llm), out, quantisation)
+
+
+def _vocabulary(llm: str) -> Path:
+    base = Path(llm) if Path(llm).is_dir() else weights.path(llm)
     ggufs = sorted(base.glob("*.gguf"))
     if not ggufs:
         raise BadSettings(f"{base} holds no GGUF file whose vocabulary could be copied; export to huggingface instead.")
-    language = out / "pathasst-llm.gguf"
-    write_llm(parts, ggufs[0], language, quantisation)
+    return ggufs[0]
+
+
+def write_gguf(parts: Parts, base: Path, out: Path, quantisation: str = QUANTISATION) -> list[Path]:
+    """Both files of llama.cpp, the template and the picture's size into `out`; `base`: the GGUF file the LLM came from."""
+    write_llm(parts, base, out / LANGUAGE, quantisation)
+    write_vision(parts, out / VISION)
     parts.template.save(out)
-    return [language]
+    about = {"image_size": parts.model.config.vision_config.image_size, "image_tokens": parts.image_tokens}
+    (out / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return [out / LANGUAGE, out / VISION]
+
+
+def engine_folder(source: Path, version: str, quantisation: str = QUANTISATION) -> Path:
+    """The GGUF export of an adapter folder in the cache, written when it is not there. Raises what `export` raises."""
+    import shutil
+
+    about = json.loads((source / adapter.FILE).read_text(encoding="utf-8"))
+    _vocabulary(about["model"]["llm"])
+    digest = hashlib.sha256(json.dumps([version, quantisation, about, EXPORT]).encode())
+    for part in (source / adapter.WEIGHTS, *_files(about["model"]["llm"]), *_files(about["model"]["vision"])):
+        digest.update(f"{part.name}:{part.stat().st_size}:{part.stat().st_mtime_ns}".encode())
+    folder = weights.cache_dir() / "engines" / digest.hexdigest()[:16]
+    if not (folder / ABOUT).is_file():
+        building = folder.with_name(f"{folder.name}.{os.getpid()}")
+        export(source, building, "gguf", quantisation)
+        shutil.rmtree(folder, ignore_errors=True)
+        building.replace(folder)
+    return folder
+
+
+def _files(id: str) -> list[Path]:
+    folder = Path(id) if Path(id).is_dir() else weights.path(id)
+    return sorted(p for p in folder.iterdir() if p.suffix in (".gguf", ".safetensors"))
 
 
 def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -> None:

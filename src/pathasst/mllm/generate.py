@@ -7,6 +7,7 @@ tool call is written under a constraint (see `constrain`). Knows `Parts`; runs n
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
-from pathasst.errors import BadInput
+from pathasst.errors import BadInput, BadSettings
 from pathasst.mllm import adapter, model
 from pathasst.mllm.chat import IMAGE, render
 from pathasst.mllm.constrain import allowed
@@ -26,6 +27,8 @@ from pathasst.records import ToolSpec, Turn
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+ENGINES = ("auto", "llama.cpp", "transformers")
 MAX_LENGTH = 2048
 CANDIDATES = 4096  # likeliest tokens that are tried, in turn, while a call is written; the first few nearly always fit
 REMEMBERED_PICTURES = 16
@@ -54,16 +57,40 @@ class PathAsst:
         self._lock = RLock()
 
     @classmethod
-    def load(cls, id: str | Path = "pathasst-embedded", *, vision: str = "", llm: str = "") -> PathAsst:
+    def load(cls, id: str | Path = "pathasst-embedded", *, vision: str = "", llm: str = "", engine: str = "auto") -> PathAsst:
         """By registry id or path: an adapter folder (`train`), or a whole LLaVA checkpoint with our chat template (`export`).
 
-        `vision`, `llm`: other places of the parts an adapter was trained on. Raises MissingWeights, BadSettings or BadInput.
+        `vision`, `llm`: other places of the parts an adapter was trained on. `engine`: `llama.cpp` (exported once, then kept in
+        the cache), `transformers`, or `auto`: llama.cpp on a CPU for an adapter whose LLM is a GGUF file, else transformers.
+        Raises MissingWeights, BadSettings or BadInput.
         """
         folder = Path(id) if Path(id).is_dir() else weights.path(str(id))
         small = (folder / adapter.FILE).is_file()
+        if engine not in ENGINES:
+            raise BadSettings(f"engine {engine!r} is unknown; choose {', '.join(ENGINES)}.")
+        if engine != "transformers" and small and not (vision or llm):
+            quick = cls._llama(folder, folder.name if Path(id).is_dir() else weights.version(str(id)), must=engine != "auto")
+            if quick is not None:
+                return quick
         dtype = _fast_dtype()
         parts = adapter.load(folder, dtype, vision=vision, llm=llm) if small else model.load(folder, dtype)
         return cls(parts, folder.name if Path(id).is_dir() else weights.version(str(id)))
+
+    @staticmethod
+    def _llama(folder: Path, version: str, *, must: bool) -> PathAsst | None:
+        """The adapter in llama.cpp; None where that cannot be had and need not be."""
+        from pathasst.mllm import llamacpp
+        from pathasst.mllm.export import engine_folder
+
+        if not must and not llamacpp.available():
+            return None
+        try:
+            return llamacpp.LlamaPathAsst(engine_folder(folder, version), version)
+        except (BadSettings, OSError, RuntimeError) as error:  # RuntimeError: llama.cpp refuses a file
+            if must:
+                raise
+            logger.warning("llama.cpp cannot run %s (%s); transformers does, more slowly.", folder.name, error)
+            return None
 
     def reply(
         self,

@@ -1,0 +1,35 @@
+"""A llama.cpp grammar (GBNF) of tool calls: an offered name, its own arguments, valid JSON. Knows tool specs; runs nothing.
+
+Weaker than the schemas on purpose (a value may be any JSON): what is wrong with a value the tool itself says best.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pathasst.mllm.tool_text import CLOSE, OPEN
+from pathasst.records import ToolSpec
+
+JSON_RULES = r"""
+value ::= string | number | "true" | "false" | "null" | list | object
+object ::= "{" (string ": " value (", " string ": " value)*)? "}"
+list ::= "[" (value ("," " "? value)*)? "]"
+string ::= "\"" ([^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\""
+number ::= "-"? [0-9]+ ("." [0-9]+)? ([eE] [-+]? [0-9]+)?
+"""
+
+
+def calls_grammar(tools: Sequence[ToolSpec]) -> str:
+    """One or more calls, a line each, of the offered tools."""
+    rules = [f'root ::= call ("\\n" call)*\ncall ::= {json.dumps(OPEN)} body {json.dumps(CLOSE)}']
+    bodies = []
+    for n, tool in enumerate(tools):
+        names = list(tool.parameters.get("properties", {}))
+        head = json.dumps(f'{{"name": "{tool.name}", "arguments": ')
+        pairs = " | ".join(json.dumps(f'"{name}": ') for name in names)
+        arguments = f'"{{" (pair{n} (", " pair{n})*)? "}}"' if names else '"{}"'
+        bodies.append(f"body{n}")
+        rules.append(f'body{n} ::= {head} {arguments} "}}"')
+        rules += [f"pair{n} ::= ({pairs}) value"] if names else []
+    return "\n".join([*rules, f"body ::= {' | '.join(bodies)}", JSON_RULES])
