@@ -10,6 +10,7 @@ import torch
 from pathasst import weights
 from pathasst.clip.build import FROZEN_TEXT, build
 from pathasst.clip.model import PathCLIP
+from pathasst.errors import BadSettings
 
 needs_minilm = pytest.mark.skipif(not weights.present("minilm"), reason="minilm is not here: pathasst models pull minilm")
 
@@ -39,7 +40,17 @@ def test_the_frozen_text_tower_is_minilm_itself() -> None:
     assert np.isfinite(clip.encode_text(["a"])).all()
 
 
-def test_its_size_and_card() -> None:
-    folder = weights.path("pathclip-embedded")
-    assert (folder / "model.safetensors").stat().st_size < 12_000_000
-    assert weights.get("pathclip-embedded").research_only and "esearch use only" in weights.card("pathclip-embedded")
+@needs_minilm
+@pytest.mark.skipif(not weights.present("efficientnet-lite0"), reason="pathasst models pull efficientnet-lite0")
+def test_the_lite_model_is_lite0_with_projections_and_no_eyes_for_pathasst() -> None:
+    clip = PathCLIP.load("pathclip-lite")
+    prompts = ["an H&E stained tissue section", "an immunohistochemically stained tissue section with DAB", "a blood smear"]
+    assert clip.classify([skimage.data.immunohistochemistry()], prompts)[0].argmax() == 1
+    with pytest.raises(BadSettings, match="no CLIPVisionModel"):
+        clip.vision_tower()
+
+
+@pytest.mark.parametrize("id", ["pathclip-embedded", "pathclip-lite"])
+def test_their_size_and_card(id: str) -> None:
+    assert (weights.path(id) / "model.safetensors").stat().st_size < 12_000_000
+    assert weights.get(id).research_only and "esearch use only" in weights.card(id)

@@ -31,7 +31,8 @@ def folder(tmp_path: Path) -> Path:
     for label, level in (("b", 40), ("d", 200)):
         (tmp_path / label).mkdir()
         for n in range(3):
-            Image.fromarray(np.full((20, 20, 3), level + n, np.uint8)).save(tmp_path / label / f"{n}.png")
+            noise = np.random.default_rng(level + n).integers(0, level, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / label / f"{n}.png")
     (tmp_path / "d" / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "other").mkdir()
     return tmp_path

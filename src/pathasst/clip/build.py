@@ -25,6 +25,7 @@ CONFIG, WEIGHTS = "open_clip_config.json", "model.safetensors"
 QUICK_GELU, GELU = "quick_gelu", "gelu"  # Hugging Face's names of the two activations
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI CLIP
 FROZEN_TEXT = "text.transformer."  # a pretrained text tower: kept out of our files, taken from its own weights
+FROZEN_TOWER = "visual.trunk."  # a locked vision tower, likewise
 REGISTRY = "pathasst:"  # `hf_model_name: pathasst:minilm` means the folder of these weights on this machine
 
 
@@ -51,6 +52,11 @@ class ClipConfig:
         """Of a ViT, in px; a convolutional tower (timm) takes the whole picture as one patch."""
         vision = self.model["vision_cfg"]
         return self.image_size if vision.get("timm_model_name") else int(vision["patch_size"])
+
+    @property
+    def tower(self) -> str:
+        """Id of the weights of a locked vision tower, which our files do not hold; empty: they hold the whole tower."""
+        return str(self.extra.get("tower", ""))
 
     @property
     def has_hf_text(self) -> bool:
@@ -107,8 +113,19 @@ def build(config: ClipConfig) -> nn.Module:
         with _quiet():
             clip: nn.Module = CustomTextCLIP(**model)
         clip.text.transformer.requires_grad_(False)  # type: ignore[union-attr]
+        if config.tower:
+            lock_tower(clip)
         return clip
     return CLIP(**model)
+
+
+def lock_tower(clip: Any) -> None:
+    """Give a timm tower of EfficientNet-Lite0 its ImageNet weights, for good: they are neither trained nor saved."""
+    from pathasst.pretrained import efficientnet_lite0
+
+    clip.visual.trunk.load_state_dict(efficientnet_lite0().state_dict())
+    clip.visual.trunk.requires_grad_(False)
+    clip.locked_tower = True
 
 
 @contextmanager
@@ -150,8 +167,9 @@ def token_counter(config: ClipConfig) -> Callable[[str], int]:
 
 
 def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that are ours: all but a frozen pretrained text tower."""
-    return {k: v.detach() for k, v in model.state_dict().items() if not k.startswith(FROZEN_TEXT)}
+    """The weights that are ours: all but a frozen pretrained text tower and a locked vision tower."""
+    frozen = (FROZEN_TEXT, FROZEN_TOWER) if getattr(model, "locked_tower", False) else (FROZEN_TEXT,)
+    return {k: v.detach() for k, v in model.state_dict().items() if not k.startswith(frozen)}
 
 
 def load_own_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:

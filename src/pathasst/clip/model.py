@@ -30,7 +30,7 @@ BATCH = 64
 class PathCLIP:
     """A CLIP with its tokenizer and preprocessing.
 
-    >>> clip = PathCLIP.load("pathclip-embedded")
+    >>> clip = PathCLIP.load("pathclip-lite")
     >>> clip.classify([picture], ["lung adenocarcinoma", "benign lung tissue"])   # [1, 2] probabilities
     """
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pathasst.clip.build import ClipConfig, build, load_own_state, own_state
+from pathasst.clip.build import ClipConfig, build, load_own_state, lock_tower, own_state
 from pathasst.clip.captions import Captions
 from pathasst.clip.data import load_pictures
 from pathasst.clip.distill import FILE as LESSONS
@@ -81,6 +81,8 @@ class ClipRecipe:
             raise BadSettings("teach: only a ViT is taught by distillation.")
         if (self.tower or self.unlocked >= 0) and not self.timm:
             raise BadSettings("tower and unlocked are for a timm tower (vision_cfg: timm_model_name).")
+        if self.unlocked == 0 and not self.tower and not self.init:
+            raise BadSettings("a locked tower needs weights: tower.")
         if self.tower not in ("", TOWER):
             raise BadSettings(f"tower {self.tower!r} is unknown; choose {TOWER}.")
 
@@ -139,7 +141,7 @@ def train(
             if watch and step >= recipe.teach.steps:
                 _log({"step": step + 1, **rounded, "scores": watch(PathCLIP(steps.model, config))}, out, report)
     processes.wait()  # for the first process to have written the checkpoint
-    extra = {"recipe": asdict(recipe), "steps": last}
+    extra = {"recipe": asdict(recipe), "steps": last} | ({"tower": recipe.tower} if recipe.unlocked == 0 else {})
     clip = PathCLIP(steps.model, ClipConfig(config.model, config.mean, config.std, extra))
     if processes.first:
         draw_log(out / LOG).save(out / "log.png")
@@ -196,9 +198,11 @@ def start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
         return clip.model, clip.config
     config = recipe.config()
     model: Any = build(config)
-    if recipe.tower:
+    if recipe.tower and recipe.unlocked == 0:
+        lock_tower(model)
+    elif recipe.tower:
         model.visual.trunk.load_state_dict(efficientnet_lite0().state_dict())
-    if recipe.unlocked >= 0:
+    if recipe.unlocked > 0:
         model.visual.lock(recipe.unlocked)
     return model, config
 
