@@ -186,7 +186,8 @@ def _read(path: Path) -> Any:
 def _parameters(index: Any, probes: int) -> Any:
     import faiss
 
+    kinds: Any = faiss  # its types leave out the arguments
     if isinstance(index, faiss.IndexIVFRaBitQ):
         # With queries in 8 bits a code costs a few popcounts; in floats (0) it is a hundred times slower and finds no more.
-        return faiss.IVFRaBitQSearchParameters(nprobe=probes, qb=8)
-    return faiss.SearchParametersIVF(nprobe=probes)
+        return kinds.IVFRaBitQSearchParameters(nprobe=probes, qb=8)
+    return kinds.SearchParametersIVF(nprobe=probes)
