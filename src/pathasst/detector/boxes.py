@@ -74,7 +74,7 @@ def fuse(views: list[Boxes], overlap: float, across_classes: bool = False, close
     kept, every = suppress(Boxes.join(kept_each), overlap, across_classes), Boxes.join(views)
     if not len(kept):
         return kept
-    weights = (_same_class_iou(kept, every) >= close) * every.scores
+    weights = (_same_class_iou(kept, every) >= close) * (every.scores + 1e-6)
     corners = (weights @ every.xyxy / weights.sum(1, keepdims=True)).astype(np.float32)
     scores = np.zeros(len(kept), np.float32)
     for one in kept_each:
@@ -87,4 +87,8 @@ def fuse(views: list[Boxes], overlap: float, across_classes: bool = False, close
 
 
 def _same_class_iou(a: Boxes, b: Boxes) -> np.ndarray:
-    return np.asarray(iou_matrix(a.xyxy, b.xyxy) * (a.classes[:, None] == b.classes[None]))
+    """`iou_matrix` of many boxes, 0 between classes; through torchvision, several times as fast."""
+    import torch
+    from torchvision.ops import box_iou
+
+    return box_iou(torch.from_numpy(a.xyxy), torch.from_numpy(b.xyxy)).numpy() * (a.classes[:, None] == b.classes[None])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STRIDE = 32  # pictures are padded to a multiple of it
 GREY = 114  # of the padding, as in training
 LARGEST_SCALE = 8.0
+CANDIDATES = 1000  # boxes of a tile, best first, that go into suppression
 
 
 class Reader(Protocol):
@@ -131,7 +132,8 @@ class Detector:
             if down < 0:
                 upright[:, [1, 3]] = size[1] - upright[:, [3, 1]]
             some = Boxes(upright, score.max(1)[chosen], best[chosen].astype(np.int64))
-            found.append(some.take((upright[:, 2:] - upright[:, :2] > 1).all(1)))
+            some = some.take((upright[:, 2:] - upright[:, :2] > 1).all(1))
+            found.append(some.take(np.argsort(-some.scores, kind="stable")[:CANDIDATES]))
         return found
 
 
