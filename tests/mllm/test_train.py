@@ -130,7 +130,9 @@ def test_goes_on_from_a_finished_adapter(run, settings, data, tmp_path):
     more = replace(settings, start=str(run[0] / "adapter"), phase1=PhaseSettings(take={}), phase2=still)
     final = train([data], tmp_path, more, SPECS, say=lambda _: None)
     before, after = (load_file(f / "model.safetensors") for f in (run[0] / "adapter", final))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items() if name.startswith("lora."))
+    for name in before:  # the projector went into the whitened basis and back
+        torch.testing.assert_close(after[name], before[name], atol=2e-3, rtol=2e-3)
     with pytest.raises(BadSettings, match="another rank or other modules"):
         train([data], tmp_path / "b", replace(more, phase2=replace(still, lora=LoraSettings(rank=2))), SPECS)
 
@@ -154,7 +156,7 @@ def test_schedule_warms_up_and_falls():
     assert rates[-1] < 0.01
 
 
-@pytest.mark.parametrize("recipe", ["embedded", "paper"])
+@pytest.mark.parametrize("recipe", ["embedded", "paper", "modern"])
 def test_recipes_parse(recipe):
     from pathasst.recipes import load_recipe
 

@@ -17,6 +17,9 @@ def mllm(
     vision: str = typer.Option("", help="PathCLIP: id or folder, instead of the recipe's."),
     llm: str = typer.Option("", help="Language model: id or folder, instead of the recipe's."),
     plan: bool = typer.Option(False, "--plan", help="Only say how much memory and time it would take."),
+    devices: int = typer.Option(1, help="With --plan: devices that share the model (FSDP)."),
+    teraflops: float = typer.Option(0.15, help="With --plan: what one device reaches; two CPU cores 0.15, an A100 about 150."),
+    full: bool = typer.Option(False, help="With --plan: as if every weight of the LLM were trained."),
 ) -> None:
     """Train PathAsst: the FC layer on descriptions, then FC layer and LLM. A killed run goes on with the same command.
 
@@ -34,7 +37,7 @@ def mllm(
     if plan:
         from pathasst.mllm.plan import estimate
 
-        typer.echo(estimate(settings, conversations))
+        typer.echo(estimate(settings, conversations, devices=devices, teraflops=teraflops, full=full))
         return
     train(conversations, out, settings, all_specs(), say=typer.echo)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.errors import BadInput, BadSettings
-from pathasst.mllm import lora
+from pathasst.mllm import distributed, lora
 from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.model import ModelSettings, Parts, build
 from pathasst.mllm.settings import TrainSettings, nested
@@ -28,9 +28,11 @@ def save(parts: Parts, folder: Path, settings: TrainSettings) -> None:
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     trained = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
-    trained |= {f"lora.{n}": p for n, p in lora.state(parts.llm).items()}
+    trained |= {f"lora.{n}": distributed.whole(p) for n, p in lora.state(parts.llm).items()}
+    if distributed.world()[0]:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     halves = {n: t.cpu().to(torch.float16).contiguous() for n, t in trained.items()}
     save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
     phase = settings.phase2

@@ -30,10 +30,13 @@ class Losses:
     def __init__(self, out: Path, phase: int) -> None:
         self.path, self.picture, self.phase = out / "losses.csv", out / "losses.png", phase
         self.steps = read(self.path) if self.path.is_file() else []
+        self.silent = False  # of several processes only the first writes
 
     def rewind(self, step: int) -> None:
         """Forget what came after `step` of this phase: the run goes on from there."""
         self.steps = [s for s in self.steps if s.phase < self.phase or (s.phase == self.phase and s.step <= step)]
+        if self.silent:
+            return
         names = ",".join(f.name for f in fields(Step))
         text = "\n".join([names, *(_csv(s) for s in self.steps)]) + "\n"
         write_atomic(self.path, text.encode())
@@ -65,11 +68,13 @@ class Losses:
 
     def draw(self) -> None:
         """Write `losses.png`: both phases, training (smoothed over 10 steps) and val."""
-        draw(self.steps, self.picture)
+        if not self.silent:
+            draw(self.steps, self.picture)
 
     def _append(self, step: Step) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_csv(step) + "\n")
+        if not self.silent:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_csv(step) + "\n")
 
 
 def read(path: Path) -> list[Step]:

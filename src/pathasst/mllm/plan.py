@@ -46,6 +46,7 @@ class LlmShape:
 
 SHAPES = {
     "smollm2-135m": LlmShape("smollm2-135m", 576, 30, 1536, 192, 49152),
+    "qwen3-8b": LlmShape("qwen3-8b", 4096, 36, 12288, 1024, 151936),
     "vicuna-13b": LlmShape("vicuna-13b", 5120, 40, 13824, 5120, 32000),
 }
 

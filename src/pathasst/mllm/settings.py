@@ -59,7 +59,8 @@ class TrainSettings:
     phase2: PhaseSettings = field(
         default_factory=lambda: PhaseSettings(take={"describe": 0, "converse": 0, "invoke": 0}, lora=LoraSettings())
     )
-    first_guess: bool = True  # start a linear projector from least squares between features and words of the descriptions
+    whiten: bool = True  # train the projector on whitened features, and fold that into it at the end (`whiten.py`)
+    first_guess: bool = True  # with `whiten`: start a linear projector from least squares to the words of the descriptions
     max_length: int = 2048  # tokens of one conversation; longer ones lose turns from the end
     tool_lists: int = 12  # how many different tool lists conversations are regrouped under (0: each keeps its own)
     precision: str = "bf16"  # bf16 | fp32: of the LLM and its matrix products; what is trained is kept in float32

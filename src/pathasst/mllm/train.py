@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst import dataset, weights
 from pathasst.dataset.manifest import fingerprint, write_atomic
 from pathasst.errors import BadDataset, BadSettings
-from pathasst.mllm import adapter, lora
+from pathasst.mllm import adapter, distributed, lora
 from pathasst.mllm.data import CHOOSE, FeatureTable, common_lists, cut_after_call, samples_of
 from pathasst.mllm.forward import mean_loss, row_loss, tree
 from pathasst.mllm.losses import Losses
@@ -54,17 +54,21 @@ def train(
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, conversations, settings)
+    distributed.start(settings.device)
+    if not _first():
+        say = _silent
+    else:
+        _claim(out, conversations, settings)
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     parts = build(settings.model, dtype, settings.seed)
     table, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say)
     parts.model.to(settings.device)
     _freeze(parts)
     adapters = _start(parts, settings.start)
-    basis = Basis.of(table)
+    basis = Basis.of(table if settings.whiten else table[:0])
     basis.enter(parts.projector.linear_1)
-    table = basis.apply(table)
-    if settings.first_guess and not settings.start and settings.model.projector == "linear":
+    table = basis.apply(table) if settings.whiten else table
+    if settings.whiten and settings.first_guess and not settings.start and settings.model.projector == "linear":
         described = [s for s in train_samples if s.kind == "describe"]
         first_guess(parts.projector.linear_1, parts.llm.get_input_embeddings().weight, described, table)
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
@@ -73,6 +77,7 @@ def train(
         if phase.lora.rank:
             lora.attach(parts.llm, phase.lora.rank, phase.lora.alpha, phase.lora.modules, settings.seed)
             lora.load_state(parts.llm, adapters)
+            distributed.shard(parts.llm)
         Phase(number, phase, settings, parts, table, out, say).run(train_samples, val_samples)
     basis.leave(parts.projector.linear_1)
     final = out / "adapter"
@@ -110,7 +115,7 @@ def _load(
             by_split[conversation.split] += made
             lost += dropped
     features = table.tensor(parts)
-    if table.computed:
+    if table.computed and _first():
         table.save(out / FEATURES, parts)
     if not by_split["train"]:
         raise BadDataset("no conversation can be trained on; look into them with `pathasst show-mask`.")
@@ -187,6 +192,7 @@ class Phase:
         optimiser, trained = self._optimiser()
         losses = Losses(self.out, self.number)
         begun = self._restore(optimiser, trained)
+        losses.silent = not _first()
         if begun >= len(steps):
             self.say(f"phase {self.number}: already finished ({begun} steps)")
             return
@@ -231,7 +237,7 @@ class Phase:
         groups = [{"params": list(projector.values()), "top": self.phase.projector_lr}]
         if adapters:
             groups.append({"params": list(adapters.values()), "top": self.phase.lr})
-        optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), weight_decay=self.phase.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), weight_decay=self.phase.weight_decay, foreach=False)
         return optimiser, {**projector, **adapters}
 
     def _step(
@@ -244,8 +250,6 @@ class Phase:
         losses: Losses,
     ) -> None:
         """One update; the loss is the mean over all supervised tokens of the step's rows."""
-        import torch
-
         started = time.perf_counter()
         rows = [build_row([samples[n] for n in row]) for row in steps[step]]
         count = sum(int(r.targets.sum()) for r in rows)
@@ -254,11 +258,13 @@ class Phase:
             group["lr"] = group["top"] * rate
         optimiser.zero_grad(set_to_none=True)
         total = 0.0
-        for row in rows:
-            loss = row_loss(self.parts, row, self.table) / count
+        for row, weight in distributed.share(rows):
+            loss = row_loss(self.parts, row, self.table) * (weight / count)
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        torch.nn.utils.clip_grad_norm_(trained.values(), self.phase.clip)
+            total += float(loss.detach()) / max(weight, 1.0)
+        total = distributed.sum_of(total)
+        distributed.average(trained.values())
+        distributed.clip(trained.values(), self.phase.clip)
         optimiser.step()
         losses.add(step + 1, total, rate, count, sum(len(r.ids) for r in rows), time.perf_counter() - started)
 
@@ -270,10 +276,12 @@ class Phase:
         """One atomic file: weights, both moments, the step."""
         from safetensors.torch import save
 
-        tensors = {f"weight/{n}": p.detach().cpu().contiguous() for n, p in trained.items()}
+        tensors = {f"weight/{n}": distributed.whole(p.detach()).cpu().contiguous() for n, p in trained.items()}
         for name, parameter in trained.items():
             for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}/{name}"] = optimiser.state[parameter][key].cpu().contiguous()
+                tensors[f"{key}/{name}"] = distributed.whole(optimiser.state[parameter][key]).cpu().contiguous()
+        if not _first():
+            return
         write_atomic(self._file, save(tensors, {"step": str(step)}))
 
     def _restore(self, optimiser: torch.optim.AdamW, trained: Mapping[str, torch.Tensor]) -> int:
@@ -286,10 +294,18 @@ class Phase:
         with safe_open(self._file, "pt") as file, torch.no_grad():
             step = int(file.metadata()["step"])
             for name, parameter in trained.items():
-                parameter.copy_(file.get_tensor(f"weight/{name}"))
-                moments = {k: file.get_tensor(f"{k}/{name}").to(parameter.device) for k in ("exp_avg", "exp_avg_sq")}
+                parameter.copy_(distributed.like(file.get_tensor(f"weight/{name}"), parameter))
+                moments = {k: distributed.like(file.get_tensor(f"{k}/{name}"), parameter) for k in ("exp_avg", "exp_avg_sq")}
                 optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
         return step
+
+
+def _first() -> bool:
+    return distributed.world()[0] == 0
+
+
+def _silent(_: str) -> None:
+    """What the other processes say."""
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

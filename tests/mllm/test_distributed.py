@@ -1,0 +1,56 @@
+"""Two processes with gloo: the LLM sharded by FSDP, the result that of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from pathasst.mllm import distributed
+from pathasst.mllm import losses as room
+from pathasst.mllm.model import ModelSettings
+from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
+from pathasst.mllm.train import train
+
+from .conftest import SPECS, colours, write
+from .test_train import CHILD
+
+
+def test_two_processes_train_as_one(tiny_llm, tiny_tower, tmp_path):
+    settings = TrainSettings(
+        model=ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm)),
+        phase1=PhaseSettings(take={"describe": 0}, projector_lr=2e-3, row_tokens=120, rows_per_step=3),
+        phase2=PhaseSettings(
+            take={"describe": 0, "invoke": 4}, lr=1e-2, row_tokens=250, rows_per_step=2, lora=LoraSettings(4, 8)
+        ),
+        precision="fp32",
+        tool_lists=1,
+        validate_every=1000,
+    )
+    data = write(tmp_path / "data", colours(16))
+    train([data], tmp_path / "one", settings, SPECS, say=lambda _: None)
+    (tmp_path / "run.py").write_text(CHILD)
+    (tmp_path / "settings.json").write_text(json.dumps(settings.plain()))
+    (tmp_path / "specs.json").write_text(json.dumps([asdict(s) for s in SPECS]))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "run.py")]
+    files = [str(data), str(tmp_path / "two"), str(tmp_path / "settings.json"), str(tmp_path / "specs.json")]
+    done = subprocess.run([*launch, *files], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    from safetensors.torch import load_file
+
+    one, two = (load_file(tmp_path / n / "adapter" / "model.safetensors") for n in ("one", "two"))
+    assert set(one) == set(two)
+    assert max(float((one[n].float() - two[n].float()).abs().max()) for n in one) < 2e-3
+    losses = [[s.loss for s in room.read(tmp_path / n / "losses.csv")] for n in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert len(losses[0]) > 4
+
+
+def test_rows_are_shared_out_evenly(monkeypatch):
+    for rank, expected in ((0, [("a", 2.0), ("c", 2.0)]), (1, [("b", 2.0), ("a", 0.0)])):
+        monkeypatch.setattr(distributed, "world", lambda rank=rank: (rank, 2))
+        assert distributed.share(["a", "b", "c"]) == expected
