@@ -38,6 +38,11 @@ def test_one_bad_file_loses_no_other(medline, tmp_path):
     ]
 
 
+def test_files_without_a_record_leave_an_empty_collection(medline, tmp_path):
+    ingest([medline("a.xml")], tmp_path / "out", progress=False)
+    assert alive(tmp_path / "out") == {}
+
+
 def test_nothing_is_read_twice_and_a_new_download_is(medline, tmp_path):
     out = tmp_path / "out"
     files = [medline("a.xml", record(1)), medline("b.xml", record(2))]

@@ -112,6 +112,8 @@ def living(folder: Path) -> Living:
 
 def _last_of_each(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The position of the last occurrence of each distinct key."""
+    if not len(keys):  # files without a single record
+        return np.zeros(0, np.int64)
     order = np.argsort(keys, kind="stable")
     last = np.append(keys[order][1:] != keys[order][:-1], True)
     return order[last]
