@@ -113,10 +113,11 @@ def build(config: ClipConfig) -> nn.Module:
         with _quiet():
             clip: nn.Module = CustomTextCLIP(**model)
         clip.text.transformer.requires_grad_(False)  # type: ignore[union-attr]
-        if config.tower:
-            lock_tower(clip)
-        return clip
-    return CLIP(**model)
+    else:
+        clip = CLIP(**model)
+    if config.tower:
+        lock_tower(clip)
+    return clip
 
 
 def lock_tower(clip: Any) -> None:

@@ -150,7 +150,10 @@ class _Bench:
             yield Left(name, task.name, one.n, one.clusters, *values, chance(task, examples))
 
     def _colour_words(self, clip: PathCLIP, known: Pictures, rows: np.ndarray) -> ColourWords:
-        embedded = clip.encode_text(known.texts)
+        import torch
+
+        with torch.inference_mode():  # the first window of each caption
+            embedded = self.texts.beside(clip.model).encode([w[0] for w in self.texts.windows]).numpy()
         said = np.stack([embedded[known.captions(n)].mean(axis=0) for n in range(len(known.shown))])
         return ColourWords(self.colours[rows], said, sampling(known.shown, self.settings.balance))
 
