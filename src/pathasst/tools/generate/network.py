@@ -30,7 +30,7 @@ class GeneratorConfig:
     """The network; kept as `config.json` beside the weights."""
 
     size: int = 64  # px
-    widths: tuple[int, ...] = (48, 96, 144)  # of the UNet's levels
+    widths: tuple[int, ...] = (48, 80, 128)  # of the UNet's levels
     layers: int = 1
     steps: int = 25  # of DDIM
     guidance: float = 2.0  # of classifier-free guidance
@@ -60,7 +60,7 @@ def build(config: GeneratorConfig) -> Any:
         block_out_channels=config.widths,
         layers_per_block=config.layers,
         cross_attention_dim=TEXT,
-        attention_head_dim=24,
+        attention_head_dim=8,
         norm_num_groups=16,
         class_embed_type="projection",
         projection_class_embeddings_input_dim=TEXT,

@@ -27,7 +27,7 @@ class GeneratorSettings:
     """How the generator is trained."""
 
     size: int = 64
-    widths: tuple[int, ...] = (48, 96, 144)
+    widths: tuple[int, ...] = (48, 80, 128)
     layers: int = 1
     guidance: float = 2.0
     steps: int = 20000
