@@ -115,10 +115,10 @@ def path(id: str) -> Path:
 
 
 def present(id: str) -> bool:
-    """Whether `path(id)` would succeed."""
+    """Whether `path(id)` would succeed; a model that the registry does not know yet is not present."""
     try:
         path(id)
-    except MissingWeights:
+    except (MissingWeights, BadSettings):
         return False
     return True
 

@@ -22,7 +22,7 @@ def vary(picture: np.ndarray, settings: TrainSettings, rng: np.random.Generator)
         coloured = cv2.GaussianBlur(coloured, (0, 0), float(rng.uniform(0.3, 1.2)))
     if rng.random() < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
-        coloured = cv2.imdecode(cv2.imencode(".jpg", coloured, quality)[1], cv2.IMREAD_COLOR)
+        coloured = np.asarray(cv2.imdecode(cv2.imencode(".jpg", coloured, quality)[1], cv2.IMREAD_COLOR))
     return np.asarray(coloured)
 
 

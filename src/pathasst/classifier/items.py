@@ -168,8 +168,10 @@ def cut(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarr
     if x2 <= x1 or y2 <= y1 or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
         raise BadInput(f"the box {box} does not lie in the picture of {width}×{height} px")
     inside = picture[max(y1, 0) : y2, max(x1, 0) : x2]
-    beyond = [max(-y1, 0), max(y2 - height, 0), max(-x1, 0), max(x2 - width, 0)]
-    return np.asarray(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REFLECT)) if any(beyond) else inside
+    top, bottom, left, right = max(-y1, 0), max(y2 - height, 0), max(-x1, 0), max(x2 - width, 0)
+    if not top + bottom + left + right:
+        return inside
+    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REFLECT))
 
 
 @lru_cache(maxsize=2)  # many boxes lie in one picture

@@ -86,7 +86,9 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in self.network.state_dict().items()}
         base = _base(self.config.base)
-        same = {k for k, v in state.items() if k in base and v.shape == base[k].shape and torch.equal(v.to(base[k].dtype), base[k])}
+        same = {
+            k for k, v in state.items() if k in base and v.shape == base[k].shape and torch.equal(v.to(base[k].dtype), base[k])
+        }
         save_file({k: v for k, v in state.items() if k not in same}, folder / "model.safetensors", metadata={"format": "pt"})
         (self.config if same else replace(self.config, base="")).save(folder)
 

@@ -111,7 +111,7 @@ class Composer:
         for box in boxes:
             source = first if alike else int(rng.integers(0, len(self.pictures)))
             self._fill(figure, box, self.pictures[source], edge, rng)
-        lettering = _Lettering(style["inside"], strip, len(boxes) > 1 and style["letters"], ground, rng)
+        lettering = _Lettering(bool(style["inside"]), strip, len(boxes) > 1 and bool(style["letters"]), ground, rng)
         panels = [tight(figure, box, ground) for box in boxes]
         letters = [lettering.print(figure, box, n) for n, box in enumerate(boxes)]
         if rng.random() < s.words and margin > 8:
@@ -203,7 +203,7 @@ def tight(figure: np.ndarray, box: Sequence[int], ground: int) -> tuple[float, f
     import numpy as np
 
     x1, y1, x2, y2 = box
-    ink = (abs(figure[y1:y2, x1:x2].astype(np.int16) - ground) > 14).any(axis=2)
+    ink = np.any(np.abs(figure[y1:y2, x1:x2].astype(np.int16) - ground) > 14, axis=2)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return _floats(box)

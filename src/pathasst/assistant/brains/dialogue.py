@@ -115,7 +115,7 @@ def _say(said: list[dict[str, str]], role: str, content: str) -> None:
 def _meaning(schema: Mapping[str, Any]) -> str:
     """An argument's kind and its description, in a few words."""
     kinds = [schema, *schema.get("anyOf", [])]
-    kind = next((k for k in kinds if k.get("type") not in (None, "null") or "enum" in k), {})
+    kind: Mapping[str, Any] = next((k for k in kinds if k.get("type") not in (None, "null") or "enum" in k), {})
     if "enum" in kind:
         name = "one of " + ", ".join(map(str, kind["enum"]))
     elif kind.get("type") == "array":

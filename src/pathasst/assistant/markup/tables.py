@@ -30,9 +30,9 @@ def tables_html(result: ToolResult) -> str:
         total = sum(counted.values())
         rows = [(label, str(n), f"{100 * n / total:.1f}") for label, n in counted.most_common()]
         parts.append(table_html("Counted by class", ("Class", "Count", "Share (%)"), rows, f"{result.name}_counts"))
-    for name, rows in lists.items():
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        cells = [[number(row.get(c)) for c in columns] for row in rows]
+    for name, listed in lists.items():
+        columns = list(dict.fromkeys(key for row in listed for key in row))
+        cells = [[number(row.get(c)) for c in columns] for row in listed]
         parts.append(table_html(title_of(name), [title_of(c) for c in columns], cells, f"{result.name}_{name}"))
     return "".join(parts)
 
