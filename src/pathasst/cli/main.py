@@ -6,7 +6,24 @@ import sys
 
 import typer
 
-from pathasst.cli import ask, clip, collect, curate, dataset, demo, doctor, evaluate, instruct, mcp, mllm, models, papers, serve, tools, train
+from pathasst.cli import (
+    ask,
+    clip,
+    collect,
+    curate,
+    dataset,
+    demo,
+    doctor,
+    evaluate,
+    instruct,
+    mcp,
+    mllm,
+    models,
+    papers,
+    serve,
+    tools,
+    train,
+)
 from pathasst.errors import PathAsstError
 
 app = typer.Typer(
