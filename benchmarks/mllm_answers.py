@@ -113,7 +113,8 @@ def naming(conversations: list[Conversation], model: PathAsst, count: int, recor
     kinds = {template: kind for kind, node in asks.items() if kind != "finding" for template in node["test"]}
     items = []
     for c in conversations:
-        kind = kinds.get(c.trail[0].note, "") if c.kind == "converse" and c.trail else ""
+        note = next((m.note for m in c.trail if m.step == "instruct"), "")
+        kind = kinds.get(note, "") if c.kind == "converse" else ""
         truth = words.find(c.caption).terms[kind] if kind else []
         if len(truth) == 1:
             items.append((c, kind, truth[0]))
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--yes-no", type=int, default=200)
     parser.add_argument("--tools", type=int, default=200)
     parser.add_argument("--describe", type=int, default=60)
+    parser.add_argument("--engine", default="transformers", help="transformers, llama.cpp or auto.")
     parser.add_argument("--naming", type=int, default=200)
     args = parser.parse_args()
     wanted = {"converse": 3 * (args.yes_no + args.naming), "invoke": args.tools, "describe": args.describe}
@@ -178,13 +180,15 @@ def main() -> None:
             ids.setdefault(c.kind, []).append(c.conversation_id)
     chosen = {i for k, v in ids.items() for i in Random(1).sample(sorted(v), min(wanted[k], len(v)))}
     picked = [c for c in dataset.read(args.conversations, Conversation) if c.conversation_id in chosen]
-    model, record, scores = PathAsst.load(args.model, engine="transformers"), [], {}
+    model, record, scores = PathAsst.load(args.model, engine=args.engine), [], {}
     for name, part, count in (
         ("tool choice", tool_choice, args.tools),
         ("yes/no", yes_no, args.yes_no),
         ("naming", naming, args.naming),
         ("descriptions", descriptions, args.describe),
     ):
+        if not count:
+            continue
         scores[name] = part(picked, model, count, record)
         print(name, json.dumps(scores[name], indent=1), flush=True)
         args.out.write_text(json.dumps({"model": model.version, "scores": scores, "items": record}, indent=1))

@@ -59,7 +59,8 @@ def test_both_engines_see_the_same(both):
         ids, features = ours._prompt(turns, images, [])
         own = ours._read(ids, features).log_softmax(-1).detach()
         quick = odds(theirs, turns, images)
-        assert max(abs(float(own[token]) - value) for token, value in quick.items()) < 0.03
+        near = 0.1 if images else 0.01  # one patch of 16 is another (see gguf_vision)
+        assert max(abs(float(own[token]) - value) for token, value in quick.items()) < near
         seen.append(quick)
     assert max(abs(seen[0][t] - seen[1].get(t, -99.0)) for t in seen[0]) > 0.1  # red is not blue
 

@@ -52,7 +52,7 @@ def share(rows: Sequence[T]) -> list[tuple[T, float]]:
     return [(rows[n], float(size)) if n < len(rows) else (rows[0], 0.0) for n in places]
 
 
-def average(parameters: Iterable[torch.nn.Parameter]) -> None:
+def average(parameters: Iterable[torch.Tensor]) -> None:
     """Average the gradients of parameters that are whole on every process, in place."""
     import torch.distributed as dist
 
@@ -63,7 +63,7 @@ def average(parameters: Iterable[torch.nn.Parameter]) -> None:
             parameter.grad.div_(size)
 
 
-def clip(parameters: Iterable[torch.nn.Parameter], most: float) -> None:
+def clip(parameters: Iterable[torch.Tensor], most: float) -> None:
     """`clip_grad_norm_` for whole and sharded parameters together."""
     import torch
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMATS = ("huggingface", "gguf", "peft")
 LANGUAGE, VISION, ABOUT = "pathasst-llm.gguf", "pathasst-mmproj.gguf", "pathasst-gguf.json"
 QUANTISATION = "Q8_0"  # of the engine that `PathAsst.load` makes
-EXPORT = 1  # raised when an export of the same adapter changes
+EXPORT = 2  # raised when an export of the same adapter changes
 
 
 def export(source: str | Path, out: Path, format: str = "huggingface", quantisation: str = "Q8_0") -> list[Path]:

@@ -2,7 +2,9 @@
 
 llama.cpp's LLaVA projector is linear, GELU, linear, and reads its width off the second matrix: a file with the first alone
 crashes it. The paper's single FC layer is written into that shape without loss: GELU(x) − GELU(−x) = x, so the first matrix holds
-W above −W, the second the identity beside its negative. Knows `Parts`; knows nothing of the LLM.
+W above −W, the second the identity beside its negative. One difference remains: llama.cpp appends the class token to the
+patches, yet drops the first row when it takes the patches out, so the LLM gets all patches but the first, and the class token
+last. Knows `Parts`; knows nothing of the LLM.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ def _tower(parts: Parts) -> Iterator[tuple[str, torch.Tensor]]:
     tower: dict[str, Any] = {k.removeprefix("vision_model."): v for k, v in parts.model.model.vision_tower.state_dict().items()}
     yield "v.class_embd", tower["embeddings.class_embedding"]
     yield "v.patch_embd.weight", tower["embeddings.patch_embedding.weight"]
-    yield "v.position_embd.weight", tower["embeddings.position_embedding.weight"]
+    # llama.cpp puts the class token behind the patches, transformers before them; the table of positions follows it
+    yield "v.position_embd.weight", tower["embeddings.position_embedding.weight"].roll(-1, 0)
     for kind in ("weight", "bias"):
         yield f"v.pre_ln.{kind}", tower[f"pre_layrnorm.{kind}"]
     last = parts.model.config.vision_config.num_hidden_layers - 1
