@@ -22,9 +22,11 @@ class Balance:
 
     counts: Counter[Term] = field(default_factory=Counter)
     domains: dict[Term, set[str]] = field(default_factory=dict)
+    _known: float = 0.0
 
     def add(self, terms: Iterable[Term], domain: str) -> None:
         """The terms that one picture affirms, each alone of its kind."""
+        self._known = 0.0
         for term in terms:
             self.counts[term] += 1
             self.domains.setdefault(term, set()).add(domain)
@@ -34,12 +36,20 @@ class Balance:
         near = [(truth[0], s) for s in siblings]
         weights = {t: NEAR * self.counts[t] for t in near if self.counts[t]}
         weights |= {t: float(n) for t, n in self.counts.items() if self._apart(t, truth)}
-        mass, whole = sum(weights.values()), sum(self.counts.values())
-        if not mass or rng.random() > mass / whole:
+        mass = sum(weights.values())
+        if not mass or rng.random() > mass / self._most():
             return None
         if rng.random() < 0.5:
             return True, truth
         return False, rng.choices(list(weights), weights=list(weights.values()))[0]
+
+    def _most(self) -> float:
+        """The largest weight of what can be denied of any term: where a question is always asked."""
+        if not self._known:
+            for term in self.counts:
+                near = sum(NEAR * n for t, n in self.counts.items() if t[0] == term[0] and t != term)
+                self._known = max(self._known, near + sum(n for t, n in self.counts.items() if self._apart(t, term)))
+        return self._known
 
     def _apart(self, first: Term, second: Term) -> bool:
         """Whether two terms were only ever seen in different kinds of picture, all of them known."""
