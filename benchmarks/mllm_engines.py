@@ -1,7 +1,7 @@
 """The same questions about a picture to PathAsst in llama.cpp (xllamacpp) and in transformers: agreement and speed side by side.
 
 Agreement is measured at the same precision (F16 files against float32 arithmetic), speed with the engines as `PathAsst.load`
-makes them. First token: a 224 px picture and a question, nothing remembered. Tokens a second: of the rest of the answer.
+makes them. First token: a new 224 px picture and a question, the system turn alone remembered. Tokens a second: of the rest.
 
 Example: python benchmarks/mllm_engines.py --model pathasst-embedded --threads 2
 """
