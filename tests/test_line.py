@@ -55,10 +55,10 @@ def test_compound_figure_is_cut_and_its_caption_split(line: Path) -> None:
     parts = [p for p in dataset.read(line / "pairs", Pair) if p.source.doi.endswith("example.0") and p.figure_id.endswith("/f1")]
     by_letter = {p.panel.letter: p for p in parts if p.panel}
     assert set(by_letter) <= set("ABCD")
-    assert len(by_letter) >= 3
-    assert "neutrophil" not in by_letter["A"].caption
-    assert "crypt" not in by_letter["A"].caption
-    assert "mucosa" in by_letter["A"].caption
+    words = {"A": "mucosa", "B": "adenocarcinoma", "C": "brown", "D": "neutrophil"}
+    assert len(by_letter) >= 2, "the panels are drawn, so that the selection may take some for drawings, but not for charts alike"
+    for letter, pair in by_letter.items():
+        assert [x for x, word in words.items() if word in pair.caption.lower()] == [letter]
 
 
 @pytest.mark.parametrize("step", STEPS)

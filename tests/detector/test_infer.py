@@ -110,7 +110,7 @@ def test_onnx_gives_the_same_boxes(trained, tmp_path, discs):
     export(folder, tmp_path / "discs.onnx")
     image = discs(7).pixels()
     exact, found = (d.detect([image], min_score=0.05)[0] for d in (Detector.load(folder), load_onnx(tmp_path / "discs.onnx")))
-    sure = exact.above(0.15)
+    sure = exact.above(0.3)  # what ours finds in bfloat16 and ONNX in float32
     assert len(sure) > 0
     assert (iou_matrix(sure.xyxy, found.xyxy).max(1) > 0.9).all()
 

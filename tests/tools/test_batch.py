@@ -143,7 +143,7 @@ def test_the_command_line_lists_cards_and_refuses_plainly(tmp_path):
     assert card.exit_code == 0 and "not validated" in card.stdout.replace("\n", " ")
     for arguments, error in [
         (["run", "x_ray", "a.png"], BadSettings),
-        (["run", "lbc_classify", "a.png"], BadSettings),
+        (["run", "lbc_classify", "a.png"], BadInput),
         (["run", "segment"], BadInput),
         (["run", "segment", "a.png", "--args", "{"], BadSettings),
     ]:

@@ -64,6 +64,9 @@ class Intake:
                     width, height = picture.size
             except UnidentifiedImageError:
                 raise BadInput(f"the file is not a picture in a known format ({', '.join(FORMATS)}).") from None
+            except Image.DecompressionBombError:  # Pillow looks before we can
+                allowed = self.settings.picture_pixels // 1_000_000
+                raise BadInput(f"the picture has far more pixels than the {allowed} megapixels that are allowed.") from None
             except UNREADABLE as error:
                 raise BadInput(f"the picture cannot be read: {error}") from error
         if width * height > self.settings.picture_pixels:

@@ -86,7 +86,7 @@ def measure(classifier: Classifier, items: Sequence[Item]) -> Scores:
 
 
 def temperature(classifier: Classifier, items: Sequence[Item]) -> float:
-    """The temperature of least log loss on some pictures (Guo et al. 2017), in 0.25–8; 1 where there are too few to tell."""
+    """The temperature of least log loss on some pictures (Guo et al. 2017), in 0.25–20; 1 where there are too few to tell."""
     from scipy.optimize import minimize_scalar
 
     if len(items) < ENOUGH:
@@ -97,7 +97,7 @@ def temperature(classifier: Classifier, items: Sequence[Item]) -> float:
     def loss(log_t: float) -> float:
         return float(F.cross_entropy(logits / math.exp(log_t), labels))
 
-    found = minimize_scalar(loss, bounds=(math.log(0.25), math.log(8)), method="bounded")
+    found = minimize_scalar(loss, bounds=(math.log(0.25), math.log(20)), method="bounded")
     return round(math.exp(float(found.x)), 4)
 
 

@@ -220,6 +220,10 @@ class PathAsst:
             max_length=MAX_LENGTH,
         ).ids
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self.parts.tokenizer(text, add_special_tokens=False).input_ids)
+
     def _features(self, image: bytes) -> tuple[str, torch.Tensor]:
         """The picture's key and its patch tokens; computed once as long as it is remembered."""
         key = hashlib.md5(image, usedforsecurity=False).hexdigest()

@@ -89,6 +89,22 @@ class LlamaPathAsst(PathAsst):
         """One reply to each of many (turns, images, tools), one after the other: `batch` makes nothing faster here."""
         return [self.reply(*request, max_new_tokens=max_new_tokens) for request in requests]
 
+    def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
+        """As `PathAsst.prompt_ids`, by the engine's own tokenizer; a picture's mark counts as its patches."""
+        words = prompt_text(turns, self.template, tools, self._marker, images)
+        ids = self._tokenize(words) + [0] * (images * int(self._about.get("image_tokens", 49)))
+        if len(ids) > MAX_LENGTH:
+            raise BadInput(f"the conversation has {len(ids)} tokens; {MAX_LENGTH} are read.")
+        return ids
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._tokenize(text))
+
+    def _tokenize(self, text: str) -> list[int]:
+        answer = self._ask("POST", "/tokenize", {"content": text, "add_special": False})
+        return [int(token) for token in answer["tokens"]]
+
     def _request(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int) -> dict[str, Any]:
         words = prompt_text(turns, self.template, tools, self._marker, len(images))
         pictures = [base64.b64encode(square(i, self._about["image_size"])).decode() for i in images]
@@ -118,10 +134,10 @@ class LlamaPathAsst(PathAsst):
         finally:
             connection.close()
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection(self._address, timeout=600)
         try:
-            answer: dict[str, Any] = json.loads(self._send(connection, method, path, None).read())
+            answer: dict[str, Any] = json.loads(self._send(connection, method, path, body).read())
         finally:
             connection.close()
         return answer

@@ -45,7 +45,7 @@ class BoxTool(Tool[A]):
     what: ClassVar[str]  # for messages: what cannot be done with a wrong picture
 
     def __init__(self, model: str = "") -> None:
-        self.model = model or self.weights[0]
+        self.model = model or next(iter(self.weights), "")
 
     @classmethod
     def missing(cls) -> list[str]:

@@ -58,7 +58,7 @@ class LocalBrain:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, as this model counts."""
-        return len(self.model.parts.tokenizer(text, add_special_tokens=False).input_ids)
+        return self.model.count_tokens(text)
 
     def _fitting(
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
