@@ -5,6 +5,8 @@ train(TrainSettings(minutes=10), read_items(Path("my_cells")), Path("out/cells")
 Classifier.load("out/cells").predict([picture])        # float32 [n, classes]
 """
 
+from typing import Any
+
 from pathasst.classifier.items import Item, read_items, split_items
 from pathasst.classifier.model import Classifier
 from pathasst.classifier.scores import Scores, evaluate
@@ -13,7 +15,7 @@ from pathasst.classifier.settings import ClassifierConfig, TrainSettings
 __all__ = ["Classifier", "ClassifierConfig", "Item", "Scores", "TrainSettings", "evaluate", "read_items", "split_items", "train"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name == "train":  # torch is imported only by those who train
         from pathasst.classifier.training import train
 

@@ -149,8 +149,7 @@ def classifier(
         items = [item for source in sources for item in read_source(source)]
     else:
         settings, items = TrainSettings(), read_items(Path(recipe))
-    changes = {"minutes": minutes} if minutes else {}
-    settings = replace(settings, **changes, seed=settings.seed if seed < 0 else seed)
+    settings = replace(settings, minutes=minutes or settings.minutes, seed=settings.seed if seed < 0 else seed)
     scores = train(settings, items, out, log=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
     for split, found in scores.items():
         if "macro_f1" in found:

@@ -146,8 +146,8 @@ class _Bench:
                 for c, e in ((clip, False), (clip, True), (before, False))
             )
             by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))
-            values = (s.macro_f1 for s in (one, many, by_colour, fresh))
-            yield Left(name, task.name, one.n, one.clusters, *values, chance(task, examples))
+            zero_shot, ensemble, colour, untrained = (s.macro_f1 for s in (one, many, by_colour, fresh))
+            yield Left(name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, untrained, chance(task, examples))
 
     def _colour_words(self, clip: PathCLIP, known: Pictures, rows: np.ndarray) -> ColourWords:
         import torch

@@ -142,7 +142,7 @@ def evaluate(
         each[name] = scores
         spreads.append(spread)
         rows.append(points)
-    whole = [np.nanmean([row[i] for row in rows]) for i in (0, 1)]
+    whole = [float(np.nanmean([row[i] for row in rows])) for i in (0, 1)]
     together = np.nanmean(np.stack(spreads), 0) if spreads else np.zeros((draws, 2))
     means = [_interval(value, together[:, i]) for i, value in enumerate(whole)]
     return Scores(len(truth), means[0], means[1], _measure(found, truth, None, threshold, weights)[0], each)

@@ -48,10 +48,11 @@ class Lite0(Network):
 
         super().__init__()
         self.settings = settings
-        self.body = efficientnet_lite0(pretrained=pretrained)
+        body: Any = efficientnet_lite0(pretrained=pretrained)
         # The last stage is for classification of whole pictures; half of the weights, nothing for boxes.
-        self.body.blocks = self.body.blocks[:6]
-        self.body.blocks[5] = self.body.blocks[5][: settings.blocks]
+        body.blocks = body.blocks[:6]
+        body.blocks[5] = body.blocks[5][: settings.blocks]
+        self.body: Any = body
         for name in ("conv_head", "bn2", "global_pool", "classifier"):
             setattr(self.body, name, nn.Identity())
         width, classes = settings.channels, len(settings.classes)

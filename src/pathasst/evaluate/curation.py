@@ -100,8 +100,8 @@ def _panels(table: Table, folder: Path) -> None:
             boxes = np.array([p.box for p in panels], np.float32).reshape(-1, 4)
             gold = np.array(row["panel_boxes"], np.float32).reshape(-1, 4)
             # equal scores are ranked by size: a small leftover is the likelier mistake
-            scores = np.array([p.score for p in panels], np.float32) + 1e-6 * np.argsort(np.argsort(_areas(boxes)))
-            found.append(Boxes(boxes, scores.astype(np.float32), np.zeros(len(boxes), np.int64)))
+            ranked = np.array([p.score for p in panels], np.float32) + 1e-6 * np.argsort(np.argsort(_areas(boxes)))
+            found.append(Boxes(boxes, ranked.astype(np.float32), np.zeros(len(boxes), np.int64)))
             truth.append(Truth(gold, np.zeros(len(gold), np.int64)))
             overlap = iou_matrix(boxes, gold)
             exact.append(float(len(boxes) == len(gold) and bool((overlap.max(0, initial=0) >= 0.5).all())))

@@ -79,7 +79,7 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         check(image)
         single, classes = min(image.shape[:2]) <= CELL_SIDE, self.classes_for(image)
         size = TILE if max(image.shape[:2]) > FIELD_SIDE else FIELD_SIDE
-        tiles = plan(*image.shape[:2], size, OVERLAP)
+        tiles = plan(image.shape[0], image.shape[1], size, OVERLAP)
         found = self.probabilities([image[t.window] for t in tiles], classes)
         mean = found.mean(0)
         order = np.argsort(-mean)

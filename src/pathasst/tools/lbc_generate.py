@@ -128,7 +128,8 @@ def generator(model: str) -> Generator:
 
 
 def _text(arguments: LbcGenerateArguments, numbers: dict[str, Any]) -> str:
-    n, asked = numbers["count"], [arguments.cell_class]
+    n = numbers["count"]
+    asked: list[str] = [arguments.cell_class]
     if arguments.nuclear_enlargement:
         asked.append(f"nucleus enlarged {arguments.nuclear_enlargement:g} times")
     said = {

@@ -100,7 +100,7 @@ def _switch(name: str, count: int, colour: str, place: int, kind: str) -> str:
 def _marks(chosen: Sequence[Annotation], place: int, size: tuple[int, int]) -> str:
     """The SVG of one class."""
     radius = max(max(size) / 130, 2.5)
-    points = "".join(_shape(place, *a.coordinates[:2], radius) for a in chosen if a.kind == "point")
+    points = "".join(_shape(place, a.coordinates[0], a.coordinates[1], radius) for a in chosen if a.kind == "point")
     boxes = [a for a in chosen if a.kind == "box"]
     rectangles = "".join(_rectangle(a.coordinates) for a in boxes)
     masks = "".join(_outline(a, size) for a in chosen if a.kind == "mask")

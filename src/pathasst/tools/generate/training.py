@@ -48,7 +48,8 @@ class GeneratorSettings:
         """From a recipe. Raises BadSettings for an unknown setting."""
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise BadSettings(f"the generator has no settings {', '.join(sorted(unknown))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
     def config(self, limits: Limits | None, classes: tuple[str, ...]) -> GeneratorConfig:
         told = limits.plain() if limits else {}
@@ -189,7 +190,7 @@ class _Training:
 
     def _resume(self) -> None:
         file = self.out / "state.pt"
-        state = torch.load(file, weights_only=True) if file.is_file() else {"settings": ""}
+        state: dict[str, Any] = torch.load(file, weights_only=True) if file.is_file() else {"settings": ""}
         if state["settings"] != self._key():
             (self.out / "train.jsonl").unlink(missing_ok=True)
             return
