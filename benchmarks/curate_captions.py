@@ -12,16 +12,15 @@ say how far any splitter of text alone can come, and how many gold rows are no p
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from pathasst.curate.captions.split import split
 from pathasst.curate.captions.verify import is_verbatim
+from pathasst.evaluate.curation import gold_captions, words_f1
 from pathasst.intervals import Interval, mean_interval
 
 Splitter = Callable[[str, list[str]], dict[str, str]]
@@ -36,16 +35,8 @@ def looked_at(figure: str) -> bool:
 
 def load(data: Path, name: str, *, unseen: bool = False) -> Gold:
     """(caption, letter → gold sub-caption) of each figure; with `unseen` only of those not looked at."""
-    rows = []
-    for figure, entry in json.loads((data / "subcaptions" / f"{name}.json").read_text()).items():
-        if unseen and looked_at(figure):
-            continue
-        gold: dict[str, str] = {}
-        for panel in entry["panels"]:
-            letter = str(panel["label"]).upper()
-            gold[letter] = f"{gold.get(letter, '')} {panel['caption'] or ''}".strip()
-        rows.append((entry["caption"], gold))
-    return rows
+    gold = gold_captions(data / "subcaptions" / f"{name}.json")
+    return [row for figure, row in gold.items() if not (unseen and looked_at(figure))]
 
 
 def grammar(caption: str, letters: list[str]) -> dict[str, str]:
@@ -69,13 +60,6 @@ def regex(caption: str, letters: list[str]) -> dict[str, str]:
     return found if len(found) > 1 else {}
 
 
-def token_f1(a: str, b: str) -> float:
-    """F1 of two bags of words."""
-    left, right = (Counter(re.findall(r"\w+", t.lower())) for t in (a, b))
-    both = sum((left & right).values())
-    return 2 * both / (sum(left.values()) + sum(right.values())) if both else 0.0
-
-
 def names_all(caption: str, gold: dict[str, str]) -> bool:
     """Whether the caption holds every gold label as a word of its own, or in a range."""
     alone = {x.upper() for x in re.findall(r"(?<![A-Za-z])([A-Za-z])(?![a-z])", caption)}
@@ -92,7 +76,7 @@ def score(splitter: Splitter, gold: Gold, *, named: bool = False) -> dict[str, I
             continue
         found = splitter(caption, list(wanted))
         exact.append(set(found) == set(wanted))
-        each = [token_f1(found.get(x, ""), wanted.get(x, "")) for x in set(found) | set(wanted)]
+        each = [words_f1(found.get(x, ""), wanted.get(x, "")) for x in set(found) | set(wanted)]
         f1.append(sum(each) / len(each))
         verbatim += [is_verbatim(t, caption) for t in found.values()]
     return {

@@ -11,7 +11,6 @@ Example: python benchmarks/mllm_answers.py out/conversations --model pathasst-em
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import re
 from collections import Counter
@@ -19,9 +18,10 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from PIL import Image
 
 from pathasst import dataset
+from pathasst.evaluate.asking import blank_picture
+from pathasst.evaluate.curation import words_f1
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.wordings import Wordings
 from pathasst.intervals import mean_interval
@@ -30,24 +30,10 @@ from pathasst.records import Conversation, Turn
 from pathasst.tools.registry import all_specs
 
 
-def blank() -> bytes:
-    """A white picture."""
-    out = io.BytesIO()
-    Image.new("RGB", (224, 224), (255, 255, 255)).save(out, "PNG")
-    return out.getvalue()
-
-
 def verdict(text: str) -> str:
     """Strict: the first word that is yes or no decides."""
     found = re.search(r"\b(yes|no)\b", text.lower())
     return found.group(1) if found else "invalid"
-
-
-def token_f1(said: str, wanted: str) -> float:
-    """Overlap of the words of two texts, as a multiset."""
-    a, b = (re.findall(r"\w+", t.lower()) for t in (said, wanted))
-    common = sum((Counter(a) & Counter(b)).values())
-    return 2 * common / (len(a) + len(b)) if a and b else 0.0
 
 
 def interval(values: list[float], groups: list[str]) -> dict[str, float]:
@@ -66,7 +52,7 @@ def yes_no(conversations: list[Conversation], model: PathAsst, count: int, recor
     Random(0).shuffle(items)
     items, scores = items[:count], {}
     groups = [c.group or c.conversation_id for c, _, _ in items]
-    for name, picture in (("model", None), ("image-blind", blank())):
+    for name, picture in (("model", None), ("image-blind", blank_picture())):
         asks = [([Turn(role="user", content=f"<image>\n{q}")], [picture or c.images[0]], []) for c, q, _ in items]
         said = [t.content for t in model.reply_many(asks, max_new_tokens=8)]
         scores[name] = interval([float(verdict(s) == w) for s, (_, _, w) in zip(said, items, strict=True)], groups)
@@ -120,7 +106,7 @@ def naming(conversations: list[Conversation], model: PathAsst, count: int, recor
             items.append((c, kind, truth[0]))
     items, scores = items[:count], {}
     groups = [c.group or c.conversation_id for c, _, _ in items]
-    for name, picture in (("model", None), ("image-blind", blank())):
+    for name, picture in (("model", None), ("image-blind", blank_picture())):
         said = [
             t.content
             for t in model.reply_many([([c.turns[0]], [picture or c.images[0]], []) for c, _, _ in items], max_new_tokens=16)
@@ -148,10 +134,10 @@ def descriptions(conversations: list[Conversation], model: PathAsst, count: int,
     items = [c for c in conversations if c.kind == "describe"][:count]
     groups = [c.group or c.conversation_id for c in items]
     scores = {}
-    for name, picture in (("model", None), ("image-blind", blank())):
+    for name, picture in (("model", None), ("image-blind", blank_picture())):
         asks = [(c.turns[:1], [picture or c.images[0]], []) for c in items]
         said = [t.content for t in model.reply_many(asks, max_new_tokens=40)]
-        scores[name] = interval([token_f1(s, c.turns[1].content) for s, c in zip(said, items, strict=True)], groups)
+        scores[name] = interval([words_f1(s, c.turns[1].content) for s, c in zip(said, items, strict=True)], groups)
         record += [
             {"part": f"describe {name}", "id": c.conversation_id, "wanted": c.turns[1].content, "said": s}
             for s, c in zip(said, items, strict=True)

@@ -35,6 +35,8 @@ KINDS = {
 """Kinds of pictures that requests come with, and where samples of them lie under $PATHASST_DATA."""
 NOT_COUNTED = "look"
 NONE = ("none", "unable")
+RIGHT = "right tools, or rightly none"
+COLUMNS = ["requests", "n", RIGHT, "precision", "recall", "F1 of names", "arguments right", "false calls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,17 +207,7 @@ def evaluate(
     asked = draw(load_requests(requests), limit, seed)
     values = ask(brain, asked, offered, pictures(folder), cache)
     verdicts = [judge(r, v) for r, v in zip(asked, values, strict=True)]
-    columns = [
-        "requests",
-        "n",
-        "right tools, or rightly none",
-        "precision",
-        "recall",
-        "F1 of names",
-        "arguments right",
-        "false calls",
-    ]
-    table = Table(id="tools", title=f"Tool choice: {brain.name}", columns=columns, section="Tool Augmented MLLM Inference")
+    table = Table(id="tools", title=f"Tool choice: {brain.name}", columns=COLUMNS, section="Tool Augmented MLLM Inference")
     groups = list(dict.fromkeys(r.group for r in asked))
     for name in ["all", *groups]:
         chosen = [n for n, r in enumerate(asked) if name in ("all", r.group)]
