@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,9 @@ from PIL import Image
 from pathasst import dataset
 from pathasst.dataset import Unit, to_llava, to_webdataset
 from pathasst.records import Conversation, Pair, Source, ToolCall, Turn
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "instruct"))
+from instruct_samples import write_pairs
 
 
 def make(folder: Path, kind: type, records: list) -> Path:
@@ -25,7 +28,7 @@ def test_webdataset_is_read_by_the_webdataset_library(tmp_path: Path, png: bytes
     records = [Pair(pair_id=str(n), source=nc if n == 2 else by, image=png, caption=f"caption {n}") for n in range(5)]
     records.append(Pair(pair_id="no picture", source=by, caption="x"))
     tally = to_webdataset(make(tmp_path / "pairs", Pair, records), tmp_path / "wds", licences=["CC-BY-4.0"], rows_per_tar=3)
-    assert tally == {"written": 4, "licence": 1, "no picture or caption": 1, "several pictures": 0}
+    assert tally == {"written": 4, "licence": 1, "no picture or caption": 1, "several pictures": 0, "no question or no answer": 0}
     tars = sorted(str(p) for p in (tmp_path / "wds").glob("*.tar"))
     assert len(tars) == 2
     rows = list(wds.WebDataset(tars, shardshuffle=False).decode("pil").to_tuple("png", "txt", "json"))
@@ -38,17 +41,62 @@ def test_llava_json(tmp_path: Path, png: bytes) -> None:
     turns = [
         Turn(role="system", content="s"),
         Turn(role="user", content="<image>\nHow many?"),
-        Turn(role="assistant", tool_calls=[ToolCall(name="ki67_cells")]),
+        Turn(role="assistant", tool_calls=[ToolCall(name="ki67_cells"), ToolCall(name="segment")]),
         Turn(role="tool", content="12 positive", tool="ki67_cells"),
+        Turn(role="tool", content="3 glands", tool="segment"),
         Turn(role="assistant", content="Twelve."),
+        Turn(role="user", content="Thanks."),
     ]
     samples = [
         Conversation(conversation_id="1", kind="invoke", turns=turns, images=[png]),
-        Conversation(conversation_id="2", kind="converse", turns=turns[1:2]),
+        Conversation(conversation_id="2", kind="converse", turns=turns[1:6]),
+        Conversation(conversation_id="3", kind="converse", turns=turns[1:2]),
+        Conversation(conversation_id="4", kind="converse", turns=turns, images=[png, png]),
     ]
-    to_llava(make(tmp_path / "c", Conversation, samples), tmp_path / "llava")
-    first, second = json.loads((tmp_path / "llava" / "conversations.json").read_text())
-    assert [t["from"] for t in first["conversations"]] == ["human", "gpt", "human", "gpt"]
-    assert "ki67_cells" in first["conversations"][1]["value"]
-    assert Image.open(io.BytesIO((tmp_path / "llava" / "images" / first["image"]).read_bytes())).size == (8, 8)
-    assert "image" not in second
+    tally = to_llava(make(tmp_path / "c", Conversation, samples), tmp_path / "llava")
+    assert (tally["written"], tally["several pictures"], tally["no question or no answer"]) == (2, 1, 1)
+    read = read_as_llava(tmp_path / "llava")
+    first, second = (json.loads((tmp_path / "llava" / "conversations.json").read_text())[n]["conversations"] for n in (0, 1))
+    assert [t["from"] for t in first] == ["human", "gpt", "human", "gpt"]
+    assert "ki67_cells" in first[1]["value"]
+    assert first[2]["value"].count("<tool_response>") == 2
+    assert second[0]["value"] == "How many?"
+    assert [size for size, _ in read] == [(8, 8), None]
+
+
+def read_as_llava(folder: Path) -> list[tuple[tuple[int, int] | None, str]]:
+    """(picture's size, prompt) of each sample, by the rules of LLaVA's `LazySupervisedDataset` and its `v1` conversation.
+
+    Only human and gpt speak, human first, by turns; a sample with `image` marks it once, a sample without marks none.
+    """
+    samples = json.loads((folder / "conversations.json").read_text())
+    assert len({s["id"] for s in samples}) == len(samples)
+    found = []
+    for sample in samples:
+        size = None
+        if "image" in sample:
+            with Image.open(folder / "images" / sample["image"]) as picture:
+                size = picture.convert("RGB").size
+        lines = sample["conversations"]
+        assert len(lines) >= 2
+        assert len(lines) % 2 == 0
+        assert all(line["from"] == ("human", "gpt")[n % 2] and line["value"].strip() for n, line in enumerate(lines))
+        prompt = " ".join(line["value"] for line in lines)
+        assert prompt.count("<image>") == int("image" in sample)
+        assert "<image>" in lines[0]["value"] or "image" not in sample
+        assert "</s>" not in prompt
+        found.append((size, prompt))
+    return found
+
+
+def test_pathinstruct_is_read_as_llava_reads(tmp_path: Path) -> None:
+    from pathasst.instruct.pipeline import InstructSettings, run
+    from pathasst.tools.registry import all_specs
+
+    pairs = write_pairs(tmp_path / "pairs")
+    rows = run([pairs], tmp_path / "c", InstructSettings(invoke=600), all_specs(), progress=False).rows
+    tally = to_llava(tmp_path / "c", tmp_path / "llava")
+    assert tally["written"] == rows
+    read = read_as_llava(tmp_path / "llava")
+    assert any(prompt.count("<tool_call>") > 1 for _, prompt in read)
+    assert {size is None for size, _ in read} == {True, False}

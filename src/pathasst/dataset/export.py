@@ -21,6 +21,7 @@ from pathasst.errors import BadSettings
 from pathasst.records import Conversation, Pair, Turn
 
 R = TypeVar("R", Pair, Conversation)
+MARK = "<image>"
 SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png", b"GIF": ".gif", b"RIF": ".webp"}
 
 
@@ -54,14 +55,19 @@ def to_webdataset(
 def to_llava(folder: Path | str, out: Path | str, *, licences: Collection[str] = ()) -> dict[str, int]:
     """Conversations as `conversations.json` and an `images` folder, the format of LLaVA's `LazySupervisedDataset`.
 
-    LLaVA knows two speakers, so a tool's result becomes a human turn between `<tool_response>` tags.
+    That reader knows two speakers who must take turns, human first, and one picture, marked once. So a tool's results become one
+    human turn between `<tool_response>` tags, and the system prompt is left to the reader. What cannot be told so is counted.
     """
     out, tally, samples = Path(out), _tally(), []
     (out / "images").mkdir(parents=True, exist_ok=True)
     for conversation in _allowed(folder, Conversation, licences, tally):
-        sample: dict[str, Any] = {"id": conversation.conversation_id, "conversations": _llava_turns(conversation.turns)}
+        lines = _llava_turns(conversation.turns, bool(conversation.images))
+        sample: dict[str, Any] = {"id": conversation.conversation_id, "conversations": lines}
         if len(conversation.images) > 1:
             tally["several pictures"] += 1
+            continue
+        if [x["from"] for x in lines[:2]] != ["human", "gpt"]:
+            tally["no question or no answer"] += 1
             continue
         if conversation.images:
             name = f"{tally['written']:08d}{suffix_of(conversation.images[0])}"
@@ -79,7 +85,7 @@ def suffix_of(image: bytes) -> str:
 
 
 def _tally() -> dict[str, int]:
-    return {"written": 0, "licence": 0, "no picture or caption": 0, "several pictures": 0}
+    return {"written": 0, "licence": 0, "no picture or caption": 0, "several pictures": 0, "no question or no answer": 0}
 
 
 def _allowed(folder: Path | str, kind: type[R], licences: Collection[str], tally: dict[str, int]) -> Iterator[R]:
@@ -105,14 +111,23 @@ def _add_sample(tar: tarfile.TarFile, key: str, pair: Pair) -> None:
         tar.addfile(info, io.BytesIO(content))
 
 
-def _llava_turns(turns: list[Turn]) -> list[dict[str, str]]:
-    lines = []
+def _llava_turns(turns: list[Turn], pictured: bool) -> list[dict[str, str]]:
+    """Human and gpt by turns, ending with gpt; the picture's mark opens the first human turn and stands nowhere else."""
+    lines: list[dict[str, str]] = []
     for turn in turns:
         if turn.role == "system":
             continue
         calls = [json.dumps({"name": c.name, "arguments": c.arguments}, sort_keys=True) for c in turn.tool_calls]
-        text = "\n".join(filter(None, [turn.content, *(f"<tool_call>{c}</tool_call>" for c in calls)]))
+        text = "\n".join(filter(None, [turn.content.replace(MARK, "").strip(), *(f"<tool_call>{c}</tool_call>" for c in calls)]))
         if turn.role == "tool":
             text = f"<tool_response>{text}</tool_response>"
-        lines.append({"from": "gpt" if turn.role == "assistant" else "human", "value": text})
+        speaker = "gpt" if turn.role == "assistant" else "human"
+        if lines and lines[-1]["from"] == speaker:
+            lines[-1]["value"] += f"\n{text}"
+        else:
+            lines.append({"from": speaker, "value": text})
+    if lines and lines[-1]["from"] == "human":
+        lines.pop()  # a question without an answer teaches nothing
+    if lines and pictured:
+        lines[0]["value"] = f"{MARK}\n{lines[0]['value']}"
     return lines
