@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathasst.curate.pipeline import CANDIDATES
+from pathasst.curate.sankey import Step, sankey
 from pathasst.dataset import Manifest, read
 from pathasst.errors import BadDataset
 from pathasst.records import Figure, Pair
@@ -30,6 +31,15 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 """Steps in order, with the reasons for which each drops. Up to `select` figures are counted, from `panels` on panels."""
 FIGURE_STEPS = ("read", "licence", "select")
+SAID = {
+    "not_pathology": "With the highest probability of pathology among the figure's panels.",
+    "panel_not_pathology": "With the panel's number and probability of pathology; other panels of the figure may be kept.",
+    "unaligned": "With the number of the panel and its printed letter, if one was read.",
+    "caption_unmatched": "With the sub-caption that found no panel.",
+    "duplicate": "With the earlier pair that it repeats.",
+    "leak": "With the test, its score and what is repeated of an evaluation set.",
+}
+"""What stands below the dropped ones' names."""
 THUMB = 132
 MOST_LEAKS = 200
 """Rows of the table of leaks."""
@@ -83,7 +93,8 @@ def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: 
     pairs = Path(pairs)
     target = Path(out) if out else pairs / "report.html"
     counts = yields(pairs)
-    body = [f"<h1>Curation of {html.escape(str(pairs))}</h1>", _summary(counts), sankey(counts), _table(counts), "<h2>Kept</h2>"]
+    body = [f"<h1>Curation of {html.escape(str(pairs))}</h1>", _summary(counts), _picture(counts), _table(counts)]
+    body += [_models(pairs), "<h2>Kept</h2>"]
     kept = ((p.image, p.pair_id, p.caption) for _, p in zip(range(examples * 2), _spread(pairs), strict=False))
     body.append(_sheet(kept))
     body += [*_leaks(pairs), *_dropped_sheets(pairs, examples)]
@@ -93,9 +104,13 @@ def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation</title><style>
 body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse}td,th{padding:.2em .9em .2em 0;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right}
-.sheet{display:flex;flex-wrap:wrap;gap:8px}.sheet figure{width:150px;margin:0;font-size:11px;overflow:hidden}
-.sheet img{max-width:150px;max-height:132px;display:block}.sheet b{display:block;white-space:nowrap}</style>
+h2{margin:1.6em 0 .3em}p{margin:.3em 0 .8em}.note{color:#666;font-size:13px}
+table{border-collapse:collapse}td,th{padding:.2em 1.2em .2em 0;text-align:left;border-bottom:1px solid #ddd}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:12px}
+.sheet figure{margin:0;font-size:12px;line-height:1.35;overflow-wrap:anywhere}
+.sheet div{height:136px;background:#f2f3f5;display:flex;align-items:center;justify-content:center;color:#888}
+.sheet img{max-width:100%;max-height:132px}.sheet b{display:block;font-size:10.5px;color:#456;margin-top:3px}</style>
 @@BODY@@</html>
 """
 
@@ -107,43 +122,33 @@ def _summary(counts: Yields) -> str:
     return text + (f" {counts.failed} shards failed and will be tried again.</p>" if counts.failed else "</p>")
 
 
+def _picture(counts: Yields) -> str:
+    steps = [
+        Step(step, _unit(step), before, [(r, counts.dropped[r]) for r in STEPS[step] if counts.dropped[r]])
+        for step, before, _ in counts.flow()
+    ]
+    return sankey(steps, counts.pairs)
+
+
+def _unit(step: str) -> str:
+    return "figures" if step in FIGURE_STEPS else "panels"
+
+
+def _models(pairs: Path) -> str:
+    """Which models did it, as the first kept pair has it in its trail."""
+    pair = next(iter(read(pairs, Pair, columns=("pair_id", "source", "trail"))), None)
+    steps = [m for m in pair.trail if m.step in ("select", "panels", "captions", "refine")] if pair else []
+    return f"<p class=note>{html.escape('; '.join(f'{m.step}: {m.by}' for m in steps))}</p>"
+
+
 def _table(counts: Yields) -> str:
     rows = []
     for step, before, dropped in counts.flow():
         reasons = ", ".join(f"{r.replace('_', ' ')} {counts.dropped[r]}" for r in STEPS[step] if counts.dropped[r])
-        unit = "figures" if step in FIGURE_STEPS else "panels"
-        rows.append(f"<tr><td>{step}</td><td class=n>{before} {unit}</td><td class=n>{dropped}</td><td>{reasons}</td></tr>")
-    return f"<table><tr><th>step</th><th>in</th><th>dropped</th><th>why</th></tr>{''.join(rows)}</table>"
-
-
-def sankey(counts: Yields, width: int = 1040, height: int = 300) -> str:
-    """The flow as an SVG Sankey: a band that loses a strand at each step. Bands of figures and of panels have their own scale."""
-    flow = counts.flow()
-    gap, top = width / (len(flow) + 1), 36
-    parts = [f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="kept and dropped at each step">']
-    for n, (step, before, dropped) in enumerate(flow):
-        scale = 150 / max(1, counts.figures if step in FIGURE_STEPS else counts.panels)
-        x, band, lost = n * gap + 20, before * scale, dropped * scale
-        stay = band - lost
-        parts.append(f'<rect x="{x:.1f}" y="{top}" width="7" height="{max(band, 1):.1f}" fill="#334"/>')
-        parts.append(f'<rect x="{x + 7:.1f}" y="{top}" width="{gap - 7:.1f}" height="{max(stay, 0.5):.1f}" fill="#7fa7c9"/>')
-        parts.append(f'<text x="{x:.1f}" y="{top - 20}" font-size="13">{step}</text>')
-        parts.append(f'<text x="{x:.1f}" y="{top - 6}" font-size="11" fill="#555">{before}</text>')
-        if dropped:
-            end = top + 190
-            parts.append(_strand(x + 7, x + gap * 0.55, (top + stay, top + band), (end, end + lost)))
-            parts.append(f'<text x="{x + gap * 0.58:.1f}" y="{end + 10:.1f}" font-size="11" fill="#833">−{dropped}</text>')
-    x = len(flow) * gap + 20
-    parts.append(f'<text x="{x:.1f}" y="{top + 20}" font-size="14" font-weight="bold">{counts.pairs} pairs</text></svg>')
-    return "".join(parts)
-
-
-def _strand(x1: float, x2: float, start: tuple[float, float], end: tuple[float, float]) -> str:
-    """What a step drops: a curved strand from the band's lower edge down to its own height."""
-    mid = (x1 + x2) / 2
-    there = f"M{x1:.1f},{start[0]:.1f} C{mid:.1f},{start[0]:.1f} {mid:.1f},{end[0]:.1f} {x2:.1f},{end[0]:.1f}"
-    back = f"L{x2:.1f},{end[1]:.1f} C{mid - 12:.1f},{end[1]:.1f} {mid - 12:.1f},{start[1]:.1f} {x1:.1f},{start[1]:.1f} Z"
-    return f'<path d="{there} {back}" fill="#d9a08f" opacity=".85"/>'
+        rows.append(
+            f"<tr><td>{step}</td><td class=n>{before} {_unit(step)}</td><td class=n>{dropped}</td><td>{reasons}</td></tr>"
+        )
+    return f"<table><tr><th>step</th><th class=n>in</th><th class=n>dropped</th><th>why</th></tr>{''.join(rows)}</table>"
 
 
 def _spread(pairs: Path) -> Iterator[Pair]:
@@ -171,21 +176,24 @@ def _leaks(pairs: Path) -> list[str]:
 
 
 def _dropped_sheets(pairs: Path, examples: int) -> list[str]:
-    """For each reason a sheet of figures from which something was dropped, with what the step said."""
-    wanted: dict[str, list[tuple[str, str]]] = {}
+    """For each reason a sheet of figures from which something was dropped, each once, with what the step said of it."""
+    wanted: dict[str, dict[str, list[str]]] = {}
     for folder in (pairs / CANDIDATES, pairs):
         for stats in Manifest.load(folder).shards:
             for drop in stats.drops:
-                some = wanted.setdefault(drop["reason"], [])
-                if len(some) < examples:
-                    some.append((drop["id"], drop["detail"]))
-    owners = {_figure_of(i) for some in wanted.values() for i, _ in some}
+                some = wanted.setdefault(drop["reason"], {})
+                owner = _figure_of(drop["id"])
+                if owner in some or len(some) < examples:
+                    part = drop["id"].removeprefix(owner).lstrip(":/")
+                    some.setdefault(owner, []).append(": ".join(x for x in (part, drop["detail"]) if x))
+    owners = {owner for some in wanted.values() for owner in some}
     source = Path(Manifest.load(pairs / CANDIDATES).inputs[0])
-    figures = {f.figure_id: f for f in read(source, Figure) if f.figure_id in owners}
+    figures = {f.figure_id: f.image for f in read(source, Figure) if f.figure_id in owners}
     sheets = []
     for reason, some in sorted(wanted.items()):
-        shown = ((figures[f].image, i, d) for i, d in some if (f := _figure_of(i)) in figures)
-        sheets.append(f"<h2>Dropped: {html.escape(reason.replace('_', ' '))}</h2>{_sheet(shown)}")
+        shown = ((figures[owner], owner, " · ".join(said)) for owner, said in some.items() if owner in figures)
+        note = f"<p class=note>{html.escape(SAID[reason])}</p>" if reason in SAID else ""
+        sheets.append(f"<h2>Dropped: {html.escape(reason.replace('_', ' '))}</h2>{note}{_sheet(shown)}")
     return sheets
 
 
@@ -201,10 +209,8 @@ def _figure_of(id: str) -> str:
 def _sheet(items: Iterator[tuple[bytes, str, str]]) -> str:
     cells = []
     for image, name, text in items:
-        cells.append(
-            f"<figure>{_thumbnail(image)}<b title='{html.escape(name, quote=True)}'>{html.escape(name[-24:])}</b>"
-            f"{html.escape(text[:110])}</figure>"
-        )
+        words = html.escape(text[:110]) + ("…" if len(text) > 110 else "")
+        cells.append(f"<figure><div>{_thumbnail(image)}</div><b>{html.escape(name)}</b>{words}</figure>")
     return f"<div class=sheet>{''.join(cells)}</div>"
 
 
@@ -217,7 +223,7 @@ def _thumbnail(image: bytes) -> str:
             small = picture.convert("RGB")
             small.thumbnail((THUMB, THUMB))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return "<i>no picture</i>"
+        return "no picture"
     sink = io.BytesIO()
     small.save(sink, "JPEG", quality=80)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}">'
