@@ -12,6 +12,7 @@ import numpy as np
 from pathasst import weights
 from pathasst.classifier.settings import ClassifierConfig
 from pathasst.errors import BadInput, BadSettings
+from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,7 @@ class Classifier:
         self.config = config
         self.version = version
         # On CPUs with bf16 units the half-width numbers are more than twice as fast and change no class.
-        self.bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.bf16 = has_fast_bfloat16()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class TrainSettings:
     zoom: float = 0.15  # pictures are scaled by a factor in 1 ± zoom, and moved as much
     colour: float = 0.15  # strength of the random change of stain, brightness and white
     seed: int = 0
-    bf16: bool = True
+    bf16: bool = True  # where the CPU multiplies it in hardware; else float32
 
     def __post_init__(self) -> None:
         for name in ("classes", "freeze"):

@@ -25,6 +25,7 @@ from pathasst.classifier.model import Classifier, build, start_from, to_tensor
 from pathasst.classifier.scores import Scores, evaluate
 from pathasst.classifier.settings import TrainSettings
 from pathasst.errors import BadDataset
+from pathasst.precision import has_fast_bfloat16
 
 Augment = Callable[[np.random.Generator, int], np.ndarray]
 """A training picture, H×W×3 uint8 RGB, made of the training item with that number."""
@@ -154,7 +155,7 @@ def fit_head(network: Any, batches: Batches, settings: TrainSettings) -> None:
     n, features = len(batches.labels), []
     network.eval()
     views = [(index, np.random.default_rng((settings.seed, v, index, 9))) for v in range(settings.probe) for index in range(n)]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16 and has_fast_bfloat16()):
         for start in range(0, len(views), settings.batch):
             pixels = [batches.view(rng, index) for index, rng in views[start : start + settings.batch]]
             out = network.forward_head(network.forward_features(to_tensor(pixels, settings.backbone)), pre_logits=True)
@@ -258,7 +259,7 @@ class _Training:
             norm = isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
             if norm and (not settings.norms or any(name.startswith(f) for f in settings.freeze)):
                 module.training = False
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16 and has_fast_bfloat16()):
             logits = self.network(pixels)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.smoothing)
         self.optimiser.zero_grad(set_to_none=True)

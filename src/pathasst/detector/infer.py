@@ -12,6 +12,7 @@ import numpy as np
 from pathasst.detector.boxes import Boxes, fuse, suppress
 from pathasst.detector.settings import DetectorSettings, as_plain, make
 from pathasst.errors import BadInput, MissingWeights
+from pathasst.precision import has_fast_bfloat16
 from pathasst.tiles import Tile, plan
 
 if TYPE_CHECKING:
@@ -35,11 +36,9 @@ class TorchReader:
     """A torch network, in bfloat16 where the machine multiplies it in hardware."""
 
     def __init__(self, network: Network) -> None:
-        import torch
-
         self.network = network.eval()
         self.device = next(network.parameters()).device
-        self.bf16 = self.device.type == "cuda" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+        self.bf16 = has_fast_bfloat16(self.device.type)
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import torch

@@ -87,7 +87,7 @@ class TrainSettings:
     turns: bool = True  # quarter turns
     colour: float = 1.0  # strength of the photometric augmentation, 0 for none
     seed: int = 0
-    bf16: bool = True
+    bf16: bool = True  # where the machine multiplies it in hardware; else float32
     evaluate_every: int = 200  # steps between measurements on the validation split
     save_every: int = 100
 

@@ -24,6 +24,7 @@ from pathasst.detector.data import Labelled, gather, keep_in_memory
 from pathasst.detector.nets import Network, build, channels_last
 from pathasst.detector.settings import DetectorSettings, TrainSettings, as_plain
 from pathasst.errors import BadInput
+from pathasst.precision import has_fast_bfloat16
 
 Log = Callable[[dict[str, Any]], None]
 Splits = dict[str, list[Labelled]]
@@ -154,7 +155,7 @@ def _step(
     model: Network, optimiser: torch.optim.Optimizer, pixels: torch.Tensor, boxes: Any, labels: Any, settings: TrainSettings
 ) -> dict[str, float]:
     x = pixels.float().contiguous(memory_format=torch.channels_last)
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=settings.bf16):
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=settings.bf16 and has_fast_bfloat16(pixels.device.type)):
         maps = model(x)
     losses = model.loss(maps, boxes, [c.to(pixels.device) for c in labels])
     optimiser.zero_grad(set_to_none=True)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from pathasst import weights
 from pathasst.errors import BadInput, BadSettings
+from pathasst.precision import has_fast_bfloat16
 
 TEXT = 384
 """Values of MiniLM's sentence vector."""
@@ -117,7 +118,7 @@ class Generator:
         self.network = network.eval().to(memory_format=torch.channels_last)
         self.config, self.version = config, version
         self.words = words or Words()
-        self.bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.bf16 = has_fast_bfloat16()
 
     @classmethod
     def load(cls, source: str | Path) -> Generator:

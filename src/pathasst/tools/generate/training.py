@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from pathasst.classifier.augment import squash
 from pathasst.classifier.items import Item, read_picture
 from pathasst.errors import BadDataset, BadSettings
+from pathasst.precision import has_fast_bfloat16
 from pathasst.tools.generate.describe import Attributes, Limits, attributes, measure, words
 from pathasst.tools.generate.network import Generator, GeneratorConfig, Words, build, schedule
 
@@ -41,7 +42,7 @@ class GeneratorSettings:
     snr: float = 5.0  # limit of the weight of little-noised pictures (Hang et al. 2023)
     save_every: float = 2.0  # minutes between two states on disk
     seed: int = 0
-    bf16: bool = True
+    bf16: bool = True  # where the CPU multiplies it in hardware; else float32
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> GeneratorSettings:
@@ -164,7 +165,7 @@ class _Training:
         signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
         noised = (signal * x + sigma * noise).contiguous(memory_format=torch.channels_last)
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16 and has_fast_bfloat16()):
             found = self.network(noised, times, vectors[:, None], class_labels=vectors).sample
         errors = (found.float() - (signal * noise - sigma * x)).square().mean((1, 2, 3))
         # v-prediction's own weight is SNR + 1; min(SNR, γ)/(SNR + 1) keeps easy, little-noised pictures from ruling.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pathasst.errors import BadInput
+from pathasst.precision import has_fast_bfloat16
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings, as_plain, model_settings_from
 from pathasst.tools.tiles import merge_points, plan
@@ -87,7 +88,7 @@ class Detector:
     def __init__(self, model: P2PNet, tile: int = 1024, overlap: int = 96) -> None:
         self.model, self.tile, self.overlap = model, tile, overlap
         # Where the CPU has bf16 units they are more than twice as fast; heads and points stay in float32.
-        self.bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.bf16 = has_fast_bfloat16()
 
     @property
     def settings(self) -> P2PNetSettings:

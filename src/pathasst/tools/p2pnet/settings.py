@@ -71,7 +71,7 @@ class TrainSettings:
     zoom: tuple[float, float] = (0.7, 1.4)  # range of the random scale
     seed: int = 0
     minutes: float = 0.0  # stop after so many minutes of training, the rate falling to zero by then; 0: no limit
-    bf16: bool = True  # autocast on the CPU or GPU
+    bf16: bool = True  # autocast, where the machine multiplies bfloat16 in hardware
     save_every: int = 200
 
     def __post_init__(self) -> None:

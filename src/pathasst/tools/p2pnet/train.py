@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pathasst.errors import BadInput
+from pathasst.precision import has_fast_bfloat16
 from pathasst.pretrained import efficientnet_lite0
 from pathasst.tools.p2pnet.data import Crops, Field, read_fields, split_fields
 from pathasst.tools.p2pnet.evaluate import Counts, count, interval, labelling_index
@@ -154,7 +155,7 @@ def _step(
     settings: Any,
 ) -> tuple[float, float]:
     scaled = images.float().div_(255).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=settings.bf16):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=settings.bf16 and has_fast_bfloat16(images.device.type)):
         proposals = model(scaled)
     device = images.device
     losses = loss(proposals, [p.to(device) for p in points], [c.to(device) for c in labels])
