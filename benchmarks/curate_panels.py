@@ -1,6 +1,6 @@
 """Panels, letters and alignment on real figures, and panels on composed ones with touching pictures and dark gutters.
 
-    PATHASST_DATA=… python benchmarks/curate_panels.py [--panels xycut panels-embedded] [--composed LABELS.csv] [--similarity ID]
+    PATHASST_DATA=… python benchmarks/curate_panels.py [--panels xycut panels-embedded] [--composed LABELS.csv] [--similarity ID …]
 
 Boxes of real figures are the PDF's image objects. mAP@0.5: average precision, detections ranked by score, the smaller panel last
 among equals. Exact: as many panels as there are, each with IoU ≥ 0.5. Letters: share of the printed ones that were read.
@@ -25,7 +25,7 @@ from pathasst.curate.align import AlignSettings, align
 from pathasst.curate.captions.split import split
 from pathasst.curate.compose import Composer, ComposeSettings, read_layouts
 from pathasst.curate.detect import load_detector
-from pathasst.curate.letters import LetterReader
+from pathasst.curate.letters import LetterReader, are_sure
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import PanelFinder
 from pathasst.curate.panels_train import PanelsRecipe, read_pictures
@@ -97,11 +97,11 @@ HARD: dict[str, dict[str, float]] = {
 }
 
 
-def score_letters(data: Path, figures: list[dict], finder: PanelFinder, similarity=None) -> dict[str, object]:
-    """Letters read, letters that are not there, and alignment with and without them."""
+def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: dict) -> dict[str, object]:
+    """Letters read, letters that are not there, and alignment with and without them; `models`: similarity by name."""
     reader = LetterReader()
-    read = printed = extra = 0
-    ways = ["letters", "order", *(["similarity"] if similarity else [])]
+    read = printed = extra = figures_read = sure = right_of_sure = 0
+    ways = ["letters", "order", *models]
     right = {way: [0, 0, 0] for way in ways}
     for figure in (f for f in figures if f["labels"]):
         picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
@@ -109,6 +109,9 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, similari
         letters = reader(picture, panels, small)
         gold = {x.upper() for x in figure["labels"]}
         read, printed, extra = read + len(gold & set(letters)), printed + len(gold), extra + len(set(letters) - gold - {""})
+        if len(panels) > 1:
+            figures_read, sure = figures_read + 1, sure + are_sure(letters)
+            right_of_sure += are_sure(letters) and set(letters) == gold
         parts = [s for s in split(figure["caption_jats"]) if s.letter]
         truth = {n: owner(p.box, figure) for n, p in enumerate(panels)}
         if len(panels) < 2 or len(parts) < 2:
@@ -116,14 +119,16 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, similari
         known = sum(any(s.letter == x for s in parts) for x in truth.values() if x)
         for way in ways:
             seen = [replace(p, letter=x if way == "letters" else "") for p, x in zip(panels, letters, strict=True)]
-            matrix = similarity([crop(picture, p.box) for p in panels], [s.own for s in parts]) if way == "similarity" else None
-            settings = AlignSettings(order=0.0, least=0.0) if way == "similarity" else AlignSettings()
+            model = models.get(way)
+            matrix = model([crop(picture, p.box) for p in panels], [s.own for s in parts]) if model else None
+            settings = AlignSettings(order=0.0, least=0.0) if model else AlignSettings()
             right[way][2] += known
             for m in align(seen, parts, matrix, settings):
                 if truth[m.panel]:
                     right[way][0] += parts[m.caption].letter == truth[m.panel]
                     right[way][1] += 1
     result: dict[str, object] = {"letters read": f"{read}/{printed}", "share": wilson(read, printed), "read but not there": extra}
+    result["all of a figure's letters read"] = f"{sure} of {figures_read} figures, {right_of_sure} of them exactly those printed"
     for way, (good, matched, known) in right.items():
         result[f"align by {way}"] = f"{good} right of {matched} matched, {known} known: {wilson(good, matched)}"
     return result
@@ -146,17 +151,17 @@ def main() -> None:
     parser.add_argument("--panels", nargs="+", default=["xycut"])
     parser.add_argument("--composed", type=Path, help="labels.csv of curate_select_data.py")
     parser.add_argument("--figures", type=int, default=200, help="composed figures of each kind")
-    parser.add_argument("--similarity", default="", help="a PathCLIP: id or folder")
+    parser.add_argument("--similarity", nargs="+", default=[], help="PathCLIPs: ids or folders")
     parser.add_argument("--no-letters", action="store_true")
     args = parser.parse_args()
     data, recipe = Path(os.environ["PATHASST_DATA"]), load_recipe("panels", "embedded", PanelsRecipe)
     assert isinstance(recipe.compose, ComposeSettings)
     figures = json.loads((data / "articles" / "figures.json").read_text())
-    similarity = None
-    if args.similarity:
+    models = {}
+    for name in args.similarity:
         from pathasst.clip.model import PathCLIP
 
-        similarity = PathCLIP.load(args.similarity).similarity
+        models[name] = PathCLIP.load(name).similarity
     for name in args.panels:
         finder = load_detector(name)
         print(name, json.dumps(score_panels(finder, real(data, figures)), default=str), flush=True)
@@ -164,7 +169,7 @@ def main() -> None:
             some = composed(args.composed, data / "panel_boxes" / "train.csv", recipe, args.figures, **change)
             print(name, kind, json.dumps(score_panels(finder, some), default=str), flush=True)
         if not args.no_letters:
-            print(name, json.dumps(score_letters(data, figures, finder, similarity), indent=1, default=str), flush=True)
+            print(name, json.dumps(score_letters(data, figures, finder, models), indent=1, default=str), flush=True)
 
 
 if __name__ == "__main__":

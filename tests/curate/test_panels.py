@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from curate_samples import compound, onnx_file, texture
 
-from pathasst.curate.letters import Glyph, LetterReader, assign_outside, plausible
+from pathasst.curate.letters import Glyph, LetterReader, are_sure, assign_outside, plausible
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector, OnnxDetector, reading_order
 from pathasst.errors import BadInput, MissingWeights
@@ -68,6 +68,13 @@ def test_letters_go_to_panels_by_one_side_for_the_whole_figure():
 def test_letters_that_cannot_be_names_are_dropped():
     assert plausible(["A", "A", "T"]) == ["A", "", ""]
     assert plausible(["G", "H"]) == ["G", "H"]
+
+
+@pytest.mark.parametrize(
+    ("letters", "sure"), [("AB", True), ("CAB", True), ("JKL", True), ("A", False), ("A ", False), ("AA", False), ("AC", False)]
+)
+def test_letters_are_sure_when_they_are_a_run_without_gaps(letters, sure):
+    assert are_sure([x.strip() for x in letters]) == sure
 
 
 def test_a_detectors_onnx_gives_panels_in_px_of_the_figure(tmp_path):

@@ -128,6 +128,20 @@ def test_similarity_aligns_panels_without_letters(figures_dataset, tmp_path):
     assert "cosine" in next(m.note for m in pairs[0].trail if m.step == "align")
 
 
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("Clear cell carcinoma of the kidney with necrosis.", ["carcinoma"] * 3),  # names no panel: the words are of all
+        ("Renal biopsies of the kidney. (a) Large glomeruli. (b) Pale tubules.", ["glomeruli", "tubules", "biopsies"]),
+    ],
+)
+def test_letters_read_in_the_picture_name_panels_that_the_caption_does_not(figures_dataset, tmp_path, caption, words):
+    sheet = compound([texture(n) for n in (1, 2, 3)], 3, "abc")
+    _, pairs = curated(figures_dataset({"00000": [figure("f1", sheet, caption)]}), tmp_path / "pairs")
+    assert [p.panel.letter for p in pairs] == ["A", "B", "C"]
+    assert all(word in p.caption for p, word in zip(pairs, words, strict=True))
+
+
 def test_the_report_counts_and_shows_kept_and_dropped(figures, tmp_path):
     curated(figures, tmp_path / "pairs")
     counts = report.yields(tmp_path / "pairs")

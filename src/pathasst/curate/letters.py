@@ -187,3 +187,9 @@ def plausible(letters: Sequence[str]) -> list[str]:
         kept.append(letter if good else "")
         seen.add(letter)
     return kept
+
+
+def are_sure(letters: Sequence[str]) -> bool:
+    """Whether letters are read beyond doubt: each of two or more panels has one, and they are a run (A, B, C; J, K)."""
+    places = sorted(ord(x) for x in letters if len(x) == 1)
+    return len(letters) > 1 and len(places) == len(letters) and places == list(range(places[0], places[0] + len(places)))

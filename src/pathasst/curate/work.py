@@ -18,7 +18,7 @@ from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.captions.verify import is_verbatim
 from pathasst.curate.detect import load_detector
 from pathasst.curate.drawings import not_a_micrograph
-from pathasst.curate.letters import LetterReader
+from pathasst.curate.letters import LetterReader, are_sure
 from pathasst.curate.panels import PanelFinder, with_letters
 from pathasst.curate.pictures import crop, decode, encode_jpeg
 from pathasst.curate.quality import licence_fits, phash, picture_fault, text_fault
@@ -132,15 +132,12 @@ class Curator:
     def _pairs(
         self, figure: Figure, picture: np.ndarray, panels: list[Panel], small: list[Any], scores: list[float]
     ) -> Iterator[Pair | Dropped]:
-        parts, by = self._split(figure.caption, ())
+        letters = self.reader(picture, panels, small) if len(panels) > 1 and self.settings.letters else [""] * len(panels)
+        parts, by = self._split(figure.caption, letters if are_sure(letters) else ())
         named = [p for p in parts if p.letter]
-        if len(panels) > 1 and self.settings.letters and named:
+        if any(letters) and named:
             known = {p.letter for p in named}
-            letters = [x if x in known else "" for x in self.reader(picture, panels, small)]
-            panels = with_letters(panels, letters)
-            if all(letters) and len(letters) > 1 and self.settings.captions == "grammar":
-                parts, by = self._split(figure.caption, letters)
-                named = [p for p in parts if p.letter]
+            panels = with_letters(panels, [x if x in known else "" for x in letters])
             joined = join_by_letters(panels, named)
             if len(joined) < len(panels):
                 panels, scores = joined, self._scores(picture, joined)
