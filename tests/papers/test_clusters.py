@@ -20,11 +20,11 @@ def blobs(n, seed=0):
     return unit(centres[rng.integers(0, 40, n)] + 0.8 * rng.normal(size=(n, DIM)))
 
 
-@pytest.fixture(scope="module")
-def big(tmp_path_factory):
+@pytest.fixture(scope="module", params=["pq", "rabitq"])
+def big(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clusters")
     codes = to_bytes(blobs(12_000))
-    order = build_clusters(codes, folder)
+    order = build_clusters(codes, folder, ClusterSettings(code=request.param))
     return codes, order, Clusters(folder)
 
 
@@ -103,7 +103,7 @@ def test_damage_is_told(tmp_path):
         Clusters(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"lists": -1}, {"sample": 0}, {"rounds": 0}])
+@pytest.mark.parametrize("wrong", [{"lists": -1}, {"sample": 0}, {"rounds": 0}, {"code": "PQ8"}])
 def test_wrong_settings(wrong):
     with pytest.raises(BadSettings):
         ClusterSettings(**wrong)
