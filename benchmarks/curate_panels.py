@@ -1,6 +1,6 @@
 """Panels, letters and alignment on real figures, and panels on composed ones with touching pictures and dark gutters.
 
-    PATHASST_DATA=… python benchmarks/curate_panels.py [--panels xycut panels-embedded] [--composed LABELS.csv] [--similarity ID …]
+    PATHASST_DATA=… python benchmarks/curate_panels.py [--panels xycut FOLDER] [--composed LABELS.csv] [--similarity ID …]
 
 Boxes of real figures are the PDF's image objects. mAP@0.5: average precision, detections ranked by score, the smaller panel last
 among equals. Exact: as many panels as there are, each with IoU ≥ 0.5. Letters: share of the printed ones that were read.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pathasst.curate.captions import by_llm
-from pathasst.errors import BadInput, Unreachable
+from pathasst.errors import BadInput, OverBudget, Unreachable
 
 CAPTION = "Kidney. (A) Glomeruli. (B) Tubules."
 
@@ -40,13 +40,20 @@ def test_a_verbatim_answer_is_used():
         panels(A="Glomeruli Kidney"),
         {"panels": [{"letter": "A", "caption": "Kidney."}, {"letter": "A", "caption": "Tubules."}]},
         BadInput("no JSON came"),
-        Unreachable("no server"),
     ],
 )
 def test_an_answer_that_adds_moves_or_fails_falls_back_to_the_grammar(answer):
     parts, by = by_llm.split(Scripted(answer), CAPTION)
     assert by.startswith("grammar")
     assert [p.letter for p in parts] == ["A", "B"]
+
+
+@pytest.mark.parametrize("error", [Unreachable("no server"), OverBudget("1.00 spent")])
+def test_a_server_that_is_gone_stops_the_run_instead_of_passing_for_the_grammar(error):
+    with pytest.raises(type(error)):
+        by_llm.split(Scripted(error), CAPTION)
+    with pytest.raises(type(error)):
+        by_llm.refine(Scripted(error), CAPTION)
 
 
 def test_refinement_is_checked_too():

@@ -18,7 +18,7 @@ from pathasst.curate.captions.refine import refine as refine_by_rule
 from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.captions.split import split as split_by_grammar
 from pathasst.curate.captions.verify import is_verbatim
-from pathasst.errors import BadInput, Unreachable
+from pathasst.errors import BadInput
 
 if TYPE_CHECKING:
     from pathasst.llm import Client  # noqa: F401 - the usual `Asker`
@@ -63,10 +63,13 @@ def prompt(name: str, folder: Path | str | None = None) -> str:
 def split(
     ask: Asker, caption: str, letters: Sequence[str] = (), prompts: Path | str | None = None
 ) -> tuple[list[SubCaption], str]:
-    """Sub-captions and who made them: "llm", or "grammar" with the reason when the answer fails the verbatim check."""
+    """Sub-captions and who made them: "llm", or "grammar" with the reason when the answer fails the verbatim check.
+
+    Raises Unreachable, OverBudget: the stage stops, and goes on from its finished shards and cached answers when run again.
+    """
     try:
         answer = ask.json(caption, PanelTexts, system=prompt("split", prompts))
-    except (BadInput, Unreachable) as error:
+    except BadInput as error:
         return split_by_grammar(caption, letters), f"grammar ({type(error).__name__})"
     named = [SubCaption(p.letter.strip("() .:").upper(), p.caption.strip(), p.caption.strip()) for p in answer.panels]
     if not named:
@@ -82,7 +85,7 @@ def refine(ask: Asker, caption: str, source: str = "", prompts: Path | str | Non
     """A refined caption and who made it: "llm", or "rule" when the answer states something new or loses a negation."""
     try:
         answer = ask.json(caption, Caption, system=prompt("refine", prompts))
-    except (BadInput, Unreachable) as error:
+    except BadInput as error:
         return refine_by_rule(caption, source), f"rule ({type(error).__name__})"
     checked = check(answer.caption.strip(), caption, source)
     if checked.reason or not checked.text:
