@@ -5,8 +5,8 @@
 Boxes of real figures are the PDF's image objects. mAP@0.5: average precision, detections ranked by score, the smaller panel last
 among equals. Exact: as many panels as there are, each with IoU ≥ 0.5. Letters: share of the printed ones that were read.
 Alignment: share of matched panels whose sub-caption is the one of the panel's printed letter: with the letters read, without
-(reading order), and by similarity alone (PathCLIP; letters and order hidden). Composed figures come of the pictures of the test
-split and of layouts that no training figure had.
+(reading order), and by similarity alone (PathCLIP; letters and order hidden). Caption's letters: whether the split caption names
+exactly the printed ones. Composed figures come of the pictures of the test split and of layouts that no training figure had.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: 
     """Letters read, letters that are not there, and alignment with and without them; `models`: similarity by name."""
     reader = LetterReader()
     read = printed = extra = figures_read = sure = right_of_sure = 0
+    named: list[tuple[bool, bool]] = []
     ways = ["letters", "order", *models]
     right = {way: [0, 0, 0] for way in ways}
     for figure in (f for f in figures if f["labels"]):
@@ -113,6 +114,9 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: 
             figures_read, sure = figures_read + 1, sure + are_sure(letters)
             right_of_sure += are_sure(letters) and set(letters) == gold
         parts = [s for s in split(figure["caption_jats"]) if s.letter]
+        told = [s for s in split(figure["caption_jats"], letters) if s.letter] if are_sure(letters) else parts
+        if len(gold) > 1:
+            named.append(({s.letter for s in parts} == gold, {s.letter for s in told} == gold))
         truth = {n: owner(p.box, figure) for n, p in enumerate(panels)}
         if len(panels) < 2 or len(parts) < 2:
             continue
@@ -129,6 +133,9 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: 
                     right[way][1] += 1
     result: dict[str, object] = {"letters read": f"{read}/{printed}", "share": wilson(read, printed), "read but not there": extra}
     result["all of a figure's letters read"] = f"{sure} of {figures_read} figures, {right_of_sure} of them exactly those printed"
+    for n, way in enumerate(("the caption alone", "caption and picture, as the stage does")):
+        right_of = sum(x[n] for x in named)
+        result[f"caption's letters exact, {way}"] = f"{right_of}/{len(named)} {wilson(right_of, len(named))}"
     for way, (good, matched, known) in right.items():
         result[f"align by {way}"] = f"{good} right of {matched} matched, {known} known: {wilson(good, matched)}"
     return result

@@ -44,8 +44,10 @@ def test_two_processes_give_identical_bytes(tmp_path: Path, monkeypatch: pytest.
 def test_ray_gives_identical_bytes(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     run(tmp_path / "one")
-    script = f"import stage_work as s; from pathlib import Path; s.run(Path({str(tmp_path / 'ray')!r}), workers=2, runner='ray')"
-    subprocess.run([sys.executable, "-c", script], check=True, env=_env(), timeout=240, capture_output=True)
+    start = "import ray; ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000)"
+    run_on_ray = f"s.run(Path({str(tmp_path / 'ray')!r}), workers=2, runner='ray')"
+    script = f"{start}; import stage_work as s; from pathlib import Path; {run_on_ray}"
+    subprocess.run([sys.executable, "-c", script], check=True, env=_env(), timeout=600, capture_output=True)
     ray, one = content(tmp_path / "ray"), content(tmp_path / "one")
     assert ray == one
 
