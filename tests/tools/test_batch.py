@@ -16,6 +16,7 @@ from pathasst.records import Picture, ToolResult
 from pathasst.tools.batch import run_folder, run_one, save
 from pathasst.tools.images import encode_png
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
+from pathasst.tools.registry import default_registry
 from pathasst.tools.slides import parse_box, read_region
 
 
@@ -122,10 +123,40 @@ class TestSlide:
 
         assert "H&E" in run_one(tool_class("ki67_cells")(), slide, {}, (400, 500, 512, 512)).error
 
+    @pytest.mark.parametrize("name", [name for name, tool in default_registry().tools.items() if tool.needs_image])
+    def test_every_tool_takes_a_region_and_its_scale(self, slide, name):
+        tool = default_registry().tools[name]
+        if tool.missing():
+            pytest.skip(f"the weights of {name} are not here")
+        result = run_one(tool, slide, {"points": [[128.0, 128.0]]} if name == "segment" else {}, (1536, 2048, 256, 256))
+        if name in ("ki67_cells", "her2_cells", "pdl1_cells"):
+            assert "H&E" in result.error  # right: the slide is no immunohistochemistry
+            return
+        assert not result.error and result.text and result.numbers
+        measured = {"segment": "areas_um2", "blood_cells": "WBC_per_mm2", "lbc_detect": "cells_per_mm2"}
+        if name in measured:
+            assert result.numbers[measured[name]] is not None
+
     def test_a_tool_is_given_the_scale_of_the_slide(self, slide):
         result = run_one(Mean(), slide, {}, (0, 0, 64, 64))
         assert result.numbers["um_per_px"] == pytest.approx(0.499, abs=0.01)
         assert run_one(Mean(), slide, {"um_per_px": 2.0}, (0, 0, 64, 64)).numbers["um_per_px"] == 2.0
+
+
+def test_an_immunostained_slide_is_counted_per_mm2(tmp_path):
+    """A tiled TIFF that states its resolution is a slide to OpenSlide: 20,000 px a cm are 0.5 µm/px."""
+    from skimage.data import immunohistochemistry
+
+    pytest.importorskip("openslide")
+    tifffile = pytest.importorskip("tifffile")
+    tool = default_registry().tools["ki67_cells"]
+    if tool.missing():
+        pytest.skip("the weights of ki67_cells are not here")
+    resolution = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "ihc.tif", immunohistochemistry(), tile=(256, 256), photometric="rgb", **resolution)
+    result = run_one(tool, tmp_path / "ihc.tif", {}, (100, 100, 300, 200))
+    assert not result.error
+    assert result.numbers["cells_per_mm2"] == pytest.approx(result.numbers["cells"] / (300 * 200 * 0.25e-6), rel=0.01)
 
 
 def test_a_picture_is_no_slide(tmp_path):
