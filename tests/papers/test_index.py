@@ -8,7 +8,7 @@ from paper_samples import TOPICS, corpus, document, record, write
 from pathasst import weights
 from pathasst.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.papers import BuildSettings, Filters, PaperIndex, SearchSettings, build
-from pathasst.papers.index import clean_query, default_home
+from pathasst.papers.index import clean_query, default_home, scaled
 
 EXTRA = [
     record(1, title="Reviewed asbestos.", abstract="Asbestos again.", types=("Review",), year="2020", journal="Thorax"),
@@ -38,17 +38,26 @@ def test_meaning_is_found_without_the_words(index):
     assert hit.highlights[0] in hit.passage
 
 
-def test_fusion_is_reciprocal_rank(index):
-    text, constant = "asbestos and the pleura", index.settings.constant
-    words = [k for k, _ in index.rank(text, 100, "words")]
-    near = [k for k, _ in index.rank(text, 100, "vectors")]
-    expected = {}
-    for ranking, weight in ((words, index.settings.words), (near, 1 - index.settings.words)):
-        for place, key in enumerate(ranking, 1):
-            expected[key] = expected.get(key, 0) + weight / (constant + place)
+@pytest.mark.parametrize("fusion", ["scores", "ranks"])
+def test_fusion_sums_both_rankings(home, fusion):
+    index = PaperIndex.open(home, SearchSettings(fusion=fusion, words=0.3))
+    text, expected = "asbestos and the pleura", {}
+    for mode, weight in (("words", 0.3), ("vectors", 0.7)):
+        ranking = index.rank(text, 100, mode)
+        shares = scaled(ranking, 100) if fusion == "scores" else [1 / (10 + rank) for rank in range(1, len(ranking) + 1)]
+        for (key, _), share in zip(ranking, shares, strict=True):
+            expected[key] = expected.get(key, 0) + weight * share
     found = index.rank(text, 100)
     assert dict(found) == pytest.approx(expected)
     assert [s for _, s in found] == sorted(expected.values(), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "depth", "shares"),
+    [([], 3, []), ([5.0], 3, [1.0]), ([5.0], 1, [0.0]), ([4.0, 3.0, 2.0], 3, [1, 0.5, 0]), ([0.5, -0.5], 3, [1, 0])],
+)
+def test_scores_are_scaled_over_their_ranking(scores, depth, shares):
+    assert scaled(list(enumerate(scores)), depth) == pytest.approx(shares)
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "words", "vectors"])
@@ -164,6 +173,11 @@ def test_other_weights_are_not_mixed_with_the_index(home, monkeypatch):
 def test_settings_of_a_search(home):
     only_words = PaperIndex.open(home, SearchSettings(words=1.0))
     assert [h.pmid for h in only_words.search("asbestos", 3)] == [h.pmid for h in only_words.search("asbestos", 3, "words")]
+
+
+def test_an_unknown_fusion_is_told():
+    with pytest.raises(BadSettings, match="scores or ranks"):
+        SearchSettings(fusion="magic")
 
 
 def test_nothing_there(tmp_path, monkeypatch):

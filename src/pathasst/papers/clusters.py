@@ -37,10 +37,10 @@ REFINED = 192  # rows refined at a time; larger temporaries go back to the syste
 class ClusterSettings:
     """How vectors are clustered and compressed."""
 
-    lists: int = 0  # number of clusters; 0: 2·√n
+    lists: int = 0  # number of clusters; 0: √n
     code: str = "pq"  # what is kept in memory: pq (product quantizer, fast scan) | rabitq
     sample: int = 64  # training vectors a cluster
-    rounds: int = 10  # of k-means
+    rounds: int = 6  # of k-means
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class ClusterSettings:
             raise BadSettings(f"clusters: code {self.code!r} is unknown; choose pq or rabitq.")
 
     def lists_for(self, n: int) -> int:
-        return min(self.lists or max(16, round(2 * math.sqrt(n))), n)
+        return min(self.lists or max(16, round(math.sqrt(n))), n)
 
 
 def build_clusters(codes: NDArray[np.int8], folder: Path, settings: ClusterSettings | None = None) -> NDArray[np.int64]:

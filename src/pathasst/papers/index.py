@@ -1,7 +1,7 @@
 """The paper index as the assistant sees it: open it, search it. Knows versions, words, vectors; the assistant knows only this.
 
-A search asks the words (BM25) and the vectors (cosine) for their best, and fuses the two rankings by reciprocal rank. Where the
-vectors or the embedder are missing, words serve alone.
+A search asks the words (BM25) and the vectors (cosine) for their best, and fuses the two: the sum of the scores, each scaled over
+its own ranking, or of the reciprocal ranks. Where the vectors or the embedder are missing, words serve alone.
 """
 
 from __future__ import annotations
@@ -43,9 +43,14 @@ class SearchSettings:
     """How the two rankings are made and fused. Chosen on titles as queries (docs/papers.md), never on the questions reported."""
 
     depth: int = 100  # hits of each side that are fused
-    constant: float = 10.0  # of reciprocal rank fusion: small = the first ranks count more
-    words: float = 0.5  # weight of the words; the vectors have the rest
+    fusion: str = "scores"  # scores | ranks
+    constant: float = 10.0  # of reciprocal ranks: small = the first ranks count more
+    words: float = 0.4  # weight of the words; the vectors have the rest
     probes: int = 64  # clusters visited
+
+    def __post_init__(self) -> None:
+        if self.fusion not in ("scores", "ranks"):
+            raise BadSettings(f"fusion {self.fusion!r} is unknown; choose scores or ranks.")
 
 
 class PaperIndex:
@@ -132,19 +137,23 @@ class PaperIndex:
         near = self._nearest(query, depth, filters) if query is not None else []
         if mode == "vectors":
             return near[:k]
-        return self._fuse(self._words.search(text, depth, filters), near)[:k]
+        return self._fuse(self._words.search(text, depth, filters), near, depth)[:k]
 
     def get(self, pmid: str) -> Abstract | None:
         """The abstract of an id, None when it is not in the index."""
         return self._abstract(key_of_id(pmid))
 
-    def _fuse(self, words: list[tuple[int, float]], near: list[tuple[int, float]]) -> list[tuple[int, float]]:
-        """Reciprocal rank fusion: each ranking gives weight / (constant + rank)."""
+    def _fuse(self, words: list[tuple[int, float]], near: list[tuple[int, float]], depth: int) -> list[tuple[int, float]]:
+        """The weighted sum of both rankings, each of at most `depth`."""
         scores: dict[int, float] = {}
         for ranking, weight in ((words, self.settings.words), (near, 1 - self.settings.words)):
-            for rank, (key, _) in enumerate(ranking, 1):
-                scores[key] = scores.get(key, 0.0) + weight / (self.settings.constant + rank)
+            shares = scaled(ranking, depth) if self.settings.fusion == "scores" else self._reciprocal(ranking)
+            for (key, _), share in zip(ranking, shares, strict=True):
+                scores[key] = scores.get(key, 0.0) + weight * share
         return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+    def _reciprocal(self, ranking: Sequence[tuple[int, float]]) -> list[float]:
+        return [1 / (self.settings.constant + rank) for rank in range(1, len(ranking) + 1)]
 
     def _nearest(self, query: NDArray[np.float32], k: int, filters: Filters) -> list[tuple[int, float]]:
         found = [(key, c) for s in self._segments for key, c, _ in s.nearest(query, k, filters, self.settings.probes)]
@@ -196,6 +205,15 @@ def _opened(home: Path) -> tuple[Version, list[Segment], Words]:
             if attempt == 4 or versions.current(home).number == version.number:
                 raise
     raise AssertionError
+
+
+def scaled(ranking: Sequence[tuple[int, float]], depth: int) -> list[float]:
+    """The scores of a ranking, best first, from 1 at its best to 0 at its `depth`-th; to 0 itself when the ranking is shorter."""
+    if not ranking:
+        return []
+    best, last = ranking[0][1], ranking[-1][1]
+    low = last if len(ranking) >= depth else min(0.0, last)
+    return [(score - low) / max(best - low, 1e-9) for _, score in ranking]
 
 
 def clean_query(query: str) -> str:
