@@ -11,6 +11,6 @@ def has_fast_bfloat16(device: str = "cpu") -> bool:
     import torch
 
     if device != "cpu":
-        return device == "cuda" and torch.cuda.is_bf16_supported()
+        return device.startswith("cuda") and torch.cuda.is_bf16_supported()
     probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(probe is not None and probe() for probe in probes)

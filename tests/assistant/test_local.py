@@ -9,7 +9,7 @@ import pytest
 
 from pathasst.assistant.brains.local import LocalBrain
 from pathasst.errors import BadInput
-from pathasst.records import ToolSpec, Turn
+from pathasst.records import ToolCall, ToolSpec, Turn
 
 SPEC = ToolSpec(name="t", description="d", parameters={"properties": {"a": {}, "image": {"type": "string"}}})
 
@@ -18,7 +18,8 @@ class Narrow:
     """A model that reads only so many characters, and tells what it was given."""
 
     def __init__(self, room: int) -> None:
-        self.room = room
+        self.room, self.says = room, "ok"
+        self.how: dict[str, Any] = {}
         self.given: tuple[list[Turn], list[bytes], list[ToolSpec]] = ([], [], [])
 
     def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
@@ -26,13 +27,30 @@ class Narrow:
             raise BadInput("the prompt is too long")
         return [0] * length
 
-    def stream(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], max_new_tokens: int = 0) -> Any:
+    def stream(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], **how: Any) -> Any:
+        self.how = how
         self.given = (list(turns), list(images), list(tools))
-        yield "o"
-        yield Turn(role="assistant", content="ok")
+        yield self.says[:1]
+        yield Turn(role="assistant", content=self.says)
 
-    def reply_many(self, requests: Sequence[Any], max_new_tokens: int = 0) -> list[Turn]:
-        return [next(p for p in self.stream(*request) if isinstance(p, Turn)) for request in requests]
+    def reply(self, *request: Any, **how: Any) -> Turn:
+        return next(p for p in self.stream(*request, **how) if isinstance(p, Turn))
+
+    def reply_many(self, requests: Sequence[Any], **how: Any) -> list[Turn]:
+        return [self.reply(*request, **how) for request in requests]
+
+    def write_call(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], name: str) -> ToolCall:
+        self.given = (list(turns), list(images), list(tools))
+        return ToolCall(name=name, arguments={"a": 1})
+
+
+class Words:
+    """A chooser that chooses the tools whose names stand in the request."""
+
+    classes, version = ("t", "blind", "gone"), "words@1"
+
+    def choose(self, request: str) -> list[str]:
+        return [c for c in self.classes if c in request.split()]
 
 
 def conversation() -> list[Turn]:
@@ -77,3 +95,69 @@ def test_several_at_once_are_cut_each_for_itself() -> None:
 def test_words_come_as_they_are_made() -> None:
     model: Any = Narrow(10_000)
     assert next(LocalBrain(model, "m@1").stream(conversation(), [b"png"], [])) == "o"
+
+
+BLIND = ToolSpec(name="blind", description="d", parameters={"properties": {}}, needs_image=False)
+OTHER = ToolSpec(name="other", description="d", parameters={"properties": {}})
+
+
+def chosen(question: str, images: list[bytes], tools: list[ToolSpec]) -> tuple[Turn, Narrow]:
+    model: Any = Narrow(10_000)
+    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    asked = ([Turn(role="user", content="<image>\n" * len(images) + question)], images, tools)
+    one, (many,) = brain.reply(*asked), brain.reply_many([asked])
+    assert one == many
+    return one, model
+
+
+def test_the_chooser_decides_and_the_model_writes_the_arguments() -> None:
+    turn, model = chosen("t and blind please", [b"png"], [SPEC, BLIND])
+    assert [(c.name, c.arguments) for c in turn.tool_calls] == [("t", {"a": 1}), ("blind", {"a": 1})]
+    assert "image" not in model.given[2][0].parameters["properties"]
+
+
+def test_a_tool_that_is_missing_or_lacks_its_picture_is_told() -> None:
+    turn, _ = chosen("gone", [b"png"], [SPEC])
+    assert "gone, which is not on offer" in turn.content
+    turn, _ = chosen("t", [], [SPEC, BLIND])
+    assert "attach the picture: t needs one" in turn.content
+    assert not turn.tool_calls
+
+
+def test_words_are_the_models_own_and_no_call() -> None:
+    turn, model = chosen("What is a nucleus?", [b"png"], [SPEC])
+    assert turn.content == "ok"
+    assert model.how["calls"] is False
+
+
+def test_a_tool_the_chooser_does_not_know_is_left_to_the_model() -> None:
+    _, model = chosen("What is a nucleus?", [b"png"], [SPEC, OTHER])
+    assert model.how["calls"] is True
+
+
+def test_after_results_it_answers_or_they_do() -> None:
+    model: Any = Narrow(10_000)
+    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    turns = [*conversation()[:-1], Turn(role="tool", tool="t", content="ok, 3 cells.")]
+    assert brain.reply(turns, [b"png"], [SPEC]).content == "ok"
+    assert model.how["calls"] is False
+    model.says = "Necrosis, 7 foci."
+    turns[-1] = Turn(role="tool", tool="t", content="4 cells.")
+    assert brain.reply(turns, [b"png"], [SPEC]).content == "t: 4 cells."
+    assert [r.content for r in brain.reply_many([(turns, [b"png"], [SPEC])])] == ["t: 4 cells."]
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"), [("Run it again at 0.5.", ["t"]), ("Once more, please.", ["t"]), ("Against what?", [])]
+)
+def test_asked_again_it_runs_the_tools_of_the_turn_before(said: str, calls: list[str]) -> None:
+    model: Any = Narrow(10_000)
+    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    before = [
+        Turn(role="user", content="<image>\nt"),
+        Turn(role="assistant", tool_calls=[ToolCall(name="t")]),
+        Turn(role="tool", tool="t", content="4 cells."),
+        Turn(role="assistant", content="4 cells."),
+    ]
+    turn = brain.reply([*before, Turn(role="user", content=said)], [b"png"], [SPEC])
+    assert [c.name for c in turn.tool_calls] == calls

@@ -42,6 +42,26 @@ def mllm(
     train(conversations, out, settings, all_specs(), say=typer.echo)
 
 
+@app.command("chooser")
+def chooser(
+    conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations with tool requests."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
+    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+) -> None:
+    """Train what decides which tools a request asks for, for a PathAsst too small to decide itself.
+
+    Example: pathasst train chooser out/conversations --out out/chooser
+    """
+    from pathasst import recipes
+    from pathasst.chooser import TrainSettings
+    from pathasst.chooser.train import train
+
+    scores = train(conversations, out, recipes.load_recipe("chooser", recipe, TrainSettings), say=typer.echo)
+    for split, kinds in scores.items():
+        for kind, s in kinds.items():
+            typer.echo(f"{split} {kind}: {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}], n {s['n']}")
+
+
 @app.command("clip")
 def clip(
     data: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),

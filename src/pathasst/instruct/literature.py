@@ -24,6 +24,7 @@ from pathasst.instruct.wordings import Template, Wordings, capital, choices
 from pathasst.records import Hit
 
 OTHERS = (0, 1, 1, 2, 2, 3)  # hits beside the one that answers
+REAL = 0.6  # share of the cases that are real abstracts, where some are given
 MAX_ABSTRACTS = 20_000
 MAX_PASSAGE_WORDS, MAX_FINDING_WORDS = 60, 38
 _STOP_TEXT = (
@@ -80,7 +81,7 @@ class Literature:
     def draw(self, rng: Random, split: str) -> Case:
         """A case for a split."""
         pool = self.real[split]
-        if len(pool) > 20 and rng.random() < 0.75:
+        if len(pool) > 20 and rng.random() < REAL:
             return self._real(rng, pool)
         return self._invented(rng, split)
 

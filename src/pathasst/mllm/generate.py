@@ -21,8 +21,8 @@ from pathasst.mllm.chat import IMAGE, render
 from pathasst.mllm.constrain import allowed
 from pathasst.mllm.forward import embed
 from pathasst.mllm.model import Parts
-from pathasst.mllm.tool_text import OPEN
-from pathasst.records import ToolSpec, Turn
+from pathasst.mllm.tool_text import CLOSE, OPEN, call_head, call_written
+from pathasst.records import ToolCall, ToolSpec, Turn
 
 if TYPE_CHECKING:
     import torch
@@ -99,14 +99,17 @@ class PathAsst:
         tools: Sequence[ToolSpec] = (),
         *,
         max_new_tokens: int = 256,
+        calls: bool = True,
         on_text: Callable[[str], None] | None = None,
     ) -> Turn:
         """The assistant's next turn: words, tool calls, or both. Each `<image>` in a user turn stands for the next of `images`.
 
+        Without `calls` the tools are listed, but the answer is words.
+
         Raises BadInput when marks and pictures differ in number, a picture cannot be read, or the conversation is too long.
         """
         turn = Turn(role="assistant")
-        for piece in self.stream(turns, images, tools, max_new_tokens=max_new_tokens):
+        for piece in self.stream(turns, images, tools, max_new_tokens=max_new_tokens, calls=calls):
             if isinstance(piece, Turn):
                 turn = piece
             elif on_text:
@@ -120,14 +123,15 @@ class PathAsst:
         tools: Sequence[ToolSpec] = (),
         *,
         max_new_tokens: int = 256,
+        calls: bool = True,
     ) -> Iterator[str | Turn]:
         """As `reply`, but yields the text piece by piece as it is made, and the Turn last."""
         with self._lock:
             ids, features = self._prompt(turns, images, tools)
-            offered = {t.name: t.parameters for t in tools}
+            offered = {t.name: t.parameters for t in tools} if calls else {}
             made: list[int] = []
             text = shown = ""
-            for token in self._tokens(ids, features, offered, max_new_tokens, made):
+            for token in self._tokens(ids, features, offered, max_new_tokens, made, barred=[] if calls else self._openers()):
                 made.append(token)
                 text = self._text(made)
                 if not text.endswith("\ufffd") and OPEN[0] not in text[len(shown) :]:  # whole characters, no half of a call
@@ -142,25 +146,43 @@ class PathAsst:
                 yield text[len(shown) :]
             yield turn
 
+    def write_call(
+        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], name: str, *, max_new_tokens: int = 128
+    ) -> ToolCall:
+        """A call of the tool `name`, one of `tools`: somebody else chose it, the model writes its arguments.
+
+        A call that is not finished within `max_new_tokens` has no arguments. Raises what `reply` raises.
+        """
+        with self._lock:
+            ids, features = self._prompt(turns, images, tools)
+            made = self.parts.tokenizer(call_head(name), add_special_tokens=False).input_ids
+            offered = {t.name: t.parameters for t in tools if t.name == name}
+            for token in self._tokens([*ids, *made], features, offered, max_new_tokens, made):
+                made.append(token)
+                if CLOSE[-1] in self._text(made[-1:]) and self._text(made).rstrip().endswith(CLOSE):
+                    break
+            return call_written(self._text(made), name)
+
     def reply_many(
         self,
         requests: Sequence[tuple[Sequence[Turn], Sequence[bytes], Sequence[ToolSpec]]],
         *,
         max_new_tokens: int = 64,
         batch: int = 16,
+        calls: bool = True,
     ) -> list[Turn]:
         """One reply to each of many (turns, images, tools), generated together, greedily, calls held to their schemas.
 
-        Several times as fast as one by one on a CPU, where each token waits for the weights to pass by. Raises what
-        `reply` raises.
+        Several times as fast as one by one on a CPU, where each token waits for the weights to pass by. Without `calls` they
+        answer in words. Raises what `reply` raises.
         """
         prompts = [self._prompt(*request) for request in requests]
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n][0]))
         replies = [Turn(role="assistant")] * len(prompts)
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            offered = [{t.name: t.parameters for t in requests[n][2]} for n in chosen]
-            texts = self._together([prompts[n] for n in chosen], offered, max_new_tokens)
+            offered = [{t.name: t.parameters for t in requests[n][2]} if calls else {} for n in chosen]
+            texts = self._together([prompts[n] for n in chosen], offered, max_new_tokens, [] if calls else self._openers())
             for n, text in zip(chosen, texts, strict=True):
                 turn = self.parts.template.parse(text)
                 replies[n] = turn if requests[n][2] else Turn(role="assistant", content=turn.content)
@@ -171,6 +193,7 @@ class PathAsst:
         prompts: Sequence[tuple[list[int], list[tuple[str, torch.Tensor]]]],
         offered: Sequence[Mapping[str, Mapping[str, Any]]],
         most: int,
+        barred: Sequence[int] = (),
     ) -> list[str]:
         """One padded batch through transformers' own generation."""
         import torch
@@ -187,13 +210,19 @@ class PathAsst:
                 attention_mask=seen,
                 max_new_tokens=most,
                 do_sample=False,
-                logits_processor=[lambda ids, scores: self._held(ids, scores, offered)],
+                logits_processor=[lambda ids, scores: self._held(ids, scores, offered, barred)],
             )
         return [self._text(row.tolist()) for row in made]
 
-    def _held(self, made: torch.Tensor, scores: torch.Tensor, offered: Sequence[Mapping[str, Mapping[str, Any]]]) -> torch.Tensor:
+    def _held(
+        self,
+        made: torch.Tensor,
+        scores: torch.Tensor,
+        offered: Sequence[Mapping[str, Mapping[str, Any]]],
+        barred: Sequence[int] = (),
+    ) -> torch.Tensor:
         """The scores of a batch's next tokens; in a row that writes a call, of the one token that `_next` chooses."""
-        scores[:, self.parts.tokenizer.convert_tokens_to_ids(IMAGE)] = float("-inf")
+        scores[:, [self.parts.tokenizer.convert_tokens_to_ids(IMAGE), *barred]] = float("-inf")
         for row, tools in enumerate(offered):
             written = made[row].tolist()
             if tools and OPEN[0] in self._text([*written, int(scores[row].argmax())]):
@@ -224,6 +253,10 @@ class PathAsst:
         """Tokens of a text."""
         return len(self.parts.tokenizer(text, add_special_tokens=False).input_ids)
 
+    def _openers(self) -> list[int]:
+        """The token that a call begins with."""
+        return list(self.parts.tokenizer(OPEN, add_special_tokens=False).input_ids[:1])
+
     def _features(self, image: bytes) -> tuple[str, torch.Tensor]:
         """The picture's key and its patch tokens; computed once as long as it is remembered."""
         key = hashlib.md5(image, usedforsecurity=False).hexdigest()
@@ -241,16 +274,17 @@ class PathAsst:
         offered: Mapping[str, Mapping[str, Any]],
         most: int,
         made: list[int],
+        barred: Sequence[int] = (),
     ) -> Iterator[int]:
-        """Greedy tokens up to the stop. `made` is what the caller has received, kept by the caller."""
+        """Greedy tokens up to the stop, none of `barred`. `made` is what the caller has received, kept by the caller."""
         import torch
 
         stop = self.parts.template.stop_ids(self.parts.tokenizer)
-        placeholder = self.parts.tokenizer.convert_tokens_to_ids(IMAGE)
+        barred = [self.parts.tokenizer.convert_tokens_to_ids(IMAGE), *barred]
         with torch.inference_mode():
             logits = self._read(ids, features)
             for _ in range(most):
-                logits[placeholder] = float("-inf")
+                logits[barred] = float("-inf")
                 token = self._next(logits, made, offered)
                 if token == stop[0] and (len(stop) == 1 or self.parts.template.special):
                     return

@@ -25,11 +25,21 @@ def calls_grammar(tools: Sequence[ToolSpec]) -> str:
     rules = [f'root ::= call ("\\n" call)*\ncall ::= {json.dumps(OPEN)} body {json.dumps(CLOSE)}']
     bodies = []
     for n, tool in enumerate(tools):
-        names = list(tool.parameters.get("properties", {}))
         head = json.dumps(f'{{"name": "{tool.name}", "arguments": ')
-        pairs = " | ".join(json.dumps(f'"{name}": ') for name in names)
-        arguments = f'"{{" (pair{n} (", " pair{n})*)? "}}"' if names else '"{}"'
         bodies.append(f"body{n}")
-        rules.append(f'body{n} ::= {head} {arguments} "}}"')
-        rules += [f"pair{n} ::= ({pairs}) value"] if names else []
+        rules += [f'body{n} ::= {head} arguments{n} "}}"', *_arguments(tool, n)]
     return "\n".join([*rules, f"body ::= {' | '.join(bodies)}", JSON_RULES])
+
+
+def arguments_grammar(tool: ToolSpec) -> str:
+    """What follows `tool_text.call_head`: the tool's arguments and the end of the call."""
+    return "\n".join([f'root ::= " " arguments0 "}}" {json.dumps(CLOSE)}', *_arguments(tool, 0), JSON_RULES])
+
+
+def _arguments(tool: ToolSpec, n: int) -> list[str]:
+    """The rules of a tool's arguments."""
+    names = list(tool.parameters.get("properties", {}))
+    if not names:
+        return [f'arguments{n} ::= "{{}}"']
+    pairs = " | ".join(json.dumps(f'"{name}": ') for name in names)
+    return [f'arguments{n} ::= "{{" (pair{n} (", " pair{n})*)? "}}"', f"pair{n} ::= ({pairs}) value"]

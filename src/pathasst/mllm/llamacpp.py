@@ -23,9 +23,9 @@ from pathasst.errors import BadInput
 from pathasst.mllm.chat import IMAGE, ChatTemplate
 from pathasst.mllm.export import ABOUT, LANGUAGE, VISION
 from pathasst.mllm.generate import MAX_LENGTH, PathAsst
-from pathasst.mllm.grammar import calls_grammar
-from pathasst.mllm.tool_text import OPEN, list_tools, write_calls
-from pathasst.records import ToolSpec, Turn
+from pathasst.mllm.grammar import arguments_grammar, calls_grammar
+from pathasst.mllm.tool_text import OPEN, call_head, call_written, list_tools, write_calls
+from pathasst.records import ToolCall, ToolSpec, Turn
 
 ANSWER_ROOM = 512  # tokens beside the longest prompt
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
@@ -66,10 +66,15 @@ class LlamaPathAsst(PathAsst):
         tools: Sequence[ToolSpec] = (),
         *,
         max_new_tokens: int = 256,
+        calls: bool = True,
     ) -> Iterator[str | Turn]:
-        """The text piece by piece as it is made, and the Turn last. Raises BadInput as `PathAsst.reply` does."""
+        """As `PathAsst.stream`."""
         text = shown = ""
-        for piece in self._pieces(self._request(turns, images, tools, max_new_tokens)):
+        request = self._request(turns, images, tools, max_new_tokens)
+        if not calls:
+            request = {k: v for k, v in request.items() if not k.startswith("grammar")}
+            request["logit_bias"] = [[self._tokenize(OPEN)[0], False]]
+        for piece in self._pieces(request):
             text += piece
             if OPEN[0] not in text[len(shown) :]:  # no half of a call
                 yield text[len(shown) :]
@@ -79,15 +84,25 @@ class LlamaPathAsst(PathAsst):
             yield text[len(shown) :]
         yield turn
 
+    def write_call(
+        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], name: str, *, max_new_tokens: int = 128
+    ) -> ToolCall:
+        """As `PathAsst.write_call`."""
+        grammar = arguments_grammar(next(t for t in tools if t.name == name))
+        request = self._request(turns, images, tools, max_new_tokens, begun=call_head(name))
+        request |= {"grammar": grammar, "grammar_lazy": False, "grammar_triggers": []}
+        return call_written(call_head(name) + "".join(self._pieces(request)), name)
+
     def reply_many(
         self,
         requests: Sequence[tuple[Sequence[Turn], Sequence[bytes], Sequence[ToolSpec]]],
         *,
         max_new_tokens: int = 64,
         batch: int = 16,
+        calls: bool = True,
     ) -> list[Turn]:
         """One reply to each of many (turns, images, tools), one after the other: `batch` makes nothing faster here."""
-        return [self.reply(*request, max_new_tokens=max_new_tokens) for request in requests]
+        return [self.reply(*request, max_new_tokens=max_new_tokens, calls=calls) for request in requests]
 
     def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
         """As `PathAsst.prompt_ids`, by the engine's own tokenizer; a picture's mark counts as its patches."""
@@ -105,8 +120,11 @@ class LlamaPathAsst(PathAsst):
         answer = self._ask("POST", "/tokenize", {"content": text, "add_special": False})
         return [int(token) for token in answer["tokens"]]
 
-    def _request(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int) -> dict[str, Any]:
-        words = prompt_text(turns, self.template, tools, self._marker, len(images))
+    def _request(
+        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int, begun: str = ""
+    ) -> dict[str, Any]:
+        """What the server is asked; the reply goes on from `begun`."""
+        words = prompt_text(turns, self.template, tools, self._marker, len(images)) + begun
         pictures = [base64.b64encode(square(i, self._about["image_size"])).decode() for i in images]
         request: dict[str, Any] = {
             "prompt": {"prompt_string": words, "multimodal_data": pictures} if pictures else words,

@@ -63,7 +63,7 @@ class TrainSettings:
     first_guess: bool = True  # with `whiten`: start a linear projector from least squares to the words of the descriptions
     max_length: int = 2048  # tokens of one conversation; longer ones lose turns from the end
     tool_lists: int = 12  # how many different tool lists conversations are regrouped under (0: each keeps its own)
-    precision: str = "bf16"  # bf16 | fp32: of the LLM and its matrix products; what is trained is kept in float32
+    precision: str = "auto"  # of the LLM and its products: bf16 | fp32 | auto (bf16 where hardware multiplies it); trained: fp32
     device: str = "cpu"
     seed: int = 0
     save_every: int = 25  # steps between checkpoints
@@ -74,8 +74,8 @@ class TrainSettings:
         self.model = nested(ModelSettings, self.model, "model")
         self.phase1 = nested(PhaseSettings, self.phase1, "phase1")
         self.phase2 = nested(PhaseSettings, self.phase2, "phase2")
-        if self.precision not in ("bf16", "fp32"):
-            raise BadSettings(f"precision {self.precision!r} is unknown; choose bf16 or fp32.")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise BadSettings(f"precision {self.precision!r} is unknown; choose auto, bf16 or fp32.")
 
     def plain(self) -> dict[str, Any]:
         """All settings as plain values, for the record."""

@@ -29,6 +29,17 @@ def write_calls(calls: Sequence[ToolCall]) -> str:
     return "\n".join(f"{OPEN}{json.dumps({'name': c.name, 'arguments': c.arguments}, ensure_ascii=False)}{CLOSE}" for c in calls)
 
 
+def call_head(name: str) -> str:
+    """How a call of one tool begins, up to where its arguments follow (after a space, which tokenizers join to the brace)."""
+    return f'{OPEN}{{"name": "{name}", "arguments":'
+
+
+def call_written(text: str, name: str) -> ToolCall:
+    """The first call in `text`; a call of `name` without arguments when it was not finished."""
+    calls, _ = calls_of(text)
+    return ToolCall(name=calls[0].name, arguments=calls[0].arguments) if calls else ToolCall(name=name)
+
+
 def calls_of(text: str) -> tuple[list[ToolCall], str]:
     """The calls written in `text`, and the words around them. What opens as a call but is no valid JSON stays among the words."""
     calls: list[ToolCall] = []

@@ -29,6 +29,7 @@ from pathasst.mllm.model import Parts, build
 from pathasst.mllm.pack import Sample, build_row, plan
 from pathasst.mllm.settings import PhaseSettings, TrainSettings
 from pathasst.mllm.whiten import Basis, first_guess
+from pathasst.precision import has_fast_bfloat16
 from pathasst.records import Conversation, ToolSpec
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def train(
         say = _silent
     else:
         _claim(out, conversations, settings)
-    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    bf16 = has_fast_bfloat16(settings.device) if settings.precision == "auto" else settings.precision == "bf16"
+    dtype = torch.bfloat16 if bf16 else torch.float32
     parts = build(settings.model, dtype, settings.seed)
     table, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say)
     parts.model.to(settings.device)

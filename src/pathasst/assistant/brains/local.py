@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brains.grounded import grounded
 from pathasst.errors import BadInput
 from pathasst.records import ImageBytes, ToolSpec, Turn
 
 if TYPE_CHECKING:
+    from pathasst.chooser import Chooser
     from pathasst.mllm import PathAsst
 
 IMAGE = "<image>"
 RESULT_CHARACTERS = 1500  # of one tool result: the embedded model was trained on 2,048 tokens
+_AGAIN = re.compile(
+    r"\b(again|once more|repeat|re-?(?:run|do|count|score|classify|calculate)|another time)\b|\bmore on th", re.IGNORECASE
+)
 _SHORTER = (600, 200)  # tried in turn when a conversation does not fit
 
 
 @dataclass(slots=True)
 class LocalBrain:
-    """PathAsst behind the Brain protocol. It sees; tools, if any, are written into its own template as it was trained."""
+    """PathAsst behind the Brain protocol. It sees; tools, if any, are written into its own template as it was trained.
+
+    With a `chooser` the model is not asked which tools to call, a question too hard for a small one: the chooser decides, the
+    model writes the arguments, and after the results it answers, or else the results do (`grounded`). Tools that the chooser does
+    not know are left to the model.
+    """
 
     model: PathAsst
     name: str
     max_tokens: int = 512
     sees: bool = True
+    chooser: Chooser | None = None
 
     @classmethod
     def open(cls, settings: BrainSettings) -> LocalBrain:
@@ -34,8 +46,13 @@ class LocalBrain:
         from pathasst import weights
         from pathasst.mllm import PathAsst
 
-        model = PathAsst.load(settings.model)
-        return cls(model, weights.version(settings.model), settings.max_tokens)
+        model, name, chooser = PathAsst.load(settings.model), weights.version(settings.model), None
+        if settings.chooser and weights.present(settings.chooser):
+            from pathasst.chooser import Chooser
+
+            chooser = Chooser.load(settings.chooser)
+            name = f"{name}, tools chosen by {chooser.version}"
+        return cls(model, name, settings.max_tokens, chooser=chooser)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn; a conversation longer than the model reads loses its oldest questions first.
@@ -49,12 +66,53 @@ class LocalBrain:
     ) -> Generator[str | Turn, None, None]:
         """As `reply`, with the words as they are made, and the Turn last."""
         fitting, images = self._fitting(turns, images, tools)
-        yield from self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens)
+        decided = self._decided(fitting, images, tools)
+        if not isinstance(decided, Turn) and self._checks(fitting):
+            said = self.model.reply(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
+            decided = self._checked(said, fitting)
+        if isinstance(decided, Turn):
+            yield from filter(None, [decided.content])
+            yield decided
+        else:
+            yield from self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
 
     def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
         """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
-        fitting = [(*self._fitting(*request), _as_trained(request[2])) for request in requests]
-        return self.model.reply_many(fitting, max_new_tokens=self.max_tokens)
+        fitting = [(*self._fitting(*request), request[2]) for request in requests]
+        replies = [self._decided(*request) for request in fitting]
+        for calls in (True, False):
+            open_ = [n for n, reply in enumerate(replies) if reply is calls]
+            asked = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
+            said = self.model.reply_many(asked, max_new_tokens=self.max_tokens, calls=calls) if asked else []
+            for n, turn in zip(open_, said, strict=True):
+                replies[n] = self._checked(turn, fitting[n][0])
+        return [reply for reply in replies if isinstance(reply, Turn)]
+
+    def _checks(self, turns: Sequence[Turn]) -> bool:
+        """Whether what the model says is checked against results: its words then come at once, not as they are made."""
+        return self.chooser is not None and turns[-1].role == "tool"
+
+    def _checked(self, said: Turn, turns: Sequence[Turn]) -> Turn:
+        return replace(said, content=grounded(said.content, turns)) if self._checks(turns) and not said.tool_calls else said
+
+    def _decided(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn | bool:
+        """The turn as far as the chooser decides it, else whether the model, which then says it, may call tools."""
+        if self.chooser is None or not tools:
+            return True
+        known = {t.name: t for t in tools if t.name in self.chooser.classes}
+        if turns[-1].role != "user":
+            return len(known) < len(tools)  # the results are there: answer
+        chosen = self.chooser.choose(turns[-1].content) or _repeated(turns)
+        ready = [n for n in chosen if n in known and (images or not known[n].needs_image)]
+        if ready:
+            calls = [self.model.write_call(turns, images, _as_trained(tools), name) for name in ready]
+            return Turn(role="assistant", tool_calls=calls)
+        if blind := [n for n in chosen if n in known]:
+            return Turn(role="assistant", content=f"Please attach the picture: {', '.join(blind)} needs one.")
+        if chosen and len(known) == len(tools):
+            words = f"For this I would need the tool {', '.join(chosen)}, which is not on offer here."
+            return Turn(role="assistant", content=words)
+        return len(known) < len(tools)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, as this model counts."""
@@ -77,6 +135,14 @@ class LocalBrain:
             if older is None:
                 raise too_long
             turns, images = older
+
+
+def _repeated(turns: Sequence[Turn]) -> list[str]:
+    """The tools of the turn before, where the person asks to run them once more: the chooser does not know what came before."""
+    if not _AGAIN.search(turns[-1].content):
+        return []
+    before = next((t.tool_calls for t in reversed(turns) if t.tool_calls), [])
+    return list(dict.fromkeys(c.name for c in before))
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:

@@ -1,0 +1,43 @@
+"""Is what a small model says about results what the results say? If not, the results speak for themselves.
+
+A model of 135 million parameters copies a number wrongly now and then, or adds a finding. Its words about results therefore stand
+only if every number, nearly every content word and at least one of the PMIDs come from the results or the question.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pathasst.instruct.check import new_word_share, numbers
+from pathasst.records import Turn
+
+MAX_NEW_WORDS = 0.2
+MOST_ABSTRACTS = 3
+QUOTED_CHARACTERS = 300
+_PMID = re.compile(r"\[PMID (\d+)\]")
+_NOTICE = re.compile(r"\s*Research use only\b.*$", re.DOTALL)
+
+
+def grounded(said: str, turns: Sequence[Turn]) -> str:
+    """`said`, an answer to a conversation that ends with tools' results; or those results, where it strays from them."""
+    question = max((n for n, t in enumerate(turns) if t.role == "user"), default=0)
+    results = [t for t in turns[question:] if t.role == "tool"]
+    source = " ".join(t.content for t in turns[question:] if t.role in ("user", "tool"))
+    retrieved = set(_PMID.findall(" ".join(t.content for t in results)))
+    strays = set(numbers(said)) - set(numbers(source)) or new_word_share(said, source) > MAX_NEW_WORDS
+    if said and not strays and (not retrieved or retrieved & set(_PMID.findall(said))):
+        return said
+    return "\n".join(quoted(t) for t in results) or said
+
+
+def quoted(result: Turn) -> str:
+    """A tool's result in its own words: of abstracts the first few, of other results what fits a few lines."""
+    if _PMID.search(result.content):
+        found = [_short(line) for line in result.content.splitlines() if _PMID.search(line)][:MOST_ABSTRACTS]
+        return "\n".join(["The nearest abstracts say:", *(f"- {line}" for line in found)])
+    return f"{result.tool}: {_short(_NOTICE.sub('', result.content))}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS].rsplit(" ", 1)[0] + " …"

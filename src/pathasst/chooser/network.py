@@ -1,0 +1,112 @@
+"""The network and what feeds it: hidden states of a frozen sentence encoder. Knows no tool's meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathasst import weights
+from pathasst.chooser.settings import ChooserConfig
+from pathasst.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_CHARACTERS = 4000  # of a request; of a longer one the beginning and the end
+BATCH = 64
+
+
+class Encoder:
+    """The frozen sentence encoder: texts → states of their tokens."""
+
+    def __init__(self, config: ChooserConfig) -> None:
+        """Raises MissingWeights, or BadInput when the encoder has not the layers."""
+        from pathlib import Path
+
+        from transformers import AutoModel, AutoTokenizer
+
+        folder = Path(config.encoder) if Path(config.encoder).is_dir() else weights.path(config.encoder)
+        self.config = config
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder).eval()
+        if max(config.layers) > self.model.config.num_hidden_layers:
+            raise BadInput(
+                f"{config.encoder} has {self.model.config.num_hidden_layers} layers, the chooser reads {config.layers}."
+            )
+
+    @property
+    def width(self) -> int:
+        """Values a token."""
+        return len(self.config.layers) * int(self.model.config.hidden_size)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids with the marks of beginning and end; of a long text the first quarter of what is read and the end."""
+        most, first = self.config.max_tokens, self.config.max_tokens // 4
+        half = MAX_CHARACTERS // 2
+        short = [t if len(t) <= MAX_CHARACTERS else f"{t[:half]} {t[-half:]}" for t in texts]
+        found = self.tokenizer(short, add_special_tokens=True, truncation=False, verbose=False).input_ids if short else []
+        return [i if len(i) <= most else [*i[:first], *i[first - most :]] for i in found]
+
+    def states(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """float16 tokens × width of each text."""
+        import torch
+
+        ids = self.ids(texts)
+        order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
+        found: list[Any] = [None] * len(ids)
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                chosen = order[start : start + BATCH]
+                longest = len(ids[chosen[-1]])
+                padded = torch.tensor([ids[n] + [0] * (longest - len(ids[n])) for n in chosen])
+                mask = torch.tensor([[1] * len(ids[n]) + [0] * (longest - len(ids[n])) for n in chosen])
+                hidden = self.model(input_ids=padded, attention_mask=mask, output_hidden_states=True).hidden_states
+                whole = torch.cat([hidden[layer] for layer in self.config.layers], -1).half().numpy()
+                for row, n in enumerate(chosen):
+                    found[n] = whole[row, : len(ids[n])]
+        return found
+
+
+def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
+    """An untrained network: (float32 b×n×states, bool b×n that is true where nothing stands) → logits b×classes.
+
+    One transformer layer over the tokens, then one attention query a tool: a tool is found wherever in the request it is named.
+    """
+    import torch
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            width, heads, count = config.width, config.heads, len(config.classes)
+            self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.Dropout(dropout))
+            self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
+            self.queries = nn.Parameter(torch.randn(count, width) * 0.02)
+            self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+            self.norm = nn.LayerNorm(width)
+            self.heads = nn.Parameter(torch.randn(count, width) * 0.02)
+            self.bias = nn.Parameter(torch.full((count,), -2.0))  # most tools are not asked for
+
+        def forward(self, tokens: torch.Tensor, nothing: torch.Tensor) -> torch.Tensor:
+            hidden = self.layer(self.enter(tokens), src_key_padding_mask=nothing)
+            queries = self.queries.expand(len(tokens), -1, -1)
+            found, _ = self.attention(queries, hidden, hidden, key_padding_mask=nothing, need_weights=False)
+            logits: torch.Tensor = (self.norm(found) * self.heads).sum(-1) + self.bias
+            return logits
+
+    return Network()
+
+
+def padded(states: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """States of several texts as one batch, and where nothing stands."""
+    import torch
+
+    longest = max(len(s) for s in states)
+    tokens = np.zeros((len(states), longest, states[0].shape[1]), np.float32)
+    nothing = np.ones((len(states), longest), bool)
+    for row, one in enumerate(states):
+        tokens[row, : len(one)] = one
+        nothing[row, : len(one)] = False
+    return torch.from_numpy(tokens), torch.from_numpy(nothing)

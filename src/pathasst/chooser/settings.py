@@ -1,0 +1,64 @@
+"""Settings of a chooser and of its training, and the `config.json` beside its weights. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pathasst.errors import BadInput, BadSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooserConfig:
+    """What a trained chooser is."""
+
+    classes: tuple[str, ...]  # names of tools
+    encoder: str = "minilm"  # id of the frozen sentence encoder, or its folder
+    layers: tuple[int, ...] = (3, 6)  # hidden states that are read: early ones keep the spelling, late ones the sense
+    width: int = 192
+    heads: int = 4
+    max_tokens: int = 128  # of a request; of a longer one the first quarter and the end are read
+    threshold: float = 0.5  # a tool is chosen from this probability on
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "layers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise BadSettings("a chooser needs at least one tool, each of a different name.")
+        if not self.layers or self.width % self.heads or self.max_tokens < 8 or not 0 < self.threshold < 1:
+            raise BadSettings("layers may not be empty, width a multiple of heads, max_tokens 8 or more, threshold within 0–1.")
+
+    def save(self, folder: Path) -> None:
+        (folder / "config.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> ChooserConfig:
+        """Raises BadInput when the folder has no such `config.json`."""
+        try:
+            return cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, BadSettings) as error:
+            raise BadInput(f"{folder} holds no chooser of ours (config.json): {error}") from error
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainSettings:
+    """What `recipes/<recipe>/chooser.yaml` sets."""
+
+    encoder: str = "minilm"
+    layers: tuple[int, ...] = (3, 6)
+    width: int = 192
+    heads: int = 4
+    epochs: float = 6.0
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.1
+    joined: float = 0.25  # share of the requests that another one is joined to, so that several tools are asked for at once
+    lost: float = 0.1  # share of the words that a third of the requests lose
+    smoothing: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0 or self.batch < 2 or not 0 <= self.joined < 1 or not 0 <= self.lost < 1:
+            raise BadSettings("chooser: epochs above 0, batch 2 or more, joined and lost at least 0 and below 1.")

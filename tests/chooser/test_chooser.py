@@ -1,0 +1,171 @@
+"""A chooser trained for a minute on a few hundred real requests; what feeds it; what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pathasst import dataset, weights
+from pathasst.chooser import Chooser, ChooserConfig, TrainSettings
+from pathasst.chooser.items import Item, items_of
+from pathasst.chooser.network import Encoder
+from pathasst.chooser.train import measure, targets, train
+from pathasst.errors import BadDataset, BadInput, BadSettings
+from pathasst.instruct.invoke import Invoker
+from pathasst.instruct.wordings import Wordings
+from pathasst.records import Conversation, Mark, Source, ToolCall, Turn
+from pathasst.tools.registry import all_specs
+
+needs_minilm = pytest.mark.skipif(not weights.present("minilm"), reason="minilm is not fetched (make models)")
+OWN = Source(article_id="x", kind="labels", title="x", licence="x")
+
+
+def write(out: Path, conversations: list[Conversation]) -> Path:
+    """A dataset of conversations."""
+    units = [dataset.Unit("all")]
+    dataset.run_stage(out, stage="t", record=Conversation, units=units, work=lambda _: conversations, progress=False)
+    return out
+
+
+def conversation(mark: str, *turns: Turn) -> Conversation:
+    trail = [Mark(step="invoke", by=mark, note="w")]
+    return Conversation(conversation_id="c", kind="invoke", turns=list(turns), source=OWN, trail=trail, split="train")
+
+
+def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
+    call = Turn(role="assistant", tool_calls=[ToolCall(name="b"), ToolCall(name="a")])
+    made = list(
+        items_of(
+            [
+                conversation(
+                    "several",
+                    Turn(role="user", content="<image>\nDo both."),
+                    call,
+                    Turn(role="tool", content="1", tool="b"),
+                    Turn(role="assistant", content="Done."),
+                    Turn(role="user", content="Thanks."),
+                    Turn(role="assistant", content="Welcome."),
+                ),
+                conversation("not_offered:c", Turn(role="user", content="Do c."), Turn(role="assistant", content="Cannot.")),
+                conversation("unable", Turn(role="user", content="Do d."), Turn(role="assistant", content="Cannot.")),
+            ]
+        )
+    )
+    assert [(i.text, i.tools, i.kind) for i in made] == [
+        ("Do both.", ("a", "b"), "several"),
+        ("Thanks.", (), "later"),
+        ("Do c.", ("c",), "not_offered"),
+        ("Do d.", (), "unable"),
+    ]
+
+
+def test_measures_of_a_hand_made_case() -> None:
+    wanted: list[tuple[str, ...]] = [("a",), ("a", "b"), (), ()]
+    got: list[tuple[str, ...]] = [("a",), ("a",), (), ("b",)]
+    items = [Item("x", w, "test", k, str(n)) for n, (w, k) in enumerate(zip(wanted, "ssnn", strict=True))]
+    found = measure(wanted, got, items)
+    assert found["all"]["value"] == 0.5
+    assert found["s"]["value"] == 0.5
+    assert found["false calls"] == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0, "n": 2})
+    assert targets([("b",), ()], ("a", "b")).tolist() == [[False, True], [False, False]]
+
+
+def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="at least one tool"):
+        ChooserConfig(classes=())
+    with pytest.raises(BadSettings, match="multiple of heads"):
+        ChooserConfig(classes=("a",), width=10, heads=4)
+    with pytest.raises(BadSettings, match="batch 2 or more"):
+        TrainSettings(batch=1)
+    with pytest.raises(BadInput, match="no chooser of ours"):
+        ChooserConfig.load(tmp_path)
+
+
+@needs_minilm
+def test_long_requests_keep_their_beginning_and_their_end() -> None:
+    encoder = Encoder(ChooserConfig(classes=("a",), max_tokens=16))
+    (ids,) = encoder.ids(["begin " + "word " * 200 + "end"])
+    assert len(ids) == 16
+    assert encoder.tokenizer.decode(ids).split()[1] == "begin"
+    assert encoder.tokenizer.decode(ids).split()[-2] == "end"
+    assert len(encoder.ids(["a" * 100_000])[0]) <= 16
+    alone, short = encoder.states(["Ki67?"])[0], encoder.states(["A much longer request than the other.", "Ki67?"])[1]
+    assert np.abs(alone.astype(np.float32) - short.astype(np.float32)).max() < 0.05  # padding changes nothing
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some hundred tool conversations without pictures."""
+    out = tmp_path_factory.mktemp("conversations")
+    invoker = Invoker(all_specs(), Wordings(), test_share=0.2)
+    made = [invoker.make(n, {}) for n in range(400)]
+    return write(out, made)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("chooser")
+    said: list[str] = []
+    scores = train([folder], out, TrainSettings(epochs=12, batch=16, width=64, lr=2e-3), say=said.append)
+    assert any("requests" in line for line in said)
+    return out, scores
+
+
+@needs_minilm
+def test_some_hundred_requests_teach_something(trained: tuple[Path, dict[str, Any]]) -> None:
+    out, scores = trained
+    assert scores["test"]["all"]["value"] > 0.45  # the largest class, no tool, has under 0.4
+    assert json.loads((out / "scores.json").read_text()) == scores
+    chooser = Chooser.load(out)
+    assert chooser.choose("") == chooser.choose("<image>") == []
+    assert chooser.choose("What is the Ki67 index?") == ["ki67_cells"]
+    rows = chooser.probabilities(["What is the Ki67 index?", "", "Thanks!"])
+    assert rows.shape == (3, len(chooser.classes))
+    assert rows[0] == pytest.approx(chooser.probabilities(["What is the Ki67 index?"])[0], abs=1e-3)
+
+
+@needs_minilm
+def test_the_same_seed_gives_the_same_weights_and_states_are_kept(
+    folder: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(trained[0], tmp_path / "again")
+    said: list[str] = []
+    train([folder], tmp_path / "again", TrainSettings(epochs=12, batch=16, width=64, lr=2e-3), say=said.append)
+    assert not any("requests" in line for line in said)
+    one, other = ((f / "model.safetensors").read_bytes() for f in (trained[0], tmp_path / "again"))
+    assert one == other
+
+
+@needs_minilm
+def test_a_file_that_does_not_fit_is_told(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    import shutil
+
+    broken = Path(shutil.copytree(trained[0], tmp_path / "broken"))
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(BadInput, match="does not fit"):
+        Chooser.load(broken)
+
+
+def test_without_tool_conversations_there_is_nothing_to_learn(tmp_path: Path) -> None:
+    talk = conversation("plain:chat", Turn(role="user", content="Hi"), Turn(role="assistant", content="Hello"))
+    write(tmp_path / "talk", [talk])
+    with pytest.raises(BadDataset, match="pathasst instruct"):
+        train([tmp_path / "talk"], tmp_path / "out", TrainSettings())
+
+
+@needs_minilm
+def test_the_command_trains_and_prints_scores(folder: Path, tmp_path: Path) -> None:
+    from pathasst.cli.main import app
+
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text("epochs: 1\nwidth: 32\n")
+    run = CliRunner().invoke(app, ["train", "chooser", str(folder), "--out", str(tmp_path / "c"), "--recipe", str(recipe)])
+    assert run.exit_code == 0, run.output
+    assert "test all:" in run.output
