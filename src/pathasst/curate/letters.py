@@ -160,7 +160,8 @@ def corner_blobs(picture: np.ndarray, box: Sequence[float]) -> list[Box]:
         part = picture[cy : min(y2, cy + reach_y), cx : min(x2, cx + reach_x)]
         if min(part.shape[:2]) < 12:
             continue
-        grey = part.min(axis=2), part.max(axis=2)
+        red, green, blue = cv2.split(part)
+        grey = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
         blobs: list[tuple[float, Box]] = []
         for mask in (grey[1] < 70, grey[0] > 200):
             _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -118,8 +118,11 @@ class Curator:
         if self.selector is None:
             return [1.0] * len(panels)
         parts = [crop(picture, p.box) for p in panels]
-        scores = [float(s) for s in self.selector.score(parts)]
-        return [0.0 if self.settings.rules and not_a_micrograph(p) else s for p, s in zip(parts, scores, strict=True)]
+        asked = [n for n, p in enumerate(parts) if not (self.settings.rules and not_a_micrograph(p))]
+        scores = [0.0] * len(parts)
+        for n, score in zip(asked, self.selector.score([parts[n] for n in asked]) if asked else (), strict=True):
+            scores[n] = float(score)
+        return scores
 
     def _split(self, caption: str, letters: Sequence[str]) -> tuple[list[SubCaption], str]:
         if self.settings.captions == "llm":
