@@ -47,7 +47,9 @@ def test_ray_gives_identical_bytes(tmp_path: Path) -> None:
     start = "import ray; ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000)"
     run_on_ray = f"s.run(Path({str(tmp_path / 'ray')!r}), workers=2, runner='ray')"
     script = f"{start}; import stage_work as s; from pathlib import Path; {run_on_ray}"
-    subprocess.run([sys.executable, "-c", script], check=True, env=_env(), timeout=600, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=_env(RAY_worker_niceness="0"), timeout=600, capture_output=True
+    )
     ray, one = content(tmp_path / "ray"), content(tmp_path / "one")
     assert ray == one
 
@@ -101,5 +103,5 @@ def test_bad_settings(tmp_path: Path, more: dict, message: str) -> None:
         dataset.run_stage(tmp_path, **{"stage": "t", "record": Pair, "units": UNITS, "work": work, **more})
 
 
-def _env() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+def _env(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **more}
