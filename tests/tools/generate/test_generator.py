@@ -14,7 +14,7 @@ from pathasst.records import ToolCall
 from pathasst.tools.generate import training
 from pathasst.tools.generate.data import image_texts, recipe_cells
 from pathasst.tools.generate.judge import Space, frechet, nearest
-from pathasst.tools.generate.network import Generator, GeneratorConfig
+from pathasst.tools.generate.network import Generator, GeneratorConfig, Squares, Words
 from pathasst.tools.generate.training import GeneratorSettings, train
 from pathasst.tools.lbc_generate import LbcGenerate, as_png
 
@@ -67,6 +67,25 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     assert all(torch.allclose(whole[k], broken[k], atol=1e-5) for k in whole)
 
 
+def test_squares_keep_what_their_components_hold():
+    rng = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(20, 3, 4, 4, generator=rng), size=16, mode="bilinear") * 2 - 1
+    few, all_ = Squares(4, 12), Squares(4, 48)
+    for squares in (few, all_):
+        squares.fit(smooth)
+    assert torch.allclose(all_.decode(all_.encode(smooth)), smooth, atol=1e-3)
+    assert (few.decode(few.encode(smooth)) - smooth).square().mean() < 0.05 * smooth.var()
+    assert few.encode(smooth).shape == (20, 12, 4, 4)
+
+
+@needs_words
+def test_sentences_embedded_together_and_alone_are_the_same():
+    texts = ["HSIL cell", "a cervical cell of the class LSIL with clear halo around the nucleus", ""]
+    together = Words()(texts)
+    alone = torch.cat([Words()([t]) for t in texts])
+    assert torch.allclose(together, alone, atol=1e-5) and together[2].abs().sum() == 0
+
+
 def test_what_cannot_be_learnt_or_loaded_says_why(tmp_path):
     with pytest.raises(BadDataset, match="no picture"):
         train(TINY, [], tmp_path)
@@ -74,6 +93,8 @@ def test_what_cannot_be_learnt_or_loaded_says_why(tmp_path):
         Generator.load(tmp_path)
     with pytest.raises(BadSettings):
         GeneratorConfig(size=20)
+    with pytest.raises(BadSettings, match="channels"):
+        GeneratorConfig(square=2, channels=13)
     with pytest.raises(BadSettings, match="colours"):
         GeneratorSettings.make({"colours": 3})
     (tmp_path / "bad.yaml").write_text("minutes: 3\n")

@@ -1,8 +1,9 @@
 """The small diffusion model: words to pictures of 64×64 px. Knows words and pixels, no class and no training.
 
-A UNet of `diffusers` on 2×2 patches (12 channels at half the side), told the noise level and MiniLM's vector of the sentence;
-v-prediction (Salimans & Ho 2022), a cosine schedule scaled to no signal at its end (Lin et al. 2024), classifier-free
-guidance, DDIM.
+Squares of 4×4 px become twelve numbers, their principal components (`Squares`): a linear and exact counterpart of the
+autoencoder of latent diffusion (Rombach et al. 2022) that needs no training. On this map works a UNet of `diffusers`, told the
+noise level and MiniLM's vector of the sentence; v-prediction (Salimans & Ho 2022), a cosine schedule scaled to no signal at its
+end (Lin et al. 2024), classifier-free guidance, DDIM.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class GeneratorConfig:
     """The network; kept as `config.json` beside the weights."""
 
     size: int = 64  # px
-    widths: tuple[int, ...] = (48, 80, 128)  # of the UNet's levels
+    square: int = 4  # px a side of the squares
+    channels: int = 12  # numbers a square
+    widths: tuple[int, ...] = (64, 128)  # of the UNet's levels
     layers: int = 1
     steps: int = 25  # of DDIM
     guidance: float = 2.0  # of classifier-free guidance
@@ -41,8 +44,63 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "classes", tuple(self.classes))
-        if self.size % (2 ** len(self.widths)) or self.steps < 1:
-            raise BadSettings(f"size must be a multiple of {2 ** len(self.widths)} px and steps at least 1")
+        least = self.square * 2 ** (len(self.widths) - 1)
+        if self.size % least or self.steps < 1:
+            raise BadSettings(f"size must be a multiple of {least} px and steps at least 1")
+        if not 1 <= self.channels <= 3 * self.square**2:
+            raise BadSettings(f"channels must be at most the {3 * self.square**2} values of a square")
+
+    @property
+    def side(self) -> int:
+        """Squares a side."""
+        return self.size // self.square
+
+
+class Squares(torch.nn.Module):
+    """Pixels N×3×H×W in −1…1 ↔ maps N×channels×h×w: principal components of the squares, each divided by the root of its
+    deviation, so that coarse structure still outweighs grain, as in pixels, but less."""
+
+    def __init__(self, square: int, channels: int) -> None:
+        super().__init__()
+        self.square, self.width = square, 3 * square**2
+        self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("basis", torch.eye(self.width)[:channels].clone())
+        self.register_buffer("scale", torch.ones(channels))
+        self.mean: torch.Tensor
+        self.basis: torch.Tensor
+        self.scale: torch.Tensor
+
+    def fit(self, pixels: torch.Tensor) -> None:
+        """Take mean and components of some pictures; the map's mean variance becomes 1."""
+        rows = F.pixel_unshuffle(pixels, self.square).permute(0, 2, 3, 1).reshape(-1, self.width)
+        self.mean.copy_(rows.mean(0))
+        values, vectors = torch.linalg.eigh(torch.cov(rows.T.double()))
+        keep = len(self.scale)
+        deviation = values.flip(0)[:keep].clamp(min=1e-8).sqrt()
+        self.basis.copy_(vectors.flip(1)[:, :keep].T)
+        self.scale.copy_(deviation.sqrt() * deviation.mean().sqrt())
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        rows = F.pixel_unshuffle(pixels, self.square).permute(0, 2, 3, 1) - self.mean
+        return (rows @ self.basis.T / self.scale).permute(0, 3, 1, 2)
+
+    def decode(self, maps: torch.Tensor) -> torch.Tensor:
+        rows = (maps.permute(0, 2, 3, 1) * self.scale) @ self.basis + self.mean
+        return F.pixel_shuffle(rows.permute(0, 3, 1, 2), self.square)
+
+
+class Network(torch.nn.Module):
+    """All that is learnt: the squares' components and the UNet."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.squares, self.unet = Squares(config.square, config.channels), build(config)
+
+    def forward(self, x: torch.Tensor, times: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """Noised maps N×channels×h×w, times N, sentence vectors N×384 → the predicted velocity, of the maps' shape."""
+        seen = x.contiguous(memory_format=torch.channels_last)
+        found: torch.Tensor = self.unet(seen, times, vectors[:, None], class_labels=vectors).sample
+        return found.float()
 
 
 def build(config: GeneratorConfig) -> Any:
@@ -52,9 +110,9 @@ def build(config: GeneratorConfig) -> Any:
     down = ["DownBlock2D"] * (len(config.widths) - 1) + ["CrossAttnDownBlock2D"]
     up = ["CrossAttnUpBlock2D"] + ["UpBlock2D"] * (len(config.widths) - 1)
     return UNet2DConditionModel(
-        sample_size=config.size // 2,
-        in_channels=12,
-        out_channels=12,
+        sample_size=config.side,
+        in_channels=config.channels,
+        out_channels=config.channels,
         down_block_types=down,
         mid_block_type="UNetMidBlock2DCrossAttn",
         up_block_types=up,
@@ -78,7 +136,7 @@ def schedule() -> Any:
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
-        clip_sample=True,
+        clip_sample=False,
     )
 
 
@@ -98,17 +156,21 @@ class Words:
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """N sentences → N×384 float32. Raises MissingWeights without `minilm`."""
-        for text in texts:
-            if text not in self._known:
-                self._known[text] = self._encode(text)
+        new = sorted({t for t in texts if t not in self._known}, key=len)
+        for start in range(0, len(new), 64):
+            some = new[start : start + 64]
+            self._known.update(zip(some, self._encode(some), strict=True))
         return torch.stack([self._known[t] for t in texts])
 
-    @torch.inference_mode()
-    def _encode(self, text: str) -> torch.Tensor:
+    @torch.no_grad()
+    def _encode(self, texts: list[str]) -> torch.Tensor:
         tokenizer, model = self._model
         tokenizer.no_padding()
-        ids = torch.tensor([tokenizer.encode(text).ids[:128]])
-        return F.normalize(model(ids).last_hidden_state.mean(1)[0], dim=0).clone()
+        ids = [torch.tensor(tokenizer.encode(text).ids[:128]) for text in texts]
+        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        mask = torch.arange(padded.shape[1])[None] < torch.tensor([len(i) for i in ids])[:, None]
+        states = model(padded, attention_mask=mask.long()).last_hidden_state * mask[..., None]
+        return F.normalize(states.sum(1), dim=1)  # of the sum, as of the mean
 
 
 class Generator:
@@ -129,7 +191,7 @@ class Generator:
         folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
         try:
             config = GeneratorConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-            network = build(config)
+            network = Network(config)
             network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
         except (OSError, ValueError, TypeError, SafetensorError, RuntimeError, BadSettings) as error:
             raise BadInput(f"{folder} holds no generator of ours: {str(error)[:300]}") from error
@@ -149,19 +211,14 @@ class Generator:
     def draw(self, texts: Sequence[str], seed: int = 0, guidance: float | None = None, steps: int | None = None) -> np.ndarray:
         """One picture a sentence, N×size×size×3 uint8 RGB; the same seed gives the same pictures (picture k has seed + k)."""
         strength = self.config.guidance if guidance is None else guidance
-        vectors, side = self.words(texts), self.config.size // 2
-        starts = [torch.randn(12, side, side, generator=torch.Generator().manual_seed(seed + k)) for k in range(len(texts))]
+        vectors, side, channels = self.words(texts), self.config.side, self.config.channels
+        starts = [torch.randn(channels, side, side, generator=torch.Generator().manual_seed(seed + k)) for k in range(len(texts))]
         x, noise = torch.stack(starts), schedule()
         noise.set_timesteps(steps or self.config.steps)
         for t in noise.timesteps:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                asked = self._predict(x, t, vectors)
-                free = self._predict(x, t, torch.zeros_like(vectors)) if strength != 1 else asked
+                asked = self.network(x, t.expand(len(x)), vectors)
+                free = self.network(x, t.expand(len(x)), torch.zeros_like(vectors)) if strength != 1 else asked
             x = noise.step(free + strength * (asked - free), t, x).prev_sample
-        pixels = F.pixel_shuffle(x, 2).clamp(-1, 1)
+        pixels = self.network.squares.decode(x).clamp(-1, 1)
         return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-    def _predict(self, x: torch.Tensor, t: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        seen = x.contiguous(memory_format=torch.channels_last)
-        found: torch.Tensor = self.network(seen, t.expand(len(x)), vectors[:, None], class_labels=vectors).sample
-        return found.float()

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from pathasst.classifier.augment import squash
 from pathasst.classifier.items import Item, read_picture
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.precision import has_fast_bfloat16
 from pathasst.tools.generate.describe import Attributes, Limits, attributes, measure, words
-from pathasst.tools.generate.network import Generator, GeneratorConfig, Words, build, schedule
+from pathasst.tools.generate.network import Generator, GeneratorConfig, Network, Words, schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +27,19 @@ class GeneratorSettings:
     """How the generator is trained."""
 
     size: int = 64
-    widths: tuple[int, ...] = (48, 80, 128)
+    square: int = 4  # px a side of the squares that become `channels` numbers
+    channels: int = 12
+    widths: tuple[int, ...] = (64, 128)
     layers: int = 1
     guidance: float = 2.0
     steps: int = 20000
-    minutes: float = 24.0  # stop after so many minutes, the rate falling to zero by then; 0: no limit
+    minutes: float = 60.0  # stop after so many minutes of the process's CPU time, the rate falling to zero by then; 0: no limit
     batch: int = 16
     lr: float = 6e-4
     warmup: float = 0.02
     ema: float = 0.998
     balance: float = 0.5  # 0: every cell alike; 1: every class alike
+    wordings: int = 4  # sentences a cell; each leaves out other attributes
     unsaid: float = 0.12  # share of the cells shown without words, for classifier-free guidance
     snr: float = 5.0  # limit of the weight of little-noised pictures (Hang et al. 2023)
     save_every: float = 2.0  # minutes between two states on disk
@@ -54,9 +56,8 @@ class GeneratorSettings:
 
     def config(self, limits: Limits | None, classes: tuple[str, ...]) -> GeneratorConfig:
         told = limits.plain() if limits else {}
-        return GeneratorConfig(
-            size=self.size, widths=self.widths, layers=self.layers, guidance=self.guidance, limits=told, classes=classes
-        )
+        same = {name: getattr(self, name) for name in ("size", "square", "channels", "widths", "layers", "guidance")}
+        return GeneratorConfig(**same, limits=told, classes=classes)
 
 
 class Cells:
@@ -75,8 +76,12 @@ class Cells:
             self.limits = Limits.fit(found, self.labels)
             self.said = [attributes(label, m, self.limits) for label, m in zip(self.labels, found, strict=True)]
 
-    def sentence(self, index: int, rng: np.random.Generator) -> str:
-        return self.texts[index] if self.texts is not None else words(self.said[index].without(rng), rng)
+    def sentences(self, count: int, rng: np.random.Generator) -> list[list[str]]:
+        """`count` wordings of each cell, made once: a sentence costs more to embed than a step of training. The user's own
+        sentence stays the only one."""
+        if self.texts is not None:
+            return [[text] for text in self.texts]
+        return [[words(said.without(rng), rng) for _ in range(count)] for said in self.said]
 
 
 def train(
@@ -94,7 +99,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     run = _Training(settings, Cells(items, settings.size, texts), out, log)
     run.go()
-    generator = Generator(build(run.config), run.config, run.words)
+    generator = Generator(Network(run.config), run.config, run.words)
     generator.network.load_state_dict(run.average)
     generator.save(out)
     (out / "state.pt").unlink(missing_ok=True)
@@ -107,7 +112,11 @@ class _Training:
     def __init__(self, settings: GeneratorSettings, cells: Cells, out: Path, log: Any) -> None:
         self.settings, self.cells, self.out, self.log, self.words = settings, cells, out, log, Words()
         self.config = settings.config(cells.limits, tuple(sorted(set(cells.labels))))
-        self.network = build(self.config).to(memory_format=torch.channels_last)
+        self.network = Network(self.config).to(memory_format=torch.channels_last)
+        pixels = torch.from_numpy(np.stack(cells.pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        self.network.squares.fit(pixels)
+        self.sentences = cells.sentences(settings.wordings, np.random.default_rng(settings.seed))
+        self.words([text for some in self.sentences for text in some])
         self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.lr, betas=(0.9, 0.99), weight_decay=1e-3)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step, self.spent = 0, 0.0
@@ -120,9 +129,9 @@ class _Training:
 
     def go(self) -> None:
         """Train to the end."""
-        settings, begun, saved, recent = self.settings, time.monotonic() - self.spent, self.spent, []
+        settings, begun, saved, recent = self.settings, time.process_time() - self.spent, self.spent, []
         while self.step < settings.steps:
-            self.spent = time.monotonic() - begun
+            self.spent = time.process_time() - begun
             timed = self.spent / (60 * settings.minutes) if settings.minutes else 0.0
             progress = max(self.step / settings.steps, timed)
             if progress >= 1:
@@ -143,18 +152,19 @@ class _Training:
                 self._save()
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(pictures N×12×h×w in −1…1, noise, times, vectors of the sentences); all follows from (seed, step)."""
+        """(pictures as maps N×channels×h×w, noise, times, vectors of the sentences); all follows from (seed, step)."""
         settings = self.settings
         rng = np.random.default_rng((settings.seed, self.step))
         chosen = rng.choice(len(self.odds), settings.batch, p=self.odds)
         pixels = np.stack([_turn(self.cells.pictures[i], rng) for i in chosen])
-        texts = ["" if rng.random() < settings.unsaid else self.cells.sentence(int(i), rng) for i in chosen]
+        some = [self.sentences[i] for i in chosen]
+        texts = ["" if rng.random() < settings.unsaid else own[int(rng.integers(len(own)))] for own in some]
         clean = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         dice = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.step)
         # One time in each of N equal spans: less noise in the loss than N free draws.
         spans = (torch.arange(settings.batch) + torch.rand(settings.batch, generator=dice)) / settings.batch
         times = (spans * 1000).long().clamp(max=999)
-        x = F.pixel_unshuffle(clean, 2)
+        x = self.network.squares.encode(clean)
         return x, torch.randn(x.shape, generator=dice), times, self.words(texts)
 
     def _learn(self, rate: float) -> float:
@@ -163,11 +173,10 @@ class _Training:
         x, noise, times, vectors = self.batch()
         alpha = self.alphas[times].view(-1, 1, 1, 1)
         signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
-        noised = (signal * x + sigma * noise).contiguous(memory_format=torch.channels_last)
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16 and has_fast_bfloat16()):
-            found = self.network(noised, times, vectors[:, None], class_labels=vectors).sample
-        errors = (found.float() - (signal * noise - sigma * x)).square().mean((1, 2, 3))
+            found = self.network(signal * x + sigma * noise, times, vectors)
+        errors = (found - (signal * noise - sigma * x)).square().mean((1, 2, 3))
         # v-prediction's own weight is SNR + 1; min(SNR, γ)/(SNR + 1) keeps easy, little-noised pictures from ruling.
         snr = (alpha / (1 - alpha).clamp(min=1e-6)).flatten()
         loss = (errors * (snr.clamp(max=self.settings.snr) + 0.2) / (snr + 1)).mean()
@@ -177,8 +186,7 @@ class _Training:
         self.optimiser.step()
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for key, value in self.network.state_dict().items():
-                self.average[key].lerp_(value, 1 - decay)
+            torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - decay)
         return float(errors.detach().mean())
 
     def _key(self) -> str:
