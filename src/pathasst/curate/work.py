@@ -120,8 +120,9 @@ class Curator:
         parts = [crop(picture, p.box) for p in panels]
         asked = [n for n, p in enumerate(parts) if not (self.settings.rules and not_a_micrograph(p))]
         scores = [0.0] * len(parts)
-        for n, score in zip(asked, self.selector.score([parts[n] for n in asked]) if asked else (), strict=True):
-            scores[n] = float(score)
+        if asked:
+            for n, score in zip(asked, self.selector.score([parts[n] for n in asked]), strict=True):
+                scores[n] = float(score)
         return scores
 
     def _split(self, caption: str, letters: Sequence[str]) -> tuple[list[SubCaption], str]:
