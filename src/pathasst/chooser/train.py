@@ -112,7 +112,8 @@ def _fit(
     draw = np.random.default_rng(settings.seed)
     truth = targets([i.tools for i in items], config.classes).astype(np.float32)
     optimiser = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
-    steps, waiting = max(1, round(settings.epochs * len(items) / settings.batch)), []
+    steps = max(1, round(settings.epochs * len(items) / settings.batch))
+    waiting: list[np.ndarray] = []
     mean, started = 0.0, time.monotonic()
     network.train()
     for step in range(steps):

@@ -20,6 +20,7 @@ from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, Shown, sampling
 from pathasst.clip.distill import Lessons
 from pathasst.clip.processes import Processes
+from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +166,8 @@ class Steps:
             group["lr"] = rate(self.recipe, number)
         self.student.train()
         device = self.processes.device
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.recipe.bf16):
+        bf16 = self.recipe.bf16 and has_fast_bfloat16(str(device))
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
             seen = self.student(batch.patches.to(device), batch.kept.to(device), batch.rows, batch.taught.to(device))
         parts = self._losses(seen, batch)
         weight = self.recipe.teach.weight if batch.rows else 1.0

@@ -65,7 +65,7 @@ class ClipRecipe:
     balance: float = 0.4  # classes are drawn as (their size)^balance
     teach: Teaching = field(default_factory=Teaching)  # distillation; YAML: a mapping of its settings. No steps, weight 0: none
     anchors: bool = True  # add one caption of every concept to each batch, as further negatives and positives
-    bf16: bool = True
+    bf16: bool = True  # where the machine multiplies it in hardware (`precision`)
     save_every: int = 100  # steps
     watch: str = ""  # recipe of zero-shot tasks, measured with retrieval on the split val at every checkpoint; empty: none
     threads: int = 0  # of the model, one more prepares the next batch; 0 = all cores. On a shared machine 1 is faster than 2

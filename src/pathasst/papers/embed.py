@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
 from pathasst.errors import BadInput, BadSettings
+from pathasst.precision import has_fast_bfloat16
 from pathasst.records import Abstract
 
 if TYPE_CHECKING:
@@ -105,14 +106,6 @@ def _spec(spec: EmbedderSpec | str) -> EmbedderSpec:
         return EMBEDDERS[spec]
     except KeyError:
         raise BadSettings(f"no embedder is called {spec!r}; choose one of {', '.join(EMBEDDERS)}.") from None
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AMX, AVX512-BF16)."""
-    import torch
-
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(probe is not None and probe() for probe in probes)
 
 
 class _Encoder:
