@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pathasst.dataset.manifest import sha256_of
 from pathasst.errors import BadInput, BadSettings, MissingWeights, Unreachable
@@ -260,3 +261,17 @@ def _check(entry: Weights, folder: Path) -> None:
     for file in entry.files:
         if file.sha256 and (found := sha256_of(folder / file.name)) != file.sha256:
             raise BadInput(f"{entry.id}: {file.name} has sha256 {found}, expected {file.sha256}; it was not kept.")
+
+
+def load_quietly(loader: Any, folder: Any, **options: Any) -> Any:
+    """A transformers model or tokenizer from its folder: no network, no report about unused parts, no progress bar."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return loader.from_pretrained(folder, local_files_only=True, **options)
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()

@@ -29,8 +29,8 @@ class Encoder:
 
         folder = Path(config.encoder) if Path(config.encoder).is_dir() else weights.path(config.encoder)
         self.config = config
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval()
+        self.tokenizer = weights.load_quietly(AutoTokenizer, folder)
+        self.model = weights.load_quietly(AutoModel, folder).eval()
         if max(config.layers) > self.model.config.num_hidden_layers:
             raise BadInput(
                 f"{config.encoder} has {self.model.config.num_hidden_layers} layers, the chooser reads {config.layers}."
@@ -46,6 +46,7 @@ class Encoder:
         most, first = self.config.max_tokens, self.config.max_tokens // 4
         half = MAX_CHARACTERS // 2
         short = [t if len(t) <= MAX_CHARACTERS else f"{t[:half]} {t[-half:]}" for t in texts]
+        short = [t.encode("utf-8", "replace").decode("utf-8") for t in short]  # a lone surrogate would stop the tokenizer
         found = self.tokenizer(short, add_special_tokens=True, truncation=False, verbose=False).input_ids if short else []
         return [i if len(i) <= most else [*i[:first], *i[first - most :]] for i in found]
 

@@ -122,7 +122,7 @@ class _Encoder:
         self.tokenizer.enable_truncation(spec.max_tokens)
         # Plain matrix products outrun the fused attention in bfloat16 on CPUs.
         attention = "eager" if dtype is torch.bfloat16 else "sdpa"
-        self.model = load_quietly(AutoModel, folder, attn_implementation=attention).eval().to(dtype)
+        self.model = weights.load_quietly(AutoModel, folder, attn_implementation=attention).eval().to(dtype)
         self.dim = int(self.model.config.hidden_size)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -165,20 +165,6 @@ def load_tokenizer(folder: Path) -> Any:
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.from_file(str(folder / "tokenizer.json"))
     return BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
-
-
-def load_quietly(loader: Any, folder: Any, **options: Any) -> Any:
-    """Load without the report about the unused pooler and without progress bars."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        return loader.from_pretrained(folder, local_files_only=True, **options)
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()
 
 
 def clean_text(text: str) -> str:

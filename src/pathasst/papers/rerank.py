@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pathasst import weights
 from pathasst.errors import BadDataset, BadSettings, MissingWeights
-from pathasst.papers.embed import batches_of, clean_text, load_quietly, load_tokenizer, text_of
+from pathasst.papers.embed import batches_of, clean_text, load_tokenizer, text_of
 from pathasst.records import Abstract
 
 MAX_TOKENS = 512
@@ -28,7 +28,7 @@ class CrossEncoder:
 
         folder = _folder(model)
         try:
-            self.model = load_quietly(AutoModelForSequenceClassification, folder).eval()
+            self.model = weights.load_quietly(AutoModelForSequenceClassification, folder).eval()
         except (OSError, ValueError) as error:
             raise BadDataset(f"{folder} holds no sequence classifier: {error}") from error
         if self.model.config.num_labels > 2:
