@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -263,15 +265,23 @@ def _check(entry: Weights, folder: Path) -> None:
             raise BadInput(f"{entry.id}: {file.name} has sha256 {found}, expected {file.sha256}; it was not kept.")
 
 
-def load_quietly(loader: Any, folder: Any, **options: Any) -> Any:
-    """A transformers model or tokenizer from its folder: no network, no report about unused parts, no progress bar."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' bars and its report about parts that are not used here."""
     from transformers.utils import logging
 
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        return loader.from_pretrained(folder, local_files_only=True, **options)
+        yield
     finally:
         logging.set_verbosity(level)
-        logging.enable_progress_bar()
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_quietly(loader: Any, folder: Any, **options: Any) -> Any:
+    """A transformers model or tokenizer from its folder, without the network."""
+    with quiet():
+        return loader.from_pretrained(folder, local_files_only=True, **options)

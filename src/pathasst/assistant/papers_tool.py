@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pathasst.assistant.untrusted import shortened
 from pathasst.records import Hit, ToolResult
 from pathasst.tools.papers_search import PapersArguments, PapersSearch
 
@@ -56,7 +57,5 @@ def line(hit: Hit) -> str:
     """A hit as the model reads it."""
     year = f" ({hit.year})" if hit.year else ""
     retracted = " RETRACTED." if hit.retracted else ""
-    words = " ".join((" ".join(hit.highlights) or hit.passage).split())
-    if len(words) > SENTENCE_CHARACTERS:
-        words = words[:SENTENCE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    words = shortened(" ".join((" ".join(hit.highlights) or hit.passage).split()), SENTENCE_CHARACTERS)
     return f"[PMID {hit.pmid}] {hit.title.rstrip('.')}{year}.{retracted} {words}"

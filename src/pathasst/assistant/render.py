@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.assistant.answer import Answer, Source, Step, file_name
-from pathasst.assistant.untrusted import plain
+from pathasst.assistant.untrusted import plain, shortened
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,8 +99,7 @@ def _headline(source: Source, escape: Callable[[str], str]) -> str:
 
 
 def _passage(source: Source) -> str:
-    text = re.sub(r"\s+", " ", plain(source.passage)).strip()
-    return text if len(text) <= PASSAGE_CHARACTERS else text[:PASSAGE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return shortened(re.sub(r"\s+", " ", plain(source.passage)).strip(), PASSAGE_CHARACTERS)
 
 
 def _outcome(step: Step) -> str:

@@ -112,3 +112,8 @@ def _broken(mark: str) -> str:
     if "#" in mark:
         return mark.replace("#", "")
     return mark.replace("<", "‹").replace(">", "›").replace("[", "(").replace("]", ")").replace("|", "¦")
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most about `longest` characters, cut between two words."""
+    return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"

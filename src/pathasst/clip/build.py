@@ -7,8 +7,7 @@ part of the stored configuration, since the wrong one runs without a word and on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +109,7 @@ def build(config: ClipConfig) -> nn.Module:
         name = model["text_cfg"]["hf_model_name"]
         if name.startswith(REGISTRY):
             model["text_cfg"]["hf_model_name"] = str(weights.path(name.removeprefix(REGISTRY)))
-        with _quiet():
+        with weights.quiet():
             clip: nn.Module = CustomTextCLIP(**model)
         clip.text.transformer.requires_grad_(False)  # type: ignore[union-attr]
     else:
@@ -127,22 +126,6 @@ def lock_tower(clip: Any) -> None:
     clip.visual.trunk.load_state_dict(efficientnet_lite0().state_dict())
     clip.visual.trunk.requires_grad_(False)
     clip.locked_tower = True
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars and its report that a sentence encoder's pooler is not used here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def tokenizer_of(config: ClipConfig) -> Any:

@@ -141,7 +141,6 @@ def _usable(path: Path) -> Iterator[dict[str, str]]:
                     and str(row.get("pmid", "")).isdigit()
                 ):
                     year = str(row.get("date") or row.get("year") or "")[:4]
-                    year = str(row.get("date") or row.get("year") or "")[:4]
                     yield {
                         "pmid": str(row["pmid"]),
                         "title": title,

@@ -52,7 +52,7 @@ class PathAsst:
     """
 
     def __init__(self, parts: Parts, version: str = "") -> None:
-        self.parts, self.version = parts, version
+        self.parts, self.version, self.template = parts, version, parts.template
         self._memory = _Memory()
         self._lock = RLock()
 
@@ -126,25 +126,26 @@ class PathAsst:
         calls: bool = True,
     ) -> Iterator[str | Turn]:
         """As `reply`, but yields the text piece by piece as it is made, and the Turn last."""
+        text = shown = ""
+        for text in self._written(turns, images, tools, max_new_tokens, calls):
+            if not text.endswith("\ufffd") and OPEN[0] not in text[len(shown) :]:  # whole characters, no half of a call
+                yield text[len(shown) :]
+                shown = text
+        if len(text) > len(shown) and (not tools or OPEN not in text):
+            yield text[len(shown) :]
+        yield self.template.parse(text) if tools else Turn(role="assistant", content=text.strip())
+
+    def _written(
+        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int, calls: bool
+    ) -> Iterator[str]:
+        """All that is written so far, after each token."""
         with self._lock:
             ids, features = self._prompt(turns, images, tools)
             offered = {t.name: t.parameters for t in tools} if calls else {}
             made: list[int] = []
-            text = shown = ""
-            for token in self._tokens(ids, features, offered, max_new_tokens, made, barred=[] if calls else self._openers()):
+            for token in self._tokens(ids, features, offered, most, made, barred=[] if calls else self._openers()):
                 made.append(token)
-                text = self._text(made)
-                if not text.endswith("\ufffd") and OPEN[0] not in text[len(shown) :]:  # whole characters, no half of a call
-                    yield text[len(shown) :]
-                    shown = text
-            if tools:
-                turn = self.parts.template.parse(text)
-                if OPEN not in text and len(text) > len(shown):
-                    yield text[len(shown) :]
-            else:
-                turn = Turn(role="assistant", content=text.strip())
-                yield text[len(shown) :]
-            yield turn
+                yield self._text(made)
 
     def write_call(
         self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], name: str, *, max_new_tokens: int = 128

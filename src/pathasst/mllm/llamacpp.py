@@ -59,30 +59,17 @@ class LlamaPathAsst(PathAsst):
         self._address = urlparse(self._server.listening_address).netloc
         self._marker = str(self._ask("GET", "/props")["media_marker"])
 
-    def stream(
-        self,
-        turns: Sequence[Turn],
-        images: Sequence[bytes] = (),
-        tools: Sequence[ToolSpec] = (),
-        *,
-        max_new_tokens: int = 256,
-        calls: bool = True,
-    ) -> Iterator[str | Turn]:
-        """As `PathAsst.stream`."""
-        text = shown = ""
-        request = self._request(turns, images, tools, max_new_tokens)
+    def _written(
+        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int, calls: bool
+    ) -> Iterator[str]:
+        """All that is written so far, after each piece that the server sends."""
+        text, request = "", self._request(turns, images, tools, most)
         if not calls:
             request = {k: v for k, v in request.items() if not k.startswith("grammar")}
             request["logit_bias"] = [[self._tokenize(OPEN)[0], False]]
         for piece in self._pieces(request):
             text += piece
-            if OPEN[0] not in text[len(shown) :]:  # no half of a call
-                yield text[len(shown) :]
-                shown = text
-        turn = self.template.parse(text) if tools else Turn(role="assistant", content=text.strip())
-        if len(text) > len(shown) and (not tools or OPEN not in text):
-            yield text[len(shown) :]
-        yield turn
+            yield text
 
     def write_call(
         self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], name: str, *, max_new_tokens: int = 128

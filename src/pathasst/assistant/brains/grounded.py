@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pathasst.assistant.untrusted import shortened
 from pathasst.instruct.check import new_word_share, numbers
 from pathasst.records import Turn
 
@@ -34,10 +35,8 @@ def grounded(said: str, turns: Sequence[Turn]) -> str:
 def quoted(result: Turn) -> str:
     """A tool's result in its own words: of abstracts the first few, of other results what fits a few lines."""
     if _PMID.search(result.content):
-        found = [_short(line) for line in result.content.splitlines() if _PMID.search(line)][:MOST_ABSTRACTS]
+        found = [shortened(line, QUOTED_CHARACTERS) for line in result.content.splitlines() if _PMID.search(line)][
+            :MOST_ABSTRACTS
+        ]
         return "\n".join(["The nearest abstracts say:", *(f"- {line}" for line in found)])
-    return f"{result.tool}: {_short(_NOTICE.sub('', result.content))}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return f"{result.tool}: {shortened(_NOTICE.sub('', result.content), QUOTED_CHARACTERS)}"

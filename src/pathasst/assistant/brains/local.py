@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.grounded import grounded
+from pathasst.assistant.untrusted import shortened
 from pathasst.errors import BadInput
 from pathasst.records import ImageBytes, ToolSpec, Turn
 
@@ -150,15 +151,11 @@ def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
     cut = []
     for turn in turns:
         if turn.role == "tool":
-            turn = replace(turn, content=_short(turn.content.rsplit(MADE, 1)[0], longest))
+            turn = replace(turn, content=shortened(turn.content.rsplit(MADE, 1)[0], longest))
         elif turn.role == "user" and turn.content.endswith(".)"):
             turn = replace(turn, content=turn.content.rsplit(GIVEN, 1)[0])
         cut.append(turn)
     return cut
-
-
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"
 
 
 def _as_trained(tools: Sequence[ToolSpec]) -> list[ToolSpec]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathasst.assistant.answer import Answer, Source
 from pathasst.assistant.markup.tables import csv_of
 from pathasst.assistant.markup.words import citation, escape
+from pathasst.assistant.untrusted import shortened
 from pathasst.records import Hit
 
 PASSAGE_CHARACTERS = 900
@@ -62,5 +63,4 @@ def _hit(hit: Hit, passage: str = "") -> str:
 
 
 def _passage(hit: Hit, passage: str = "") -> str:
-    text = re.sub(r"\s+", " ", passage or " ".join(hit.highlights) or hit.passage).strip()
-    return text if len(text) <= PASSAGE_CHARACTERS else text[:PASSAGE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return shortened(re.sub(r"\s+", " ", passage or " ".join(hit.highlights) or hit.passage).strip(), PASSAGE_CHARACTERS)
