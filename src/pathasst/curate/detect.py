@@ -127,10 +127,10 @@ def load_detector(source: str) -> PanelFinder:
     path = Path(source)
     if path.suffix == ".onnx":
         return OnnxDetector(path)
-    from pathasst.detector.infer import Detector
+    from pathasst.curate import compiled
 
     folder = path if path.is_dir() else weights.path(source)
-    return LearnedDetector(Detector.load(folder), path.name if path.is_dir() else weights.version(source))
+    return LearnedDetector(compiled.detector(folder), path.name if path.is_dir() else weights.version(source))
 
 
 def _area(box: Sequence[float]) -> float:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pathasst import weights
 from pathasst.curate.detect import load_detector
 from pathasst.curate.leakage import Encoder, Leak, index_of
 from pathasst.curate.pictures import decode
@@ -147,19 +146,13 @@ def find_leaks(
 
 
 def _select_version(settings: CurateSettings) -> str:
-    """Which classifier will judge; raises MissingWeights before any work is started."""
-    if not settings.select:
-        return ""
-    if Path(settings.select).exists():
-        return Selector.load(settings.select).version
-    return weights.version(settings.select)
+    """Which classifier will judge; raises MissingWeights, and brings it to its quick form, before any work is started."""
+    return Selector.load(settings.select).version if settings.select else ""
 
 
 def _panels_version(settings: CurateSettings) -> str:
-    """Which detector will cut; raises MissingWeights before any work is started."""
-    if settings.panels == "xycut" or Path(settings.panels).exists():
-        return load_detector(settings.panels).version
-    return weights.version(settings.panels)
+    """Which detector will cut; as `_select_version`."""
+    return load_detector(settings.panels).version
 
 
 def _version_of(similarity: Similarity | None) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from pathasst.classifier import Classifier
+    from pathasst.curate.compiled import OnnxClassifier
 
 EMBEDDED = "select-embedded"
 CLASSES = ("other", "pathology")
@@ -31,10 +32,10 @@ CLASSES = ("other", "pathology")
 class Selector:
     """A loaded classifier: pictures in, calibrated probabilities of pathology out."""
 
-    def __init__(self, classifier: Classifier, threshold: float = 0.5, version: str = "") -> None:
+    def __init__(self, classifier: Classifier | OnnxClassifier, threshold: float = 0.5, version: str = "") -> None:
         self.classifier = classifier
         self.threshold = threshold  # of the calibrated probability
-        self.version = version or classifier.version
+        self.version = version
 
     @classmethod
     def load(cls, source: str | Path = EMBEDDED) -> Selector:
@@ -49,16 +50,17 @@ class Selector:
             torch_files = [p for p in sorted(path.iterdir()) if p.suffix in (".pt", ".pth", ".bin")]
             if not (path / "config.json").is_file() and torch_files:
                 return cls._released(torch_files[0])
-            return cls._own(path, f"{path.name}@{sha256_of(path / 'model.safetensors')[:8]}")
+            return cls._own(path)
         return cls._own(weights.path(str(source)), weights.version(str(source)))
 
     @classmethod
-    def _own(cls, folder: Path, version: str) -> Selector:
-        from pathasst.classifier import Classifier
+    def _own(cls, folder: Path, version: str = "") -> Selector:
+        from pathasst.curate.compiled import OnnxClassifier
 
-        classifier = Classifier.load(folder)
+        classifier = OnnxClassifier(folder)
         if classifier.classes != CLASSES:
             raise BadInput(f"{folder} tells {', '.join(classifier.classes)}, not other from pathology: no select model.")
+        version = version or f"{folder.name}@{sha256_of(folder / 'model.safetensors')[:8]}"
         return cls(classifier, read_threshold(folder), version)
 
     @classmethod

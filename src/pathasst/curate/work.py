@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -256,10 +257,11 @@ def split_of(group: str, val: float, test: float) -> str:
 
 
 def _one_thread() -> None:
-    """One thread for each worker: two workers on two cores then do twice the work of one."""
+    """One thread for each worker: two workers on two cores then do twice the work of one. torch, when it comes later, reads the
+    environment."""
     import cv2
-    import torch
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

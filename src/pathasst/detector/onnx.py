@@ -43,14 +43,17 @@ def export(folder: Path, file: Path, opset: int = 17) -> None:
     file.with_suffix(".onnx.json").write_text(json.dumps({"settings": as_plain(settings)}, indent=1) + "\n", encoding="utf-8")
 
 
-def load_onnx(file: Path, settings: DetectorSettings | None = None) -> Detector:
-    """A detector from ONNX. `settings` for a foreign one; ours lie beside the file. Raises MissingWeights, BadInput."""
+def load_onnx(file: Path, settings: DetectorSettings | None = None, threads: int = 0) -> Detector:
+    """A detector from ONNX. `settings` for a foreign one; ours lie beside the file. `threads` 0: all cores.
+
+    Raises MissingWeights, BadInput.
+    """
     beside = file.with_suffix(".onnx.json")
     if settings is None:
         if not beside.is_file():
             raise BadInput(f"{file} has no {beside.name} beside it: give its settings (classes, size …).")
         settings = make(DetectorSettings, json.loads(beside.read_text(encoding="utf-8"))["settings"], str(beside))
-    return Detector(OnnxReader(file, len(settings.classes)), settings)
+    return Detector(OnnxReader(file, len(settings.classes), threads), settings)
 
 
 class OnnxReader:
@@ -58,15 +61,17 @@ class OnnxReader:
     export with suppression (picture, x1, y1, x2, y2, class, score; n×7). Foreign ones take pixels of 0…1.
     """
 
-    def __init__(self, file: Path, classes: int) -> None:
+    def __init__(self, file: Path, classes: int, threads: int = 0) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
         broken = (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError)
         if not file.is_file():
             raise MissingWeights(f"{file} is not there; export the detector to ONNX and give its path.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except broken as error:
             raise BadInput(f"{file} is not a usable ONNX model: {error}") from error
         self.classes = classes

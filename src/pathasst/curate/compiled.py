@@ -1,0 +1,130 @@
+"""Classifiers and detectors trained here, run by ONNX Runtime: on a CPU it runs small networks twice as fast as torch, and a
+worker that imports no torch starts in a second.
+
+Knows the folders of `pathasst.classifier` and `pathasst.detector`. Each is written as ONNX once, to the user's cache, under the
+hash of its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathasst import weights
+from pathasst.dataset.manifest import sha256_of
+from pathasst.errors import MissingWeights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pathasst.classifier import ClassifierConfig
+    from pathasst.detector.infer import Detector
+
+FORMAT = "1"
+"""Part of a file's name: raised when what is written changes."""
+
+
+class OnnxClassifier:
+    """A classifier's folder, run by ONNX Runtime on one thread. Gives what `pathasst.classifier.Classifier` gives."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises MissingWeights, BadInput as `Classifier.load`."""
+        import onnxruntime
+
+        from pathasst.classifier import ClassifierConfig
+
+        self.config: ClassifierConfig = ClassifierConfig.load(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers share the cores
+        file = compiled(folder, write_classifier)
+        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.config.classes
+
+    def predict(self, pictures: Sequence[np.ndarray], batch: int = 32) -> np.ndarray:
+        """Calibrated probabilities, float32 [n, classes], of H×W×3 uint8 RGB pictures of any sizes."""
+        import numpy as np
+
+        from pathasst.classifier.augment import squash
+
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        for start in range(0, len(pictures), batch):
+            pixels = np.stack([squash(p, self.config.size) for p in pictures[start : start + batch]])
+            found += self.session.run(None, {"pixels": pixels})
+        return np.concatenate(found)
+
+
+def detector(folder: Path) -> Detector:
+    """A detector's folder: the small network by ONNX Runtime, YOLOv7 by torch, on a GPU where there is one.
+
+    Raises MissingWeights, BadInput as `Detector.load`.
+    """
+    from pathasst.detector.infer import Detector
+    from pathasst.detector.onnx import export, load_onnx
+
+    return load_onnx(compiled(folder, export), threads=1) if _is_small(folder) else Detector.load(folder)
+
+
+def _is_small(folder: Path) -> bool:
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))["settings"]
+        return (folder / "model.safetensors").is_file() and settings["architecture"] == "lite0"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # the loader of torch says what is wrong
+
+
+def compiled(folder: Path, write: Callable[[Path, Path], None]) -> Path:
+    """The ONNX file of a folder with `model.safetensors` and `config.json`, made by `write(folder, file)` if not there yet.
+
+    Raises MissingWeights without those two.
+    """
+    digest = hashlib.sha256(FORMAT.encode())
+    for name in ("model.safetensors", "config.json"):
+        if not (folder / name).is_file():
+            raise MissingWeights(f"{folder} has no {name}: give a folder that `pathasst train` made.")
+        digest.update(sha256_of(folder / name).encode())
+    target = weights.cache_dir() / "onnx" / f"{digest.hexdigest()[:16]}.onnx"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            write(folder, Path(temporary) / target.name)
+            for file in sorted(Path(temporary).iterdir(), reverse=True):  # the settings beside it first
+                file.replace(target.parent / file.name)
+    return target
+
+
+def write_classifier(folder: Path, file: Path) -> None:
+    """Input `pixels` b×size×size×3 uint8 RGB, output calibrated probabilities b×classes. Raises as `Classifier.load`."""
+    import torch
+
+    from pathasst.classifier import Classifier
+    from pathasst.classifier.model import statistics
+
+    classifier = Classifier.load(folder)
+    config = classifier.config
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in statistics(config.backbone))
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = classifier.network
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            x = (pixels.permute(0, 3, 1, 2).float() - mean) / deviation
+            probabilities: torch.Tensor = (self.network(x) / config.temperature).softmax(1)
+            return probabilities
+
+    example = torch.zeros(1, config.size, config.size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the newer exporter needs two packages more; this one is enough for these layers
+        torch.onnx.export(
+            Whole().eval(), (example,), str(file), dynamo=False, opset_version=17,
+            input_names=["pixels"], output_names=["probabilities"], dynamic_axes={"pixels": {0: "b"}, "probabilities": {0: "b"}},
+        )  # fmt: skip
