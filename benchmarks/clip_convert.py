@@ -5,10 +5,12 @@ python benchmarks/clip_convert.py [ViT-B-32 ViT-B-16 ViT-L-14-336]
 
 from __future__ import annotations
 
-import sys
+import argparse
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from measured import save
 
 from pathasst.clip.build import GELU, QUICK_GELU, ClipConfig, build
 from pathasst.clip.convert import from_huggingface, to_huggingface, to_vision_model
@@ -19,7 +21,11 @@ def main() -> None:
     import open_clip
 
     ids = open_clip.SimpleTokenizer()(["an H&E image of tumor tissue", "a diagram"])
-    for name in sys.argv[1:] or ["ViT-B-32", "ViT-B-16", "ViT-L-14-336"]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    given, kept = parser.parse_args(), {}
+    for name in given.names or ["ViT-B-32", "ViT-B-16", "ViT-L-14-336"]:
         for activation in (QUICK_GELU, GELU):
             torch.manual_seed(0)
             config = ClipConfig.of_name(name, activation)
@@ -41,6 +47,8 @@ def main() -> None:
                 *(f"{w:.1e}" for w in worst),
                 "ok" if max(worst) < 1e-5 else "TOO FAR",
             )
+            kept[f"{name} {activation}"] = dict(zip(("image", "text", "tower", "and back"), worst, strict=True))
+    save(given.json, kept)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from measured import save
 
 from pathasst.clip import baselines
 from pathasst.clip import zeroshot as zs
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--no-probes", action="store_true", help="only zero-shot, untrained and chance")
     parser.add_argument("--out")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     options = parser.parse_args()
 
     import torch
@@ -52,6 +56,8 @@ def main() -> None:
     torch.manual_seed(0)
     fresh = PathCLIP(build(clip.config), clip.config)
     test_pairs, train_pairs = (zs.labelled(options.pairs, s) for s in (options.test_splits, options.train_splits))
+    kept: dict[str, dict[str, Any]] = {}
+    rows: list[list[object]] = []
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for task in zs.load_tasks(options.tasks).values():
         test = zs.examples_of_pairs(test_pairs, task)
@@ -64,8 +70,13 @@ def main() -> None:
         cells += [zs.run(fresh, task, test).scores.macro_f1, f"{baselines.chance(task, test):.3f}"]
         lines.append("| " + " | ".join(str(c) for c in cells) + " |")
         print(lines[-1], flush=True)
+        kept[task.name] = dict(zip(HEAD[2:], cells[2:], strict=True)) | {"n": single.n, "originals": single.clusters}
+        rows.append(cells)
     if options.out:
         Path(options.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    others = [v["single prompt"] for k, v in kept.items() if not k.startswith("LC25000")]
+    spread = {"lowest": min(others, key=lambda i: i.value), "highest": max(others, key=lambda i: i.value)} if others else {}
+    save(options.json, {**kept, **spread, "table": {"columns": HEAD, "rows": rows}})
 
 
 def probes(clip: PathCLIP, task: zs.Task, train: list[zs.Example], test: list[zs.Example]) -> list[object]:

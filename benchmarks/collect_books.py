@@ -18,8 +18,11 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
+from measured import save
+
 from pathasst.collect import book_pdf, page_layout
 from pathasst.collect.jats import parse
+from pathasst.intervals import wilson
 
 
 def _tokens(text: str) -> Counter[str]:
@@ -30,12 +33,6 @@ def _f1(a: str, b: str) -> float:
     left, right = _tokens(a), _tokens(b)
     shared = sum((left & right).values())
     return 2 * shared / (sum(left.values()) + sum(right.values())) if shared else 0.0
-
-
-def _wilson(hits: int, n: int, z: float = 1.96) -> str:
-    p, d = hits / n, 1 + z * z / n
-    middle, half = (p + z * z / (2 * n)) / d, z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5 / d
-    return f"{p:.3f} (95 % {middle - half:.3f}-{min(1.0, middle + half):.3f}, {hits}/{n})"
 
 
 def _truth(xml: Path) -> dict[str, str]:
@@ -67,13 +64,15 @@ def _main() -> None:
     options.add_argument("--data", default=os.environ.get("PATHASST_DATA", ""))
     options.add_argument("--scan", action="store_true")
     options.add_argument("--pages", choices=["figures", "all"], default="figures")
+    options.add_argument("--json", type=Path, help="keep the result in this file")
     arguments = options.parse_args()
     if not arguments.data:
         raise SystemExit("Set PATHASST_DATA, or give --data.")
     right = given = total = 0
     scores: list[float] = []
     start = time.perf_counter()
-    for path in sorted(Path(arguments.data).glob("articles/pdf/*.pdf")):
+    paths = sorted(Path(arguments.data).glob("articles/pdf/*.pdf"))
+    for path in paths:
         truth = _truth(Path(arguments.data) / "articles/xml" / f"{path.stem}.xml")
         seen: set[str] = set()
         for item in _found(path, arguments.scan, arguments.pages == "figures"):
@@ -92,8 +91,11 @@ def _main() -> None:
         total += len(truth)
         for number in sorted(truth.keys() - seen):
             print(f"  {path.stem} Figure {number}: caption not found", flush=True)
-    print(f"recall {_wilson(right, total)}; precision {_wilson(right, given)}; token F1 {sum(scores) / max(1, len(scores)):.4f}")
+    f1 = sum(scores) / max(1, len(scores))
+    print(f"recall {wilson(right, total)}; precision {wilson(right, given)}; token F1 {f1:.4f}")
     print(f"{time.perf_counter() - start:.1f} s of wall time (the machine was shared)")
+    counts = {"articles": len(paths), "figures": total}
+    save(arguments.json, counts | {"recall": wilson(right, total), "precision": wilson(right, given), "f1": f1})
 
 
 if __name__ == "__main__":

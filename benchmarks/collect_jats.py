@@ -22,8 +22,10 @@ from pathlib import Path
 
 import pubmed_parser
 from lxml import etree
+from measured import save
 
 from pathasst.collect.jats import parse
+from pathasst.intervals import Interval
 
 
 def _floor(path: str) -> int:
@@ -71,7 +73,7 @@ def _wall(pool: ProcessPoolExecutor, paths: list[str], workers: int) -> float:
     return time.perf_counter() - start
 
 
-def _losses(paths: list[str]) -> None:
+def _losses(paths: list[str]) -> dict[str, int]:
     errors, empty, lost_by_them, lost_by_us, poorer = [], 0, [], [], 0
     for path in paths:
         name = Path(path).name
@@ -98,12 +100,18 @@ def _losses(paths: list[str]) -> None:
     print(*(f"  {x}" for x in lost_by_them), sep="\n")
     print(f"captions of pubmed_parser that are more than 2 % shorter (it reads only two levels of inline markup): {poorer}")
     print(f"figures that lxml's bare <fig> or pubmed_parser finds and pathasst loses: {len(lost_by_us)}", *lost_by_us)
+    return {
+        "lost by pathasst": len(lost_by_us),
+        "lost by pubmed_parser": len(lost_by_them),
+        "errors of pubmed_parser": len(errors),
+    }
 
 
 def _main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", default=os.environ.get("PATHASST_DATA", ""))
     options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--json", type=Path, help="keep the result in this file")
     arguments = options.parse_args()
     if not arguments.data:
         raise SystemExit("Set PATHASST_DATA, or give --data.")
@@ -123,13 +131,19 @@ def _main() -> None:
                 times["pathasst"].append(_one_process(_ours, paths))
                 times["wall 1"].append(_wall(one, paths, 1))
                 times["wall 2"].append(_wall(two, paths, 2))
+        values: dict[str, object] = {"files": len(paths), "megabytes": sum(map(os.path.getsize, paths)) / 1e6}
         middle = {k: statistics.median(v) for k, v in times.items()}
         for name in ("lxml", "pubmed_parser", "pathasst"):
             ratios = sorted(t / f for t, f in zip(times[name], times["lxml"], strict=True))
             print(f"{name:14} {middle[name]:.3f} s   {statistics.median(ratios):.2f} x floor ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+            values[name] = {
+                "CPU seconds": middle[name],
+                "of the floor": Interval(statistics.median(ratios), ratios[0], ratios[-1]),
+            }
         speed = sorted(a / b for a, b in zip(times["wall 1"], times["wall 2"], strict=True))
         print(f"pathasst, two processes: {statistics.median(speed):.2f} x as fast as one (rounds {speed[0]:.2f}-{speed[-1]:.2f})")
-        _losses(paths)
+        values["two processes"] = Interval(statistics.median(speed), speed[0], speed[-1])
+        save(arguments.json, values | _losses(paths))
 
 
 if __name__ == "__main__":

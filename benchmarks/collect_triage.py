@@ -21,7 +21,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from measured import save
+
 from pathasst.collect.triage import THRESHOLD, score_text
+from pathasst.intervals import wilson
 
 POPULATION = {"A": 536, "B": 841, "C": 7414}  # captions in each stratum of the whole file
 Row = tuple[str, str, bool]  # stratum, label, kept
@@ -45,12 +48,6 @@ def _interval(rows: list[Row], wanted: str) -> tuple[float, float]:
     return values[50], values[1949]
 
 
-def _wilson(hits: int, n: int, z: float = 1.96) -> float:
-    """Lower end of Wilson's 95 % interval."""
-    p = hits / n
-    return (p + z * z / (2 * n) - z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5) / (1 + z * z / n)
-
-
 def _captions(data: Path) -> dict[str, dict[str, Any]]:
     with gzip.open(data / "captions/figure_captions.jsonl.gz", "rt", encoding="utf-8") as file:
         return {f"{row['src']}/{row['file']}#{row['fig_id']}": row for row in map(json.loads, file)}
@@ -60,6 +57,7 @@ def _main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", default=os.environ.get("PATHASST_DATA", ""))
     options.add_argument("--show", action="store_true", help="print misses and false alarms")
+    options.add_argument("--json", type=Path, help="keep the result in this file")
     arguments = options.parse_args()
     if not arguments.data:
         raise SystemExit("Set PATHASST_DATA, or give --data.")
@@ -79,12 +77,16 @@ def _main() -> None:
     for wanted in ("y", "ym"):
         low, high = _interval(rows, wanted)
         found = [kept for _, label, kept in rows if label in wanted]
-        plain = f"plain {sum(found)}/{len(found)} (Wilson {_wilson(sum(found), len(found)):.3f}-)"
+        plain = f"plain {sum(found)}/{len(found)} (Wilson {wilson(sum(found), len(found)).low:.3f}-)"
         print(f"recall on {'+'.join(wanted)}: weighted {_recall(rows, wanted):.3f} (95 % {low:.3f}-{high:.3f}), {plain}")
     for stratum in ("borderline", "far"):
         part = [r["label"] for r in fresh if r["stratum"] == stratum]
         print(f"fresh dropped captions, {stratum}: {len(part)} read, y {part.count('y')}, m {part.count('m')}")
     print(f"figures dropped, of all {len(captions)} captions: {dropped:.3f}")
+    of_wanted = [kept for _, label, kept in rows if label == "y"]
+    recall = wilson(sum(of_wanted), len(of_wanted))
+    values = {"labels": len(labels), "wanted": len(of_wanted), "kept": sum(of_wanted), "recall": recall}
+    save(arguments.json, values | {"captions": len(captions), "dropped": dropped})
 
 
 if __name__ == "__main__":

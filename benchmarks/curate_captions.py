@@ -11,12 +11,15 @@ say how far any splitter of text alone can come, and how many gold rows are no p
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from measured import save
 
 from pathasst.curate.captions.split import split
 from pathasst.curate.captions.verify import is_verbatim
@@ -89,6 +92,10 @@ def score(splitter: Splitter, gold: Gold, *, named: bool = False) -> dict[str, I
 
 def main() -> None:
     """Print the table as Markdown, and what the gold allows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    kept: dict[str, dict[str, object]] = {}
+    given = parser.parse_args()
     data = Path(os.environ["PATHASST_DATA"])
     print("| set | splitter | n | letters exact | token F1 | verbatim | captions/s |\n|---|---|---|---|---|---|---|")
     for name in ("prostate", "panelseg"):
@@ -104,6 +111,7 @@ def main() -> None:
         for label, splitter, rows, named in runs:
             started = time.process_time()
             s = score(splitter, rows, named=named)
+            kept.setdefault(name, {})[label] = s
             speed = s["n"] / (time.process_time() - started)
             print(f"| {name} | {label} | {s['n']} | {s['letters']} | {s['f1']} | {s['verbatim']:.3f} | {speed:.0f} |")
     for name in ("prostate", "panelseg"):
@@ -112,6 +120,7 @@ def main() -> None:
         strange = sum(not is_verbatim(text, caption) for caption, wanted in gold for text in wanted.values())
         total = sum(len(wanted) for _, wanted in gold)
         print(f"{name}: gold letters stand in {named} of {len(gold)} captions; {strange} of {total} gold rows are not verbatim")
+    save(given.json, kept)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from measured import save
 
 from pathasst.curate.align import AlignSettings, align
 from pathasst.curate.captions.split import split
@@ -133,9 +134,9 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: 
                     right[way][1] += 1
     result: dict[str, object] = {"letters read": f"{read}/{printed}", "share": wilson(read, printed), "read but not there": extra}
     result["all of a figure's letters read"] = f"{sure} of {figures_read} figures, {right_of_sure} of them exactly those printed"
-    for n, way in enumerate(("the caption alone", "caption and picture, as the stage does")):
-        right_of = sum(x[n] for x in named)
-        result[f"caption's letters exact, {way}"] = f"{right_of}/{len(named)} {wilson(right_of, len(named))}"
+    ways_to_name = enumerate(("the caption alone", "caption and picture"))  # the stage does the second
+    exact = {way: wilson(sum(x[n] for x in named), len(named)) for n, way in ways_to_name}
+    result["captions, letters exact"] = {"n": len(named), **exact}
     for way, (good, matched, known) in right.items():
         result[f"align by {way}"] = f"{good} right of {matched} matched, {known} known: {wilson(good, matched)}"
     return result
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--figures", type=int, default=200, help="composed figures of each kind")
     parser.add_argument("--similarity", nargs="+", default=[], help="PathCLIPs: ids or folders")
     parser.add_argument("--no-letters", action="store_true")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     data, recipe = Path(os.environ["PATHASST_DATA"]), load_recipe("panels", "embedded", PanelsRecipe)
     assert isinstance(recipe.compose, ComposeSettings)
@@ -169,14 +171,18 @@ def main() -> None:
         from pathasst.clip.model import PathCLIP
 
         models[name] = PathCLIP.load(name).similarity
+    kept: dict[str, object] = {}
     for name in args.panels:
         finder = load_detector(name)
-        print(name, json.dumps(score_panels(finder, real(data, figures)), default=str), flush=True)
+        kept[name] = found = score_panels(finder, real(data, figures))
+        print(name, json.dumps(found, default=str), flush=True)
         for kind, change in HARD.items() if args.composed else ():
             some = composed(args.composed, data / "panel_boxes" / "train.csv", recipe, args.figures, **change)
             print(name, kind, json.dumps(score_panels(finder, some), default=str), flush=True)
         if not args.no_letters:
-            print(name, json.dumps(score_letters(data, figures, finder, models), indent=1, default=str), flush=True)
+            kept["letters"] = letters = score_letters(data, figures, finder, models)
+            print(name, json.dumps(letters, indent=1, default=str), flush=True)
+    save(args.json, kept)
 
 
 if __name__ == "__main__":

@@ -6,22 +6,24 @@ PATHASST_DATA=… python benchmarks/curate_select.py OUT/labels.csv [MODEL]
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
+from measured import save
 
 from pathasst.curate.pictures import decode
 from pathasst.curate.select import EMBEDDED, Selector
 from pathasst.curate.select_train import evaluate, read_samples
+from pathasst.intervals import Interval
 
 UNSEEN = ("wsss4luad", "pannuke", "bcdata_ki67", "shidc_ki67", "nuclick_lyon19_ihc", "pdl1_tma")
 
 
-def main(labels: Path, model: str) -> None:
-    """Print the scores as JSON."""
+def main(labels: Path, model: str, keep: Path | None) -> None:
+    """Print the scores as JSON, and keep them."""
     selector = Selector.load(model)
     test = [s for s in read_samples(labels) if s.split == "test"]
     scores = {"model": selector.version, "test": evaluate(selector, test)}
@@ -39,7 +41,14 @@ def main(labels: Path, model: str) -> None:
             kept = int((selector.score(coloured) >= selector.threshold).sum())
             scores[f"unseen: {name}"] = f"{kept}/{len(coloured)} kept"
     print(json.dumps(scores, indent=1))
+    kept = {k: v | {"f1": Interval(v["f1"], *v["f1_interval"])} if isinstance(v, dict) else v for k, v in scores.items()}
+    save(keep, kept)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else EMBEDDED)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("model", nargs="?", default=EMBEDDED)
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    given = parser.parse_args()
+    main(given.labels, given.model, given.json)

@@ -8,24 +8,31 @@ lexicon term swapped for a sibling, and with a symbol (such as CD31) added. Inte
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 from random import Random
+
+from measured import save
 
 from pathasst.instruct.check import faults, mentions_caption, numbers
 from pathasst.instruct.describe import sentences
 from pathasst.instruct.lexicon import KINDS, Lexicon, lexicon
 from pathasst.instruct.wordings import Wordings
+from pathasst.intervals import Interval
 
 
 def main() -> None:
     """Print the table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1500
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("count", nargs="?", type=int, default=1500, help="captions")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    given = parser.parse_args()
+    count, kept = given.count, {}
     words, rng = lexicon(Wordings()), Random(0)
     captions = real_captions(count)
     hits: dict[str, list[list[bool]]] = defaultdict(list)
@@ -44,6 +51,8 @@ def main() -> None:
         flat = [h for g in groups for h in g]
         low, high = interval([g for g in groups if g])
         print(f"| {name} | {sum(flat) / len(flat):.3f} | {len(flat)} | {low:.3f}–{high:.3f} |")
+        kept[name] = {"share": Interval(sum(flat) / len(flat), low, high), "sentences": len(flat)}
+    save(given.json, {"captions": len(captions), **kept})
 
 
 def real_captions(count: int) -> list[str]:

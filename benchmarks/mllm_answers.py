@@ -39,7 +39,7 @@ def verdict(text: str) -> str:
 def interval(values: list[float], groups: list[str]) -> dict[str, float]:
     """Mean with a 95 % interval; the bootstrap draws whole groups."""
     made = mean_interval(np.array(values), groups)
-    return {"mean": made.value, "low": made.low, "high": made.high, "n": len(values), "groups": len(set(groups))}
+    return {"value": made.value, "low": made.low, "high": made.high, "n": len(values), "groups": len(set(groups))}
 
 
 def yes_no(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:

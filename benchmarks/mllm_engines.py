@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from measured import save
 from PIL import Image
 
 from pathasst import weights
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--speed", nargs="*", default=["Q8_0", "Q4_1"], help="Quantisations whose speed is measured.")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = Path(args.model) if Path(args.model).is_dir() else weights.path(args.model)
@@ -79,6 +81,7 @@ def main() -> None:
     for kind in ("F16", *args.speed):
         export(args.model, args.work / kind, "gguf", kind)
         engines[f"llama.cpp {kind}"] = LlamaPathAsst(args.work / kind, threads=args.threads)
+    kept: dict[str, object] = {"questions": len(asked), "threads": args.threads}
     for name, engine in engines.items():
         timed(engine, "What is it?", asked[-1][1], 4)  # warm
         said = [timed(engine, q, p, args.tokens) for q, p in asked]
@@ -90,6 +93,9 @@ def main() -> None:
             f"{first[-1]:.2f} s (worst); {rate:.0f} tokens/s, {args.threads} thread(s)",
             flush=True,
         )
+        seconds = {"first token, s": first[len(first) // 2], "first token, worst, s": first[-1]}
+        kept[name] = {"same answer as float32": same, **seconds, "tokens/s": rate}
+    save(args.json, kept)
 
 
 if __name__ == "__main__":

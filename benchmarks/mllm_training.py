@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from measured import save
 
 from pathasst import dataset
 from pathasst.mllm import lora
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--row-tokens", type=int, default=2048)
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     chosen = conversations(args.conversations, args.samples)
     made = {"packed": packed(prepared(), chosen, args.row_tokens), "Trainer": plain(prepared(), chosen, args.batch)}
@@ -146,6 +148,7 @@ def main() -> None:
     ours, theirs = made["packed"], made["Trainer"]
     ratio = (ours["supervised"] / ours["seconds"]) / (theirs["supervised"] / theirs["seconds"])
     print(f"packed is {ratio:.1f} times as fast; losses differ by {abs(ours['loss'] - theirs['loss']):.4f}")
+    save(args.json, {"conversations": len(chosen), "ratio": ratio, **made})
 
 
 if __name__ == "__main__":

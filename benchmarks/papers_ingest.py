@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lxml import etree
+from measured import save
 
 from pathasst import weights
 from pathasst.papers.ingest import ingest
@@ -79,7 +80,9 @@ def main() -> None:
     """Run all and print the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--repeats", type=int, default=3)
-    repeats = options.parse_args().repeats
+    options.add_argument("--json", type=Path, help="keep the result in this file")
+    given = options.parse_args()
+    repeats = given.repeats
     path = weights.path("medline-sample") / FILE
     print(f"{FILE}: {path.stat().st_size / 1e6:.0f} MB; median of {repeats} runs, alternating")
     runs = {
@@ -95,12 +98,16 @@ def main() -> None:
             counts[name], seconds = cpu(run, path)
             times[name].append(seconds)
     floor = statistics.median(times["gunzip + lxml, whole tree"])
+    kept: dict[str, object] = {}
     for name, values in times.items():
         middle = statistics.median(values)
         span = f"{min(values):.2f}–{max(values):.2f}"
         print(f"{name:28} {counts[name]} records  {middle:5.2f} s CPU ({span})  {middle / floor:4.2f} × floor")
+        kept[name] = {"records": counts[name], "CPU seconds": middle, "of the floor": middle / floor}
     one, two = whole_ingest(path, 1), whole_ingest(path, 2)
     print(f"two files to Parquet: {one:.1f} s wall in one process, {two:.1f} s in two ({one / two:.2f} ×)")
+    kept["two files to Parquet"] = {"one process, s": one, "two processes, s": two, "times as fast": one / two}
+    save(given.json, kept)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
+
+from measured import save
 
 from pathasst import weights
 from pathasst.intervals import wilson
@@ -110,11 +113,17 @@ def report(index: PaperIndex, queries: list[tuple[str, int]], groups: dict[str, 
     return {group: {name: [found[r] for r in rows] for name, (found, _) in ranked.items()} for group, rows in groups.items()}
 
 
+def _scores(found: list[int]) -> dict[str, Any]:
+    n = len(found)
+    return {"n": n, "MRR": mean_reciprocal(found)} | {f"R@{k}": wilson(sum(0 < r <= k for r in found), n) for k in (1, 5, 10)}
+
+
 def main() -> None:
     """Parse, build, ask, print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--tune", action="store_true")
     options.add_argument("--workers", type=int, default=2, help="processes that embed")
+    options.add_argument("--json", type=Path, help="keep the result in this file")
     options.add_argument("--out", type=Path, default=weights.cache_dir() / "papers" / "quality")
     chosen = options.parse_args()
     rows, questions = load(Path(os.environ["PATHASST_DATA"]))
@@ -139,6 +148,14 @@ def main() -> None:
     )
     found |= report(index, dev, {"titles (development)": list(range(len(dev)))})
     (chosen.out / "quality.json").write_text(json.dumps({"index": index.describe(), "ranks": found}), encoding="utf-8")
+    save(
+        chosen.json,
+        {
+            "abstracts": len(rows),
+            "vectors": index.version.vectors,
+            **{g: {m: _scores(r) for m, r in modes.items()} for g, modes in found.items()},
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measured import save
 from numpy.typing import NDArray
 from papers_scale_vectors import BLOCK, Drawer
 
@@ -84,7 +85,8 @@ def ours(folder: Path, n: int, dim: int) -> dict[str, Any]:
         rows[f"{probes} of {opened.lists} clusters, {refine} refined"] = measured(
             lambda q, p=probes, r=refine: opened.search(q, K, probes=p, refine=r)[0], queries, exact
         )
-    return {"opens_s": round(opens, 2), **memory(), "rows": rows}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"opens_s": round(opens, 2), **memory(), "peak_gb": round(peak, 2), "rows": rows}
 
 
 def plain(folder: Path, n: int, dim: int) -> dict[str, Any]:
@@ -207,6 +209,7 @@ def main() -> None:
     options.add_argument("--dim", type=int, default=768, choices=(384, 768))
     options.add_argument("--out", type=Path, default=Path("out/papers-scale"))
     options.add_argument("--peers", type=int, default=50_000, help="largest collection that peers are built from")
+    options.add_argument("--json", type=Path, help="keep the result in this file")
     options.add_argument("--step", default="", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     sizes = [int(n) for n in chosen.sizes.split(",")]
@@ -216,15 +219,19 @@ def main() -> None:
         (folder / f"{chosen.step}.json").write_text(json.dumps(found), encoding="utf-8")
         return
     at, peers = 0, {}
+    kept: dict[str, Any] = {}
     for n in sizes:
         folder = chosen.out / f"{n}x{chosen.dim}"
         folder.mkdir(parents=True, exist_ok=True)
         print(f"{n:,} vectors × {chosen.dim}, {QUERIES} queries, one thread, seed {SEED}", flush=True)
         found = {name: step(name, folder, n, chosen.dim) for name in ("draw", "build", "ours", "plain")}
+        kept[f"{n} vectors"] = found
         if n <= chosen.peers:
             at, peers = n, {name: step(name, folder, n, chosen.dim) for name in ("flat", "ivf", "hnsw")}
+            kept[f"{n} vectors"] = found | peers
         elif peers:
             computed(n, chosen.dim, at, peers, found["plain"])
+    save(chosen.json, kept)
 
 
 if __name__ == "__main__":

@@ -1,114 +1,121 @@
-"""Every speed claim that fits in 15 minutes, side by side with its peer, and docs/performance.md from what they printed.
+"""Every benchmark that fits in 15 minutes, one after the other; the tables of README and docs/performance.md from all results.
 
-    python benchmarks/run.py [NAME …] [--page-only]        # `make bench`
+    python benchmarks/run.py [NAME …]          # `make bench`: run all, or these; rewrite the tables
+    python benchmarks/run.py --tables          # only rewrite the tables
+    python benchmarks/run.py --keep NAME FILE --command "what made it"    # another JSON becomes the result NAME
 
-Results go to benchmarks/results.json by name: command, machine, date, seconds, output. The page is written from that file alone:
-no number in it was typed. A benchmark whose data or weights are missing is named with its reason and keeps its older result.
+Each result is benchmarks/results/NAME.json (see measured.py); a benchmark whose data or weights are missing is named with its
+reason and keeps its older result. No number in either table is typed by hand; tests/test_benchmarks.py checks it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results.json"
+from measured import README, RESULTS, ROOT, from_file, load, readme_table, save, section, with_table
+
 PAGE = ROOT / "docs" / "performance.md"
+HEAD = """# Performance and scores
+
+Made by `make bench` (`benchmarks/run.py`) from `benchmarks/results`, the newest result of each. No number is typed by hand.
+What takes longer than a few minutes is run alone, with `--json benchmarks/results/NAME.json`.
+"""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One script: what it claims, how it is run, how long it may take."""
+    """One result: what it measures, and how `make bench` gets it."""
 
     name: str
     claim: str
+    script: str = ""  # "": of that name
     arguments: tuple[str, ...] = ()
-    minutes: float = 3.0
     needs_data: bool = False  # $PATHASST_DATA
+    minutes: float = 3.0  # limit
+    alone: bool = False  # takes too long, or needs what another run made
+
+    def command(self) -> list[str]:
+        """How it is run."""
+        script = ROOT / "benchmarks" / f"{self.script or self.name}.py"
+        return [sys.executable, str(script), *self.arguments, "--json", str(RESULTS / f"{self.name}.json")]
 
 
 BENCHES = (
-    Bench("collect_jats", "JATS → figures, beside bare lxml and pubmed_parser", ("--rounds", "3"), needs_data=True),
-    Bench("papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", ("--repeats", "1")),
-    Bench(
-        "papers_scale",
-        "Literature index: recall, latency and memory, beside Faiss flat, the paper's plain IVF and HNSW",
-        minutes=4,
-    ),
-    Bench("tools_speed", "Specialist models, a warm call", ("--runs", "5")),
-    Bench("clip_convert", "OpenCLIP ↔ Hugging Face: largest difference at full depth", ("ViT-B-32",)),
+    Bench("collect_jats", "JATS → figures, beside bare lxml and pubmed_parser", arguments=("--rounds", "3"), needs_data=True),
+    Bench("collect_books", "PDF → figures with captions", needs_data=True),
+    Bench("collect_triage", "Which figures are worth fetching", needs_data=True),
+    Bench("curate_select", "Pathology or not", alone=True),
+    Bench("curate_panels", "Compound figures: panels and their letters", needs_data=True),
+    Bench("curate_captions", "Captions cut into sub-captions, beside a plain regular expression", needs_data=True),
+    Bench("instruct_check", "What the check of generated texts lets through", needs_data=True),
+    Bench("clip_zeroshot", "Zero-shot classification of pathclip-lite", alone=True),
+    Bench("clip_convert", "OpenCLIP ↔ Hugging Face: largest difference at full depth", arguments=("ViT-B-32",)),
+    Bench("mllm_answers", "PathAsst: answers about held-out pictures", alone=True),
+    Bench("mllm_engines", "PathAsst in llama.cpp and in transformers", arguments=("--threads", "1", "--tokens", "32")),
+    Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer", alone=True),
+    Bench("chooser", "The right tools, or rightly none: the chooser on unseen wordings", alone=True),
+    Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand", alone=True),
+    Bench("tools_blood", "Blood cells", alone=True),
+    Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True),
+    Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True),
+    Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5")),
+    Bench("papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", arguments=("--repeats", "1")),
+    Bench("papers_quality", "Paper search by words, vectors and both", alone=True),
+    Bench("papers_scale", "Literature index at 50,000 vectors, beside Faiss flat, the paper's plain IVF and HNSW", minutes=4),
 )
 
 
-def run(bench: Bench) -> dict[str, object]:
-    """Run one script; its output, or why there is none."""
+def run(bench: Bench) -> str:
+    """Run one script, which keeps its own result; "", or why it did not."""
     if bench.needs_data and not os.environ.get("PATHASST_DATA"):
-        return {"failed": "PATHASST_DATA is not set"}
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{bench.name}.py"), *bench.arguments]
-    started = time.monotonic()
+        return "PATHASST_DATA is not set"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * bench.minutes, cwd=ROOT, check=False)
+        done = subprocess.run(bench.command(), capture_output=True, text=True, timeout=60 * bench.minutes, cwd=ROOT, check=False)
     except subprocess.TimeoutExpired:
-        return {"failed": f"not done within {bench.minutes:g} minutes"}
-    if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return {
-        "command": " ".join(["python", f"benchmarks/{bench.name}.py", *bench.arguments]),
-        "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "seconds": round(time.monotonic() - started),
-        "output": done.stdout.strip(),
-    }
+        return f"not done within {bench.minutes:g} minutes"
+    return (done.stderr.strip().splitlines() or ["no message"])[-1] if done.returncode else ""
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def page(results: dict[str, dict[str, object]]) -> str:
+def page() -> str:
     """docs/performance.md."""
-    parts = ["# Performance", "", "Written by `make bench` from `benchmarks/results.json`; no number here was typed by hand."]
+    results, parts = load(), [HEAD]
     for bench in BENCHES:
-        found = results.get(bench.name)
-        parts += ["", f"## {bench.claim}", ""]
-        if found is None:
-            parts.append("Not run yet.")
-            continue
-        parts += [f"`{found['command']}` · {found['machine']} · {found['date']} · {found['seconds']} s", ""]
-        output = str(found["output"])
-        parts.append(output if output.lstrip().startswith("|") else f"```text\n{output}\n```")
-    return "\n".join(parts) + "\n"
+        body = section(results[bench.name]) if bench.name in results else "No result is kept."
+        parts.append(f"## {bench.claim}\n\n{body}\n")
+    return "\n".join(parts)
+
+
+def tables() -> dict[Path, str]:
+    """Both pages as they should be."""
+    return {README: with_table(README.read_text(encoding="utf-8"), readme_table(load())), PAGE: page()}
 
 
 def main() -> None:
     """Run, keep, write."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("names", nargs="*", help=f"of {', '.join(b.name for b in BENCHES)}; default: all")
-    options.add_argument("--page-only", action="store_true", help="write the page from the results that are there")
+    options.add_argument("names", nargs="*", help=f"of {', '.join(b.name for b in BENCHES)}; default: all that fit")
+    options.add_argument("--tables", action="store_true", help="only write the tables, from the results that are there")
+    options.add_argument("--keep", nargs=2, metavar=("NAME", "FILE"), help="make a JSON file the result NAME")
+    options.add_argument("--command", default="", help="with --keep: the command that made it")
     chosen = options.parse_args()
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    for bench in () if chosen.page_only else BENCHES:
-        if chosen.names and bench.name not in chosen.names:
-            continue
-        print(f"{bench.name} …", flush=True)
-        found = run(bench)
-        if "failed" in found:
-            print(f"  {found['failed']}")
-            continue
-        results[bench.name] = found
-        RESULTS.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(page(results), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    if unknown := {*chosen.names, *(chosen.keep or [])[:1]} - {b.name for b in BENCHES}:
+        raise SystemExit(f"no such benchmark: {', '.join(unknown)}")
+    if chosen.keep:
+        name, file = chosen.keep
+        save(RESULTS / f"{name}.json", from_file(Path(file)), command=chosen.command or f"made from {file}")
+    elif not chosen.tables:
+        for bench in BENCHES:
+            if bench.name in chosen.names or not (chosen.names or bench.alone):
+                print(f"{bench.name} …", flush=True)
+                print(f"  {run(bench) or 'done'}", flush=True)
+    for path, text in tables().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

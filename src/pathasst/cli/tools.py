@@ -107,8 +107,12 @@ def evaluate(
     boxes: Path = typer.Argument(help="Labelled boxes: CSV (image, xmin, ymin, xmax, ymax, label), COCO JSON or YOLO data.yaml."),
     split: str = typer.Option("", help="Only pictures of this split, as the file names it."),
     model: str = typer.Option(None, help="A folder of your own weights (`pathasst train detector`)."),
+    json_file: Path = typer.Option(None, "--json", help="Write every score to this JSON file."),
 ) -> None:
     """Measure a tool's detector on labelled pictures. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""
+    import json
+    from dataclasses import asdict
+
     from pathasst.detector.data import read
     from pathasst.detector.settings import DetectorData
     from pathasst.detector.train import score
@@ -123,7 +127,10 @@ def evaluate(
     if not pictures:
         raise BadSettings(f"{boxes} has no pictures of the split {split!r}.")
     typer.echo(f"{tool.version()}, {len(pictures)} pictures, score ≥ {detector.settings.min_score:g} for F1 and counts\n")
-    typer.echo(score(detector, pictures).table())
+    scores = score(detector, pictures)
+    typer.echo(scores.table())
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(scores), indent=1), encoding="utf-8")
 
 
 def _make(name: str, model: str | None = None) -> Tool[Any]:

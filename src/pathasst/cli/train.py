@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
 app = typer.Typer(help="Train PathCLIP or PathAsst on data of your own.", no_args_is_help=True)
+RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
+DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
+STEPS = typer.Option(0, help="Other number of steps than the recipe's.")
+
+
+def _say(line: Mapping[str, object]) -> None:
+    """One line of a training's log."""
+    typer.echo("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
 
 
 @app.command("mllm")
 def mllm(
     conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoints, losses, the finished adapter."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    recipe: str = RECIPE,
     vision: str = typer.Option("", help="PathCLIP: id or folder, instead of the recipe's."),
     llm: str = typer.Option("", help="Language model: id or folder, instead of the recipe's."),
     plan: bool = typer.Option(False, "--plan", help="Only say how much memory and time it would take."),
     devices: int = typer.Option(1, help="With --plan: devices that share the model (FSDP)."),
     teraflops: float = typer.Option(0.15, help="With --plan: what one device reaches; two CPU cores 0.15, an A100 about 150."),
-    full: bool = typer.Option(False, help="With --plan: as if every weight of the LLM were trained."),
 ) -> None:
     """Train PathAsst: the FC layer on descriptions, then FC layer and LLM. A killed run goes on with the same command.
 
@@ -37,7 +45,7 @@ def mllm(
     if plan:
         from pathasst.mllm.plan import estimate
 
-        typer.echo(estimate(settings, conversations, devices=devices, teraflops=teraflops, full=full))
+        typer.echo(estimate(settings, conversations, devices=devices, teraflops=teraflops))
         return
     train(conversations, out, settings, all_specs(), say=typer.echo)
 
@@ -46,7 +54,7 @@ def mllm(
 def chooser(
     conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations with tool requests."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    recipe: str = RECIPE,
 ) -> None:
     """Train what decides which tools a request asks for, for a PathAsst too small to decide itself.
 
@@ -66,8 +74,8 @@ def chooser(
 def clip(
     data: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoint, log, the finished weights."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+    recipe: str = RECIPE,
+    steps: int = STEPS,
     stop_at: int = typer.Option(0, help="Stop after this step and write the model so far; the same command without it goes on."),
     seed: int = typer.Option(-1, help="Other seed than the recipe's."),
     leave_out: list[str] = typer.Option([], help="Sources to leave out of the training (leave-one-dataset-out)."),
@@ -88,7 +96,7 @@ def clip(
     settings = ClipRecipe.load(recipe, **changes)
     if taught:
         settings = replace(settings, teach=replace(settings.teach, data=[str(t) for t in taught]))
-    train(settings, out, stop_at=stop_at, report=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    train(settings, out, stop_at=stop_at, report=_say)
     typer.echo(f"{out}: use it with PathCLIP.load({str(out)!r}), measure it with `pathasst clip zeroshot … --model {out}`")
 
 
@@ -96,10 +104,8 @@ def clip(
 def points(
     recipe: Path = typer.Argument(..., help="YAML recipe, such as recipes/embedded/ki67.yaml."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, train.jsonl, scores.json."),
-    data: Path = typer.Option(
-        None, "--data", "-d", help="Folder that the recipe's `points` paths start at; default: the recipe's."
-    ),
-    steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+    data: Path = DATA,
+    steps: int = STEPS,
 ) -> None:
     """Train a cell detector (DPA-P2PNet) on points CSVs: image, x, y, label. A killed run goes on with the same command.
 
@@ -111,9 +117,8 @@ def points(
     from pathasst.tools.p2pnet.train import train
 
     settings = TrainSettings.load(recipe, data)
-    if steps:
-        settings = replace(settings, steps=steps)
-    scores = train(settings, out, lambda line: typer.echo("  ".join(f"{k} {v:.4g}" for k, v in line.items())))
+    settings = replace(settings, steps=steps or settings.steps)
+    scores = train(settings, out, _say)
     for split in ("validation", "test"):
         if split in scores:
             f1 = "  ".join(f"{k} {v['f1']:.3f}" for k, v in scores[split].items() if isinstance(v, dict) and "f1" in v)
@@ -124,10 +129,8 @@ def points(
 def detector(
     recipe: str = typer.Argument(..., help="YAML recipe, such as recipes/embedded/blood.yaml."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model, scores.md, losses.png."),
-    data: Path = typer.Option(
-        None, "--data", "-d", help="Folder that the recipe's `boxes` paths start at; default: the recipe's."
-    ),
-    steps: int = typer.Option(0, help="Other number of steps than the recipe's."),
+    data: Path = DATA,
+    steps: int = STEPS,
 ) -> None:
     """Train a detector on boxes: CSV, COCO JSON or a YOLO folder. A killed run goes on with the same command.
 
@@ -139,9 +142,8 @@ def detector(
     from pathasst.detector.train import train
 
     settings = TrainSettings.load(recipe, data)
-    if steps:
-        settings = replace(settings, steps=steps)
-    train(settings, out, log=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    settings = replace(settings, steps=steps or settings.steps)
+    train(settings, out, log=_say)
     typer.echo((out / "scores.md").read_text(encoding="utf-8"))
 
 
@@ -170,7 +172,7 @@ def classifier(
     else:
         settings, items = TrainSettings(), read_items(Path(recipe))
     settings = replace(settings, minutes=minutes or settings.minutes, seed=settings.seed if seed < 0 else seed)
-    scores = train(settings, items, out, log=lambda line: typer.echo("  ".join(f"{k} {v}" for k, v in line.items())))
+    scores = train(settings, items, out, log=_say)
     for split, found in scores.items():
         if "macro_f1" in found:
             low, high = found["macro_f1"]["interval"]
@@ -200,14 +202,11 @@ def generator(
     from pathasst.tools.generate import data as cells
     from pathasst.tools.generate.training import GeneratorSettings, train
 
-    def say(line: dict[str, object]) -> None:
-        typer.echo("  ".join(f"{k} {v}" for k, v in line.items()))
-
     if stable:
         from pathasst.tools.generate.stable import StableSettings, finetune
 
         settings = StableSettings(checkpoint=stable, lora=lora, lr=1e-4 if lora else 1e-5)
-        finetune(replace(settings, steps=steps or settings.steps), *cells.image_texts(Path(what)), out, say)
+        finetune(replace(settings, steps=steps or settings.steps), *cells.image_texts(Path(what)), out, _say)
         return
     if Path(what).suffix in (".yaml", ".yml"):
         own, split = cells.recipe_cells(what, data)
@@ -216,4 +215,4 @@ def generator(
         own = GeneratorSettings()
         items, texts = cells.image_texts(Path(what))
     own = replace(own, steps=steps or own.steps, minutes=own.minutes if minutes < 0 else minutes)
-    train(own, items, out, texts, say)
+    train(own, items, out, texts, _say)
