@@ -1,8 +1,8 @@
 """The small diffusion model: words to pictures of 64×64 px. Knows words and pixels, no class and no training.
 
 Squares of 4×4 px become twelve numbers, their principal components (`Squares`): a linear and exact counterpart of the
-autoencoder of latent diffusion (Rombach et al. 2022) that needs no training. On this map works a UNet of `diffusers`, told the
-noise level and MiniLM's vector of the sentence; v-prediction (Salimans & Ho 2022), a cosine schedule scaled to no signal at its
+autoencoder of latent diffusion (Rombach et al. 2022) that needs no training. On this map works a small UNet, told the noise level
+and MiniLM's vector of the sentence; v-prediction (Salimans & Ho 2022), a cosine schedule scaled to no signal at its
 end (Lin et al. 2024), classifier-free guidance, DDIM.
 """
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from pathasst import weights
 from pathasst.errors import BadInput, BadSettings
 from pathasst.precision import has_fast_bfloat16
+from pathasst.tools.generate.unet import UNet
 
 TEXT = 384
 """Values of MiniLM's sentence vector."""
@@ -94,36 +95,13 @@ class Network(torch.nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.squares, self.unet = Squares(config.square, config.channels), build(config)
+        self.squares = Squares(config.square, config.channels)
+        self.unet = UNet(config.channels, config.widths, config.layers, TEXT)
 
     def forward(self, x: torch.Tensor, times: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """Noised maps N×channels×h×w, times N, sentence vectors N×384 → the predicted velocity, of the maps' shape."""
-        seen = x.contiguous(memory_format=torch.channels_last)
-        found: torch.Tensor = self.unet(seen, times, vectors[:, None], class_labels=vectors).sample
-        return found.float()
-
-
-def build(config: GeneratorConfig) -> Any:
-    """An untrained UNet."""
-    from diffusers import UNet2DConditionModel
-
-    down = ["DownBlock2D"] * (len(config.widths) - 1) + ["CrossAttnDownBlock2D"]
-    up = ["CrossAttnUpBlock2D"] + ["UpBlock2D"] * (len(config.widths) - 1)
-    return UNet2DConditionModel(
-        sample_size=config.side,
-        in_channels=config.channels,
-        out_channels=config.channels,
-        down_block_types=down,
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=up,
-        block_out_channels=config.widths,
-        layers_per_block=config.layers,
-        cross_attention_dim=TEXT,
-        attention_head_dim=8,
-        norm_num_groups=16,
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=TEXT,
-    )
+        found: torch.Tensor = self.unet(x.contiguous(memory_format=torch.channels_last), times, vectors)
+        return found
 
 
 def schedule() -> Any:

@@ -132,14 +132,15 @@ def random_matrix(shape: tuple[int, ...], size: int, zoom: tuple[float, float], 
     return (turn @ crop)[:2]  # type: ignore[no-any-return]
 
 
-def jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random stain strength, brightness, blur and JPEG noise on H×W×3 uint8."""
+def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.ndarray:
+    """Random stain strength, stain colour (by `hue`), brightness, blur and JPEG noise on H×W×3 uint8."""
     density = -np.log((image.astype(np.float32) + 1) / 256)
     stains = density @ UNMIX
     # Both stains stay within a third of their strength: a pale positive must not become a negative.
     stains *= rng.uniform(0.7, 1.35, 3).astype(np.float32)
     stains += rng.uniform(-0.06, 0.06, 3).astype(np.float32)
-    image = 256 * np.exp(-(stains @ STAINS)) - 1
+    shown = STAINS + rng.normal(0, hue, STAINS.shape).astype(np.float32) if hue else STAINS
+    image = 256 * np.exp(-(stains @ shown)) - 1
     image = (image - 127) * rng.uniform(0.85, 1.15) + 127 + rng.uniform(-15, 15)
     image = image + rng.uniform(-8, 8, 3)
     image = np.clip(image, 0, 255).astype(np.uint8)
@@ -172,7 +173,7 @@ class Crops:
             field = self.fields[int(rng.choice(len(self.fields), p=self.weights))]
             size = self.settings.crop
             image, where, what = warp(field, random_matrix(field.image.shape, size, self.settings.zoom, rng), size)
-            images.append(torch.from_numpy(np.ascontiguousarray(jitter(image, rng).transpose(2, 0, 1))))
+            images.append(torch.from_numpy(np.ascontiguousarray(jitter(image, rng, self.settings.hue).transpose(2, 0, 1))))
             points.append(torch.from_numpy(where))
             labels.append(torch.from_numpy(what))
         return torch.stack(images), points, labels

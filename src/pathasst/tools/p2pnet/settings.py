@@ -69,6 +69,7 @@ class TrainSettings:
     point_weight: float = 5e-3  # of the squared point error, px²
     match_distance: float = 0.1  # weight of the distance in px against the class probability
     zoom: tuple[float, float] = (0.7, 1.4)  # range of the random scale
+    hue: float = 0.0  # deviation of the stains' colours (unit optical densities) from their textbook directions
     seed: int = 0
     minutes: float = 0.0  # stop after so many minutes of training, the rate falling to zero by then; 0: no limit
     bf16: bool = True  # autocast, where the machine multiplies bfloat16 in hardware
