@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from pathasst.examples import example_article
 from pathasst.records import Conversation, Pair
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests/llm"))
+
+from fake_llm import FakeServer  # noqa: E402 - a part of other tests
+
 NEEDED = ("minilm", "smollm2-135m", "pathclip-embedded", "pathasst-embedded", "ki67-embedded")
 
 
@@ -43,12 +48,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def environment(workplace: Path) -> dict[str, str]:
+    """In which `pathasst` is this checkout's, and one thread computes."""
+    return {**os.environ, "PATH": f"{workplace / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+
 @pytest.fixture(scope="module")
 def walked(workplace: Path) -> Path:
     """The tutorial, run from its first block to its last, stopping at the first error."""
     script = "set -eu\n" + "\n".join(blocks("docs/tutorial.md", "bash"))
-    environment = {**os.environ, "PATH": f"{workplace / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(["bash", "-c", script], cwd=workplace, env=environment, capture_output=True, text=True, timeout=800)
+    run = subprocess.run(
+        ["bash", "-c", script], cwd=workplace, env=environment(workplace), capture_output=True, text=True, timeout=800
+    )
     assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-2500:]
     (workplace / "printed.txt").write_text(run.stdout, encoding="utf-8")
     return workplace
@@ -65,21 +76,93 @@ def test_the_tutorial_ends_with_an_assistant_of_ones_own(walked: Path) -> None:
     assert "R@10" in (walked / "out/eval/retrieval.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
-@pytest.mark.parametrize("language", ["bash", "console", ""])
-def test_every_command_that_is_named_exists_with_its_options(page: str, language: str) -> None:
-    """Commands that need a network, a server or a long time are checked against the command line's own parser."""
+PAGES = ("README.md", "docs/tutorial.md")
+ELSEWHERE = {
+    "pathasst collect pmc": "tests/collect/test_pmc.py",  # reads a bucket on loopback
+    "pathasst --install-completion": "tests/cli/test_main.py",  # it would change the tester's shell
+    "pathasst serve": "tests/assistant/test_serve_command.py",  # a server of its own process
+    "pathasst mcp": "tests/assistant/test_mcp.py",  # a client talks to it
+    "pathasst models pull": "tests/test_weights.py",  # 1.1 GB; there a few bytes
+    "pathasst train clip …": "docs/tutorial.md",
+    "pathasst train mllm …": "docs/tutorial.md",
+    "pathasst eval compare": "tests/evaluate/test_report.py",
+    "pathasst train classifier": "tests/cli/test_train_specialists.py",
+    "pathasst train detector": "tests/cli/test_train_specialists.py",
+    "pathasst train generator": "tests/cli/test_train_specialists.py",
+}
+"""Commands that run in a test of their own, or on the other page."""
+
+
+def inline(page: str) -> list[str]:
+    """The commands within a page's sentences and tables."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
+    return list(dict.fromkeys(re.findall(r"`(pathasst [^`]+)`", text)))
+
+
+def run_here(page: str) -> list[str]:
+    """What of a page's commands is to run in this file."""
+    lines = [*inline(page), *commands(page, "console"), *commands(page, "")]
+    return [line for line in lines if not line.startswith(tuple(ELSEWHERE))]
+
+
+def test_what_runs_elsewhere_does() -> None:
+    for command, place in ELSEWHERE.items():
+        words = command.removeprefix("pathasst ").removesuffix(" …").split()
+        text = (ROOT / place).read_text(encoding="utf-8")
+        assert all(word in text for word in words), f"{place} runs no `{command}`"
+
+
+@pytest.fixture(scope="module")
+def stand_ins(walked: Path) -> Iterator[dict[str, str]]:
+    """What stands for the page's placeholders, in the folder where the tutorial was walked."""
+    picture = walked / "examples/article/demo-001-g003.jpg"
+    shutil.copy(picture, walked / "field.png")
+    (walked / "sets").mkdir()
+    server = FakeServer()
+    requests = {"ARTICLES": "examples", "IMAGE": "field.png", "SETS": "sets", "NAME": "minilm", "…": "What is it?"}
+    brain = f"--brain {server.url}#model"
+    yield (
+        requests
+        | {"--brain http://localhost:8000/v1#model": brain, "eval all": f"eval all --limit 1 {brain}"}
+        | {"eval tools": f"eval tools --limit 1 {brain}"}
+    )
+    server.stop()
+
+
+@pytest.mark.parametrize("line", sorted({line for page in PAGES for line in run_here(page)}))
+def test_a_command_of_the_pages_runs(walked: Path, stand_ins: dict[str, str], line: str) -> None:
+    """After the tutorial, whose results these commands read. Placeholders are filled in; little is asked where much would be."""
+    for old, new in stand_ins.items():
+        line = line.replace(old, new)
+    run = subprocess.run(["bash", "-c", line], cwd=walked, env=environment(walked), capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-2500:]
+    assert run.stdout.strip()
+
+
+def test_the_python_of_the_readme_runs(walked: Path, stand_ins: dict[str, str]) -> None:
+    (script,) = blocks("README.md", "python")
+    run = subprocess.run([sys.executable, "-c", script], cwd=walked, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-2500:]
+    assert "ki67_cells" in run.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_is_named_exists_with_its_options(page: str) -> None:
+    """Those that run elsewhere, too, by the command line's own parser."""
     import shlex
 
     import typer
 
     root = typer.main.get_command(app)
-    for line in commands(page, language):
+    for line in [*inline(page), *(c for language in ("bash", "console", "") for c in commands(page, language))]:
         words = shlex.split(line.replace("…", "").replace("|| true", ""))[1:]
         command = root
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        known |= {"--help", "--install-completion"}
         given = {w.split("=")[0] for w in words if w.startswith("--")}
-        assert not getattr(command, "commands", {}) or not words, f"{page}: {line!r} names no command"
+        assert not getattr(command, "commands", {}) or not [w for w in words if w not in known], (
+            f"{page}: {line!r} names no command"
+        )
         assert given <= known, f"{page}: {line!r} has unknown options {sorted(given - known)}"

@@ -143,3 +143,13 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
 )
 def test_what_a_disk_refuses_is_told_from_bugs(error: Exception, said: str) -> None:
     assert _refusal(error).startswith(said) and bool(_refusal(error)) == bool(said)
+
+
+def test_the_shell_completes_commands() -> None:
+    """What `pathasst --install-completion` puts into bash asks this."""
+    command = Path(sys.executable).parent / "pathasst"
+    if not command.is_file():
+        pytest.skip("pathasst is not installed as a command in this environment")
+    ask = {**os.environ, "_PATHASST_COMPLETE": "complete_bash", "COMP_WORDS": "pathasst ev", "COMP_CWORD": "1"}
+    assert subprocess.run([command], env=ask, capture_output=True, text=True, check=False).stdout.split() == ["eval"]
+    assert "--install-completion" in pathasst("--help").stdout

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pathasst.evaluate.predictions import Predictions, key_of
+from pathasst.evaluate.predictions import UNASKED, Predictions, key_of
 
 
 def test_only_unknown_keys_are_asked_and_order_is_kept(tmp_path):
@@ -51,3 +51,19 @@ def test_what_was_answered_before_an_error_is_kept(tmp_path):
 def test_keys_tell_apart_what_looks_alike():
     assert key_of("ab", "c") != key_of("a", "bc")
     assert key_of(b"1") != key_of(1) != key_of("1")
+
+
+def test_shares_are_disjoint_and_together_everything(tmp_path):
+    keys = [key_of(n) for n in range(40)]
+    asked = []
+    for number in range(3):
+
+        def ask(positions):
+            asked.extend(positions)
+            return [{"said": str(n)} for n in positions]
+
+        values = Predictions(tmp_path, "t", (number, 3)).fill(keys, ask)
+        assert [v for v in values if v == UNASKED] or number == 2
+    assert sorted(asked) == list(range(40))
+    whole = Predictions(tmp_path, "t").fill(keys, lambda positions: pytest.fail("all was asked"))
+    assert [v["said"] for v in whole] == [str(n) for n in range(40)]

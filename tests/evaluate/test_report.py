@@ -88,3 +88,18 @@ def test_runs_on_other_items_cannot_be_compared():
     other.items[0]["id"] = "elsewhere"
     with pytest.raises(BadDataset, match="share no items"):
         compare(run([1.0]), other)
+
+
+def test_the_command_compares_two_saved_runs(tmp_path):
+    from typer.testing import CliRunner
+
+    from pathasst.cli.evaluate import app
+
+    for name, scores in (("old", [0.0, 1.0]), ("new", [1.0, 1.0])):
+        report.save([run(scores, name)], tmp_path / name)
+    (first,), (second,) = ((tmp_path / name).glob("*.json") for name in ("old", "new"))
+    done = CliRunner().invoke(app, ["compare", str(first), str(second)])
+    assert done.exit_code == 0, done.output
+    assert "0.500 [" in done.output
+    same = CliRunner().invoke(app, ["compare", str(first), str(tmp_path / "new/report.html")])
+    assert "no saved table" in str(same.exception)

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+import yaml
+from fake_llm import FakeServer
 from PIL import Image
 
 from pathasst.errors import BadDataset, BadSettings
@@ -67,6 +69,8 @@ def test_missing_parts_cost_themselves_and_say_why(gold, tmp_path):
 def test_settings_are_checked():
     with pytest.raises(BadSettings, match="must hold"):
         EvalSettings(prompt="answer!")
+    with pytest.raises(BadSettings, match="at least 1"):
+        EvalSettings(workers=0)
     with pytest.raises(BadSettings, match="no part is called"):
         run(["imagenet"], EvalSettings())
     assert {"zero-shot", "retrieval", "pathvqa", "tools", "papers", "curation", "leakage"} == set(PARTS)
@@ -97,3 +101,36 @@ def test_leakage_finds_the_planted_pair_alone(tmp_path):
     assert not refused
     assert [(r[1], r[2], r[3]) for r in table.rows] == [("hash", 1, 4), ("text", 0, 4)]
     assert table.items[0]["id"] == "p2"
+
+
+@pytest.fixture
+def server():
+    running = FakeServer()
+    yield running
+    running.stop()
+
+
+def test_several_processes_ask_each_question_once_and_give_the_same_table(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("PATHASST_DATA", raising=False)
+    requests = tmp_path / "requests.yaml"
+    says = [f"Request number {n}, please." for n in range(12)]
+    requests.write_text(yaml.safe_dump({"none": {"picture": "none", "requests": says}}))
+
+    def asked():
+        return sorted(body["messages"][-1]["content"] for body in server.requests)
+
+    def measured(out, **changes):
+        server.requests.clear()
+        settings = EvalSettings(out=tmp_path / out, brain=f"{server.url}#fake", requests=requests, **changes)
+        (table,), refused = run(["tools"], settings)
+        assert not refused
+        return table
+
+    alone = measured("one")
+    assert asked() == sorted(says)
+    together = measured("two", workers=2)
+    assert asked() == sorted(says)
+    files = sorted((tmp_path / "two/predictions").glob("tools.?.jsonl"))
+    assert len(files) == 2 and all(f.stat().st_size for f in files)
+    assert (together.rows, together.items) == (alone.rows, alone.items)
+    assert measured("two").rows == alone.rows and asked() == []  # one process reads what several wrote

@@ -18,6 +18,8 @@ BRAIN = typer.Option("", "--brain", "-b", help="As for `pathasst ask`: pathasst,
 PAIRS = typer.Option([], "--pairs", "-p", help="Dataset of pairs; repeatable.")
 SPLIT = typer.Option(["test"], "--split", help="Split(s) to measure on.")
 SEED = typer.Option(0, "--seed", help="Of the bootstrap and of samples.")
+WORKERS = typer.Option(1, "--workers", help="Processes that ask the brain, each with one of its own.")
+RUNNER = typer.Option("native", "--runner", help="With --workers: native (this machine) or ray (a cluster that shares --out).")
 
 
 @app.command("all")
@@ -31,6 +33,8 @@ def everything(
     index: Path = typer.Option(None, "--index", "-i", help="Literature index that holds the questions' abstracts."),
     against: list[Path] = typer.Option([], "--against", help="Leakage: evaluation sets; repeatable."),
     limit: int = typer.Option(0, help="PathVQA: at most so many questions (0: all)."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
     seed: int = SEED,
 ) -> None:
     """Every part whose data is here; the others are named with what they lack.
@@ -41,7 +45,7 @@ def everything(
 
     _run(
         list(PARTS), data=data, out=out, clip=clip, brain=brain, pairs=tuple(pairs), split=tuple(split), index=index,
-        against=tuple(against), limit=limit, seed=seed,
+        against=tuple(against), limit=limit, workers=workers, runner=runner, seed=seed,
     )  # fmt: skip
 
 
@@ -76,13 +80,18 @@ def pathvqa(
     limit: int = typer.Option(0, help="At most so many questions, whole pictures (0: all)."),
     prompt: str = typer.Option("{question}", help="What the brain is asked; must hold {question}."),
     blind: bool = typer.Option(True, help="Also with a blank picture, to see what needs no eyes."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
     seed: int = SEED,
 ) -> None:
     """Table 3: PathVQA, closed by three rules, open by three measures.
 
     Example: pathasst eval pathvqa --data ~/pathology-sets --limit 500 --brain http://127.0.0.1:8000/v1#qwen2.5-vl-7b
     """
-    _run(["pathvqa"], data=data, out=out, brain=brain, split=(split,), limit=limit, prompt=prompt, blind=blind, seed=seed)
+    _run(
+        ["pathvqa"], data=data, out=out, brain=brain, split=(split,), limit=limit, prompt=prompt, blind=blind, workers=workers,
+        runner=runner, seed=seed,
+    )  # fmt: skip
 
 
 @app.command("tools")
@@ -92,10 +101,15 @@ def tools(
     requests: Path = typer.Option(None, help="YAML of requests; ours by default."),
     pictures: Path = typer.Option(None, help="Folder of pictures by kind: ki67, membrane, cytology, blood, tissue."),
     limit: int = typer.Option(0, help="About so many requests, the same share of every group (0: all)."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
     seed: int = SEED,
 ) -> None:
     """Tool choice: precision, recall, arguments, false calls. Example: pathasst eval tools --brain pathasst"""
-    _run(["tools"], out=out, brain=brain, requests=requests, pictures=pictures, limit=limit, seed=seed)
+    _run(
+        ["tools"], out=out, brain=brain, requests=requests, pictures=pictures, limit=limit, workers=workers, runner=runner,
+        seed=seed,
+    )  # fmt: skip
 
 
 @app.command("papers")

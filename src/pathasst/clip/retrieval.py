@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst.clip.build import token_counter
 from pathasst.clip.scores import recall_at
 from pathasst.dataset import read
 from pathasst.errors import BadDataset
@@ -84,14 +83,6 @@ def short_enough(captions: Sequence[str], clip: PathCLIP) -> list[str]:
 
     tokenizer = open_clip.SimpleTokenizer()
     return [c for c in captions if len(tokenizer.encode(c)) + 2 <= LONGEST]
-
-
-def rate_too_long(captions: Sequence[str], clip: PathCLIP) -> float:
-    """Share of the captions that the model's context cuts, start and end tokens included."""
-    if not captions:
-        return 0.0
-    count, length = token_counter(clip.config), int(clip.config.model["text_cfg"].get("context_length", LONGEST))
-    return float(np.mean([count(c) > length for c in captions]))
 
 
 def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 420)) -> Any:

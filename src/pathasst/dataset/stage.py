@@ -180,7 +180,16 @@ def _engine(task: _Task, units: Sequence[Unit], workers: int, runner: str) -> It
 
 
 def _daft(task: _Task, units: Sequence[Unit], workers: int, runner: str) -> Iterator[ShardStats]:
-    """The same work as a Daft plan: a column of units through one function, results in the order they finish."""
+    by_key = {u.key: u for u in units}
+    for stats in spread(lambda key: task.run(by_key[key]).model_dump_json(), list(by_key), workers, runner):
+        yield ShardStats.model_validate_json(stats)
+
+
+def spread(work: Callable[[str], str], keys: Sequence[str], workers: int, runner: str = "native") -> Iterator[str]:
+    """`work` of every key in processes of their own, here or on the Ray cluster (a Daft plan); results in the order they finish.
+
+    Raises BadSettings when this process already runs Daft on another runner; an error out of `work` ends it.
+    """
     import os
 
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
@@ -194,18 +203,17 @@ def _daft(task: _Task, units: Sequence[Unit], workers: int, runner: str) -> Iter
     @daft.cls(max_concurrency=workers, use_process=True)
     class Worker:
         def __init__(self) -> None:
-            self.task = task
+            self.work = work
 
         @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
-        def __call__(self, keys: daft.Series) -> list[str]:
-            return [self.task.run(by_key[k]).model_dump_json() for k in keys.to_pylist()]
+        def __call__(self, some: daft.Series) -> list[str]:
+            return [self.work(key) for key in some.to_pylist()]
 
-    by_key = {u.key: u for u in units}
     worker: Any = Worker()
-    frame = daft.from_pydict({"unit": list(by_key)})
-    frame = frame.into_batches(1) if runner == "native" else frame.into_partitions(len(units))
-    for row in frame.select(worker(daft.col("unit")).alias("stats")).iter_rows():
-        yield ShardStats.model_validate_json(row["stats"])
+    frame = daft.from_pydict({"key": list(keys)})
+    frame = frame.into_batches(1) if runner == "native" else frame.into_partitions(len(keys))
+    for row in frame.select(worker(daft.col("key")).alias("result")).iter_rows():
+        yield row["result"]
 
 
 def _tally(drops: Iterable[Dropped]) -> dict[str, int]:

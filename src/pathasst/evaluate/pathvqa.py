@@ -16,7 +16,7 @@ from pathasst.errors import BadInput
 from pathasst.evaluate import answers
 from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
 from pathasst.evaluate.pathvqa_data import Question
-from pathasst.evaluate.predictions import Predictions, Value
+from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Cell, Table
 from pathasst.intervals import mean_interval
 from pathasst.records import Turn
@@ -55,13 +55,19 @@ def draw(questions: Sequence[Question], limit: int, seed: int) -> list[Question]
 
 
 def evaluate(
-    brain: Brain, questions: Sequence[Question], cache: Path, *, prompt: str = "{question}", blind: bool = True
+    brain: Brain,
+    questions: Sequence[Question],
+    cache: Path,
+    *,
+    prompt: str = "{question}",
+    blind: bool = True,
+    share: Share = (0, 1),
 ) -> Table:
     """Table 3 for one brain: model, image-blind model, majority class, and the paper's rows."""
     table = Table(id="pathvqa", title="PathVQA: answers about pictures", columns=COLUMNS, section="Table 3")
     runs = {brain.name: False} | ({f"{brain.name}, blank picture": True} if blind else {})
     for name, is_blind in runs.items():
-        said = _ask(brain, questions, Predictions(cache, "pathvqa"), prompt, is_blind)
+        said = _ask(brain, questions, Predictions(cache, "pathvqa", share), prompt, is_blind)
         table.add(name, *_scores(questions, [v["said"] for v in said]))
         table.items += [_item(name, q, v) for q, v in zip(questions, said, strict=True)]
         if failed := sum(bool(v["failed"]) for v in said):

@@ -1,6 +1,7 @@
 """Predictions on disk, one line each, by model, prompt and data: a rerun costs nothing, a killed run goes on where it stopped.
 
-Knows keys and plain values. A line cut off by a kill is passed over and asked again.
+Knows keys and plain values. A line cut off by a kill is passed over and asked again. Several processes share the work by
+keys; each writes a file of its own, and all read all.
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ def key_of(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-class Predictions:
-    """The predictions of one task, in `<folder>/<task>.jsonl`."""
+Share = tuple[int, int]
+"""Which of how many processes: (0, 1) is alone."""
+UNASKED: Value = {"said": "", "calls": [], "failed": "the share of another process"}
 
-    def __init__(self, folder: Path, task: str) -> None:
-        self.path = Path(folder) / f"{task}.jsonl"
-        self.known: dict[str, Value] = dict(_read(self.path))
+
+class Predictions:
+    """The predictions of one task, in `<folder>/<task>.jsonl`; of a process that shares the work in `<task>.<share>.jsonl`."""
+
+    def __init__(self, folder: Path, task: str, share: Share = (0, 1)) -> None:
+        number, self.of = share
+        self.number = number
+        self.path = Path(folder) / (f"{task}.jsonl" if self.of == 1 else f"{task}.{number}.jsonl")
+        self.known: dict[str, Value] = {}
+        for path in [*sorted(Path(folder).glob(f"{task}.*.jsonl")), Path(folder) / f"{task}.jsonl"]:
+            self.known |= dict(_read(path))
 
     def fill(
         self,
@@ -39,8 +49,11 @@ class Predictions:
         batch: int = 16,
         progress: Callable[[int], None] | None = None,
     ) -> list[Value]:
-        """The prediction of each key, in order; `ask` gets the positions of those that are not known, a batch at a time."""
-        missing = [n for n, key in enumerate(keys) if key not in self.known]
+        """The prediction of each key, in order; `ask` gets the positions of those that are not known, a batch at a time.
+
+        A process that shares the work asks its share alone, and gives UNASKED for the rest.
+        """
+        missing = [n for n, key in enumerate(keys) if key not in self.known and int(key, 16) % self.of == self.number]
         missing = sorted({keys[n]: n for n in reversed(missing)}.values())  # the same question twice is asked once
         if progress:
             progress(len(keys) - len(missing))
@@ -54,7 +67,7 @@ class Predictions:
                 file.flush()
                 if progress:
                     progress(len(chunk))
-        return [self.known[key] for key in keys]
+        return [self.known[key] if self.of == 1 else self.known.get(key, UNASKED) for key in keys]
 
 
 def _read(path: Path) -> Iterator[tuple[str, Value]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathasst.dataset.stage import spread
 from pathasst.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.evaluate.predictions import Share
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ class EvalSettings:
     seed: int = 0
     prompt: str = "{question}"  # pathvqa
     blind: bool = True  # pathvqa: also with a blank picture
+    workers: int = 1  # pathvqa, tools: processes that ask, each with a brain of its own
+    runner: str = "native"  # or ray: the processes of a cluster that shares the folder `out`
+    share: Share = (0, 1)  # which of the processes this is
     command: str = field(default="")
 
     @property
@@ -45,6 +51,8 @@ class EvalSettings:
             raise BadSettings("a prompt must hold {question}.")
         if self.limit < 0:
             raise BadSettings("--limit must be at least 0 (0: all).")
+        if self.workers < 1:
+            raise BadSettings("--workers must be at least 1.")
 
 
 def zero_shot(settings: EvalSettings) -> Table:
@@ -81,6 +89,7 @@ def pathvqa(settings: EvalSettings) -> Table:
         settings.cache,
         prompt=settings.prompt,
         blind=settings.blind,
+        share=settings.share,
     )
     if missing:
         table.notes.append(f"{missing} questions left out, since their picture is missing.")
@@ -98,6 +107,7 @@ def tools(settings: EvalSettings) -> Table:
         folder=settings.pictures,
         limit=settings.limit,
         seed=settings.seed,
+        share=settings.share,
     )
     return replace(table, data=str(settings.requests or "pathasst/evaluate/requests.yaml"))
 
@@ -140,6 +150,8 @@ PARTS: dict[str, Callable[[EvalSettings], Table]] = {
     "leakage": leakage,
 }
 """Name → what measures it."""
+ASKING = ("pathvqa", "tools")
+"""Parts that ask a brain, whose questions several processes can share."""
 
 
 def run(
@@ -158,6 +170,8 @@ def run(
     for name in names:
         tell(name)
         try:
+            if settings.workers > 1 and name in ASKING:
+                _share(name, settings)
             table = PARTS[name](settings)
         except (BadDataset, BadSettings, MissingWeights) as error:
             refused[name] = str(error)
@@ -167,6 +181,17 @@ def run(
         made.append(table)
         report.save([table], settings.out)
     return made, refused
+
+
+def _share(name: str, settings: EvalSettings) -> None:
+    """Have the questions of a part answered by several processes, so that its predictions are all there."""
+    shares = [str(n) for n in range(settings.workers)]
+    list(spread(partial(_answer, name, settings), shares, settings.workers, settings.runner))
+
+
+def _answer(name: str, settings: EvalSettings, number: str) -> str:
+    PARTS[name](replace(settings, share=(int(number), settings.workers)))
+    return number
 
 
 def _brain(settings: EvalSettings) -> Brain:

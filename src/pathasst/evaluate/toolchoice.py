@@ -20,7 +20,7 @@ import numpy as np
 from pathasst.assistant.brain import Brain
 from pathasst.errors import BadSettings
 from pathasst.evaluate.asking import Asked, ask_all, bar
-from pathasst.evaluate.predictions import Predictions, Value
+from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Table
 from pathasst.intervals import f1_interval, mean_interval, sums_interval
 from pathasst.records import ImageBytes, ToolCall, ToolSpec, Turn
@@ -132,12 +132,12 @@ def _shipped() -> bytes:
 
 
 def ask(
-    brain: Brain, requests: Sequence[Request], tools: Sequence[ToolSpec], shown: dict[str, list[ImageBytes]], cache: Path
+    brain: Brain, requests: Sequence[Request], tools: Sequence[ToolSpec], shown: dict[str, list[ImageBytes]], kept: Predictions
 ) -> list[Value]:
     """The brain's first turn for each request (see `ask_all`)."""
     asked = [_asked(brain, r, int(r.id.rpartition("/")[2]), list(tools), shown) for r in requests]
     with bar("tool choice", len(asked)) as progress:
-        return ask_all(brain, asked, Predictions(cache, "tools"), batch=8, progress=progress)
+        return ask_all(brain, asked, kept, batch=8, progress=progress)
 
 
 def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], shown: dict[str, list[ImageBytes]]) -> Asked:
@@ -192,6 +192,7 @@ def evaluate(
     folder: Path | None = None,
     limit: int = 0,
     seed: int = 0,
+    share: Share = (0, 1),
 ) -> Table:
     """Precision, recall, arguments right and false-call rate, in all and by group. Each request is its own cluster.
 
@@ -205,35 +206,25 @@ def evaluate(
 
         offered.append(Look.spec())
     asked = draw(load_requests(requests), limit, seed)
-    values = ask(brain, asked, offered, pictures(folder), cache)
+    values = ask(brain, asked, offered, pictures(folder), Predictions(cache, "tools", share))
     verdicts = [judge(r, v) for r, v in zip(asked, values, strict=True)]
     table = Table(id="tools", title=f"Tool choice: {brain.name}", columns=COLUMNS, section="Tool Augmented MLLM Inference")
     groups = list(dict.fromkeys(r.group for r in asked))
     for name in ["all", *groups]:
         chosen = [n for n, r in enumerate(asked) if name in ("all", r.group)]
         table.add(name, len(chosen), *_scores([asked[n] for n in chosen], [verdicts[n] for n in chosen]))
-    table.items = [
-        {
-            "model": brain.name,
-            "id": r.id,
-            "cluster": r.id,
-            "part": r.group,
-            "asked": r.say,
-            "wanted": list(r.wanted),
-            "said": v["said"],
-        }
-        | {"calls": v["calls"], "score": float(j["right"])}
-        for r, v, j in zip(asked, values, verdicts, strict=True)
-    ]
-    real = (
-        "samples of $PATHASST_DATA"
-        if os.environ.get("PATHASST_DATA")
-        else "skimage's immunohistochemistry picture for every request"
-    )
-    table.notes.append(
-        f"Requests written by hand, never trained on; pictures: {folder or real}. 95 % intervals, bootstrap by request."
-    )
+    table.items = [_item(brain.name, r, v, j) for r, v, j in zip(asked, values, verdicts, strict=True)]
+    shipped = "skimage's immunohistochemistry picture for every request"
+    real = folder or ("samples of $PATHASST_DATA" if os.environ.get("PATHASST_DATA") else shipped)
+    table.notes.append(f"Requests written by hand, never trained on; pictures: {real}. 95 % intervals, bootstrap by request.")
     return table
+
+
+def _item(model: str, request: Request, value: Value, verdict: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a request, for paired comparison and for the report's list of mistakes."""
+    where = {"model": model, "id": request.id, "cluster": request.id, "part": request.group}
+    what = {"asked": request.say, "wanted": list(request.wanted), "said": value["said"], "calls": value["calls"]}
+    return where | what | {"score": float(verdict["right"])}
 
 
 def _scores(requests: Sequence[Request], verdicts: Sequence[dict[str, Any]]) -> list[Any]:

@@ -38,7 +38,6 @@ class Lexicon:
         self.sets: dict[str, list[str]] = {k: list(node[k]["set"]) for k in KINDS}
         self.malignant = set(node["diagnosis"]["malignant"])
         self.benign = set(node["diagnosis"]["benign"])
-        self.malignant_words = _words(node["diagnosis"]["malignant_words"])
         self.meaning: dict[str, list[tuple[str, str]]] = {}
         for kind in KINDS:
             for term, synonyms in node[kind]["terms"].items():

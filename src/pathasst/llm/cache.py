@@ -42,9 +42,5 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(asdict(reply), ensure_ascii=False).encode())
 
-    def forget(self, key: str) -> None:
-        """Drop an answer that proved useless, so that it is asked again."""
-        self._path(key).unlink(missing_ok=True)
-
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
