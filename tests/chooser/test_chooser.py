@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from pathasst import dataset, weights
 from pathasst.chooser import Chooser, ChooserConfig, TrainSettings
 from pathasst.chooser.items import Item, items_of
-from pathasst.chooser.network import Encoder
-from pathasst.chooser.train import measure, targets, train
+from pathasst.chooser.network import Encoder, called
+from pathasst.chooser.train import measure, train
 from pathasst.errors import BadDataset, BadInput, BadSettings
 from pathasst.instruct.invoke import Invoker
 from pathasst.instruct.wordings import Wordings
@@ -32,8 +32,8 @@ def write(out: Path, conversations: list[Conversation]) -> Path:
     return out
 
 
-def conversation(mark: str, *turns: Turn) -> Conversation:
-    trail = [Mark(step="invoke", by=mark, note="w")]
+def conversation(marks: str, *turns: Turn) -> Conversation:
+    trail = [Mark(step="invoke", by=mark, note="w") for mark in marks.split()]
     return Conversation(conversation_id="c", kind="invoke", turns=list(turns), source=OWN, trail=trail, split="train")
 
 
@@ -43,7 +43,7 @@ def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
         items_of(
             [
                 conversation(
-                    "several",
+                    "several talk:a",
                     Turn(role="user", content="<image>\nDo both."),
                     call,
                     Turn(role="tool", content="1", tool="b"),
@@ -56,11 +56,11 @@ def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
             ]
         )
     )
-    assert [(i.text, i.tools, i.kind) for i in made] == [
-        ("Do both.", ("a", "b"), "several"),
-        ("Thanks.", (), "later"),
-        ("Do c.", ("c",), "not_offered"),
-        ("Do d.", (), "unable"),
+    assert [(i.text, i.tools, i.kind, i.before) for i in made] == [
+        ("Do both.", ("a", "b"), "several", ()),
+        ("Thanks.", (), "talk", ("b", "a")),
+        ("Do c.", ("c",), "not_offered", ()),
+        ("Do d.", (), "unable", ()),
     ]
 
 
@@ -72,7 +72,7 @@ def test_measures_of_a_hand_made_case() -> None:
     assert found["all"]["value"] == 0.5
     assert found["s"]["value"] == 0.5
     assert found["false calls"] == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0, "n": 2})
-    assert targets([("b",), ()], ("a", "b")).tolist() == [[False, True], [False, False]]
+    assert called([("b",), ()], ("a", "b")).tolist() == [[0, 1], [0, 0]]
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
@@ -143,6 +143,21 @@ def test_some_hundred_requests_teach_something(trained: tuple[Path, dict[str, An
 )
 def test_the_shipped_one_knows_plain_requests(request_: str, tools: set[str]) -> None:
     assert set(Chooser.load().choose(request_)) == tools
+
+
+@needs_minilm
+@pytest.mark.parametrize(
+    ("said", "before", "tools"),
+    [
+        ("And this field?", ["ki67_cells"], {"ki67_cells"}),
+        ("And this field?", ["blood_cells"], {"blood_cells"}),
+        ("Any papers on this?", ["pdl1_cells"], {"papers_search"}),
+        ("Thanks, that helps.", ["her2_cells"], set()),
+        ("Now the HER2 score, please.", ["ki67_cells"], {"her2_cells"}),
+    ],
+)
+def test_the_shipped_one_knows_what_came_before(said: str, before: list[str], tools: set[str]) -> None:
+    assert set(Chooser.load().choose(said, before)) == tools
 
 
 @needs_minilm

@@ -20,12 +20,18 @@ from .conftest import SPECS, colours, write
 from .test_train import CHILD
 
 
-def test_two_processes_train_as_one(tiny_llm, tiny_tower, tmp_path):
+@pytest.mark.parametrize("full", [False, True])
+def test_two_processes_train_as_one(full, tiny_llm, tiny_tower, tmp_path):
     settings = TrainSettings(
         model=ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm)),
         phase1=PhaseSettings(take={"describe": 0}, projector_lr=2e-3, row_tokens=120, rows_per_step=3),
         phase2=PhaseSettings(
-            take={"describe": 0, "invoke": 4}, lr=1e-2, row_tokens=250, rows_per_step=2, lora=LoraSettings(4, 8)
+            take={"describe": 0, "invoke": 4},
+            lr=1e-3 if full else 1e-2,
+            row_tokens=250,
+            rows_per_step=2,
+            lora=LoraSettings(4, 8),
+            full=full,
         ),
         precision="fp32",
         tool_lists=1,
@@ -42,7 +48,8 @@ def test_two_processes_train_as_one(tiny_llm, tiny_tower, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     from safetensors.torch import load_file
 
-    one, two = (load_file(tmp_path / n / "adapter" / "model.safetensors") for n in ("one", "two"))
+    made = "checkpoint" if full else "adapter"
+    one, two = (load_file(tmp_path / n / made / "model.safetensors") for n in ("one", "two"))
     assert set(one) == set(two)
     assert max(float((one[n].float() - two[n].float()).abs().max()) for n in one) < 2e-3
     losses = [[s.loss for s in room.read(tmp_path / n / "losses.csv")] for n in ("one", "two")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
@@ -23,8 +24,27 @@ def test_equal_to_peft(tiny_llm):
     with torch.no_grad():
         a, b = ours(ids).last_hidden_state, peft(ids).last_hidden_state
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-        assert lora.merge(ours) == 4
-        torch.testing.assert_close(ours(ids).last_hidden_state, b, atol=1e-5, rtol=1e-5)
+
+
+def test_four_bits_stay_near_and_only_adapters_learn(tiny_llm):
+    pytest.importorskip("bitsandbytes", reason="the extra qlora is not installed")
+    model = AutoModelForCausalLM.from_pretrained(tiny_llm).model
+    ids = torch.randint(5, 300, (2, 9))
+    with torch.no_grad():
+        before = model(ids).last_hidden_state
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert lora.attach(model, 4, 8, ["q_proj", "down_proj"], bits=4) == 4
+    weight = model.layers[0].self_attn.q_proj.base.weight
+    assert weight.dtype == torch.uint8
+    assert weight.numel() * 2 == model.config.hidden_size**2  # two values a byte
+    after = model(ids).last_hidden_state
+    apart = float((after - before).detach().norm() / before.norm())
+    assert 0 < apart < 0.3
+    after.square().sum().backward()
+    assert {n for n, p in model.named_parameters() if p.grad is not None} == {
+        n.removesuffix(".weight") for n in lora.state(model)
+    }
 
 
 def test_starts_as_the_plain_model_and_stored_adapters_are_added(tiny_llm):

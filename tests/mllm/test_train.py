@@ -12,7 +12,7 @@ import pytest
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.mllm import losses as room
 from pathasst.mllm.generate import PathAsst
-from pathasst.mllm.model import ModelSettings
+from pathasst.mllm.model import ModelSettings, build
 from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
 from pathasst.mllm.train import schedule, train
 from pathasst.records import ToolCall, Turn
@@ -137,6 +137,43 @@ def test_goes_on_from_a_finished_adapter(run, settings, data, tmp_path):
         train([data], tmp_path / "b", replace(more, phase2=replace(still, lora=LoraSettings(rank=2))), SPECS)
 
 
+def test_every_weight_is_trained_and_saved_as_a_whole_checkpoint(settings, data, tmp_path):
+    import torch
+
+    whole = replace(settings, phase2=replace(settings.phase2, full=True, lr=2e-3), precision="bf16")
+    final = train([data], tmp_path / "a", whole, SPECS, say=lambda _: None)
+    made = [s.loss for s in room.read(tmp_path / "a" / "losses.csv") if s.supervised and s.phase == 2]
+    assert sum(made[-3:]) < sum(made[:3])
+    plain, after = build(settings.model, torch.float32), PathAsst.load(final)
+    for name in ("embed_tokens.weight", "layers.0.mlp.down_proj.weight", "norm.weight"):
+        one, other = (dict(p.llm.named_parameters())[name].float() for p in (plain, after.parts))
+        assert not torch.allclose(one, other, atol=1e-3)
+    turns = [Turn(role="user", content=QUESTION)]
+    assert after.reply(turns, [picture(RED)]).content != after.reply(turns, [picture(BLUE)]).content
+
+
+def test_a_full_run_begins_with_the_adapters_of_the_run_it_goes_on_from(run, settings, data, tmp_path):
+    import torch
+
+    still = replace(settings.phase2, full=True, epochs=0.1, lr=0.0, projector_lr=0.0)
+    more = replace(settings, start=str(run[0] / "adapter"), phase1=PhaseSettings(take={}), phase2=still)
+    after = PathAsst.load(train([data], tmp_path, more, SPECS, say=lambda _: None)).parts.llm.state_dict()
+    before = PathAsst.load(run[0] / "adapter", engine="transformers").parts.llm.state_dict()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name].float(), tensor.float(), atol=2e-2, rtol=2e-2)
+
+
+def test_four_bit_training_gives_a_plain_adapter(settings, data, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="the extra qlora is not installed")
+    phase = replace(settings.phase2, epochs=2, lora=LoraSettings(rank=4, alpha=8, bits=4))
+    final = train(
+        [data], tmp_path / "q", replace(settings, phase1=PhaseSettings(take={}), phase2=phase), SPECS, say=lambda _: None
+    )
+    made = [s.loss for s in room.read(tmp_path / "q" / "losses.csv") if s.supervised]
+    assert sum(made[-3:]) < sum(made[:3])
+    assert PathAsst.load(final, engine="transformers").reply([Turn(role="user", content="Hello")]).content is not None
+
+
 def test_another_run_in_the_same_folder_is_refused(run, settings, data):
     with pytest.raises(BadSettings, match="other settings or data"):
         train([data], run[0], replace(settings, seed=1), SPECS)
@@ -161,7 +198,15 @@ def test_recipes_parse(recipe):
     from pathasst.recipes import load_recipe
 
     loaded = load_recipe("mllm", recipe, TrainSettings)
-    assert loaded.phase1.lora.rank == 0 < loaded.phase2.lora.rank
+    assert loaded.phase1.lora.rank == 0 and not loaded.phase1.full
+    assert loaded.phase2.full or loaded.phase2.lora.rank > 0
+
+
+def test_settings_that_exclude_each_other_are_refused():
+    with pytest.raises(BadSettings, match="bits at 16"):
+        PhaseSettings(take={}, full=True, lora=LoraSettings(bits=4))
+    with pytest.raises(BadSettings, match="phase 1 trains the projector alone"):
+        TrainSettings(phase1=PhaseSettings(take={}, full=True))
 
 
 def test_unknown_settings_are_named():

@@ -10,7 +10,7 @@ import numpy as np
 
 from pathasst import weights
 from pathasst.chooser.items import plain
-from pathasst.chooser.network import BATCH, Encoder, build, padded
+from pathasst.chooser.network import BATCH, Encoder, build, called, padded
 from pathasst.chooser.settings import ChooserConfig
 from pathasst.errors import BadInput
 
@@ -22,6 +22,8 @@ class Chooser:
 
     >>> Chooser.load("chooser-embedded").choose("How many platelets are there?")
     ['blood_cells']
+    >>> Chooser.load("chooser-embedded").choose("And this field?", before=["ki67_cells"])
+    ['ki67_cells']
     """
 
     def __init__(self, network: Any, encoder: Encoder, version: str = "") -> None:
@@ -49,23 +51,30 @@ class Chooser:
         """Names of the tools it knows."""
         return self.config.classes
 
-    def probabilities(self, requests: Sequence[str]) -> np.ndarray:
-        """How likely each request asks for each tool: float32 [n, tools]. An empty request asks for none."""
+    def probabilities(self, requests: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+        """How likely each request asks for each tool: float32 [n, tools]. An empty request asks for none.
+
+        `before`: the tools that the turn before each request called.
+        """
         found = np.zeros((len(requests), len(self.classes)), np.float32)
         said = [n for n, r in enumerate(requests) if plain(r)]
         if said:
-            found[said] = scores(self.network, self.encoder.states([plain(requests[n]) for n in said]))
+            earlier = called([before[n] if before else () for n in said], self.classes)
+            found[said] = scores(self.network, self.encoder.states([plain(requests[n]) for n in said]), earlier)
         return found
 
-    def choose(self, request: str) -> list[str]:
-        """The tools that a request asks for, the likeliest first; empty when it asks for none."""
-        row = self.probabilities([request])[0]
+    def choose(self, request: str, before: Sequence[str] = ()) -> list[str]:
+        """The tools that a request asks for, the likeliest first; empty when it asks for none.
+
+        `before`: the tools that the turn before called, for "again" or "any papers on it?".
+        """
+        row = self.probabilities([request], [before])[0]
         chosen = [n for n in np.argsort(-row) if row[n] >= self.config.threshold]
         return [self.classes[n] for n in chosen]
 
 
-def scores(network: Any, states: Sequence[np.ndarray]) -> np.ndarray:
-    """The network's probabilities for texts of these states, float32 [n, tools]."""
+def scores(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> np.ndarray:
+    """The network's probabilities for texts of these states, and of the tools called `before`: float32 [n, tools]."""
     import torch
 
     order = sorted(range(len(states)), key=lambda n: len(states[n]))
@@ -73,5 +82,5 @@ def scores(network: Any, states: Sequence[np.ndarray]) -> np.ndarray:
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
-            found[chosen] = network(*padded([states[n] for n in chosen])).sigmoid().numpy()
+            found[chosen] = network(*padded([states[n] for n in chosen]), torch.from_numpy(before[chosen])).sigmoid().numpy()
     return found

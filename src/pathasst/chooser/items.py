@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pathasst.records import Conversation
+from pathasst.records import Conversation, Mark, Turn
 
 REFUSED = ("not_offered", "wrong_picture", "no_picture")  # kinds of tool conversations that ask for a tool and do not get it
 IMAGE = "<image>"
@@ -20,6 +20,7 @@ class Item:
     split: str
     kind: str  # single, several, plain … as `instruct` marks it; `later` from the second turn on
     group: str  # the wording it was made of
+    before: tuple[str, ...] = ()  # names of the tools that the turn before called
 
 
 def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
@@ -31,14 +32,26 @@ def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
         if conversation.kind != "invoke":
             continue
         marks = [m for m in conversation.trail if m.step == "invoke"]
-        first = marks[0].by if marks else ""
-        for place, (turn, reply) in enumerate(zip(conversation.turns, conversation.turns[1:], strict=False)):
+        place = 0
+        for at, (turn, reply) in enumerate(zip(conversation.turns, conversation.turns[1:], strict=False)):
             if turn.role != "user":
                 continue
-            kind, _, meant = first.partition(":") if not place else ("later", "", "")
+            mark = marks[min(place, len(marks) - 1)] if marks else Mark(step="invoke")
+            kind, _, meant = mark.by.partition(":")
             names = {c.name for c in reply.tool_calls} or ({meant} if kind in REFUSED and meant else set())
-            group = marks[0].note if marks and not place else turn.content
-            yield Item(plain(turn.content), tuple(sorted(names)), conversation.split, kind, group)
+            before = tuple(tools_before(conversation.turns[:at]))
+            yield Item(plain(turn.content), tuple(sorted(names)), conversation.split, kind, mark.note or turn.content, before)
+            place += 1
+
+
+def tools_before(turns: Sequence[Turn]) -> list[str]:
+    """The tools that the latest answer among `turns` called, each once, in their order."""
+    found: list[str] = []
+    for turn in reversed(turns):
+        if turn.role == "user":
+            break
+        found = [c.name for c in turn.tool_calls] + found
+    return list(dict.fromkeys(found))
 
 
 def plain(text: str) -> str:

@@ -71,9 +71,10 @@ class Encoder:
 
 
 def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
-    """An untrained network: (float32 b×n×states, bool b×n that is true where nothing stands) → logits b×classes.
+    """An untrained network: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → logits b×classes.
 
-    One transformer layer over the tokens, then one attention query a tool: a tool is found wherever in the request it is named.
+    `nothing` is true where no token stands, `before` 1 for the tools that the turn before called: a token of their own. One
+    transformer layer over the tokens, then one attention query a tool: a tool is found wherever in the request it is named.
     """
     import torch
     from torch import nn
@@ -83,6 +84,7 @@ def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
             super().__init__()
             width, heads, count = config.width, config.heads, len(config.classes)
             self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.Dropout(dropout))
+            self.before = nn.Linear(count, width)
             self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
             self.queries = nn.Parameter(torch.randn(count, width) * 0.02)
             self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
@@ -90,14 +92,21 @@ def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
             self.heads = nn.Parameter(torch.randn(count, width) * 0.02)
             self.bias = nn.Parameter(torch.full((count,), -2.0))  # most tools are not asked for
 
-        def forward(self, tokens: torch.Tensor, nothing: torch.Tensor) -> torch.Tensor:
-            hidden = self.layer(self.enter(tokens), src_key_padding_mask=nothing)
+        def forward(self, tokens: torch.Tensor, nothing: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+            hidden = torch.cat([self.before(before)[:, None], self.enter(tokens)], 1)
+            nothing = torch.cat([torch.zeros_like(nothing[:, :1]), nothing], 1)
+            hidden = self.layer(hidden, src_key_padding_mask=nothing)
             queries = self.queries.expand(len(tokens), -1, -1)
             found, _ = self.attention(queries, hidden, hidden, key_padding_mask=nothing, need_weights=False)
             logits: torch.Tensor = (self.norm(found) * self.heads).sum(-1) + self.bias
             return logits
 
     return Network()
+
+
+def called(tools: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
+    """float32 [n, classes]: 1 for each tool that is named."""
+    return np.array([[c in named for c in classes] for named in tools], np.float32).reshape(len(tools), len(classes))
 
 
 def padded(states: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

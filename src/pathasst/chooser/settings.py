@@ -55,10 +55,11 @@ class TrainSettings:
     weight_decay: float = 0.05
     dropout: float = 0.1
     joined: float = 0.25  # share of the requests that another one is joined to, so that several tools are asked for at once
+    later: float = 0.3  # share of the first requests that are shown as if some tool had been called before
     lost: float = 0.1  # share of the words that a third of the requests lose
     smoothing: float = 0.01
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0 or self.batch < 2 or not 0 <= self.joined < 1 or not 0 <= self.lost < 1:
-            raise BadSettings("chooser: epochs above 0, batch 2 or more, joined and lost at least 0 and below 1.")
+        if self.epochs <= 0 or self.batch < 2 or any(not 0 <= s < 1 for s in (self.joined, self.later, self.lost)):
+            raise BadSettings("chooser: epochs above 0, batch 2 or more, joined, later and lost at least 0 and below 1.")

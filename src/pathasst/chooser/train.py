@@ -16,7 +16,7 @@ import numpy as np
 from pathasst import dataset, weights
 from pathasst.chooser.infer import WEIGHTS, scores
 from pathasst.chooser.items import Item, items_of
-from pathasst.chooser.network import Encoder, build, padded
+from pathasst.chooser.network import Encoder, build, called, padded
 from pathasst.chooser.settings import ChooserConfig, TrainSettings
 from pathasst.dataset.manifest import fingerprint
 from pathasst.errors import BadDataset
@@ -110,7 +110,8 @@ def _fit(
     from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
 
     draw = np.random.default_rng(settings.seed)
-    truth = targets([i.tools for i in items], config.classes).astype(np.float32)
+    truth = called([i.tools for i in items], config.classes)
+    before = called([i.before for i in items], config.classes)
     optimiser = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, round(settings.epochs * len(items) / settings.batch))
     waiting: list[np.ndarray] = []
@@ -119,12 +120,13 @@ def _fit(
     for step in range(steps):
         if not waiting:
             waiting = _batches(items, settings.batch, draw)
-        rows, wanted = zip(*(_drawn(int(n), items, truth, states, config, settings, draw) for n in waiting.pop()), strict=True)
+        drawn = [_drawn(int(n), items, truth, before, states, config, settings, draw) for n in waiting.pop()]
+        rows, wanted, earlier = zip(*drawn, strict=True)
         goal = torch.from_numpy(np.stack(wanted)) * (1 - 2 * settings.smoothing) + settings.smoothing
         rate = min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + np.cos(np.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * rate
-        loss = loss_of(network(*padded(rows)), goal)
+        loss = loss_of(network(*padded(rows), torch.from_numpy(np.stack(earlier))), goal)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -148,32 +150,32 @@ def _drawn(
     n: int,
     items: Sequence[Item],
     truth: np.ndarray,
+    before: np.ndarray,
     states: States,
     config: ChooserConfig,
     settings: TrainSettings,
     draw: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One request as training sees it: now and then joined to another, or with words lost."""
-    tokens, wanted, room = states(items[n].text), truth[n], config.max_tokens // 3
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One request as training sees it: now and then joined to another, with words lost, or after a turn that it does not need."""
+    tokens, wanted, earlier = states(items[n].text), truth[n], before[n]
+    room = config.max_tokens // 3
     if draw.random() < settings.joined and len(tokens) < room:
         other = int(draw.integers(len(items)))
         more = states(items[other].text)
-        if len(more) < room:
+        if len(more) < room and not items[other].before:
             tokens, wanted = np.concatenate([tokens[:-1], more[1:]]), np.maximum(wanted, truth[other])
+    if not items[n].before and draw.random() < settings.later:
+        earlier = called([[config.classes[draw.integers(len(config.classes))]]], config.classes)[0]
     if draw.random() < 1 / 3:
         kept = draw.random(len(tokens)) >= settings.lost
         kept[0] = True
         tokens = tokens[kept]
-    return tokens, wanted
-
-
-def targets(tools: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
-    """bool [n, classes]: which tools are asked for."""
-    return np.array([[c in named for c in classes] for named in tools], bool).reshape(len(tools), len(classes))
+    return tokens, wanted, earlier
 
 
 def _chosen(network: Any, items: Sequence[Item], states: States, config: ChooserConfig) -> list[tuple[str, ...]]:
-    found = scores(network, [states(i.text) for i in items]) >= config.threshold
+    before = called([i.before for i in items], config.classes)
+    found = scores(network, [states(i.text) for i in items], before) >= config.threshold
     return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in found]
 
 

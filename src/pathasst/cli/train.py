@@ -187,7 +187,7 @@ def generator(
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run and of the finished weights."),
     data: Path = typer.Option(Path(), "--data", "-d", help="Folder that the recipe's paths start at."),
     stable: str = typer.Option(
-        "", help="Fine-tune this Stable Diffusion (folder or safetensors file) instead of training our own."
+        "", help="Fine-tune a Stable Diffusion instead: its folder, its safetensors file, or recipes/paper/generator.yaml."
     ),
     lora: int = typer.Option(16, help="Rank of the adapters of Stable Diffusion; 0 trains all of its UNet."),
     steps: int = typer.Option(0, help="Other number of steps."),
@@ -206,6 +206,8 @@ def generator(
         from pathasst.tools.generate.stable import StableSettings, finetune
 
         settings = StableSettings(checkpoint=stable, lora=lora, lr=1e-4 if lora else 1e-5)
+        if Path(stable).suffix in (".yaml", ".yml"):
+            settings = StableSettings.load(Path(stable))
         finetune(replace(settings, steps=steps or settings.steps), *cells.image_texts(Path(what)), out, _say)
         return
     if Path(what).suffix in (".yaml", ".yml"):

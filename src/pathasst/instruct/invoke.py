@@ -20,7 +20,7 @@ from pathasst.instruct.wordings import Wordings
 from pathasst.records import Conversation, Pair, Source, ToolSpec, Turn
 
 SHARES: dict[str, float] = {
-    "single": 0.38,
+    "single": 0.32,
     "several": 0.07,
     "chain": 0.06,
     "not_offered": 0.13,
@@ -31,6 +31,9 @@ SHARES: dict[str, float] = {
     "plain": 0.15,
     "plain_then_tool": 0.02,
     "failed": 0.02,
+    "repeat": 0.02,
+    "read_on": 0.02,
+    "talk": 0.02,
 }
 """Kind → share of the tool conversations. A recipe may set its own (`shares`)."""
 
@@ -129,6 +132,9 @@ class _Draw:
         elif scenario == "plain_then_tool":
             self.write.plain(pair, script)
             self.write.single(tool, pair, script)
+        elif scenario in ("repeat", "read_on", "talk"):
+            offered = self._offered([tool, "papers_search"] if scenario == "read_on" else [tool])
+            getattr(self.write, scenario)(tool, pair, script)
         elif scenario == "failed" and self._needs_picture(tool):
             self.write.failed(tool, script)
         else:

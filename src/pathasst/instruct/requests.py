@@ -5,11 +5,12 @@ Knows the tools' wordings and arguments; every argument that a request names is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from pathasst.errors import BadSettings
 from pathasst.instruct.literature import Case, Literature
 from pathasst.instruct.noise import Typist
 from pathasst.instruct.wordings import Template, Wordings, capital, choices, lowered, of_split, templates
@@ -66,6 +67,29 @@ class Requests:
         text = typist.finish(text if typist.lower else capital(text))
         framed = self._frame(text, rng, split, domain)
         return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, asked.case)
+
+    def together(self, tools: Sequence[str], rng: Random, split: str) -> tuple[str, list[Request]]:
+        """Several tools asked for in one breath, "the Ki67 index and papers on it": the text, and a request a tool.
+
+        Raises BadSettings where a tool has neither things nor acts to be asked for.
+        """
+        kind = rng.choice(("things", "acts"))
+        name = "np" if kind == "things" else "vp"
+        typist, said, made = Typist(rng, self.slips), [], []
+        for tool in tools:
+            node = self.wordings.load(f"tools/{tool}")
+            if kind not in node:
+                raise BadSettings(f"the wordings of {tool} have no {kind}; add some, or ask for it alone.")
+            part = node[kind]
+            intent, template = rng.choice([(i, t) for i in of_split(part, split) for t in templates(_node(part, i), split)])
+            asked = self._asked(tool, intent, template, rng, split)
+            said.append(template.fill(rng, {**self.wordings.slots(rng, split), **asked.slots}, typist))
+            call = ToolCall(name=tool, arguments=dict(asked.arguments))
+            made.append(Request(said[-1], call, intent, template.text, case=asked.case))
+        link = rng.choice(templates(self.wordings.load("frame")["link"], split))
+        frame = rng.choice(templates(self.wordings.load("frames")[name], split))
+        text = frame.fill(rng, {name: link.fill(rng, {"first": said[0], "second": said[1]}, typist)}, typist)
+        return typist.finish(text if typist.lower else capital(text)), made
 
     def _wording(self, node: Mapping[str, Any], rng: Random, split: str, intent: str) -> tuple[str, Template]:
         """A whole wording of the tool, or one of its wanted things or acts inside a frame that fits any tool."""

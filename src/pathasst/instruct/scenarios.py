@@ -12,13 +12,15 @@ from typing import Any
 
 from pathasst.instruct.converse import exchanges
 from pathasst.instruct.literature import result_text
+from pathasst.instruct.noise import Typist
 from pathasst.instruct.requests import Request, Requests, join
 from pathasst.instruct.results import draw as draw_result
 from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
-from pathasst.records import Mark, Pair, Turn
+from pathasst.records import Mark, Pair, ToolCall, Turn
 
 NOTICE = "Research use only: not a medical device, not for diagnosis."  # as the tools end their results
 EMPTY = 0.04  # of the results find nothing
+TOGETHER = 0.4  # of the requests for two tools name both in one sentence
 TOOL_TOPICS = ("bethesda", "is-bethesda", "cell", "is-cell")  # what a tool on offer may be better at
 FORMATS = (7, 2, 1)  # how often each wording of a result is used: the tool's own first
 
@@ -48,18 +50,18 @@ class Scenarios:
 
     def single(self, tool: str, pair: Pair | None, script: Script, *, follow: float = 0.4) -> None:
         """One request, one call, the answer; now and then a question about the result."""
-        request = self._request(tool)
-        script.mark(f"single:{tool}", request.template)
-        script.say("user", request.framed)
-        self._served(request, pair, script)
+        self._first(tool, pair, script)
         if self.rng.random() < follow:
             self._follow_up(tool, script)
 
     def several(self, tools: list[str], pair: Pair | None, script: Script) -> None:
         """Two requests in one message, served by two calls in one turn, answered together."""
-        first, second = (self._request(t) for t in tools)
-        frame = self.wordings.load("frame")
-        joined = join(first.text, second.text, self.rng.choice(templates(frame["join"], self.split)), self.rng)
+        if self.rng.random() < TOGETHER and all({"things", "acts"} <= set(self.node(t)) for t in tools):
+            joined, (first, second) = self.requests.together(tools, self.rng, self.split)
+        else:
+            first, second = (self._request(t) for t in tools)
+            frame = self.wordings.load("frame")
+            joined = join(first.text, second.text, self.rng.choice(templates(frame["join"], self.split)), self.rng)
         script.mark("several", f"{first.template} + {second.template}")
         script.say("user", self.requests.frame(joined, self.rng, self.split, self.node(tools[0])["domain"]))
         script.say("assistant", "", tool_calls=[first.call, second.call])
@@ -78,6 +80,50 @@ class Scenarios:
         script.mark(f"chain:{tools[1]}", second.template)
         script.say("user", join("", second.text, again, self.rng))
         self._served(second, pair, script)
+
+    def repeat(self, tool: str, pair: Pair | None, script: Script) -> None:
+        """The same once more, in words that mean nothing without the turn before."""
+        request = self._first(tool, pair, script)
+        script.say("user", self._later("repeat", tool, script))
+        self._served(request, pair, script)
+
+    def read_on(self, tool: str, pair: Pair | None, script: Script) -> None:
+        """After a result, papers on it: the query names what "it" is. Nothing is found: other hits would mislead."""
+        request = self._first(tool, pair, script)
+        topics = self.wordings.load("later")["topics"].get(tool)
+        query = self.rng.choice(topics) if topics else str(request.call.arguments.get("query", tool.replace("_", " ")))
+        script.say("user", self._later("read_on", tool, script))
+        script.say("assistant", "", tool_calls=[ToolCall(name="papers_search", arguments={"query": query})])
+        script.say("tool", result_text([], query), tool="papers_search")
+        script.say("assistant", capital(self.rng.choice(self.node("papers_search")["answers"]["none"])))
+
+    def talk(self, tool: str, pair: Pair | None, script: Script) -> None:
+        """After a result, words that ask for nothing to be run."""
+        self._first(tool, pair, script)
+        said, answer = self.rng.choice(choices(self.wordings.load("later")["talk"], self.split))
+        script.mark(f"talk:{tool}", said)
+        script.say("user", self._typed(said))
+        script.say("assistant", answer)
+
+    def _first(self, tool: str, pair: Pair | None, script: Script) -> Request:
+        """One request, served."""
+        request = self._request(tool)
+        script.mark(f"single:{tool}", request.template)
+        script.say("user", request.framed)
+        self._served(request, pair, script)
+        return request
+
+    def _later(self, kind: str, tool: str, script: Script) -> str:
+        template = self.rng.choice(templates(self.wordings.load("later")[kind], self.split))
+        script.mark(f"{kind}:{tool}", template.text)
+        return self._typed(template.text)
+
+    def _typed(self, wording: str) -> str:
+        """A wording as someone types it, with what surrounds it now and then."""
+        typist = Typist(self.rng, self.requests.slips)
+        text = Template(wording).fill(self.rng, self.wordings.slots(self.rng, self.split), typist)
+        text = typist.finish(text if typist.lower else capital(text))
+        return self.requests.frame(text, self.rng, self.split, "any") if self.rng.random() < 0.3 else text
 
     def refused(self, scenario: str, tool: str, script: Script, **slots: str) -> None:
         """A request that is refused: the tool is not offered, the picture is of the wrong kind, or there is none."""

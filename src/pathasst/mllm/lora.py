@@ -37,34 +37,46 @@ class LoraLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         import torch
 
-        out = linear(x, self.base.weight, self.base.bias)
+        out = self.base(x)
         low, up = linear(x, self.lora_A.to(x.dtype)), (self.lora_B * self.scale).to(x.dtype)
         flat: torch.Tensor = torch.addmm(out.reshape(-1, out.shape[-1]), low.reshape(-1, low.shape[-1]), up.T)
         return flat.view(out.shape)
 
 
-def attach(llm: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed: int = 0) -> int:
-    """Replace the named linear layers by adapted ones, in place; returns how many."""
+def attach(llm: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed: int = 0, bits: int = 16) -> int:
+    """Replace the named linear layers by adapted ones, in place; returns how many.
+
+    With `bits` 4 the frozen weights are kept in NF4 (QLoRA, Dettmers et al. 2023). Raises BadSettings without bitsandbytes.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     found = [(n, m) for n, m in llm.named_modules() if isinstance(m, nn.Linear) and n.rsplit(".", 1)[-1] in modules]
     for name, module in found:
-        _replace(llm, name, LoraLinear(module, rank, alpha, generator))
+        _replace(llm, name, LoraLinear(_four_bits(module) if bits == 4 else module, rank, alpha, generator))
     return len(found)
 
 
-def merge(llm: nn.Module) -> int:
-    """Add every adapter to its layer's weights and take it off, in place; returns how many."""
-    import torch
-
-    found = [(n, m) for n, m in llm.named_modules() if isinstance(m, LoraLinear)]
-    for name, module in found:
-        with torch.no_grad():
-            added = (module.lora_B.float() @ module.lora_A.float()) * module.scale
-            module.base.weight.copy_(module.base.weight.float() + added)
-        _replace(llm, name, module.base)
-    return len(found)
+def _four_bits(layer: nn.Linear) -> nn.Linear:
+    """The layer with its weights in NF4, 64 values a block, the blocks' scales in 8 bits; products in the weights' dtype."""
+    try:
+        import bitsandbytes as bnb
+    except ImportError as error:
+        raise BadSettings("lora.bits 4 needs bitsandbytes: pip install 'pathasst[qlora]'.") from error
+    small = bnb.nn.Linear4bit(
+        layer.in_features,
+        layer.out_features,
+        layer.bias is not None,
+        compute_dtype=layer.weight.dtype,
+        compress_statistics=True,
+        quant_type="nf4",
+        device="meta",
+    )
+    weight = layer.weight.detach()
+    small.weight = bnb.nn.Params4bit(weight.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4")
+    small.bias = layer.bias
+    made: nn.Linear = small.to(weight.device)  # moving is what quantises
+    return made
 
 
 def state(llm: nn.Module) -> dict[str, torch.Tensor]:

@@ -183,12 +183,14 @@ def language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, tor
     return model.config, state, AutoTokenizer.from_pretrained(folder, **extra)
 
 
-def save(parts: Parts, folder: Path) -> None:
-    """Write a plain Hugging Face LLaVA checkpoint: weights, configuration, tokenizer, processor, chat template."""
+def save(parts: Parts, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+    """Write a plain Hugging Face LLaVA checkpoint: weights (`state`, else the model's own), configuration, tokenizer, processor,
+    chat template.
+    """
     from transformers import LlavaProcessor
 
     folder.mkdir(parents=True, exist_ok=True)
-    parts.model.save_pretrained(folder)
+    parts.model.save_pretrained(folder, state_dict=state)
     parts.tokenizer.chat_template = parts.template.jinja()
     processor = LlavaProcessor(
         image_processor=parts.image_processor,

@@ -79,14 +79,15 @@ def shape_of(llm: str) -> LlmShape:
 
 
 def phase_estimate(
-    shape: LlmShape, phase: PhaseSettings, tokens: int, *, vision_width: int, devices: int, teraflops: float, full: bool
+    shape: LlmShape, phase: PhaseSettings, tokens: int, *, vision_width: int, devices: int, teraflops: float
 ) -> Estimate:
-    """One phase on `devices` that share weights and states evenly (FSDP). `full`: every weight of the LLM is trained."""
+    """One phase on `devices` that share weights and states evenly (FSDP)."""
     adapters = shape.adapter_parameters(phase.lora.rank, phase.lora.modules) if phase.lora.rank else 0
-    trained = vision_width * shape.hidden + shape.hidden + (shape.parameters if full and phase.lora.rank else adapters)
-    states = trained * (4 + 4 + 8) + shape.parameters * 2  # fp32 copy, gradient, two moments; bf16 weights
+    trained = vision_width * shape.hidden + shape.hidden + (shape.parameters if phase.full else adapters)
+    frozen = 0 if phase.full else shape.parameters * (0.53 if phase.lora.rank and phase.lora.bits == 4 else 2)  # NF4 or bf16
+    states = trained * (4 + 4 + 8) + frozen  # fp32 weights, gradient, two moments
     row = phase.row_tokens * (shape.layers * shape.hidden * 2 + 34 * shape.hidden * 2 + shape.vocabulary * 6)
-    work = 6 if full and phase.lora.rank else 4
+    work = 6 if phase.full else 4
     hours = work * shape.parameters * tokens / (teraflops * 1e12 * devices) / 3600
     return Estimate(trained, tokens, (states / devices + row) / GIB, hours)
 
@@ -99,7 +100,6 @@ def estimate(
     teraflops: float = 0.15,
     image_tokens: int = 49,
     vision_width: int = 192,
-    full: bool = False,
 ) -> str:
     """The plan of both phases as text. `teraflops`: what one device reaches in such a training (two busy CPU cores: about 0.15;
     A100: about 150). Raises BadDataset or BadSettings."""
@@ -118,7 +118,7 @@ def estimate(
             known = lengths.get(kind, [])
             count = min(most or len(known), len(known))
             tokens += int(count * sum(known) / max(1, len(known)) * phase.epochs)
-        made = phase_estimate(shape, phase, tokens, vision_width=vision_width, devices=devices, teraflops=teraflops, full=full)
+        made = phase_estimate(shape, phase, tokens, vision_width=vision_width, devices=devices, teraflops=teraflops)
         lines.append(
             f"phase {number}: {made.trained / 1e6:,.1f} M trained, about {made.tokens / 1e3:,.0f} thousand tokens, "
             f"{made.memory:.1f} GiB a device, about {made.hours * 60:,.0f} min"

@@ -19,15 +19,18 @@ class LoraSettings:
     rank: int = 16
     alpha: int = 32
     modules: list[str] = field(default_factory=lambda: list(LLAMA_LINEARS))
+    bits: int = 16  # of the frozen weights under the adapters while training; 4: NF4 (QLoRA), needs the extra `qlora`
 
     def __post_init__(self) -> None:
+        if self.bits not in (4, 16):
+            raise BadSettings("lora: bits must be 16 or 4.")
         if self.rank < 0 or (self.rank and not self.modules):
             raise BadSettings("lora: rank must be 0 or more, and modules must name the layers that get adapters.")
 
 
 @dataclass(slots=True)
 class PhaseSettings:
-    """One of the two phases. Phase 1 trains the projector alone (lora.rank 0), phase 2 projector and LLM."""
+    """One of the two phases. Phase 1 trains the projector alone (lora.rank 0), phase 2 projector and LLM: adapters, or `full`."""
 
     take: dict[str, int]  # describe | converse | invoke | choose → how many, drawn by the seed; 0 = all. Empty: no such phase
     longest: int = 0  # supervised tokens of one conversation; longer ones are left out. 0 = any
@@ -40,11 +43,14 @@ class PhaseSettings:
     weight_decay: float = 0.0
     clip: float = 1.0  # largest norm of the gradient
     lora: LoraSettings = field(default_factory=lambda: LoraSettings(rank=0))
+    full: bool = False  # every weight of the LLM is trained, without adapters, as in the paper
 
     def __post_init__(self) -> None:
         self.lora = nested(LoraSettings, self.lora, "lora")
         if self.epochs <= 0 or self.row_tokens < 1 or self.rows_per_step < 1:
             raise BadSettings("a phase needs epochs > 0, row_tokens >= 1 and rows_per_step >= 1.")
+        if self.full and self.lora.bits != 16:
+            raise BadSettings("a phase with full: true trains every weight; leave lora.bits at 16.")
         if unknown := set(self.take) - {"describe", "converse", "invoke", "choose"}:
             raise BadSettings(f"a phase takes describe, converse, invoke or choose, not {', '.join(sorted(unknown))}.")
 
@@ -74,6 +80,8 @@ class TrainSettings:
         self.model = nested(ModelSettings, self.model, "model")
         self.phase1 = nested(PhaseSettings, self.phase1, "phase1")
         self.phase2 = nested(PhaseSettings, self.phase2, "phase2")
+        if self.phase1.full:
+            raise BadSettings("phase 1 trains the projector alone; set full: true in phase 2.")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise BadSettings(f"precision {self.precision!r} is unknown; choose auto, bf16 or fp32.")
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst import dataset, weights
 from pathasst.dataset.manifest import fingerprint, write_atomic
 from pathasst.errors import BadDataset, BadSettings
-from pathasst.mllm import adapter, distributed, lora
+from pathasst.mllm import adapter, distributed, full, lora
 from pathasst.mllm.data import CHOOSE, FeatureTable, common_lists, cut_after_call, samples_of
 from pathasst.mllm.forward import mean_loss, row_loss, tree
 from pathasst.mllm.losses import Losses
@@ -46,7 +46,8 @@ def train(
     *,
     say: Any = print,
 ) -> Path:
-    """Train both phases on datasets of Conversations and return the folder of the finished adapter.
+    """Train both phases on datasets of Conversations and return the folder of the finished adapter, or of the whole checkpoint
+    where phase 2 is `full`.
 
     Uses the splits train and val. Raises BadDataset when nothing can be trained on, BadSettings when `out` holds a run with other
     settings or data.
@@ -76,14 +77,22 @@ def train(
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
         if not phase.take:
             continue
-        if phase.lora.rank:
-            lora.attach(parts.llm, phase.lora.rank, phase.lora.alpha, phase.lora.modules, settings.seed)
+        given = phase.lora
+        if phase.full:
+            full.unfreeze(parts, adapters, given.alpha / max(1, given.rank))
+        elif given.rank:
+            lora.attach(parts.llm, given.rank, given.alpha, given.modules, settings.seed, given.bits)
             lora.load_state(parts.llm, adapters)
+        if phase.full or (given.rank and given.bits == 16):  # FSDP does not shard four-bit weights: every device holds them all
             distributed.shard(parts.llm)
-        Phase(number, phase, settings, parts, table, out, say).run(train_samples, val_samples)
+        with full.products(settings.device, dtype if phase.full else torch.float32):
+            Phase(number, phase, settings, parts, table, out, say).run(train_samples, val_samples)
     basis.leave(parts.projector.linear_1)
-    final = out / "adapter"
-    adapter.save(parts, final, settings)
+    final = out / ("checkpoint" if settings.phase2.full else "adapter")
+    if settings.phase2.full:
+        full.save(parts, final, dtype)
+    else:
+        adapter.save(parts, final, settings)
     say(f"finished: {final}; losses in {out / 'losses.csv'} and losses.png")
     return final
 
@@ -236,6 +245,9 @@ class Phase:
 
         projector = {f"projector.{n}": p for n, p in self.parts.projector.named_parameters() if p.requires_grad}
         adapters = {f"llm.{n}": p for n, p in self.parts.llm.named_parameters() if p.requires_grad}
+        head, embedding = self.parts.model.lm_head.weight, self.parts.llm.get_input_embeddings().weight
+        if head.requires_grad and head is not embedding:
+            adapters["head"] = head
         groups = [{"params": list(projector.values()), "top": self.phase.projector_lr}]
         if adapters:
             groups.append({"params": list(adapters.values()), "top": self.phase.lr})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.grounded import grounded
 from pathasst.assistant.untrusted import shortened
+from pathasst.chooser.items import tools_before
 from pathasst.errors import BadInput
 from pathasst.records import ImageBytes, ToolSpec, Turn
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 IMAGE = "<image>"
 RESULT_CHARACTERS = 1500  # of one tool result: the embedded model was trained on 2,048 tokens
-_AGAIN = re.compile(
-    r"\b(again|once more|repeat|re-?(?:run|do|count|score|classify|calculate)|another time)\b|\bmore on th", re.IGNORECASE
-)
 _SHORTER = (600, 200)  # tried in turn when a conversation does not fit
 
 
@@ -103,7 +100,7 @@ class LocalBrain:
         known = {t.name: t for t in tools if t.name in self.chooser.classes}
         if turns[-1].role != "user":
             return len(known) < len(tools)  # the results are there: answer
-        chosen = self.chooser.choose(turns[-1].content) or _repeated(turns)
+        chosen = self.chooser.choose(turns[-1].content, tools_before(turns[:-1]))
         ready = [n for n in chosen if n in known and (images or not known[n].needs_image)]
         if ready:
             calls = [self.model.write_call(turns, images, _as_trained(tools), name) for name in ready]
@@ -136,14 +133,6 @@ class LocalBrain:
             if older is None:
                 raise too_long
             turns, images = older
-
-
-def _repeated(turns: Sequence[Turn]) -> list[str]:
-    """The tools of the turn before, where the person asks to run them once more: the chooser does not know what came before."""
-    if not _AGAIN.search(turns[-1].content):
-        return []
-    before = next((t.tool_calls for t in reversed(turns) if t.tool_calls), [])
-    return list(dict.fromkeys(c.name for c in before))
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
