@@ -56,14 +56,14 @@ def main() -> None:
         return lambda: registry.call(ToolCall(name=name, arguments=arguments), field)
 
     def embed() -> None:
-        seg.model._embeddings.clear()
-        seg.model.set_image(field)
+        seg.sam._embeddings.clear()
+        seg.sam.set_image(field)
 
     def bf16() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             detector()(field)
 
-    embedding = seg.model.set_image(field)
+    embedding = seg.sam.set_image(field)
     point = np.array([[300.0, 300.0]])
     rows = [
         ("Ki67, network and suppression alone, 640 px", lambda: detector()(field), 500),
@@ -76,7 +76,7 @@ def main() -> None:
             if not tool_class(name).missing()
         ],
         ("segmentation: embedding of a picture", embed, None),
-        ("segmentation: a prompt after embedding, mask alone", lambda: seg.model.predict(embedding, point), 150),
+        ("segmentation: a prompt after embedding, mask alone", lambda: seg.sam.predict(embedding, point), 150),
         ("segmentation: whole call after embedding, with pictures", call("segment", points=[[300, 300]]), None),
     ]
     kept = []

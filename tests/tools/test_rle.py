@@ -18,6 +18,14 @@ def test_counts_run_down_the_columns_and_start_with_zeros():
     assert encode(mask) == "0 2 1 1"
 
 
+@pytest.mark.parametrize(("x", "y", "h", "w"), [(0, 0, 3, 2), (2, 1, 4, 3), (3, 4, 9, 4), (0, 0, 13, 7)])
+@pytest.mark.parametrize("fill", [0.4, 1.0])
+def test_a_part_is_encoded_as_the_whole_would_be(x, y, h, w, fill):
+    whole = np.zeros((13, 7), bool)
+    whole[y : y + h, x : x + w] = np.random.default_rng(2).random((h, w)) < fill
+    assert encode(whole[y : y + h, x : x + w], x, y, (13, 7)) == encode(whole)
+
+
 def test_it_agrees_with_pycocotools():
     mask_tools = pytest.importorskip("pycocotools.mask")
     mask = np.random.default_rng(1).random((31, 17)) < 0.5

@@ -45,8 +45,9 @@ def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: b
     scene = np.ascontiguousarray(scene[..., ::-1])  # supervision draws in OpenCV's BGR
     for kind in ("mask", "box", "point"):
         chosen = [a for a in annotations if a.kind == kind]
-        if chosen:
-            scene = _draw(kind, scene, chosen, colours, image.shape, zoom, per_object)
+        few = len(PALETTE) if kind == "mask" else max(len(chosen), 1)  # hundreds of whole masks at once would fill the memory
+        for start in range(0, len(chosen), few):
+            scene = _draw(kind, scene, chosen[start : start + few], colours, image.shape, zoom, per_object)
     rgb = np.ascontiguousarray(scene[..., ::-1])
     return encode_png(np.vstack([rgb, _legend(rgb.shape[1], Counter(labels), colours)]) if labels else rgb)
 

@@ -7,14 +7,15 @@ import numpy as np
 from pathasst.errors import BadInput
 
 
-def encode(mask: np.ndarray) -> str:
-    """An H×W boolean mask as counts, space-separated."""
-    flat = np.asarray(mask, bool).ravel(order="F")
-    if not flat.size:
-        return "0"
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(np.concatenate([[0], edges, [flat.size]]))
-    return " ".join(map(str, ([0] if flat[0] else []) + counts.tolist()))
+def encode(mask: np.ndarray, x: int = 0, y: int = 0, shape: tuple[int, int] | None = None) -> str:
+    """An H×W boolean mask as counts, space-separated; or a part of one that lies at x, y of a picture of `shape`."""
+    height, width = shape or mask.shape
+    columns = np.zeros((height, mask.shape[1]), bool)
+    columns[y : y + mask.shape[0]] = mask
+    flat = np.concatenate([[False], columns.ravel(order="F"), [False]])
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + x * height
+    counts = np.diff(np.concatenate([[0], changes, [height * width]]))
+    return " ".join(map(str, counts if counts[-1] or len(counts) == 1 else counts[:-1]))
 
 
 def decode(counts: str, height: int, width: int) -> np.ndarray:

@@ -1,14 +1,15 @@
-"""MobileSAM (Zhang et al. 2023): the costly embedding of a picture once, cheap masks for each prompt after it.
+"""SAM: the costly embedding of a picture once, cheap masks for each prompt after it.
 
-Knows pictures and prompts, not what is in them. The network is libreyolo's port (Apache-2.0); the weights are the authors' file,
-loaded with `weights_only=True`. Points and boxes are px of the picture, pixel centres at +0.5.
+Knows pictures and prompts, not what is in them. Two networks: MobileSAM (Zhang et al. 2023) in libreyolo's port (Apache-2.0), the
+authors' file loaded with `weights_only=True`, and any SAM (Kirillov et al. 2023) in transformers' layout. Points and boxes are px
+of the picture, pixel centres at +0.5.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pathasst.errors import BadInput
 
 SIDE = 1024  # px of the square that the network sees
 LOW = 256  # px of the square of mask logits that it gives
+MEAN = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
+DEVIATION = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +37,62 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class Masks:
-    """M masks of one picture. `masks` M×H×W bool, `scores` M float: the IoU that the network expects of each."""
+class Mask:
+    """One object. `pixels` h×w bool, cut to what is true, lie at `x`, `y` of the picture; `score`: the IoU that is expected."""
 
-    masks: np.ndarray
-    scores: np.ndarray
+    x: int
+    y: int
+    pixels: np.ndarray
+    score: float
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x1 y1 x2 y2 px, x2 and y2 exclusive."""
+        return self.x, self.y, self.x + self.pixels.shape[1], self.y + self.pixels.shape[0]
+
+    def moved(self, x: int, y: int) -> Mask:
+        """The same, of a picture that holds this one's at x, y."""
+        return replace(self, x=self.x + x, y=self.y + y)
+
+    def whole(self, height: int, width: int) -> np.ndarray:
+        """H×W bool."""
+        full = np.zeros((height, width), bool)
+        x1, y1, x2, y2 = self.box
+        full[y1:y2, x1:x2] = self.pixels
+        return full
 
 
-class MobileSam:
-    """`set_image` once, `predict` often; the last few embeddings are kept by content, so the same picture costs once."""
+def load_network(folder: Path) -> tuple[str, Any]:
+    """Name and network in a folder: MobileSAM's `mobile_sam.pt`, or a SAM as transformers keeps it.
+
+    Raises BadInput for files that are neither.
+    """
+    file = folder / "mobile_sam.pt"
+    try:
+        if file.is_file():
+            from libreyolo.models.mobilesam.model import MobileSAMNetwork
+
+            network: Any = MobileSAMNetwork()
+            network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+            return "MobileSAM", network.eval()
+        from transformers import SamModel
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return "SAM", weights.load_quietly(SamModel, folder, use_safetensors=True).to(device).eval()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadInput(f"{folder} holds neither MobileSAM nor a SAM of transformers: {str(error)[:200]}") from error
+
+
+class Sam:
+    """`set_image` once, `predict` often; the last few embeddings are kept by content, so the same picture costs once.
+
+    `folder`: see `load_network`; None: MobileSAM.
+    """
 
     def __init__(self, folder: Path | None = None, kept: int = 4) -> None:
-        from libreyolo.models.mobilesam.model import MobileSAMNetwork
-
-        file = (folder or weights.path("mobilesam")) / "mobile_sam.pt"
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        self.network: Any = MobileSAMNetwork()
-        try:
-            self.network.load_state_dict(state)
-        except RuntimeError as error:
-            raise BadInput(f"{file} is not a MobileSAM checkpoint: {str(error)[:200]}") from error
-        self.network.eval()
+        self.name, self.network = load_network(folder or weights.path("mobilesam"))
+        self.device = next(self.network.parameters()).device
         self._kept, self._embeddings = kept, OrderedDict[bytes, Embedding]()
-        with torch.inference_mode():
-            self._position = self.network.prompt_encoder.get_dense_pe()
 
     @torch.inference_mode()
     def set_image(self, image: np.ndarray) -> Embedding:
@@ -72,7 +107,9 @@ class MobileSam:
         scale = SIDE / max(height, width)
         seen = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
         small = cv2.resize(image, seen[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        pixels = torch.from_numpy(small.transpose(2, 0, 1)[None].copy()).float()
+        pixels = torch.from_numpy(small.transpose(2, 0, 1)[None].copy()).float().to(self.device)
+        if self.name == "SAM":  # MobileSAM's port does this by itself
+            pixels = F.pad((pixels - MEAN.to(pixels)) / DEVIATION.to(pixels), (0, SIDE - seen[1], 0, SIDE - seen[0]))
         embedding = Embedding(self.network.get_image_embeddings(pixels), height, width, seen)
         self._embeddings[key] = embedding
         while len(self._embeddings) > self._kept:
@@ -85,8 +122,8 @@ class MobileSam:
         points: np.ndarray | None = None,
         inside: np.ndarray | None = None,
         box: np.ndarray | None = None,
-    ) -> Masks:
-        """The three nested masks of one prompt (one, for a box or several points), best first.
+    ) -> list[Mask]:
+        """The three nested masks of one prompt (one, for a box or several points), best first; empty ones are left out.
 
         `points` P×2 px, `inside` P bool (False = outside of the object), `box` x1 y1 x2 y2 px. Raises BadInput without a prompt.
         """
@@ -98,11 +135,11 @@ class MobileSam:
         corners = None if box is None else self._place(embedding, np.asarray(box, np.float32).reshape(2, 2)).reshape(1, 4)
         logits, scores = self._decode(embedding, place, labels, corners, several)
         order = scores[0].argsort(descending=True)
-        return Masks(self._upsample(embedding, logits[0, order]), scores[0, order].numpy())
+        return self._upsample(embedding, logits[0, order], scores[0, order])
 
     def everything(
         self, embedding: Embedding, side: int = 12, min_score: float = 0.8, min_stability: float = 0.9, max_overlap: float = 0.6
-    ) -> Masks:
+    ) -> list[Mask]:
         """Masks of all that a `side`×`side` grid of points finds, without near-duplicates, best first (SAM, appendix B).
 
         Masks that the network is unsure of, that change with the threshold, or that cover nearly all of the picture are left out.
@@ -121,7 +158,7 @@ class MobileSam:
             sure.append(scores[keep])
         logits, scores = torch.cat(found), torch.cat(sure)
         kept = distinct((logits > 0).numpy(), scores.numpy(), max_overlap)
-        return Masks(self._upsample(embedding, logits[kept]), scores[kept].numpy())
+        return self._upsample(embedding, logits[kept], scores[kept])
 
     def _place(self, embedding: Embedding, points: np.ndarray) -> torch.Tensor:
         """px of the picture → px of the network's square, less the half pixel that its prompt encoder adds by itself."""
@@ -132,15 +169,15 @@ class MobileSam:
     def _decode(
         self, embedding: Embedding, points: Any, labels: Any, boxes: Any, several: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        sparse, dense = self.network.prompt_encoder(points=None if points is None else (points, labels), boxes=boxes, masks=None)
-        logits, scores = self.network.mask_decoder(
+        """Logits N×M×256×256 and scores N×M of N prompts; both networks take them alike, with one more axis in front."""
+        found = self.network(
             image_embeddings=embedding.features,
-            image_pe=self._position,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
+            input_points=None if points is None else points[None].to(self.device),
+            input_labels=None if labels is None else labels[None].to(self.device),
+            input_boxes=None if boxes is None else boxes[None].to(self.device),
             multimask_output=several,
         )
-        return logits, scores
+        return found.pred_masks[0].float().cpu(), found.iou_scores[0].float().cpu()
 
     @staticmethod
     def _valid(embedding: Embedding, logits: torch.Tensor) -> torch.Tensor:
@@ -150,15 +187,18 @@ class MobileSam:
 
     @staticmethod
     @torch.inference_mode()
-    def _upsample(embedding: Embedding, logits: torch.Tensor) -> np.ndarray:
-        """N×h×w logits (padding at right and below allowed) → N×H×W bool in the picture's own size, a few at a time."""
-        masks = np.zeros((len(logits), embedding.height, embedding.width), bool)
+    def _upsample(embedding: Embedding, logits: torch.Tensor, scores: torch.Tensor) -> list[Mask]:
+        """N×h×w logits (padding at right and below allowed) → masks in the picture's own size, made one at a time."""
+        masks, size = [], (embedding.height, embedding.width)
         height, width = embedding.seen
-        for i, one in enumerate(logits):
+        for one, score in zip(logits, scores.tolist(), strict=True):
             # First to the network's square, cut there, then to the picture: a direct resize would shift masks by the rounding.
             large = F.interpolate(one[None, None], scale_factor=SIDE / LOW, mode="bilinear", align_corners=False)
-            size = (embedding.height, embedding.width)
-            masks[i] = (F.interpolate(large[..., :height, :width], size, mode="bilinear", align_corners=False)[0, 0] > 0).numpy()
+            full = (F.interpolate(large[..., :height, :width], size, mode="bilinear", align_corners=False)[0, 0] > 0).numpy()
+            if full.any():
+                rows, columns = np.flatnonzero(full.any(1)), np.flatnonzero(full.any(0))
+                x, y = int(columns[0]), int(rows[0])
+                masks.append(Mask(x, y, full[y : rows[-1] + 1, x : columns[-1] + 1].copy(), float(score)))
         return masks
 
 

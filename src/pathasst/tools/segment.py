@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
+from pathasst import weights
 from pathasst.errors import BadInput
 from pathasst.records import Annotation, Picture, ToolResult
 from pathasst.tools import rle
@@ -15,9 +17,12 @@ from pathasst.tools.images import encode_png, require_side
 from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
-    from pathasst.tools.sam import Masks, MobileSam
+    from pathasst.tools.sam import Mask, Sam
 
 MAX_SIDE = 4096
+"""px; of a larger picture the part around the prompt is looked at, or overlapping tiles."""
+TILE, OVERLAP = 2048, 256
+WEIGHTS = "mobilesam"
 
 
 class SegmentArguments(Arguments):
@@ -30,7 +35,10 @@ class SegmentArguments(Arguments):
 
 
 class Segment(Tool[SegmentArguments]):
-    """Masks of the object at a point or in a box, or of everything."""
+    """Masks of the object at a point or in a box, or of everything.
+
+    `model`: id of the weights (`mobilesam`, `sam-vit-huge`), or a folder with a SAM in transformers' layout.
+    """
 
     name = "segment"
     card = ToolCard(
@@ -44,30 +52,70 @@ class Segment(Tool[SegmentArguments]):
         limits="finds visible edges, not tissue types; masks of crowded nuclei are incomplete",
     )
     arguments = SegmentArguments
-    weights = ("mobilesam",)
+    weights = (WEIGHTS,)
+
+    def __init__(self, model: str = WEIGHTS) -> None:
+        self.model = model
+
+    def version(self) -> str:
+        """The weights that answer, the user's own included."""
+        return weights.version(self.model)
 
     @cached_property
-    def model(self) -> MobileSam:
-        """Loaded on first use. Raises MissingWeights."""
-        from pathasst.tools.sam import MobileSam
+    def sam(self) -> Sam:
+        """Loaded on first use. Raises MissingWeights, BadInput."""
+        from pathasst.tools.sam import Sam
 
-        return MobileSam()
+        return Sam(weights.path(self.model))
 
     def run(self, arguments: SegmentArguments, image: np.ndarray) -> ToolResult:
-        """See the card. Raises BadInput for a picture too small or too large, and for prompts outside of it."""
+        """See the card. Raises BadInput for a picture too small, and for prompts outside of it or too far apart."""
         require_side(image, 32, "Segmentation")
-        if max(image.shape[:2]) > MAX_SIDE:
-            raise BadInput(f"segmentation takes pictures of up to {MAX_SIDE} px a side; cut out the part of interest.")
         _check_prompts(arguments, image)
-        embedding = self.model.set_image(image)
-        if arguments.box is None and not arguments.points:
-            masks = self.model.everything(embedding)
-        else:
-            points = np.array([*arguments.points, *arguments.not_points], np.float32).reshape(-1, 2)
-            inside = np.arange(len(points)) < len(arguments.points)
-            box = None if arguments.box is None else np.array(arguments.box, np.float32)
-            masks = _best(self.model.predict(embedding, points, inside, box))
-        return _result(masks, image, arguments)
+        asked = arguments.box is not None or bool(arguments.points)
+        masks = self._asked(arguments, image) if asked else self._everything(image)
+        return _result(masks, image, arguments, self.sam.name)
+
+    def _asked(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
+        x, y, x2, y2 = part_around(arguments, image)
+        points = np.array([*arguments.points, *arguments.not_points], np.float32).reshape(-1, 2) - [x, y]
+        inside = np.arange(len(points)) < len(arguments.points)
+        box = None if arguments.box is None else np.array(arguments.box, np.float32) - [x, y, x, y]
+        embedding = self.sam.set_image(image[y:y2, x:x2])
+        return [m.moved(x, y) for m in self.sam.predict(embedding, points, inside, box)[:1]]
+
+    def _everything(self, image: np.ndarray) -> list[Mask]:
+        """All objects; in tiles, each counts where its middle lies in the tile's core."""
+        from pathasst.tiles import plan
+
+        tiles = plan(*image.shape[:2], TILE, OVERLAP) if max(image.shape[:2]) > MAX_SIDE else plan(*image.shape[:2], MAX_SIDE)
+        kept = []
+        for tile in tiles:
+            x1, y1, x2, y2 = tile.core
+            for mask in self.sam.everything(self.sam.set_image(image[tile.window])):
+                one = mask.moved(tile.x, tile.y)
+                middle = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
+                if x1 <= middle[0] < x2 and y1 <= middle[1] < y2:
+                    kept.append(one)
+        return sorted(kept, key=lambda m: -m.score)
+
+
+def part_around(arguments: SegmentArguments, image: np.ndarray) -> tuple[int, int, int, int]:
+    """x1 y1 x2 y2 of what the model looks at: the picture, or the MAX_SIDE px around the prompt of a larger one.
+
+    Raises BadInput when the prompt does not fit into that.
+    """
+    height, width = image.shape[:2]
+    if max(height, width) <= MAX_SIDE:
+        return 0, 0, width, height
+    box = arguments.box or ()
+    spots = np.array([*arguments.points, *arguments.not_points, box[:2] or arguments.points[0], box[2:] or arguments.points[0]])
+    low, high = spots.min(0), spots.max(0)
+    if (high - low).max() > MAX_SIDE * 3 / 4:
+        raise BadInput(f"of a picture this large, points and box must lie within {MAX_SIDE * 3 // 4} px; cut out the part.")
+    size = np.minimum([width, height], MAX_SIDE)
+    x, y = (int(v) for v in np.clip((low + high) / 2 - size / 2, 0, np.array([width, height]) - size))
+    return x, y, x + int(size[0]), y + int(size[1])
 
 
 def _check_prompts(arguments: SegmentArguments, image: np.ndarray) -> None:
@@ -83,27 +131,14 @@ def _check_prompts(arguments: SegmentArguments, image: np.ndarray) -> None:
             raise BadInput(f"the box must be x1 < x2 ≤ {width} and y1 < y2 ≤ {height} px; it is {arguments.box}.")
 
 
-def _best(masks: Masks) -> Masks:
-    from pathasst.tools.sam import Masks
-
-    return Masks(masks.masks[:1], masks.scores[:1])
-
-
-def _result(found: Masks, image: np.ndarray, arguments: SegmentArguments) -> ToolResult:
-    from pathasst.tools.drawing import annotate
-
+def _result(masks: list[Mask], image: np.ndarray, arguments: SegmentArguments, model: str) -> ToolResult:
     height, width = image.shape[:2]
-    annotations, areas, union = [], [], np.zeros((height, width), bool)
-    for mask, score in zip(found.masks, found.scores, strict=True):
-        if not mask.any():
-            continue
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        corners = [float(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
-        annotations.append(
-            Annotation(kind="mask", label="object", coordinates=corners, score=round(float(score), 3), rle=rle.encode(mask))
-        )
-        areas.append(int(mask.sum()))
-        union |= mask
+    union, annotations = np.zeros((height, width), bool), []
+    for mask in masks:
+        x1, y1, x2, y2 = mask.box
+        union[y1:y2, x1:x2] |= mask.pixels
+        annotations.append(_mark(mask, (height, width)))
+    areas = [int(m.pixels.sum()) for m in masks]
     numbers: dict[str, Any] = {
         "count": len(areas),
         "areas_px": areas,
@@ -112,23 +147,45 @@ def _result(found: Masks, image: np.ndarray, arguments: SegmentArguments) -> Too
     }
     if arguments.um_per_px:
         numbers["areas_um2"] = [round(a * arguments.um_per_px**2, 2) for a in areas]
-    pictures = [Picture(name="segmentation", image=annotate(image, annotations, per_object=True))]
+    pictures = [Picture(name="segmentation", image=_drawn(masks, image, annotations))]
     pictures.append(Picture(name="mask", image=encode_png(union.astype(np.uint8) * 255)))
-    return ToolResult(name="segment", text=_text(numbers, arguments), numbers=numbers, annotations=annotations, pictures=pictures)
+    text = _text(numbers, arguments, model)
+    return ToolResult(name="segment", text=text, numbers=numbers, annotations=annotations, pictures=pictures)
 
 
-def _text(numbers: dict[str, Any], arguments: SegmentArguments) -> str:
+def _mark(mask: Mask, shape: tuple[int, int]) -> Annotation:
+    counts, corners = rle.encode(mask.pixels, mask.x, mask.y, shape), [float(v) for v in mask.box]
+    return Annotation(kind="mask", label="object", coordinates=corners, score=round(mask.score, 3), rle=counts)
+
+
+def _drawn(masks: list[Mask], image: np.ndarray, annotations: list[Annotation]) -> bytes:
+    """The picture with its masks; a very large one reduced, as nobody looks at each of its pixels."""
+    from pathasst.tools.drawing import annotate
+
+    if max(image.shape[:2]) <= MAX_SIDE:
+        return annotate(image, annotations, per_object=True)
+    import cv2
+
+    step = -(-max(image.shape[:2]) // TILE)
+    small = cv2.resize(image, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    shrunk = []
+    for m in masks:
+        x, y, pixels = m.x // step, m.y // step, m.pixels[::step, ::step]
+        shrunk.append(_mark(replace(m, x=x, y=y, pixels=pixels[: height - y, : width - x]), (height, width)))
+    return annotate(small, shrunk, per_object=True)
+
+
+def _text(numbers: dict[str, Any], arguments: SegmentArguments, model: str) -> str:
     n = numbers["count"]
     if not n:
-        return f"Segmentation (MobileSAM) found no object. {NOTICE}"
+        return f"Segmentation ({model}) found no object. {NOTICE}"
     scale = arguments.um_per_px
     if arguments.points or arguments.box:
         area = f"{numbers['areas_px'][0]} px" + (f" = {numbers['areas_um2'][0]:.1f} µm²" if scale else "")
-        return (
-            f"Segmentation (MobileSAM) outlined the object: area {area}, {numbers['covered_percent']} % of the picture. {NOTICE}"
-        )
+        return f"Segmentation ({model}) outlined the object: area {area}, {numbers['covered_percent']} % of the picture. {NOTICE}"
     median = f"{numbers['median_area_px']:.0f} px" + (f" = {numbers['median_area_px'] * scale**2:.1f} µm²" if scale else "")
     return (
-        f"Segmentation (MobileSAM) outlined {n} objects, median area {median}, together {numbers['covered_percent']} % of the "
+        f"Segmentation ({model}) outlined {n} objects, median area {median}, together {numbers['covered_percent']} % of the "
         f"picture. It does not know what they are. {NOTICE}"
     )

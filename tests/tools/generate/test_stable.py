@@ -8,8 +8,12 @@ import torch
 
 from pathasst.classifier import Item
 from pathasst.errors import BadInput, BadSettings
+from pathasst.recipes import recipes_dir
+from pathasst.records import ToolCall
+from pathasst.tools import lbc_generate
 from pathasst.tools.generate import stable
 from pathasst.tools.generate.stable import StableSettings, draw, finetune, load
+from pathasst.tools.lbc_generate import LbcGenerate
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,31 @@ def test_a_killed_run_goes_on_to_the_same_adapters(checkpoint, tmp_path, monkeyp
         finetune(short, ITEMS, TEXTS, tmp_path / "b")
     broken = load_file(finetune(short, ITEMS, TEXTS, tmp_path / "b") / name)
     assert all(torch.allclose(whole[k], broken[k], atol=1e-6) for k in whole)
+
+
+@pytest.mark.parametrize("lora", [4, 0])
+def test_the_tool_draws_with_what_was_fine_tuned(checkpoint, tmp_path, lora, monkeypatch):
+    finetune(settings(checkpoint, steps=1, lora=lora), ITEMS, TEXTS, tmp_path)
+    monkeypatch.setattr(lbc_generate, "recognised", lambda drawn, cell_class: None)
+    asked = {"cell_class": "HSIL", "count": 2, "seed": 3}
+    result = LbcGenerate(str(tmp_path))(ToolCall(name="lbc_generate", arguments=asked))
+    assert not result.error and len(result.pictures) == 2 and result.pictures[0].image != result.pictures[1].image
+
+
+def test_adapters_without_their_checkpoint_say_so(tmp_path):
+    (tmp_path / stable.ADAPTERS).touch()
+    with pytest.raises(BadInput, match="checkpoint"):
+        stable.StableGenerator(tmp_path)
+
+
+def test_a_recipe_of_stable_diffusion_names_its_settings(tmp_path):
+    file = tmp_path / "sd.yaml"
+    file.write_text("checkpoint: sd\nsteps: 9\n")
+    assert StableSettings.load(file) == StableSettings(checkpoint="sd", steps=9)
+    file.write_text("colours: 3\n")
+    with pytest.raises(BadSettings, match="colours"):
+        StableSettings.load(file)
+    assert StableSettings.load(recipes_dir() / "paper" / "generator.yaml").lora
 
 
 def test_what_is_no_checkpoint_or_no_data_is_refused(checkpoint, tmp_path):

@@ -19,7 +19,9 @@ from torch.nn import functional as F
 from pathasst.classifier.augment import squash
 from pathasst.classifier.items import Item, read_picture
 from pathasst.errors import BadInput, BadSettings
+from pathasst.recipes import load_recipe
 
+ADAPTERS = "pytorch_lora_weights.safetensors"
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 """The layers that low-rank adapters are put on, as is customary."""
 
@@ -38,6 +40,11 @@ class StableSettings:
     save_every: int = 500
     seed: int = 0
 
+    @classmethod
+    def load(cls, recipe: Path) -> StableSettings:
+        """From a YAML recipe (recipes/paper/generator.yaml). Raises BadSettings."""
+        return load_recipe("generator", str(recipe), cls)
+
 
 def load(checkpoint: str | Path, adapters: str | Path | None = None) -> Any:
     """A `StableDiffusionPipeline` from a folder or a `.safetensors` file, with adapters of ours if given; without a safety
@@ -54,7 +61,7 @@ def load(checkpoint: str | Path, adapters: str | Path | None = None) -> Any:
                 path, safety_checker=None, requires_safety_checker=False, local_files_only=True, use_safetensors=True
             )
         if adapters:
-            pipeline.load_lora_weights(str(adapters), weight_name="pytorch_lora_weights.safetensors")
+            pipeline.load_lora_weights(str(adapters), weight_name=ADAPTERS)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInput(f"{path} is no Stable Diffusion checkpoint that diffusers can read: {str(error)[:300]}") from error
     pipeline.set_progress_bar_config(disable=True)
@@ -69,6 +76,36 @@ def draw(
     given = {"height": size, "width": size} if size else {}
     found = pipeline(list(texts), num_inference_steps=steps, guidance_scale=guidance, generator=dice, output_type="np", **given)
     return (found.images * 255).round().clip(0, 255).astype(np.uint8)  # type: ignore[no-any-return]
+
+
+class StableGenerator:
+    """A Stable Diffusion behind the generator tool: the same `draw` as our own small model's.
+
+    `folder`: a checkpoint in diffusers' layout, or adapters of `finetune`, which name the checkpoint that they belong to.
+    Raises BadInput.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if (folder / ADAPTERS).is_file():
+            self.pipeline = load(_base(folder), folder)
+        else:
+            self.pipeline = load(folder)
+
+    def draw(self, texts: Sequence[str], seed: int = 0) -> np.ndarray:
+        """N×H×W×3 uint8 RGB; picture k has the seed `seed` + k."""
+        return draw(self.pipeline, texts, seed)
+
+
+def is_stable(folder: Path) -> bool:
+    """Whether a folder holds a Stable Diffusion or adapters of one, rather than our own small generator."""
+    return (folder / "model_index.json").is_file() or (folder / ADAPTERS).is_file()
+
+
+def _base(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "settings.json").read_text(encoding="utf-8"))["checkpoint"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{folder} holds adapters, but no settings.json that names their `checkpoint`.") from error
 
 
 def finetune(
@@ -104,6 +141,7 @@ def finetune(
         if step % settings.save_every == 0:
             _save_state(out, settings, step, parameters, optimiser)
     _write(pipeline, unet, settings, out)
+    (out / "settings.json").write_text(json.dumps(asdict(settings), indent=1), encoding="utf-8")
     (out / "state.pt").unlink(missing_ok=True)
     return out
 

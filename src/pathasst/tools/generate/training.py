@@ -191,7 +191,9 @@ class _Training:
         return float(errors.detach().mean())
 
     def _key(self) -> str:
-        return json.dumps([asdict(self.settings), len(self.odds)])
+        """What a state must agree in. How long to train may change: a run can be brought to its end earlier, or go on longer."""
+        same = {k: v for k, v in asdict(self.settings).items() if k not in ("steps", "minutes", "save_every")}
+        return json.dumps([same, len(self.odds)])
 
     def _save(self) -> None:
         state = {"step": self.step, "spent": self.spent, "average": self.average, "network": self.network.state_dict()}
