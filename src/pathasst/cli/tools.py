@@ -83,13 +83,14 @@ def batch_folder(
     out: Path = typer.Option(..., help="Folder for results.csv, JSON results and annotated pictures."),
     arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the pictures."),
+    model: str = typer.Option(None, help="A folder of your own weights."),
 ) -> None:
     """Run one tool over a folder; finished pictures are kept. Example: pathasst tools batch ki67_cells fields --out out"""
     from rich.progress import track
 
     from pathasst.tools import batch
 
-    tool = _make(name)
+    tool = _make(name, model)
     given = _arguments(arguments, um_per_px)
     total = len(batch.find_pictures(folder))
     done = list(track(batch.run_folder(tool, folder, out, given), "pictures", total=total))
@@ -103,34 +104,24 @@ def batch_folder(
 
 @app.command("evaluate")
 def evaluate(
-    name: str = typer.Argument(help="A tool that boxes cells: blood_cells or lbc_detect."),
-    boxes: Path = typer.Argument(help="Labelled boxes: CSV (image, xmin, ymin, xmax, ymax, label), COCO JSON or YOLO data.yaml."),
+    name: str = typer.Argument(help="A tool that boxes, counts or classifies cells."),
+    labels: Path = typer.Argument(
+        help="Labels: boxes (CSV, COCO JSON, YOLO data.yaml), points (CSV image, x, y, label), classes (folders, CSV, Parquet)."
+    ),
     split: str = typer.Option("", help="Only pictures of this split, as the file names it."),
-    model: str = typer.Option(None, help="A folder of your own weights (`pathasst train detector`)."),
+    um_per_px: float = typer.Option(None, help="Micrometres per pixel of pictures with points."),
+    model: str = typer.Option(None, help="A folder of your own weights (`pathasst train …`)."),
     json_file: Path = typer.Option(None, "--json", help="Write every score to this JSON file."),
 ) -> None:
-    """Measure a tool's detector on labelled pictures. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""
+    """Measure a tool on labels of your own. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""
     import json
-    from dataclasses import asdict
 
-    from pathasst.detector.data import read
-    from pathasst.detector.settings import DetectorData
-    from pathasst.detector.train import score
-    from pathasst.errors import BadSettings
-    from pathasst.tools.boxing import BoxTool
+    from pathasst.tools.measure import measure
 
-    tool = _make(name, model)
-    if not isinstance(tool, BoxTool):
-        raise BadSettings(f"{name} boxes no cells; blood_cells and lbc_detect do.")
-    detector = tool.detector
-    pictures = [p for p in read(DetectorData(boxes=str(boxes)), detector.settings.classes) if p.split == (split or p.split)]
-    if not pictures:
-        raise BadSettings(f"{boxes} has no pictures of the split {split!r}.")
-    typer.echo(f"{tool.version()}, {len(pictures)} pictures, score ≥ {detector.settings.min_score:g} for F1 and counts\n")
-    scores = score(detector, pictures)
-    typer.echo(scores.table())
+    measured = measure(_make(name, model), labels, split, um_per_px)
+    typer.echo(f"{measured.title}\n\n{measured.table}")
     if json_file is not None:
-        json_file.write_text(json.dumps(asdict(scores), indent=1), encoding="utf-8")
+        json_file.write_text(json.dumps(measured.values, indent=1), encoding="utf-8")
 
 
 def _make(name: str, model: str | None = None) -> Tool[Any]:

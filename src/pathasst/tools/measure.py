@@ -1,0 +1,105 @@
+"""A tool's model against labels of the user's own, by its field's measure. Knows who measures, not how a model was made.
+
+Boxes: average precision; points: F1 within 12 px and the labelling index; classes: F1 and accuracy; with 95 % intervals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pathasst.errors import BadSettings
+from pathasst.tools.boxing import BoxTool
+from pathasst.tools.cells.detect import CellTool
+from pathasst.tools.lbc_classify import LbcClassify, classifier
+from pathasst.tools.protocol import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured: a line on what and how much, a table as Markdown, and all values for JSON."""
+
+    title: str
+    table: str
+    values: dict[str, Any]
+
+
+def measure(tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | None = None) -> Measured:
+    """Measure a tool on a labelled set: `boxes` CSV, COCO or YOLO; points CSV; a folder of classes, a CSV or Parquet table.
+
+    `split`: only pictures of this split, as the file names it. `um_per_px`: scale of pictures with points.
+    Raises BadSettings for a tool without labels to compare with or a split that is empty, BadDataset for an unreadable set.
+    """
+    if isinstance(tool, BoxTool):
+        return _boxes(tool, labels, split)
+    if isinstance(tool, CellTool):
+        if split:
+            raise BadSettings("a CSV of points has no splits; give a CSV of the pictures that are to be measured.")
+        return _points(tool, labels, um_per_px)
+    if isinstance(tool, LbcClassify):
+        return _classes(tool, labels, split)
+    raise BadSettings(f"{tool.name} cannot be measured by labels; the tools that box, count or classify cells can.")
+
+
+def _boxes(tool: BoxTool[Any], labels: Path, split: str) -> Measured:
+    from pathasst.detector.data import read
+    from pathasst.detector.settings import DetectorData
+    from pathasst.detector.train import score
+
+    settings = tool.detector.settings
+    pictures = [p for p in read(DetectorData(boxes=str(labels)), settings.classes) if p.split == (split or p.split)]
+    _some(pictures, labels, split)
+    scores = score(tool.detector, pictures)
+    title = f"{tool.version()}, {len(pictures)} pictures, score ≥ {settings.min_score:g} for F1 and counts"
+    return Measured(title, scores.table(), asdict(scores))
+
+
+def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
+    from pathasst.tools.cells.detect import detector
+    from pathasst.tools.p2pnet.data import read_fields
+    from pathasst.tools.p2pnet.settings import PointData
+    from pathasst.tools.p2pnet.train import score_fields
+
+    found = detector(tool.model)
+    trained = found.settings.um_per_px
+    scale = um_per_px / trained if um_per_px and trained else 1.0
+    fields = read_fields(PointData(points=str(labels), scale=scale), found.settings.classes)
+    if not sum(len(f.points) for f in fields):
+        raise BadSettings(f"{labels} labels no cell as {', '.join(found.settings.classes)}, which {tool.version()} tells apart.")
+    scores = score_fields(found, fields)
+    rows = ["| class | F1 within 12 px | precision | recall |", "|---|---|---|---|"]
+    for name in ("detection", *(c for c in found.settings.classes if c in scores)):
+        one = scores[name]
+        low, high = one["interval"]
+        rows.append(f"| {name} | {one['f1']:.3f} [{low:.3f}, {high:.3f}] | {one['precision']:.3f} | {one['recall']:.3f} |")
+    if error := scores["index_error"]:
+        first = found.settings.classes[0]
+        rows += ["", f"Share of {first} cells: mean error {error['mean']} points a picture, at most {error['max']}."]
+    title = f"{tool.version()}, {scores['fields']} pictures, {scores['cells']} cells, pictures scaled by {scale:.2f}"
+    return Measured(title, "\n".join(rows), scores)
+
+
+def _classes(tool: LbcClassify, labels: Path, split: str) -> Measured:
+    from pathasst.classifier.items import read_items
+    from pathasst.classifier.training import measure as score
+
+    model = classifier(tool.model)
+    items = [i for i in read_items(labels) if i.split == (split or i.split)]
+    _some(items, labels, split)
+    if unknown := {i.label for i in items} - set(model.classes):
+        raise BadSettings(
+            f"{labels} names the classes {', '.join(sorted(unknown))}; {tool.version()} knows {', '.join(model.classes)}."
+        )
+    scores = score(model, items)
+    rows = ["| class | pictures | F1 | precision | recall |", "|---|---|---|---|---|"]
+    for name, one in scores.per_class.items():
+        if one["n"]:
+            rows.append(f"| {name} | {one['n']} | {one['f1']:.3f} | {one['precision']:.3f} | {one['recall']:.3f} |")
+    rows += ["", f"Macro F1 {scores.macro_f1}, accuracy {scores.accuracy}, calibration error {scores.ece:.3f}."]
+    return Measured(f"{tool.version()}, {scores.n} pictures of {scores.groups} groups", "\n".join(rows), scores.plain())
+
+
+def _some(found: list[Any], labels: Path, split: str) -> None:
+    if not found:
+        raise BadSettings(f"{labels} has no pictures of the split {split!r}.")

@@ -1,0 +1,74 @@
+"""Each kind of label is measured by its field's measure; what cannot be measured says why."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pathasst import weights
+from pathasst.cli.tools import app
+from pathasst.errors import BadSettings
+from pathasst.tools.cells.ki67 import Ki67Cells
+from pathasst.tools.lbc_classify import LbcClassify
+from pathasst.tools.measure import measure
+from pathasst.tools.segment import Segment
+
+needs_cells = pytest.mark.skipif(not weights.present("ki67-embedded"), reason="the shipped Ki67 weights are not here")
+needs_classes = pytest.mark.skipif(not weights.present("lbc-embedded"), reason="fetch the weights: pathasst models pull")
+
+
+@pytest.fixture
+def field(tmp_path):
+    """A pale field with four brown nuclei, and their points."""
+    import cv2
+
+    image = np.full((256, 256, 3), (232, 226, 224), np.uint8)
+    places = [(60, 60), (190, 70), (70, 190), (180, 180)]
+    for x, y in places:
+        cv2.circle(image, (x, y), 11, (112, 66, 32), -1, cv2.LINE_AA)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    lines = ["image,x,y,label", *(f"a.png,{x + 0.5},{y + 0.5},positive" for x, y in places)]
+    (tmp_path / "points.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@needs_cells
+def test_points_are_measured_within_12_px(field):
+    run = CliRunner().invoke(app, ["evaluate", "ki67_cells", str(field / "points.csv"), "--json", str(field / "scores.json")])
+    assert run.exit_code == 0, run.output
+    assert "1 pictures, 4 cells" in run.output and "| positive |" in run.output
+    assert json.loads((field / "scores.json").read_text())["positive"]["recall"] == 1
+    # At a quarter of the size a nucleus is nothing that the network knows.
+    assert measure(Ki67Cells(), field / "points.csv", um_per_px=0.25 / 4).values["positive"]["recall"] < 1
+
+
+@needs_cells
+def test_points_of_other_classes_or_with_a_split_are_refused(field):
+    (field / "other.csv").write_text("image,x,y,label\na.png,5,5,tumour\n")
+    with pytest.raises(BadSettings, match="positive, negative"):
+        measure(Ki67Cells(), field / "other.csv")
+    with pytest.raises(BadSettings, match="no splits"):
+        measure(Ki67Cells(), field / "points.csv", "test")
+
+
+@needs_classes
+def test_classes_are_measured_by_f1(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("NILM", "LSIL"):
+        (tmp_path / label).mkdir()
+        for n in range(2):
+            Image.fromarray(rng.integers(150, 255, (96, 96, 3)).astype(np.uint8)).save(tmp_path / label / f"{n}.png")
+    found = measure(LbcClassify(), tmp_path)
+    assert found.values["n"] == 4 and "Macro F1" in found.table and "| LSIL | 2 |" in found.table
+    with pytest.raises(BadSettings, match="split 'test'"):
+        measure(LbcClassify(), tmp_path, "test")
+    (tmp_path / "LSIL").rename(tmp_path / "odd")
+    with pytest.raises(BadSettings, match="odd"):
+        measure(LbcClassify(), tmp_path)
+
+
+def test_what_has_no_labels_says_so(tmp_path):
+    with pytest.raises(BadSettings, match="cannot be measured"):
+        measure(Segment(), tmp_path)
