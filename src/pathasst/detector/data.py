@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ import numpy as np
 
 from pathasst.detector.settings import DetectorData
 from pathasst.errors import BadDataset
+from pathasst.labels import group_of, read_marks
 
 CACHE_BYTES = 1_000_000_000
 """Decoded pictures are kept in memory up to this; more are decoded again each time."""
@@ -109,16 +108,6 @@ def gather(sources: Sequence[DetectorData], classes: Sequence[str]) -> dict[str,
     return parts
 
 
-def group_of(name: str, pattern: str) -> str:
-    """The patient or slide that a file name tells of; without a pattern, the file itself."""
-    if not pattern:
-        return name
-    found = re.search(pattern, name)
-    if not found:
-        raise BadDataset(f"the file name {name!r} does not match the group pattern {pattern!r}")
-    return found.group(1)
-
-
 def _draw(group: str, salt: str) -> float:
     """A number 0…1 that depends on the group's name alone: other pictures coming or going move nobody."""
     return int.from_bytes(hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest(), "big") / 2**64
@@ -128,21 +117,8 @@ Found = dict[Path, tuple[str, list[Row]]]
 
 
 def _from_csv(file: Path, root: Path) -> Found:
-    found: dict[Path, tuple[str, list[Row]]] = {}
-    with file.open(newline="", encoding="utf-8") as source:
-        reader = csv.DictReader(source)
-        if missing := {"image", "xmin", "ymin", "xmax", "ymax", "label"} - set(reader.fieldnames or ()):
-            raise BadDataset(f"{file} lacks the columns {sorted(missing)}")
-        for row in reader:
-            _, rows = found.setdefault(root / row["image"], (row.get("split") or "", []))
-            if not row["label"]:
-                continue  # a picture without boxes
-            try:
-                x1, y1, x2, y2 = (float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))
-            except ValueError as error:
-                raise BadDataset(f"{file} line {reader.line_num}: {error}") from error
-            rows.append((x1, y1, x2, y2, row["label"]))
-    return found
+    marks = read_marks(file, ("xmin", "ymin", "xmax", "ymax"))
+    return {root / image: (split, [(*box, label) for box, label in rows]) for image, (split, rows) in marks.items()}  # type: ignore[misc]
 
 
 def _from_coco(file: Path, root: Path) -> Found:

@@ -7,9 +7,6 @@ step, place in the batch), so that a resumed training sees what an unbroken one 
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pathasst.errors import BadDataset, BadInput
+from pathasst.errors import BadDataset
+from pathasst.labels import group_of, read_marks
 from pathasst.tools.p2pnet.settings import PointData
 from pathasst.tools.stains import STAINS, UNMIX
 
@@ -37,34 +35,22 @@ class Field:
 def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
     """All fields of one source, resized by its scale.
 
-    Raises BadDataset for a CSV without the columns, BadInput for a picture that cannot be read or a label that is not a number.
+    Raises BadDataset for a CSV that `read_marks` refuses, BadInput for a picture that cannot be read.
     """
     from pathasst.tools.images import load
 
     table = Path(data.points)
-    rows = _rows(table)
     fields = []
-    for name, cells in rows.items():
+    for name, (_, cells) in read_marks(table, ("x", "y")).items():
         image = load(table.parent / name)
         if data.scale != 1:
             size = round(image.shape[1] * data.scale), round(image.shape[0] * data.scale)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if data.scale < 1 else cv2.INTER_CUBIC)
-        mapped = [(x, y, classes.index(data.classes.get(c, c))) for x, y, c in cells if data.classes.get(c, c) in classes]
+        mapped = [(x, y, classes.index(data.classes.get(c, c))) for (x, y), c in cells if data.classes.get(c, c) in classes]
         points = np.array([c[:2] for c in mapped], np.float32).reshape(-1, 2) * data.scale
         labels = np.array([c[2] for c in mapped], np.int64)
-        fields.append(Field(name, group_of(name, data.group), image, points, labels))
+        fields.append(Field(name, group_of(Path(name).stem, data.group), image, points, labels))
     return fields
-
-
-def group_of(name: str, pattern: str) -> str:
-    """The patient (or other unit of splitting) that a file name tells of; without a pattern, the file itself."""
-    stem = Path(name).stem
-    if not pattern:
-        return stem
-    found = re.search(pattern, stem)
-    if not found:
-        raise BadDataset(f"the file name {stem!r} does not match the group pattern {pattern!r}")
-    return found.group(1)
 
 
 def split_fields(fields: Sequence[Field], data: PointData) -> dict[str, list[Field]]:
@@ -77,25 +63,6 @@ def split_fields(fields: Sequence[Field], data: PointData) -> dict[str, list[Fie
         name = "test" if field.group in data.test else "validation" if field.group in data.validation else "train"
         splits[name].append(field)
     return splits
-
-
-def _rows(table: Path) -> dict[str, list[tuple[float, float, str]]]:
-    if not table.is_file():
-        raise BadDataset(f"there is no points file {table}; it is a CSV with the columns image, x, y, label.")
-    rows: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if missing := {"image", "x", "y", "label"} - set(reader.fieldnames or ()):
-            raise BadDataset(f"{table} lacks the columns {sorted(missing)}")
-        for row in reader:
-            cells = rows[row["image"]]
-            if not row["label"]:
-                continue
-            try:
-                cells.append((float(row["x"]), float(row["y"]), row["label"]))
-            except ValueError as error:
-                raise BadInput(f"{table} line {reader.line_num}: {error}") from error
-    return dict(rows)
 
 
 def warp(field: Field, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
