@@ -140,7 +140,7 @@ def test_goes_on_from_a_finished_adapter(run, settings, data, tmp_path):
 def test_every_weight_is_trained_and_saved_as_a_whole_checkpoint(settings, data, tmp_path):
     import torch
 
-    whole = replace(settings, phase2=replace(settings.phase2, full=True, lr=2e-3), precision="bf16")
+    whole = replace(settings, phase2=replace(settings.phase2, full=True, lr=4e-3, epochs=10), precision="bf16")
     final = train([data], tmp_path / "a", whole, SPECS, say=lambda _: None)
     made = [s.loss for s in room.read(tmp_path / "a" / "losses.csv") if s.supervised and s.phase == 2]
     assert sum(made[-3:]) < sum(made[:3])
@@ -149,7 +149,8 @@ def test_every_weight_is_trained_and_saved_as_a_whole_checkpoint(settings, data,
         one, other = (dict(p.llm.named_parameters())[name].float() for p in (plain, after.parts))
         assert not torch.allclose(one, other, atol=1e-3)
     turns = [Turn(role="user", content=QUESTION)]
-    assert after.reply(turns, [picture(RED)]).content != after.reply(turns, [picture(BLUE)]).content
+    assert "red" in after.reply(turns, [picture(RED)]).content
+    assert "blue" in after.reply(turns, [picture(BLUE)]).content
 
 
 def test_a_full_run_begins_with_the_adapters_of_the_run_it_goes_on_from(run, settings, data, tmp_path):

@@ -26,10 +26,13 @@ def unfreeze(parts: Parts, adapters: Mapping[str, torch.Tensor], scale: float) -
 
 
 def products(device: str, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Within it, float32 weights are multiplied in `dtype`."""
+    """Within it, float32 weights are multiplied in `dtype`.
+
+    Nothing is cached: torch would keep the first step's rounded weights until the context ends.
+    """
     import torch
 
-    return torch.autocast(device, dtype) if dtype != torch.float32 else nullcontext()
+    return torch.autocast(device, dtype, cache_enabled=False) if dtype != torch.float32 else nullcontext()
 
 
 def save(parts: Parts, folder: Path, dtype: torch.dtype) -> None:
