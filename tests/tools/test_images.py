@@ -40,6 +40,19 @@ def test_float_with_negative_values_is_refused():
         load(encoded(Image.fromarray(np.array([[-1.0, 2.0]], np.float32)), "TIFF"))
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colours_in_separate_planes_come_back_right_or_not_at_all(tmp_path, bits):
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (16, 16, 3)).astype(f"uint{bits}")
+    tifffile.imwrite(tmp_path / "x.tif", pixels.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    if bits == 16:  # Pillow would give noise
+        with pytest.raises(BadInput, match="separate planes"):
+            load(tmp_path / "x.tif")
+        pixels = (pixels >> 8).astype(np.uint8)
+        tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb")
+    assert np.array_equal(load(tmp_path / "x.tif"), pixels)
+
+
 def test_cmyk_becomes_rgb():
     out = load(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95))
     assert out[4, 4, 0] > 200 and out[4, 4, 1] < 60

@@ -105,6 +105,13 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
     return name, content
 
 
+def _deep_planes(picture: Image.Image) -> bool:
+    """Whether a TIFF has more than 8 bits a sample in separate planes (tags 258 and 284)."""
+    tags = getattr(picture, "tag_v2", {})
+    bits = tags.get(258, (8,))
+    return tags.get(284) == 2 and isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
+
+
 def _check_size(name: str, size: tuple[int, int], limit: int) -> None:
     if size[0] * size[1] > limit:
         raise BadInput(_too_large(name, f"{size[0]}×{size[1]} px", limit))
@@ -119,6 +126,10 @@ def _too_large(name: str, size: str, limit: int) -> str:
 
 def _decode(name: str, picture: Image.Image) -> np.ndarray:
     picture.seek(0)
+    if picture.format == "TIFF" and _deep_planes(picture):
+        raise BadInput(
+            f"{name} has its 16-bit colours in separate planes, which Pillow misreads; save it interleaved, or in 8 bits."
+        )
     picture.load()
     # Pillow has no exact type for what `exif_transpose` returns when it is not in place.
     upright: Image.Image = ImageOps.exif_transpose(picture)
