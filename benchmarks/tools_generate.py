@@ -1,6 +1,6 @@
 """lbc_generate: is the asked class recognised, how far are the pictures from real ones, are they copies, how long does one take.
 
-    PATHASST_DATA=… python benchmarks/tools_generate.py [--model FOLDER] [--each 40] [--sheet out.png]
+    PATHASST_DATA=… python benchmarks/tools_generate.py [--model FOLDER] [--each 40] [--sheet out.png] [--json FILE]
 
 The judge of the class is our own lbc_classify; beside its rate on drawn cells stands its rate on the held-out real ones (test
 split of the classifier's recipe, unseen by both). Fréchet distance: 64 principal components of EfficientNet-Lite0's features
@@ -14,8 +14,10 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from measured import save
 
 from pathasst import recipes
 from pathasst.classifier import Classifier, ClassifierConfig, Item
@@ -38,22 +40,25 @@ def eyes() -> Classifier:
     return Classifier(network, config)
 
 
-def rates(name: str, pictures: np.ndarray, labels: list[str]) -> None:
+def rates(name: str, pictures: np.ndarray, labels: list[str]) -> dict[str, Any]:
     """How often the classifier says the label, per class and on the mean of the classes."""
     found = LbcClassify().probabilities(list(pictures), BETHESDA).argmax(1)
-    parts, shares = [], []
+    parts: list[str] = []
+    shares: dict[str, Any] = {}
     for k, label in enumerate(BETHESDA):
         mine = np.array([one == label for one in labels])
         if mine.any():
             share = wilson(int((found[mine] == k).sum()), int(mine.sum()))
-            shares.append(share.value)
+            shares[label] = share
             parts.append(f"{label} {share.value:.2f} ({share.low:.2f}–{share.high:.2f}, n {mine.sum()})")
-    print(f"recognised, {name}: mean of classes {np.mean(shares):.2f}; " + "; ".join(parts))
+    mean = float(np.mean([share.value for share in shares.values()]))
+    print(f"recognised, {name}: mean of classes {mean:.2f}; " + "; ".join(parts))
+    return {"mean of classes": mean, **shares}
 
 
-def obedience(drawn: Generator, each: int) -> None:
+def obedience(drawn: Generator, each: int) -> dict[str, Any]:
     """Whether a larger, darker nucleus comes out larger and darker, measured as on the training cells."""
-    limits = Limits(**drawn.config.limits)
+    limits, found_of = Limits(**drawn.config.limits), {}
     for field, low, high in (("area", {"enlargement": 1.0}, {"enlargement": 4.0}), ("darkness", {"dark": False}, {"dark": True})):
         values = []
         for said in (low, high):
@@ -61,14 +66,17 @@ def obedience(drawn: Generator, each: int) -> None:
             found = [measure(c) for c in cells]
             values.append(float(np.median([getattr(m, field) for m in found if m] or [np.nan])))
         print(f"asked {low} → median {field} {values[0]:.3f}; asked {high} → {values[1]:.3f} (normal area {limits.normal_area})")
+        found_of[field] = {"asked for little": values[0], "asked for much": values[1]}
+    return found_of
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="lbc-generator-embedded")
-    parser.add_argument("--each", type=int, default=40, help="drawn pictures a class")
+    parser.add_argument("--each", type=int, default=40, help="drawn pictures a class, at least")
     parser.add_argument("--sheet", default="")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     _, split = recipe_cells(str(recipes.recipe_path("generator", "embedded")), Path(os.environ["PATHASST_DATA"]))
     drawn = Generator.load(given.model)
@@ -84,9 +92,10 @@ def main() -> None:
     for k, label in enumerate(BETHESDA):
         # Sentences as real cells have them: the attributes of training cells of that class.
         cells = [i for i in split["train"] if i.label == label]
-        said = [attributes(label, measure(read_picture(cells[int(rng.integers(len(cells)))])), limits) for _ in range(given.each)]
+        n = max(given.each, sum(i.label == label for i in split["test"]))
+        said = [attributes(label, measure(read_picture(cells[int(rng.integers(len(cells)))])), limits) for _ in range(n)]
         pictures.append(drawn.draw([words(s) for s in said], seed=1000 * k))
-        labels += [label] * given.each
+        labels += [label] * n
     seconds = (time.perf_counter() - seconds) / len(labels)
     made = np.concatenate(pictures)
     if given.sheet:
@@ -95,29 +104,47 @@ def main() -> None:
         rows = [np.hstack(p[:12]) for p in pictures]
         Image.fromarray(np.vstack(rows)).resize((12 * 96, len(rows) * 96)).save(given.sheet)
     counts = f"{len(made)} drawn, {len(test)} held-out, {len(train)} training cells"
-    print(f"{counts}; {seconds:.2f} s a picture, {given.each} at a time")
-    rates("drawn", made, labels)
-    rates("held-out real", test, [i.label for i in split["test"]])
-    see = eyes()
-    n = min(len(made), len(test))
+    print(f"{counts}; {seconds:.2f} s a picture, a class at a time")
+    values: dict[str, Any] = {"drawn": len(made), "held-out": len(test), "training": len(train), "seconds a picture": seconds}
+    values["recognised, drawn"] = rates("drawn", made, labels)
+    values["recognised, held-out"] = rates("held-out real", test, [i.label for i in split["test"]])
+    values["Fréchet distance"] = distances(train, test, made, labels, [i.label for i in split["test"]], rng)
+    print("Fréchet distance to held-out cells: " + ", ".join(f"{k} {v:.2f}" for k, v in values["Fréchet distance"].items()))
+    values["nearest training cell"] = copies(made, train, test, labels)
+    print("nearest training cell: " + ", ".join(f"{k} {v:.3f}" for k, v in values["nearest training cell"].items()))
+    values["asked features"] = obedience(drawn, given.each)
+    save(given.json, values)
+
+
+def distances(
+    train: np.ndarray, test: np.ndarray, made: np.ndarray, labels: list[str], held: list[str], rng: np.random.Generator
+) -> dict[str, float]:
+    """Fréchet distances to the held-out cells, of as many others; the drawn ones in the held-out cells' mixture of classes."""
+    see, n = eyes(), len(test)
     space = Space(see.features(list(train)))
-    real = space(see.features(list(test)))[:n]
-    mix = rng.choice(len(train), n, replace=False)
-    # Drawn cells in the held-out cells' mixture of classes, so that the distance is not one of mixtures.
-    held = [i.label for i in split["test"]][:n]
-    chosen = [int(rng.choice([j for j, one in enumerate(labels) if one == label])) for label in held]
-    print(f"Fréchet distance to {n} held-out cells: drawn {frechet(space(see.features(list(made[chosen]))), real):.2f}, ", end="")
-    print(f"real training cells {frechet(space(see.features(list(train[mix]))), real):.2f}, ", end="")
-    noise = rng.integers(0, 255, (n, size, size, 3)).astype(np.uint8)
-    print(f"noise {frechet(space(see.features(list(noise))), real):.2f}")
+    real = space(see.features(list(test)))
+    classes = np.array(labels)
+    chosen = np.concatenate([rng.permutation(np.flatnonzero(classes == c))[: held.count(c)] for c in dict.fromkeys(held)])
+    mix = rng.choice(len(train), n, replace=n > len(train))
+    noise = rng.integers(0, 255, (n, *test.shape[1:])).astype(np.uint8)
+    others = {"drawn": made[chosen], "real training cells": train[mix], "noise": noise}
+    return {name: frechet(space(see.features(list(pictures))), real) for name, pictures in others.items()}
+
+
+def copies(made: np.ndarray, train: np.ndarray, test: np.ndarray, labels: list[str]) -> dict[str, float]:
+    """Distances to the nearest training cell; what held-out cells have says what is usual."""
     ours, usual = nearest(made, train)[0], nearest(test, train)[0]
-    limit = np.quantile(usual, 0.01)
-    print(
-        f"nearest training cell: drawn median {np.median(ours):.3f} least {ours.min():.3f}; held-out {np.median(usual):.3f}, ",
-        end="",
-    )
-    print(f"{usual.min():.3f}; drawn below the held-out cells' 1 % quantile ({limit:.3f}): {(ours < limit).mean():.3f}")
-    obedience(drawn, given.each)
+    limit, classes = float(np.quantile(usual, 0.01)), np.array(labels)
+    shares = {f"{c} nearer": float((ours[classes == c] < limit).mean()) for c in dict.fromkeys(labels)}
+    return {
+        "drawn, median": float(np.median(ours)),
+        "drawn, least": float(ours.min()),
+        "held-out, median": float(np.median(usual)),
+        "held-out, least": float(usual.min()),
+        "held-out, 1 % quantile": limit,
+        "drawn nearer than that, share": float((ours < limit).mean()),
+        **shares,
+    }
 
 
 if __name__ == "__main__":
