@@ -66,7 +66,7 @@ def require_side(image: np.ndarray, least: int, what: str) -> None:
 def encode_png(image: np.ndarray) -> bytes:
     """H×W×3 uint8 RGB (or H×W uint8) as PNG."""
     sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG", compress_level=3)
+    Image.fromarray(image).save(sink, "PNG", compress_level=1)
     return sink.getvalue()
 
 
