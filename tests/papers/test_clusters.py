@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -62,6 +65,26 @@ def test_cosines_are_those_of_the_kept_vectors_in_falling_order(big):
     assert rows[0] == 5
     np.testing.assert_allclose(cosines, from_bytes(opened.codes[rows]) @ query, atol=1e-6)
     assert (np.diff(cosines) <= 0).all()
+
+
+def pages_in_memory(path):
+    """Kilobytes of a mapped file that count as this process's."""
+    entries = Path("/proc/self/smaps").read_text().split(str(path))[1:]
+    return sum(int(re.search(r"^Rss: +(\d+)", entry, re.M)[1]) for entry in entries)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="Linux alone tells how much of a file is mapped")
+def test_rows_that_were_read_do_not_stay_in_this_process(tmp_path, monkeypatch):
+    build_clusters(to_bytes(blobs(20_000)), tmp_path)
+    query, before = blobs(1, seed=4)[0], []
+    opened = Clusters(tmp_path)
+    for limit in (10**9, 1):
+        monkeypatch.setattr(module, "MAPPED", limit)
+        rows, _ = opened.search(query, 10, refine=2000)
+        before.append((rows.tolist(), pages_in_memory(tmp_path / "codes.npy")))
+    (kept, many), (released, few) = before
+    assert kept == released
+    assert few < many / 4
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5])

@@ -22,7 +22,7 @@ from pathasst.papers.documents import key_of_id
 from pathasst.papers.embed import EMBEDDERS, join_text, key_of
 from pathasst.papers.ingest import Living, ingest, living
 from pathasst.papers.segment import Segment, write_segment
-from pathasst.papers.sources import find_files
+from pathasst.papers.sources import find_files, parts_of
 from pathasst.papers.vectors import VectorStore
 from pathasst.papers.versions import SEGMENTS, VERSIONS, SegmentInfo, Version
 from pathasst.papers.words import write_words
@@ -158,7 +158,7 @@ class _Plan:
 
     @classmethod
     def read(cls, files: list[Path], out: Path, settings: BuildSettings, say: Say) -> _Plan:
-        workers = min(settings.workers, len(files))
+        workers = min(settings.workers, sum(parts_of(files)))
         manifest = ingest(files, out, workers=workers, runner=settings.runner)
         for reason, count in sorted(manifest.dropped.items()):
             say(f"  {count} × {reason}")
@@ -166,14 +166,13 @@ class _Plan:
             say(f"  {failure.failed}")
         alive = living(out)
         say(f"{manifest.rows} records read, {len(alive)} current ones with an abstract ({alive.empty} have none).")
-        texts = [join_text(r["title"], r["abstract"]) for b in alive.batches(["title", "abstract"]) for r in b.to_pylist()]
+        keys, lengths = _keys_and_lengths(alive)
         try:
             store = VectorStore(settings.embedder, home=settings.vectors_home)
         except MissingWeights as error:
             say(f"Words only: {error}")
             store = None
-        lengths = np.array([len(t) for t in texts], np.int32)
-        return cls(files, alive, np.array([key_of(t) for t in texts], np.int64), lengths, store, settings)
+        return cls(files, alive, keys, lengths, store, settings)
 
     def vectors(self) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
         if self.store is None:
@@ -188,8 +187,19 @@ class _Plan:
         for number, path in enumerate(self.living.paths):
             rows = np.flatnonzero(missing & (self.living.shards == number))
             if len(rows):
-                wanted.append((path, self.living.rows[rows[np.argsort(self.lengths[rows], kind="stable")]]))
+                rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+                wanted.append((path, self.living.rows[rows], self.keys[rows]))
         self.store.make(wanted, workers=self.settings.workers, runner=self.settings.runner)
+
+
+def _keys_and_lengths(alive: Living) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Of every living text, its key and its characters; one shard of texts is in memory at a time."""
+    keys, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+    for batch in alive.batches(["title", "abstract"]):
+        texts = [join_text(row["title"], row["abstract"]) for row in batch.to_pylist()]
+        keys.append(np.array([key_of(t) for t in texts], np.int64))
+        lengths.append(np.array([len(t) for t in texts], np.int32))
+    return np.concatenate(keys), np.concatenate(lengths)
 
 
 def _publish_twice(home: Path, base: _Base, plan: _Plan, settings: BuildSettings, say: Say) -> Version:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ ASSIGNED = 4096  # rows compared with all centroids at a time
 VALUES_A_CODE = 4  # values that share a number of 4 bits: one bit a value
 SCANNED = 32  # codes that the fast scan compares at a time
 TRAINED = 4096  # vectors that the code is fitted to
+MAPPED = 4096  # rows read from the file before its pages are given back; each maps up to 64 KB, which count as this process's
 REFINED = 192  # rows refined at a time; larger temporaries go back to the system each time, and cost five times as much
 
 
@@ -166,6 +168,7 @@ class Clusters:
         try:
             self.codes: NDArray[np.int8] = np.load(folder / CODES, mmap_mode="r")
             self._index = _read(folder / CLUSTERS) if (folder / CLUSTERS).is_file() else None
+            self._mapped = 0
         except (OSError, ValueError, RuntimeError) as error:
             raise BadDataset(f"the vectors in {folder} cannot be opened ({error}); build the papers again.") from error
 
@@ -203,11 +206,20 @@ class Clusters:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         rows = np.sort(rows)  # read the file forwards
         cosines = np.concatenate(
-            [from_bytes(self.codes[rows[i : i + REFINED]]) @ query for i in range(0, len(rows), REFINED)]
+            [from_bytes(self._read_rows(rows[i : i + REFINED])) @ query for i in range(0, len(rows), REFINED)]
             or [np.zeros(0, np.float32)]
         )
         best = np.lexsort((rows, -cosines))[:k]
         return rows[best], cosines[best]
+
+    def _read_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int8]:
+        """A copy of some rows. The file stays in the system's cache, but no longer in this process than MAPPED rows."""
+        found = self.codes[rows]
+        self._mapped += len(rows)  # threads may lose a count, no more
+        if self._mapped > MAPPED and isinstance(self.codes.base, mmap.mmap):
+            self._mapped = 0
+            self.codes.base.madvise(mmap.MADV_DONTNEED)
+        return found
 
 
 def _read(path: Path) -> Any:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -58,22 +57,25 @@ class VectorStore:
         return known, self._codes[place[known]]
 
     def make(
-        self, wanted: Sequence[tuple[Path, NDArray[np.int64]]], *, workers: int = 1, runner: str = "native", progress: bool = True
+        self,
+        wanted: Sequence[tuple[Path, NDArray[np.int64], NDArray[np.int64]]],
+        *,
+        workers: int = 1,
+        runner: str = "native",
+        progress: bool = True,
     ) -> None:
-        """Embed abstracts and keep their vectors: (Parquet file of abstracts, its rows), rows of like length together.
+        """Embed abstracts and keep their vectors: (Parquet file, rows, keys of their texts), rows of like length together.
 
         `workers` processes of one thread each (two keep two cores busier than one process of two threads), or a Ray cluster.
         Resumable: finished shards are never made again.
         """
         rows: dict[str, list[int]] = {}
         units = []
-        for number, (path, numbers) in enumerate(wanted):
+        for number, (path, numbers, keys) in enumerate(wanted):
             for start in range(0, len(numbers), PER_SHARD):
                 key = f"{number:05d}-{start:08d}"
                 rows[key] = [int(r) for r in numbers[start : start + PER_SHARD]]
-                units.append(
-                    Unit(key, [str(path)], fingerprint({"shard": path.name, "size": path.stat().st_size, "rows": rows[key]}))
-                )
+                units.append(Unit(key, [str(path)], fingerprint({"texts": keys[start : start + PER_SHARD].tolist()})))
         if not units:
             return
         run_stage(
@@ -90,23 +92,23 @@ class VectorStore:
         self._keys, self._codes = self._load()
 
     def _load(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        parts = list(self._parts())
-        if not parts:
-            return np.zeros(0, np.int64), np.zeros((0, 1), np.int8)
-        keys, first = np.unique(np.concatenate([k for k, _ in parts]), return_index=True)
-        return keys, np.concatenate([c for _, c in parts])[first]
+        """Every key, sorted, and its codes; never more in memory than the result and one shard."""
+        shipped, shards = read_shipped(self.version), sorted(self.folder.glob("*/*.parquet"))
+        parts = [pq.read_table(path, columns=["key"]).column("key").to_numpy() for path in shards]
+        keys = np.unique(np.concatenate([*parts, shipped[0] if shipped else np.zeros(0, np.int64)]))
+        codes = np.zeros((len(keys), 1), np.int8)
+        for some, theirs in (*map(_shard, shards), *([shipped] if shipped else [])):  # the shipped ones win
+            if len(some):
+                if codes.shape[1] != theirs.shape[1]:
+                    codes = np.zeros((len(keys), theirs.shape[1]), np.int8)
+                codes[np.searchsorted(keys, some)] = theirs
+        return keys, codes
 
-    def _parts(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int8]]]:
-        if shipped := read_shipped(self.version):
-            yield shipped
-        for path in sorted(self.folder.glob("*/*.parquet")):
-            table = pq.read_table(path)
-            if table.num_rows:
-                flat = pa.concat_arrays(table.column("codes").chunks)
-                yield (
-                    table.column("key").to_numpy(),
-                    np.frombuffer(b"".join(flat.to_pylist()), np.int8).reshape(table.num_rows, -1),
-                )
+
+def _shard(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    table = pq.read_table(path)
+    codes = b"".join(table.column("codes").to_pylist())
+    return table.column("key").to_numpy(), np.frombuffer(codes, np.int8).reshape(table.num_rows, -1 if table.num_rows else 1)
 
 
 @dataclass(frozen=True)
