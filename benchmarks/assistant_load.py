@@ -45,15 +45,18 @@ uvicorn.run(create_app(service=service, page=False), port={port}, log_level="war
 """
 
 
+BLUE, BROWN = (86, 96, 160), (140, 84, 40)  # as an immunohistochemistry stains; other colours a tool would rightly refuse
+
+
 def picture(seed: int) -> bytes:
-    """A 256×256 PNG with dark discs on a light ground, another one for each seed."""
+    """A 256×256 PNG with blue and brown discs on a light ground, another one for each seed."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
     image = np.full((256, 256, 3), 225, np.uint8)
     rows, columns = np.mgrid[:256, :256]
-    for y, x in rng.integers(10, 246, (12, 2)):
-        image[(rows - y) ** 2 + (columns - x) ** 2 < 49] = rng.integers(20, 90, 3)
+    for n, (y, x) in enumerate(rng.integers(10, 246, (16, 2))):
+        image[(rows - y) ** 2 + (columns - x) ** 2 < 49] = BROWN if n % 4 == 0 else BLUE
     out = io.BytesIO()
     Image.fromarray(image).save(out, "PNG")
     return out.getvalue()
@@ -96,8 +99,11 @@ async def client(number: int, url: str, fake: bool, until: float, seen: dict) ->
                 status = str(answer.status_code)
                 if '"error"' in answer.text[-400:] and "event-stream" in answer.headers["content-type"]:
                     status = "error in the stream"
+                if status not in ("200", "429"):
+                    seen["errors"].append(f"{kind}: {status} {answer.text[-300:]}")
             except httpx.HTTPError as error:
                 status = type(error).__name__
+                seen["errors"].append(f"{kind}: {error!r}")
             seen["statuses"][kind][status] += 1
             if status == "200":
                 seen["seconds"][kind].append(time.monotonic() - started)
@@ -117,7 +123,7 @@ async def watch(pid: int, until: float, every: float, memory: list[tuple[float, 
 async def load(url: str, pid: int, clients: int, seconds: float, fake: bool) -> dict:
     """All clients for so many seconds."""
     until = time.monotonic() + seconds
-    seen: dict = {"statuses": defaultdict(Counter), "seconds": defaultdict(list)}
+    seen: dict = {"statuses": defaultdict(Counter), "seconds": defaultdict(list), "errors": []}
     memory: list[tuple[float, float]] = []
     await asyncio.gather(
         watch(pid, until, max(1.0, seconds / 60), memory), *(client(n, url, fake, until, seen) for n in range(clients))
@@ -158,10 +164,14 @@ def report(result: dict, seconds: float) -> None:
         print(f"{kind:24} {statuses['200']:6} {statuses['429']:6} {other:5} {p50:7.2f} {p90:7.2f} {p99:7.2f}")
     done = sum(s["200"] for s in result["statuses"].values())
     print(f"{done} answered in {seconds:.0f} s ({done / seconds:.1f}/s), errors besides 429: {errors}")
-    memory = [m for _, m in result["memory"]]
+    print("\n".join(sorted(set(result["errors"]))[:10]))
+    minutes, memory = np.array(result["memory"]).T / [[60.0], [1.0]]
     third = max(1, len(memory) // 3)
-    middle, last = np.mean(memory[third : 2 * third]), np.mean(memory[-third:])
-    print(f"memory, MB: start {memory[0]:.0f}, middle third {middle:.0f}, last third {last:.0f}")
+    slope = np.polyfit(minutes[third:], memory[third:], 1)[0]
+    print(
+        f"memory, MB: start {memory[0]:.0f}, middle third {memory[third : 2 * third].mean():.0f}, last third "
+        f"{memory[-third:].mean():.0f}, peak {memory.max():.0f}; {slope:+.1f} MB a minute after the first third"
+    )
 
 
 def main() -> None:

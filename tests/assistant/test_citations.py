@@ -86,6 +86,9 @@ def test_a_reference_behind_another_abstracts_statement_is_named() -> None:
     assert misplaced("Yes [PMID 2222].", library) == []
     for pmid, hit in library.items():
         assert misplaced(f"{hit.passage} [PMID {pmid}]", library) == []
+    listed = [f"- [PMID {pmid}] {hit.title}. {hit.passage}" for pmid, hit in library.items()]
+    assert misplaced("\n".join(["The nearest abstracts say:", *listed]), library) == []
+    assert misplaced(f"The abstracts say:\n- [PMID 2222] {said}", library) == [("2222", "1111")]
 
 
 def test_retrieved_collects_hits_over_results() -> None:

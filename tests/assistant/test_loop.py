@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from assistant_parts import HITS, RedShare, ScriptedBrain, Shelf, Slow, call, say
+from assistant_parts import HITS, CountDark, RedShare, ScriptedBrain, Shelf, Slow, call, say
 
 from pathasst.assistant import Answer, Event, Limits, ask
 from pathasst.errors import BadInput, BadSettings, Unreachable
-from pathasst.records import Hit, Turn
+from pathasst.records import Hit, ToolResult, Turn
 from pathasst.tools.protocol import NOTICE, Registry
 
 
@@ -294,6 +296,16 @@ def test_invented_figures_and_calls_are_named(spots: np.ndarray, registry: Regis
     answer, _ = run([say("", call("count_dark")), say("I invoke her2_cells: 5 spots, index 47.3 %.")], spots, registry)
     assert any("47.3" in n for n in answer.notices)
     assert any("her2_cells" in n and "no such call" in n for n in answer.notices)
+
+
+def test_what_a_tool_warns_of_is_said_when_the_model_is_silent_about_it(spots: np.ndarray, registry: Registry) -> None:
+    class Doubtful(CountDark):
+        def run(self, arguments: Any, image: np.ndarray) -> ToolResult:
+            return replace(super().run(arguments, image), text="5 dark spots. Warning: above 0.5 of them touch. Trained on dots.")
+
+    registry.tools["count_dark"] = Doubtful()
+    answer, _ = run([say("", call("count_dark")), say("Five.")], spots, registry)
+    assert "count_dark warns: above 0.5 of them touch." in answer.notices
 
 
 def test_what_is_not_validated_or_retracted_is_said(spots: np.ndarray, registry: Registry) -> None:

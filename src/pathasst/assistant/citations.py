@@ -71,14 +71,13 @@ def check(text: str, library: Mapping[str, Hit]) -> Checked:
 
 
 def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
-    """(cited PMID, nearer PMID) where the words before a citation stand clearly more in another retrieved abstract.
+    """(cited PMID, nearer PMID) where the words of a citation stand clearly more in another retrieved abstract.
 
-    Words are compared by their first six letters. A hint: it finds a PMID put behind another abstract's statement, and no
-    false claim.
+    Its words are those before it, or those after it where it begins its line, as in a list. They are compared by their first six
+    letters. A hint: it finds a PMID put beside another abstract's statement, and no false claim.
     """
     found: dict[tuple[str, str], None] = {}
-    parts = re.split(r"((?:\s*\[PMID \d+\])+)", text)
-    for statement, marks in zip(parts[0::2], parts[1::2], strict=False):
+    for statement, marks in (pair for line in text.splitlines() for pair in _cited_words(line)):
         words = _stems(statement)
         pmids = [p for p in re.findall(r"\d+", marks) if p in library]
         if len(words) < _WORDS_TO_COMPARE or not pmids:
@@ -89,6 +88,13 @@ def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
         if share[nearest] - own >= _CLEARLY_MORE:
             found[(pmids[0], nearest)] = None
     return list(found)
+
+
+def _cited_words(line: str) -> Iterable[tuple[str, str]]:
+    """(words, the references they belong to) of one line."""
+    parts = re.split(r"((?:\s*\[PMID \d+\])+)", line)
+    first = 0 if any(c.isalpha() for c in parts[0]) else 2
+    return zip(parts[first::2], parts[1::2], strict=False)
 
 
 def _stems(text: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.untrusted import shortened
@@ -20,6 +21,7 @@ class LiteratureSearch(PapersSearch):
 
     def __init__(self, index: PaperIndex | None = None) -> None:
         self._index = index
+        self._lock = threading.Lock()  # first searches that come together open it once
 
     def run(self, arguments: PapersArguments, image: Any) -> ToolResult:
         """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection."""
@@ -46,11 +48,12 @@ class LiteratureSearch(PapersSearch):
 
     def index(self) -> PaperIndex:
         """The collection, opened on the first call. Raises BadDataset when there is none."""
-        if self._index is None:
-            from pathasst.papers import PaperIndex
+        with self._lock:
+            if self._index is None:
+                from pathasst.papers import PaperIndex
 
-            self._index = PaperIndex.open()
-        return self._index
+                self._index = PaperIndex.open()
+            return self._index
 
 
 def line(hit: Hit) -> str:

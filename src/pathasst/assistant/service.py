@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ class Service:
         self._clip: PathCLIP | None = None
         self._clip_lock = threading.Lock()
         self._closed = threading.Event()
+        self.sweeps: list[Callable[[], object]] = [self.uploads.sweep, self.conversations.sweep]  # called every minute
+        self.at_close = ExitStack()  # what is closed with the service
         threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
 
     @property
@@ -303,7 +306,9 @@ class Service:
     def close(self, seconds: float | None = None) -> bool:
         """Refuse new work, let what runs finish, cancel the rest. True when all finished in time."""
         self.begin_closing()
-        return self.queue.close(self.settings.serve.drain_seconds if seconds is None else seconds)
+        finished = self.queue.close(self.settings.serve.drain_seconds if seconds is None else seconds)
+        self.at_close.close()
+        return finished
 
     def _note(self, user: str, question: str, answer: Answer, images: int, seconds: float) -> None:
         self.metrics.answer(answer)
@@ -323,8 +328,8 @@ class Service:
 
     def _sweep(self) -> None:
         while not self._closed.wait(SWEEP_SECONDS):
-            self.uploads.sweep()
-            self.conversations.sweep()
+            for sweep in self.sweeps:
+                sweep()
 
 
 def _ran(result: ToolResult) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _STOPS = {
     "cancelled": "The question was cancelled before the model had answered.",
     "brain": "The model failed before it had answered",
 }
+_WARNING = re.compile(r"\bWarning: (.+?\.)(?=\s|$)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ def conclude(draft: Draft, brain: str, cards: Mapping[str, ToolCard], history: A
             *_about_tools(draft, cards),
             *_about_references(checked, sources, bool(retrieved)),
             *(
-                f"The words before [PMID {cited}] are nearer to the abstract of PMID {nearer}: the reference may be misplaced."
+                f"The words beside [PMID {cited}] are nearer to the abstract of PMID {nearer}: the reference may be misplaced."
                 for cited, nearer in citations.misplaced(checked.text, draft.library)
             ),
             *_about_figures(draft, raw, history),
@@ -96,6 +97,7 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
             notices.append(f"{name} gave no result: {step.result.error}")
         elif step.repairs:
             notices.append(f"The call of {name} did not fit and was repaired before it ran: {'; '.join(step.repairs)}.")
+        notices += [f"{name} warns: {warning}" for warning in _WARNING.findall(step.result.text)]
         if any(s.synthetic for s in draft.album.shown if s.handle == step.image):
             notices.append(f"{name} ran on a synthetic picture: its result says nothing about any patient.")
         if any(s.synthetic for s in draft.album.shown if s.handle in step.made):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from assistant_parts import CountDark
 from server_parts import RuleBrain, settings
 
+from pathasst.assistant import page
 from pathasst.assistant.page import pictures, talk
 from pathasst.assistant.page.desks import Desk, Desks
 from pathasst.assistant.service import Service
@@ -94,3 +96,26 @@ def test_desks_are_private_and_cleared() -> None:
     assert not folder.exists() and desks.get("a" * 32) is not first
     gone = Desks(keep_seconds=-1)
     assert gone.get("a" * 32) is not gone.get("a" * 32)
+
+
+def test_slides_go_with_time_and_with_the_server(service: Service, tmp_path: Path) -> None:
+    desks = Desks(keep_seconds=1000, home=tmp_path)
+    old, open_ = desks.get("a" * 32).private(), desks.get("b" * 32).private()
+    left = tmp_path / "desk-of-a-killed-server"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    desks.sweep()
+    assert old.exists() and open_.exists() and not left.exists()
+    desks.get("a" * 32).used -= 2000
+    desks.sweep()  # nobody asked for a page meanwhile
+    assert not old.exists() and open_.exists()
+    service.at_close.callback(desks.close)
+    service.close()
+    assert not open_.exists()
+
+
+def test_the_page_hands_its_desks_to_the_service(service: Service) -> None:
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+    before = len(service.sweeps)
+    page.build(service)
+    assert len(service.sweeps) == before + 1

@@ -5,6 +5,7 @@ A desk is found by a random token that the browser tab holds: a reload finds its
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -74,6 +75,7 @@ class Desk:
     job: Job[Answer] | None = None
     asking: Exchange | None = None  # the exchange that `job` will answer
     used: float = field(default_factory=time.monotonic)
+    home: Path | None = None  # where `folder` is made; None: the platform's folder for temporary files
     folder: Path | None = None  # private files (slides), deleted with the desk
 
     @property
@@ -96,7 +98,9 @@ class Desk:
     def private(self) -> Path:
         """The desk's own folder, which no web address leads to."""
         if self.folder is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="pathasst-desk-"))
+            if self.home is not None:
+                self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir=self.home))
         return self.folder
 
     def close(self) -> None:
@@ -108,10 +112,13 @@ class Desk:
 
 
 class Desks:
-    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused one when there are too many."""
+    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused one when there are too many.
 
-    def __init__(self, keep_seconds: float, most: int = MAX_DESKS) -> None:
-        self.keep_seconds, self.most = keep_seconds, most
+    `home`: where the desks' private files lie. What a server that was killed has left there goes, too, once it is old enough.
+    """
+
+    def __init__(self, keep_seconds: float, most: int = MAX_DESKS, home: Path | None = None) -> None:
+        self.keep_seconds, self.most, self.home = keep_seconds, most, home
         self._desks: dict[str, Desk] = {}
         self._lock = threading.Lock()
 
@@ -121,9 +128,19 @@ class Desks:
             raise BadInput("the page has not finished loading; wait a moment, or reload it.")
         with self._lock:
             self._clear()
-            desk = self._desks.get(token) or self._desks.setdefault(token, Desk(token))
+            desk = self._desks.get(token) or self._desks.setdefault(token, Desk(token, home=self.home))
             desk.used = time.monotonic()
+            if desk.folder is not None:
+                os.utime(desk.folder)
             return desk
+
+    def sweep(self) -> None:
+        """Clear what nobody has used for `keep_seconds`."""
+        with self._lock:
+            self._clear()
+        for folder in self.home.glob("desk-*") if self.home else ():
+            if time.time() - folder.stat().st_mtime > self.keep_seconds:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Clear all desks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 def blocks(service: Service) -> gr.Blocks:
     """The whole page. Its look is given when it is mounted (see `page.mount`)."""
     keep = service.settings.serve.keep_seconds
-    desks = Desks(keep)
+    desks = Desks(keep, home=service.settings.serve.home / "desks")
+    service.sweeps.append(desks.sweep)
+    service.at_close.callback(desks.close)
     with gr.Blocks(
         title="PathAsst", analytics_enabled=False, delete_cache=(600, int(keep)), fill_width=True, elem_id="pa-page"
     ) as page:
@@ -102,7 +105,7 @@ class Right:
             )
             self.anew = gr.Button("New conversation", size="md", min_width=170, scale=0, elem_id="pa-anew")
             self.report = gr.Button("Save report", size="md", min_width=120, scale=0, elem_id="pa-report")
-        self.past = html_part(EMPTY, elem_id="pa-past")
+        self.past = html_part(EMPTY, elem_id="pa-past", js_on_load="window.pathasstFollow(element);")
         self.live = html_part(elem_id="pa-live")
         with gr.Row(elem_id="pa-verdict", visible=False) as self.verdict:
             self.thanks = html_part("<span>Was this answer right and useful?</span>", elem_id="pa-thanks")
@@ -113,7 +116,7 @@ class Right:
             )
         with gr.Row(elem_classes="pa-ask", elem_id="pa-ask"):
             self.question = gr.Textbox(
-                label="Your question (Enter sends, Shift+Enter begins a new line)",
+                label="Your question",
                 placeholder="Ask about the picture or the literature",
                 lines=1,
                 max_lines=8,
@@ -135,7 +138,8 @@ def _header(service: Service) -> str:
         '<header class="pa-top"><div class="pa-brand"><svg viewBox="0 0 28 28" width="28" height="28" aria-hidden="true">'
         '<rect width="28" height="28" rx="7"/><circle cx="14" cy="14" r="7.2"/>'
         '<circle class="pa-core" cx="14" cy="14" r="2.9"/></svg>'
-        f'<h1>PathAsst</h1><span class="pa-quiet pa-model">answers by {escape(service.brain_name)}</span></div>'
+        f'<h1>PathAsst</h1><span class="pa-quiet pa-model" title="{escape(service.brain_name)}">'
+        f"answers by {escape(re.sub('@[0-9a-f]+', '', service.brain_name))}</span></div>"
         f'<p class="pa-research" role="note">{escape(NOTICE)}</p></header>'
     )
 

@@ -18,6 +18,19 @@ window.pathasstSave = (html) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
+// A new question comes into sight when it is asked, and again when its answer is there, unless the person has scrolled away.
+window.pathasstFollow = (element) => {
+  const last = () => [...element.querySelectorAll(".pa-exchange")].at(-1);
+  const seen = () => ({ count: element.querySelectorAll(".pa-exchange").length, answered: !!last()?.querySelector(".pa-answer") });
+  let before = seen();
+  new MutationObserver(() => {
+    const now = seen(), asked = now.count === before.count + 1, answered = now.count === before.count && now.answered && !before.answered;
+    before = now;
+    const top = last()?.getBoundingClientRect().top;
+    if (asked || (answered && top >= 0 && top < innerHeight)) last().scrollIntoView({ block: "start" });
+  }).observe(element, { childList: true, subtree: true });
+};
+
 // The region picker: drag a box or press a place; arrow keys, plus and minus do the same. Boxes are in px of the slide, and are
 // written into the field below the picker, where they can also be typed.
 window.pathasstPicker = (element, watch) => {
