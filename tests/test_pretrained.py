@@ -6,7 +6,7 @@ from skimage import data
 
 from pathasst import weights
 from pathasst.errors import BadSettings
-from pathasst.pretrained import MEAN, STD, efficientnet_lite0
+from pathasst.pretrained import MEAN, STD, efficientnet_lite0, text_encoder
 
 pytestmark = pytest.mark.skipif(not weights.present("efficientnet-lite0"), reason="pull efficientnet-lite0 first")
 
@@ -35,3 +35,12 @@ def test_feature_maps_and_a_fresh_head():
 def test_weights_that_do_not_fit_are_an_error_not_a_silence():
     with pytest.raises((BadSettings, RuntimeError)):
         efficientnet_lite0(in_chans=5)
+
+
+@pytest.mark.skipif(not weights.present("minilm"), reason="minilm is not fetched (make models)")
+def test_a_text_encoder_is_loaded_once_and_learns_nothing() -> None:
+    folder = weights.path("minilm")
+    one = text_encoder(folder)
+    assert text_encoder(folder) is one
+    assert not any(p.requires_grad for p in one.parameters())
+    assert text_encoder(folder, "bfloat16", "eager") is not one

@@ -1,11 +1,14 @@
-"""EfficientNet-Lite0 with ImageNet weights: the pretrained backbone and teacher of the embedded recipe. Knows no task.
+"""Pretrained networks that several rooms share: EfficientNet-Lite0, and sentence encoders such as MiniLM. Knows no task.
 
-No CLIP and no ConvNeXt can be had from the package index, and these 3.4 M parameters can (weights `efficientnet-lite0`).
-A small set of pathology pictures teaches a network that has seen ImageNet far more than one that has seen nothing.
+EfficientNet-Lite0 with ImageNet weights is the backbone and teacher of the embedded recipe. No CLIP and no ConvNeXt can be had
+from the package index, and these 3.4 M parameters can (weights `efficientnet-lite0`). A small set of pathology pictures teaches a
+network that has seen ImageNet far more than one that has seen nothing.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
@@ -49,6 +52,19 @@ def efficientnet_lite0(classes: int = 0, *, pretrained: bool = True, **options: 
     if unknown:
         raise BadSettings(f"{NAME}: the released weights have nothing for {', '.join(unknown[:3])}")
     return model
+
+
+@lru_cache(maxsize=8)
+def text_encoder(folder: Path, dtype: str = "float32", attention: str = "sdpa") -> Any:
+    """The encoder (a `transformers.BertModel` or like it) in `folder`, in eval mode: loaded once a process and shared.
+
+    So nobody may train it, move it or change its precision. `attention`: as transformers names it (sdpa | eager).
+    """
+    import torch
+    from transformers import AutoModel
+
+    model = weights.load_quietly(AutoModel, folder, attn_implementation=attention)
+    return model.eval().requires_grad_(False).to(getattr(torch, dtype))
 
 
 def _released() -> dict[str, Any]:

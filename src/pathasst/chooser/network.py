@@ -10,6 +10,7 @@ import numpy as np
 from pathasst import weights
 from pathasst.chooser.settings import ChooserConfig
 from pathasst.errors import BadInput
+from pathasst.pretrained import text_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +26,12 @@ class Encoder:
         """Raises MissingWeights, or BadInput when the encoder has not the layers."""
         from pathlib import Path
 
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoTokenizer
 
         folder = Path(config.encoder) if Path(config.encoder).is_dir() else weights.path(config.encoder)
         self.config = config
         self.tokenizer = weights.load_quietly(AutoTokenizer, folder)
-        self.model = weights.load_quietly(AutoModel, folder).eval()
+        self.model = text_encoder(folder)
         if max(config.layers) > self.model.config.num_hidden_layers:
             raise BadInput(
                 f"{config.encoder} has {self.model.config.num_hidden_layers} layers, the chooser reads {config.layers}."

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst import weights
 from pathasst.errors import BadInput, BadSettings
 from pathasst.precision import has_fast_bfloat16
+from pathasst.pretrained import text_encoder
 from pathasst.records import Abstract
 
 if TYPE_CHECKING:
@@ -75,11 +77,11 @@ class Embedder:
         if dtype not in ("auto", "float32", "bfloat16"):
             raise BadSettings(f"dtype {dtype!r} is unknown; choose auto, float32 or bfloat16.")
         fast = dtype == "bfloat16" or (dtype == "auto" and has_fast_bfloat16())
-        dtype_of_documents = torch.bfloat16 if fast else torch.float32
-        self._document_encoder = _Encoder(self.spec.documents, self.spec, dtype_of_documents, segments=self.spec.segments)
+        weights.path(self.spec.documents)  # raises now, not at the first document
+        self._dtype = "bfloat16" if fast else "float32"
         # One short query gains nothing from bfloat16, so queries keep full precision.
-        self._query_encoder = _Encoder(self.spec.queries or self.spec.documents, self.spec, torch.float32)
-        self.dim: int = self._document_encoder.dim
+        self._queries = _Encoder(self.spec.queries or self.spec.documents, self.spec)
+        self.dim: int = self._queries.dim
 
     @property
     def version(self) -> str:
@@ -87,10 +89,15 @@ class Embedder:
         return version_of(self.spec)
 
     def documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._document_encoder(texts)
+        return self._documents(texts)
 
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._query_encoder(texts)
+        return self._queries(texts)
+
+    @cached_property
+    def _documents(self) -> _Encoder:
+        """Made when the first document comes: a search has none."""
+        return _Encoder(self.spec.documents, self.spec, self._dtype, segments=self.spec.segments)
 
 
 def version_of(spec: EmbedderSpec | str) -> str:
@@ -111,18 +118,14 @@ def _spec(spec: EmbedderSpec | str) -> EmbedderSpec:
 class _Encoder:
     """A BERT with its tokenizer."""
 
-    def __init__(self, id: str, spec: EmbedderSpec, dtype: Any, *, segments: bool = False) -> None:
-        import torch
-        from transformers import AutoModel
-
+    def __init__(self, id: str, spec: EmbedderSpec, dtype: str = "float32", *, segments: bool = False) -> None:
         folder = weights.path(id)
         self.spec, self.segments = spec, segments
         self.tokenizer = load_tokenizer(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(spec.max_tokens)
         # Plain matrix products outrun the fused attention in bfloat16 on CPUs.
-        attention = "eager" if dtype is torch.bfloat16 else "sdpa"
-        self.model = weights.load_quietly(AutoModel, folder, attn_implementation=attention).eval().to(dtype)
+        self.model = text_encoder(folder, dtype, "eager" if dtype == "bfloat16" else "sdpa")
         self.dim = int(self.model.config.hidden_size)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:

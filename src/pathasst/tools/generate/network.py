@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from pathasst import weights
 from pathasst.errors import BadInput, BadSettings
 from pathasst.precision import has_fast_bfloat16
+from pathasst.pretrained import text_encoder
 from pathasst.tools.generate.unet import UNet
 
 TEXT = 384
@@ -127,10 +128,9 @@ class Words:
     @cached_property
     def _model(self) -> tuple[Any, Any]:
         from tokenizers import Tokenizer
-        from transformers import AutoModel
 
         folder = weights.path("minilm")
-        return Tokenizer.from_file(str(folder / "tokenizer.json")), AutoModel.from_pretrained(folder).eval()
+        return Tokenizer.from_file(str(folder / "tokenizer.json")), text_encoder(folder)
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """N sentences → N×384 float32. Raises MissingWeights without `minilm`."""
