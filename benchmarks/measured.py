@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 ROWS = ROOT / "benchmarks" / "rows.yaml"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by benchmarks/run.py --tables from benchmarks/rows.yaml and results -->", "<!-- end of what is made -->"
-COLUMNS = ("what", "data, split", "result", "command")
+COLUMNS = {"what": "what", "data": "data, split", "result": "result", "command": "command"}  # key in rows.yaml → head
 STARTED = time.monotonic()
 
 
@@ -74,10 +74,10 @@ def load(folder: Path = RESULTS) -> dict[str, Values]:
 def readme_table(results: Mapping[str, Values], rows: Path = ROWS) -> str:
     """The README's table. Raises SystemExit with the row that names a value which is not there."""
     values = {name: kept["values"] for name, kept in results.items()}
-    lines = [_row(COLUMNS), _row(["---"] * len(COLUMNS))]
+    lines = [_row(COLUMNS.values()), _row(["---"] * len(COLUMNS))]
     for row in yaml.safe_load(rows.read_text(encoding="utf-8")):
         try:
-            lines.append(_row([str(row[c]).format_map(values) for c in COLUMNS]))
+            lines.append(_row([str(row[c]).format_map(values).replace("%", " %") for c in COLUMNS]))
         except (KeyError, AttributeError, IndexError, ValueError) as error:
             raise SystemExit(f"{rows.name}, {row['what']!r}: {error}") from error
     return "\n".join(lines)
@@ -93,12 +93,16 @@ def with_table(page: str, table: str) -> str:
 
 
 def section(kept: Values) -> str:
-    """One result as docs/performance.md shows it: what made it, then its table or its values."""
+    """One result as docs/performance.md shows it: what made it, then its table, or a table of all values with the same names."""
     took = "" if kept.seconds is None else f" · {kept.seconds} s"
     made = f"`{kept.command}` · {kept.machine} · {kept.date} · commit {kept.commit}{took}"
-    table = kept["values"].get("table")
-    columns, rows = (table.columns, table.rows) if table else (("value", "measured"), list(_flat(kept["values"])))
-    return "\n".join([made, "", _row(columns), _row(["---"] * len(columns)), *(_row(map(shown, row)) for row in rows)])
+    own = kept["values"].get("table")
+    tables = {tuple(own.columns): own.rows} if own else _tables(kept["values"])
+    parts = [
+        [_row(columns), _row(["---"] * len(columns)), *(_row(map(shown, row)) for row in rows)]
+        for columns, rows in tables.items()
+    ]
+    return "\n\n".join([made, *("\n".join(lines) for lines in parts)])
 
 
 def shown(cell: object) -> str:
@@ -121,15 +125,23 @@ def from_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and not {"value", "low", "high"} <= value.keys():
-            yield from _flat(value, f"{prefix}{key}, ")
-        elif not isinstance(value, list):
-            yield prefix + key, value
+def _tables(values: Mapping[str, Any]) -> dict[tuple[str, ...], list[list[Any]]]:
+    """Columns → rows: groups of values whose names are the same share a table, in which a row's first cell says where it was."""
+    tables: dict[tuple[str, ...], list[list[Any]]] = {}
+    for place, found in _groups(values):
+        tables.setdefault(("of", *found), []).append([place, *found.values()])
+    return tables
 
 
-def _row(cells: Sequence[str] | Iterator[str]) -> str:
+def _groups(values: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    inner = {k: v for k, v in values.items() if isinstance(v, dict) and not {"value", "low", "high"} <= v.keys()}
+    if found := {k: v for k, v in values.items() if k not in inner and not isinstance(v, list)}:
+        yield place or "all", found
+    for name, group in inner.items():
+        yield from _groups(group, f"{place}, {name}".removeprefix(", ").removesuffix(", rows"))
+
+
+def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 

@@ -17,6 +17,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from pathasst.papers.clusters import CLUSTERS, CODES, Clusters, ClusterSettings,
 SEED, QUERIES, K = 1, 500, 10
 QUERY_SEED = 10**6
 SWEEP = ((16, 200), (32, 200), (64, 200), (64, 400), (128, 200), (128, 400), (256, 400))  # clusters visited, candidates refined
+TRAINED = 4  # blocks that the peers' k-means sees
 PLAIN = (16, 32, 64, 128)  # clusters visited by the paper's plain IVF
 
 
@@ -114,14 +116,20 @@ def peer(folder: Path, n: int, dim: int, factory: str, settings: tuple[int, ...]
     import faiss
 
     faiss.omp_set_num_threads(1)
-    drawer, started = Drawer(dim), time.perf_counter()
+    drawer, seconds, rows = Drawer(dim), 0.0, {}
     index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    vectors = np.concatenate([drawer(min(BLOCK, n - s), SEED + i) for i, s in enumerate(range(0, n, BLOCK))])
-    drawn, started = time.perf_counter() - started, time.perf_counter()
+    blocks = [(min(BLOCK, n - s), SEED + i) for i, s in enumerate(range(0, n, BLOCK))]
     if not index.is_trained:
-        index.train(vectors)
-    index.add(vectors)
-    seconds, rows = time.perf_counter() - started, {}
+        sample = np.concatenate([drawer(*block) for block in blocks[:TRAINED]])
+        started = time.perf_counter()
+        index.train(sample)
+        seconds += time.perf_counter() - started
+        del sample
+    for block in blocks:  # drawn again, one at a time: the machine holds the vectors once
+        vectors = drawer(*block)
+        started = time.perf_counter()
+        index.add(vectors)
+        seconds += time.perf_counter() - started
     queries, exact = np.load(folder / "queries.npy"), np.load(folder / "exact.npy")
     for value in settings or (0,):
         if factory.startswith("IVF"):
@@ -129,8 +137,10 @@ def peer(folder: Path, n: int, dim: int, factory: str, settings: tuple[int, ...]
         if factory.startswith("HNSW"):
             index.hnsw.efSearch = value
         rows[str(value or "all")] = measured(lambda q: index.search(q[None], K)[1][0], queries, exact)
-    size = len(faiss.serialize_index(index)) / 1e9
-    return {"draw_s": round(drawn, 1), "seconds": round(seconds, 1), "memory_gb": round(size, 3), "rows": rows}
+    faiss.write_index(index, str(folder / "peer.faiss"))
+    size = (folder / "peer.faiss").stat().st_size / 1e9
+    (folder / "peer.faiss").unlink()
+    return {"seconds": round(seconds, 1), "memory_gb": round(size, 3), "rows": rows}
 
 
 def measured(
@@ -207,11 +217,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--sizes", default="50000", help="numbers of vectors, with commas")
     options.add_argument("--dim", type=int, default=768, choices=(384, 768))
-    options.add_argument("--out", type=Path, default=Path("out/papers-scale"))
+    options.add_argument("--out", type=Path, help="folder that keeps every step; default: a temporary one")
     options.add_argument("--peers", type=int, default=50_000, help="largest collection that peers are built from")
     options.add_argument("--json", type=Path, help="keep the result in this file")
     options.add_argument("--step", default="", help=argparse.SUPPRESS)
     chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        chosen.out = chosen.out or Path(temporary)
+        measure(chosen)
+
+
+def measure(chosen: argparse.Namespace) -> None:
+    """One step, or all of them."""
     sizes = [int(n) for n in chosen.sizes.split(",")]
     if chosen.step:
         folder = chosen.out / f"{sizes[0]}x{chosen.dim}"
