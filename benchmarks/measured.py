@@ -47,9 +47,10 @@ class Values(dict[str, Any]):
         return f"{self.value:{spec}} ({self.low:{spec}}–{self.high:{spec}})"
 
 
-def save(path: Path | None, values: Mapping[str, Any], *, command: str = "", seconds: float | None = None) -> None:
-    """Write a result with what made it: command, machine, date, commit, seconds of this process. Without a path nothing is done.
+def save(path: Path | None, values: Mapping[str, Any], command: str = "") -> None:
+    """Write a result with what made it: command, machine, date, commit, seconds. Without a path nothing is done.
 
+    `command`: of another process that made the values; this one's, with its seconds, by default.
     A value `table`, {"columns": …, "rows": …}, is what docs/performance.md shows of it; otherwise all values are.
     """
     if path is None:
@@ -59,7 +60,7 @@ def save(path: Path | None, values: Mapping[str, Any], *, command: str = "", sec
         "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
-        "seconds": round(time.monotonic() - STARTED if seconds is None else seconds),
+        "seconds": None if command else round(time.monotonic() - STARTED),
         "values": values,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

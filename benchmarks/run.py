@@ -23,7 +23,9 @@ PAGE = ROOT / "docs" / "performance.md"
 HEAD = """# Performance and scores
 
 Made by `make bench` (`benchmarks/run.py`) from `benchmarks/results`, the newest result of each. No number is typed by hand.
-What takes longer than a few minutes is run alone, with `--json benchmarks/results/NAME.json`.
+What takes longer than a few minutes is run alone, with `--json benchmarks/results/NAME.json`. What says "copied from" was
+measured before there were such files, and is as its card or page had it. Intervals are 95 %; of times, from the least to the
+most of the rounds.
 """
 
 

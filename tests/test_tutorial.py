@@ -58,7 +58,7 @@ def walked(workplace: Path) -> Path:
     """The tutorial, run from its first block to its last, stopping at the first error."""
     script = "set -eu\n" + "\n".join(blocks("docs/tutorial.md", "bash"))
     run = subprocess.run(
-        ["bash", "-c", script], cwd=workplace, env=environment(workplace), capture_output=True, text=True, timeout=800
+        ["bash", "-c", script], cwd=workplace, env=environment(workplace), capture_output=True, text=True, timeout=3000
     )
     assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-2500:]
     (workplace / "printed.txt").write_text(run.stdout, encoding="utf-8")
@@ -134,14 +134,14 @@ def test_a_command_of_the_pages_runs(walked: Path, stand_ins: dict[str, str], li
     """After the tutorial, whose results these commands read. Placeholders are filled in; little is asked where much would be."""
     for old, new in stand_ins.items():
         line = line.replace(old, new)
-    run = subprocess.run(["bash", "-c", line], cwd=walked, env=environment(walked), capture_output=True, text=True, timeout=600)
+    run = subprocess.run(["bash", "-c", line], cwd=walked, env=environment(walked), capture_output=True, text=True, timeout=1500)
     assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-2500:]
     assert run.stdout.strip()
 
 
 def test_the_python_of_the_readme_runs(walked: Path, stand_ins: dict[str, str]) -> None:
     (script,) = blocks("README.md", "python")
-    run = subprocess.run([sys.executable, "-c", script], cwd=walked, capture_output=True, text=True, timeout=600)
+    run = subprocess.run([sys.executable, "-c", script], cwd=walked, capture_output=True, text=True, timeout=1500)
     assert run.returncode == 0, run.stderr[-2500:]
     assert "ki67_cells" in run.stdout
 
