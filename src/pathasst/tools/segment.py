@@ -88,7 +88,8 @@ class Segment(Tool[SegmentArguments]):
         """All objects; in tiles, each counts where its middle lies in the tile's core."""
         from pathasst.tiles import plan
 
-        tiles = plan(*image.shape[:2], TILE, OVERLAP) if max(image.shape[:2]) > MAX_SIDE else plan(*image.shape[:2], MAX_SIDE)
+        height, width = image.shape[:2]
+        tiles = plan(height, width, TILE if max(height, width) > MAX_SIDE else MAX_SIDE, OVERLAP)
         kept = []
         for tile in tiles:
             x1, y1, x2, y2 = tile.core
