@@ -170,6 +170,10 @@ def test_sources_are_cited_others_struck_and_a_report_is_saved(page: Any, site: 
     assert [(k["verdict"], k["comment"]) for k in kept] == [("bad", ""), ("bad", "too short")]
     assert "data:image" not in json.dumps(kept)
 
+    ask(page, "And the papers again?")  # below a long answer: it comes into sight by itself
+    expect(page.locator(".pa-person").last).to_contain_text("again")
+    expect(page.locator(".pa-person").last).to_be_in_viewport()
+
 
 def test_what_goes_wrong_is_told_plainly(page: Any, picture: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
@@ -198,7 +202,7 @@ def test_a_long_answer_streams_and_can_be_stopped(page: Any, site: Running) -> N
     assert site.brain.stopped.wait(30)
 
 
-def test_tools_and_papers_by_hand(page: Any, picture: Path) -> None:
+def test_tools_and_papers_by_hand(page: Any, site: Running, picture: Path) -> None:
     page.get_by_role("tab", name="Tools").click()
     run = page.get_by_role("button", name="Run Count dark")
     run.click()
@@ -210,7 +214,11 @@ def test_tools_and_papers_by_hand(page: Any, picture: Path) -> None:
     run.click()
     expect(result).to_contain_text("Threshold takes a number; 'many' is none.")
     page.locator("#pa-count_dark-threshold textarea, #pa-count_dark-threshold input").fill("100")
-    run.click()
+    lock = site.service.registry._locks["count_dark"]
+    with lock:  # as if the tool took long
+        run.click()
+        expect(result).to_contain_text("Running Count dark …")
+        expect(result.locator(".pa-waiting")).to_have_attribute("data-seconds", "3 s")
     expect(result.locator(".pa-layers")).to_be_visible()
     expect(result).to_contain_text("count_dark@1")
 

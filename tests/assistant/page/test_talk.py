@@ -13,7 +13,7 @@ from server_parts import RuleBrain, settings
 
 from pathasst.assistant import page
 from pathasst.assistant.page import pictures, talk
-from pathasst.assistant.page.desks import Desk, Desks
+from pathasst.assistant.page.desks import Desk, Desks, Exchange, Given
 from pathasst.assistant.service import Service
 from pathasst.errors import BadInput, BadSettings
 from pathasst.tools.protocol import Registry
@@ -96,6 +96,20 @@ def test_desks_are_private_and_cleared() -> None:
     assert not folder.exists() and desks.get("a" * 32) is not first
     gone = Desks(keep_seconds=-1)
     assert gone.get("a" * 32) is not gone.get("a" * 32)
+
+
+def test_desks_hold_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    desks = Desks(keep_seconds=1000, most_bytes=100)
+    first, second = desks.get("a" * 32), desks.get("b" * 32)
+    first.talk.pictures.append(Given("one", b"x" * 60, 1, 1))
+    second.talk.pictures.append(Given("two", b"x" * 60, 1, 1))
+    assert desks.get("a" * 32) is first  # the one that is wanted stays, the other goes
+    assert desks.get("b" * 32) is not second
+
+    monkeypatch.setattr(talk, "MOST_BYTES_OF_ONE", 100)
+    first.talk.exchanges.append(Exchange("q", html="x" * 60))
+    talk.begin_anew(first)
+    assert first.open == 0 and [t.exchanges for t in first.talks] == [[]]
 
 
 def test_slides_go_with_time_and_with_the_server(service: Service, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.answer import PERSON, Shown
@@ -10,6 +10,7 @@ from pathasst.assistant.markup import result_html
 from pathasst.assistant.markup.words import escape, title_of
 from pathasst.assistant.page.desks import Desk, Desks
 from pathasst.assistant.page.forms import Field, arguments, fields
+from pathasst.assistant.page.talk import waiting
 from pathasst.assistant.page.words import alert, explained
 from pathasst.records import ToolCall, ToolResult
 from pathasst.tools.protocol import NOTICE, Tool
@@ -28,7 +29,7 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
     """The tab's content: choose a tool, read its card, fill its form, run it."""
     import gradio as gr
 
-    from pathasst.assistant.page.parts import EVENT, html_part
+    from pathasst.assistant.page.parts import QUIET, html_part
 
     tools = {name: tool for name, tool in service.registry.tools.items() if name not in ELSEWHERE}
     ready = {name: tool for name, tool in tools.items() if not tool.missing()}
@@ -51,8 +52,7 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
                 _runner(service, desks, name, form),
                 [token, *entries],
                 result,
-                show_progress="minimal",
-                **EVENT,
+                **QUIET,
             )
         groups.append(group)
     chosen.change(
@@ -138,11 +138,12 @@ def hand_html(call: ToolCall, result: ToolResult, given: Shown | None) -> str:
     )
 
 
-def _runner(service: Service, desks: Desks, name: str, form: list[Field]) -> Callable[..., str]:
-    def runner(token: str, *entries: Any) -> str:
+def _runner(service: Service, desks: Desks, name: str, form: list[Field]) -> Callable[..., Iterator[str]]:
+    def runner(token: str, *entries: Any) -> Iterator[str]:
+        yield waiting(f"Running {title_of(name)} …")
         try:
-            return run(service, desks.get(token), name, form, list(entries))
+            yield run(service, desks.get(token), name, form, list(entries))
         except Exception as error:  # noqa: BLE001 - told in plain words
-            return explained(error)
+            yield explained(error)
 
     return runner

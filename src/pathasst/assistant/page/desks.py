@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pathasst.assistant.jobs import Job
 
 MAX_DESKS = 500
+MOST_BYTES = 2 * 2**30
+"""Of pictures and answers on all desks together."""
+MOST_BYTES_OF_ONE = 512 * 2**20
+"""On one desk, when another conversation is begun there."""
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -87,6 +91,11 @@ class Desk:
         return self.talks[self.open]
 
     @property
+    def size(self) -> int:
+        """Bytes of pictures and answers, about."""
+        return sum(sum(len(p.image) for p in t.pictures) + sum(len(e.html) for e in t.exchanges) for t in self.talks)
+
+    @property
     def fresh(self) -> bool:
         """Whether nothing was done yet."""
         return len(self.talks) == 1 and not self.talk.exchanges and not self.talk.pictures and self.slide is None
@@ -112,13 +121,15 @@ class Desk:
 
 
 class Desks:
-    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused one when there are too many.
+    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused ones when all hold too much.
 
     `home`: where the desks' private files lie. What a server that was killed has left there goes, too, once it is old enough.
     """
 
-    def __init__(self, keep_seconds: float, most: int = MAX_DESKS, home: Path | None = None) -> None:
-        self.keep_seconds, self.most, self.home = keep_seconds, most, home
+    def __init__(
+        self, keep_seconds: float, most: int = MAX_DESKS, most_bytes: int = MOST_BYTES, home: Path | None = None
+    ) -> None:
+        self.keep_seconds, self.most, self.most_bytes, self.home = keep_seconds, most, most_bytes, home
         self._desks: dict[str, Desk] = {}
         self._lock = threading.Lock()
 
@@ -127,7 +138,7 @@ class Desks:
         if not _TOKEN.fullmatch(token or ""):
             raise BadInput("the page has not finished loading; wait a moment, or reload it.")
         with self._lock:
-            self._clear()
+            self._clear(token)
             desk = self._desks.get(token) or self._desks.setdefault(token, Desk(token, home=self.home))
             desk.used = time.monotonic()
             if desk.folder is not None:
@@ -148,12 +159,12 @@ class Desks:
             for token in list(self._desks):
                 self._desks.pop(token).close()
 
-    def _clear(self) -> None:
-        now = time.monotonic()
-        old = [d for d in self._desks.values() if not d.busy and now - d.used > self.keep_seconds]
-        if len(self._desks) >= self.most:
-            idle = sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
-            old += idle[: len(self._desks) - self.most + 1]
-        for desk in old:
-            if self._desks.pop(desk.token, None) is not None:
-                desk.close()
+    def _clear(self, wanted: str = "") -> None:
+        """`wanted`: the token of a desk that stays, however much it holds."""
+        now, idle = time.monotonic(), sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
+        held, count = sum(d.size for d in self._desks.values()), len(self._desks) + (wanted not in self._desks)
+        for desk in idle:
+            too_much = (held > self.most_bytes or count > self.most) and desk.token != wanted
+            if too_much or now - desk.used > self.keep_seconds:
+                held, count = held - desk.size, count - 1
+                self._desks.pop(desk.token).close()

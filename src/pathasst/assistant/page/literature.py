@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pathasst.assistant.markup import hits_html
 from pathasst.assistant.page.desks import Desks
+from pathasst.assistant.page.talk import waiting
 from pathasst.assistant.page.words import alert, explained
 from pathasst.errors import BadSettings
 
@@ -32,7 +34,7 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
     """The tab's content."""
     import gradio as gr
 
-    from pathasst.assistant.page.parts import EVENT, html_part
+    from pathasst.assistant.page.parts import QUIET, html_part
 
     with gr.Row(elem_classes="pa-ask"):
         query = gr.Textbox(
@@ -52,19 +54,19 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
         kept = gr.Checkbox(value=True, label="Leave out retracted papers", elem_id="pa-retracted")
     result = html_part(elem_id="pa-hits")
 
-    def run(token: str, query: str, since: str, until: str, most: int, types: list[str], kept: bool) -> str:
+    def run(token: str, query: str, since: str, until: str, most: int, types: list[str], kept: bool) -> Iterator[str]:
+        yield waiting("Searching …")
         try:
-            return search(service, desks.get(token).user, query, since, until, int(most), types, kept)
+            yield search(service, desks.get(token).user, query, since, until, int(most), types, kept)
         except Exception as error:  # noqa: BLE001 - told in plain words
-            return explained(error)
+            yield explained(error)
 
     gr.on(
         [query.submit, button.click],
         run,
         [token, query, since, until, most, types, kept],
         result,
-        show_progress="minimal",
-        **EVENT,
+        **QUIET,
     )
 
 

@@ -31,6 +31,14 @@ window.pathasstFollow = (element) => {
   }).observe(element, { childList: true, subtree: true });
 };
 
+// How long the step in hand has taken, so that a slow one does not look like a dead one.
+setInterval(() => {
+  for (const line of document.querySelectorAll(".pa-waiting")) {
+    const seconds = Math.round((Date.now() - (line.dataset.since ??= Date.now())) / 1000);
+    if (seconds > 2) line.dataset.seconds = `${seconds} s`;
+  }
+}, 1000);
+
 // The region picker: drag a box or press a place; arrow keys, plus and minus do the same. Boxes are in px of the slide, and are
 // written into the field below the picker, where they can also be typed.
 window.pathasstPicker = (element, watch) => {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pathasst.assistant.markup import answer_html, person_html, step_html
 from pathasst.assistant.markup.words import escape, markdown, title_of
-from pathasst.assistant.page.desks import Desk, Exchange, Given, Talk
+from pathasst.assistant.page.desks import MOST_BYTES_OF_ONE, Desk, Exchange, Given, Talk
 from pathasst.assistant.page.words import alert, explained
 from pathasst.errors import BadSettings
 
@@ -122,11 +122,16 @@ def stop(desk: Desk) -> None:
 
 
 def begin_anew(desk: Desk) -> None:
-    """Open an empty conversation, unless the open one is empty. Raises BadSettings while a question is answered."""
+    """Open an empty conversation, unless the open one is empty; where the desk holds very much, the oldest ones go.
+
+    Raises BadSettings while a question is answered.
+    """
     if desk.busy:
         raise BadSettings("a question is still being answered; wait, or press Stop.")
     if desk.talk.exchanges:
         desk.talks.append(Talk())
+        while desk.size > MOST_BYTES_OF_ONE:
+            desk.talks.pop(0)
         desk.open = len(desk.talks) - 1
     desk.talk.pictures.clear()
 
