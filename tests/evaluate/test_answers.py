@@ -20,7 +20,6 @@ from pathasst.evaluate.answers import (
     ("said", "answer", "strict", "llava_med", "quilt"),
     [
         ("Yes", "yes", True, True, True),
-        ("No.", "no", True, True, True),
         ("yes, it is not benign", "yes", True, True, False),  # quilt: "not" anywhere makes it a no
         ("The tissue is normal", "no", None, True, False),  # LLaVA-Med's loophole: "normal" holds "no"
         ("I cannot tell", "no", None, True, False),  # "cannot" holds "no"
@@ -33,6 +32,10 @@ from pathasst.evaluate.answers import (
         ("NO", "no", True, True, False),  # quilt knows No, not and no, but not NO
         ("Nothing abnormal", "no", None, True, False),
         ("eyes", "yes", None, True, True),
+        ("Yes", " Yes ", True, True, True),  # references are written in many ways
+        ("Yes", "Yes.", True, False, False),  # only ours looks past the point
+        ("No, benign", "no", True, True, True),
+        ("No.", "no", True, True, True),
     ],
 )
 def test_closed_rules(said, answer, strict, llava_med, quilt):
@@ -52,6 +55,8 @@ def test_closed_rules(said, answer, strict, llava_med, quilt):
         ("", "lung", 0.0, False, 0.0),
         ("H&E-stain", "h e stain", 1.0, True, 1.0),
         ("an apple", "a pear", 0.0, False, 0.0),  # articles do not count
+        ("colon", "the", 0.0, False, 0.0),  # a reference of articles alone: nothing to find
+        ("", "a", 1.0, True, 0.0),
     ],
 )
 def test_open_measures(said, answer, f1, exact, share):

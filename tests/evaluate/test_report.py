@@ -83,6 +83,25 @@ def test_paired_difference_sees_what_two_intervals_hide():
     assert same.rows[0][6] == Interval(0.0, 0.0, 0.0)
 
 
+def test_models_are_paired_by_place_and_parts_kept_apart():
+    def items(model, part, scores):
+        return [{"model": model, "part": part, "id": n, "score": s} for n, s in enumerate(scores)]
+
+    one, two = run([]), run([])
+    one.items = items("seeing", "closed", [0, 0, 1, 1]) + items("seeing", "open", [0.5]) + items("blind", "closed", [0, 0, 0, 0])
+    two.items = (
+        items("better", "closed", [1, 1, 1, 1]) + items("better", "open", [0.25]) + [{"model": "better", "part": "open", "id": 9}]
+    )
+    found = compare(one, two)  # the second run had no blind twin
+    assert found.columns[:6] == ["part", "first", "second", "n", "first mean", "second mean"]
+    assert [r[:6] for r in found.rows] == [
+        ["closed", "seeing", "better", 4, 0.5, 1.0],
+        ["open", "seeing", "better", 1, 0.5, 0.25],
+    ]
+    assert [r[6].value for r in found.rows] == [0.5, -0.25]
+    assert found.seed == 0 and "bootstrap by cluster" in found.notes[0]
+
+
 def test_runs_on_other_items_cannot_be_compared():
     other = run([1.0])
     other.items[0]["id"] = "elsewhere"

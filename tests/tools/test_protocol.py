@@ -1,12 +1,15 @@
 """The protocol: arguments checked, errors readable, pictures of the right kind, times and provenance in the result."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pathasst.errors import BadInput
 from pathasst.records import ToolCall, ToolResult
-from pathasst.tools.protocol import Arguments, Registry, Tool, ToolCard
+from pathasst.tools import protocol
+from pathasst.tools.protocol import NOTICE, Arguments, Registry, Tool, ToolCard
 
 
 class BrightArguments(Arguments):
@@ -38,13 +41,19 @@ def registry() -> Registry:
 def test_a_good_call_gives_numbers_time_and_its_id(registry):
     result = registry.call(ToolCall(name="bright", arguments={"least": 10}, id="c1"), np.full((5, 5, 3), 20, np.uint8))
     assert (result.numbers, result.error, result.call_id, result.name) == ({"n": 25}, "", "c1", "bright")
-    assert result.seconds > 0
+
+
+def test_the_time_is_that_of_the_call(registry, monkeypatch):
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(protocol.time, "perf_counter", lambda: next(clock))
+    assert registry.call(ToolCall(name="bright", arguments={"least": 10}), np.zeros((5, 5, 3), np.uint8)).seconds == 2.5
 
 
 @pytest.mark.parametrize(
     ("arguments", "image", "message"),
     [
         ({}, np.zeros((5, 5, 3), np.uint8), "least: Field required"),
+        ({"least": "x", "most": 2}, np.zeros((5, 5, 3), np.uint8), "valid integer, unable to parse string as an integer; most: "),
         ({"least": 300}, np.zeros((5, 5, 3), np.uint8), "less than or equal to 255"),
         ({"least": 1, "most": 2}, np.zeros((5, 5, 3), np.uint8), "most"),
         ({"least": 1}, None, "needs a picture"),
@@ -58,7 +67,8 @@ def test_a_wrong_call_is_an_error_to_read_not_an_exception(registry, arguments, 
 
 
 def test_an_unknown_tool_is_answered_with_the_known_ones(registry):
-    assert "bright" in registry.call(ToolCall(name="dark")).error
+    registry.add(type("Dim", (Bright,), {"name": "dim"})())
+    assert registry.call(ToolCall(name="dark")).error.endswith("the tools are: bright, dim")
 
 
 def test_the_schema_keeps_a_property_called_title_and_drops_pydantics(registry):
@@ -66,12 +76,48 @@ def test_the_schema_keeps_a_property_called_title_and_drops_pydantics(registry):
     assert set(spec.parameters["properties"]) == {"title", "least"}
     assert "title" not in spec.parameters and "title" not in spec.parameters["properties"]["least"]
     assert spec.parameters["required"] == ["least"]
+    assert spec.parameters["properties"]["least"]["type"] == "integer" and "description" not in spec.parameters
+
+
+class Nested(Arguments):
+    """Arguments within arguments, the inner with a title of its own."""
+
+    inner: BrightArguments
+    several: tuple[BrightArguments, ...] = ()
+
+
+def test_a_property_called_title_survives_at_any_depth():
+    schema = type("Deep", (Bright,), {"arguments": Nested}).spec().parameters
+    assert set(schema["$defs"]["BrightArguments"]["properties"]) == {"title", "least"}
+    assert "title" not in schema["$defs"]["BrightArguments"]
+
+
+def test_arguments_and_cards_are_what_they_say():
+    with pytest.raises(ValidationError, match="frozen"):
+        BrightArguments(least=3).least = 4
+    assert not Bright.card.validated  # unless a card claims it
+    assert NOTICE.startswith("Research use only: not a medical device")
+
+
+def test_a_result_says_which_weights_answered(registry):
+    class Versioned(Bright):
+        name = "versioned"
+        weights = ("pathclip-embedded", "ki67-embedded")
+
+        def run(self, arguments, image):
+            found = super().run(arguments, image)
+            return replace(found, version="a file of one's own") if arguments.least else found
+
+    registry.add(Versioned())
+    seen = [registry.call(ToolCall(name="versioned", arguments={"least": n}), np.zeros((5, 5, 3), np.uint8)) for n in (0, 1)]
+    assert [name.split("@")[0] for name in seen[0].version.split(", ")] == ["pathclip-embedded", "ki67-embedded"]
+    assert seen[1].version == "a file of one's own"
 
 
 def test_a_tool_without_its_weights_is_not_offered(tmp_path, monkeypatch, registry):
     class Far(Bright):
         name = "far"
-        weights = ("mobilesam",)
+        weights = ("pathclip-embedded", "mobilesam")  # the first is shipped
 
     monkeypatch.setenv("PATHASST_CACHE", str(tmp_path))
     monkeypatch.delenv("PATHASST_MODELS", raising=False)
