@@ -6,7 +6,9 @@ Boxes of real figures are the PDF's image objects. mAP@0.5: average precision, d
 among equals. Exact: as many panels as there are, each with IoU ≥ 0.5. Letters: share of the printed ones that were read.
 Alignment: share of matched panels whose sub-caption is the one of the panel's printed letter: with the letters read, without
 (reading order), and by similarity alone (PathCLIP; letters and order hidden). Caption's letters: whether the split caption names
-exactly the printed ones. Composed figures come of the pictures of the test split and of layouts that no training figure had.
+exactly the printed ones. Panels are cut without and with what the caption says of their number: of composed figures all of it, as
+a caption that names each panel would. Composed figures come of the pictures of the test split and of layouts that no training
+figure had.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from pathasst.curate.pictures import crop, decode
 from pathasst.intervals import mean_interval, wilson
 from pathasst.recipes import load_recipe
 
-Figures = Iterator[tuple[np.ndarray, list, str]]
-"""Picture, boxes of its panels, group."""
+Figures = Iterator[tuple[np.ndarray, list, str, int]]
+"""Picture, boxes of its panels, group, and how many panels its caption names."""
 
 
 def average_precision(ranked: list[tuple[float, float, bool]], positives: int) -> float:
@@ -48,12 +50,12 @@ def average_precision(ranked: list[tuple[float, float, bool]], positives: int) -
     return float((np.diff(recall) * precision).sum())
 
 
-def score_panels(finder: PanelFinder, figures: Figures) -> dict[str, object]:
-    """mAP@0.5, exact figures with interval by group, milliseconds a figure."""
+def score_panels(finder: PanelFinder, figures: Figures, *, told: bool = True) -> dict[str, object]:
+    """mAP@0.5, exact figures with interval by group, milliseconds a figure. `told`: the finder knows what the caption names."""
     ranked, exact, groups, positives, spent = [], [], [], 0, 0.0
-    for picture, gold, group in figures:
+    for picture, gold, group, named in figures:
         started = time.process_time()
-        panels = finder.cut(picture)[0]
+        panels = finder.cut(picture, named if told else 0)[0]
         spent += time.process_time() - started
         used: set[int] = set()
         positives += len(gold)
@@ -77,17 +79,22 @@ def score_panels(finder: PanelFinder, figures: Figures) -> dict[str, object]:
 def real(data: Path, figures: list[dict]) -> Figures:
     """The figures of `articles`."""
     for figure in figures:
-        yield decode((data / "articles" / "figures" / figure["image"]).read_bytes()), figure["panel_boxes"], figure["pmcid"]
+        picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
+        yield picture, figure["panel_boxes"], figure["pmcid"], _named(figure)
+
+
+def _named(figure: dict) -> int:
+    return sum(bool(s.letter) for s in split(figure["caption_jats"]))
 
 
 def composed(labels: Path, layouts: Path, recipe: PanelsRecipe, count: int, **change: float) -> Figures:
-    """Composed figures nobody trained on; `change`: settings of the composer."""
+    """Composed figures nobody trained on, of whose panels a caption would name all; `change`: settings of the composer."""
     held = [r for n, r in enumerate(read_layouts(layouts)) if n % 10 == 0]
     settings = replace(recipe.compose, **change)
     composer = Composer(read_pictures(labels, recipe.leave)["test"], held, settings)
     for n in range(count):
         figure = composer(np.random.default_rng((99, n)))
-        yield figure.picture, figure.panels, str(n)
+        yield figure.picture, figure.panels, str(n), len(figure.panels)
 
 
 HARD: dict[str, dict[str, float]] = {
@@ -107,7 +114,7 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: 
     right = {way: [0, 0, 0] for way in ways}
     for figure in (f for f in figures if f["labels"]):
         picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
-        panels, small = finder.cut(picture)
+        panels, small = finder.cut(picture, _named(figure))
         letters = reader(picture, panels, small)
         gold = {x.upper() for x in figure["labels"]}
         read, printed, extra = read + len(gold & set(letters)), printed + len(gold), extra + len(set(letters) - gold - {""})
@@ -174,11 +181,16 @@ def main() -> None:
     kept: dict[str, object] = {}
     for name in args.panels:
         finder = load_detector(name)
-        kept[name] = found = score_panels(finder, real(data, figures))
-        print(name, json.dumps(found, default=str), flush=True)
-        for kind, change in HARD.items() if args.composed else ():
-            some = composed(args.composed, data / "panel_boxes" / "train.csv", recipe, args.figures, **change)
-            print(name, kind, json.dumps(score_panels(finder, some), default=str), flush=True)
+        rows: dict[str, dict[str, object]] = {}
+        for told, label in ((True, "as the stage does"), (False, "without the caption")):
+            found = {"articles": score_panels(finder, real(data, figures), told=told)}
+            for kind, change in HARD.items() if args.composed else ():
+                some = composed(args.composed, data / "panel_boxes" / "train.csv", recipe, args.figures, **change)
+                found[kind] = score_panels(finder, some, told=told)
+                print(name, label, kind, json.dumps(found[kind], default=str), flush=True)
+            rows[label] = found
+        kept[name] = {**rows["as the stage does"].pop("articles"), **rows}
+        print(name, json.dumps(kept[name], default=str), flush=True)
         if not args.no_letters:
             kept["letters"] = letters = score_letters(data, figures, finder, models)
             print(name, json.dumps(letters, indent=1, default=str), flush=True)

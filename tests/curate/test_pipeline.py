@@ -126,6 +126,10 @@ def test_similarity_aligns_panels_without_letters(figures_dataset, tmp_path):
     _, pairs = curated(folder, tmp_path / "pairs", similarity=by_colour)
     assert {p.pair_id[-1]: p.original.split()[1] for p in pairs} == {"1": "Pink", "2": "Green"}
     assert "cosine" in next(m.note for m in pairs[0].trail if m.step == "align")
+    strict = CurateSettings(select="", quality={"min_relevance": 0.5})
+    _, pairs = curated(folder, tmp_path / "none", strict, similarity=lambda p, t: np.full((len(p), len(t)), 0.4))
+    assert pairs == []
+    assert report.yields(tmp_path / "none").dropped == {"irrelevant": 2}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +144,13 @@ def test_letters_read_in_the_picture_name_panels_that_the_caption_does_not(figur
     _, pairs = curated(figures_dataset({"00000": [figure("f1", sheet, caption)]}), tmp_path / "pairs")
     assert [p.panel.letter for p in pairs] == ["A", "B", "C"]
     assert all(word in p.caption for p, word in zip(pairs, words, strict=True))
+
+
+def test_pictures_that_touch_become_pairs_of_their_own_where_the_caption_names_them(figures_dataset, tmp_path):
+    sheet = np.hstack([texture(1), texture(2, tint=(120, 150, 200))])
+    folder = figures_dataset({"00000": [figure("f1", sheet, CAPTION), figure("f2", sheet[::-1], "Two biopsies of a kidney.")]})
+    _, pairs = curated(folder, tmp_path / "pairs", CurateSettings(select="", quality={"duplicate_bits": 0}))
+    assert [(p.pair_id, p.width) for p in pairs] == [("PMC1.1/f1:1", 260), ("PMC1.1/f1:2", 260), ("PMC1.1/f2:1", 520)]
 
 
 def test_the_report_counts_and_shows_kept_and_dropped(figures, tmp_path):

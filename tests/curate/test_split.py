@@ -160,6 +160,8 @@ def test_every_sub_caption_is_verbatim(caption, own):
 def test_sentences_do_not_end_at_abbreviations():
     text = "Tumour vs. stroma in Fig. 2 of J. Smith. Next one."
     assert [text[a:b] for a, b in sentences(text)] == ["Tumour vs. stroma in Fig. 2 of J. Smith.", "Next one."]
+    text = "Melanoma, H&E. Positive stains."
+    assert [text[a:b] for a, b in sentences(text)] == ["Melanoma, H&E.", "Positive stains."]
 
 
 def test_a_caption_may_change_from_letters_before_to_letters_after_their_words():
@@ -168,3 +170,24 @@ def test_a_caption_may_change_from_letters_before_to_letters_after_their_words()
     assert list(parts) == ["A", "B", "C", "D"]
     assert "AP" in parts["A"] and "lateral" not in parts["A"]
     assert "blush" in parts["C"] and "blush" not in parts["D"]
+
+
+def test_a_few_words_that_open_a_list_belong_to_the_list_and_not_to_the_panel_before():
+    parts = {s.letter: s.text for s in split("(A) Melanoma, H&E. Positive stains; (B) S100, (C) Mart 1 and (D) HMB45.")}
+    assert "Positive" not in parts["A"]
+    assert parts["C"] == "Positive stains. Mart 1"
+    full = split("(a) Smear of cells. The artificial material caused a false result; (b) normal tissue.")
+    assert "artificial" in full[0].text
+
+
+def test_a_bracket_before_a_letter_is_no_stop():
+    caption = "Cells were counted. Drug reduced them (A). Heat (dashed line) reduced them more (solid line) (B)."
+    parts = {s.letter: s.text for s in split(caption)}
+    assert "Heat" in parts["B"] and "Heat" not in parts["A"]
+
+
+def test_a_long_first_item_is_not_cut_within_a_phrase():
+    parts = {s.letter: s.text for s in split("Stenosis in the branch of the left artery (A) and slight lesions in another (B).")}
+    assert parts["A"] == "Stenosis in the branch of the left artery"
+    parts = {s.letter: s.text for s in split("Fistula between the cervical oesophagus (A) and the left main bronchus (B).")}
+    assert parts["B"] == "Fistula between the left main bronchus"

@@ -24,6 +24,9 @@ def curate(
     similarity: str | None = typer.Option(None, help="PathCLIP for aligning: id or folder, auto, or none."),
     llm: str = typer.Option("", help="Split and refine by a language model: a preset (vllm, ollama …) or http://…/v1."),
     llm_model: str = typer.Option("", help="The model's name at that server."),
+    price_in: float | None = typer.Option(None, help="Money per million tokens read."),
+    price_out: float | None = typer.Option(None, help="Money per million tokens written."),
+    max_cost: float | None = typer.Option(None, help="Stop before more than this is spent; run again with more to go on."),
     prompts: Path | None = typer.Option(None, help="Folder of prompts that replace the packaged ones."),
     leakage: list[Path] = typer.Option([], help="Evaluation set to keep out: folder of pictures, CSV or dataset; repeatable."),
     report_leaks: bool = typer.Option(False, "--report-leaks", help="Only note leaking pairs in their trail, keep them."),
@@ -55,9 +58,9 @@ def curate(
         settings = replace(settings, quality=replace(settings.quality, licence=licence))
     if llm:
         server = {"base_url": llm} if llm.startswith("http") else {"preset": llm}
-        settings = replace(
-            settings, captions="llm", llm={**settings.llm, **server, **({"model": llm_model} if llm_model else {})}
-        )
+        settings = replace(settings, captions="llm", llm={**settings.llm, **server})
+    numbers = {"model": llm_model or None, "price_in": price_in, "price_out": price_out, "max_cost": max_cost}
+    settings = replace(settings, llm={**settings.llm, **{k: v for k, v in numbers.items() if v is not None}})
     clip = clip_similarity(settings)
     encoder = clip.encode if clip and settings.leakage else None
     manifest = pipeline.run(figures, out, settings, similarity=clip, encoder=encoder, workers=workers, runner=runner)

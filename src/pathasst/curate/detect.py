@@ -45,9 +45,9 @@ class LearnedDetector:
     def __call__(self, picture: np.ndarray) -> list[Panel]:
         return self.cut(picture)[0]
 
-    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
+    def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
         """Panels in reading order, and boxes of small things (letters, words), in px of H×W×3 uint8 RGB."""
-        panels, small = self.gutters.cut(picture)
+        panels, small = self.gutters.cut(picture, named)
         found = self.network.detect([picture])[0]
         rows = list(zip(found.xyxy.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True))
         seen = [Panel(box=(b[0], b[1], b[2], b[3]), score=score) for b, score, kind in rows if kind == 0]

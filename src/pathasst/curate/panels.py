@@ -8,11 +8,12 @@ the cut with a detector trained here. Printed letters are read by `letters`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pathasst.curate.metrics import iou
+from pathasst.curate.seams import SeamSettings, seam
 from pathasst.errors import BadInput, MissingWeights
 from pathasst.records import Panel
 
@@ -27,8 +28,11 @@ class PanelFinder(Protocol):
 
     version: str
 
-    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
-        """Panels of an H×W×3 uint8 RGB picture (one at least), and boxes of small things between or in them: letters, words."""
+    def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
+        """Panels of an H×W×3 uint8 RGB picture (one at least), and boxes of small things between or in them: letters, words.
+
+        `named`: how many panels the caption names; 0 where that is not known.
+        """
         ...
 
 
@@ -42,12 +46,16 @@ class CutSettings:
     min_gutter: float = 0.004
     min_panel: float = 0.10  # a panel's shorter side; what is smaller is text or ornament
     max_depth: int = 7
+    seams: SeamSettings = field(default_factory=SeamSettings)  # where the caption names more panels than gutters part
 
 
 class CutDetector:
-    """Recursive X–Y cut: split at straight gutters until none is left, drop text, join what one chart was torn into."""
+    """Recursive X–Y cut: split at straight gutters until none is left, drop text, join what one chart was torn into.
 
-    version = "xycut-1"
+    Where the caption names more panels than that gives, pictures that touch are parted, the clearest seams first.
+    """
+
+    version = "xycut-2"
 
     def __init__(self, settings: CutSettings | None = None) -> None:
         self.settings = settings or CutSettings()
@@ -56,7 +64,7 @@ class CutDetector:
         panels, _ = self.cut(picture)
         return panels
 
-    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
+    def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
         """Panels, and the boxes of small things between them (letters, words), both in px of the picture."""
         import cv2
 
@@ -75,6 +83,8 @@ class CutDetector:
         if not big:
             big = [_trim(grey, (0, 0, grey.shape[1], grey.shape[0]), s) or (0, 0, grey.shape[1], grey.shape[0])]
         big = _drop_slight(big, side, s)
+        if len(big) < named:
+            big = self._part(picture, grey, big, named)
         small = [b for b in small if not any(_inside(b, p) for p in big)]
         back = [tuple(round(v / scale) for v in b) for b in reading_order(big)]
         panels = [Panel(box=(float(b[0]), float(b[1]), float(b[2]), float(b[3])), score=0.9) for b in back]
@@ -105,6 +115,36 @@ class CutDetector:
             return [(x1, y1 + a, x2, y1 + b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 1]
         edges = [0, *(v for g in columns for v in g), x2 - x1]
         return [(x1 + a, y1, x1 + b, y2) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 1]
+
+    def _part(self, picture: np.ndarray, grey: np.ndarray, boxes: list[Box], named: int) -> list[Box]:
+        """The boxes parted along seams, the clearest first, until there are as many as are named or no seam is left."""
+        import cv2
+
+        s, colour = self.settings, picture
+        if grey.shape != picture.shape[:2]:
+            colour = cv2.resize(picture, grey.shape[::-1], interpolation=cv2.INTER_AREA)
+        least = max(24, round(s.min_panel * max(grey.shape)))
+        seams = {b: _seam(colour, b, least, s.seams) for b in boxes}
+        while len(seams) < named and max(contrast for contrast, _ in seams.values()):
+            best = max(seams, key=lambda b: seams[b][0])
+            for part in seams.pop(best)[1]:
+                leaves: list[Box] = []
+                self._split(grey, part, s.max_depth - 1, leaves)
+                kept = [b for b in leaves if min(b[2] - b[0], b[3] - b[1]) >= least * 0.6] or [part]
+                seams |= {b: _seam(colour, b, least, s.seams) for b in kept}
+        return list(seams)
+
+
+def _seam(colour: np.ndarray, box: Box, least: int, s: SeamSettings) -> tuple[float, list[Box]]:
+    """The contrast of the clearest seam of a box, across or down, and the two parts; (0.0, []) without one."""
+    x1, y1, x2, y2 = box
+    region = colour[y1:y2, x1:x2]
+    across, down = seam(region, least, s), seam(region.swapaxes(0, 1), least, s)
+    if not max(across[1], down[1]):
+        return 0.0, []
+    if across[1] >= down[1]:
+        return across[1], [(x1, y1, x1 + across[0], y2), (x1 + across[0], y1, x2, y2)]
+    return down[1], [(x1, y1, x2, y1 + down[0]), (x1, y1 + down[0], x2, y2)]
 
 
 def _gutters(region: np.ndarray, s: CutSettings, side: int) -> list[tuple[int, int]]:
@@ -224,7 +264,7 @@ class OnnxDetector:
             raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
         self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"
 
-    def cut(self, picture: np.ndarray) -> tuple[list[Panel], list[Box]]:
+    def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
         """Panels by the network; small things by the gutters, which find what is printed between panels."""
         return self(picture), CutDetector().cut(picture)[1]
 

@@ -10,6 +10,9 @@ from pathasst.curate.align import AlignSettings
 from pathasst.curate.quality import QualitySettings
 from pathasst.errors import BadSettings
 
+PASSING = ("base_url", "key_env", "timeout", "attempts", "backoff", "max_wait", "parallel", "price_in", "price_out", "max_cost")
+"""Settings of a language model that change no answer: with a larger budget a run goes on from its finished shards."""
+
 
 @dataclass(frozen=True)
 class CurateSettings:
@@ -50,5 +53,6 @@ class CurateSettings:
             raise BadSettings("curate: val and test are shares of the articles and must leave some for training.")
 
     def plain(self) -> dict[str, Any]:
-        """The settings as plain values, for the manifest."""
-        return {**asdict(self), "leakage": list(self.leakage)}
+        """The settings as plain values, for the manifest; of the language model's those that decide its answers."""
+        llm = {k: v for k, v in self.llm.items() if k not in PASSING}
+        return {**asdict(self), "leakage": list(self.leakage), "llm": llm}

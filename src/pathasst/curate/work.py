@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pathasst.curate.align import Match, align, join_by_letters
@@ -32,6 +35,8 @@ from pathasst.records import Figure, Mark, Pair, Panel
 if TYPE_CHECKING:
     import numpy as np
 
+    from pathasst.llm import LLMSettings
+
 Similarity = Callable[[Sequence["np.ndarray"], Sequence[str]], "np.ndarray"]
 """Pictures (H×W×3 uint8 RGB) and texts in, cosines of shape (pictures, texts) out."""
 
@@ -48,11 +53,46 @@ class Curator:
     def __call__(self, unit: Unit) -> Iterator[Pair | Dropped]:
         _one_thread()
         for path in unit.paths:
-            for figure in read(path, Figure):
-                yield from self.figure(figure)
+            figures = read(path, Figure)
+            for found in self._side_by_side(figures) if self.settings.captions == "llm" else map(self.figure, figures):
+                yield from found
+
+    def _side_by_side(self, figures: Iterable[Figure]) -> Iterator[list[Pair | Dropped]]:
+        """What comes of each figure, in order, with `parallel` questions to the language model under way at a time.
+
+        One figure is worked on at a time; while it waits for an answer, others are.
+        """
+
+        turn = self._turn  # made before there are threads
+
+        def done(figure: Figure) -> list[Pair | Dropped]:
+            with turn:
+                return list(self.figure(figure))
+
+        pool = ThreadPoolExecutor(self.language.parallel)
+        try:
+            yield from pool.map(done, figures)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """While a question is asked, the next figure has its turn."""
+        held = self._turn.locked()  # not where `figure` is called by itself
+        if held:
+            self._turn.release()
+        try:
+            yield
+        finally:
+            if held:
+                self._turn.acquire()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"settings": self.settings, "similarity": self.similarity}
+
+    @cached_property
+    def _turn(self) -> Lock:
+        return Lock()
 
     @cached_property
     def selector(self) -> Selector | None:
@@ -67,12 +107,18 @@ class Curator:
         return LetterReader()
 
     @cached_property
-    def asker(self) -> Any:
-        from pathasst.llm import LLMSettings, connect
+    def language(self) -> LLMSettings:
+        from pathasst.llm import LLMSettings
 
         values = dict(self.settings.llm)
         preset = values.pop("preset", None)
-        return connect(LLMSettings.of(preset, **values) if preset else LLMSettings(**values))
+        return LLMSettings.of(preset, **values) if preset else LLMSettings(**values)
+
+    @cached_property
+    def asker(self) -> by_llm.Asker:
+        from pathasst.llm import connect
+
+        return connect(self.language)
 
     def figure(self, figure: Figure) -> Iterator[Pair | Dropped]:
         """Everything that comes of one figure. A picture that cannot be read costs this figure alone."""
@@ -85,7 +131,7 @@ class Curator:
         except BadInput as error:
             yield Dropped(figure.figure_id, "unreadable", str(error))
             return
-        panels, small = self._panels(picture)
+        panels, small = self._panels(picture, sum(bool(s.letter) for s in by_grammar(figure.caption, ())))
         scores = self._scores(picture, panels)
         if self.selector and max(scores) < self._threshold:
             yield Dropped(figure.figure_id, "not_pathology", f"{max(scores):.3f}")
@@ -108,8 +154,8 @@ class Curator:
         assert self.selector is not None
         return self.settings.select_threshold or self.selector.threshold
 
-    def _panels(self, picture: np.ndarray) -> tuple[list[Panel], list[tuple[int, int, int, int]]]:
-        panels, small = self.detector.cut(picture)
+    def _panels(self, picture: np.ndarray, named: int) -> tuple[list[Panel], list[tuple[int, int, int, int]]]:
+        panels, small = self.detector.cut(picture, named)
         least = self.settings.min_panel_side
         large = [p for p in panels if min(p.box[2] - p.box[0], p.box[3] - p.box[1]) >= least]
         return large or panels[:1], small
@@ -128,8 +174,10 @@ class Curator:
 
     def _split(self, caption: str, letters: Sequence[str]) -> tuple[list[SubCaption], str]:
         if self.settings.captions == "llm":
-            return by_llm.split(self.asker, caption, letters, self.settings.prompts or None)
-        parts = split.split(caption, letters)
+            asker = self.asker
+            with self._waiting():
+                return by_llm.split(asker, caption, letters, self.settings.prompts or None)
+        parts = by_grammar(caption, tuple(letters))
         if not all(is_verbatim(p.text, caption) for p in parts):
             return [SubCaption("", caption, caption)], "grammar (whole: not verbatim)"
         return parts, "grammar"
@@ -243,11 +291,19 @@ class Curator:
         if not self.settings.refine:
             return text, "none"
         if self.settings.captions == "llm":
-            refined, by = by_llm.refine(self.asker, text, source, self.settings.prompts or None)
+            asker = self.asker
+            with self._waiting():
+                refined, by = by_llm.refine(asker, text, source, self.settings.prompts or None)
         else:
             refined = refine.refine(text, source)
             by = f"rule ({refined.reason})" if refined.reason else "rule"
         return refined.text, by
+
+
+@lru_cache(maxsize=16)
+def by_grammar(caption: str, letters: tuple[str, ...]) -> list[SubCaption]:
+    """`split.split`, which a figure asks more than once."""
+    return split.split(caption, letters)
 
 
 def split_of(group: str, val: float, test: float) -> str:

@@ -26,6 +26,9 @@ _CLAUSE = re.compile(r"(?i)[;,]\s*(?:and|while|whereas|but)\s|;\s|,?\s(?:while|w
 
 
 _STOPPED = re.compile(r"[.?!;)\]][)\]\"”]?\s*$")
+_ARTICLE = re.compile(r"(?i)(?:the|an?)\s")
+_HEADING = re.compile(r"[.?!]\s+[A-Z][\w-]*(?:\s[\w-]+){0,5}[;:]\s*$")
+"""A few words that open a list: "Positive stains;"."""
 _FULL_STOP = re.compile(r"[.?!][)\]\"”]?\s*$")
 
 
@@ -107,7 +110,7 @@ def _groups(caption: str, chain: Chain) -> tuple[list[tuple[int, int]], list[Gro
 def _fronted(caption: str, markers: Sequence[Marker]) -> list[Marker]:
     """The markers that open the caption or follow a stop; the one of "A title (A). Tumour. (B). Stroma." counts as such."""
     found = [m for m in markers if _STOPPED.search(caption[: m.start][-6:]) or not m.start]
-    if len(markers) > 1 and markers[1] in found and markers[0] not in found:
+    if len(markers) > 1 and markers[0] not in found and _FULL_STOP.search(caption[: markers[1].start][-6:]):
         stops = [caption[m.end :].lstrip()[:1] == "." for m in markers[:2]]
         found += [markers[0]] if all(stops) else []
     return found
@@ -116,7 +119,7 @@ def _fronted(caption: str, markers: Sequence[Marker]) -> list[Marker]:
 def _whole_sentences(caption: str, markers: Sequence[Marker], fronted: Sequence[Marker], lean: float) -> list[tuple[int, int]]:
     """Sentences, where the stop of "(A). Tumour" ends none, no marker is cut, and one that follows a stop begins a new one."""
     spans: list[tuple[int, int]] = []
-    opens = [m.start for m in markers if lean > 0 and _STOPPED.search(caption[: m.start][-6:])]
+    opens = [m.start for n, m in enumerate(markers) if lean > 0 and _opens(caption, markers, n)]
     for a, b in (part for span in sentences(caption) for part in _cut_at(span, opens)):
         if spans:
             start, stop = spans[-1]
@@ -128,6 +131,13 @@ def _whole_sentences(caption: str, markers: Sequence[Marker], fronted: Sequence[
                 continue
         spans.append((a, b))
     return spans
+
+
+def _opens(caption: str, markers: Sequence[Marker], n: int) -> bool:
+    """Whether a marker begins a sentence: it follows a stop, but not the "stains;" of ". Positive stains; (B) CD3, (C) CD20"."""
+    before = caption[markers[n - 1].end if n else 0 : markers[n].start]
+    listed = n + 1 < len(markers) and not re.search(r"[.?!]\s", caption[markers[n].end : markers[n + 1].start])
+    return bool(_STOPPED.search(caption[: markers[n].start][-6:])) and not (listed and _HEADING.search(before))
 
 
 def _cut_at(span: tuple[int, int], places: Sequence[int]) -> list[tuple[int, int]]:
@@ -175,6 +185,8 @@ def _list_tail(words: Words, group: Group) -> int | None:
         return None
     if any(re.search(r"[.;]\s*$", i.rstrip()) for i in items):
         return None
+    if _ARTICLE.match(caption[start:stop].lstrip()) and not _ARTICLE.match(items[0].lstrip()):
+        return None  # "(A) BALF and (B) the weight of the lung" are no list of like items
     return start + last[size].start()
 
 
@@ -219,11 +231,15 @@ def _lead_of_list(caption: str, markers: Sequence[Marker], begin: int) -> int:
     mark = re.search(r"[:=]\s", text)
     if mark and mark.end() < len(text) - 1:
         return begin + mark.end()
-    between = re.sub(r"(?i)^[\s,;]*(?:and\b)?", "", caption[markers[0].end : markers[1].start])
+    between = re.sub(r"(?i)^[\s,;]*(?:and\b)?\s*", "", caption[markers[0].end : markers[1].start])
     size, own = len(between.split()), list(re.finditer(r"\S+", text))
-    if size > 4 or len(own) <= size + 1:
+    if size > 4:
         return begin
-    return begin + own[-max(1, size)].start()
+    alike = [w for w in own[-size - 2 :] if w[0].lower() == between.split()[:1][0].lower()] if _ARTICLE.match(between) else []
+    if not alike and len(own) <= size + 1:
+        return begin
+    start = begin + (alike[-1] if alike else own[-max(1, size)]).start()  # "between the neck (A) and the bronchus (B)"
+    return start if alike or size < 3 or _OPEN.search(caption[begin:start]) else begin
 
 
 def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Sequence[Group]) -> None:

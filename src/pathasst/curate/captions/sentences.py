@@ -8,7 +8,7 @@ _SENTENCE = re.compile(
     r"(?<=[.?!])[)\]]?\s+(?=[(\[]?[A-Z0-9*×#“\"Δα-ω→−+]|[a-z]{1,3}[A-Z0-9])|(?<=[a-z)\]]\.)(?=[A-Z][a-z])",
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:[A-Z]|vs|spp?|cf|ca|approx|al|e\.g|i\.e|etc|Figs?|figs?|Ref|No|no|Dr|St|"
+    r"(?:(?<!&)(?<!& )\b(?:[A-Z]|vs|spp?|cf|ca|approx|al|e\.g|i\.e|etc|Figs?|figs?|Ref|No|no|Dr|St|"
     r"resp|var|subsp|sp\. n|Inc|Co|Ltd|Corp|mag|orig))\.$"
 )
 _INK = r"(?:black |white |red |yellow |green |blue |open |solid |thick |thin |small |large )*"
