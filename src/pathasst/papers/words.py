@@ -85,9 +85,14 @@ class Words:
     def __len__(self) -> int:
         return self._searcher.num_docs
 
+    def sequence(self, text: str) -> list[str]:
+        """The terms of a text as the index holds them, in order, stop words left out."""
+        found: list[str] = self._analyzer.analyze(text)
+        return found
+
     def terms(self, text: str) -> list[str]:
-        """The distinct terms of a text, in order, as the index holds them."""
-        return list(dict.fromkeys(self._analyzer.analyze(text)))
+        """The distinct terms of a text, in order."""
+        return list(dict.fromkeys(self.sequence(text)))
 
     def rarity(self, term: str) -> float:
         """BM25's inverse document frequency of a term; 0 for one that no text has."""
