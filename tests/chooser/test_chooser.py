@@ -161,6 +161,30 @@ def test_the_shipped_one_knows_what_came_before(said: str, before: list[str], to
 
 
 @needs_minilm
+def test_a_clause_adds_what_the_whole_thinks_possible_and_nothing_where_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    chooser = Chooser.load()
+    ki67, papers = chooser.classes.index("ki67_cells"), chooser.classes.index("papers_search")
+    sure = {
+        "Score Ki67 and find papers": [(ki67, 0.8), (papers, 0.1)],
+        "find papers": [(papers, 0.95)],
+        "Ki67 and papers": [(papers, 0.1)],
+    }
+
+    def read(requests: list[str], before: object = None) -> np.ndarray:
+        rows = np.zeros((len(requests), len(chooser.classes)), np.float32)
+        for row, request in zip(rows, requests, strict=True):
+            for place, value in sure.get(request, []):
+                row[place] = value
+        return rows
+
+    monkeypatch.setattr(chooser, "probabilities", read)
+    assert chooser.choose("Score Ki67 and find papers") == ["ki67_cells", "papers_search"]
+    assert chooser.choose("Ki67 and papers") == []
+    sure["Score Ki67 and find papers"][1] = (papers, 0.01)
+    assert chooser.choose("Score Ki67 and find papers") == ["ki67_cells"]
+
+
+@needs_minilm
 def test_the_same_seed_gives_the_same_weights_and_states_are_kept(
     folder: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from pathasst.chooser.settings import ChooserConfig
 from pathasst.errors import BadInput
 
 WEIGHTS = "model.safetensors"
+SURE, POSSIBLE = (
+    0.9,
+    0.02,
+)  # least probability of a clause's tool, in the clause and in the whole request (chosen on the split val)
+_CLAUSE = re.compile(r"[.;?!:]\s+|,\s+|\s+(?:and|then|plus|also|as well as|besides|&|\+)\s+", re.IGNORECASE)
 
 
 class Chooser:
@@ -66,11 +72,17 @@ class Chooser:
     def choose(self, request: str, before: Sequence[str] = ()) -> list[str]:
         """The tools that a request asks for, the likeliest first; empty when it asks for none.
 
-        `before`: the tools that the turn before called, for "again" or "any papers on it?".
+        `before`: the tools that the turn before called, for "again" or "any papers on it?". Of a request that asks for something,
+        each clause is also read alone: the second wish of a sentence is easily overheard.
         """
-        row = self.probabilities([request], [before])[0]
-        chosen = [n for n in np.argsort(-row) if row[n] >= self.config.threshold]
-        return [self.classes[n] for n in chosen]
+        clauses = [c for c in _CLAUSE.split(plain(request)) if len(c.split()) > 1]
+        clauses = clauses if len(clauses) > 1 else []
+        rows = self.probabilities([request, *clauses], [before, *[()] * len(clauses)])
+        row, alone = rows[0], rows[1:].max(0, initial=0.0)
+        asked = row >= self.config.threshold
+        if asked.any():
+            asked |= (alone >= SURE) & (row >= POSSIBLE)
+        return [self.classes[n] for n in np.argsort(-row) if asked[n]]
 
 
 def scores(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> np.ndarray:
