@@ -7,7 +7,7 @@ from pathasst.errors import BadDataset
 from pathasst.evaluate import report
 from pathasst.evaluate.compare import compare
 from pathasst.evaluate.table import Table, print_tables, to_markdown
-from pathasst.intervals import Interval
+from pathasst.intervals import Interval, mean_interval
 
 
 def table(**values):
@@ -80,7 +80,8 @@ def test_paired_difference_sees_what_two_intervals_hide():
     assert row["difference"].low > 0 and row["difference"].high < 0.1
     assert row["excludes 0"] is True
     same = compare(run(first), run(first))
-    assert same.rows[0][6] == Interval(0.0, 0.0, 0.0)
+    assert same.rows[0][6:] == [Interval(0.0, 0.0, 0.0), False]
+    assert row["difference"] == mean_interval(second - first, [n // 2 for n in range(200)])  # whole clusters are drawn
 
 
 def test_models_are_paired_by_place_and_parts_kept_apart():
