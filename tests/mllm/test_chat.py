@@ -131,6 +131,23 @@ def test_a_template_whose_prompt_is_not_how_an_answer_begins_is_refused():
         from_tokenizer(tokenizer)
 
 
+def test_what_is_painted_is_everything_and_pictures_are_counted():
+    rendered = render(DIALOGUE, TOKENIZER, PAPER, images=1, image_tokens=3)
+    runs = painted(rendered, TOKENIZER)
+    assert [text for text, _ in runs][:2] == [f"{PAPER.system}\nUser: ", f"{IMAGE}×3"]
+    whole = TOKENIZER.decode(rendered.ids).replace(IMAGE * 3, f"{IMAGE}×3")
+    assert "".join(text for text, _ in runs) == whole
+    assert " ###\nTool: ki67_cells: 12 % ###\nAssistant: " in whole
+
+
+@pytest.mark.parametrize("half", ["openers", "closers"])
+def test_a_template_needs_every_role(half):
+    parts = {"openers": CHATML.openers, "closers": CHATML.closers}
+    parts[half] = {role: text for role, text in parts[half].items() if role != "tool"}
+    with pytest.raises(BadSettings, match="no opener or closer for the role 'tool'"):
+        ChatTemplate(name="x", stop=CHATML.stop, **parts)
+
+
 def test_templates_by_name():
     assert template_of("chatml", TOKENIZER) is CHATML and template_of("paper", TOKENIZER) is PAPER
     with pytest.raises(BadSettings, match="'alpaca'; choose one of chatml, paper, tokenizer"):
