@@ -8,11 +8,13 @@ import threading
 import pytest
 from curate_samples import compound, figure, texture
 from fake_llm import FakeServer, status
+from typer.testing import CliRunner
 
+from pathasst.cli.main import app
 from pathasst.curate import pipeline
 from pathasst.curate.settings import CurateSettings
 from pathasst.dataset import read
-from pathasst.errors import OverBudget, Unreachable
+from pathasst.errors import BadSettings, OverBudget, Unreachable
 from pathasst.records import Pair
 
 WORDS = ("Kidney", "Liver", "Colon", "Breast")
@@ -93,3 +95,22 @@ def test_a_run_that_the_budget_or_the_server_ends_goes_on_and_pays_for_nothing_t
     assert len(server.requests) == 12 + 3  # each of the 12 questions was answered once
     assert len(list(read(tmp_path / "pairs", Pair))) == 8
     assert all((tmp_path / "pairs" / "candidates" / p).stat().st_mtime_ns == t for p, t in times.items())
+
+
+def test_a_budget_without_prices_and_an_unknown_preset_are_refused_before_any_work(server, figures, tmp_path):
+    for llm, message in (({"max_cost": 1.0}, "prices"), ({"preset": "magic"}, "no LLM preset")):
+        with pytest.raises(BadSettings, match=message):
+            pipeline.run(figures, tmp_path / "pairs", settings(server, **llm), progress=False)
+    assert not (tmp_path / "pairs").exists()
+    assert server.requests == []
+
+
+def test_the_command_line_sets_server_model_and_budget(server, figures, tmp_path):
+    out = tmp_path / "pairs"
+    told = ["curate", figures, "--out", str(out), "--select", "", "--similarity", "none", "--llm", server.url]
+    run = CliRunner().invoke(app, [*told, "--llm-model", "m", "--price-in", "1", "--price-out", "1", "--max-cost", "0.00001"])
+    assert isinstance(run.exception, OverBudget | SystemExit) and run.exit_code
+    assert server.requests == []
+    run = CliRunner().invoke(app, [*told, "--llm-model", "m", "--price-in", "1", "--price-out", "1", "--max-cost", "1"])
+    assert run.exit_code == 0, run.output
+    assert {r["model"] for r in server.requests} == {"m"}

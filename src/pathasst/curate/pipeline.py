@@ -48,6 +48,9 @@ def run(
     manifest = Manifest.load(Path(figures))
     if manifest.record != "Figure":
         raise BadSettings(f"{figures} holds {manifest.record} rows; curate needs Figures, as `pathasst collect` makes them.")
+    curator = Curator(settings, similarity)
+    if settings.captions == "llm":
+        _ = curator.language  # settings that cannot be met are refused before any work
     used = {**settings.plain(), "select_version": _select_version(settings), "similarity_version": _version_of(similarity)}
     used["panels_version"] = _panels_version(settings)
     candidates = run_stage(
@@ -55,7 +58,7 @@ def run(
         stage="curate-candidates",
         record=Pair,
         units=units_of_dataset(figures),
-        work=Curator(settings, similarity),
+        work=curator,
         settings=used,
         inputs=[str(figures)],
         workers=workers,
