@@ -164,7 +164,8 @@ def report(result: dict, seconds: float) -> None:
         print(f"{kind:24} {statuses['200']:6} {statuses['429']:6} {other:5} {p50:7.2f} {p90:7.2f} {p99:7.2f}")
     done = sum(s["200"] for s in result["statuses"].values())
     print(f"{done} answered in {seconds:.0f} s ({done / seconds:.1f}/s), errors besides 429: {errors}")
-    print("\n".join(sorted(set(result["errors"]))[:10]))
+    for error in sorted(set(result["errors"]))[:10]:
+        print(error)
     minutes, memory = np.array(result["memory"]).T / [[60.0], [1.0]]
     third = max(1, len(memory) // 3)
     slope = np.polyfit(minutes[third:], memory[third:], 1)[0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import httpx
 import pytest
@@ -80,7 +80,7 @@ def test_it_serves_and_stops(home: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command[command.index("0")] = str(port)
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True)
+    process = Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=PIPE, stderr=PIPE, text=True)
     try:
         end = time.monotonic() + 120
         while time.monotonic() < end and process.poll() is None:
@@ -95,7 +95,8 @@ def test_it_serves_and_stops(home: Path) -> None:
         assert "127.0.0.1:9" in answer.json()["error"]["message"]
     finally:
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Interrupted" not in err
     assert "m at http://127.0.0.1:9/v1 answers at" in out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -65,7 +66,8 @@ def serve(
     console.print(
         f"Keys: {'needed' if settings.serve.keys_required else 'not needed on this machine'}. Kept in {settings.serve.home}"
     )
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has closed everything, and raises what stopped it once more
+        server.run()
 
 
 def serve_settings(
