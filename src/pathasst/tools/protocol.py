@@ -117,17 +117,13 @@ class Tool(ABC, Generic[A]):
 
 def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
     """A JSON schema without pydantic's `title`s, which cost tokens and say nothing; a property named title stays."""
-    return {k: _clean(k, v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
+    return {k: _clean(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
 
 
-def _clean(key: str, value: Any) -> Any:
-    if key == "properties":
-        return {name: _without_titles(v) for name, v in value.items()}
+def _clean(value: Any) -> Any:
     if isinstance(value, dict):
         return _without_titles(value)
-    if isinstance(value, list):
-        return [_without_titles(v) if isinstance(v, dict) else v for v in value]
-    return value
+    return [_clean(v) for v in value] if isinstance(value, list) else value
 
 
 @dataclass(slots=True)
