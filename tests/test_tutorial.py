@@ -146,6 +146,13 @@ def test_the_python_of_the_readme_runs(walked: Path, stand_ins: dict[str, str]) 
     assert "ki67_cells" in run.stdout
 
 
+def test_a_tool_of_ones_own_has_twenty_lines_and_runs() -> None:
+    (script,) = blocks("docs/own.md", "python")
+    assert len([line for line in script.splitlines() if line.strip()]) <= 20
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert run.stdout.strip() == "100% of the picture is empty glass.", run.stderr[-2000:]
+
+
 @pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
 def test_every_command_that_is_named_exists_with_its_options(page: str) -> None:
     """On every page of the documentation, by the command line's own parser."""
