@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathasst.errors import BadInput, BadSettings
-from pathasst.mllm.chat import CHATML, IMAGE, PAPER, ChatTemplate, from_tokenizer, painted, render, template_of
+from pathasst.mllm.chat import CHATML, IMAGE, PAPER, ChatTemplate, Rendered, from_tokenizer, painted, render, template_of
 from pathasst.records import ToolCall, Turn
 
 from .conftest import SPECS, make_tokenizer
@@ -85,6 +85,8 @@ def test_truncation_keeps_whole_turns_and_some_supervision():
     cut = render(DIALOGUE, TOKENIZER, CHATML, images=1, image_tokens=4, max_length=len(whole.ids) - 1)
     assert cut.dropped_turns == 2
     assert render(DIALOGUE, TOKENIZER, CHATML, images=1, image_tokens=4, max_length=len(whole.ids)) == whole
+    asked = render(DIALOGUE[:3], TOKENIZER, CHATML, images=1, image_tokens=4)  # ends with a tool's result
+    assert render(DIALOGUE[:3], TOKENIZER, CHATML, images=1, image_tokens=4, max_length=len(asked.ids)) == asked
     assert supervised(cut).endswith("</tool_call><|im_end|>")
     with pytest.raises(BadInput, match="long one: within 30 tokens nothing"):
         render(DIALOGUE, TOKENIZER, CHATML, images=1, image_tokens=4, max_length=30, name="long one")
@@ -138,6 +140,8 @@ def test_what_is_painted_is_everything_and_pictures_are_counted():
     whole = TOKENIZER.decode(rendered.ids).replace(IMAGE * 3, f"{IMAGE}×3")
     assert "".join(text for text, _ in runs) == whole
     assert " ###\nTool: ki67_cells: 12 % ###\nAssistant: " in whole
+    a, b = TOKENIZER("ab", add_special_tokens=False).input_ids
+    assert painted(Rendered([a, b, b], [True, False, True]), TOKENIZER) == [("a", True), ("b", False), ("b", True)]
 
 
 @pytest.mark.parametrize("half", ["openers", "closers"])
