@@ -110,7 +110,7 @@ def readings(index: PaperIndex, sides: list[tuple]) -> Iterator[tuple[float, str
     for words in (0.2, 0.27, 0.4, 0.5):
         fused = [dict(index._fuse(w, v, 100, words)) for w, v, *_ in read]
         for of_fused, coverage in itertools.product((0.3, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0), (0.0, 0.1, 0.2, 0.3, 0.36, 0.4)):
-            if (pairs := 1 - of_fused - coverage) < -1e-9:
+            if (pairs := round(1 - of_fused - coverage, 9)) < 0:
                 continue
             found = []
             for scores, (_, _, shares, first, place, key) in zip(fused, read, strict=True):
