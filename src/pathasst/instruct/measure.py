@@ -41,6 +41,8 @@ def user_templates(wordings: Wordings, part: str) -> list[str]:
     found += [t for kind in wordings.load("frames").values() for t in kind[part]] + wordings.load("glossary")["ask"][part]
     found += [q for kind in plain.values() for q, _ in kind[part]]
     found += wordings.load("describe")[part]
+    later = wordings.load("later")
+    found += later["repeat"][part] + later["read_on"][part] + [said for said, _ in later["talk"][part]]
     found += [t for node in _parts(converse) for t in node[part]]
     return list(dict.fromkeys(found))
 
