@@ -76,6 +76,8 @@ def test_words_cannot_write_control_tokens():
 def test_image_marks_must_match_pictures():
     with pytest.raises(BadInput, match="my sample: 1 <image> marks for 2 pictures"):
         render(DIALOGUE, TOKENIZER, CHATML, images=2, name="my sample")
+    spoken = [Turn(role="user", content="Hi"), Turn(role="assistant", content=f"{IMAGE} is a word here")]
+    assert TOKENIZER.convert_tokens_to_ids(IMAGE) not in render(spoken, TOKENIZER, CHATML).ids
     with pytest.raises(BadInput, match=r"^conversation: 1 <image> marks for 0 pictures"):
         render(DIALOGUE, TOKENIZER, CHATML)
 
@@ -96,6 +98,7 @@ def test_prompt_is_the_beginning_of_the_sample():
     prompt = render(DIALOGUE[:1], TOKENIZER, CHATML, tools=SPECS, images=1, image_tokens=4, prompt=True)
     whole = render(DIALOGUE, TOKENIZER, CHATML, tools=SPECS, images=1, image_tokens=4)
     assert whole.ids[: len(prompt.ids)] == prompt.ids
+    assert not any(prompt.mask)
     assert whole.mask[len(prompt.ids)]
     assert not any(whole.mask[: len(prompt.ids)])
 
@@ -150,6 +153,20 @@ def test_a_template_needs_every_role(half):
     parts[half] = {role: text for role, text in parts[half].items() if role != "tool"}
     with pytest.raises(BadSettings, match="no opener or closer for the role 'tool'"):
         ChatTemplate(name="x", stop=CHATML.stop, **parts)
+
+
+@pytest.mark.parametrize(("closer", "stop"), [("<|im_end|>\n", "<|im_end|>"), ("[end]\n\n", "[end]")])
+def test_the_stop_is_the_token_that_ends_an_answer_or_else_the_line(closer, stop):
+    """Neither is the tokenizer's end of a text."""
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_end|>"]})
+    tokenizer.chat_template = (
+        f"{{% for m in messages %}}<|im_start|>{{{{ m['role'] }}}}\n{{{{ m['content'] }}}}{closer}{{% endfor %}}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    template = from_tokenizer(tokenizer)
+    assert (template.name, template.stop, template.closers["assistant"]) == ("tokenizer", stop, closer)
 
 
 def test_templates_by_name():
