@@ -165,7 +165,7 @@ def report(result: dict, seconds: float) -> None:
     done = sum(s["200"] for s in result["statuses"].values())
     print(f"{done} answered in {seconds:.0f} s ({done / seconds:.1f}/s), errors besides 429: {errors}")
     for error in sorted(set(result["errors"]))[:10]:
-        print(error)
+        print(error, flush=True)
     minutes, memory = np.array(result["memory"]).T / [[60.0], [1.0]]
     third = max(1, len(memory) // 3)
     slope = np.polyfit(minutes[third:], memory[third:], 1)[0]
@@ -193,12 +193,12 @@ def main() -> None:
             url = f"http://127.0.0.1:{port}"
             wait(url, process)
             result = asyncio.run(load(url, process.pid, given.clients, given.minutes * 60, given.fake))
+            report(result, given.minutes * 60)
+            if given.out:
+                given.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
-    report(result, given.minutes * 60)
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+            process.wait(300)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import numpy as np
 import openai
 import pytest
 from assistant_parts import Slow
-from server_parts import Running, data_url, running
+from server_parts import RuleBrain, Running, data_url, running, settings
 
+from pathasst.assistant.service import Service
 from pathasst.tools.images import encode_png
 from pathasst.tools.protocol import Registry
 
@@ -301,6 +302,17 @@ def test_shutdown_lets_running_work_end(tmp_path: Path, registry: Registry) -> N
         served.server.should_exit = True
         slow.go.set()
         assert result.result().json()["text"] == "done"
+
+
+def test_time_to_finish_counts_from_the_beginning_of_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(settings(tmp_path, drain_seconds=5.0), brain=RuleBrain(), registry=Registry())
+    service.begin_closing()
+    service._closing_since -= 4  # the web server waited for its connections meanwhile
+    given: list[float] = []
+    monkeypatch.setattr(service.queue, "close", given.append)
+    service.begin_closing()
+    service.close()
+    assert 0 <= given[0] <= 1
 
 
 def _until(true: object, seconds: float = 10.0) -> None:

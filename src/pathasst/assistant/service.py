@@ -90,7 +90,7 @@ class Service:
         self._feedback = Journal(serve.home / "feedback.jsonl")
         self._clip: PathCLIP | None = None
         self._clip_lock = threading.Lock()
-        self._closed = threading.Event()
+        self._closed, self._closing_since = threading.Event(), 0.0
         self.sweeps: list[Callable[[], object]] = [self.uploads.sweep, self.conversations.sweep]  # called every minute
         self.at_close = ExitStack()  # what is closed with the service
         threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
@@ -299,14 +299,17 @@ class Service:
         self._feedback.write(user=user, verdict=verdict, comment=comment[:5000], **about)
 
     def begin_closing(self) -> None:
-        """Refuse new work from now on; what runs goes on."""
+        """Refuse new work from now on; what runs goes on, for `drain_seconds` in all."""
+        if not self._closed.is_set():
+            self._closing_since = time.monotonic()
         self._closed.set()
         self.queue.refuse_new()
 
     def close(self, seconds: float | None = None) -> bool:
         """Refuse new work, let what runs finish, cancel the rest. True when all finished in time."""
         self.begin_closing()
-        finished = self.queue.close(self.settings.serve.drain_seconds if seconds is None else seconds)
+        left = self.settings.serve.drain_seconds - (time.monotonic() - self._closing_since)
+        finished = self.queue.close(max(0.0, left) if seconds is None else seconds)
         self.at_close.close()
         return finished
 
