@@ -76,6 +76,18 @@ def test_words_cannot_write_control_tokens():
     assert render(found, TOKENIZER, CHATML).ids.count(TOKENIZER.convert_tokens_to_ids("<|im_end|>")) == 4  # one a turn
 
 
+def test_a_tokenizer_that_begins_every_text_with_a_token_adds_none_between_the_pieces():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    begin = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", begin)]
+    )
+    assert tokenizer("red").input_ids[0] == begin
+    assert begin not in render(DIALOGUE[3:], tokenizer, CHATML).ids
+
+
 def test_image_marks_must_match_pictures():
     with pytest.raises(BadInput, match="my sample: 1 <image> marks for 2 pictures"):
         render(DIALOGUE, TOKENIZER, CHATML, images=2, name="my sample")
