@@ -53,7 +53,15 @@ class LbcGenerate(Tool[LbcGenerateArguments]):
         ),
         expects="no picture; a class and features",
         classes=("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"),
-        limits="pictures are synthetic and marked so; 64 px of one cell, learnt on conventional smears (CRIC)",
+        scores=(
+            "our classifier says the asked class of 0.56 of the drawn cells (mean of classes; of held-out real ones 0.33); "
+            "Fréchet distance to 340 held-out cells 100, of real training cells 39, of noise 486"
+        ),
+        licence="CC BY 4.0 (trained on CRIC, as reported)",
+        limits=(
+            "pictures are synthetic and marked so; 64 px of one cell, learnt on conventional smears (CRIC); ASC-H and SCC were "
+            "learnt on 13 and 6 cells"
+        ),
     )
     arguments = LbcGenerateArguments
     needs_image = False
