@@ -65,6 +65,7 @@ BENCHES = (
     Bench("tools_blood", "Blood cells", alone=True),
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True),
     Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True),
+    Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), alone=True),
     Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5")),
     Bench("papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", arguments=("--repeats", "1")),
     Bench("papers_quality", "Paper search by words, vectors and both", alone=True),
