@@ -36,7 +36,7 @@ def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
         for at, (turn, reply) in enumerate(zip(conversation.turns, conversation.turns[1:], strict=False)):
             if turn.role != "user":
                 continue
-            mark = marks[min(place, len(marks) - 1)] if marks else Mark(step="invoke")
+            mark = marks[min(place, len(marks) - 1)] if marks else Mark(step="invoke", by="")
             kind, _, meant = mark.by.partition(":")
             names = {c.name for c in reply.tool_calls} or ({meant} if kind in REFUSED and meant else set())
             before = tuple(tools_before(conversation.turns[:at]))
