@@ -13,6 +13,12 @@ from pathasst import weights
 from pathasst.cli.demo import NEEDED, QUESTIONS
 
 
+def test_all_that_the_shipped_models_are_built_on_is_fetched() -> None:
+    needed = {n for model in weights.registry().values() if model.shipped for n in model.needs}
+    assert "minilm" in needed
+    assert needed <= set(NEEDED)
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that the demo wrote, and what it printed."""
