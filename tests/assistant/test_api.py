@@ -275,6 +275,21 @@ def test_a_full_queue_answers_429(tmp_path: Path, registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_who_waits_too_long_gets_429_and_no_stream_that_ends_with_it(tmp_path: Path, registry: Registry, stream: bool) -> None:
+    with running(tmp_path, registry, at_once=1, waiting=2, wait_seconds=0.05) as served, ThreadPoolExecutor(2) as pool:
+        client = openai.OpenAI(base_url=served.v1, api_key="x", max_retries=0)
+        first = pool.submit(client.chat.completions.create, model="m", messages=asked("wait"))
+        _until(lambda: served.service.queue.running == 1)
+        second = pool.submit(client.chat.completions.create, model="m", messages=asked("Hello"), stream=stream)
+        _until(lambda: served.service.queue.waiting == 1)
+        time.sleep(0.1)
+        served.brain.hold.set()
+        with pytest.raises(openai.RateLimitError, match="no room within"):
+            second.result(10)
+        assert first.result(10).choices
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_ends_its_work(served: Running, stream: bool) -> None:
     body = {"messages": asked("wait"), "stream": stream}
     with (

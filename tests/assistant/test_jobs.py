@@ -76,6 +76,18 @@ def test_full_cancelled_and_too_late(queue: WorkQueue) -> None:
             job.result(5)
 
 
+def test_begun_waits_for_the_beginning_or_says_why_there_is_none(queue: WorkQueue) -> None:
+    go, begun = threading.Event(), threading.Event()
+    first = queue.submit(held(go, begun))
+    asyncio.run(first.begun())
+    assert not first.done
+    second = queue.submit(lambda job: "ran")
+    queue.wait_seconds = 0.0
+    threading.Timer(0.1, go.set).start()
+    with pytest.raises(Busy, match="no room within"):
+        asyncio.run(second.begun())
+
+
 def test_leaving_a_stream_cancels_the_work(queue: WorkQueue) -> None:
     go, begun = threading.Event(), threading.Event()
     job = queue.submit(held(go, begun))

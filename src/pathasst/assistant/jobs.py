@@ -82,7 +82,38 @@ class Job(Generic[T]):
 
     async def stream(self) -> AsyncIterator[Any]:
         """As `events`, for asynchronous code. Leaving it early cancels the job."""
-        loop, wake, at = asyncio.get_running_loop(), asyncio.Event(), 0
+        at = 0
+        with self._heard() as wake:
+            try:
+                while True:
+                    wake.clear()
+                    new, over = self._events[at:], self.done
+                    for event in new:
+                        yield event
+                    at += len(new)
+                    if over and at >= len(self._events):
+                        break
+                    await wake.wait()
+            finally:
+                if not self.done:
+                    self.cancel()
+        self.result()
+
+    async def begun(self) -> None:
+        """Wait until the work begins; raises what `result` raises if it never does."""
+        with self._heard() as wake:
+            while True:
+                wake.clear()
+                if self.started is not None or self.done:
+                    break
+                await wake.wait()
+        if self.started is None:
+            self.result()
+
+    @contextlib.contextmanager
+    def _heard(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something happens to the job; clear it before looking."""
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is gone with its reader
@@ -90,26 +121,16 @@ class Job(Generic[T]):
 
         self._listeners.append(tell)
         try:
-            while True:
-                wake.clear()
-                new, over = self._events[at:], self.done
-                for event in new:
-                    yield event
-                at += len(new)
-                if over and at >= len(self._events):
-                    break
-                await wake.wait()
+            yield wake
         finally:
             self._listeners.remove(tell)
-            if not self.done:
-                self.cancel()
-        self.result()
 
     def run(self) -> None:
         """Do the work on this thread."""
         if not self._future.set_running_or_notify_cancel():
             return
         self.started = time.monotonic()
+        self._wake()
         try:
             self._future.set_result(self.work(self))
         except BaseException as error:  # noqa: BLE001 - carried to whoever waits

@@ -54,6 +54,8 @@ async def complete(asked: ChatRequest, request: Request) -> Any:
         raise BadInput("the last message holds no question.")
     job = _submit(service, user, asked, said)
     if asked.stream:
+        async with _watched(request, job):  # a request that finds no room gets its 429, not a stream that ends with it
+            await job.begun()
         return _streamed(_answer_chunks(service, user, asked, said, job))
     answer = await outcome(request, job)
     text = answer.text + (messages.footer(answer) if asked.pathasst.footer else "")
@@ -70,6 +72,15 @@ async def complete(asked: ChatRequest, request: Request) -> Any:
 
 async def outcome(request: Request, job: Job[T]) -> T:
     """The job's result; a client that leaves cancels it."""
+    async with _watched(request, job):
+        async for _ in job.stream():
+            pass
+        return job.result()
+
+
+@contextlib.asynccontextmanager
+async def _watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
+    """Within it, a client that leaves cancels the job."""
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -78,9 +89,7 @@ async def outcome(request: Request, job: Job[T]) -> T:
 
     watcher = asyncio.create_task(watch())
     try:
-        async for _ in job.stream():
-            pass
-        return job.result()
+        yield
     finally:
         watcher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -114,6 +123,8 @@ async def _reply(service: Service, user: str, asked: ChatRequest, said: list[mes
     turns, pictures = messages.turns(asked.messages, said, service.brain.brain.sees)
     job = service.submit_reply(turns, pictures, messages.specs(asked), user)
     if asked.stream:
+        async with _watched(request, job):
+            await job.begun()
         return _streamed(_reply_chunks(service, asked, turns, job))
     turn = await outcome(request, job)
     return ChatCompletion(
