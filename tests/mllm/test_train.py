@@ -27,7 +27,7 @@ def settings(tiny_llm, tiny_tower) -> TrainSettings:
         phase1=PhaseSettings(take={"describe": 0}, epochs=8, projector_lr=2e-3, row_tokens=250),
         phase2=PhaseSettings(
             take={"describe": 0, "invoke": 8},
-            epochs=7,
+            epochs=10,
             lr=1e-2,
             projector_lr=2e-3,
             row_tokens=250,
