@@ -93,6 +93,16 @@ def test_a_slow_server_times_out(server: FakeServer, tmp_path: Path) -> None:
     gate.set()
 
 
+@pytest.mark.parametrize(("host", "kept"), [("127.0.0.1", 0), ("llm.example.org", 20)])
+def test_connections_on_this_machine_are_not_kept(host: str, kept: int) -> None:
+    from pathasst.llm.transport import Transport
+
+    url = f"http://{host}:1/v1"
+    pool = Transport(LLMSettings(base_url=url, model="m"), url).http._transport._pool  # type: ignore[attr-defined]
+    assert pool._max_keepalive_connections >= kept
+    assert (pool._max_keepalive_connections == 0) is (kept == 0)
+
+
 def test_retry_after_is_obeyed_up_to_the_longest_wait(server: FakeServer, tmp_path: Path) -> None:
     waits: list[float] = []
     c = client(server, tmp_path, max_wait=7.0)
