@@ -87,7 +87,7 @@ def _made(kind: Any, values: Any, recipe: str) -> Any:
 
 PLUS = "embedded-plus"
 PLUS_IS_BETTER = False
-"""What the measurement of tool choice said last."""
+"""What the measurement of tool choice said last: 0.845 of 58 requests right, 0.948 by `embedded` (docs/assistant.md)."""
 
 
 def best_recipe() -> str:
