@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from pathasst.instruct.wordings import capital
+
 KEEP = 4  # shorter words are left alone
 
 SHORT = {"please": "pls", "you": "u", "are": "r", "and": "&", "the": "teh", "with": "w/", "patient": "pt", "because": "bc"}
@@ -33,6 +35,10 @@ class Typist:
         if not self.lower:
             return text
         return text.rstrip(".?!") if self.rng.random() < 0.6 else text
+
+    def sentence(self, text: str) -> str:
+        """As `finish`; what is typed with care begins with a capital."""
+        return self.finish(text if self.lower else capital(text))
 
     def _slip(self, word: str) -> str:
         if not self.sloppy:

@@ -13,7 +13,7 @@ from typing import Any
 from pathasst.errors import BadSettings
 from pathasst.instruct.literature import Case, Literature
 from pathasst.instruct.noise import Typist
-from pathasst.instruct.wordings import Template, Wordings, capital, choices, lowered, of_split, templates
+from pathasst.instruct.wordings import Template, Wordings, choices, lowered, of_split, templates
 from pathasst.records import ToolCall
 
 CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
@@ -64,7 +64,7 @@ class Requests:
         text = template.fill(rng, slots, typist)
         arguments = dict(asked.arguments)
         text = self._extra(tool, text, arguments, rng, split)
-        text = typist.finish(text if typist.lower else capital(text))
+        text = typist.sentence(text)
         framed = self._frame(text, rng, split, domain)
         return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, asked.case)
 
@@ -80,8 +80,7 @@ class Requests:
             node = self.wordings.load(f"tools/{tool}")
             if kind not in node:
                 raise BadSettings(f"the wordings of {tool} have no {kind}; add some, or ask for it alone.")
-            part = node[kind]
-            intent, template = rng.choice([(i, t) for i in of_split(part, split) for t in templates(_node(part, i), split)])
+            intent, template = _drawn(node[kind], list(of_split(node[kind], split)), rng, split)
             asked = self._asked(tool, intent, template, rng, split)
             said.append(template.fill(rng, {**self.wordings.slots(rng, split), **asked.slots}, typist))
             call = ToolCall(name=tool, arguments=dict(asked.arguments))
@@ -89,7 +88,7 @@ class Requests:
         link = rng.choice(templates(self.wordings.load("frame")["link"], split))
         frame = rng.choice(templates(self.wordings.load("frames")[name], split))
         text = frame.fill(rng, {name: link.fill(rng, {"first": said[0], "second": said[1]}, typist)}, typist)
-        return typist.finish(text if typist.lower else capital(text)), made
+        return typist.sentence(text), made
 
     def _wording(self, node: Mapping[str, Any], rng: Random, split: str, intent: str) -> tuple[str, Template]:
         """A whole wording of the tool, or one of its wanted things or acts inside a frame that fits any tool."""
@@ -98,7 +97,7 @@ class Requests:
             kind = "requests"
         part = node[kind]
         intents = [intent] if intent else list(of_split(part, split))
-        chosen, template = rng.choice([(i, t) for i in intents for t in templates(_node(part, i), split)])
+        chosen, template = _drawn(part, intents, rng, split)
         return chosen, self.in_frame(kind, template, rng, split)
 
     def in_frame(self, kind: str, template: Template, rng: Random, split: str) -> Template:
@@ -200,6 +199,11 @@ def _places(template: Template, rng: Random) -> _Asked:
     style = rng.choice(POINT_STYLES)
     slots = {name: style.format(*p) for name, p in zip(("point", "point2"), points, strict=False)}
     return _Asked(slots, {"points": points} if points else {})
+
+
+def _drawn(part: Mapping[str, Any], intents: Sequence[str], rng: Random, split: str) -> tuple[str, Template]:
+    """One of the wordings of some intents, with its intent."""
+    return rng.choice([(i, t) for i in intents for t in templates(_node(part, i), split)])
 
 
 def _node(node: Mapping[str, Any], intent: str) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Scenarios:
         """A wording as someone types it, with what surrounds it now and then."""
         typist = Typist(self.rng, self.requests.slips)
         text = Template(wording).fill(self.rng, self.wordings.slots(self.rng, self.split), typist)
-        text = typist.finish(text if typist.lower else capital(text))
+        text = typist.sentence(text)
         return self.requests.frame(text, self.rng, self.split, "any") if self.rng.random() < 0.3 else text
 
     def refused(self, scenario: str, tool: str, script: Script, **slots: str) -> None:

@@ -54,9 +54,7 @@ async def complete(asked: ChatRequest, request: Request) -> Any:
         raise BadInput("the last message holds no question.")
     job = _submit(service, user, asked, said)
     if asked.stream:
-        async with _watched(request, job):  # a request that finds no room gets its 429, not a stream that ends with it
-            await job.begun()
-        return _streamed(_answer_chunks(service, user, asked, said, job))
+        return await _streamed(request, job, _answer_chunks(service, user, asked, said, job))
     answer = await outcome(request, job)
     text = answer.text + (messages.footer(answer) if asked.pathasst.footer else "")
     service.conversations.remember(user, [*messages.key(said), *messages.key([messages.Said("assistant", text)])], answer)
@@ -123,9 +121,7 @@ async def _reply(service: Service, user: str, asked: ChatRequest, said: list[mes
     turns, pictures = messages.turns(asked.messages, said, service.brain.brain.sees)
     job = service.submit_reply(turns, pictures, messages.specs(asked), user)
     if asked.stream:
-        async with _watched(request, job):
-            await job.begun()
-        return _streamed(_reply_chunks(service, asked, turns, job))
+        return await _streamed(request, job, _reply_chunks(service, asked, turns, job))
     turn = await outcome(request, job)
     return ChatCompletion(
         id=_id(),
@@ -148,7 +144,10 @@ def _message(turn: Turn) -> ReplyMessage:
     return ReplyMessage(content=turn.content or (None if calls else ""), tool_calls=calls or None)
 
 
-def _streamed(chunks: AsyncIterator[str]) -> StreamingResponse:
+async def _streamed(request: Request, job: Job[Any], chunks: AsyncIterator[str]) -> StreamingResponse:
+    """The chunks, once the job has begun: a request that finds no room gets its 429, not a stream that ends with it."""
+    async with _watched(request, job):
+        await job.begun()
     return StreamingResponse(chunks, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
