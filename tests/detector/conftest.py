@@ -32,7 +32,7 @@ def field(seed: int, width: int = 96, height: int = 80, count: int = 4) -> Label
 DISCS = TrainSettings(
     model=DetectorSettings(classes=("red", "blue"), channels=32, blocks=1, size=96, scale=1.0, overlap=48),
     start="",
-    frozen=False,
+    frozen="none",
     steps=60,
     batch=4,
     crop=64,

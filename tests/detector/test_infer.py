@@ -5,9 +5,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from pathasst import pretrained
 from pathasst.detector.boxes import Boxes, fuse, iou_matrix
-from pathasst.detector.infer import Detector, load
+from pathasst.detector.infer import Detector, load, save
+from pathasst.detector.nets import build
 from pathasst.detector.onnx import OnnxReader, export, load_onnx
 from pathasst.detector.settings import DetectorSettings
 from pathasst.errors import BadInput, BadSettings, MissingWeights
@@ -145,6 +149,24 @@ def test_a_foreign_yolov7_is_read(tmp_path, rows):
     assert found.scores[0] == pytest.approx(0.72)
 
 
+def test_a_file_leaves_out_what_its_base_has(tmp_path, monkeypatch):
+    base = pretrained.efficientnet_lite0(pretrained=False)
+    monkeypatch.setattr(pretrained, "efficientnet_lite0", lambda: base)
+    settings = replace(SQUARES, channels=16, blocks=1, base="efficientnet-lite0")
+    network = build(settings)
+    network.body.load_state_dict(base.state_dict(), strict=False)
+    with torch.no_grad():
+        network.body.bn1.bias += 0.5  # as a training of the norms alone would leave it
+    save(network, settings, tmp_path)
+    kept = {k for k in load_file(tmp_path / "model.safetensors") if k.startswith("body.")}
+    assert kept == {"body.bn1.bias"}
+    again = load(tmp_path)[0].state_dict()
+    assert all(torch.equal(v.half(), again[k].half()) for k, v in network.state_dict().items())
+    (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text().replace("efficientnet-lite0", ""))
+    with pytest.raises(BadInput, match="tensors missing"):
+        load(tmp_path)
+
+
 def test_what_is_no_detector_is_refused(tmp_path, trained):
     with pytest.raises(MissingWeights, match="holds no detector"):
         load(tmp_path)
@@ -171,6 +193,14 @@ def test_boxes_join_and_cut():
 
 
 def test_settings_that_cannot_be_are_refused(settings):
-    for change in ({"classes": ()}, {"architecture": "x"}, {"size": 100}, {"overlap": 96}, {"ignored": ("z",)}, {"blocks": 9}):
+    for change in (
+        {"classes": ()},
+        {"architecture": "x"},
+        {"size": 100},
+        {"overlap": 96},
+        {"ignored": ("z",)},
+        {"blocks": 9},
+        {"base": "x"},
+    ):
         with pytest.raises(BadSettings):
             replace(settings.model, **change)

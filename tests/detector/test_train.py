@@ -98,11 +98,21 @@ def test_weights_of_an_earlier_detector_are_taken_and_a_strangers_refused(traine
         room.start_network(replace(settings, start=str(tmp_path / "y.pt")))
 
 
-def test_a_frozen_backbone_keeps_its_first_stages(settings):
-    network = room.start_network(replace(settings, frozen=True))
+@pytest.mark.parametrize(
+    ("frozen", "still_there", "learning"),
+    [
+        ("none", (), ("body.conv_stem.weight",)),
+        ("early", ("body.conv_stem.weight", "body.bn1.bias"), ("body.blocks.2.0.conv_pw.weight",)),
+        ("convolutions", ("body.conv_stem.weight", "body.blocks.5.0.conv_pw.weight"), ("body.bn1.bias",)),
+        ("body", ("body.bn1.bias", "body.blocks.5.0.conv_pw.weight"), ("lateral.0.weight",)),
+    ],
+)
+def test_what_is_frozen_does_not_learn(settings, frozen, still_there, learning):
+    network = room.start_network(replace(settings, frozen=frozen))
     still = {name for name, p in network.named_parameters() if not p.requires_grad}
-    assert any(n.startswith("body.conv_stem") for n in still)
-    assert not any(n.startswith(("body.blocks.2", "head", "neck")) for n in still)
+    assert still >= set(still_there)
+    assert still.isdisjoint(learning)
+    assert not any(n.startswith(("head", "neck")) for n in still)
     trainable = sum(len(g["params"]) for g in room._groups(network, settings))
     assert trainable == sum(p.requires_grad for p in network.parameters())
 
@@ -122,6 +132,8 @@ def test_a_wrong_setting_is_named(tmp_path, settings):
         TrainSettings.load(str(tmp_path / "r.yaml"))
     with pytest.raises(BadSettings, match="crop"):
         replace(settings, crop=100)
+    with pytest.raises(BadSettings, match="frozen"):
+        replace(settings, frozen="all")
 
 
 def test_the_command_trains_on_a_csv(tmp_path, discs):

@@ -16,6 +16,8 @@ from pathasst.precision import has_fast_bfloat16
 from pathasst.tiles import Tile, plan
 
 if TYPE_CHECKING:
+    import torch
+
     from pathasst.detector.nets import Network
 
 STRIDE = 32  # pictures are padded to a multiple of it
@@ -161,21 +163,28 @@ def resize(picture: np.ndarray, factor: float) -> np.ndarray:
 
 
 def save(network: Network, settings: DetectorSettings, folder: Path, **notes: Any) -> None:
-    """Write `model.safetensors` (fp16) and `config.json` (settings, and `notes` such as scores)."""
+    """Write `model.safetensors` (fp16, without what equals the settings' `base`) and `config.json` (settings, and `notes`)."""
     from copy import deepcopy
 
     import torch
-    from safetensors.torch import save_model
+    from safetensors.torch import load_file, save_file, save_model
 
     folder.mkdir(parents=True, exist_ok=True)
+    file, base = folder / "model.safetensors", _base(settings)
     plain = deepcopy(network).half().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    save_model(plain, str(folder / "model.safetensors"))
+    save_model(plain, str(file))  # which writes tensors that several levels share once
+    if base:
+        own = {k: v for k, v in load_file(file).items() if k not in base or not torch.equal(v, base[k].to(v.dtype).cpu())}
+        save_file(own, file, metadata={"format": "pt"})
     content = {"settings": as_plain(settings), **notes}
     (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> tuple[Network, DetectorSettings]:
-    """Network (float32, evaluation mode, on the CPU) and settings of a folder. Raises MissingWeights, BadInput."""
+    """Network (float32, evaluation mode, on the CPU) and settings of a folder.
+
+    Raises BadInput, and MissingWeights for the folder's files or those of its `base`.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
@@ -187,8 +196,21 @@ def load(folder: Path) -> tuple[Network, DetectorSettings]:
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         settings = make(DetectorSettings, content["settings"], str(folder / "config.json"))
-        network = build(settings)
-        load_model(network, str(file))
+        network, base = build(settings), _base(settings)
+        network.load_state_dict(base, strict=False)
+        missing, unknown = load_model(network, str(file), strict=False)
+        if wrong := [*(set(missing) - set(base)), *unknown]:
+            raise KeyError(f"{len(wrong)} tensors missing or unknown, such as {wrong[0]}")
     except (SafetensorError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise BadInput(f"{folder} is not a detector of this version: {error}") from error
     return channels_last(network).eval(), settings
+
+
+def _base(settings: DetectorSettings) -> dict[str, torch.Tensor]:
+    """The tensors that a file may leave out, by the network's names, rounded as the file would have held them."""
+    if not settings.base:
+        return {}
+    from pathasst.pretrained import efficientnet_lite0
+
+    state = efficientnet_lite0().state_dict()
+    return {f"body.{k}": v.half().float() if v.is_floating_point() else v for k, v in state.items()}

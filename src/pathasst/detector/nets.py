@@ -18,7 +18,7 @@ from pathasst.detector.settings import DetectorSettings
 from pathasst.pretrained import efficientnet_lite0
 
 STRIDES = (8, 16, 32)
-FROZEN = ("conv_stem", "bn1", "blocks.0", "blocks.1")
+EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")
 
 
 class Network(nn.Module, ABC):
@@ -42,7 +42,7 @@ class Network(nn.Module, ABC):
 class Lite0(Network):
     """EfficientNet-Lite0, RTMDet's feature pyramid (strides 8, 16, 32) and its head with shared convolutions."""
 
-    def __init__(self, settings: DetectorSettings, pretrained: bool = False, frozen: bool = False) -> None:
+    def __init__(self, settings: DetectorSettings, pretrained: bool = False, frozen: str = "none") -> None:
         from libreyolo.models.rtmdet.loss import RTMDetLoss
         from libreyolo.models.rtmdet.nn import CSPNeXtPAFPN, RTMDetSepBNHead
 
@@ -61,9 +61,9 @@ class Lite0(Network):
         # exp: a fresh head starts with boxes of two strides, so that some overlap and the first steps teach.
         self.head = RTMDetSepBNHead(classes, width, width, strides=STRIDES, exp_on_reg=True)
         self._criterion = RTMDetLoss(classes, STRIDES, distributed_normalize=False)
-        if frozen:
-            for name, parameter in self.body.named_parameters():
-                parameter.requires_grad = not name.startswith(FROZEN)
+        for name, parameter in self.body.named_parameters():
+            stays = {"early": name.startswith(EARLY), "convolutions": parameter.ndim > 1, "body": True}
+            parameter.requires_grad = not stays.get(frozen, False)
 
     def forward(self, pixels: torch.Tensor) -> Any:
         x = self.body.bn1(self.body.conv_stem(pixels / 127.5 - 1))
@@ -122,7 +122,7 @@ class YoloV7(Network):
         return []
 
 
-def build(settings: DetectorSettings, *, pretrained: bool = False, frozen: bool = False) -> Network:
+def build(settings: DetectorSettings, *, pretrained: bool = False, frozen: str = "none") -> Network:
     """A network, float32, training mode. `pretrained` and `frozen` concern lite0's backbone.
 
     Raises MissingWeights when the ImageNet weights are asked for and not on this machine.

@@ -10,6 +10,7 @@ from pathasst.errors import BadSettings
 from pathasst.recipes import read_recipe
 
 ARCHITECTURES = ("lite0", "yolov7")
+FROZEN = ("none", "early", "convolutions", "body")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class DetectorSettings:
     architecture: str = "lite0"  # lite0: EfficientNet-Lite0 with RTMDet's neck and head (embedded); yolov7 (paper)
     channels: int = 64  # lite0: width of neck and head
     blocks: int = 3  # lite0: blocks kept of the backbone's stride-32 stage, 1–4
+    base: str = ""  # lite0: weights whose equal tensors the file leaves out: `efficientnet-lite0`; empty: it holds all
     size: int = 640  # px; a picture is resized to this longer side, or, with `scale`, cut into tiles of this side
     scale: float = 0.0  # factor on the picture as labelled; 0: the whole picture is fitted to `size`
     overlap: int = 128  # px between tiles; at least the largest object
@@ -37,6 +39,8 @@ class DetectorSettings:
             raise BadSettings(f"ignored classes {self.ignored} must be among the classes {self.classes}")
         if self.architecture not in ARCHITECTURES:
             raise BadSettings(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+        if self.base and (self.base, self.architecture) != ("efficientnet-lite0", "lite0"):
+            raise BadSettings("base can be efficientnet-lite0, for the architecture lite0 alone")
         if not 1 <= self.blocks <= 4 or self.views not in (1, 2, 4):
             raise BadSettings("blocks must be 1 to 4, views 1, 2 or 4")
         if self.size % 32 or not 0 <= self.overlap < self.size:
@@ -69,7 +73,8 @@ class TrainSettings:
     model: DetectorSettings
     data: tuple[DetectorData, ...] = ()
     start: str = "imagenet"  # imagenet (lite0), a folder or file of weights whose fitting tensors are taken, or empty
-    frozen: bool = True  # lite0: stem and first two stages stay as ImageNet taught them; halves a step's time
+    frozen: str = "early"  # lite0: what stays as ImageNet taught it: early (stem, two stages: halves a step's time),
+    # convolutions (of the whole backbone: norms alone learn, and with `base` alone are stored), body, or none
     steps: int = 2000
     minutes: float = 0.0  # stop after so many minutes of the process's CPU time, the rate falling to its end by then; 0: no limit
     batch: int = 8
@@ -96,6 +101,8 @@ class TrainSettings:
             raise BadSettings("crop must be a multiple of 32 px")
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise BadSettings("zoom must be a range of positive numbers")
+        if self.frozen not in FROZEN:
+            raise BadSettings(f"frozen must be one of {', '.join(FROZEN)}, not {self.frozen!r}")
         unknown = {c for d in self.data for c in d.classes.values()} - set(self.model.classes)
         if unknown:
             raise BadSettings(f"data names classes the model has not: {sorted(unknown)}")

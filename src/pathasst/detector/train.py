@@ -102,7 +102,7 @@ def rate(progress: float, warm: float) -> float:
 def start_network(settings: TrainSettings) -> Network:
     """The network with the weights the settings start from. Raises BadInput for weights that fit less than half of it."""
     lite = settings.model.architecture == "lite0"
-    network = build(settings.model, pretrained=lite and settings.start == "imagenet", frozen=lite and settings.frozen)
+    network = build(settings.model, pretrained=lite and settings.start == "imagenet", frozen=settings.frozen)
     if settings.start in ("", "imagenet"):
         return network
     found = _weights_of(Path(settings.start))
