@@ -127,16 +127,16 @@ def train_panels(
 
 @dataclass
 class ClipSimilarity:
-    """PathCLIP as the callable that `curate` takes; loads in the process that calls it."""
+    """PathCLIP as the callable that `curate` takes; loads in the process that calls it, by ONNX Runtime where that can be."""
 
     id: str
     version: str = field(default="")
 
     @cached_property
     def _clip(self) -> Any:
-        from pathasst.clip.model import PathCLIP
+        from pathasst.clip.compiled import load
 
-        return PathCLIP.load(self.id)
+        return load(self.id)
 
     def __call__(self, pictures: Any, texts: Any) -> Any:
         return self._clip.similarity(pictures, texts)
@@ -150,12 +150,12 @@ class ClipSimilarity:
 
 
 def clip_similarity(settings: CurateSettings) -> ClipSimilarity | None:
-    """PathCLIP by the settings; `auto` takes the embedded one where its weights are here."""
+    """PathCLIP by the settings, ready for workers; `auto` takes the embedded one where its weights are here."""
     from pathasst import weights
+    from pathasst.clip.compiled import prepare
 
-    if settings.similarity == "none":
+    name = PATHCLIP if settings.similarity == "auto" else settings.similarity
+    if name == "none" or (settings.similarity == "auto" and not weights.present(PATHCLIP)):
         return None
-    if settings.similarity == "auto":
-        here = PATHCLIP in weights.registry() and weights.present(PATHCLIP)
-        return ClipSimilarity(PATHCLIP, weights.version(PATHCLIP)) if here else None
-    return ClipSimilarity(settings.similarity, weights.version(settings.similarity))
+    prepare(name)
+    return ClipSimilarity(name, weights.version(name))

@@ -77,9 +77,7 @@ class PathCLIP:
         """PIL picture or H×W×3 uint8 → float32 3×S×S: shorter side to S (bicubic), centre crop, normalised."""
         import torch
 
-        pixels = np.asarray(to_square(image, self.image_size), dtype=np.float32) / 255
-        normal = (pixels - np.asarray(self.config.mean, np.float32)) / np.asarray(self.config.std, np.float32)
-        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+        return torch.from_numpy(to_pixels(image, self.config))
 
     def preprocessor_config(self) -> dict[str, Any]:
         """The content of `preprocessor_config.json`: the same preprocessing in the notation of `CLIPImageProcessor`."""
@@ -169,6 +167,13 @@ def trim(ids: torch.Tensor, config: ClipConfig) -> torch.Tensor:
     if not config.has_hf_text:
         return ids
     return ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
+
+
+def to_pixels(image: Picture, config: ClipConfig) -> np.ndarray:
+    """What `PathCLIP.preprocess` gives, as an array: float32 3×S×S."""
+    pixels = np.asarray(to_square(image, config.image_size), dtype=np.float32) / 255
+    normal = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
 
 def to_square(image: Picture, size: int) -> Image:

@@ -21,6 +21,7 @@ from pathasst.errors import MissingWeights
 
 if TYPE_CHECKING:
     import numpy as np
+    from onnxruntime import InferenceSession
 
     from pathasst.classifier import ClassifierConfig
     from pathasst.detector.infer import Detector
@@ -34,15 +35,10 @@ class OnnxClassifier:
 
     def __init__(self, folder: Path) -> None:
         """Raises MissingWeights, BadInput as `Classifier.load`."""
-        import onnxruntime
-
         from pathasst.classifier import ClassifierConfig
 
         self.config: ClassifierConfig = ClassifierConfig.load(folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers share the cores
-        file = compiled(folder, write_classifier)
-        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.session = open_session(compiled(folder, write_classifier))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -80,13 +76,28 @@ def _is_small(folder: Path) -> bool:
         return False  # the loader of torch says what is wrong
 
 
-def compiled(folder: Path, write: Callable[[Path, Path], None]) -> Path:
-    """The ONNX file of a folder with `model.safetensors` and `config.json`, made by `write(folder, file)` if not there yet.
+def open_session(file: Path) -> InferenceSession:
+    """An ONNX file, ready to run on one thread: workers share the cores."""
+    import onnxruntime
 
-    Raises MissingWeights without those two.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def compiled(
+    folder: Path,
+    write: Callable[[Path, Path], None],
+    files: Sequence[str] = ("model.safetensors", "config.json"),
+    stamp: str = "",
+) -> Path:
+    """The ONNX file of a model's folder, made by `write(folder, file)` (with others beside it) if not there yet.
+
+    Its name is the hash of `files`, and of `stamp`: the versions of other weights that go into it. Raises MissingWeights where
+    one of `files` is not in the folder.
     """
-    digest = hashlib.sha256(FORMAT.encode())
-    for name in ("model.safetensors", "config.json"):
+    digest = hashlib.sha256(f"{FORMAT}{stamp}".encode())
+    for name in files:
         if not (folder / name).is_file():
             raise MissingWeights(f"{folder} has no {name}: give a folder that `pathasst train` made.")
         digest.update(sha256_of(folder / name).encode())
@@ -95,7 +106,7 @@ def compiled(folder: Path, write: Callable[[Path, Path], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
             write(folder, Path(temporary) / target.name)
-            for file in sorted(Path(temporary).iterdir(), reverse=True):  # the settings beside it first
+            for file in sorted(Path(temporary).iterdir(), key=lambda f: f.name == target.name):  # what lies beside it first
                 file.replace(target.parent / file.name)
     return target
 
