@@ -62,7 +62,7 @@ BENCHES = (
     Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer", alone=True),
     Bench("chooser", "The right tools, or rightly none: the chooser on unseen wordings", alone=True),
     Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand", alone=True),
-    Bench("tools_blood", "Blood cells", alone=True),
+    Bench("tools_blood", "Blood cells", needs_data=True),
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True),
     Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True),
     Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), alone=True),

@@ -26,7 +26,8 @@ def make(root, *files):
     ],
 )
 def test_public_layouts(tmp_path, id, file, folder):
-    assert find(tmp_path, id) is None
+    with pytest.raises(BadDataset, match=r"Get it: .* Expected: "):
+        find(tmp_path, id)
     make(tmp_path, file)
     assert find(tmp_path, id) == tmp_path / folder
     assert find(tmp_path / folder, id) == tmp_path / folder  # the folder itself will do

@@ -153,14 +153,11 @@ def sets(data: Path = DATA) -> None:
     from pathasst.evaluate.sets import find, known
 
     console = Console()
-    for one in known().values():
+    for id in known():
         try:
-            found = find(data, one.id)
+            console.print(f"[green]{id}[/]  {find(data, id)}", highlight=False, soft_wrap=True)
         except BadDataset as error:
-            console.print(f"[yellow]{one.id}[/]  {error}", highlight=False)
-            continue
-        state = f"[green]{found}[/]" if found else "[dim]not here[/]"
-        console.print(f"[bold]{one.id}[/]  {one.title}: {state}\n  get: {one.get}\n  layout: {one.layout}", highlight=False)
+            console.print(f"[yellow]{id}[/]  {error}", highlight=False)
 
 
 def _run(names: list[str], **values: object) -> None:

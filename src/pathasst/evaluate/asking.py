@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import lru_cache
 
+from pathasst import __version__
 from pathasst.assistant.brain import Brain
 from pathasst.errors import BadInput, Unreachable
 from pathasst.evaluate.predictions import Predictions, Value, key_of
@@ -28,7 +30,8 @@ def ask_all(
     A picture that the brain cannot read costs that item. Raises Unreachable when a server is gone; what came before is kept.
     """
     keys = [
-        key_of(brain.name, _words(turns), [key_of(i) for i in images], [t.name for t in tools]) for turns, images, tools in asked
+        key_of(__version__, brain.name, _words(turns), [key_of(i) for i in images], [asdict(t) for t in tools])
+        for turns, images, tools in asked
     ]
 
     def some(chosen: list[int]) -> list[Value]:

@@ -23,16 +23,11 @@ def evaluate(root: Path | None) -> Table:
     columns = ["what", "set", "figures", "measure", "value"]
     table = Table(id="curation", title="Curation: captions and panels", columns=columns, section="Step 2", seed=0)
     missing = []
-    captions, figures = find(root, "subcaptions"), find(root, "figures")
-    if captions:
-        for path in sorted(captions.glob("*.json")):
-            _captions(table, path)
-    else:
-        missing.append(known()["subcaptions"].missing(root or Path("the data folder (none was given)")))
-    if figures:
-        _panels(table, figures)
-    else:
-        missing.append(known()["figures"].missing(root or Path("the data folder (none was given)")))
+    for id, measure in (("subcaptions", _all_captions), ("figures", _panels)):
+        try:
+            measure(table, find(root, id))
+        except BadDataset as error:
+            missing.append(str(error))
     if not table.rows:
         raise BadDataset("\n".join(missing))
     table.notes += ["95 % intervals, bootstrap by figure (panels: by article).", *missing]
@@ -55,11 +50,29 @@ def gold_captions(path: Path) -> dict[str, tuple[str, dict[str, str]]]:
         raise BadDataset(f"{path}: expected {known()['subcaptions'].layout}; got {error!r}") from error
 
 
+def gold_figures(folder: Path) -> list[dict[str, Any]]:
+    """The rows of figures.json, each with image, panel_boxes and perhaps labels. Raises BadDataset for another form."""
+    path = folder / "figures.json"
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        for row in rows:
+            if any(len(box) != 4 for box in row["panel_boxes"]) or not (folder / "figures" / row["image"]).is_file():
+                raise ValueError(f"{row['image']} has no picture, or a box that is not x1 y1 x2 y2")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadDataset(f"{path}: expected {known()['figures'].layout}; got {error!r}") from error
+    return rows
+
+
 def words_f1(a: str, b: str) -> float:
     """F1 of two bags of words, lower case, without normalising articles: sub-captions are to be verbatim."""
     left, right = (Counter(re.findall(r"\w+", t.lower())) for t in (a, b))
     both = sum((left & right).values())
     return 2 * both / (sum(left.values()) + sum(right.values())) if both else 0.0
+
+
+def _all_captions(table: Table, folder: Path) -> None:
+    for path in sorted(folder.glob("*.json")):
+        _captions(table, path)
 
 
 def _captions(table: Table, path: Path) -> None:
@@ -90,7 +103,7 @@ def _panels(table: Table, folder: Path) -> None:
     from pathasst.detector.evaluate import evaluate as measure
     from pathasst.evaluate.asking import bar
 
-    rows = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    rows = gold_figures(folder)
     detector, reader = CutDetector(), LetterReader()
     found, truth, exact, articles, read, printed = [], [], [], [], 0, 0
     with bar("panels", len(rows)) as progress:

@@ -7,11 +7,13 @@ without titles is what the numbers mean something on; the note says which it is.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst.errors import BadDataset
 from pathasst.evaluate.asking import bar
+from pathasst.evaluate.predictions import Predictions, Value, key_of
 from pathasst.evaluate.sets import find, known
 from pathasst.evaluate.table import Table
 from pathasst.intervals import mean_interval, wilson
@@ -27,8 +29,6 @@ MODES = ("words", "vectors", "hybrid")
 def questions(root: Path | None) -> dict[str, str]:
     """PMID → question. Raises BadDataset when there is no file of questions, or it has another form."""
     folder = find(root, "questions")
-    if folder is None:
-        raise BadDataset(known()["questions"].missing(root or Path("the data folder (none was given)")))
     path = next(p for pattern in known()["questions"].holds for p in sorted(folder.glob(pattern)))
     try:
         rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
@@ -37,20 +37,12 @@ def questions(root: Path | None) -> dict[str, str]:
         raise BadDataset(f"{path}: expected {known()['questions'].layout}; got {error!r}") from error
 
 
-def evaluate(index: PaperIndex, asked: dict[str, str]) -> Table:
+def evaluate(index: PaperIndex, asked: dict[str, str], cache: Path) -> Table:
     """R@1, R@5, R@10 (Wilson) and MRR (bootstrap by question) of every way of searching that the index has."""
-    from pathasst.papers.documents import key_of_id
-
     columns = ["search", "questions", *(f"R@{k}" for k in KS), "MRR"]
     table = Table(id="papers", title="Paper retrieval", columns=columns, section="Paper Retrieval", seed=0)
-    for mode in MODES:
-        ranks = []
-        with bar(f"papers, {mode}", len(asked)) as progress:
-            for pmid, question in asked.items():
-                keys = [key for key, _ in index.rank(question, DEPTH, mode)]
-                wanted = key_of_id(pmid)
-                ranks.append(keys.index(wanted) + 1 if wanted in keys else 0)
-                progress(1)
+    for mode in MODES if index.version.vectors else ("words",):
+        ranks = _ranks(index, asked, mode, Predictions(cache, "papers"))
         shares = [wilson(sum(0 < r <= k for r in ranks), len(ranks)) for k in KS]
         table.add(mode, len(ranks), *shares, mean_interval([1 / r if r else 0.0 for r in ranks]))
         table.items += [
@@ -62,3 +54,22 @@ def evaluate(index: PaperIndex, asked: dict[str, str]) -> Table:
         "95 % intervals: Wilson (R@k), bootstrap by question (MRR). Where questions are titles, index without titles."
     )
     return table
+
+
+def _ranks(index: PaperIndex, asked: dict[str, str], mode: str, cache: Predictions) -> list[int]:
+    """The place of each question's abstract among the first DEPTH, from 1; 0: it is not among them."""
+    from pathasst.papers.documents import key_of_id
+
+    pairs = list(asked.items())
+    keys = [key_of(index.version.model_dump_json(), asdict(index.settings), mode, DEPTH, *pair) for pair in pairs]
+
+    def rank(chosen: list[int]) -> list[Value]:
+        found = []
+        for pmid, question in (pairs[n] for n in chosen):
+            places = [key for key, _ in index.rank(question, DEPTH, mode)]
+            wanted = key_of_id(pmid)
+            found.append({"rank": places.index(wanted) + 1 if wanted in places else 0})
+        return found
+
+    with bar(f"papers, {mode}", len(asked)) as progress:
+        return [value["rank"] for value in cache.fill(keys, rank, progress=progress)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.sets import find
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
@@ -39,12 +39,11 @@ def evaluate(
     sets: dict[str, tuple[list[Path], Sequence[str]]] = {"given pairs": (list(pairs), split)} if pairs else {}
     missing = []
     for title, id in SETS.items():
-        folder = find(root, id)
-        if folder:
+        try:
             # books that were never trained on are a test set as a whole; of PubMed pairs only the split is
-            sets[title] = ([folder], split if id == "pubmed-pairs" else ("train", "val", "test"))
-        elif not pairs:
-            missing.append(known()[id].missing(root or Path("the data folder (none was given)")))
+            sets[title] = ([find(root, id)], split if id == "pubmed-pairs" else ("train", "val", "test"))
+        except BadDataset as error:
+            missing += [str(error)] if root or not pairs else []
     curves = {}
     for title, (folders, splits) in sets.items():
         recalls = retrieval.retrieve(clip, folders, splits, composed=composed)

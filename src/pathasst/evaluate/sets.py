@@ -23,9 +23,10 @@ class TestSet:
     holds: tuple[str, ...]  # glob patterns of which one must be there
     task: str = ""  # zero-shot: the task of the recipe
 
-    def missing(self, root: Path) -> str:
+    def missing(self, root: Path | None) -> str:
         """What to say when it is not under `root`."""
-        return f"{self.title} is not in {root}. Get it: {self.get}. Expected: {self.layout}"
+        where = f"is not in {root}" if root else "needs --data, the folder that holds it"
+        return f"{self.title} {where}. Get it: {self.get}. Expected: {self.layout}"
 
 
 @lru_cache(maxsize=1)
@@ -40,27 +41,26 @@ def known() -> dict[str, TestSet]:
     }
 
 
-def find(root: Path | None, id: str) -> Path | None:
-    """The folder of a set under `root` (or `root` itself, if it is the set); None when it is not there.
+def find(root: Path | None, id: str) -> Path:
+    """The folder of a set under `root` (or `root` itself, if it is the set).
 
-    Raises BadSettings for an unknown id, BadDataset when the folder is there and does not look like the set.
+    Raises BadSettings for an unknown id; BadDataset, which says where to get it and how it must look, when it is not there or
+    its folder does not look like the set.
     """
     try:
         wanted = known()[id]
     except KeyError:
         raise BadSettings(f"no test set is called {id!r}; known: {', '.join(known())}.") from None
     if root is None:
-        return None
-    for folder in wanted.folders:
-        path = Path(root) / folder
+        raise BadDataset(wanted.missing(None))
+    for path in (root / folder for folder in wanted.folders):
         if path.is_dir():
             if not _looks_right(path, wanted):
                 raise BadDataset(f"{path} does not look like {wanted.title}. Expected: {wanted.layout}")
             return path
-    names = {folder.split("/")[-1] for folder in wanted.folders}
-    if Path(root).name in names and _looks_right(Path(root), wanted):
-        return Path(root)
-    return None
+    if root.name in {folder.split("/")[-1] for folder in wanted.folders} and _looks_right(root, wanted):
+        return root
+    raise BadDataset(wanted.missing(root))
 
 
 def _looks_right(path: Path, wanted: TestSet) -> bool:

@@ -15,6 +15,7 @@ from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
     from pathasst.assistant.brain import Brain
+    from pathasst.clip.model import PathCLIP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,32 +58,26 @@ class EvalSettings:
 
 def zero_shot(settings: EvalSettings) -> Table:
     """Table 2."""
-    from pathasst.clip.model import PathCLIP
     from pathasst.evaluate import zeroshot
 
     pairs = settings.pairs[0] if settings.pairs else None
-    return zeroshot.evaluate(PathCLIP.load(settings.clip), settings.clip, settings.data, pairs, settings.split)
+    return zeroshot.evaluate(_clip(settings), settings.clip, settings.data, pairs, settings.split)
 
 
 def retrieval(settings: EvalSettings) -> Table:
     """Figure 4."""
-    from pathasst.clip.model import PathCLIP
     from pathasst.evaluate import retrieval as room
 
-    clip = PathCLIP.load(settings.clip)
-    return room.evaluate(clip, settings.clip, settings.data, settings.pairs, settings.split, settings.composed)
+    return room.evaluate(_clip(settings), settings.clip, settings.data, settings.pairs, settings.split, settings.composed)
 
 
 def pathvqa(settings: EvalSettings) -> Table:
     """Table 3."""
     from pathasst.evaluate import pathvqa as room
     from pathasst.evaluate.pathvqa_data import questions
-    from pathasst.evaluate.sets import find, known
+    from pathasst.evaluate.sets import find
 
-    folder = find(settings.data, "pathvqa")
-    if folder is None:
-        raise BadDataset(known()["pathvqa"].missing(settings.data or Path("the data folder (none was given)")))
-    asked, missing = questions(folder, settings.split[0])
+    asked, missing = questions(find(settings.data, "pathvqa"), settings.split[0])
     table = room.evaluate(
         _brain(settings),
         room.draw(asked, settings.limit, settings.seed),
@@ -119,7 +114,7 @@ def papers(settings: EvalSettings) -> Table:
 
     if settings.index is None:
         raise BadSettings("papers: give --index, an index of `pathasst papers build` that holds the questions' abstracts.")
-    return literature.evaluate(PaperIndex.open(settings.index), literature.questions(settings.data))
+    return literature.evaluate(PaperIndex.open(settings.index), literature.questions(settings.data), settings.cache)
 
 
 def curation(settings: EvalSettings) -> Table:
@@ -192,6 +187,13 @@ def _share(name: str, settings: EvalSettings) -> None:
 def _answer(name: str, settings: EvalSettings, number: str) -> str:
     PARTS[name](replace(settings, share=(int(number), settings.workers)))
     return number
+
+
+def _clip(settings: EvalSettings) -> PathCLIP:
+    from pathasst.clip.model import PathCLIP
+    from pathasst.evaluate.embeddings import KeptCLIP
+
+    return KeptCLIP(PathCLIP.load(settings.clip), settings.cache)
 
 
 def _brain(settings: EvalSettings) -> Brain:

@@ -5,8 +5,9 @@ Knows the public sets and the `clip` room, which does the classifying.
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
     from pathasst.clip.model import PathCLIP
-    from pathasst.clip.zeroshot import Outcome
+    from pathasst.clip.zeroshot import Example, Outcome
 
 PAPER = {
     "OpenAI CLIP": {"CRC100K": 22.2, "WSSS4LUAD": 61.6, "LC25000 lung": 31.5, "LC25000 colon": 75.7},
@@ -36,7 +37,8 @@ def evaluate(
 ) -> Table:
     """Table 2 for one model: every public set under `root`, and every task whose labels the pairs have.
 
-    Sets that are missing are named in the notes, with where to get them. Raises BadDataset when nothing at all is there.
+    Sets that are missing or of another layout are named in the notes, with where to get them and how they must look. Raises
+    BadDataset when nothing at all is there.
     """
     from pathasst.clip import zeroshot
     from pathasst.errors import BadDataset
@@ -45,11 +47,11 @@ def evaluate(
     table = Table(id="zero-shot", title=f"Zero-shot classification: {name}", columns=columns, section="Table 2", seed=0)
     recipe, missing = zeroshot.load_tasks(tasks), []
     for id in SETS:
-        folder, public = find(root, id), known()[id]
-        if folder is None:
-            missing.append(public.missing(root or Path("the data folder (none was given)")))
-            continue
-        _measure(table, clip, name, recipe[public.task], zeroshot.examples_of_folder(folder, recipe[public.task]))
+        task = recipe[known()[id].task]
+        try:
+            _measure(table, clip, name, task, zeroshot.examples_of_folder(find(root, id), task))
+        except BadDataset as error:
+            missing.append(str(error))
     if pairs is not None:
         pictures = zeroshot.labelled(pairs, split)
         for task in recipe.values():
@@ -67,10 +69,10 @@ def evaluate(
     return table
 
 
-def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[Any], suffix: str = "") -> None:
+def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
     from pathasst.clip import zeroshot
 
-    features = clip.encode_image(e.picture() for e in examples)
+    features, examples = _seen(clip, task.name, examples, table)
     for ensemble in [False, True] if task.ensemble else [False]:
         outcome = zeroshot.run(clip, task, examples, ensemble=ensemble, features=features)
         scores = outcome.scores
@@ -84,7 +86,24 @@ def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[
         table.notes.append(f"{task.name}: {task.caveat}")
 
 
-def _items(name: str, outcome: Outcome, examples: list[Any], suffix: str) -> list[dict[str, Any]]:
+def _seen(clip: PathCLIP, task: str, examples: list[Example], table: Table) -> tuple[Any, list[Example]]:
+    """Embeddings float32 [n, d] of the examples whose picture can be read, and these; the others are noted."""
+    read: list[Example] = []
+
+    def pictures() -> Iterator[Any]:
+        for example in examples:
+            with contextlib.suppress(OSError, SyntaxError, ValueError):  # what Pillow makes of a broken file
+                picture = example.picture()
+                read.append(example)
+                yield picture
+
+    features = clip.encode_image(pictures())
+    if broken := len(examples) - len(read):
+        table.notes.append(f"{task}: {broken} pictures could not be read and are left out.")
+    return features, read
+
+
+def _items(name: str, outcome: Outcome, examples: list[Example], suffix: str) -> list[dict[str, Any]]:
     part = f"{outcome.task.name}{suffix}, {outcome.style}"
     return [
         {"model": name, "id": e.id, "cluster": e.cluster, "part": part, "score": float(t == p)}

@@ -1,0 +1,33 @@
+"""blood_cells on BCCD's public validation split, which no training and no choice has seen: average precision by class.
+
+    PATHASST_DATA=… python benchmarks/tools_blood.py [--model FOLDER]
+
+The same as `pathasst tools evaluate blood_cells $PATHASST_DATA/bccd/boxes.csv --split val`, kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from measured import save
+
+from pathasst.tools.blood_cells import BloodCells
+from pathasst.tools.measure import measure
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a folder of other weights")
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    given = parser.parse_args()
+    tool = BloodCells(given.model) if given.model else BloodCells()
+    found = measure(tool, Path(os.environ["PATHASST_DATA"]) / "bccd" / "boxes.csv", "val")
+    print(f"{found.title}\n\n{found.table}")
+    save(given.json, found.values)
+
+
+if __name__ == "__main__":
+    main()
