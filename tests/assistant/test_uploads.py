@@ -61,7 +61,6 @@ def test_people_do_not_see_each_other(store: UploadStore) -> None:
     for action in (store.get, store.path, store.delete):
         with pytest.raises(BadInput, match="no file"):
             action("bert", upload.id)
-    store.delete_all("bert")
     assert store.path("anna", upload.id).read_bytes() == b"x"
 
 
@@ -86,9 +85,3 @@ def test_quota_and_modes(tmp_path: Path) -> None:
     store.put("bert", "b", b"x" * 8)
     folder = store.path("anna", store.list("anna")[0].id).parent
     assert folder.stat().st_mode & 0o077 == 0
-
-
-def test_delete_all(store: UploadStore) -> None:
-    store.put("anna", "a", b"x")
-    store.delete_all("anna")
-    assert store.list("anna") == []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.batching import SharedBrain
 from pathasst.assistant.brain import Brain, open_brain
+from pathasst.assistant.heap import give_back
 from pathasst.assistant.intake import Intake
 from pathasst.assistant.jobs import Job, WorkQueue
 from pathasst.assistant.journal import Journal
@@ -91,7 +92,7 @@ class Service:
         self._clip: PathCLIP | None = None
         self._clip_lock = threading.Lock()
         self._closed, self._closing_since = threading.Event(), 0.0
-        self.sweeps: list[Callable[[], object]] = [self.uploads.sweep, self.conversations.sweep]  # called every minute
+        self.sweeps: list[Callable[[], object]] = [self.uploads.sweep, self.conversations.sweep, give_back]  # called every minute
         self.at_close = ExitStack()  # what is closed with the service
         threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
 

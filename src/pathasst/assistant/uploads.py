@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
-import shutil
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -41,9 +41,6 @@ class UploadStore:
     def put(self, user: str, name: str, data: bytes) -> Upload:
         """Store a file. Raises BadInput when the person's quota is used up."""
         now = time.time()
-        used = sum(u.bytes for u in self.list(user))
-        if used + len(data) > self.quota:
-            raise BadInput(f"your uploads hold {used >> 20} MB of {self.quota >> 20} MB; delete some, or wait until they expire.")
         upload = Upload(
             id=f"file-{secrets.token_hex(16)}",
             name=re.sub(r"[^\w. -]", "_", Path(name.replace("\\", "/")).name)[:100] or "file",
@@ -53,7 +50,13 @@ class UploadStore:
         )
         folder = self._folder(user)
         with self._lock:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
+            used = sum(file.stat().st_size for file in os.scandir(folder))
+            if used + len(data) > self.quota:
+                raise BadInput(
+                    f"your uploads hold {used >> 20} MB of {self.quota >> 20} MB; delete some, or wait until they expire."
+                )
             (folder / upload.id).write_bytes(data)
             (folder / f"{upload.id}.json").write_text(json.dumps(asdict(upload)), encoding="utf-8")
         return upload
@@ -77,10 +80,6 @@ class UploadStore:
     def delete(self, user: str, id: str) -> None:
         """Delete a file now. Raises as `get`."""
         self._drop(self.path(user, id))
-
-    def delete_all(self, user: str) -> None:
-        """Delete everything of one person."""
-        shutil.rmtree(self._folder(user), ignore_errors=True)
 
     def sweep(self) -> int:
         """Delete what has expired, of everybody; how many files that were."""

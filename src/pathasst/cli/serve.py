@@ -56,8 +56,10 @@ def serve(
     from rich.console import Console
 
     from pathasst.assistant.api import create_app
+    from pathasst.assistant.heap import keep_few_arenas
     from pathasst.assistant.service import Service
 
+    keep_few_arenas()
     settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys)
     service = Service(settings)
     server = run_server(create_app(service=service, page=page), service, host, port, trust_proxy)
@@ -109,6 +111,8 @@ def run_server(app: Any, service: Service, host: str, port: int, proxy: str = ""
 
     import uvicorn
 
+    from pathasst.assistant.api.slow import Patience
+
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
             service.begin_closing()
@@ -117,6 +121,7 @@ def run_server(app: Any, service: Service, host: str, port: int, proxy: str = ""
     logging.getLogger("mcp").setLevel(logging.WARNING)
     config = uvicorn.Config(
         app,
+        http=Patience,
         host=host,
         port=port,
         log_level="warning",

@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: host, origin, key, rate, size. And the headers that every answer carries.
+"""What a request passes before a route sees it: host, origin, key, rate, size, speed. And the headers that every answer carries.
 
 Plain ASGI, so that streams stream and a client that leaves is seen. Knows keys and limits; no route, no model.
 """
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pathasst.assistant.api.errors import body
 from pathasst.assistant.api.login import COOKIE, LOGIN, Logins
+from pathasst.assistant.api.slow import in_time
 from pathasst.assistant.keys import KeyStore
 from pathasst.assistant.service import LOCAL
 from pathasst.assistant.settings import ServeSettings
@@ -117,7 +118,7 @@ class Guard:
 
         try:
             self._admit(scope)
-            await self.app(scope, self._limited(receive, scope["path"]), sending)
+            await self.app(scope, self._limited(in_time(receive), scope["path"]), sending)
         except Refusal as refusal:
             await _refuse(sending, scope, refusal)
         finally:
