@@ -104,7 +104,7 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
             notices.append(f"{', '.join(step.made)} made by {name}: synthetic, not photographed.")
         card = cards.get(step.call.name)
         if card and step.image and not card.validated and not step.result.error:
-            notices.append(f"{name} is not validated for this task.{' ' + card.limits if card.limits else ''}")
+            notices.append(f"{name} is not validated for this task{': ' + card.limits.rstrip('.') if card.limits else ''}.")
     if withheld := sum(step.withheld for step in draft.steps if not step.repeated):
         what = "1 sentence of tool output was" if withheld == 1 else f"{withheld} sentences of tool output were"
         notices.append(f"{what} withheld from the model: written to an assistant rather than to a reader.")

@@ -251,6 +251,49 @@ def test_a_region_of_a_slide_by_keyboard(page: Any, tmp_path: Path) -> None:
     expect(page.locator(".pa-layers img")).to_have_attribute("alt", "Count dark on picture. spot: 1")
 
 
+def test_a_region_of_a_picture(page: Any, picture: Path) -> None:
+    give(page, picture)
+    page.get_by_role("button", name="Choose a region").click()
+    region = page.locator("#pa-region textarea, #pa-region input")
+    expect(region).to_have_value("24, 24, 48, 48")
+    page.reload()
+    expect(page.locator(".pa-pick img")).to_be_visible()  # the picker outlives a reload
+    region.fill("8, 8, 24, 24")
+    page.get_by_role("button", name="Use this region").click()
+    expect(page.locator(".pa-current")).to_contain_text("24 × 24 px")
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.locator(".pa-pick")).to_be_hidden()
+    ask(page, "count")
+    expect(page.locator(".pa-layers img")).to_have_attribute("alt", "Count dark on picture. spot: 1")
+    expect(page.locator(".pa-person .pa-thumb")).to_have_count(1)  # the region goes, not the picture
+
+
+def test_an_enlarged_picture_zooms_and_moves(page: Any, picture: Path) -> None:
+    give(page, picture)
+    expect(page.locator(".pa-current")).to_be_visible()
+    ask(page, "count")
+    stage = page.locator(".pa-layers .pa-stage")
+    page.locator(".pa-layers").get_by_role("button", name="Enlarge").click()
+    page.wait_for_function("document.fullscreenElement?.matches('.pa-stage')")
+    image = stage.locator("img")
+    before = image.bounding_box()
+    page.mouse.move(before["x"] + 10, before["y"] + 10)
+    page.mouse.wheel(0, -100)
+    page.keyboard.press("+")
+    page.wait_for_function("getComputedStyle(document.fullscreenElement).getPropertyValue('--pa-zoom') > 1.6")
+    assert image.bounding_box()["width"] == pytest.approx(before["width"] * 1.68, rel=0.01)
+    assert stage.locator("svg").bounding_box() == pytest.approx(image.bounding_box())  # the marks stay on their objects
+    place = image.bounding_box()
+    page.keyboard.press("ArrowRight")
+    page.mouse.down()
+    page.mouse.move(before["x"] + 40, before["y"] + 30)
+    page.mouse.up()
+    after = image.bounding_box()
+    assert (after["x"] - place["x"], after["y"] - place["y"]) == pytest.approx((30 - 80, 20))
+    page.keyboard.press("0")
+    assert image.bounding_box() == pytest.approx(before)
+
+
 def test_the_keyboard_alone_is_enough(page: Any) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate(FOCUSED)["name"] == "Skip to the question"

@@ -71,6 +71,26 @@ def test_regions_of_a_slide_keep_their_scale(tmp_path: Path, limits: ServeSettin
     assert place is not None and not place.exists()
 
 
+def test_a_region_of_a_picture_takes_its_place_until_it_was_asked_about(spots: np.ndarray) -> None:
+    desk = Desk(TOKEN)
+    with pytest.raises(BadInput, match="give a picture first"):
+        pictures.frame(desk)
+    whole = pictures.put(desk, spots, "spots.png", um_per_px=0.25)
+    pictures.frame(desk)
+    shown = pictures.picker(desk)
+    assert (shown["width"], shown["height"], shown["scale"], shown["box"]) == (96, 96, "0.25", [24, 24, 48, 48])
+    first = pictures.cut(desk, "10, 20, 30, 40")
+    assert (first.width, first.height, first.um_per_px) == (30, 40, 0.25)
+    assert first.image == encode_png(spots[20:60, 10:40])
+    assert first.origin == "region 10, 20, 30 × 40 px of spots.png"
+    whole.sent = True
+    second = pictures.cut(desk, "0, 0, 96, 96")  # another one of the same picture
+    assert desk.talk.pictures == [first, second]
+    for outside in ("90, 0, 10, 10", "-1, 0, 10, 10", "0, 0, 0, 5"):
+        with pytest.raises((BadInput, BadSettings)):
+            pictures.cut(desk, outside)
+
+
 def test_a_slide_that_is_none_is_explained(tmp_path: Path, limits: ServeSettings) -> None:
     pytest.importorskip("openslide", reason="OpenSlide is not installed")
     desk = Desk(TOKEN)

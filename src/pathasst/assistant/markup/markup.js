@@ -28,6 +28,52 @@ async function copy(text) {
   if (!done) throw new Error("copy");
 }
 
+// An enlarged picture is zoomed with the wheel, + and -, or two fingers, and moved by dragging or with the arrow keys.
+document.addEventListener("fullscreenchange", () => {
+  const stage = document.fullscreenElement;
+  if (stage?.matches?.(".pa-stage")) zoomable(stage);
+});
+
+function zoomable(stage) {
+  const fingers = new Map(), over = new AbortController();
+  let x = 0, y = 0, zoom = 1;
+  const on = (target, name, work) => target.addEventListener(name, work, { signal: over.signal, passive: false });
+  const show = () => {
+    if (zoom === 1) x = y = 0;
+    const now = { "--pa-x": `${x}px`, "--pa-y": `${y}px`, "--pa-zoom": zoom };
+    for (const [name, value] of Object.entries(now)) stage.style.setProperty(name, value);
+  };
+  const move = (right, down) => { x += right; y += down; show(); };
+  const zoomBy = (factor, at = { clientX: innerWidth / 2, clientY: innerHeight / 2 }) => {
+    const next = Math.min(16, Math.max(1, zoom * factor)), right = at.clientX - innerWidth / 2, down = at.clientY - innerHeight / 2;
+    x = right - ((right - x) * next) / zoom; // what lies under the pointer stays there
+    y = down - ((down - y) * next) / zoom;
+    zoom = next;
+    show();
+  };
+  const apart = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
+  on(stage, "wheel", (event) => { event.preventDefault(); zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, event); });
+  on(stage, "pointerdown", (event) => { event.preventDefault(); fingers.set(event.pointerId, event); stage.setPointerCapture(event.pointerId); });
+  on(stage, "pointermove", (event) => {
+    const before = fingers.get(event.pointerId);
+    if (!before) return;
+    const gap = fingers.size > 1 && apart();
+    fingers.set(event.pointerId, event);
+    if (gap) zoomBy(apart() / gap, event);
+    else move(event.clientX - before.clientX, event.clientY - before.clientY);
+  });
+  for (const name of ["pointerup", "pointercancel"]) on(stage, name, (event) => fingers.delete(event.pointerId));
+  on(document, "keydown", (event) => {
+    const moves = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80] }[event.key];
+    const factor = { "+": 1.4, "=": 1.4, "-": 1 / 1.4, 0: 1 / 16 }[event.key];
+    if (!moves && !factor) return;
+    event.preventDefault();
+    if (moves) move(...moves);
+    else zoomBy(factor);
+  });
+  on(document, "fullscreenchange", () => { over.abort(); zoom = 1; show(); });
+}
+
 // The picture with the layers that are switched on, as PNG.
 function save(stage, figure) {
   const image = stage.querySelector("img");

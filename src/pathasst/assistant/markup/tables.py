@@ -18,6 +18,9 @@ MAX_ROWS = 200
 FEW = 6
 """Values of a list that are written in one cell; longer lists get a table of their own."""
 
+NAMES = {"scale": "Resized for the model (×)"}
+"""Numbers whose own name would be taken for something else: a scale is µm per px to a pathologist."""
+
 Row = Sequence[str]
 
 
@@ -79,7 +82,7 @@ def _split(numbers: dict[str, Any]) -> tuple[list[tuple[str, str]], dict[str, li
         elif isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
             lists[name] = value
         else:
-            single.append((title_of(name), number(value)))
+            single.append((NAMES.get(name) or title_of(name), number(value)))
     return single, lists
 
 

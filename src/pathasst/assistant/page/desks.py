@@ -76,6 +76,7 @@ class Desk:
     open: int = 0  # which of `talks` is shown
     slide: Path | None = None
     slide_name: str = ""
+    framed: Given | None = None  # the picture of which a region is being chosen, before the slide
     job: Job[Answer] | None = None
     asking: Exchange | None = None  # the exchange that `job` will answer
     used: float = field(default_factory=time.monotonic)

@@ -69,23 +69,25 @@ class Left:
                 js_on_load="window.pathasstPicker(element, watch);",
                 elem_id="pa-picker",
             )
-            self.region = gr.Textbox(label="Region: x, y, width, height in px of the slide", max_lines=1, elem_id="pa-region")
+            self.region = gr.Textbox(label="Region: x, y, width, height in px", max_lines=1, elem_id="pa-region")
             with gr.Row():
                 self.cut = gr.Button("Use this region", variant="primary", size="md", min_width=100)
-                self.shut = gr.Button("Close slide", size="md", min_width=100)
+                self.shut = gr.Button("Close", size="md", min_width=100)
         self.shown = html_part(elem_id="pa-shown")
         with gr.Column(visible=False, elem_id="pa-about") as self.about:
             self.scale = gr.Number(
                 label="Scale in µm per pixel, if known", info="20×: about 0.5 · 40×: about 0.25", elem_id="pa-scale", minimum=0
             )
-            self.remove = gr.Button("Remove picture", size="sm", elem_classes="pa-fit")
+            with gr.Row(elem_id="pa-do"):
+                self.frame = gr.Button("Choose a region", size="sm", elem_classes="pa-fit")
+                self.remove = gr.Button("Remove picture", size="sm", elem_classes="pa-fit")
         html_part('<h2 class="pa-later">Examples</h2>')
         with gr.Column(elem_id="pa-examples"):
             self.examples = [(e, gr.Button(f"{e.title}\n{e.note}", elem_classes="pa-example", size="sm")) for e in EXAMPLES]
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.shown, self.about, self.scale, self.slide, self.alert]
+        return [self.shown, self.about, self.scale, self.slide, self.alert, self.picker, self.region]
 
 
 class Right:
@@ -145,8 +147,8 @@ def _header(service: Service) -> str:
 
 
 _PICKER = """{{#if value.src}}<div class="pa-pick" tabindex="0" role="application"
- aria-label="Slide {{value.name}}. Arrow keys move the region, plus and minus change its size."
+ aria-label="{{value.name}}. Arrow keys move the region, plus and minus change its size."
  data-width="{{value.width}}" data-height="{{value.height}}" data-box="{{value.box}}">
-<img src="{{value.src}}" alt="Thumbnail of slide {{value.name}}" draggable="false"><div class="pa-box"></div></div>
+<img src="{{value.src}}" alt="{{value.name}}, small" draggable="false"><div class="pa-box"></div></div>
 <p class="pa-quiet">{{value.name}} · {{value.width}} × {{value.height}} px{{#if value.scale}} · {{value.scale}} µm per px{{/if}}.
 Drag a box, or press a place.</p>{{/if}}"""

@@ -15,6 +15,7 @@ from pathasst.errors import BadInput, BadSettings
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
     from pathasst.assistant.settings import ServeSettings
 
@@ -32,6 +33,7 @@ def take(desk: Desk, path: Path, settings: ServeSettings) -> Given | None:
     """
     from pathasst.tools import slides
 
+    desk.framed = None
     try:
         if slides.is_slide(path) or (path.suffix.lower() in (".tif", ".tiff") and path.stat().st_size > settings.picture_bytes):
             open_slide(desk, path)
@@ -81,44 +83,79 @@ def open_slide(desk: Desk, path: Path) -> None:
     desk.slide, desk.slide_name = place, path.name
 
 
+def frame(desk: Desk) -> None:
+    """Choose a region of the current picture, as one does of a slide. Raises BadInput without a picture."""
+    if not desk.talk.pictures:
+        raise BadInput("give a picture first.")
+    desk.framed = desk.talk.pictures[-1]
+
+
 def picker(desk: Desk) -> dict[str, Any]:
-    """What the region picker needs: the slide's thumbnail as a data address, its size in px, and its scale."""
+    """What the region picker needs of the framed picture or the slide: a small one as data address, size in px, scale."""
+    small, (width, height), scale, name = _framed(desk.framed) if desk.framed else _slide(desk)
+    sink = io.BytesIO()
+    small.save(sink, "JPEG", quality=84)
+    side = min(1024, width, height) if desk.framed is None else min(width, height) // 2
+    return {
+        "src": "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode(),
+        "name": name,
+        "width": width,
+        "height": height,
+        "scale": f"{scale:.4g}" if scale else "",
+        "box": [(width - side) // 2, (height - side) // 2, side, side],
+    }
+
+
+def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
+    """The region `x, y, width, height` of the framed picture or the slide as the current picture.
+
+    A region of a slide longer than REGION_SIDE is read from the first level at which it fits; the scale is of the picture as
+    read. A framed picture that was not asked about yet makes room for its region. Raises BadInput or BadSettings.
+    """
+    from pathasst.tools.slides import parse_box
+
+    box = parse_box(text)
+    pixels, scale, whole = _part(desk.framed, box) if desk.framed else _region(desk, box)
+    pictures = desk.talk.pictures
+    if desk.framed and not desk.framed.sent:
+        pictures[:] = [p for p in pictures if p is not desk.framed]
+    x, y, width, height = box
+    origin = f"region {x}, {y}, {width} × {height} px of {whole}"
+    return put(desk, pixels, f"{Path(whole).stem} region", scale, origin, most=most)
+
+
+def _slide(desk: Desk) -> tuple[Image, tuple[int, int], float | None, str]:
     import openslide
 
     if desk.slide is None:
         raise BadInput("open a slide first.")
     slide = openslide.OpenSlide(str(desk.slide))
     try:
-        small = slide.get_thumbnail((THUMBNAIL, THUMBNAIL)).convert("RGB")
-        width, height = slide.dimensions
         scale = slide.properties.get("openslide.mpp-x", "")
+        small = slide.get_thumbnail((THUMBNAIL, THUMBNAIL)).convert("RGB")
+        return small, slide.dimensions, float(scale) if _is_number(scale) else None, desk.slide_name
     finally:
         slide.close()
-    sink = io.BytesIO()
-    small.save(sink, "JPEG", quality=84)
-    side = min(1024, width, height)
-    return {
-        "src": "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode(),
-        "name": desk.slide_name,
-        "width": width,
-        "height": height,
-        "scale": f"{float(scale):.4g}" if _is_number(scale) else "",
-        "box": [(width - side) // 2, (height - side) // 2, side, side],
-    }
 
 
-def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
-    """The region `x, y, width, height` of the open slide as the current picture. Raises BadInput or BadSettings.
+def _framed(given: Given) -> tuple[Image, tuple[int, int], float | None, str]:
+    from PIL import Image
 
-    A region longer than REGION_SIDE is read from the first level at which it fits; the scale is of the picture as read.
-    """
+    from pathasst.tools.images import load
+
+    small = Image.fromarray(load(given.image))
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return small, (given.width, given.height), given.um_per_px, given.name
+
+
+def _region(desk: Desk, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
+    """Pixels, scale and name of a box of the slide."""
     import openslide
 
-    from pathasst.tools.slides import parse_box, read_region
+    from pathasst.tools.slides import read_region
 
     if desk.slide is None:
         raise BadInput("open a slide first.")
-    box = parse_box(text)
     slide = openslide.OpenSlide(str(desk.slide))
     shrinks = slide.level_downsamples
     slide.close()
@@ -126,9 +163,17 @@ def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
     region = read_region(desk.slide, box, level)
     if max(region.image.shape[:2]) > 2 * REGION_SIDE:
         raise BadSettings(f"the region is too large for this slide's levels; choose at most {REGION_SIDE}×{REGION_SIDE} px.")
+    return region.image, region.um_per_px, desk.slide_name
+
+
+def _part(given: Given, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
+    """Pixels, scale and name of a box of a picture."""
+    from pathasst.tools.images import load
+
     x, y, width, height = box
-    origin = f"region {x}, {y}, {width} × {height} px of {desk.slide_name}"
-    return put(desk, region.image, f"{Path(desk.slide_name).stem} region", region.um_per_px, origin, most=most)
+    if min(x, y) < 0 or x + width > given.width or y + height > given.height:
+        raise BadInput(f"the region does not lie within the picture of {given.width} × {given.height} px.")
+    return load(given.image)[y : y + height, x : x + width], given.um_per_px, given.name
 
 
 def shown(desk: Desk) -> str:

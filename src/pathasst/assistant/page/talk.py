@@ -134,6 +134,7 @@ def begin_anew(desk: Desk) -> None:
             desk.talks.pop(0)
         desk.open = len(desk.talks) - 1
     desk.talk.pictures.clear()
+    desk.framed = None
 
 
 def titles(desk: Desk) -> list[tuple[str, int]]:

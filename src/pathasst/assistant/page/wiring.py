@@ -45,8 +45,9 @@ class Wiring:
         for verdict, button in (("good", right.good), ("bad", right.bad)):
             button.click(self._judge(verdict), token, [right.thanks, right.good, right.bad, right.comment], **QUIET)
         right.comment.submit(self.comment, [token, right.comment], [right.thanks, right.comment], **QUIET)
-        left.file.upload(self.upload, [token, left.file], [left.file, left.picker, left.region, *left.outputs], **QUIET)
+        left.file.upload(self.upload, [token, left.file], [left.file, *left.outputs], **QUIET)
         gr.on([left.cut.click, left.region.submit], self.cut, [token, left.region], left.outputs, **QUIET)
+        left.frame.click(self.frame, token, left.outputs, **QUIET)
         left.shut.click(self.shut, token, left.outputs, **QUIET)
         left.scale.input(self.scale, [token, left.scale], None, **QUIET)
         left.remove.click(self.remove, token, left.outputs, **QUIET)
@@ -67,7 +68,7 @@ class Wiring:
         if desk.fresh:  # nothing to show; an answer that comes late must not undo what the person did meanwhile
             yield (gr.skip(),) * (len(self.right.outputs) + len(self.left.outputs))
             return
-        yield (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk))
+        yield (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk, pick=True))
         if desk.job is not None:
             for view in talk.follow(desk):
                 yield (*self._right(desk, view), *self._left_at(desk, view))
@@ -83,7 +84,7 @@ class Wiring:
     def switch(self, token: str, number: int) -> tuple[Any, ...]:
         desk = self.desks.get(token)
         if not desk.busy and 0 <= int(number) < len(desk.talks):
-            desk.open = int(number)
+            desk.open, desk.framed = int(number), None
         return (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk))
 
     def report(self, token: str) -> tuple[str, str]:
@@ -112,15 +113,21 @@ class Wiring:
     # pictures
 
     def upload(self, token: str, files: list[str] | None) -> tuple[Any, ...]:
-        desk, problem, picker, region = self.desks.get(token), "", gr.skip(), gr.skip()
+        desk, problem, opened = self.desks.get(token), "", False
         try:
             for file in files or []:
-                if pictures.take(desk, Path(file), self.service.settings.serve) is None:
-                    value = pictures.picker(desk)
-                    picker, region = value, ", ".join(map(str, value["box"]))
+                opened |= pictures.take(desk, Path(file), self.service.settings.serve) is None
         except Exception as error:  # noqa: BLE001 - told in plain words
             problem = explained(error)
-        return (None, picker, region, *self._left(desk, problem))
+        return (None, *self._left(desk, problem, pick=opened))
+
+    def frame(self, token: str) -> tuple[Any, ...]:
+        desk, problem = self.desks.get(token), ""
+        try:
+            pictures.frame(desk)
+        except Exception as error:  # noqa: BLE001 - told in plain words
+            problem = explained(error)
+        return self._left(desk, problem, pick=not problem)
 
     def cut(self, token: str, region: str) -> tuple[Any, ...]:
         desk, problem = self.desks.get(token), ""
@@ -131,11 +138,13 @@ class Wiring:
         return self._left(desk, problem)
 
     def shut(self, token: str) -> tuple[Any, ...]:
+        """Close what a region is chosen of: the picture, which leads back to the slide if one is open, or the slide."""
         desk = self.desks.get(token)
-        if desk.slide is not None:
+        if desk.framed is None and desk.slide is not None:
             desk.slide.unlink(missing_ok=True)
-        desk.slide = None
-        return self._left(desk)
+            desk.slide = None
+        desk.framed = None
+        return self._left(desk, pick=True)
 
     def scale(self, token: str, value: float | None) -> None:
         desk = self.desks.get(token)
@@ -145,7 +154,7 @@ class Wiring:
     def remove(self, token: str) -> tuple[Any, ...]:
         desk = self.desks.get(token)
         if desk.talk.pictures:
-            desk.talk.pictures.pop()
+            desk.framed = None if desk.talk.pictures.pop() is desk.framed else desk.framed
         return self._left(desk)
 
     def _example(self, example: Example) -> Callable[[str], tuple[Any, ...]]:
@@ -154,7 +163,7 @@ class Wiring:
             try:
                 image = pixels(example)
                 if image is not None:
-                    desk.talk.pictures[:] = [p for p in desk.talk.pictures if p.sent]
+                    desk.talk.pictures[:], desk.framed = [p for p in desk.talk.pictures if p.sent], None
                     pictures.put(desk, image, example.note, most=self.service.settings.serve.pictures)
             except Exception as error:  # noqa: BLE001 - told in plain words
                 problem = explained(error)
@@ -179,14 +188,19 @@ class Wiring:
             gr.update(visible=answered),
         )
 
-    def _left(self, desk: Desk, problem: str = "") -> tuple[Any, ...]:
+    def _left(self, desk: Desk, problem: str = "", *, pick: bool = False) -> tuple[Any, ...]:
+        """`pick`: send what the region picker shows, too."""
         current = desk.talk.pictures[-1] if desk.talk.pictures else None
+        opened = desk.slide is not None or desk.framed is not None
+        value = pictures.picker(desk) if pick and opened else None
         return (
             pictures.shown(desk),
             gr.update(visible=current is not None),
             current.um_per_px if current else None,
-            gr.update(visible=desk.slide is not None),
+            gr.update(visible=opened),
             problem,
+            gr.skip() if value is None else value,
+            gr.skip() if value is None else ", ".join(map(str, value["box"])),
         )
 
     def _left_at(self, desk: Desk, view: talk.View) -> tuple[Any, ...]:
