@@ -1,10 +1,11 @@
 """Load on the served assistant: many clients on loopback, mixed requests; latency, refusals and memory over time.
 
-    python benchmarks/assistant_load.py --minutes 10 --clients 50 --out load.json
+    python benchmarks/assistant_load.py --minutes 10 --clients 50 --json benchmarks/results/assistant_load.json
 
 Starts `pathasst serve` as a process of its own and asks it over real HTTP: questions with and without a picture, streamed and
 whole, tools by hand, paper searches, embeddings, uploads, lists. A client waits as long as a 429 asks it to, then goes on. Every
 status but 200 and 429 counts as an error. `--fake` serves a brain that answers at once: the server's own cost, without a model.
+Memory is resident memory; "own" leaves out mapped files (weights, paper index), which the system takes back when it needs room.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from measured import save
 
 FAKE = """
 import sys, time
@@ -33,6 +35,7 @@ sys.path.insert(0, {tests!r})
 from server_parts import RuleBrain, settings
 from assistant_parts import CountDark, Shelf, HITS
 from pathasst.assistant.api import create_app
+from pathasst.assistant.heap import keep_few_arenas
 from pathasst.assistant.service import Service
 from pathasst.tools.protocol import Registry
 import uvicorn
@@ -40,7 +43,13 @@ from pathlib import Path
 registry = Registry()
 for tool in (CountDark(), Shelf(HITS)):
     registry.add(tool)
-service = Service(settings(Path({home!r}), keep_seconds=60.0), brain=RuleBrain(), registry=registry)
+class Forgetful(RuleBrain):
+    def reply(self, *asked):
+        for kept in (self.given, self.images, self.batches):
+            kept.clear()
+        return super().reply(*asked)
+keep_few_arenas()
+service = Service(settings(Path({home!r}), keep_seconds=60.0), brain=Forgetful(), registry=registry)
 uvicorn.run(create_app(service=service, page=False), port={port}, log_level="warning", timeout_keep_alive=75)
 """
 
@@ -111,12 +120,13 @@ async def client(number: int, url: str, fake: bool, until: float, seen: dict) ->
             await asyncio.sleep(min(rest, max(0.0, until - time.monotonic())))
 
 
-async def watch(pid: int, until: float, every: float, memory: list[tuple[float, float]]) -> None:
-    """The server's resident memory in MB, as Linux tells it."""
+async def watch(pid: int, until: float, every: float, memory: list[tuple[float, float, float]]) -> None:
+    """Seconds, the server's resident memory, and what of it is no mapped file, in MB, as Linux tells it."""
     started = time.monotonic()
     while time.monotonic() < until:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        memory.append((round(time.monotonic() - started, 1), pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+        status = Path(f"/proc/{pid}/status").read_text()
+        resident, own = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1024 for name in ("VmRSS", "RssAnon"))
+        memory.append((round(time.monotonic() - started, 1), round(resident, 1), round(own, 1)))
         await asyncio.sleep(every)
 
 
@@ -124,7 +134,7 @@ async def load(url: str, pid: int, clients: int, seconds: float, fake: bool) -> 
     """All clients for so many seconds."""
     until = time.monotonic() + seconds
     seen: dict = {"statuses": defaultdict(Counter), "seconds": defaultdict(list), "errors": []}
-    memory: list[tuple[float, float]] = []
+    memory: list[tuple[float, float, float]] = []
     await asyncio.gather(
         watch(pid, until, max(1.0, seconds / 60), memory), *(client(n, url, fake, until, seen) for n in range(clients))
     )
@@ -152,27 +162,53 @@ def wait(url: str, process: subprocess.Popen, seconds: float = 600) -> None:
     sys.exit("the server did not start")
 
 
-def report(result: dict, seconds: float) -> None:
-    """A table of latencies by kind, the refusals, and the memory over time."""
-    errors = 0
-    print(f"{'request':24} {'200':>6} {'429':>6} {'else':>5} {'p50 s':>7} {'p90 s':>7} {'p99 s':>7}")
+def summed_up(result: dict, minutes: float, clients: int) -> dict:
+    """What is kept of a run: a table by kind of request, counts, and memory minute by minute."""
+    columns = ["request", "answered", "refused (429)", "errors", "p50, s", "p90, s", "p99, s"]
+    rows = []
     for kind, statuses in sorted(result["statuses"].items()):
-        other = sum(n for status, n in statuses.items() if status not in ("200", "429"))
-        errors += other
-        times = result["seconds"][kind] or [float("nan")]
-        p50, p90, p99 = np.percentile(times, [50, 90, 99])
-        print(f"{kind:24} {statuses['200']:6} {statuses['429']:6} {other:5} {p50:7.2f} {p90:7.2f} {p99:7.2f}")
-    done = sum(s["200"] for s in result["statuses"].values())
-    print(f"{done} answered in {seconds:.0f} s ({done / seconds:.1f}/s), errors besides 429: {errors}")
-    for error in sorted(set(result["errors"]))[:10]:
-        print(error, flush=True)
-    minutes, memory = np.array(result["memory"]).T / [[60.0], [1.0]]
-    third = max(1, len(memory) // 3)
-    slope = np.polyfit(minutes[third:], memory[third:], 1)[0]
-    print(
-        f"memory, MB: start {memory[0]:.0f}, middle third {memory[third : 2 * third].mean():.0f}, last third "
-        f"{memory[-third:].mean():.0f}, peak {memory.max():.0f}; {slope:+.1f} MB a minute after the first third"
-    )
+        errors = sum(n for status, n in statuses.items() if status not in ("200", "429"))
+        times = np.percentile(result["seconds"][kind] or [np.nan], [50, 90, 99]).round(2).tolist()
+        rows.append([kind, statuses["200"], statuses["429"], errors, *times])
+    seconds, resident, own = np.array(result["memory"]).T
+    marks = np.arange(int(seconds[-1] / 60 + 0.5) + 1)
+    late = seconds >= seconds[-1] / 3
+    by_minute = {
+        name: [round(float(v)) for v in np.interp(marks * 60, seconds, values)]
+        for name, values in (("resident_mb", resident), ("own_mb", own))
+    }
+    growth = {
+        name: round(float(np.polyfit(seconds[late] / 60, values[late], 1)[0]), 2)
+        for name, values in (("resident", resident), ("own", own))
+    }
+    return {
+        "minutes": minutes,
+        "clients": clients,
+        "answered": sum(row[1] for row in rows),
+        "refused": sum(row[2] for row in rows),
+        "errors": sum(row[3] for row in rows),
+        "messages": sorted(set(result["errors"]))[:10],
+        **by_minute,
+        "growth_after_first_third_mb_per_minute": growth,
+        "peak_mb": round(float(resident.max())),
+        "table": {"columns": columns, "rows": rows},
+    }
+
+
+def show(told: dict) -> None:
+    """Print it."""
+    print(f"{'request':24}" + "".join(f"{name:>14}" for name in told["table"]["columns"][1:]))
+    for kind, *numbers in told["table"]["rows"]:
+        print(f"{kind:24}" + "".join(f"{number:14}" for number in numbers))
+    rate = told["answered"] / told["minutes"] / 60
+    print(f"{told['answered']} answered ({rate:.2f}/s), {told['refused']} refused with 429, other errors: {told['errors']}")
+    print("\n".join(told["messages"]))
+    print(f"{'minute':14}" + "".join(f"{m:7}" for m in range(len(told["own_mb"]))))
+    for name in ("resident_mb", "own_mb"):
+        print(f"{name:14}" + "".join(f"{mb:7}" for mb in told[name]))
+    growth = told["growth_after_first_third_mb_per_minute"]
+    print(f"growth after the first third, MB a minute: resident {growth['resident']:+}, own {growth['own']:+}")
+    print(f"peak: {told['peak_mb']} MB")
 
 
 def main() -> None:
@@ -182,7 +218,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--recipe", default="embedded")
     parser.add_argument("--fake", action="store_true", help="a brain that answers at once")
-    parser.add_argument("--out", type=Path, help="JSON with every number")
+    parser.add_argument("--json", type=Path, help="where the result is kept")
     given = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -193,9 +229,8 @@ def main() -> None:
             url = f"http://127.0.0.1:{port}"
             wait(url, process)
             result = asyncio.run(load(url, process.pid, given.clients, given.minutes * 60, given.fake))
-            report(result, given.minutes * 60)
-            if given.out:
-                given.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+            show(told := summed_up(result, given.minutes, given.clients))
+            save(given.json, told)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(300)
