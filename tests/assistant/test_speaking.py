@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from assistant_parts import HITS
+from assistant_parts import HITS, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathasst.assistant.answer import Answer, Shown
+from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.memory import Conversations
 from pathasst.assistant.speaking import Speech, checked_text
+from pathasst.records import Annotation, ToolResult
 
 LIBRARY = {hit.pmid: hit for hit in HITS}
 PARTS = st.sampled_from(
@@ -37,8 +38,11 @@ def test_nothing_unchecked_is_ever_shown() -> None:
 
 
 def test_conversations_are_forgotten_by_number_size_and_time() -> None:
-    def answer(size: int = 10) -> Answer:
-        return Answer(question="q", text="a", pictures=[Shown(number=1, name="x", by="person", image=b"x" * size)])
+    def answer(size: int = 10, marks: int = 0) -> Answer:
+        found = [Annotation(kind="point", label="cell", coordinates=[1.0, 2.0])] * marks
+        step = Step(asked=call("t"), call=call("t"), result=ToolResult(name="t", annotations=found))
+        picture = Shown(number=1, name="x", by="person", image=b"x" * size)
+        return Answer(question="q", text="a", pictures=[picture], steps=[step])
 
     kept = Conversations(60, most=2, most_bytes=1000)
     for n in range(3):
@@ -49,6 +53,8 @@ def test_conversations_are_forgotten_by_number_size_and_time() -> None:
     assert kept.recall("anna", ["", "2"]) is None
     kept.remember("anna", ["large"], answer(995))
     assert len(kept) == 1
+    kept.remember("anna", ["much found"], answer(marks=5))  # what a tool marked takes room, too
+    assert len(kept) == 0
     gone = Conversations(-1)
     gone.remember("anna", ["a"], answer())
     assert gone.recall("anna", ["a"]) is None

@@ -14,6 +14,8 @@ from pathasst.tools.protocol import NOTICE
 
 PERSON = "person"
 """`Shown.by` of a picture that the person gave."""
+MARK_BYTES = 250
+"""What one annotation takes in memory besides its mask, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,13 @@ class Answer:
     def cited(self) -> list[str]:
         """PMIDs in the text that were retrieved in this conversation."""
         return [source.hit.pmid for source in self.sources if source.cited]
+
+    @property
+    def size(self) -> int:
+        """Bytes it holds, about: the conversation's pictures and words, and what this question's tools marked."""
+        marked = [mark for result in self.results for mark in result.annotations]
+        words = sum(len(turn.content) for turn in self.turns)
+        return sum(len(p.image) for p in self.pictures) + words + sum(MARK_BYTES + len(mark.rle) for mark in marked)
 
     def made(self) -> list[Shown]:
         """Pictures that the tools made for this question."""

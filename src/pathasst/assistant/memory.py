@@ -30,7 +30,7 @@ class Conversations:
 
     def remember(self, user: str, said: Sequence[str], answer: Answer) -> None:
         """Keep an answer. `said`: every message's words up to and with the answer as the client was sent it."""
-        size = sum(len(p.image) for p in answer.pictures) + sum(len(t.content) for t in answer.turns)
+        size = answer.size
         with self._lock:
             self._drop(key := _key(user, said))
             self._answers[key] = (time.monotonic() + self.keep_seconds, size, answer)

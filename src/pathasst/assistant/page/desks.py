@@ -63,6 +63,12 @@ class Talk:
         return next((e.answer for e in reversed(self.exchanges) if e.answer), None)
 
     @property
+    def size(self) -> int:
+        """Bytes, about; the last answer holds the pictures of all before it."""
+        html = sum(len(exchange.html) for exchange in self.exchanges)
+        return html + sum(len(p.image) for p in self.pictures) + (self.last.size if self.last else 0)
+
+    @property
     def answers(self) -> list[Answer]:
         return [e.answer for e in self.exchanges if e.answer]
 
@@ -94,7 +100,7 @@ class Desk:
     @property
     def size(self) -> int:
         """Bytes of pictures and answers, about."""
-        return sum(sum(len(p.image) for p in t.pictures) + sum(len(e.html) for e in t.exchanges) for t in self.talks)
+        return sum(talk.size for talk in self.talks)
 
     @property
     def fresh(self) -> bool:
