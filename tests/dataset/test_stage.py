@@ -41,6 +41,14 @@ def test_two_processes_give_identical_bytes(tmp_path: Path, monkeypatch: pytest.
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
+def test_two_processes_wait_for_no_import_of_ray(tmp_path: Path) -> None:
+    script = f"import stage_work as s, sys; from pathlib import Path; s.run(Path({str(tmp_path)!r}), workers=2); "
+    script += "s.run(Path(sys.argv[1]), workers=2); print('ray' in sys.modules)"
+    arguments = [sys.executable, "-c", script, str(tmp_path / "again")]
+    done = subprocess.run(arguments, env=_env(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_ray_gives_identical_bytes(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     run(tmp_path / "one")

@@ -12,6 +12,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,12 @@ class OnnxClassifier:
         from pathasst.classifier import ClassifierConfig
 
         self.config: ClassifierConfig = ClassifierConfig.load(folder)
-        self.session = open_session(compiled(folder, write_classifier))
+        self.file = compiled(folder, write_classifier)
+
+    @cached_property
+    def session(self) -> InferenceSession:
+        """Opened on first use: the process that only starts workers needs none."""
+        return open_session(self.file)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Reading the letters printed beside or inside panels, by OCR of small crops (rapidocr's recogniser, no text detector).
+"""Reading the letters printed beside or inside panels, by OCR of small crops (`ocr`, no text detector).
 
 Knows pixel arrays and panels. Two places are looked at: small things between the panels ("(a)" below a picture), which the
 X–Y cut has found anyway, and glyph-like blobs in the corners of a panel.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pathasst.curate.ocr import recognise
 from pathasst.records import Panel
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ Box = tuple[int, int, int, int]
 _LETTER = re.compile(r"^[\(\[\{（]?\s*([A-Za-z])\d?\s*[\)\]\}）.:,]?$")
 _ALIKE = {"0": "O", "1": "I", "8": "B", "6": "G", "©": "C", "®": "R", "（": "(", "）": ")"}
 MAX_CROPS = 60
-WIDTH = 96  # px the recogniser is fed; its own 320 are for lines of text and cost three times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,9 @@ class Glyph:
 
 
 class LetterReader:
-    """Reads the printed letter of each panel. Loads the recogniser on first use."""
+    """Reads the printed letter of each panel. The recogniser is loaded on first use."""
 
-    version = "rapidocr-letters-1"
+    version = "rapidocr-letters-2"
 
     def __call__(self, picture: np.ndarray, panels: Sequence[Panel], small: Sequence[Box] = ()) -> list[str]:
         """One upper-case letter or "" per panel. `small`: boxes of things between or in the panels, from `PanelFinder.cut`."""
@@ -63,31 +62,12 @@ class LetterReader:
 
     def _read(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[Glyph]:
         found = []
-        for box, (text, score) in zip(boxes, _recognise([_crop(picture, b) for b in boxes]), strict=True):
+        for box, (text, score) in zip(boxes, recognise([_crop(picture, b) for b in boxes]), strict=True):
             text = "".join(_ALIKE.get(c, c) if len(text) <= 3 else c for c in text.strip())
             match = _LETTER.match(text)
             if match and score >= 0.5:
                 found.append(Glyph(match[1].upper(), box, score, not text[:1].isalpha(), match[1].islower()))
         return found
-
-
-@cache
-def _engine() -> Any:
-    from rapidocr import RapidOCR
-
-    # A letter needs no line of 320 px; one thread, as workers share the cores.
-    narrow = {"Rec.rec_img_shape": [3, 48, WIDTH], "EngineConfig.onnxruntime.intra_op_num_threads": 1}
-    return RapidOCR(params={"Global.log_level": "error", "EngineConfig.onnxruntime.inter_op_num_threads": 1, **narrow})
-
-
-def _recognise(crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
-    """(text, confidence) of each small BGR crop."""
-    answers = []
-    for crop in crops:
-        result = _engine()(crop, use_det=False, use_cls=False, use_rec=True)
-        texts = result.txts or ("",)
-        answers.append((texts[0], float((result.scores or (0.0,))[0])))
-    return answers
 
 
 def _crop(picture: np.ndarray, box: Box) -> np.ndarray:

@@ -11,6 +11,7 @@ import importlib.metadata
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,9 +195,13 @@ def spread(work: Callable[[str], str], keys: Sequence[str], workers: int, runner
 
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
     import daft
+    from daft.exceptions import DaftCoreException
 
     if runner == "ray":
         daft.set_runner_ray(noop_if_initialized=True)
+    else:
+        with suppress(DaftCoreException):  # set before; unset, Daft would import Ray to see whether there is a cluster (a second)
+            daft.set_runner_native()
     if daft.get_or_create_runner().name != runner:
         raise BadSettings(f"this process already runs Daft on another runner than {runner}; start a new process.")
 

@@ -32,11 +32,20 @@ def is_verbatim(part: str, source: str) -> bool:
     """
     text, place = source.lower(), 0
     for word in words(part):
-        match = re.compile(rf"(?<![^\W_]){re.escape(word)}|{re.escape(word)}(?![^\W_])").search(text, place)
-        if match is None:
+        place = _after(word, text, place)
+        if place < 0:
             return False
-        place = match.end()
     return True
+
+
+def _after(word: str, text: str, place: int) -> int:
+    """Where a word of the text ends, from `place` on, free of letters and digits on one side at least; -1 where it is not."""
+    while (start := text.find(word, place)) >= 0:
+        end = start + len(word)
+        if not (text[start - 1 : start].isalnum() and text[end : end + 1].isalnum()):
+            return end
+        place = start + 1
+    return -1
 
 
 def new_facts(refined: str, source: Iterable[str] | str) -> list[str]:
