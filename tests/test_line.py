@@ -1,4 +1,4 @@
-"""The whole line, by its commands: article → figures → pairs → conversations, and `kill -9` in any step changes nothing."""
+"""The whole line, by its commands: article → figures → pairs → conversations; `kill -9` or Ctrl-C in any step changes nothing."""
 
 from __future__ import annotations
 
@@ -62,10 +62,13 @@ def test_compound_figure_is_cut_and_its_caption_split(line: Path) -> None:
         assert [x for x, word in words.items() if word in pair.caption.lower()] == [letter]
 
 
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill", "ctrl-c"])
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, step: str) -> None:
-    out = tmp_path / "killed"
-    process = subprocess.Popen(_command(step, line, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_stopped_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, step: str, stop: signal.Signals, code: int) -> None:
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(
+        _command(step, line, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
     while (
         not [p for p in out.rglob("*.parquet") if ".writing" not in str(p)]
@@ -73,9 +76,11 @@ def test_killed_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, ste
         and time.monotonic() < deadline
     ):
         time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, "the kill must fall in the middle"
+    process.send_signal(stop)
+    _, said = process.communicate()
+    assert process.returncode == code, "the signal must fall in the middle"
+    assert stop is signal.SIGKILL or "run the same command to go on" in said
+    assert "Traceback" not in said
     subprocess.run(_command(step, line, out), check=True, env=ENVIRONMENT, timeout=300)
     assert _shards(out) == _shards(_dataset(line, step))
 

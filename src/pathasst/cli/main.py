@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
+import threading
 from typing import NoReturn
 
 import typer
@@ -57,7 +60,8 @@ app.command("show-mask")(mllm.show_mask)
 app.command("chat")(mllm.chat)
 
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C
+INTERRUPTED = 130  # what typer makes of Ctrl-C, as shells do
+GRACE = 5.0  # seconds in which an interrupted command may tidy up
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("No space left on device", "File too large", "inline_container.cc")  # the last is torch.save's way to say it
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -66,6 +70,7 @@ ELSEWHERE = "Choose another place (--out; PATHASST_CACHE for weights), then run 
 
 def main() -> None:
     """Entry point: errors made on purpose, and a disk's refusals, are one message without a traceback; Ctrl-C exits with 130."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except PathAsstError as error:
@@ -76,8 +81,27 @@ def main() -> None:
         raise
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
+            _stop()
         raise
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Ctrl-C unwinds the command; where a library swallows that, as Daft does at times, it stops anyway a little later."""
+    late = threading.Timer(GRACE, _stop)
+    late.daemon = True
+    late.start()
+    raise KeyboardInterrupt
+
+
+def _stop() -> NoReturn:
+    """End at once: every write is atomic, so nothing is lost, and the threads of some libraries abort in an ordinary exit."""
+    import multiprocessing
+
+    typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)
 
 
 def _refusal(error: Exception) -> str:

@@ -1,0 +1,190 @@
+"""Ctrl-C while a command works: one line, exit code 130, nothing half-written, and the same command goes on.
+
+The signal goes to the whole group of processes, as a terminal sends it. Of collect, curate and instruct in one process:
+tests/test_line.py; of serve and ask: tests/assistant; while weights are fetched: test_main.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathasst import dataset, weights
+from pathasst.cli import main
+from pathasst.dataset import Unit, run_stage
+from pathasst.examples import example_article
+from pathasst.papers import PaperIndex
+from pathasst.records import Figure, Pair, Source
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "llm"))
+
+from fake_llm import FakeServer
+
+PICTURES = 16
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+
+
+def interrupted(command: list[str], at_work: Callable[[], bool]) -> str:
+    """Start a command, press Ctrl-C once it is `at_work`; what it said."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pathasst.cli.main", *command],
+        env=ENVIRONMENT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not at_work() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert process.poll() is None, "it ended before it could be interrupted"
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert said.count("Interrupted; finished parts are kept, run the same command to go on.") == 1
+    assert "Traceback" not in said
+    return said
+
+
+def again(command: list[str]) -> str:
+    """The same command, uninterrupted; what it printed."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pathasst.cli.main", *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=900
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def test_collect_in_several_processes(tmp_path: Path) -> None:
+    """Daft's engine swallows some interrupts; the command stops all the same."""
+    for n in range(40):
+        shutil.copytree(example_article(), tmp_path / "articles" / f"a{n}")
+        xml = tmp_path / "articles" / f"a{n}" / "article.xml"
+        xml.write_text(xml.read_text(encoding="utf-8").replace("example.1", f"example.{n}"), encoding="utf-8")
+    out = tmp_path / "figures"
+    command = ["collect", "folder", str(tmp_path / "articles"), "--out", str(out), "--per-shard", "1", "--workers", "2"]
+    interrupted(command, lambda: len(list(out.glob("*.parquet"))) >= 2)
+    assert not (out / "manifest.json").exists()
+    again(command)
+    assert len(list(dataset.read(out, Figure))) == 3 * 40
+    assert dataset.validate(out, Figure) == [] and not list(out.glob(".writing-*"))
+
+
+def pairs(folder: Path) -> Path:
+    """Eight pictures of noise with captions."""
+    import io
+
+    def one(n: int) -> Pair:
+        out = io.BytesIO()
+        Image.fromarray(np.random.default_rng(n).integers(0, 255, (64, 64, 3), np.uint8)).save(out, "PNG")
+        source = Source(article_id=f"a{n}")
+        return Pair(pair_id=f"p{n}", md5=str(n), source=source, image=out.getvalue(), caption=f"Specimen {n}.", split="train")
+
+    run_stage(folder, stage="pairs", record=Pair, units=[Unit("all")], work=lambda _: map(one, range(8)), progress=False)
+    return folder
+
+
+def test_train_clip(tmp_path: Path) -> None:
+    if not weights.present("minilm"):
+        pytest.skip("not fetched: minilm (make models)")
+    out = tmp_path / "clip"
+    command = ["train", "clip", str(pairs(tmp_path / "pairs")), "--out", str(out), "--recipe", "tutorial"]
+    interrupted(command, (out / "checkpoint.pt").is_file)
+    assert not (out / "model.safetensors").exists()
+    again(command)
+    assert (out / "model.safetensors").is_file()
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert steps == sorted(set(steps)) and steps[-1] == 30, "no step was made twice"
+
+
+def test_papers_build(tmp_path: Path) -> None:
+    rows = [{"pmid": str(n), "title": f"Title {n}", "abstract": f"Abstract number {n} on asbestos. " * 20} for n in range(20000)]
+    for part in range(4):
+        lines = "\n".join(map(json.dumps, rows[part::4]))
+        (tmp_path / f"{part}.jsonl").write_text(lines, encoding="utf-8")
+    home = tmp_path / "index"
+    files = [str(tmp_path / f"{part}.jsonl") for part in range(4)]
+    command = ["papers", "build", *files, "--index", str(home), "--no-vectors", "--workers", "1"]
+    interrupted(command, lambda: bool(list(home.rglob("*.parquet"))))
+    assert not (home / "CURRENT").exists(), "no reader opens half an index"
+    again(command)
+    assert len(PaperIndex.open(home)) == 20000
+
+
+def test_eval_asks_no_question_twice(tmp_path: Path) -> None:
+    says = [f"Request number {n}, please." for n in range(40)]
+    requests = {"none": {"picture": "none", "requests": says}}
+    (tmp_path / "requests.yaml").write_text(json.dumps(requests), encoding="utf-8")
+    server, hold = FakeServer(), threading.Event()
+
+    def answer(body: dict) -> str:
+        if len(server.requests) > 20:
+            hold.wait(60)
+        return "No tool is needed."
+
+    server.answer = answer
+    out = tmp_path / "out"
+    command = ["eval", "tools", "--requests", str(tmp_path / "requests.yaml"), "--out", str(out), "--brain", f"{server.url}#m"]
+    try:
+        interrupted(command, lambda: len(server.requests) > 20)
+        assert not (out / "tools.json").exists()
+        kept = (out / "predictions" / "tools.jsonl").read_text(encoding="utf-8").splitlines()
+        hold.set()
+        server.requests.clear()
+        again(command)
+        assert kept and len(server.requests) == 40 - len(kept)
+        assert len(json.loads((out / "tools.json").read_text(encoding="utf-8"))["items"]) == 40
+    finally:
+        hold.set()
+        server.stop()
+
+
+def test_tools_batch(tmp_path: Path) -> None:
+    folder, out = tmp_path / "fields", tmp_path / "out"
+    folder.mkdir()
+
+    def finished() -> int:
+        return len(list(out.glob("*.png.json")))
+
+    for n in range(PICTURES):
+        picture = np.random.default_rng(n).integers(100, 255, (128, 128, 3), np.uint8)
+        Image.fromarray(picture).save(folder / f"{n:02}.png")
+    command = ["tools", "batch", "ki67_cells", str(folder), "--out", str(out)]
+    interrupted(command, lambda: finished() >= 1)
+    done = finished()
+    said = again(command)
+    assert 0 < done < PICTURES
+    assert f"{PICTURES - done} done, {done} done before, 0 not usable" in said
+    rows = (out / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == PICTURES + 1
+
+
+def test_a_library_that_swallows_ctrl_c_is_left_after_a_while() -> None:
+    script = (
+        "import time, threading; from pathasst.cli import main; main.GRACE = 0.5\n"
+        "def deaf():\n"
+        "    print('here', flush=True)\n"
+        "    for n in range(600):\n"
+        "        try: time.sleep(0.1)\n"
+        "        except KeyboardInterrupt: pass\n"
+        "main.app = deaf\n"
+        "main.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == main.INTERRUPTED and "Interrupted" in said
