@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+from pathasst import levels, weights
 from pathasst.classifier import Classifier, Item, TrainSettings, read_items, train, training
 from pathasst.classifier.model import build, start_from
 from pathasst.classifier.settings import ClassifierConfig
@@ -94,6 +96,15 @@ def test_frozen_parts_stay_as_they_were(settings, tmp_path):
     assert not torch.allclose(before["fc.weight"], after["fc.weight"], atol=1e-4)
 
 
+@pytest.mark.skipif(not weights.present("efficientnet-lite0"), reason="pathasst models pull efficientnet-lite0")
+def test_a_head_alone_on_every_depth_of_lite0_is_small(tmp_path):
+    alone = TrainSettings(backbone=levels.NAME, size=32, steps=0, minutes=0, zoom=0.05, colour=0.05, bf16=False)
+    scores = train(alone, items(), tmp_path)
+    assert scores["test"]["macro_f1"]["value"] > 0.9
+    assert set(load_file(tmp_path / "model.safetensors")) == {"classifier.weight", "classifier.bias"}
+    assert Classifier.load(tmp_path).features([picture("disc", np.random.default_rng(0))]).shape == (1, 6192)
+
+
 def test_items_of_a_folder_and_of_a_table_with_boxes(tmp_path):
     rng = np.random.default_rng(0)
     for label in ("disc", "ring"):
@@ -135,7 +146,12 @@ def test_a_torch_checkpoint_in_the_papers_layout_fills_a_convnext(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "error"),
-    [({"validation": 0.0}, BadSettings), ({"test": 0.95}, BadSettings), ({"steps": 0}, BadSettings)],
+    [
+        ({"validation": 0.0}, BadSettings),
+        ({"test": 0.95}, BadSettings),
+        ({"steps": -1}, BadSettings),
+        ({"steps": 0, "start": ""}, BadSettings),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(change, error):
     with pytest.raises(error):

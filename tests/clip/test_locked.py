@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pathasst import weights
+from pathasst import levels, weights
 from pathasst.clip import leave_out
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
@@ -38,12 +38,19 @@ def lite(tiny: dict) -> dict:
     return {**tiny, "vision_cfg": VISION}
 
 
+@pytest.fixture(scope="module", params=[VISION["timm_model_name"], levels.NAME])
+def either(request: pytest.FixtureRequest, tiny: dict) -> dict:
+    """With the last layer alone, and with every depth."""
+    return {**tiny, "vision_cfg": {**VISION, "timm_model_name": request.param}}
+
+
 @needs_lite0
-def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values: dict, lite: dict, tmp_path: Path) -> None:
+def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values: dict, either: dict, tmp_path: Path) -> None:
     from pathasst.pretrained import efficientnet_lite0
 
-    values = {"model": lite, "tower": "efficientnet-lite0", "unlocked": 0, "views": 2, "keep_patches": 1.0, "steps": 60}
+    values = {"model": either, "tower": "efficientnet-lite0", "unlocked": 0, "views": 2, "keep_patches": 1.0, "steps": 60}
     recipe = ClipRecipe(**{**recipe_values, **values})
+    train(recipe, tmp_path, stop_at=30)
     clip = train(recipe, tmp_path)
     trunk = efficientnet_lite0().state_dict()
     state = clip.model.visual.trunk.state_dict()
@@ -53,6 +60,12 @@ def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values
     assert (said == [s.label == "textures/dots" for s in shown]).all()
     again = PathCLIP.load(tmp_path)
     assert tuple(again.config.mean) == MEAN
+    pixels = [s.pixels for s in shown]
+    np.testing.assert_allclose(again.encode_image(pixels), clip.encode_image(pixels), atol=5e-3)  # stored as fp16
+    assert not any(k.startswith("visual.trunk") for k in load_file(tmp_path / "model.safetensors"))
+    train(recipe, tmp_path / "whole")
+    one, two = (load_file(f / "model.safetensors") for f in (tmp_path, tmp_path / "whole"))
+    assert all(torch.equal(one[k], two[k]) for k in one)  # stopped at 30 and resumed
 
 
 @needs_lite0
@@ -68,22 +81,22 @@ def test_the_last_layers_alone_are_trained(recipe_values: dict, lite: dict, tmp_
     assert load_file(tmp_path / "model.safetensors")
 
 
-def test_features_are_kept_and_completed(lite: dict, pairs: Path, tmp_path: Path) -> None:
+def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = ClipConfig(lite, MEAN, STD)
+    config = ClipConfig(either, MEAN, STD)
     trunk = build(config).eval().visual.trunk
     shown = load_pictures([pairs], ["train"], 64).shown
     look = (2, 0.6, 0.2, 0)
     some = locked_features(trunk, config, shown[:5], *look, tmp_path / "f")
     whole = locked_features(trunk, config, shown, *look, tmp_path / "f")
-    assert whole.shape == (18, 2, 1280) and np.array_equal(whole[:5], some)
+    assert whole.shape == (18, 2, trunk.num_features) and np.array_equal(whole[:5], some)
     assert np.array_equal(locked_features(None, config, shown, *look, tmp_path / "f"), whole)  # nothing is computed again
     with pytest.raises(TypeError):
         locked_features(None, config, shown, 3, *look[1:], tmp_path / "f")  # other settings: everything is
 
 
 @needs_lite0
-def test_leaving_a_set_out(recipe_values: dict, lite: dict, pairs: Path, tmp_path: Path) -> None:
+def test_leaving_a_set_out(recipe_values: dict, either: dict, pairs: Path, tmp_path: Path) -> None:
     """Two sets of the same textures: trained on the one, the other is told apart by words alone."""
     rows = [p for p in read(pairs, Pair) if p.label]
     moved = [replace(p, source=replace(p.source, article_id="b" if int(p.group[-1]) % 2 else "a"), split="train") for p in rows]
@@ -91,7 +104,7 @@ def test_leaving_a_set_out(recipe_values: dict, lite: dict, pairs: Path, tmp_pat
     run_stage(two, stage="labels", record=Pair, units=[Unit("only")], work=lambda _: moved, progress=False)
     classes = {k: {"prompt": f"An image of {k}", "names": [k], "labels": [f"textures/{k}"]} for k in ("bands", "dots")}
     (tmp_path / "tasks.yaml").write_text(json.dumps({"textures": {"classes": classes, "templates": ["An image of {}"]}}))
-    base = {**recipe_values, "model": lite, "tower": "efficientnet-lite0", "unlocked": 0, "views": 2, "steps": 60}
+    base = {**recipe_values, "model": either, "tower": "efficientnet-lite0", "unlocked": 0, "views": 2, "steps": 60}
     (tmp_path / "base.yaml").write_text(json.dumps(base))
     sets = {"b": {"sources": ["b"], "tasks": ["textures"]}}
     (tmp_path / "plan.yaml").write_text(json.dumps({"base": "base.yaml", "tasks": str(tmp_path / "tasks.yaml"), "sets": sets}))

@@ -20,20 +20,25 @@ if TYPE_CHECKING:
 
 def build(config: ClassifierConfig) -> Any:
     """An untrained network, N×3×size×size → N×classes. Raises BadSettings for a backbone that timm does not know."""
-    import timm
-
     try:
-        return timm.create_model(config.backbone, pretrained=False, num_classes=len(config.classes), **config.options)
+        return _timm().create_model(config.backbone, pretrained=False, num_classes=len(config.classes), **config.options)
     except (RuntimeError, TypeError, ValueError) as error:
         raise BadSettings(f"timm cannot make the backbone {config.backbone!r} with {config.options}: {error}") from error
 
 
 def statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of pixel values in 0–1 that the backbone's pretrained weights were fed; ImageNet's for one without any."""
+    found = _timm().get_pretrained_cfg(backbone)
+    return (found.mean, found.std) if found else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def _timm() -> Any:
+    """timm, which knows `pathasst.levels` by name from then on."""
     import timm
 
-    found = timm.get_pretrained_cfg(backbone)
-    return (found.mean, found.std) if found else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    import pathasst.levels  # noqa: F401
+
+    return timm
 
 
 def to_tensor(pictures: Sequence[np.ndarray], backbone: str) -> torch.Tensor:

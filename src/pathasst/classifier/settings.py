@@ -71,7 +71,7 @@ class TrainSettings:
     freeze: tuple[str, ...] = ()  # parts of the backbone that stay as they are (prefixes): the early ones cost most to train
     probe: int = 2  # first fit the head on the frozen features of so many random views of each picture; 0: start it at random
     norms: bool = False  # whether batch norms go on learning; few pictures teach them worse than ImageNet did
-    steps: int = 1000
+    steps: int = 1000  # 0: the head alone, as `probe` fits it
     minutes: float = 10.0  # stop after so many minutes of training, the rate falling to zero by then; 0: no limit
     batch: int = 32
     lr: float = 1e-3  # of the head
@@ -95,8 +95,10 @@ class TrainSettings:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not 0 < self.validation < 1 or not 0 <= self.test < 1 or self.validation + self.test >= 1:
             raise BadSettings("validation and test are shares of the groups that leave something to train on")
-        if self.steps < 1 or self.batch < 2 or self.evaluations < 1:
-            raise BadSettings("steps and evaluations must be at least 1, batch at least 2")
+        if self.steps < 0 or self.batch < 2 or self.evaluations < 1:
+            raise BadSettings("steps must be at least 0, evaluations at least 1, batch at least 2")
+        if not self.steps and not (self.probe and self.start):
+            raise BadSettings("without steps, the head must be fitted to a pretrained backbone: set probe and start")
 
     def config(self, classes: tuple[str, ...]) -> ClassifierConfig:
         """The configuration of the classifier that this training makes."""

@@ -248,7 +248,7 @@ class _Training:
 
     def _progress(self) -> float:
         timed = self.spent / (60 * self.settings.minutes) if self.settings.minutes else 0.0
-        return max(self.step / self.settings.steps, timed)
+        return max(self.step / self.settings.steps, timed) if self.settings.steps else 1.0
 
     def _learn(self, pixels: torch.Tensor, labels: torch.Tensor) -> float:
         settings = self.settings

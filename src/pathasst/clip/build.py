@@ -103,6 +103,8 @@ def build(config: ClipConfig) -> nn.Module:
     """
     from open_clip.model import CLIP, CustomTextCLIP
 
+    from pathasst import levels  # timm knows its tower from then on
+
     model = json.loads(json.dumps(config.model))
     model.pop("custom_text", None)
     if config.has_hf_text:
@@ -114,6 +116,8 @@ def build(config: ClipConfig) -> nn.Module:
         clip.text.transformer.requires_grad_(False)  # type: ignore[union-attr]
     else:
         clip = CLIP(**model)
+    if model["vision_cfg"].get("timm_model_name") == levels.NAME:
+        clip.visual.head = levels.standardised(clip.visual.head)  # type: ignore[union-attr, arg-type]
     if config.tower:
         lock_tower(clip)
     return clip

@@ -19,7 +19,7 @@ from pathasst.clip import zeroshot as zs
 from pathasst.clip.baselines import ColourWords, chance, histogram, trunk_features
 from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures, sampling
-from pathasst.clip.locked import FILE, locked_features
+from pathasst.clip.locked import FILE, locked_features, standardise
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.steps import Steps
 from pathasst.clip.train import ClipRecipe, start
@@ -129,8 +129,10 @@ class _Bench:
 
         known, rows = self.pictures.without(sources)
         torch.manual_seed(self.settings.seed)
-        model, config = start(self.settings)
-        before = PathCLIP(start(self.settings)[0], config)
+        (model, config), (untrained, _) = start(self.settings), start(self.settings)
+        for fresh in (model, untrained):
+            standardise(fresh, self.locked[rows])
+        before = PathCLIP(untrained, config)
         steps = Steps(self.settings, model, config, known, self.texts.beside(model), locked=self.locked[rows])
         for _ in steps.run(0, self.settings.steps):
             pass
@@ -141,13 +143,13 @@ class _Bench:
         for task in tasks:
             examples = zs.examples_of_pairs(pictures, task)
             seen = trunk_features(clip.model.visual.trunk, config, (e.picture() for e in examples))  # type: ignore[union-attr]
-            one, many, fresh = (
+            one, many, random = (
                 zs.run(c, task, examples, ensemble=e, features=_project(c, seen)).scores
                 for c, e in ((clip, False), (clip, True), (before, False))
             )
             by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))
-            zero_shot, ensemble, colour, untrained = (s.macro_f1 for s in (one, many, by_colour, fresh))
-            yield Left(name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, untrained, chance(task, examples))
+            zero_shot, ensemble, colour, unlearnt = (s.macro_f1 for s in (one, many, by_colour, random))
+            yield Left(name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, unlearnt, chance(task, examples))
 
     def _colour_words(self, clip: PathCLIP, known: Pictures, rows: np.ndarray) -> ColourWords:
         import torch

@@ -48,6 +48,13 @@ def locked_features(
     return np.stack([known[s.md5] for s in shown])
 
 
+def standardise(model: Any, features: np.ndarray) -> None:
+    """Fit the standardisation of a head that has one (`pathasst.levels`) to features [pictures, views, d] of the training set."""
+    norm = getattr(model.visual.head, "norm", None)
+    if norm is not None:
+        norm.fit(features.reshape(-1, features.shape[-1]))
+
+
 def _see(
     trunk: Any, config: ClipConfig, shown: Sequence[Shown], views: int, smallest: float, stain: float, seed: int
 ) -> np.ndarray:

@@ -20,7 +20,7 @@ from pathasst.clip.data import load_pictures
 from pathasst.clip.distill import FILE as LESSONS
 from pathasst.clip.distill import Teaching, heads, take_lessons
 from pathasst.clip.locked import FILE as LOCKED
-from pathasst.clip.locked import locked_features
+from pathasst.clip.locked import locked_features, standardise
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.processes import Processes, join
 from pathasst.clip.steps import Steps, rate
@@ -173,6 +173,7 @@ def _prepare(recipe: ClipRecipe, out: Path, processes: Processes) -> tuple[Steps
         path, look = Path(recipe.features or out / LOCKED), (recipe.views, recipe.smallest, recipe.stain, recipe.seed)
         trunk: Any = model.visual.trunk  # type: ignore[union-attr]
         locked = _once(processes, lambda: locked_features(trunk, config, pictures.shown, *look, path))
+        standardise(model, locked)
     parts: dict[str, Any] = {"further": further, "lessons": lessons, "heads": mouths, "locked": locked, "processes": processes}
     return Steps(recipe, model, config, pictures, texts, **parts), config
 
