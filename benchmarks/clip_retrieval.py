@@ -1,6 +1,6 @@
 """Image ↔ text retrieval (Figure 4) of the embedded PathCLIP on articles and on a book that it never saw: R@1, 5, 10, 50.
 
-PATHASST_DATA=… python benchmarks/clip_retrieval.py --pairs out/pairs-labels [--recipe recipes/embedded/clip_lite.yaml] [--curve PNG]
+PATHASST_DATA=… python benchmarks/clip_retrieval.py --pairs out/pairs-labels [--recipe YAML] [--curve PNG]
 
 Trains the recipe without the articles and the atlas among its pairs (minutes of a core), then measures all of both:
 - PubMed-like: whole figures of the articles with their whole captions

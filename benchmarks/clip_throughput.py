@@ -4,7 +4,7 @@ python benchmarks/clip_throughput.py --pairs out/pairs-labels [--steps 8] [--bat
 
 open_clip_train reads a CSV of JPEG files (as its users do) and runs the text tower; we read pre-decoded pictures from memory and
 embed the captions of the frozen text tower once. Both use bf16 autocast, AdamW, one thread of the model and one that prepares the
-next batch. Loading and embedding before the first step is not counted; it is printed. Of the steps: the median, slowest to fastest.
+next batch. Loading and embedding before the first step is not counted, but printed. Of the steps: the median, slowest to fastest.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import itertools
 import os
 import statistics
 import tempfile
@@ -29,7 +30,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 def rates(times: list[float], batch: int) -> Interval:
     """Pictures a second from the times at which steps began; the first step warms up."""
-    each = sorted(batch / (b - a) for a, b in zip(times[1:], times[2:], strict=False))
+    each = sorted(batch / (b - a) for a, b in itertools.pairwise(times[1:]))
     return Interval(statistics.median(each), each[0], each[-1])
 
 

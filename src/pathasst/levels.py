@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 read at every depth: its maps of each stage pooled into one vector. Knows no task.
 
 The last layer of an ImageNet network has thrown away much of what tells tissues apart: grain, texture, colour. The earlier stages
-still have it, as means and deviations over the picture; what lies in the middle of a crop of one cell is the mean around its centre.
+still have it, as means and deviations over the picture; what lies in the middle of a cell's crop is the mean around its centre.
 Registered with timm under `NAME`, so that OpenCLIP and `pathasst.classifier` build it as they build any backbone; its weights are
 those of `tf_efficientnet_lite0`, by the same names.
 """
@@ -12,7 +12,6 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from timm.models import register_model
 from torch import nn
