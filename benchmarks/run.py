@@ -1,6 +1,7 @@
 """Every benchmark that fits in 15 minutes, one after the other; the tables of README and docs/performance.md from all results.
 
-    python benchmarks/run.py [NAME …]          # `make bench`: run all, or these; rewrite the tables
+    python benchmarks/run.py [NAME …]          # `make bench`: run all that fit, or these; rewrite the tables
+    python benchmarks/run.py --list            # what there is, how long each takes about, and what it needs
     python benchmarks/run.py --tables          # only rewrite the tables
     python benchmarks/run.py --keep NAME FILE --command "what made it"    # another JSON becomes the result NAME
 
@@ -14,6 +15,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +40,7 @@ class Bench:
     script: str = ""  # "": of that name
     arguments: tuple[str, ...] = ()
     needs_data: bool = False  # $PATHASST_DATA
-    minutes: float = 3.0  # limit
-    alone: bool = False  # takes too long, or needs what another run made
+    seconds: int = 0  # about, on two idle cores; 0: it is run alone, since it takes too long or needs what another run made
 
     def command(self) -> list[str]:
         """How it is run."""
@@ -48,50 +49,82 @@ class Bench:
 
 
 BENCHES = (
-    Bench("collect_jats", "JATS → figures, beside bare lxml and pubmed_parser", arguments=("--rounds", "3"), needs_data=True),
-    Bench("collect_books", "PDF → figures with captions", needs_data=True),
-    Bench("collect_triage", "Which figures are worth fetching", needs_data=True),
-    Bench("curate_select", "Pathology or not", alone=True),
+    Bench(
+        "collect_jats",
+        "JATS → figures, beside bare lxml and pubmed_parser",
+        arguments=("--rounds", "3"),
+        needs_data=True,
+        seconds=10,
+    ),
+    Bench("collect_books", "PDF → figures with captions", needs_data=True, seconds=3),
+    Bench("collect_triage", "Which figures are worth fetching", needs_data=True, seconds=15),
+    Bench("curate_select", "Pathology or not"),
     Bench("curate_panels", "Compound figures: panels and their letters", needs_data=True),
-    Bench("curate_captions", "Captions cut into sub-captions, beside a plain regular expression", needs_data=True),
-    Bench("instruct_check", "What the check of generated texts lets through", needs_data=True),
-    Bench("clip_zeroshot", "Zero-shot classification of pathclip-lite", alone=True),
-    Bench("clip_convert", "OpenCLIP ↔ Hugging Face: largest difference at full depth", arguments=("ViT-B-32",)),
-    Bench("mllm_answers", "PathAsst: answers about held-out pictures", alone=True),
-    Bench("mllm_engines", "PathAsst in llama.cpp and in transformers", arguments=("--threads", "1", "--tokens", "32")),
-    Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer", alone=True),
-    Bench("chooser", "The right tools, or rightly none: the chooser on unseen wordings", alone=True),
-    Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand", alone=True),
-    Bench("tools_blood", "Blood cells", needs_data=True),
-    Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True),
-    Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True),
-    Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), alone=True),
-    Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5")),
-    Bench("papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", arguments=("--repeats", "1")),
-    Bench("papers_quality", "Paper search by words, vectors and both", alone=True),
-    Bench("papers_scale_50k", "Literature index, beside Faiss flat, the paper's plain IVF and HNSW", "papers_scale", minutes=4),
-    Bench("papers_scale", "Literature index up to 5.3 million vectors", alone=True),
+    Bench("curate_captions", "Captions cut into sub-captions, beside a plain regular expression", needs_data=True, seconds=25),
+    Bench("curate_speed", "Curating, figures a second", needs_data=True),
+    Bench("instruct_check", "What the check of generated texts lets through", needs_data=True, seconds=10),
+    Bench("clip_zeroshot", "Zero-shot classification of pathclip-lite"),
+    Bench("clip_retrieval", "Retrieval of a PathCLIP trained on pairs with words of their own"),
+    Bench("clip_throughput", "Training PathCLIP, pictures a second"),
+    Bench("clip_convert", "OpenCLIP ↔ Hugging Face: largest difference at full depth", arguments=("ViT-B-32",), seconds=20),
+    Bench("mllm_answers", "PathAsst: answers about held-out pictures"),
+    Bench(
+        "mllm_engines", "PathAsst in llama.cpp and in transformers", arguments=("--threads", "1", "--tokens", "32"), seconds=60
+    ),
+    Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer"),
+    Bench("chooser", "The right tools, or rightly none: the chooser on unseen wordings"),
+    Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand"),
+    Bench("tools_blood", "Blood cells", needs_data=True, seconds=20),
+    Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True, seconds=150),
+    Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True, seconds=30),
+    Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), needs_data=True),
+    Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5"), seconds=90),
+    Bench(
+        "papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", arguments=("--repeats", "1"), seconds=60
+    ),
+    Bench("papers_quality", "Paper search by words, vectors and both", needs_data=True),
+    Bench("papers_scale_50k", "Literature index, beside Faiss flat, the paper's plain IVF and HNSW", "papers_scale", seconds=60),
+    Bench("papers_scale", "Literature index up to 5.3 million vectors"),
+    Bench("assistant_load", "The server with 50 clients"),
 )
+BUDGET = 15 * 60  # seconds of `make bench`
+PATIENCE = 4  # times its estimate, and a minute, after which a benchmark is stopped
 
 
 def run(bench: Bench) -> str:
     """Run one script, which keeps its own result; "", or why it did not."""
     if bench.needs_data and not os.environ.get("PATHASST_DATA"):
         return "PATHASST_DATA is not set"
+    limit = 60 + PATIENCE * bench.seconds if bench.seconds else None
     try:
-        done = subprocess.run(bench.command(), capture_output=True, text=True, timeout=60 * bench.minutes, cwd=ROOT, check=False)
+        done = subprocess.run(bench.command(), capture_output=True, text=True, timeout=limit, cwd=ROOT, check=False)
     except subprocess.TimeoutExpired:
-        return f"not done within {bench.minutes:g} minutes"
+        return f"not done within {limit} seconds"
     return (done.stderr.strip().splitlines() or ["no message"])[-1] if done.returncode else ""
+
+
+def run_all() -> None:
+    """Every benchmark that is not run alone, as long as the next fits into what is left of the budget; the shortest first."""
+    started = time.monotonic()
+    for bench in sorted((b for b in BENCHES if b.seconds), key=lambda b: b.seconds):
+        left = BUDGET - (time.monotonic() - started)
+        print(f"{bench.name}, about {bench.seconds} s …", flush=True)
+        print(f"  {(run(bench) or 'done') if bench.seconds < left else 'not begun: the 15 minutes are over'}", flush=True)
+
+
+def listing() -> str:
+    """One line a benchmark: about how long, what it needs, what it measures."""
+    lines = []
+    for bench in BENCHES:
+        takes = f"{bench.seconds:4d} s" if bench.seconds else " alone"
+        lines.append(f"{takes}  {bench.name:18s} {bench.claim}{' (needs PATHASST_DATA)' if bench.needs_data else ''}")
+    return "\n".join([*lines, f"{sum(b.seconds for b in BENCHES):4d} s  in all, on two idle cores; limit {BUDGET} s"])
 
 
 def page() -> str:
     """docs/performance.md."""
-    results, parts = load(), [HEAD]
-    for bench in BENCHES:
-        body = section(results[bench.name]) if bench.name in results else "No result is kept."
-        parts.append(f"## {bench.claim}\n\n{body}\n")
-    return "\n".join(parts)
+    results = load()
+    return "\n".join([HEAD, *(f"## {b.claim}\n\n{section(results[b.name])}\n" for b in BENCHES if b.name in results)])
 
 
 def tables() -> dict[Path, str]:
@@ -100,9 +133,10 @@ def tables() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Run, keep, write."""
+    """Run or keep, then write the tables."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("names", nargs="*", help=f"of {', '.join(b.name for b in BENCHES)}; default: all that fit")
+    options.add_argument("--list", action="store_true", help="say what there is")
     options.add_argument("--tables", action="store_true", help="only write the tables, from the results that are there")
     options.add_argument("--keep", nargs=2, metavar=("NAME", "FILE"), help="make a JSON file the result NAME")
     options.add_argument("--command", default="", help="with --keep: the command that made it")
@@ -112,11 +146,15 @@ def main() -> None:
     if chosen.keep:
         name, file = chosen.keep
         save(RESULTS / f"{name}.json", from_file(Path(file)), command=chosen.command or f"made from {file}")
-    elif not chosen.tables:
+    elif chosen.list:
+        print(listing())
+        return
+    elif chosen.names:
         for bench in BENCHES:
-            if bench.name in chosen.names or not (chosen.names or bench.alone):
-                print(f"{bench.name} …", flush=True)
-                print(f"  {run(bench) or 'done'}", flush=True)
+            if bench.name in chosen.names:
+                print(f"{bench.name}: {run(bench) or 'done'}", flush=True)
+    elif not chosen.tables:
+        run_all()
     for path, text in tables().items():
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")

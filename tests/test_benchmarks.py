@@ -42,7 +42,32 @@ def test_every_result_belongs_to_a_benchmark_that_can_make_it(scripts) -> None:
     assert set(scripts["measured"].load()) <= set(known)
     for bench in known.values():
         script = Path(bench.command()[1])
-        assert bench.alone or '"--json"' in script.read_text(encoding="utf-8"), f"{script.name} keeps no result"
+        assert not bench.seconds or '"--json"' in script.read_text(encoding="utf-8"), f"{script.name} keeps no result"
+
+
+def test_bench_fits_into_its_quarter_of_an_hour(scripts, monkeypatch, capsys) -> None:
+    run = scripts["run"]
+    assert sum(b.seconds for b in run.BENCHES) <= run.BUDGET
+    begun, clock = [], [0.0]
+
+    def slow(bench: object) -> str:
+        begun.append(bench.name)
+        clock[0] += run.BUDGET - 50  # the first takes far longer than it should
+        return ""
+
+    monkeypatch.setattr(run, "run", slow)
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    run.run_all()
+    order = sorted((b for b in run.BENCHES if b.seconds), key=lambda b: b.seconds)
+    assert begun == [b.name for b in order[:2]]  # 50 s are left for the second; then nothing is
+    assert capsys.readouterr().out.count("not begun") == len(order) - 2
+
+
+def test_a_benchmark_without_its_data_is_named(scripts, monkeypatch) -> None:
+    monkeypatch.delenv("PATHASST_DATA", raising=False)
+    run = scripts["run"]
+    assert run.run(run.Bench("collect_jats", "", needs_data=True, seconds=1)) == "PATHASST_DATA is not set"
+    assert all(b.name in run.listing() for b in run.BENCHES)
 
 
 def test_a_result_comes_back_with_what_made_it(scripts, tmp_path) -> None:
