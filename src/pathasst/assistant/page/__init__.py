@@ -5,7 +5,10 @@ Knows the Service; no model and no route. Importing this module does not import 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pathasst.errors import BadInput
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -34,6 +37,7 @@ def mount(app: FastAPI, service: Service, path: str = "/") -> FastAPI:
     and stack traces. Raises MissingPackage.
     """
     page = build(service)
+    _only_what_was_uploaded(page)
     import gradio as gr
 
     from pathasst.assistant.page.theme import FAVICON, head, theme
@@ -54,3 +58,21 @@ def mount(app: FastAPI, service: Service, path: str = "/") -> FastAPI:
         pwa=False,
         mcp_server=False,
     )
+
+
+def _only_what_was_uploaded(page: gr.Blocks) -> None:
+    """Let no request name a file of the server, or an address, as one that its browser has uploaded.
+
+    Gradio takes such a name in any input. It checks paths of pages that it has launched itself, not of those mounted in another
+    server, and fetches addresses in both.
+    """
+    from gradio.utils import get_upload_folder
+
+    async def uploaded(path: str) -> str:
+        if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+            raise BadInput("this file was not uploaded.")
+        return path
+
+    page.has_launched = True
+    for part in page.blocks.values():
+        part.async_move_resource_to_block_cache = uploaded  # type: ignore[method-assign]
