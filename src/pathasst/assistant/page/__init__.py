@@ -68,10 +68,10 @@ def _only_what_was_uploaded(page: gr.Blocks) -> None:
     """
     from gradio.utils import get_upload_folder
 
-    async def uploaded(path: str) -> str:
-        if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+    async def uploaded(path: str | Path | None) -> str | None:
+        if path is not None and not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
             raise BadInput("this file was not uploaded.")
-        return path
+        return None if path is None else str(path)
 
     page.has_launched = True
     for part in page.blocks.values():
