@@ -75,4 +75,4 @@ def _only_what_was_uploaded(page: gr.Blocks) -> None:
 
     page.has_launched = True
     for part in page.blocks.values():
-        part.async_move_resource_to_block_cache = uploaded  # type: ignore[method-assign]
+        part.async_move_resource_to_block_cache = uploaded  # type: ignore[method-assign, assignment]
