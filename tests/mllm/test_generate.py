@@ -97,3 +97,33 @@ def test_too_long_or_mismatched_is_bad_input(assistant):
         assistant.reply([Turn(role="user", content="red " * 3000)])
     with pytest.raises(BadInput, match="1 <image> marks for 0 pictures"):
         assistant.reply(ASK)
+
+
+class Scripted(torch.nn.Module):
+    """An output layer that says one token after the other, whatever is asked."""
+
+    def __init__(self, ids: list[int], vocabulary: int) -> None:
+        super().__init__()
+        self.ids, self.vocabulary, self.step = ids, vocabulary, 0
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(*hidden.shape[:-1], self.vocabulary)
+        logits[..., self.ids[min(self.step, len(self.ids) - 1)]] = 9.0
+        self.step += 1
+        return logits
+
+
+def test_a_stop_of_several_tokens_ends_the_answer(tiny_llm, tiny_tower):
+    parts = model.build(model.ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm), template="paper"))
+    ids = parts.tokenizer("It is # red. ###\nUser: and more and more", add_special_tokens=False).input_ids
+    script = parts.model.lm_head = Scripted(ids, len(parts.tokenizer))
+    alone = PathAsst(parts).reply(ASK, [picture(RED)], max_new_tokens=len(ids))
+    assert alone.content == "It is # red."
+    assert script.step < len(ids)
+    script.step = 0
+    (together,) = PathAsst(parts).reply_many([(ASK, [picture(RED)], [])], max_new_tokens=len(ids))
+    assert together == alone
+    assert script.step < len(ids)
+    script.step = 0
+    pieces = list(PathAsst(parts).stream(ASK, [picture(RED)], max_new_tokens=len(ids)))
+    assert "".join(p for p in pieces if isinstance(p, str)).rstrip() == "It is # red."

@@ -91,9 +91,18 @@ class ChatTemplate:
         """The stop as token ids, exactly as `render` supervises them."""
         return _encode(tokenizer, self.stop, special=self.special)
 
+    def before_stop(self, text: str, *, finished: bool = False) -> str:
+        """What the model wrote up to the stop; until it is `finished`, without an end that may be the beginning of one."""
+        stop = self.stop.strip()
+        before, found, _ = text.partition(stop)
+        if found or finished:
+            return before
+        begun = next((n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n])), 0)
+        return text[: len(text) - begun]
+
     def parse(self, text: str) -> Turn:
         """What the model wrote, as an assistant turn: `<tool_call>` lines become `tool_calls`, the rest is content."""
-        calls, words = calls_of(text.split(self.stop.strip())[0])
+        calls, words = calls_of(self.before_stop(text, finished=True))
         return Turn(role="assistant", content=words, tool_calls=calls)
 
 

@@ -131,9 +131,11 @@ class PathAsst:
         """As `reply`, but yields the text piece by piece as it is made, and the Turn last."""
         text = shown = ""
         for text in self._written(turns, images, tools, max_new_tokens, calls):
-            if not text.endswith("\ufffd") and OPEN[0] not in text[len(shown) :]:  # whole characters, no half of a call
-                yield text[len(shown) :]
-                shown = text
+            said = self.template.before_stop(text)
+            if len(said) > len(shown) and not said.endswith("\ufffd") and OPEN[0] not in said[len(shown) :]:
+                yield said[len(shown) :]  # whole characters, no half of a call
+                shown = said
+        text = self.template.before_stop(text, finished=True)
         if len(text) > len(shown) and (not tools or OPEN not in text):
             yield text[len(shown) :]
         yield self.template.parse(text) if tools else Turn(role="assistant", content=text.strip())
@@ -214,6 +216,8 @@ class PathAsst:
                 attention_mask=seen,
                 max_new_tokens=most,
                 do_sample=False,
+                stop_strings=None if parts.template.special else [parts.template.stop.strip()],
+                tokenizer=parts.tokenizer,
                 logits_processor=[lambda ids, scores: self._held(ids, scores, offered, barred)],
             )
         return [self._text(row.tolist()) for row in made]

@@ -29,12 +29,13 @@ class LlmShape:
     intermediate: int
     kv: int  # width of keys
     vocabulary: int
+    tied: bool = False  # whether the output layer is the embedding
 
     @property
     def parameters(self) -> int:
-        """All weights, embedding counted once."""
+        """All weights but the norms, which are a thousandth of a percent."""
         layer = 2 * self.hidden**2 + 2 * self.hidden * self.kv + 3 * self.hidden * self.intermediate
-        return self.vocabulary * self.hidden + self.layers * layer
+        return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.layers * layer
 
     def adapter_parameters(self, rank: int, modules: Sequence[str]) -> int:
         """Parameters of low-rank adapters on the named linear layers."""
@@ -45,7 +46,7 @@ class LlmShape:
 
 
 SHAPES = {
-    "smollm2-135m": LlmShape("smollm2-135m", 576, 30, 1536, 192, 49152),
+    "smollm2-135m": LlmShape("smollm2-135m", 576, 30, 1536, 192, 49152, tied=True),
     "qwen3-8b": LlmShape("qwen3-8b", 4096, 36, 12288, 1024, 151936),
     "vicuna-13b": LlmShape("vicuna-13b", 5120, 40, 13824, 5120, 32000),
 }
@@ -75,7 +76,8 @@ def shape_of(llm: str) -> LlmShape:
     c = json.loads(path.read_text(encoding="utf-8"))
     head = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
     kv = c.get("num_key_value_heads", c["num_attention_heads"]) * head
-    return LlmShape(llm, c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], kv, c["vocab_size"])
+    tied = bool(c.get("tie_word_embeddings"))
+    return LlmShape(llm, c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], kv, c["vocab_size"], tied)
 
 
 def phase_estimate(
