@@ -191,3 +191,93 @@ def test_a_long_first_item_is_not_cut_within_a_phrase():
     assert parts["A"] == "Stenosis in the branch of the left artery"
     parts = {s.letter: s.text for s in split("Fistula between the cervical oesophagus (A) and the left main bronchus (B).")}
     assert parts["B"] == "Fistula between the left main bronchus"
+
+
+def panels(caption: str) -> dict[str, str]:
+    return {s.letter: s.text for s in split(caption)}
+
+
+def test_a_marker_after_a_bracket_that_closes_a_sentence_belongs_to_that_sentence():
+    caption = "Inflammation. None, grade 0 (H&E, ×100) (a). Scattered cells, grade 1 (H&E, ×100) (b). Dense infiltrate (PAS) (c)."
+    found = panels(caption)
+    assert found["A"] == "Inflammation. None, grade 0 (H&E, ×100)"
+    assert found["B"] == "Inflammation. Scattered cells, grade 1 (H&E, ×100)"
+    assert found["C"] == "Inflammation. Dense infiltrate (PAS)"
+    between = panels("A lymph node after haematoxylin and eosin (H&E) (a and c) and Prussian blue (b and d) staining with iron.")
+    assert "eosin" in between["C"] and "Prussian" not in between["C"]
+    assert "Prussian" in between["D"] and "eosin" not in between["D"]
+
+
+def test_a_marker_after_a_bracket_without_a_stop_still_opens_its_words():
+    assert panels("(A) Tumour (H&E) (B) Stroma (PAS) (C) Vessel (CD34)") == {
+        "A": "Tumour (H&E)", "B": "Stroma (PAS)", "C": "Vessel (CD34)",
+    }  # fmt: skip
+
+
+def test_a_list_inside_the_words_of_a_range_gives_each_panel_its_own():
+    found = panels("(a) Mice. (b–d) Prostates showing slight hyperplasia (b), low-grade PIN (c) and high-grade PIN (d).")
+    assert found["C"] == "Prostates showing low-grade PIN"
+    assert "high-grade PIN" in found["D"] and "low-grade" not in found["D"]
+    later = panels("(A, B) Livers of mice. Staining for CD3 (A) and CD20 (B). (C) Spleen.")
+    assert later["A"].endswith("Staining for CD3") and later["B"].endswith("Staining for CD20")
+
+
+def test_a_sentence_with_letters_that_is_no_list_is_not_cut():
+    caption = (
+        "(A, B) Larvae on plants. Predation rates of the larvae were higher on the mutant than on all other plants at the "
+        "edges (A), but lower than on the wild type in the centre (B). (C) Roots. (D) Stems."
+    )
+    found = panels(caption)
+    assert found["A"] == found["B"] and "(A), but lower" in found["A"]
+
+
+def test_a_scale_bar_before_a_marker_without_a_stop_is_of_the_panel_before():
+    found = panels("Metastasis. (a) Low power of the tumour. Scale bar = 100 microns (b) High power of the cells.")
+    assert "Scale bar = 100 microns" in found["A"] and "Scale bar" not in found["B"]
+
+
+def test_a_heading_with_a_colon_is_of_the_list_that_it_opens():
+    found = panels(
+        "A and B, Fracture. C and D, After reduction. Nine years later: E and F, normal elbow; G and H, operated elbow."
+    )
+    assert found["G"] == "Nine years later operated elbow."
+    assert found["E"] == "Nine years later normal elbow" and "Nine years" not in found["C"]
+
+
+def test_words_that_run_on_are_joined_without_a_stop():
+    assert panels("Cells were treated with 2 mg of CSA (A) and HA (B).")["B"] == "Cells were treated with 2 mg of HA"
+
+
+def test_what_all_pictures_of_a_list_show_is_told_of_each():
+    after = panels("Axial FLAIR (A) and T2W (B) images demonstrate a bright insula, which is dark on the T1W image (C).")
+    assert after["A"] == "Axial FLAIR images demonstrate a bright insula"
+    assert after["B"] == "T2W images demonstrate a bright insula"
+    before = panels("Cancer. (a) Sagittal T2-weighted, (b) axial T1-weighted and (c) fat-suppressed images show a dark mass.")
+    assert all(text.endswith("show a dark mass.") for text in before.values())
+
+
+def test_the_beginning_of_a_sentence_up_to_its_verb_is_of_all_items():
+    found = panels(
+        "Staining for WT1 showed nuclear reactivity in the serous carcinoma (A) and no staining in the benign cystadenoma (B)."
+    )
+    assert found["B"] == "Staining for WT1 showed no staining in the benign cystadenoma"
+
+
+@pytest.mark.parametrize(
+    ("caption", "second"),
+    [
+        ("The structure of curcumin (A) and nature borneol (B).", "The structure of nature borneol"),
+        ("The histology of benign prostatic hyperplasia (BPH) (A) and prostate cancer (B).", "The histology of prostate cancer"),
+        ("Mice (n = 10) were weighed and their weights (A) and signs of illness (B) recorded.", ""),
+    ],
+)
+def test_the_first_item_of_a_list_begins_after_its_preposition_and_before_an_abbreviated_name(caption, second):
+    found = panels(caption)
+    assert found["B"] == second or not second
+    assert "n = signs" not in found["B"]
+
+
+def test_numbers_that_lost_the_stop_before_them_are_found():
+    caption = "Enucleation of a cyst. 1. Incision of capsule2. Cyst resection3. Ovarian suture4. The closed ovary"
+    assert panels(caption)["3"] == "Enucleation of a cyst. Ovarian suture"
+    assert len(panels("Grown to OD2. Then diluted to OD3. Then frozen.")) == 1

@@ -17,14 +17,33 @@ from pathasst.curate.captions.sentences import closing_kind, sentences, tells_sc
 
 _TRAIL = re.compile(r"(?i)[\s,;:(\[]*(?:\b(?:and|or|whereas|while|but)\b)?[\s,;:(\[]*$")
 _OPEN = re.compile(r"(?i)(?:[:,]|\b(?:of|in|by|with|for|from|on|at|to|the|an?|as|using|shows?|showing|are|is|were|was|and))\s*$")
+_PREPOSITION = re.compile(r"(?i)(?:of|in|by|with|for|from|on|at|to|as|using)\b")
 _PREDICATE = re.compile(
     r"(?i)\s*,?\s*(?:which\s+)?(?:clearly\s+|also\s+)?(?:shows?|showed|showing|demonstrates?|demonstrated|demonstrating|"
     r"reveals?|revealed|revealing|indicates?|indicated|confirms?|confirmed|depicts?|displays?|exhibits?|illustrates?|"
     r"highlights?|identif(?:y|ies|ied)|presents?|contains?|express(?:es|ed)?|is|are|was|were|has|have|had|with)\b"
 )
+_FINITE = re.compile(
+    r"(?i)(?<!\bis )(?<!\bare )(?<!\bas )(?<!\bwas )(?<!\bwere )(?<!\bbeen )"
+    r"\b(?:show|demonstrat|reveal|confirm|indicat|depict|display|illustrat)(?:e?s?|e?d|ing)\s(?!\s*(?:that|in|on|by)\b)"
+)
+_PLURAL = re.compile(
+    r"(?i)(?<!arrows )(?<!heads )(?<!bars )(?<!lines )(?<!asterisks )(?<!which )(?<!that )"
+    r"\b(?:show|demonstrate|reveal|confirm|depict|display|illustrate)\s(?!\s*(?:that|in|on|by)\b)"
+)
+"""A verb whose subject are all items of a list."""
+_SHOWN_BY = re.compile(
+    r"(?i)\s*(?:images?|views?|scans?|sections?|radiographs?|(?:photo)?micrographs?|photographs?|sequences?|stain(?:s|ings?))\s+"
+    r"(?:clearly\s+|also\s+)?(?:show|demonstrate|reveal|indicate|confirm|depict|display|illustrate)(?:s|d|ed)?\b"
+)
+"""What the list before it shows: "FLAIR (A) and T2-weighted (B) images demonstrate …"."""
 _CLAUSE = re.compile(r"(?i)[;,]\s*(?:and|while|whereas|but)\s|;\s|,?\s(?:while|whereas)\s|,\s(?=(?:the|an?)\s)")
 
 
+_NESTED = re.compile(r"\(\s*(?:in|from|see|of)?\s*$")
+_VERB = re.compile(r"(?i)[\s,;]*(?:and\b|or\b|but\b)?\s*(?:\w+ed|made|was|were|had|did|is|are|has|have|then)\b")
+_RELATIVE = re.compile(r"(?i),?\s(?=which\b)|[;,]\s*(?=(?:and|while|whereas|but)\s)|;\s")
+MOST_WORDS = 12  # of a list's first item without a lead before it
 _STOPPED = re.compile(r"[.?!;)\]][)\]\"”]?\s*$")
 _ARTICLE = re.compile(r"(?i)(?:the|an?)\s")
 _HEADING = re.compile(r"[.?!]\s+[A-Z][\w-]*(?:\s[\w-]+){0,5}[;:]\s*$")
@@ -79,14 +98,14 @@ def deal(caption: str, chain: Chain) -> Words:
         words.give(a, b, chain.letters)
     for n, group in enumerate(groups):
         following = groups[n + 1] if n + 1 < len(groups) else None
-        lead = chain.letters if n == 0 and not _leads_only(caption, group, following) else group.letters
+        lead = _owners_of_lead(caption, chain, groups, n)
         (_deal_before if group.before else _deal_after)(words, group, lead)
         if following is None:
             _deal_rest(words, group, chain.letters, groups)
         else:
             owners = group if group.before or following.before else following
             for a, b in group.after:
-                words.give(a, b, owners.letters)
+                _give(words, a, b, owners.letters, owners.markers[0].lower)
     return words
 
 
@@ -109,11 +128,16 @@ def _groups(caption: str, chain: Chain) -> tuple[list[tuple[int, int]], list[Gro
 
 def _fronted(caption: str, markers: Sequence[Marker]) -> list[Marker]:
     """The markers that open the caption or follow a stop; the one of "A title (A). Tumour. (B). Stroma." counts as such."""
-    found = [m for m in markers if _STOPPED.search(caption[: m.start][-6:]) or not m.start]
+    found = [m for m in markers if _STOPPED.search(caption[: m.start][-6:]) or not m.start or _is_glued(caption, m)]
     if len(markers) > 1 and markers[0] not in found and _FULL_STOP.search(caption[: markers[1].start][-6:]):
         stops = [caption[m.end :].lstrip()[:1] == "." for m in markers[:2]]
         found += [markers[0]] if all(stops) else []
     return found
+
+
+def _is_glued(caption: str, marker: Marker) -> bool:
+    """Whether a number stands right after a word, "1. Incision2. Resection": the stop between them was lost."""
+    return marker.style == "number" and caption[marker.start - 1 : marker.start].isalpha()
 
 
 def _whole_sentences(caption: str, markers: Sequence[Marker], fronted: Sequence[Marker], lean: float) -> list[tuple[int, int]]:
@@ -155,6 +179,23 @@ def _stands_before(caption: str, start: int, markers: Sequence[Marker], fronted:
     return own >= (1.5 if len(markers) == 1 else 1.0)
 
 
+def _owners_of_lead(caption: str, chain: Chain, groups: Sequence[Group], n: int) -> Sequence[str]:
+    """Whose the words before a sentence's first marker are: of all panels, of its own, or of those of the list that they open."""
+    group, following = groups[n], groups[n + 1] if n + 1 < len(groups) else None
+    lead = caption[group.start : group.markers[0].start]
+    if n == 0 and not _leads_only(caption, group, following):
+        return chain.letters
+    if n and group.before and closing_kind(lead) is not None:  # "(a) Tumour. Bar = 9 µm (b) Stroma": no stop before (b)
+        return groups[n - 1].letters
+    letters = list(group.letters)
+    if group.before and lead.rstrip().endswith(":"):  # "After treatment: E, left; F, right. G, …"
+        for here, after in pairwise(groups[n:]):
+            if here.after or not caption[: after.start].rstrip().endswith(";"):
+                break
+            letters += after.letters
+    return letters
+
+
 def _leads_only(caption: str, group: Group, following: Group | None) -> bool:
     """Whether the words before the first marker run into this sentence's list and say nothing of later panels."""
     lead = caption[group.start : group.markers[0].start]
@@ -165,12 +206,30 @@ def _deal_before(words: Words, group: Group, lead: Sequence[str]) -> None:
     """ "Lead (A) words, (B) words tail": lead to `lead`, tail to all of the sentence."""
     words.give(group.start, group.markers[0].start, lead)
     for a, b in pairwise(group.markers):
-        words.give(a.end, b.start, a.letters)
+        _give(words, a.end, b.start, a.letters, a.lower)
     last = group.markers[-1]
     stop = _list_tail(words, group) if len(group.markers) > 1 else None
-    words.give(last.end, stop or group.stop, last.letters)
+    _give(words, last.end, stop or group.stop, last.letters, last.lower)
     if stop:
         words.give(stop, group.stop, group.letters)
+
+
+def _give(words: Words, start: int, stop: int, letters: Sequence[str], lower: bool) -> None:
+    """Words of several panels, of which a list inside may name each: "(b–d) Staining for CD3 (b), CD20 (c) and CD68 (d)"."""
+    caption = words.caption
+    inner = [m for m in references(caption, start, stop) if caption[m.start] == "(" and m.lower is lower]
+    named = [x for m in inner for x in m.letters]
+    whole = sorted(named) == sorted(letters) and not any(_NESTED.search(caption[: m.start][-8:]) for m in inner)
+    if len(inner) > 1 and whole and _is_list(caption, inner, start):
+        deal_list(words, inner, start, stop)
+    else:
+        words.give(start, stop, letters)
+
+
+def _is_list(caption: str, markers: Sequence[Marker], begin: int) -> bool:
+    """Whether words with markers after them are a list with a common beginning or of short items, no sentence cut in two."""
+    lead = _lead_of_list(caption, markers, begin)
+    return lead > begin or len(caption[lead : markers[0].start].split()) <= MOST_WORDS
 
 
 def _list_tail(words: Words, group: Group) -> int | None:
@@ -178,6 +237,9 @@ def _list_tail(words: Words, group: Group) -> int | None:
     caption, start, stop = words.caption, group.markers[-1].end, group.stop
     items = [re.sub(r"(?i)\b(?:and|or)\s*$", "", caption[a.end : b.start]) for a, b in pairwise(group.markers)]
     sizes = sorted(len(re.findall(r"\w[\w/-]*", i)) for i in items)
+    verb = _PLURAL.search(caption, start, stop)
+    if verb and not any(_FINITE.search(i) for i in items):
+        return verb.start()  # "(A) T1- and (B) T2-weighted images show a mass"
     last = list(re.finditer(r"\S+", caption[start:stop]))
     size = max(1, sizes[len(sizes) // 2])
     runs_in = bool(_OPEN.search(caption[group.start : group.markers[0].start]))
@@ -214,7 +276,11 @@ def deal_list(words: Words, markers: Sequence[Marker], begin: int, stop: int) ->
         words.give(cursor, marker.start, marker.letters)
         cursor = marker.end
         end = markers[n + 1].start if n + 1 < len(markers) else stop
-        if len(markers) > 1 and _PREDICATE.match(caption, marker.end, end):
+        if 0 < n < len(markers) - 1 and _SHOWN_BY.match(caption, marker.end, end):
+            cut = _RELATIVE.search(caption, marker.end, end)
+            cursor = cut.start() if cut else end
+            words.give(marker.end, cursor, [x for m in markers[: n + 1] for x in m.letters])
+        elif len(markers) > 1 and _PREDICATE.match(caption, marker.end, end):
             clause = _CLAUSE.search(caption, marker.end, end)
             last = n + 1 == len(markers)
             if told if last else clause:
@@ -228,18 +294,35 @@ def _lead_of_list(caption: str, markers: Sequence[Marker], begin: int) -> int:
     if len(markers) < 2 or ";" in caption[markers[0].end : markers[1].start]:
         return begin
     text = caption[begin : markers[0].start]
-    mark = re.search(r"[:=]\s", text)
+    mark = re.search(r"[:=]\s" if tells_scale(text) else r":\s", text)
     if mark and mark.end() < len(text) - 1:
         return begin + mark.end()
-    between = re.sub(r"(?i)^[\s,;]*(?:and\b)?\s*", "", caption[markers[0].end : markers[1].start])
-    size, own = len(between.split()), list(re.finditer(r"\S+", text))
+    items = [re.sub(r"(?i)^[\s,;]*(?:and\b)?\s*", "", caption[a.end : b.start]) for a, b in pairwise(markers)]
+    own = _words_like(text, items[0])
+    if own is None and (verb := _FINITE.search(text)) and not any(_FINITE.search(i) or _VERB.match(i) for i in items):
+        own = verb.end()  # "Staining showed nuclei of the tumour (A) and no nuclei of the stroma (B)"
+    return begin + (own or 0)
+
+
+def _words_like(text: str, second: str) -> int | None:
+    """Where in the text before the first marker the first item begins, if it is like the second: as many words, or an article."""
+    size, own = len(second.split()), list(re.finditer(r"\S+", text))
     if size > 4:
-        return begin
-    alike = [w for w in own[-size - 2 :] if w[0].lower() == between.split()[:1][0].lower()] if _ARTICLE.match(between) else []
-    if not alike and len(own) <= size + 1:
-        return begin
-    start = begin + (alike[-1] if alike else own[-max(1, size)]).start()  # "between the neck (A) and the bronchus (B)"
-    return start if alike or size < 3 or _OPEN.search(caption[begin:start]) else begin
+        return None
+    if own and (short := re.fullmatch(r"\(([A-Z]{2,6})s?\)", own[-1][0])):  # "of lactate dehydrogenase (LDH) (A)": all its words
+        size = max(size, len(short[1]) + 1)
+    alike = [w for w in own[-size - 2 :] if w[0].lower() == second.split()[:1][0].lower()] if _ARTICLE.match(second) else []
+    if alike:
+        return alike[-1].start()  # "between the neck (A) and the bronchus (B)"
+    if len(own) <= size + 1:
+        return None
+    first = own[-max(1, size) :]
+    if first[0][0] in ("and", "or"):
+        return None
+    if len(first) > 1 and _PREPOSITION.match(first[0][0]) and not _PREPOSITION.match(second):
+        first = first[1:]  # "of curcumin (A)" is no item, "curcumin" is
+    start = first[0].start()
+    return start if size < 3 or _OPEN.search(text[:start]) else None
 
 
 def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Sequence[Group]) -> None:
@@ -255,7 +338,7 @@ def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Seque
     while cut and (kind := closing_kind(caption[slice(*group.after[cut - 1])])) is not None and kind not in seen:
         cut -= 1
     for a, b in group.after[:cut]:
-        words.give(a, b, group.letters)
+        _give(words, a, b, group.letters, group.markers[0].lower)
     for a, b in group.after[cut:]:
         _deal_closing(words, a, b, letters)
 
@@ -277,7 +360,7 @@ def join(parts: Iterable[str]) -> str:
     texts = [_TRAIL.sub("", p).strip() for p in parts if p and p.strip()]
     out = ""
     for text in texts:
-        if out and not out.endswith((".", ":", "?", "!")) and text[:1].isupper():
+        if out and not out.endswith((".", ":", "?", "!")) and text[:1].isupper() and not _OPEN.search(out):
             out += "."
         out += (" " if out else "") + text
     return out

@@ -23,6 +23,7 @@ _REFERENCE = re.compile(
     r"section)|[\[(/])\s*$"
 )
 _BOUNDARY = re.compile(r"(?:^|[.;:?!\])”\"])\s*$")
+_BRACKET = re.compile(r"[^.?!;:]\)\s*$")
 _SOFT = re.compile(r"(?i)(?:,|\b(?:and|or|whereas|while|then|but|with|by|as))\s*$")
 _SHOWS = re.compile(
     r"(?i)\s+(?:shows?|showed|demonstrates?d?|reveals?|revealed|indicates?d?|confirms?|displays?|depicts?|illustrates?)\b"
@@ -52,7 +53,9 @@ def stance(caption: str, marker: Marker) -> float:
         suffix = max(suffix, 0.9)
     if marker.style == "rparen" and suffix < 2:
         suffix = 0.0
-    if before[-1:].isalpha() and marker.style in ("paren", "rparen"):
+    if suffix and _BRACKET.search(before[-6:]):
+        prefix = 0.5  # "grade 1 (hematoxylin and eosin) (b)." ends with a bracket, not a sentence
+    if before[-1:].isalpha() and marker.style in ("paren", "rparen", "number"):
         prefix += 1.5  # glued to the title: "cancer(a)"
     return prefix - suffix
 

@@ -50,7 +50,7 @@ _NUMBER = r"\d{1,2}(?![\d.,]?\d|[A-Za-z%°])"
 OTHER_STYLES: dict[str, re.Pattern[str]] = {
     "roman": re.compile(rf"[(\[]\s*(?P<spec>{_ROMAN}(?:{_JOIN}{_ROMAN})*)\s*[)\]]|{_START}(?P<open>{_ROMAN})\)", re.I),
     "number": re.compile(
-        rf"(?:(?<=^)|(?<=[a-z.;:,)]\s)|(?<=[.;]))(?P<spec>{_NUMBER}(?:\s*(?:{DASH}|,|and)\s*{_NUMBER})*)\.?(?=\s[A-Za-z])"
+        rf"(?:(?<=^)|(?<=[a-z.;:,)]\s)|(?<=[.;])|(?<=[a-z])(?=\d{{1,2}}\.\s[A-Z]))(?P<spec>{_NUMBER}(?:\s*(?:{DASH}|,|and)\s*{_NUMBER})*)\.?(?=\s[A-Za-z])"
     ),
 }
 """Names that are tried only where no run of letters is found: (i), (ii); and "1 Habitus 2 Head", as zoologists print."""
