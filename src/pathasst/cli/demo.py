@@ -122,11 +122,13 @@ def _answers(console: Console, out: Path) -> None:
 
     from pathasst import assistant
     from pathasst.assistant import render
+    from pathasst.assistant.brain import open_brain
 
     console.rule("4 · a picture and questions")
     picture = out / "immunohistochemistry.png"
     Image.fromarray(skimage.data.immunohistochemistry()).save(picture)
     console.print(f"picture: {picture} (colon glands, DAB and haematoxylin; from scikit-image)")
+    console.print(f"the brain that answers: {open_brain().name}", soft_wrap=True)
     _pathclip(console, picture)
     for number, (what, question) in enumerate(QUESTIONS, 1):
         console.print(f"\n[bold]Question {number}[/] ({what}): {question}")
