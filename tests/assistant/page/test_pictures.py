@@ -67,6 +67,9 @@ def test_regions_of_a_slide_keep_their_scale(tmp_path: Path, limits: ServeSettin
         with pytest.raises((BadInput, BadSettings)):
             pictures.cut(desk, wrong)
     place = desk.slide
+    with pytest.raises(BadInput):  # one that cannot be opened leaves the one that is open
+        pictures.take(desk, write(tmp_path / "b.svs", b"II*\0 and no more"), limits)
+    assert desk.slide == place and pictures.cut(desk, "0, 0, 9, 9", most=3).width == 9
     desk.close()
     assert place is not None and not place.exists()
 
@@ -97,6 +100,23 @@ def test_a_slide_that_is_none_is_explained(tmp_path: Path, limits: ServeSettings
     with pytest.raises(BadInput, match=r"fake\.svs cannot be opened as a slide"):
         pictures.take(desk, write(tmp_path / "fake.svs", b"nothing"), limits)
     assert desk.slide is None
+
+
+VMS = """[Virtual Microscope Specimen]
+NoLayers=1
+NoJpegColumns=1
+NoJpegRows=1
+ImageFile=../secret.jpg
+MapFile=../secret.jpg
+"""
+
+
+@pytest.mark.parametrize("name", ["a.vms", "a.svs", "a.mrxs"])
+def test_a_slide_that_names_other_files_is_not_opened(tmp_path: Path, limits: ServeSettings, name: str) -> None:
+    desk, file = Desk(TOKEN), write(tmp_path / name, VMS.encode())
+    with pytest.raises(BadInput, match="one TIFF-based file"):
+        pictures.take(desk, file, limits)
+    assert desk.slide is None and not file.exists()
 
 
 def test_errors_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:

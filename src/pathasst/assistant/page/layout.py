@@ -12,6 +12,7 @@ from pathasst.assistant.page import byhand, literature
 from pathasst.assistant.page.desks import Desks
 from pathasst.assistant.page.examples import EXAMPLES
 from pathasst.assistant.page.parts import html_part
+from pathasst.assistant.page.pictures import SLIDES
 from pathasst.assistant.page.wiring import EMPTY, Wiring
 from pathasst.tools.protocol import NOTICE
 
@@ -58,8 +59,8 @@ class Left:
             elem_id="pa-file",
         )
         html_part(
-            f'<p class="pa-quiet pa-hint">PNG, JPEG, TIFF and others up to {serve.picture_bytes >> 20} MB; slides such as '
-            f".svs, .ndpi, .mrxs. Kept on this server for {serve.keep_seconds / 60:.0f} minutes after your last action.</p>"
+            f'<p class="pa-quiet pa-hint">PNG, JPEG, TIFF and others up to {serve.picture_bytes >> 20} MB; slides of one file '
+            f"({SLIDES}). Kept on this server for {serve.keep_seconds / 60:.0f} minutes after your last action.</p>"
         )
         self.alert = html_part(elem_id="pa-alert")
         with gr.Column(visible=False, elem_id="pa-slide") as self.slide:

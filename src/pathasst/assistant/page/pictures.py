@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pathasst.assistant.settings import ServeSettings
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
+SLIDES = ".svs, .ndpi, .scn, .bif, .tif"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF and BigTIFF files begin."""
 THUMBNAIL = 900
 """Longer side in px of a slide as shown for picking a region."""
 REGION_SIDE = 2048
@@ -69,17 +73,25 @@ def put(desk: Desk, pixels: np.ndarray, name: str, um_per_px: float | None = Non
 
 
 def open_slide(desk: Desk, path: Path) -> None:
-    """Move a slide to the desk's own folder and open it there. Raises BadInput or MissingPackage; the slide before is closed."""
+    """Move a slide to the desk's own folder and open it there, in place of the one before. Raises BadInput or MissingPackage.
+
+    Only slides that are one TIFF file: the formats of several files name the others, and OpenSlide reads whatever they name.
+    """
     from pathasst.tools.slides import read_region
 
-    place = desk.private() / f"slide{path.suffix.lower()}"
-    place.unlink(missing_ok=True)
+    with path.open("rb") as file:
+        if file.read(4) not in TIFF:
+            raise BadInput(f"{path.name} cannot be opened as a slide: slides are taken as one TIFF-based file ({SLIDES}).")
+
+    place = desk.private() / f"{secrets.token_hex(8)}{path.suffix.lower()}"
     shutil.move(path, place)
     try:
         read_region(place, (0, 0, 1, 1))
     except BadInput as error:
         place.unlink(missing_ok=True)
         raise BadInput(str(error).replace(place.name, path.name)) from error
+    if desk.slide is not None:
+        desk.slide.unlink(missing_ok=True)
     desk.slide, desk.slide_name = place, path.name
 
 
