@@ -20,6 +20,7 @@ from pathasst.evaluate.answers import (
     ("said", "answer", "strict", "llava_med", "quilt"),
     [
         ("Yes", "yes", True, True, True),
+        ("I would say yes", "yes", True, True, True),  # the first yes or no need not be the first word
         ("yes, it is not benign", "yes", True, True, False),  # quilt: "not" anywhere makes it a no
         ("The tissue is normal", "no", None, True, False),  # LLaVA-Med's loophole: "normal" holds "no"
         ("I cannot tell", "no", None, True, False),  # "cannot" holds "no"

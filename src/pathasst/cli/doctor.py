@@ -32,9 +32,9 @@ def doctor() -> None:
     missing = [*_machine(console), *_packages(console), *_weights(console), *_tools(console)]
     console.print()
     if missing:
-        console.print(f"[yellow]{len(missing)} things are missing[/]; in order of use:")
+        console.print(f"[yellow]Missing: {len(missing)}[/]; in order of use:")
         for line in missing:
-            console.print(f"  {line}")
+            console.print(f"  {line}", markup=False, soft_wrap=True)
     else:
         console.print("[green]Everything is here.[/] Try: pathasst demo")
 
@@ -92,14 +92,18 @@ def _weights(console: Console) -> list[str]:
 
 
 def _tools(console: Console) -> list[str]:
-    """Which tools the assistant would be offered now."""
+    """Which tools the assistant would be offered now. Weights that nobody has made yet can be trained, not fetched."""
+    from pathasst import weights
     from pathasst.tools.registry import default_registry
 
     hints = []
     for tool in default_registry().tools.values():
         lacking = tool.missing()
         _say(console, not lacking, f"tool {tool.name}", "ready" if not lacking else f"lacks {', '.join(lacking)}")
-        hints += [f"tool {tool.name}: pathasst models pull {' '.join(lacking)}"] if lacking else []
+        if known := [id for id in lacking if id in weights.registry()]:
+            hints.append(f"tool {tool.name}: pathasst models pull {' '.join(known)}")
+        elif lacking:
+            hints.append(f"tool {tool.name}: no weights are published; train it (docs/tools.md)")
     return hints
 
 

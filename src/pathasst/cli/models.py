@@ -11,16 +11,16 @@ app = typer.Typer(help="Weights: what there is, what is here, fetch it, read its
 def list_models() -> None:
     """Every model the registry knows. Example: pathasst models list"""
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
 
     from pathasst import weights
 
-    table = Table("model", "here", "MB", "licence", "for", box=None)
+    console = Console(highlight=False)
     for entry in weights.registry().values():
-        here = "[green]yes[/]" if weights.present(entry.id) else "[dim]no[/]"
-        licence = entry.licence + (" [yellow](research only)[/]" if entry.research_only else "")
-        table.add_row(entry.id, here, f"{entry.size_mb:.0f}", licence, entry.purpose)
-    Console().print(table)
+        here = "[green]here[/]    " if weights.present(entry.id) else "[dim]not here[/]"
+        mark = " [yellow](research only)[/]" if entry.research_only and "research" not in entry.licence else ""
+        console.print(f"[bold]{entry.id:<22}[/] {here} {entry.size_mb:5.0f} MB  {entry.licence}{mark}")
+        console.print(Padding(entry.purpose, (0, 0, 0, 4)), style="dim")
 
 
 @app.command("pull")
