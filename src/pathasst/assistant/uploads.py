@@ -57,8 +57,8 @@ class UploadStore:
                 raise BadInput(
                     f"your uploads hold {used >> 20} MB of {self.quota >> 20} MB; delete some, or wait until they expire."
                 )
-            (folder / upload.id).write_bytes(data)
             (folder / f"{upload.id}.json").write_text(json.dumps(asdict(upload)), encoding="utf-8")
+            (folder / upload.id).write_bytes(data)  # last: what has no record is never swept
         return upload
 
     def list(self, user: str) -> list[Upload]:
