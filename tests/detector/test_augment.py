@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pathasst.detector.augment import Windows, colour, window
+from pathasst.detector.augment import Windows, colour, repeats, window
 from pathasst.errors import BadDataset
 
 
@@ -74,3 +74,9 @@ def test_colour_changes_shades_not_shape(discs):
 def test_training_on_nothing_is_refused(settings):
     with pytest.raises(BadDataset):
         Windows([], settings)
+
+
+def test_pictures_of_rare_classes_come_up_more_often():
+    labels = [np.array([0, 0])] * 15 + [np.array([0, 1]), np.array([], np.int64)]
+    assert repeats(labels, 0.0).tolist() == [1] * 17
+    assert repeats(labels, 0.5).tolist() == [1] * 15 + [3, 1]  # √(0.5 · 17) of class 1, which is on one picture

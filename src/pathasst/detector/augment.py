@@ -96,6 +96,16 @@ def colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.n
     return np.asarray(x)
 
 
+def repeats(labels: Sequence[np.ndarray], rare: float) -> np.ndarray:
+    """How often each picture comes up in an epoch, int64 [n]. `labels`: the class ids on each.
+
+    √(rare / share of pictures with the class) of its rarest class, at least once (repeat factor, Gupta et al. 2019, LVIS).
+    """
+    kinds = [np.unique(some) for some in labels]
+    share = np.bincount(np.concatenate([*kinds, np.empty(0, np.int64)])) / len(labels)
+    return np.array([max([1, *np.round(np.sqrt(rare / share[some]))]) for some in kinds], np.int64)
+
+
 class Windows:
     """Endless training batches: `windows[step]` is (pixels b×3×S×S uint8 tensor, boxes, labels). Usable by a DataLoader."""
 
@@ -103,6 +113,7 @@ class Windows:
         if not pictures:
             raise BadDataset("no picture is left for training; check the splits of the recipe.")
         self.pictures, self.settings = pictures, settings
+        self.epoch = np.repeat(np.arange(len(pictures)), repeats([p.labels for p in pictures], settings.rare))
 
     def __len__(self) -> int:
         return self.settings.steps
@@ -116,13 +127,13 @@ class Windows:
         return torch.from_numpy(pixels), [torch.from_numpy(m[1]) for m in made], [torch.from_numpy(m[2]) for m in made]
 
     def _one(self, rng: np.random.Generator, number: int) -> Sample:
-        """Each picture comes up once an epoch, in an order drawn anew for each; the other parts of a mosaic are drawn freely."""
-        s, n = self.settings, len(self.pictures)
-        own = int(np.random.default_rng((s.seed, 1, number // n)).permutation(n)[number % n])
+        """Each epoch has its own order (rare classes' pictures come more often); a mosaic's other parts are drawn freely."""
+        s, n = self.settings, len(self.epoch)
+        own = int(np.random.default_rng((s.seed, 1, number // n)).permutation(self.epoch)[number % n])
         if rng.random() >= s.mosaic:
             pixels, boxes, labels = window(self.pictures[own], s.crop, s.crop, s, rng)
         else:
-            pixels, boxes, labels = self._mosaic([own, *rng.integers(0, n, 3)], rng)
+            pixels, boxes, labels = self._mosaic([own, *rng.choice(self.epoch, 3)], rng)
         return (colour(pixels, s.colour, rng) if s.colour else pixels), boxes, labels
 
     def _mosaic(self, chosen: Sequence[int], rng: np.random.Generator) -> Sample:

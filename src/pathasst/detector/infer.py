@@ -64,7 +64,12 @@ class Detector:
         """From a folder with `config.json` and `model.safetensors`. Raises MissingWeights, BadInput."""
         import torch
 
+        from pathasst.detector.nets import Lite0
+        from pathasst.folding import fold
+
         network, settings = load(folder)
+        if isinstance(network, Lite0):
+            fold(network.body)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return Detector(TorchReader(network.to(device)), settings)
 

@@ -62,7 +62,8 @@ class Lite0(Network):
         self.head = RTMDetSepBNHead(classes, width, width, strides=STRIDES, exp_on_reg=True)
         self._criterion = RTMDetLoss(classes, STRIDES, distributed_normalize=False)
         for name, parameter in self.body.named_parameters():
-            stays = {"early": name.startswith(EARLY), "convolutions": parameter.ndim > 1, "body": True}
+            early = name.startswith(EARLY)
+            stays = {"early": early, "convolutions": early or parameter.ndim > 1, "body": True}
             parameter.requires_grad = not stays.get(frozen, False)
 
     def forward(self, pixels: torch.Tensor) -> Any:

@@ -74,7 +74,7 @@ class TrainSettings:
     data: tuple[DetectorData, ...] = ()
     start: str = "imagenet"  # imagenet (lite0), a folder or file of weights whose fitting tensors are taken, or empty
     frozen: str = "early"  # lite0: what stays as ImageNet taught it: early (stem, two stages: halves a step's time),
-    # convolutions (of the whole backbone: norms alone learn, and with `base` alone are stored), body, or none
+    # convolutions (and early: later norms alone learn, and with `base` alone are stored), body, or none
     steps: int = 2000
     minutes: float = 0.0  # stop after so many minutes of the process's CPU time, the rate falling to its end by then; 0: no limit
     batch: int = 8
@@ -87,6 +87,7 @@ class TrainSettings:
     clip: float = 10.0  # norm of the gradient
     zoom: tuple[float, float] = (0.7, 1.4)  # range of the random scale, on top of the model's own
     stretch: float = 0.1  # largest change of the sides' ratio
+    rare: float = 0.0  # a class on a smaller share of the pictures has its pictures repeated (LVIS's repeat factor); 0: never
     mosaic: float = 0.3  # share of training pictures put together of four
     flips: bool = True
     turns: bool = True  # quarter turns

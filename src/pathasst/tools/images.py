@@ -65,9 +65,10 @@ def require_side(image: np.ndarray, least: int, what: str) -> None:
 
 def encode_png(image: np.ndarray) -> bytes:
     """H×W×3 uint8 RGB (or H×W uint8) as PNG."""
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG", compress_level=1)
-    return sink.getvalue()
+    import cv2
+
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    return cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1], quick)[1].tobytes()
 
 
 def is_grey(image: np.ndarray, tolerance: float = 10.0) -> bool:

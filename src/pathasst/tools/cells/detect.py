@@ -63,9 +63,9 @@ class CellTool(Tool[CellArguments]):
 @lru_cache(maxsize=2)
 def detector(id: str = WEIGHTS) -> Detector:
     """The detector, loaded once for all tools. Raises MissingWeights."""
-    from pathasst.tools.p2pnet.infer import Detector, load
+    from pathasst.tools.p2pnet.infer import Detector
 
-    return Detector(load(weights.path(id)))
+    return Detector.load(weights.path(id))
 
 
 def nucleus_px() -> float:
