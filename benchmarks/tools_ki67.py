@@ -3,7 +3,7 @@
     PATHASST_DATA=… python benchmarks/tools_ki67.py [--model FOLDER]
 
 Three ways of choosing the scale: as trained (the recipe's factor), as given (1), and as the tool does it for a picture of unknown
-scale. The peer is colour deconvolution with a Laplacian-of-Gaussian blob detector (scikit-image), its threshold chosen on the
+scale. The peer is colour deconvolution with a Laplacian-of-Gaussian blob detector (scikit-image), its thresholds chosen on the
 validation split like ours. The radius is 12 px of the picture as the recipe scales it.
 """
 
@@ -24,9 +24,9 @@ from pathasst.intervals import Interval
 from pathasst.recipes import recipes_dir
 from pathasst.tools.cells.size import estimate_scale
 from pathasst.tools.p2pnet.data import Field, read_fields, split_fields
-from pathasst.tools.p2pnet.infer import Cells, Detector, load, suppress
+from pathasst.tools.p2pnet.infer import Cells, Detector, suppress
 from pathasst.tools.p2pnet.settings import TrainSettings
-from pathasst.tools.p2pnet.train import best_threshold, score_fields
+from pathasst.tools.p2pnet.train import best_thresholds, score_fields
 from pathasst.tools.stains import DAB, HAEMATOXYLIN, unmix
 
 
@@ -41,12 +41,13 @@ class Blobs:
 
         stains = unmix(image)
         dark = np.clip(stains[..., HAEMATOXYLIN] + stains[..., DAB], 0, 1)
-        floor = self.settings.min_score if min_score is None else min_score
-        found = blob_log(dark, min_sigma=5, max_sigma=12, num_sigma=4, threshold=floor / 4, overlap=0.5)
+        floors = np.broadcast_to(self.settings.min_score if min_score is None else min_score, len(self.settings.classes))
+        found = blob_log(dark, min_sigma=5, max_sigma=12, num_sigma=4, threshold=min(floors) / 4, overlap=0.5)
         points = found[:, 1::-1].astype(np.float32) + 0.5
         at = points.astype(int)
         classes = np.where(stains[at[:, 1], at[:, 0], DAB] > 0.3, 0, 1)
         cells = Cells(points, classes, dark[at[:, 1], at[:, 0]].astype(np.float32))
+        cells = cells.take(cells.scores >= floors[classes])
         return cells.take(suppress(cells.points, cells.scores))
 
 
@@ -81,7 +82,7 @@ def main() -> None:
     given = parser.parse_args()
     root = Path(os.environ["PATHASST_DATA"])
     settings = TrainSettings.load(recipes_dir() / "embedded" / "ki67.yaml", root)
-    detector = Detector(load(Path(given.model) if given.model else weights.path("ki67-embedded")))
+    detector = Detector.load(Path(given.model) if given.model else weights.path("ki67-embedded"))
     peer = Blobs(SimpleNamespace(classes=detector.settings.classes, ignored=detector.settings.ignored, min_score=0.5))
     everything: list[Field] = []
     validation: list[Field] = []
@@ -92,7 +93,7 @@ def main() -> None:
         sources.append((Path(data.points).parent.name, data, splits))
         everything += splits["test"]
         validation += splits["validation"]
-    peer.settings.min_score = best_threshold(peer, validation)  # type: ignore[arg-type]
+    peer.settings.min_score = best_thresholds(peer, validation)  # type: ignore[arg-type]
     for name, data, splits in sources:
         show(f"{name}, scaled as trained (×{data.scale})", score_fields(detector, splits["test"]))
         if data.scale != 1:

@@ -51,6 +51,19 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
         load(tmp_path)
 
 
+def test_a_folded_detector_sees_the_same(tmp_path):
+    torch.manual_seed(0)
+    net = P2PNet(replace(SMALL, backbone="tf_efficientnet_lite0", channels=(), min_score=(0.1, 0.2, 0.3))).eval()
+    save(net, tmp_path)
+    picture = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+    plain, folded = Detector(load(tmp_path)), Detector.load(tmp_path)
+    plain.bf16 = folded.bf16 = False
+    a, b = plain(picture, min_score=0.05), folded(picture, min_score=0.05)
+    assert len(a) == len(b) > 0
+    np.testing.assert_allclose(a.points, b.points, atol=0.01)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-3)
+
+
 class Marker(torch.nn.Module):
     """A stand-in for a trained network with a known answer: every pure-red pixel block is a cell of class 0, at its centre."""
 
@@ -90,6 +103,14 @@ def test_points_come_back_in_px_of_the_picture_as_given():
     assert len(found) == 2
     # The stand-in answers with centres of 8 px blocks of the halved picture: at most 8 px off in the picture as given.
     assert (np.abs(found.points[:, None] - 2 * np.array(cells)).max(-1).min(0) <= 8).all()
+
+
+def test_a_class_can_have_a_least_score_of_its_own():
+    seen = picture([(20, 20), (60, 60)], 96, 96)
+    marker = Marker()
+    found = Detector(marker)(seen)
+    marker.settings = replace(SMALL, min_score=(float(found.scores.max()) + 1e-4, 0.3, 0.3))
+    assert len(found) == 2 and len(Detector(marker)(seen)) == 0 and len(Detector(marker)(seen, min_score=0.3)) == 2
 
 
 def test_settings_in_the_header_are_plain_json(tmp_path):

@@ -11,9 +11,11 @@ from PIL import Image
 
 from pathasst.errors import BadInput
 from pathasst.tools.p2pnet import train as training
+from pathasst.tools.p2pnet.data import Field
+from pathasst.tools.p2pnet.infer import Cells
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings, PointData, TrainSettings
-from pathasst.tools.p2pnet.train import rate, start_from, train
+from pathasst.tools.p2pnet.train import best_thresholds, rate, start_from, train
 
 
 def draw_dots(folder, pictures: int = 6) -> str:
@@ -95,7 +97,26 @@ def test_the_rate_rises_then_falls_to_zero():
 
 def test_a_source_without_a_validation_split_still_gets_a_threshold(settings, tmp_path):
     plain = replace(settings, steps=2, data=(replace(settings.data[0], validation=(), test=()),))
-    assert 0.2 <= train(plain, tmp_path / "out")["threshold"] <= 0.8
+    chosen = train(plain, tmp_path / "out")["thresholds"]
+    assert list(chosen) == list(plain.model.classes) and all(0.2 <= v <= 0.8 for v in chosen.values())
+
+
+def test_each_class_gets_the_threshold_that_suits_it():
+    """Wrong positives score up to 0.3, wrong negatives up to 0.6; right ones more."""
+    right = [(0, 0.5), (0, 0.9), (1, 0.7), (1, 0.9)]
+    found = [*right, (0, 0.3), (1, 0.6)]
+    points = np.array([[50.0 * i, 0] for i in range(len(found))], np.float32)
+    labels, scores = (np.array([c[k] for c in found]) for k in (0, 1))
+    field = Field("", "", np.zeros((8, 8, 3), np.uint8), points[: len(right)], labels[: len(right)])
+
+    class Known:
+        settings = P2PNetSettings(classes=("positive", "negative"))
+
+        def __call__(self, image: np.ndarray, min_score: float) -> Cells:
+            return Cells(points, labels, scores)
+
+    positive, negative = best_thresholds(Known(), [field])
+    assert 0.3 < positive <= 0.5 and 0.6 < negative <= 0.7
 
 
 def test_a_backbone_can_start_from_timm_weights_and_refuses_anothers(settings, tmp_path):

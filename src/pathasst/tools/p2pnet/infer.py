@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pathasst.errors import BadInput
+from pathasst.folding import fold
 from pathasst.precision import has_fast_bfloat16
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings, as_plain, model_settings_from
@@ -90,6 +91,13 @@ class Detector:
         # Where the CPU has bf16 units they are more than twice as fast; heads and points stay in float32.
         self.bf16 = has_fast_bfloat16()
 
+    @classmethod
+    def load(cls, folder: Path) -> Detector:
+        """From a checkpoint's folder, its network folded. Raises BadInput."""
+        model = load(folder)
+        fold(model.backbone)
+        return cls(model)
+
     @property
     def settings(self) -> P2PNetSettings:
         return self.model.settings
@@ -103,9 +111,9 @@ class Detector:
         was told to ignore are left out.
         """
         seen = resize(image, scale)
-        floor = self.settings.min_score if min_score is None else min_score
+        floors = np.broadcast_to(self.settings.min_score if min_score is None else min_score, len(self.settings.classes))
         tiles = plan(seen.shape[0], seen.shape[1], self.tile, self.overlap)
-        parts = [(tile, self._detect(seen[tile.window], floor)) for tile in tiles]
+        parts = [(tile, self._detect(seen[tile.window], floors)) for tile in tiles]
         points, classes, scores = merge_points([(t, (c.points, c.classes, c.scores)) for t, c in parts])
         cells = Cells(points, classes, scores)
         cells = cells.take(suppress(cells.points, cells.scores, radius))
@@ -115,16 +123,17 @@ class Detector:
         back = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
         return Cells(cells.points * back, cells.classes, cells.scores)
 
-    def _detect(self, image: np.ndarray, floor: float) -> Cells:
-        """Cells of one tile, fused from `views` mirrored readings of it."""
-        views = self.settings.views
+    def _detect(self, image: np.ndarray, floors: np.ndarray) -> Cells:
+        """Cells of one tile, fused from `views` mirrored readings of it. `floors`: the least score of each class."""
+        views, floor = self.settings.views, float(floors.min())
         read = [self._read(image, v, floor if views == 1 else floor / 4) for v in range(views)]
         points, probabilities = (np.concatenate(part) for part in zip(*read, strict=True))
         if views > 1:
             which = np.repeat(np.arange(views), [len(p) for p, _ in read])
             points, probabilities = fuse(points, probabilities, which, views)
-        keep = probabilities.max(1, initial=0) >= floor
-        return Cells(points[keep], probabilities[keep].argmax(1), probabilities[keep].max(1, initial=0))
+        classes, scores = probabilities.argmax(1), probabilities.max(1, initial=0)
+        keep = scores >= floors[classes]
+        return Cells(points[keep], classes[keep], scores[keep])
 
     @torch.inference_mode()
     def _read(self, image: np.ndarray, view: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -158,20 +167,21 @@ def fuse(
     from scipy.spatial import cKDTree
 
     best = probabilities.max(1, initial=0)
-    gone = np.zeros(len(points), bool)
-    places, sums = [], []
+    cell, cells = np.full(len(points), -1), 0
     near = cKDTree(points).query_ball_point(points, radius * (1 - 1e-6)) if len(points) else []
     for i in np.argsort(-best, kind="stable"):
-        if gone[i]:
-            continue
-        members = np.array(near[i])
-        members = members[~gone[members]]
-        gone[members] = True
-        members = members[np.argsort(-best[members], kind="stable")]
-        chosen = members[np.unique(which[members], return_index=True)[1]]
-        sums.append(probabilities[chosen].sum(0) / views)
-        places.append(np.average(points[chosen], axis=0, weights=best[chosen]))
-    return np.array(places, np.float32).reshape(-1, 2), np.array(sums, np.float32).reshape(-1, probabilities.shape[1])
+        if cell[i] < 0:
+            members = np.array(near[i])
+            cell[members[cell[members] < 0]] = cells
+            cells += 1
+    order = np.lexsort((-best, which, cell))
+    first = np.ones(len(points), bool)
+    first[1:] = (np.diff(cell[order]) != 0) | (np.diff(which[order]) != 0)
+    chosen = order[first]
+    member = np.eye(cells, dtype=np.float32)[:, cell[chosen]]
+    weights = member * best[chosen]
+    places = weights @ points[chosen] / weights.sum(1, keepdims=True)
+    return places.reshape(-1, 2), (member @ probabilities[chosen] / views).reshape(-1, probabilities.shape[1])
 
 
 def resize(image: np.ndarray, scale: float) -> np.ndarray:

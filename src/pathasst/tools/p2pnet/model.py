@@ -38,8 +38,8 @@ def sample(features: torch.Tensor, points: torch.Tensor, height: int, width: int
     `align_corners=False` puts the picture's edges, not its outer pixel centres, at ±1: a point in px is just 2·x/W − 1.
     """
     size = points.new_tensor([width, height])
-    where = (2 * points / size - 1).unsqueeze(2).to(features.dtype)
-    taken = F.grid_sample(features, where, mode="bilinear", padding_mode="border", align_corners=False)
+    where = (2 * points / size - 1).unsqueeze(2)  # never in bfloat16, whose steps are a px wide at the edge of a tile
+    taken = F.grid_sample(features.float(), where, mode="bilinear", padding_mode="border", align_corners=False)
     return taken.squeeze(-1).transpose(1, 2)
 
 

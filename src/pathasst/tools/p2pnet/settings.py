@@ -22,7 +22,9 @@ class P2PNetSettings:
     hidden: int = 256  # width of the heads' MLPs
     spacing: int = 8  # px between proposals
     ignored: tuple[str, ...] = ()  # classes that are recognised but not reported, such as lymphocytes
-    min_score: float = 0.5  # of a reported cell; set from the validation split
+    min_score: float | tuple[float, ...] = (
+        0.5  # of a reported cell, for all classes or one for each; set from the validation split
+    )
     um_per_px: float | None = None  # scale the network was trained at, if known
     views: int = 1  # 4: the picture is also read mirrored, and the four answers are averaged; four times the time
 
@@ -35,6 +37,8 @@ class P2PNetSettings:
             raise BadSettings(f"ignored classes {self.ignored} must be among the classes {self.classes}")
         if self.views not in (1, 2, 4):
             raise BadSettings("views must be 1, 2 or 4")
+        if isinstance(self.min_score, tuple) and len(self.min_score) != len(self.classes):
+            raise BadSettings("min_score must be one number, or one for each class")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,7 @@ class PointData:
     points: str
     classes: dict[str, str] = field(default_factory=dict)  # label in the CSV → class of the network; unnamed labels are dropped
     scale: float = 1.0  # pictures are resized by it before anything else
+    left_out: tuple[str, ...] = ()  # images that are not used, such as one whose labels contradict the others'
     group: str = ""  # regular expression whose first group names the patient in an image's file name; empty: the image
     validation: tuple[str, ...] = ()  # groups kept for the choice of the threshold
     test: tuple[str, ...] = ()  # groups never trained on, on which the card's scores are measured

@@ -18,7 +18,7 @@ from pathasst.precision import has_fast_bfloat16
 from pathasst.pretrained import efficientnet_lite0
 from pathasst.tools.p2pnet.data import Crops, Field, read_fields, split_fields
 from pathasst.tools.p2pnet.evaluate import Counts, count, interval, labelling_index
-from pathasst.tools.p2pnet.infer import Detector, load, save
+from pathasst.tools.p2pnet.infer import Cells, Detector, load, save
 from pathasst.tools.p2pnet.loss import PointLoss
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import TrainSettings, as_plain
@@ -39,10 +39,10 @@ def train(settings: TrainSettings, out: Path, log: Log | None = None) -> dict[st
     model = P2PNet(settings.model)
     model.load_state_dict(average)
     detector = Detector(model.eval().to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    threshold = best_threshold(detector, splits["validation"] or splits["train"])
-    model.settings = replace(settings.model, min_score=threshold)
+    thresholds = best_thresholds(detector, splits["validation"] or splits["train"])
+    model.settings = replace(settings.model, min_score=thresholds)
     save(model, out)
-    scores = {"threshold": threshold, **measure(Detector(load(out)), splits)}
+    scores = {"thresholds": dict(zip(model.settings.classes, thresholds, strict=True)), **measure(Detector(load(out)), splits)}
     (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": as_plain(settings)}, indent=1), encoding="utf-8")
     return scores
 
@@ -208,20 +208,25 @@ def _resume(
     return int(state["step"]), float(state["spent"])
 
 
-def best_threshold(detector: Detector, fields: Sequence[Field]) -> float:
-    """The score threshold with the best mean of the reported classes' F1 on some fields, out of 0.2, 0.25 … 0.8."""
+def best_thresholds(detector: Detector, fields: Sequence[Field]) -> tuple[float, ...]:
+    """The least score of each class that suits some fields best, out of 0.2, 0.25 … 0.8.
+
+    Best is the mean of the reported classes' F1; of two classes, less the mean error of the labelling index (as a share).
+    """
     loose = [(f, detector(f.image, min_score=0.15)) for f in fields]
-    ids = _reported(detector)
+    ids, names = _reported(detector), detector.settings.classes
+    steps = np.round(np.arange(0.2, 0.81, 0.05), 2)
+    chosen = np.full(len(names), 0.35)
 
-    def mean_f1(threshold: float) -> float:
-        sums = [Counts() for _ in ids]
-        for field, cells in loose:
-            cells = cells.take(cells.scores >= threshold)
-            counted = count(cells.points, cells.scores, cells.classes, *_known(field, ids), len(detector.settings.classes))
-            sums = [s + counted[1 + c] for s, c in zip(sums, ids, strict=True)]
-        return float(np.mean([s.f1 for s in sums]))
+    def worth(floors: np.ndarray, index: bool) -> float:
+        scores = _scores([(f, c.take(c.scores >= floors[c.classes])) for f, c in loose], ids, names)
+        f1 = float(np.mean([scores[names[i]]["f1"] for i in ids]))
+        return f1 - (scores["index_error"].get("mean", 0) / 100 if index else 0)
 
-    return round(float(max(np.arange(0.2, 0.81, 0.05), key=mean_f1)), 2)
+    for index in (False, True) if len(ids) == 2 else (False,):  # F1 by class first: only in the index do the classes meet
+        for i in ids:
+            chosen[i] = max(steps, key=lambda floor: worth(np.where(np.arange(len(names)) == i, floor, chosen), index))
+    return tuple(float(v) for v in chosen)
 
 
 def _reported(detector: Detector) -> list[int]:
@@ -242,16 +247,18 @@ def measure(detector: Detector, splits: dict[str, list[Field]]) -> dict[str, Any
 
 def score_fields(detector: Detector, fields: Sequence[Field]) -> dict[str, Any]:
     """Scores of some fields: F1 of detection and per class, pooled over cells; index error per field (first class = positive)."""
-    ids, names = _reported(detector), detector.settings.classes
+    return _scores([(f, detector(f.image)) for f in fields], _reported(detector), detector.settings.classes)
+
+
+def _scores(found: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     rows, errors = [], []
-    for field in fields:
-        cells = detector(field.image)
+    for field, cells in found:
         points, labels = _known(field, ids)
         rows.append(count(cells.points, cells.scores, cells.classes, points, labels, len(names)))
-        found, true = (labelling_index(int((c == 0).sum()), int((c == 1).sum())) for c in (cells.classes, labels))
+        index, true = (labelling_index(int((c == 0).sum()), int((c == 1).sum())) for c in (cells.classes, labels))
         if true is not None:
-            errors.append(abs((found or 0.0) - true))
-    result: dict[str, Any] = {"fields": len(fields), "cells": sum(len(_known(f, ids)[0]) for f in fields)}
+            errors.append(abs((index or 0.0) - true))
+    result: dict[str, Any] = {"fields": len(found), "cells": sum(len(_known(f, ids)[0]) for f, _ in found)}
     for column, name in [(0, "detection"), *((1 + i, names[i]) for i in ids)]:
         pooled = sum((r[column] for r in rows), Counts())
         result[name] = {k: round(getattr(pooled, k), 4) for k in ("f1", "precision", "recall")}
