@@ -103,7 +103,7 @@ def test_weights_of_an_earlier_detector_are_taken_and_a_strangers_refused(traine
     [
         ("none", (), ("body.conv_stem.weight",)),
         ("early", ("body.conv_stem.weight", "body.bn1.bias"), ("body.blocks.2.0.conv_pw.weight",)),
-        ("convolutions", ("body.conv_stem.weight", "body.blocks.5.0.conv_pw.weight"), ("body.bn1.bias",)),
+        ("convolutions", ("body.conv_stem.weight", "body.blocks.5.0.conv_pw.weight"), ("body.blocks.5.0.bn1.bias",)),
         ("body", ("body.bn1.bias", "body.blocks.5.0.conv_pw.weight"), ("lateral.0.weight",)),
     ],
 )
