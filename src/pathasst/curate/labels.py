@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 STEP, BY = "labels", "labels@1"
 ITEMS_PER_UNIT = 128
-LONG_WORDS = 12  # captions of more words than this feed detailed descriptions (Instruction-following data generation)
 
 
 def compose(recipe: LabelRecipe, data: Path | str, out: Path | str, *, only: Iterable[str] = (), workers: int = 1) -> Manifest:

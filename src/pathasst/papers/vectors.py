@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -145,11 +144,3 @@ def read_shipped(version: str) -> tuple[NDArray[np.int64], NDArray[np.int8]] | N
         if (file.metadata() or {}).get("embedder") != version:
             return None
         return file.get_tensor("keys"), file.get_tensor("codes")
-
-
-def write_shipped(path: Path, version: str, pmids: Sequence[int], keys: Sequence[int], codes: NDArray[np.int8]) -> None:
-    """The file that `read_shipped` reads; `pmids` are kept for people and checks."""
-    from safetensors.numpy import save_file
-
-    tensors: dict[str, Any] = {"pmids": np.asarray(pmids, np.uint32), "keys": np.asarray(keys, np.int64), "codes": codes}
-    save_file(tensors, path, metadata={"embedder": version})
