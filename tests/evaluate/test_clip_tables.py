@@ -45,7 +45,7 @@ def test_zero_shot_measures_what_is_there_and_explains_the_rest(clip, sets):
     assert ["LC25000 colon", "paper: PathCLIP", None, None, None, 0.943, None] in table.rows
     notes = "\n".join(table.notes)
     assert "LC25000 colon: 1 pictures could not be read" in notes
-    assert "NCT-CRC-HE-100K is not in" in notes and "zenodo.org" in notes
+    assert "NCT-CRC-HE-100K: not in" in notes and "zenodo.org" in notes
     assert "does not look like WSSS4LUAD. Expected: WSSS4LUAD/1.training/<name>[1, 0, 0].png" in notes
     assert table.pictures["LC25000 colon: confusion"].startswith(b"\x89PNG")
     scores = {i["part"]: [j["score"] for j in table.items if j["part"] == i["part"]] for i in table.items}
@@ -55,9 +55,9 @@ def test_zero_shot_measures_what_is_there_and_explains_the_rest(clip, sets):
 
 
 def test_zero_shot_without_any_set_says_so(clip, tmp_path):
-    with pytest.raises(BadDataset, match=r"no zero-shot set was found(.|\n)*LC25000 lung is not in"):
+    with pytest.raises(BadDataset, match=r"no zero-shot set was found(.|\n)*LC25000 lung: not in"):
         zeroshot.evaluate(clip, CLIP, tmp_path)
-    with pytest.raises(BadDataset, match="needs --data, the folder that holds it"):
+    with pytest.raises(BadDataset, match="no --data, the folder that holds it, was given"):
         zeroshot.evaluate(clip, CLIP, None)
 
 
@@ -103,7 +103,7 @@ def test_retrieval_counts_the_split_of_pubmed_and_all_of_books(clip, tmp_path):
 
 
 def test_retrieval_names_what_it_lacks(clip, tmp_path):
-    with pytest.raises(BadDataset, match=r"PubMed pairs .* is not in(.|\n)*Books pairs(.|\n)*Or give --pairs"):
+    with pytest.raises(BadDataset, match=r"PubMed pairs .*: not in(.|\n)*Books pairs(.|\n)*Or give --pairs"):
         retrieval.evaluate(clip, CLIP, tmp_path)
     (tmp_path / "book-pairs").mkdir()
     pairs_of(tmp_path / "mine", 3, "test")

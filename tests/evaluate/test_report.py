@@ -50,6 +50,15 @@ def test_terminal_shows_every_row(capsys):
     assert "0.500 [0.250, 0.750]" in shown and "paper: theirs" in shown and "seed 3" in shown
 
 
+def test_brackets_in_texts_are_shown_and_no_markup(capsys):
+    made = table(notes=["layout: [[x1, y1, x2, y2] …], <name>[1, 0, 0].png, [/b]"])
+    made.add("[bold]model[/]", "[red]")
+    print_tables([made])
+    shown = capsys.readouterr().out
+    assert "layout: [[x1, y1, x2, y2] …], <name>[1, 0, 0].png, [/b]" in shown
+    assert "[bold]model[/]" in shown and "[red]" in shown
+
+
 def test_row_of_another_width_is_a_mistake():
     with pytest.raises(ValueError, match="1 cells for 2 columns"):
         table().add("alone")

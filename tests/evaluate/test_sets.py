@@ -43,5 +43,22 @@ def test_every_set_says_where_to_get_it(tmp_path):
     for one in known().values():
         assert one.get and one.layout and one.folders and one.holds
         assert one.title in one.missing(tmp_path) and str(tmp_path) in one.missing(tmp_path)
+        assert one.layout in one.missing(None) and "--data" in one.missing(None)
     with pytest.raises(BadSettings, match="known:"):
         find(tmp_path, "imagenet")
+
+
+def test_the_command_lists_every_set_with_its_layout_to_the_letter(tmp_path):
+    from typer.testing import CliRunner
+
+    from pathasst.cli.evaluate import app
+
+    make(tmp_path, "PathVQA/test_qa.pkl", "NCT-CRC-HE-100K/readme.txt")
+    shown = CliRunner().invoke(app, ["sets", "--data", str(tmp_path)])
+    assert shown.exit_code == 0
+    lines = {line.split()[0]: line for line in shown.output.splitlines()}
+    assert set(lines) == set(known())
+    assert lines["pathvqa"].endswith(str(tmp_path / "PathVQA"))
+    assert "does not look like NCT-CRC-HE-100K" in lines["crc100k"]
+    for id in ("figures", "wsss4luad", "subcaptions"):
+        assert known()[id].layout in lines[id] and known()[id].get in lines[id]

@@ -60,7 +60,7 @@ def test_missing_parts_cost_themselves_and_say_why(gold, tmp_path):
     settings = EvalSettings(data=gold, out=tmp_path / "out", clip="pathclip-embedded")
     tables, refused = run(["curation", "pathvqa", "papers", "leakage", "retrieval"], settings)
     assert [t.id for t in tables] == ["curation"]
-    assert "PathVQA is not in" in refused["pathvqa"] and "Get it:" in refused["pathvqa"]
+    assert "PathVQA: not in" in refused["pathvqa"] and "Get it:" in refused["pathvqa"]
     assert "--index" in refused["papers"] and "--against" in refused["leakage"] and "--pairs" in refused["retrieval"]
     assert report.load(tmp_path / "out" / "curation.json").rows == tables[0].rows
     assert "figures exact" in (tmp_path / "out" / "report.html").read_text()

@@ -148,6 +148,7 @@ def compare(first: Path, second: Path) -> None:
 def sets(data: Path = DATA) -> None:
     """Which public sets there are, where to get them, and which are here. Example: pathasst eval sets --data ~/pathology-sets"""
     from rich.console import Console
+    from rich.markup import escape
 
     from pathasst.errors import BadDataset
     from pathasst.evaluate.sets import find, known
@@ -155,9 +156,9 @@ def sets(data: Path = DATA) -> None:
     console = Console()
     for id in known():
         try:
-            console.print(f"[green]{id}[/]  {find(data, id)}", highlight=False, soft_wrap=True)
+            console.print(f"[green]{id}[/]  {escape(str(find(data, id)))}", highlight=False, soft_wrap=True)
         except BadDataset as error:
-            console.print(f"[yellow]{id}[/]  {error}", highlight=False)
+            console.print(f"[yellow]{id}[/]  {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def _run(names: list[str], **values: object) -> None:

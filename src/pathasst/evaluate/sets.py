@@ -25,8 +25,8 @@ class TestSet:
 
     def missing(self, root: Path | None) -> str:
         """What to say when it is not under `root`."""
-        where = f"is not in {root}" if root else "needs --data, the folder that holds it"
-        return f"{self.title} {where}. Get it: {self.get}. Expected: {self.layout}"
+        where = f"not in {root}" if root else "no --data, the folder that holds it, was given"
+        return f"{self.title}: {where}. Get it: {self.get}. Expected: {self.layout}"
 
 
 @lru_cache(maxsize=1)

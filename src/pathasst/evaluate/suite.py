@@ -113,7 +113,7 @@ def papers(settings: EvalSettings) -> Table:
     from pathasst.papers import PaperIndex
 
     if settings.index is None:
-        raise BadSettings("papers: give --index, an index of `pathasst papers build` that holds the questions' abstracts.")
+        raise BadSettings("give --index, an index of `pathasst papers build` that holds the questions' abstracts.")
     return literature.evaluate(PaperIndex.open(settings.index), literature.questions(settings.data), settings.cache)
 
 
@@ -129,9 +129,7 @@ def leakage(settings: EvalSettings) -> Table:
     from pathasst.evaluate import leakage as room
 
     if not settings.pairs or not settings.against:
-        raise BadSettings(
-            "leakage: give --pairs (what is trained on) and --against (an evaluation set: pictures, CSV or dataset)."
-        )
+        raise BadSettings("give --pairs (what is trained on) and --against (an evaluation set: pictures, CSV or dataset).")
     return room.evaluate(settings.pairs[0], settings.against)
 
 

@@ -95,15 +95,16 @@ def _plain(cell: Cell) -> Any:
 def print_tables(tables: Sequence[Table]) -> None:
     """On the terminal, widest columns folded."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
     console = Console()
     for table in tables:
-        view = RichTable(*table.columns, title=table.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        head, title = map(escape, table.columns), escape(table.title)
+        view = RichTable(*head, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in table.rows:
-            view.add_row(*(shown(c) for c in row))
+            view.add_row(*(escape(shown(c)) for c in row))
         console.print(view)
-        for line in (table.source(), *table.notes):
-            if line:
-                console.print(f"  [dim]{line}[/]", highlight=False)
+        for line in filter(None, (table.source(), *table.notes)):
+            console.print(f"  [dim]{escape(line)}[/]", highlight=False)
         console.print()
