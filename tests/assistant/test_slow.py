@@ -57,13 +57,13 @@ def test_a_body_that_comes_in_time_may_take_longer_than_the_grace(
 
 def test_connections_that_ask_for_nothing_are_closed(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never begins, one that never ends its beginning, one idle after an answer; one that works is left alone."""
-    monkeypatch.setattr(slow, "GRACE", 0.3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with running(tmp_path, registry) as other:
         service: Service = other.service
         server = run_server(other.server.config.app, service, "127.0.0.1", port)
+        server.config.timeout_keep_alive = 1
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:

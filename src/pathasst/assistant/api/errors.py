@@ -47,7 +47,7 @@ STATUS: Mapping[type[Exception], tuple[int, str]] = {
     CancelledError: (499, "invalid_request_error"),
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": HTTPStatus(status).phrase} for status in (400, 401, 403, 413, 429, 500, 502, 503)
+    status: {"model": Error, "description": HTTPStatus(status).phrase} for status in (400, 401, 403, 408, 413, 429, 500, 502, 503)
 }
 """What every route may answer besides its own."""
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "Not Found"}}

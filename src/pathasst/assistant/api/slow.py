@@ -18,7 +18,7 @@ else:
     _Protocol = AutoHTTPProtocol
 
 GRACE = 30.0
-"""Seconds that any request has for its beginning, and any body to come at all."""
+"""Seconds that any body has."""
 SLOWEST = 16 * 2**10
 """Bytes a second that a body must come at, after the grace."""
 
@@ -47,7 +47,10 @@ def in_time(receive: Receive) -> Receive:
 
 
 class Patience(_Protocol):
-    """A connection of uvicorn that is closed when its first or next request is not there after `GRACE` to 2 × `GRACE` seconds."""
+    """A connection of uvicorn that is closed when its first or next request does not begin, or begins without end.
+
+    uvicorn closes what is silent after an answer; this, after one to two `timeout_keep_alive`, what dribbles or never asked.
+    """
 
     _before: Any = None  # the request that had been answered when last looked at
 
@@ -64,4 +67,4 @@ class Patience(_Protocol):
             self.transport.close()
             return
         self._before = self.cycle if idle else self
-        self.loop.call_later(GRACE, self._look)
+        self.loop.call_later(self.timeout_keep_alive, self._look)
