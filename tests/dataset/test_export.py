@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from pathasst import dataset
+from pathasst.cli.main import app
 from pathasst.dataset import Unit, to_llava, to_webdataset
+from pathasst.errors import BadSettings
 from pathasst.records import Conversation, Pair, Source, ToolCall, Turn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "instruct"))
@@ -100,3 +103,17 @@ def test_pathinstruct_is_read_as_llava_reads(tmp_path: Path) -> None:
     read = read_as_llava(tmp_path / "llava")
     assert any(prompt.count("<tool_call>") > 1 for _, prompt in read)
     assert {size is None for size, _ in read} == {True, False}
+
+
+def test_rows_of_the_other_kind_are_refused_and_the_command_takes_what_fits(tmp_path: Path, png: bytes) -> None:
+    pairs = make(tmp_path / "pairs", Pair, [Pair(pair_id="1", source=Source(article_id="a"), image=png, caption="x")])
+    turns = [Turn(role="user", content="How many?"), Turn(role="assistant", content="Two.")]
+    talk = make(tmp_path / "talk", Conversation, [Conversation(conversation_id="1", kind="converse", turns=turns)])
+    with pytest.raises(BadSettings, match="holds Conversation rows"):
+        to_webdataset(talk, tmp_path / "wds")
+    with pytest.raises(BadSettings, match="holds Pair rows"):
+        to_llava(pairs, tmp_path / "llava")
+    for folder, file in ((pairs, "00000.tar"), (talk, "conversations.json")):
+        run = CliRunner().invoke(app, ["dataset", "export", str(folder), "--out", str(tmp_path / folder.name / "out")])
+        assert run.exit_code == 0, run.output
+        assert (tmp_path / folder.name / "out" / file).is_file()

@@ -68,14 +68,15 @@ def validate(folder: Path) -> None:
 def export(
     folder: Path,
     out: Path = typer.Option(..., help="Folder to write."),
-    to: str = typer.Option("webdataset", help="webdataset (Pairs, for OpenCLIP) or llava (Conversations)."),
+    to: str = typer.Option("", help="webdataset (Pairs, for OpenCLIP) or llava (Conversations); by default what fits the rows."),
     licence: list[str] = typer.Option([], help="Only rows of these licences, e.g. --licence CC-BY-4.0 --licence CC0-1.0"),
 ) -> None:
     """Write a dataset for another tool. Example: pathasst dataset export out/pairs --out wds --licence CC-BY-4.0"""
-    from pathasst.dataset import to_llava, to_webdataset
+    from pathasst.dataset import Manifest, to_llava, to_webdataset
     from pathasst.errors import BadSettings
 
     writers = {"webdataset": to_webdataset, "llava": to_llava}
+    to = to or ("llava" if Manifest.load(folder).record == "Conversation" else "webdataset")
     if to not in writers:
         raise BadSettings(f"--to {to} is unknown; choose {' or '.join(writers)}.")
     tally = writers[to](folder, out, licences=licence)

@@ -102,9 +102,11 @@ def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: 
     return target
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation</title><style>
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Curation</title><style>
 body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:2em auto;padding:0 1em;color:#222}
 h2{margin:1.6em 0 .3em}p{margin:.3em 0 .8em}.note{color:#666;font-size:13px}
+.wide{overflow-x:auto}.wide svg{min-width:840px;display:block}
 table{border-collapse:collapse}td,th{padding:.2em 1.2em .2em 0;text-align:left;border-bottom:1px solid #ddd}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:12px}
@@ -127,7 +129,7 @@ def _picture(counts: Yields) -> str:
         Step(step, _unit(step), before, [(r, counts.dropped[r]) for r in STEPS[step] if counts.dropped[r]])
         for step, before, _ in counts.flow()
     ]
-    return sankey(steps, counts.pairs)
+    return f"<div class=wide>{sankey(steps, counts.pairs)}</div>"
 
 
 def _unit(step: str) -> str:

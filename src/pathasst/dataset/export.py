@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pathasst.dataset.manifest import write_atomic
+from pathasst.dataset.manifest import Manifest, write_atomic
 from pathasst.dataset.shards import read
 from pathasst.errors import BadSettings
 from pathasst.records import Conversation, Pair, Turn
@@ -30,7 +30,8 @@ def to_webdataset(
 ) -> dict[str, int]:
     """Pairs as tar shards of `<key>.jpg|png`, `<key>.txt`, `<key>.json`, what `open_clip_train --dataset-type webdataset` reads.
 
-    Returns counts: written, and rows left out for their licence, for having no picture or no caption.
+    Returns counts: written, and rows left out for their licence, for having no picture or no caption. Raises BadSettings for a
+    dataset of other rows.
     """
     out, tally, tar = Path(out), _tally(), None
     out.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,7 @@ def to_llava(folder: Path | str, out: Path | str, *, licences: Collection[str] =
 
     That reader knows two speakers who must take turns, human first, and one picture, marked once. So a tool's results become one
     human turn between `<tool_response>` tags, and the system prompt is left to the reader. What cannot be told so is counted.
+    Raises BadSettings for a dataset of other rows.
     """
     out, tally, samples = Path(out), _tally(), []
     (out / "images").mkdir(parents=True, exist_ok=True)
@@ -91,6 +93,8 @@ def _tally() -> dict[str, int]:
 def _allowed(folder: Path | str, kind: type[R], licences: Collection[str], tally: dict[str, int]) -> Iterator[R]:
     if isinstance(licences, str):
         raise BadSettings("licences is a list of licence codes, such as ['CC-BY-4.0', 'CC0-1.0'].")
+    if Path(folder).is_dir() and (held := Manifest.load(Path(folder)).record) != kind.__name__:
+        raise BadSettings(f"{folder} holds {held} rows: WebDataset is made of Pairs, LLaVA JSON of Conversations.")
     for record in read(folder, kind):
         if licences and (record.source is None or record.source.licence not in licences):
             tally["licence"] += 1
