@@ -8,6 +8,7 @@ from pathasst.curate.detect import JoinSettings, LearnedDetector, combine, load_
 from pathasst.curate.letters import LetterReader
 from pathasst.curate.panels import CutDetector, OnnxDetector
 from pathasst.detector.boxes import Boxes
+from pathasst.detector.settings import DetectorSettings
 from pathasst.errors import MissingWeights
 from pathasst.records import Panel
 
@@ -18,9 +19,12 @@ class Told:
     def __init__(self, *rows):
         self.rows = rows
 
-    def detect(self, pictures):
-        boxes = np.array([r[0] for r in self.rows], np.float32).reshape(-1, 4)
-        return [Boxes(boxes, np.array([r[1] for r in self.rows], np.float32), np.array([r[2] for r in self.rows], np.int64))]
+    settings = DetectorSettings(classes=("panel", "letter"), min_score=0.4)
+
+    def detect(self, pictures, *, min_score=None):
+        rows = [r for r in self.rows if r[1] >= (self.settings.min_score if min_score is None else min_score)]
+        boxes = np.array([r[0] for r in rows], np.float32).reshape(-1, 4)
+        return [Boxes(boxes, np.array([r[1] for r in rows], np.float32), np.array([r[2] for r in rows], np.int64))]
 
 
 def touching() -> np.ndarray:
@@ -39,8 +43,34 @@ def test_what_the_gutters_found_stays_when_the_network_sees_nothing_or_one():
     sheet = compound([texture(n) for n in range(4)], 2)
     gutters = CutDetector()(sheet)
     assert LearnedDetector(Told())(sheet) == gutters
-    whole = ((14, 14, 534, 214), 0.5, 0)
+    whole = ((14, 14, 534, 214), 0.45, 0)
     assert LearnedDetector(Told(whole))(sheet) == gutters
+
+
+def test_unsure_boxes_count_where_the_caption_names_more_panels_and_only_there():
+    sheet = touching()
+    halves = Told(((0, 0, 258, 200), 0.3, 0), ((262, 0, 520, 200), 0.25, 0))
+    finder = LearnedDetector(halves)
+    assert len(finder.cut(sheet)[0]) == len(finder.cut(sheet, 1)[0]) == 1
+    assert [p.box for p in finder.cut(sheet, 2)[0]] == [(0, 0, 260, 200), (260, 0, 520, 200)]
+
+
+def test_a_caption_that_names_fewer_panels_joins_what_the_network_sees_as_so_many():
+    sheet = compound([texture(n) for n in range(4)], 2)
+    gutters = CutDetector()(sheet)
+    row = ((0, 0, sheet.shape[1], gutters[2].box[1] - 5), 0.9, 0), ((0, gutters[2].box[1], sheet.shape[1], sheet.shape[0]), 0.9, 0)
+    pieces = [(p.box, 0.9, 0) for p in gutters]
+    assert len(LearnedDetector(Told(*row)).cut(sheet, 2)[0]) == 2
+    assert LearnedDetector(Told(*pieces)).cut(sheet, 2)[0] == gutters
+
+
+def test_the_network_is_not_asked_where_the_gutters_part_as_many_as_the_caption_names():
+    sheet = compound([texture(n) for n in range(4)], 2)
+    assert LearnedDetector(object()).cut(sheet, 4) == CutDetector().cut(sheet)
+
+
+def test_seams_part_what_neither_gutters_nor_network_see_as_so_many():
+    assert len(LearnedDetector(Told()).cut(touching(), 2)[0]) == len(CutDetector().cut(touching(), 2)[0]) == 2
 
 
 def test_a_whole_that_the_network_is_surer_of_is_not_split():
@@ -56,7 +86,7 @@ def test_pieces_that_the_network_sees_as_one_picture_are_joined():
     assert [p.box for p in combine(pieces, seen, JoinSettings(), blank)] == [(0, 0, 100, 200), (120, 0, 220, 200)]
     also = [*seen, Panel(box=(0, 0, 100, 97), score=0.6)]
     assert len(combine(pieces, also, JoinSettings(), blank)) == 3
-    unsure = [Panel(box=p.box, score=0.5) for p in seen]
+    unsure = [Panel(box=p.box, score=0.45) for p in seen]
     assert len(combine(pieces, unsure, JoinSettings(), blank)) == 3
 
 

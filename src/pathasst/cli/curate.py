@@ -20,7 +20,7 @@ def curate(
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the pairs."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
     select: str | None = typer.Option(None, help="Classifier: id, folder or the paper's checkpoint file; '' keeps all."),
-    panels: str | None = typer.Option(None, help="xycut, or the ONNX file of a detector."),
+    panels: str | None = typer.Option(None, help="xycut, a detector's folder or id, or its ONNX file."),
     similarity: str | None = typer.Option(None, help="PathCLIP for aligning: id or folder, auto, or none."),
     llm: str = typer.Option("", help="Split and refine by a language model: a preset (vllm, ollama …) or http://…/v1."),
     llm_model: str = typer.Option("", help="The model's name at that server."),

@@ -30,13 +30,19 @@ class JoinSettings:
     """When the network overrules the gutters. Shares of areas."""
 
     inside: float = 0.85  # of a box that must lie in the one it is part of
-    covered: float = 0.75  # of a gutter panel that its parts must cover to replace it
-    sure: float = 0.6  # least score of a box that joins what the gutters tore
-    same: float = 0.85  # IoU of that box with the whole of the pieces
+    covered: float = 0.6  # of a gutter panel that its parts must cover to replace it
+    sure: float = 0.5  # least score of a box that joins what the gutters tore, or parts what they left whole
+    least: float = 0.15  # of one that parts where the caption names more panels than are seen
+    same: float = 0.75  # IoU of a box with the whole of the pieces that it joins
 
 
 class LearnedDetector:
-    """Gutters refined by a detector with the classes panel and letter."""
+    """Gutters refined by a detector with the classes panel and letter.
+
+    Gutters that part as many panels as the caption names are believed as they are. Where it names more than both find, that many
+    are looked for: among what the network is less sure of, and along seams. Where it names fewer, the network alone must see as
+    many: one letter may stand for a row.
+    """
 
     def __init__(self, network: Detector, version: str = "", settings: JoinSettings | None = None) -> None:
         self.network, self.settings, self.gutters = network, settings or JoinSettings(), CutDetector()
@@ -47,13 +53,34 @@ class LearnedDetector:
 
     def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
         """Panels in reading order, and boxes of small things (letters, words), in px of H×W×3 uint8 RGB."""
-        panels, small = self.gutters.cut(picture, named)
-        found = self.network.detect([picture])[0]
+        panels, small = self.gutters.cut(picture)
+        if len(panels) == named > 1:
+            return panels, small
+        found = self.network.detect([picture], min_score=self.settings.least)[0]
         rows = list(zip(found.xyxy.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True))
         seen = [Panel(box=(b[0], b[1], b[2], b[3]), score=score) for b, score, kind in rows if kind == 0]
-        letters = [_widened(b) for b, _, kind in rows if kind == 1]
+        letters = [_widened(b) for b, score, kind in rows if kind == 1 and score >= self.network.settings.min_score]
         small = small + [b for b in letters if all(iou(b, s) < 0.3 for s in small)]
-        return combine(panels, seen, self.settings, picture), small
+        return self.join(picture, panels, seen, named), small
+
+    def join(self, picture: np.ndarray, panels: Sequence[Panel], seen: Sequence[Panel], named: int) -> list[Panel]:
+        """The panels of the gutters (`panels`) and of the network (`seen`, the unsure ones, too) together."""
+        s = self.settings
+        sure = [p for p in seen if p.score >= s.sure]
+        joined = combine(panels, sure, s, picture)
+        if named in (0, len(joined)):
+            return joined
+        if named < len(joined):
+            alone = _best(sure)
+            return alone if len(alone) == named else joined
+        ways = (combine(panels, seen, s, picture), _best(seen, named))
+        found = next((way for way in ways if len(way) == named), None)
+        return found or max(joined, self.gutters.cut(picture, named)[0], key=len)
+
+
+def _best(seen: Sequence[Panel], most: int | None = None) -> list[Panel]:
+    """The surest boxes that do not overlap, in reading order."""
+    return in_order(_without_nested(seen)[:most])
 
 
 def combine(gutters: Sequence[Panel], seen: Sequence[Panel], s: JoinSettings, picture: np.ndarray) -> list[Panel]:
@@ -68,6 +95,11 @@ def combine(gutters: Sequence[Panel], seen: Sequence[Panel], s: JoinSettings, pi
         if any(iou(p.box, o.box) >= 0.6 for p in pieces for o in seen if o is not box):
             continue  # the network sees the pieces, too
         panels = [p for p in panels if p not in pieces] + [Panel(box=_union(pieces), score=box.score)]
+    return in_order(panels)
+
+
+def in_order(panels: Sequence[Panel]) -> list[Panel]:
+    """Panels by rows from the top, within a row from the left."""
     order = {b: n for n, b in enumerate(reading_order([_whole(p.box) for p in panels]))}
     return sorted(panels, key=lambda p: order[_whole(p.box)])
 
