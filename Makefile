@@ -6,13 +6,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint types docs bench install models clean
+.PHONY: demo test coverage lint types docs bench install models clean
 
 demo: $(RUN)
 	$(BIN)/pathasst demo
 
 test: $(DEV) models
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+coverage: $(DEV) models
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(DEV)
 	$(BIN)/ruff check .

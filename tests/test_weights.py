@@ -137,3 +137,18 @@ def test_every_entry_has_a_licence_and_a_card() -> None:
             assert (weights.shipped_dir() / entry.id / "card.md").is_file()
         else:
             assert all(len(f.sha256) == 64 for f in entry.files) or entry.recipe == "paper"
+
+
+def test_the_version_of_a_folder_of_ones_own_changes_with_its_weights(tmp_path: Path) -> None:
+    own = tmp_path / "mine"
+    own.mkdir()
+    assert weights.version(str(own)) == "mine@unknown"
+    shard = own / "model-00001-of-00002.safetensors"
+    shard.write_bytes(b"first training")
+    before = weights.version(str(own))
+    shard.write_bytes(b"second training")
+    after = weights.version(str(own))
+    (own / "model.safetensors").write_bytes(b"merged")
+    assert len({before, after, weights.version(str(own)), "mine@unknown"}) == 4
+    listed = weights.get("select-embedded").files[0].sha256
+    assert listed and weights.version("select-embedded") == f"select-embedded@{listed[:8]}"

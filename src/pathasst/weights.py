@@ -127,13 +127,18 @@ def present(id: str) -> bool:
 
 
 def version(id: str) -> str:
-    """`<id>@<first 8 hex digits of the first file's sha256>`, for the provenance of rows and answers."""
+    """`<id>@<first 8 hex digits of the first file's sha256>`, for the provenance of rows and answers.
+
+    Of a folder of the user's own, `model.safetensors` or else its first file of weights (of a checkpoint in shards, that is).
+    """
     folder = path(id)
     entry = registry().get(id)
-    name = entry.files[0].name if entry and entry.files else "model.safetensors"
-    file = folder / name
     digest = entry.files[0].sha256 if entry and entry.files else ""
-    return f"{Path(id).name}@{(digest or (sha256_of(file) if file.is_file() else 'unknown'))[:8]}"
+    if not digest:
+        name = entry.files[0].name if entry and entry.files else "model.safetensors"
+        files = [folder / name, *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.gguf"))]
+        digest = next((sha256_of(file) for file in files if file.is_file()), "unknown")
+    return f"{Path(id).name}@{digest[:8]}"
 
 
 def card(id: str) -> str:
