@@ -21,6 +21,7 @@ def fold(network: N) -> N:
     convolution of stride 2 gets a kernel with a leading row and column of zeros, so that plain padding on both sides reads the
     same pixels: from then on each side of a picture must be a multiple of the network's greatest stride.
     """
+    from timm.layers import Conv2dSame
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -31,7 +32,7 @@ def fold(network: N) -> N:
                 statistics = child.running_mean, child.running_var, child.eps, child.weight, child.bias
                 before.weight, before.bias = fuse_conv_bn_weights(before.weight, before.bias, *statistics)  # type: ignore[arg-type]
                 setattr(module, name, getattr(child, "act", nn.Identity()))
-            elif type(child).__name__ == "Conv2dSame" and child.stride == (2, 2):
+            elif isinstance(child, Conv2dSame) and child.stride == (2, 2):
                 child = _evenly_padded(child)
                 setattr(module, name, child)
             before = child

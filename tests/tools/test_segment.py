@@ -1,5 +1,7 @@
 """Segmentation with the real MobileSAM weights: right masks for points and boxes, embeddings computed once."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,15 @@ def test_a_prompt_gives_the_disc_it_points_to(tool, discs, arguments, true):
     x1, y1, x2, y2 = mark.coordinates
     assert mask[int(y1) : int(y2), int(x1) : int(x2)].sum() == mask.sum()
     assert np.array_equal(load(result.pictures[1].image)[..., 0] > 0, mask)
+
+
+@pytest.mark.parametrize(("sides", "taken"), [((64, 30), 30), ((64, 62), 64), ((20, 64), 20)])
+def test_a_point_means_a_part_of_the_picture_unless_there_is_none(sides, taken):
+    masks = [Mask(0, 0, np.ones((s, s), bool), 0.9 - 0.1 * i) for i, s in enumerate(sides)]
+    tool = Segment()
+    tool.sam = SimpleNamespace(name="SAM", set_image=lambda image: None, predict=lambda *prompt: masks)
+    result = tool.run(tool.arguments(points=[(5, 5)]), np.full((64, 64, 3), 200, np.uint8))
+    assert result.numbers["areas_px"] == [taken**2]
 
 
 @needs_weights

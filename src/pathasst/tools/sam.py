@@ -23,6 +23,7 @@ from pathasst.precision import has_fast_bfloat16
 
 SIDE = 1024  # px of the square that the network sees
 LOW = 256  # px of the square of mask logits that it gives
+LARGEST = 0.9  # share of the picture above which a mask is the picture, not an object in it
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
 DEVIATION = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
 
@@ -158,7 +159,7 @@ class Sam:
             logits, scores = self._valid(embedding, logits.flatten(0, 1)), scores.flatten()
             area = (logits > 0).sum((1, 2))
             keep = (scores >= min_score) & (_stability(logits) >= min_stability)
-            keep &= (area >= 6) & (area <= 0.9 * logits[0].numel())
+            keep &= (area >= 6) & (area <= LARGEST * logits[0].numel())
             found.append(logits[keep])
             sure.append(scores[keep])
         logits, scores = torch.cat(found), torch.cat(sure)
