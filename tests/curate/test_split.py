@@ -72,7 +72,7 @@ def test_a_predicate_after_a_letter_belongs_to_that_panel():
 
 def test_scale_bars_go_to_the_panels_that_they_name():
     parts = {s.letter: s.text for s in split("Skin. (A) Nests. (B) Stroma. Magnification: ×200 (A) and ×400 (B).")}
-    assert parts == {"A": "Skin. Nests. Magnification ×200", "B": "Skin. Stroma. Magnification ×400"}
+    assert parts == {"A": "Skin. Nests. Magnification: ×200", "B": "Skin. Stroma. Magnification: ×400"}
 
 
 def test_a_remark_that_each_panel_has_of_its_own_is_not_shared():
@@ -222,6 +222,16 @@ def test_a_list_inside_the_words_of_a_range_gives_each_panel_its_own():
     assert later["A"].endswith("Staining for CD3") and later["B"].endswith("Staining for CD20")
 
 
+def test_a_list_after_a_colon_inside_the_words_of_a_range_keeps_its_heading():
+    caption = (
+        "(a) CT. (b)–(c) Histology of the lesion of the lower jaw: a mass of giant cells permeated by bleeding next to the "
+        "compact bone (b); fibroblasts close to the compact bone (c). H&E."
+    )
+    found = panels(caption)
+    assert found["C"] == "Histology of the lesion of the lower jaw: fibroblasts close to the compact bone. H&E."
+    assert "giant cells" in found["B"] and "fibroblasts" not in found["B"]
+
+
 def test_a_sentence_with_letters_that_is_no_list_is_not_cut():
     caption = (
         "(A, B) Larvae on plants. Predation rates of the larvae were higher on the mutant than on all other plants at the "
@@ -240,8 +250,8 @@ def test_a_heading_with_a_colon_is_of_the_list_that_it_opens():
     found = panels(
         "A and B, Fracture. C and D, After reduction. Nine years later: E and F, normal elbow; G and H, operated elbow."
     )
-    assert found["G"] == "Nine years later operated elbow."
-    assert found["E"] == "Nine years later normal elbow" and "Nine years" not in found["C"]
+    assert found["G"] == "Nine years later: operated elbow."
+    assert found["E"] == "Nine years later: normal elbow" and "Nine years" not in found["C"]
 
 
 def test_words_that_run_on_are_joined_without_a_stop():

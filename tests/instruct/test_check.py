@@ -48,6 +48,8 @@ def test_what_a_question_brings_in_may_be_denied() -> None:
         ("A context of inflammation.", False),
         ("The authors found atypia.", True),
         ("A configuration of glands.", False),
+        ("Tall villi are seen in picture (b).", True),
+        ("In this image a gland is seen.", False),
     ],
 )
 def test_mentions_caption(text: str, mentions: bool) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from random import Random
 
@@ -59,6 +60,20 @@ def test_a_denied_finding_is_never_affirmed() -> None:
     for n in range(200):
         for e in exchanges(article(0), Random(n), WORDINGS, 4):
             assert not (e.answer.startswith("Yes") and "granuloma" in e.question.lower())
+
+
+def test_the_verb_fits_a_plural() -> None:
+    said = [
+        text
+        for n in range(200)
+        for e in exchanges(
+            article(0, "Granuloma with giant cells, mitoses and lymphocytes of the lung.", split="train"), Random(n), WORDINGS, 6
+        )
+        for text in (e.question, e.answer)
+        if e.topic != "sentence"
+    ]
+    assert any("giant cells" in t.lower() for t in said)
+    assert not any(re.search(r"(?i)giant cells is|is (?:there )?(?:giant cells|lymphocytes)", t) for t in said)
 
 
 def test_a_caption_that_names_nothing_gives_nothing() -> None:

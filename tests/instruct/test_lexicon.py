@@ -71,3 +71,21 @@ def test_every_set_is_made_of_known_terms(words: Lexicon) -> None:
         assert set(words.sets[kind]) <= set(node[kind]["terms"])
     assert not words.malignant & words.benign
     assert (words.malignant | words.benign) <= set(node["diagnosis"]["terms"])
+
+
+@pytest.mark.parametrize(
+    ("text", "organs"),
+    [
+        ("Giant cells and blood cells of the lesion.", []),
+        ("Blood vessels of the skin.", ["skin"]),
+        ("Peripheral blood.", ["blood"]),
+        ("A smear of blood.", ["blood"]),
+    ],
+)
+def test_a_term_inside_a_longer_name_is_not_found(words: Lexicon, text: str, organs: list[str]) -> None:
+    assert words.find(text).terms["organ"] == organs
+
+
+def test_an_older_lexicon_without_hidden_names_still_loads(words: Lexicon) -> None:
+    node = Wordings().load("lexicon")
+    assert Lexicon({k: v for k, v in node.items() if k != "hidden"}).find("Blood cells.").terms["organ"] == ["blood"]

@@ -16,7 +16,8 @@ MAX_NEW_WORDS = 0.35
 
 _MENTION = re.compile(
     r"\b(?:captions?|legends?|fig(?:ure|s|\.)?\s*\d*[a-z]?\b(?!\w)|according to the text|the (?:text|article|paper|authors?)\b"
-    r"|as (?:described|stated|mentioned|indicated) (?:in|by|above)|panels?\s+[a-h]\b|see (?:text|below|above|table)|table \d+)",
+    r"|as (?:described|stated|mentioned|indicated) (?:in|by|above)|panels?\s+[a-h]\b"
+    r"|(?:picture|image|photo)s?\s+\([a-h]\)|see (?:text|below|above|table)|table \d+)",
     re.IGNORECASE,
 )
 _FIGURATIVE = re.compile(r"\b(?:mitotic|signet|owl|flame)[ -]figures?\b|\bfigures? of mitosis\b", re.IGNORECASE)

@@ -7,10 +7,11 @@ names exactly one, or, with a `Balance`, about a term of another kind of picture
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from pathasst.errors import BadInput
 from pathasst.instruct.balance import Balance, Term
@@ -21,6 +22,7 @@ from pathasst.instruct.wordings import Template, Wordings, capital, templates
 from pathasst.records import Conversation, Mark, Pair, Turn
 
 MAX_SENTENCE_WORDS = 45
+W = TypeVar("W", str, Template)
 ASKED = ("organ", "stain", "diagnosis", "tissue", "cell", "bethesda", "marker", "finding")
 
 
@@ -153,7 +155,8 @@ class _Asker:
     def _exchange(
         self, topic: str, node: Any, answers: list[str], term: str, kind: str, truth: tuple[str, str] = ("", "")
     ) -> Exchange:
-        template: Template = self.rng.choice(templates(node, self.split))
+        answers = _agreeing(_agreeing(answers, str, "a", term), str, "truth", truth[1])
+        template: Template = self.rng.choice(_agreeing(templates(node, self.split), lambda t: t.text, "a", term))
         slots = {**self.slots, **_said(term, kind), **{"truth": _said(truth[1], truth[0])["a"]}}
         question = template.fill(self.rng, slots)
         answer = self.rng.choice([Template(a) for a in answers]).fill(self.rng, slots) if term else answers[0]
@@ -164,6 +167,14 @@ class _Asker:
             template.text,
             tuple(filter(None, [term, truth[1], _nature(kind)])),
         )
+
+
+def _agreeing(wordings: list[W], text: Callable[[W], str], slot: str, term: str) -> list[W]:
+    """The wordings whose verb fits the term in a slot: "giant cells" take no "is"; all, where none fits."""
+    if not term.endswith("s") or term.endswith(("ss", "is", "us")):
+        return wordings
+    singular = re.compile(rf"(?i)\bis\b.*\{{{slot}\}}|\{{{slot}\}} is\b")
+    return [w for w in wordings if not singular.search(text(w))] or wordings
 
 
 def _nature(kind: str) -> str:

@@ -43,6 +43,8 @@ class Lexicon:
             for term, synonyms in node[kind]["terms"].items():
                 for word in [term, *synonyms]:
                     self.meaning.setdefault(word.lower(), []).append((kind, term))
+        for word in node.get("hidden", ()):
+            self.meaning[word.lower()] = []
         self.pattern = _words(list(self.meaning))
         self.domains = [(d, _words(node["domain"][d])) for d in DOMAINS]
 

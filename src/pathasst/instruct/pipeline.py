@@ -26,7 +26,7 @@ from pathasst.instruct.rewrite import Rewriter, client_of, settings_of
 from pathasst.instruct.wordings import Wordings
 from pathasst.records import Conversation, Pair, ToolSpec
 
-CODE = 4  # raised when the same wordings and settings give other rows
+CODE = 5  # raised when the same wordings and settings give other rows
 PASSING = ("max_cost", "parallel", "timeout", "attempts", "backoff", "max_wait", "price_in", "price_out", "key_env", "base_url")
 PER_INVOKE_UNIT = 500
 PER_LLM_BATCH = 32  # pairs asked about together

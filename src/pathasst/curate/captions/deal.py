@@ -15,7 +15,7 @@ from pathasst.curate.captions.grammar import Chain, stance
 from pathasst.curate.captions.markers import Marker, references
 from pathasst.curate.captions.sentences import closing_kind, sentences, tells_scale
 
-_TRAIL = re.compile(r"(?i)[\s,;:(\[]*(?:\b(?:and|or|whereas|while|but)\b)?[\s,;:(\[]*$")
+_TRAIL = re.compile(r"(?i)[\s,;(\[]*(?:\b(?:and|or|whereas|while|but)\b)?[\s,;(\[]*$")
 _OPEN = re.compile(r"(?i)(?:[:,]|\b(?:of|in|by|with|for|from|on|at|to|the|an?|as|using|shows?|showing|are|is|were|was|and))\s*$")
 _PREPOSITION = re.compile(r"(?i)(?:of|in|by|with|for|from|on|at|to|as|using)\b")
 _PREDICATE = re.compile(
@@ -61,7 +61,7 @@ class Words:
     def give(self, start: int, end: int, letters: Sequence[str]) -> None:
         while start < end and self.caption[start] in " ,;:.)]\n\t–-":
             start += 1
-        while end > start and self.caption[end - 1] in " ,;:([\n\t":
+        while end > start and self.caption[end - 1] in " ,;([\n\t":
             end -= 1
         if end > start:
             self.spans.append((start, end, frozenset(letters)))
@@ -221,15 +221,16 @@ def _give(words: Words, start: int, stop: int, letters: Sequence[str], lower: bo
     named = [x for m in inner for x in m.letters]
     whole = sorted(named) == sorted(letters) and not any(_NESTED.search(caption[: m.start][-8:]) for m in inner)
     if len(inner) > 1 and whole and _is_list(caption, inner, start):
-        deal_list(words, inner, start, stop)
+        deal_list(words, inner, _give_heading(words, start, inner[0].start, letters), stop)
     else:
         words.give(start, stop, letters)
 
 
 def _is_list(caption: str, markers: Sequence[Marker], begin: int) -> bool:
-    """Whether words with markers after them are a list with a common beginning or of short items, no sentence cut in two."""
-    lead = _lead_of_list(caption, markers, begin)
-    return lead > begin or len(caption[lead : markers[0].start].split()) <= MOST_WORDS
+    """Whether words with markers after them are a list: with a common beginning, parted by ";", or short; no sentence in two."""
+    first = caption[begin : markers[0].start]
+    parted = all(";" in caption[a.end : b.start] for a, b in pairwise(markers))
+    return parted or _lead_of_list(caption, markers, begin) > begin or len(first.split()) <= MOST_WORDS
 
 
 def _list_tail(words: Words, group: Group) -> int | None:
@@ -254,13 +255,17 @@ def _list_tail(words: Words, group: Group) -> int | None:
 
 def _deal_after(words: Words, group: Group, lead: Sequence[str]) -> None:
     """ "Words (A), words (B) tail": tail to all of the sentence, a lead with a colon to `lead`."""
-    caption, start = words.caption, group.start
-    text = caption[start : group.markers[0].start]
-    colon = text.find(": ")
-    if 0 < colon < len(text) - 8:
-        words.give(start, start + colon, lead)
-        start += colon + 1
+    start = _give_heading(words, group.start, group.markers[0].start, lead)
     deal_list(words, group.markers, start, group.stop)
+
+
+def _give_heading(words: Words, start: int, stop: int, letters: Sequence[str]) -> int:
+    """Give the words up to a colon to `letters`; where those after it begin."""
+    colon = words.caption[start:stop].find(": ")
+    if not 0 < colon < stop - start - 8:
+        return start
+    words.give(start, start + colon + 1, letters)
+    return start + colon + 1
 
 
 def deal_list(words: Words, markers: Sequence[Marker], begin: int, stop: int) -> None:
@@ -363,4 +368,4 @@ def join(parts: Iterable[str]) -> str:
         if out and not out.endswith((".", ":", "?", "!")) and text[:1].isupper() and not _OPEN.search(out):
             out += "."
         out += (" " if out else "") + text
-    return out
+    return out.rstrip(" :")

@@ -14,7 +14,7 @@ from pathasst.curate.captions.sentences import sentences
 from pathasst.curate.captions.verify import lost_negation, new_facts
 
 _NUM = r"\d+(?:[.,]\d+)*"
-_UNIT = r"(?!\s*(?:[μµu]m|mum|nm|mm|cm|m|ml|kg|g|Gy|10)\b|[\d.]|\s*[×xX*]\s*\d)"
+_UNIT = r"(?!\s*(?:[μµu]m|mum|nm|mm|cm|m|ml|kg|g|Gy|10)\b|\d|\.\d|\s*[×xX*]\s*\d)"
 _MAG = (
     rf"(?:(?<![\w.])(?<![\d.]\s)[×xX*]\s?{_NUM}{_UNIT}(?:\s*(?:,|and|&|/|[-–])\s*[×xX*]?\s?{_NUM}{_UNIT})*|"
     rf"(?<![\w.])(?<![×xX*]\s){_NUM}\s?[×xX*](?!\s?[\d(])(?=\W|$))"
@@ -133,7 +133,7 @@ def check(refined: str, caption: str, source: str = "") -> Refined:
 def _cut(sentence: str) -> str:
     for pattern in (_AGE, _AGED, _HISTORY, *_CUT):
         sentence = pattern.sub(" ", sentence)
-    return sentence if re.search(r"[A-Za-z]{3}", sentence) else ""
+    return sentence if re.search(r"[A-Za-z]{3}|\bH\s?&\s?E\b", sentence) else ""
 
 
 def tidy(text: str) -> str:
