@@ -168,7 +168,8 @@ def summed_up(result: dict, minutes: float, clients: int) -> dict:
     rows = []
     for kind, statuses in sorted(result["statuses"].items()):
         errors = sum(n for status, n in statuses.items() if status not in ("200", "429"))
-        times = np.percentile(result["seconds"][kind] or [np.nan], [50, 90, 99]).round(2).tolist()
+        seconds = result["seconds"][kind]
+        times = np.percentile(seconds, [50, 90, 99]).round(2).tolist() if seconds else [None] * 3
         rows.append([kind, statuses["200"], statuses["429"], errors, *times])
     seconds, resident, own = np.array(result["memory"]).T
     marks = np.arange(int(seconds[-1] / 60 + 0.5) + 1)
@@ -199,7 +200,7 @@ def show(told: dict) -> None:
     """Print it."""
     print(f"{'request':24}" + "".join(f"{name:>14}" for name in told["table"]["columns"][1:]))
     for kind, *numbers in told["table"]["rows"]:
-        print(f"{kind:24}" + "".join(f"{number:14}" for number in numbers))
+        print(f"{kind:24}" + "".join(f"{number!s:>14}" for number in numbers))
     rate = told["answered"] / told["minutes"] / 60
     print(f"{told['answered']} answered ({rate:.2f}/s), {told['refused']} refused with 429, other errors: {told['errors']}")
     print("\n".join(told["messages"]))
