@@ -59,6 +59,13 @@ def test_brackets_in_texts_are_shown_and_no_markup(capsys):
     assert "[bold]model[/]" in shown and "[red]" in shown
 
 
+def test_an_interval_without_width_is_no_certainty():
+    made = table()
+    assert made.remarks() == []
+    made.add("all alike", Interval(1.0, 1.0, 1.0))
+    assert "does not make the number sure" in to_markdown(made)
+
+
 def test_row_of_another_width_is_a_mistake():
     with pytest.raises(ValueError, match="1 cells for 2 columns"):
         table().add("alone")

@@ -12,7 +12,7 @@ from PIL import Image
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.evaluate import report
 from pathasst.evaluate.curation import evaluate as curation
-from pathasst.evaluate.curation import gold_captions, words_f1
+from pathasst.evaluate.curation import gold_captions, gold_figures, words_f1
 from pathasst.evaluate.suite import PARTS, EvalSettings, run
 
 GOLD = {
@@ -54,6 +54,23 @@ def test_gold_of_another_form_is_explained(tmp_path):
     with pytest.raises(BadDataset, match="expected subcaptions"):
         gold_captions(tmp_path / "x.json")
     assert words_f1("a b", "b a") == 1.0 and words_f1("a", "") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"image": "none.png", "panel_boxes": [[0, 0, 9, 9]]}, "none.png has no picture"),
+        ({"image": "one.png", "panel_boxes": [[0, 0, 9]]}, "or a box that is not x1 y1 x2 y2"),
+        ({"image": "one.png"}, "panel_boxes"),
+        ("one.png", "TypeError"),
+    ],
+)
+def test_figures_of_another_form_are_explained(gold, row, said):
+    (gold / "articles/figures.json").write_text(json.dumps([row]))
+    with pytest.raises(BadDataset, match=rf"expected articles/figures.json(.|\n)*{said}"):
+        gold_figures(gold / "articles")
+    table = curation(gold)  # the captions are measured all the same
+    assert {r[0] for r in table.rows} == {"captions"} and any(said in note for note in table.notes)
 
 
 def test_missing_parts_cost_themselves_and_say_why(gold, tmp_path):

@@ -34,7 +34,7 @@ def evaluate(
     from pathasst.clip import retrieval
     from pathasst.errors import BadDataset
 
-    columns = ["pairs", "direction", "queries", "among", *(f"R@{k}" for k in retrieval.KS)]
+    columns = ["model", "pairs", "direction", "queries", "among", *(f"R@{k}" for k in retrieval.KS)]
     table = Table(id="retrieval", title=f"Retrieval: {name}", columns=columns, section="Figure 4", seed=0)
     sets: dict[str, tuple[list[Path], Sequence[str]]] = {"given pairs": (list(pairs), split)} if pairs else {}
     missing = []
@@ -49,7 +49,7 @@ def evaluate(
         recalls = retrieval.retrieve(clip, folders, splits, composed=composed)
         curves[title] = recalls
         for r in recalls:
-            table.add(title, r.direction, r.queries, r.items, *(r.at.get(k) for k in retrieval.KS))
+            table.add(name, title, r.direction, r.queries, r.items, *(r.at.get(k) for k in retrieval.KS))
         table.notes.append(f"{title}: {recalls[0].too_long} captions over {retrieval.LONGEST} tokens left out.")
     if not curves:
         raise BadDataset("no pairs to retrieve were found.\n" + "\n".join(missing) + "\nOr give --pairs, a dataset of pairs.")
@@ -58,6 +58,8 @@ def evaluate(
     table.pictures["Recall over k"] = out.getvalue()
     for model, scores in PAPER.items():
         for title, (ten, fifty) in scores.items():
-            table.add(f"paper: {title}", model, None, None, None, None, ten / 100, fifty / 100)
+            table.add(f"paper: {model}", title, None, None, None, None, None, ten / 100, fifty / 100)
+    seen = [row[1] for row in table.rows]
+    table.rows.sort(key=lambda row: seen.index(row[1]))  # the paper's rows of a set below ours
     table.notes += ["95 % intervals, bootstrap by article or original. Recall depends on how many items there are.", *missing]
     return table

@@ -158,6 +158,7 @@ def run(
 
     if unknown := [n for n in names if n not in PARTS]:
         raise BadSettings(f"no part is called {', '.join(unknown)}; the parts are: {', '.join(PARTS)}, all.")
+    settings.out.mkdir(parents=True, exist_ok=True)  # where it cannot be, nothing is measured in vain
     made: list[Table] = []
     refused: dict[str, str] = {}
     for name in names:

@@ -36,6 +36,15 @@ class Table:
             raise ValueError(f"{self.id}: {len(cells)} cells for {len(self.columns)} columns")
         self.rows.append(list(cells))
 
+    def remarks(self) -> list[str]:
+        """The notes, and what an interval without width means, where there is one."""
+        cells = [c for row in self.rows for c in row if isinstance(c, Interval)]
+        flat = any(c.low == c.high for c in cells)
+        return [
+            *self.notes,
+            *(["An interval without width: all items scored alike; it does not make the number sure."] if flat else []),
+        ]
+
     def source(self) -> str:
         """Data, seed and command in one line."""
         parts = [self.data, "" if self.seed is None else f"seed {self.seed}", f"`{self.command}`" if self.command else ""]
@@ -55,7 +64,7 @@ def to_markdown(table: Table) -> str:
     """The table with its title, source and notes."""
     lines = [f"### {table.title}", "", _row(table.columns), _row(["---"] * len(table.columns))]
     lines += [_row([shown(c) for c in row]) for row in table.rows]
-    lines += ["", *([table.source()] if table.source() else []), *(f"- {n}" for n in table.notes)]
+    lines += ["", *([table.source()] if table.source() else []), *(f"- {n}" for n in table.remarks())]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -105,6 +114,6 @@ def print_tables(tables: Sequence[Table]) -> None:
         for row in table.rows:
             view.add_row(*(escape(shown(c)) for c in row))
         console.print(view)
-        for line in filter(None, (table.source(), *table.notes)):
+        for line in filter(None, (table.source(), *table.remarks())):
             console.print(f"  [dim]{escape(line)}[/]", highlight=False)
         console.print()

@@ -43,7 +43,7 @@ def evaluate(
     from pathasst.clip import zeroshot
     from pathasst.errors import BadDataset
 
-    columns = ["task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy"]
+    columns = ["model", "task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy"]
     table = Table(id="zero-shot", title=f"Zero-shot classification: {name}", columns=columns, section="Table 2", seed=0)
     recipe, missing = zeroshot.load_tasks(tasks), []
     for id in SETS:
@@ -61,7 +61,9 @@ def evaluate(
         raise BadDataset("no zero-shot set was found.\n" + "\n".join(missing) + "\nOr give --pairs, a dataset of labelled pairs.")
     for model, scores in PAPER.items():
         for task_name, value in scores.items():
-            table.add(task_name, f"paper: {model}", None, None, None, value / 100, None)
+            table.add(f"paper: {model}", task_name, None, None, None, None, value / 100, None)
+    plain = [str(row[1]).split(" (")[0] for row in table.rows]  # without the split of given pairs
+    table.rows.sort(key=lambda row: plain.index(str(row[1]).split(" (")[0]))  # the paper's rows of a task below ours
     table.notes += [
         "95 % intervals, bootstrap by original where copies exist. The paper does not say which F1 average it prints.",
         *missing,
@@ -76,9 +78,8 @@ def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[
     for ensemble in [False, True] if task.ensemble else [False]:
         outcome = zeroshot.run(clip, task, examples, ensemble=ensemble, features=features)
         scores = outcome.scores
-        table.add(
-            task.name + suffix, outcome.style, scores.n, scores.clusters, scores.macro_f1, scores.weighted_f1, scores.accuracy
-        )
+        spans = scores.macro_f1, scores.weighted_f1, scores.accuracy
+        table.add(name, task.name + suffix, outcome.style, scores.n, scores.clusters, *spans)
         if not ensemble:
             table.pictures[f"{task.name}{suffix}: confusion"] = _png(outcome)
         table.items += _items(name, outcome, examples, suffix)
