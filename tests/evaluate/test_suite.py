@@ -86,6 +86,8 @@ def test_missing_parts_cost_themselves_and_say_why(gold, tmp_path):
 def test_settings_are_checked():
     with pytest.raises(BadSettings, match="must hold"):
         EvalSettings(prompt="answer!")
+    with pytest.raises(BadSettings, match="at least 0"):
+        EvalSettings(limit=-1)
     with pytest.raises(BadSettings, match="at least 1"):
         EvalSettings(workers=0)
     with pytest.raises(BadSettings, match="no part is called"):
@@ -110,14 +112,15 @@ def test_leakage_finds_the_planted_pair_alone(tmp_path):
     (folder / "copy.png").write_bytes(pictures["p2"])
     pairs = [
         Pair(pair_id=name, source=Source(article_id=name), image=image, caption=f"a text of its own about picture {name}")
-        for name, image in pictures.items()
+        for name, image in (pictures | {"broken": b"no picture"}).items()
     ]
     run_stage(tmp_path / "pairs", stage="pairs", record=Pair, units=[Unit("all")], work=lambda unit: pairs, progress=False)
     settings = EvalSettings(out=tmp_path / "out", pairs=(tmp_path / "pairs",), against=(folder,))
     (table,), refused = run(["leakage"], settings)
     assert not refused
-    assert [(r[1], r[2], r[3]) for r in table.rows] == [("hash", 1, 4), ("text", 0, 4)]
+    assert [(r[1], r[2], r[3]) for r in table.rows] == [("hash", 1, 5), ("text", 0, 5)]
     assert table.items[0]["id"] == "p2"
+    assert "set: 1 pictures of pairs could not be read." in table.notes
 
 
 @pytest.fixture

@@ -65,7 +65,10 @@ GRACE = 5.0  # seconds in which an interrupted command may tidy up
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("No space left on device", "File too large", "inline_container.cc")  # the last is torch.save's way to say it
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-ELSEWHERE = "Choose another place (--out; PATHASST_CACHE for weights), then run the same command again: finished parts are kept."
+ELSEWHERE = (
+    "Choose another place (--out; PATHASST_CACHE for weights, PATHASST_HOME for keys), then run the same command again: "
+    "finished parts are kept."
+)
 
 
 def main() -> None:
