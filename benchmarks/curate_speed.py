@@ -1,9 +1,10 @@
 """Speed of curation without a language model: figures a second with one and with two workers, and where the time goes.
 
-    PATHASST_DATA=… python benchmarks/curate_speed.py OUT [--figures DATASET] [--select ID] [--similarity none] [--repeat 8]
+    PATHASST_DATA=… python benchmarks/curate_speed.py [OUT] [--figures DATASET] [--select ID] [--similarity none] [--repeat 6]
 
-Settings are the embedded recipe's. DATASET is one of `pathasst collect`; without it the 140 figures of `articles` are taken. To
-have shards enough for two workers it is read once for each repeat. Beside the wall clock the processors' seconds a figure are
+Settings are the embedded recipe's. OUT is emptied first; without it a temporary folder is taken. DATASET is one of
+`pathasst collect`; without it the 140 figures of `articles` are taken. To have shards enough for two workers it is read once for
+each repeat. Beside the wall clock the processors' seconds a figure are
 printed (this process and its descendants): on a busy machine they alone are comparable, and `idle_speed_up` says what two free
 cores would give if the workers shared the work evenly: seconds of one worker / (seconds of two / 2).
 """
@@ -16,6 +17,7 @@ import json
 import os
 import pstats
 import shutil
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -109,17 +111,23 @@ def articles(out: Path) -> Path:
 def main() -> None:
     """Print figures a second as JSON, and the profile of one shard."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--select", help="another classifier, or '' to keep every figure")
     parser.add_argument("--similarity", help="another PathCLIP, or none")
-    parser.add_argument("--repeat", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=6)
     parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
-    shutil.rmtree(args.out, ignore_errors=True)
-    args.figures = args.figures or articles(args.out / "articles")
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(args, args.out or Path(temporary))
+
+
+def measure(args: argparse.Namespace, out: Path) -> None:
+    """Run the stage with one worker and with two in `out`; print, keep and profile."""
+    shutil.rmtree(out, ignore_errors=True)
+    args.figures = args.figures or articles(out / "articles")
     units = [Unit(f"{n}-{u.key}", u.paths, u.stamp) for n in range(args.repeat) for u in units_of_dataset(args.figures)]
-    many = args.out / "figures"
+    many = out / "figures"
     rows = run_stage(many, stage="repeat", record=Figure, units=units, work=Repeated(), progress=False).rows
     given = {k: v for k, v in (("select", args.select), ("similarity", args.similarity)) if v is not None}
     settings = replace(load_recipe("curate", "embedded", CurateSettings), **given)
@@ -129,12 +137,12 @@ def main() -> None:
     for workers in (1, 2):
         started = time.perf_counter()
         with CpuClock() as clock:
-            pipeline.run(many, args.out / f"pairs{workers}", settings, similarity=clip, workers=workers, progress=False)
+            pipeline.run(many, out / f"pairs{workers}", settings, similarity=clip, workers=workers, progress=False)
         result[f"figures_per_second_{workers}"] = round(rows / (time.perf_counter() - started), 2)
         result[f"cpu_seconds_per_figure_{workers}"] = round(clock.seconds / rows, 4)
     result["speed_up"] = round(result["figures_per_second_2"] / result["figures_per_second_1"], 2)
     result["idle_speed_up"] = round(2 * result["cpu_seconds_per_figure_1"] / result["cpu_seconds_per_figure_2"], 2)
-    same = [[s.sha256 for s in Manifest.load(args.out / f"pairs{w}").shards] for w in (1, 2)]
+    same = [[s.sha256 for s in Manifest.load(out / f"pairs{w}").shards] for w in (1, 2)]
     result["identical"] = same[0] == same[1]
     print(json.dumps(result, indent=1), flush=True)
     save(args.json, result)
