@@ -129,8 +129,9 @@ class Detector:
         boxes, scores = self.reader(pixels)
         found = []
         for tile, xyxy, score in zip(tiles, boxes, scores, strict=True):
-            # A place is of one class, its best.
-            best, chosen = score.argmax(1), score.max(1) >= floor
+            # A place is of one class, its best of those that are reported; what looks like an ignored one scores low in them.
+            score = score[:, self.settings.reported]
+            best, chosen = np.array(self.settings.reported)[score.argmax(1)], score.max(1) >= floor
             size = np.array([tile.shape[1], tile.shape[0]] * 2, np.float32)
             upright = np.clip(xyxy[chosen], 0, size).astype(np.float32)
             if across < 0:

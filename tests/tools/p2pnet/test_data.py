@@ -27,13 +27,6 @@ def test_points_are_read_mapped_scaled_and_unnamed_labels_dropped(tmp_path):
     assert fields[0].image.shape == (20, 30, 3) and len(fields[1].points) == 0
 
 
-def test_a_picture_is_left_out_if_it_is_there(tmp_path):
-    table = write(tmp_path, ["a.png,10,20,positive", "b.png,30,8,positive"])
-    assert [f.name for f in read_fields(PointData(points=table, left_out=("a.png",)), CLASSES)] == ["b.png"]
-    with pytest.raises(BadDataset, match=r"c\.png"):
-        read_fields(PointData(points=table, left_out=("c.png",)), CLASSES)
-
-
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [(["a.png,1,2,pos"], "image,x,label,y2", "lacks"), (["a.png,one,2,positive"], "image,x,y,label", "line 2")],

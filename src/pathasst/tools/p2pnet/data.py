@@ -35,19 +35,13 @@ class Field:
 def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
     """All fields of one source, resized by its scale.
 
-    Raises BadDataset for a CSV that `read_marks` refuses or that has not what is left out, BadInput for a picture that cannot be
-    read.
+    Raises BadDataset for a CSV that `read_marks` refuses, BadInput for a picture that cannot be read.
     """
     from pathasst.tools.images import load
 
     table = Path(data.points)
-    marks = read_marks(table, ("x", "y"))
-    if unknown := set(data.left_out) - set(marks):
-        raise BadDataset(f"{table} has no image {', '.join(sorted(unknown))} that could be left out")
     fields = []
-    for name, (_, cells) in marks.items():
-        if name in data.left_out:
-            continue
+    for name, (_, cells) in read_marks(table, ("x", "y")).items():
         image = load(table.parent / name)
         if data.scale != 1:
             size = round(image.shape[1] * data.scale), round(image.shape[0] * data.scale)

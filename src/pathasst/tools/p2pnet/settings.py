@@ -48,7 +48,6 @@ class PointData:
     points: str
     classes: dict[str, str] = field(default_factory=dict)  # label in the CSV → class of the network; unnamed labels are dropped
     scale: float = 1.0  # pictures are resized by it before anything else
-    left_out: tuple[str, ...] = ()  # images that are not used, such as one whose labels contradict the others'
     group: str = ""  # regular expression whose first group names the patient in an image's file name; empty: the image
     validation: tuple[str, ...] = ()  # groups kept for the choice of the threshold
     test: tuple[str, ...] = ()  # groups never trained on, on which the card's scores are measured
