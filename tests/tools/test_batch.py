@@ -11,10 +11,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pathasst.cli.tools import app
-from pathasst.errors import BadInput, BadSettings
+from pathasst.errors import BadInput, BadSettings, MissingWeights
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.batch import run_folder, run_one, save
 from pathasst.tools.images import encode_png
+from pathasst.tools.lbc_detect import LbcDetect
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 from pathasst.tools.registry import default_registry
 from pathasst.tools.slides import parse_box, read_region
@@ -181,3 +182,11 @@ def test_the_command_line_lists_cards_and_refuses_plainly(tmp_path):
         result = runner.invoke(app, arguments)
         # MissingWeights is what a machine without MobileSAM says first.
         assert result.exit_code == 1 and type(result.exception).__name__ in (error.__name__, "MissingWeights")
+
+
+def test_weights_that_nobody_published_are_not_offered_to_be_fetched(monkeypatch):
+    monkeypatch.setattr(LbcDetect, "missing", classmethod(lambda cls: ["never-made"]))
+    listed = CliRunner().invoke(app, ["list"]).stdout
+    assert "pull never-made" not in listed and "--model" in listed
+    refused = CliRunner().invoke(app, ["run", "lbc_detect", "a.png"])
+    assert isinstance(refused.exception, MissingWeights) and "train them" in str(refused.exception)

@@ -29,7 +29,7 @@ def list_tools() -> None:
             here = "[dim]not built yet[/]"
         else:
             missing = cls.missing()
-            here = f"[yellow]pathasst models pull {' '.join(missing)}[/]" if missing else "[green]yes[/]"
+            here = f"[yellow]{_remedy(missing)}[/]" if missing else "[green]yes[/]"
         table.add_row(cls.name, here, cls.card.expects)
     Console().print(table)
 
@@ -138,8 +138,20 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
             raise BadSettings(f"{name} takes no --model: it has no weights that a training of your own could replace.")
         return cls(model)  # type: ignore[call-arg]
     if missing := cls.missing():
-        raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
+        raise MissingWeights(f"{name} needs weights that are not here: {_remedy(missing)}")
     return cls()
+
+
+def _remedy(missing: list[str]) -> str:
+    """How to get weights that are not here; what this version does not know cannot be fetched."""
+    from pathasst import weights
+
+    known = all(id in weights.registry() for id in missing)
+    return (
+        f"pathasst models pull {' '.join(missing)}"
+        if known
+        else "none are published: train them (docs/tools.md) and give --model"
+    )
 
 
 def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:
