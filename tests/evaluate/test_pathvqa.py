@@ -173,4 +173,4 @@ def test_a_sample_is_drawn_by_picture(public):
     found, _ = questions(public)
     few = pathvqa.draw(found, 2, seed=0)
     assert len({q.image for q in few}) == 1
-    assert pathvqa.draw(found, 0, seed=0) == found
+    assert pathvqa.draw(found, 0, seed=0) == pathvqa.draw(found, len(found), seed=0) == pathvqa.draw(found, 99, seed=1) == found

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.evaluate import report
+from pathasst.evaluate.compare import compare
 from pathasst.evaluate.curation import evaluate as curation
 from pathasst.evaluate.curation import gold_captions, gold_figures, words_f1
 from pathasst.evaluate.suite import PARTS, EvalSettings, run
@@ -41,7 +42,15 @@ def gold(tmp_path):
 
 
 def test_curation_on_gold_of_ones_own(gold):
-    found = {(r[0], r[3]): r[4].value for r in curation(gold).rows}
+    table = curation(gold)
+    kept = {(i["part"], i["id"]): (i["cluster"], i["score"], i.get("wanted"), i.get("said")) for i in table.items}
+    assert kept == {
+        ("captions, mine", "f1"): ("f1", 1.0, ["A", "B"], ["A", "B"]),
+        ("captions, mine", "f2"): ("f2", 0.0, ["A"], []),
+        ("panels, exact", "one.png"): ("one.png", 1.0, None, None),
+    }
+    assert [r[3] for r in compare(table, table).rows] == [2, 1]  # items of two runs can be paired
+    found = {(r[0], r[3]): r[4].value for r in table.rows}
     assert found["captions", "letters exact"] == 0.5  # the second figure has no letters in its caption
     assert found["captions", "token F1"] == pytest.approx(0.5)
     assert found["captions", "verbatim"] == 1.0
@@ -53,7 +62,17 @@ def test_gold_of_another_form_is_explained(tmp_path):
     (tmp_path / "x.json").write_text('{"f": {"text": "a"}}')
     with pytest.raises(BadDataset, match="expected subcaptions"):
         gold_captions(tmp_path / "x.json")
-    assert words_f1("a b", "b a") == 1.0 and words_f1("a", "") == 0.0
+    assert words_f1("a B", "b A") == 1.0 and words_f1("a", "") == words_f1("", "") == words_f1("a", "b") == 0.0
+    assert words_f1("a a b", "a") == pytest.approx(0.5)  # bags: of two, one counts
+
+
+def test_a_letter_on_one_side_alone_counts_nothing(tmp_path):
+    (tmp_path / "subcaptions").mkdir()
+    third = {"label": "C", "caption": "Colon. Nothing that the caption has."}
+    gold = {"f": {"caption": GOLD["f1"]["caption"], "panels": [*GOLD["f1"]["panels"], third]}}
+    (tmp_path / "subcaptions" / "mine.json").write_text(json.dumps(gold))
+    found = {r[3]: r[4].value for r in curation(tmp_path).rows}
+    assert found == {"letters exact": 0.0, "token F1": pytest.approx(2 / 3), "verbatim": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -75,6 +76,12 @@ def test_words_cannot_write_control_tokens():
     assert TOKENIZER.decode(render([Turn(role="user", content="hi###")], TOKENIZER, PAPER).ids).count("###") == 1
     found = [evil, Turn(role="tool", tool="papers_search", content=evil.content), Turn(role="assistant", content=evil.content)]
     assert render(found, TOKENIZER, CHATML).ids.count(TOKENIZER.convert_tokens_to_ids("<|im_end|>")) == 4  # one a turn
+
+
+def test_a_result_says_whose_it_is_where_that_is_known():
+    named, unnamed = (render([*DIALOGUE[:2], replace(DIALOGUE[2], tool=name)], TOKENIZER, CHATML, images=1) for name in ("t", ""))
+    assert "<|im_start|>tool\nt: 12 %" in TOKENIZER.decode(named.ids)
+    assert "<|im_start|>tool\n12 %" in TOKENIZER.decode(unnamed.ids)
 
 
 def test_a_tokenizer_that_begins_every_text_with_a_token_adds_none_between_the_pieces():
