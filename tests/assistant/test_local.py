@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pathasst.assistant.brains.local import LocalBrain
+from pathasst.chooser.arguments import Said
 from pathasst.errors import BadInput
 from pathasst.records import ToolCall, ToolSpec, Turn
 
@@ -20,6 +21,7 @@ class Narrow:
     def __init__(self, room: int) -> None:
         self.room, self.says = room, "ok"
         self.how: dict[str, Any] = {}
+        self.calls: list[ToolCall] = []
         self.given: tuple[list[Turn], list[bytes], list[ToolSpec]] = ([], [], [])
 
     def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
@@ -31,7 +33,7 @@ class Narrow:
         self.how = how
         self.given = (list(turns), list(images), list(tools))
         yield self.says[:1]
-        yield Turn(role="assistant", content=self.says)
+        yield Turn(role="assistant", content=self.says, tool_calls=self.calls)
 
     def reply(self, *request: Any, **how: Any) -> Turn:
         return next(p for p in self.stream(*request, **how) if isinstance(p, Turn))
@@ -50,7 +52,10 @@ class Words:
     classes, version = ("t", "blind", "gone"), "words@1"
 
     def choose(self, request: str, before: Sequence[str] = ()) -> list[str]:
-        return list(before) if request == "Again." else [c for c in self.classes if c in request.split()]
+        return list(before) if request.startswith("Again.") else [c for c in self.classes if c in request.split()]
+
+    def said(self, request: str, tool: str) -> Said:
+        return Said()
 
 
 def conversation() -> list[Turn]:
@@ -110,10 +115,18 @@ def chosen(question: str, images: list[bytes], tools: list[ToolSpec]) -> tuple[T
     return one, model
 
 
-def test_the_chooser_decides_and_the_model_writes_the_arguments() -> None:
+def test_the_chooser_decides_and_the_model_writes_what_cannot_be_read() -> None:
     turn, model = chosen("t and blind please", [b"png"], [SPEC, BLIND])
-    assert [(c.name, c.arguments) for c in turn.tool_calls] == [("t", {"a": 1}), ("blind", {"a": 1})]
+    assert [(c.name, c.arguments) for c in turn.tool_calls] == [("t", {"a": 1}), ("blind", {})]
     assert "image" not in model.given[2][0].parameters["properties"]
+
+
+def test_what_the_words_fix_is_read_from_them() -> None:
+    number = {"anyOf": [{"type": "number", "maximum": 1}, {"type": "null"}]}
+    tool = ToolSpec(name="t", description="d", parameters={"properties": {"um_per_px": {"type": "number"}, "min_score": number}})
+    turn, model = chosen("t at 40x, score above 0.6", [b"png"], [tool])
+    assert [c.arguments for c in turn.tool_calls] == [{"um_per_px": 0.25, "min_score": 0.6}]
+    assert not model.given[0]  # the model was not asked
 
 
 def test_a_tool_that_is_missing_or_lacks_its_picture_is_told() -> None:
@@ -133,6 +146,17 @@ def test_words_are_the_models_own_and_no_call() -> None:
 def test_a_tool_the_chooser_does_not_know_is_left_to_the_model() -> None:
     _, model = chosen("What is a nucleus?", [b"png"], [SPEC, OTHER])
     assert model.how["calls"] is True
+
+
+def test_what_the_words_fix_corrects_the_models_call_of_a_tool_that_the_chooser_does_not_know() -> None:
+    place = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    tool = ToolSpec(name="other", description="d", parameters={"properties": {"point": place, "note": {"type": "string"}}})
+    model: Any = Narrow(10_000)
+    model.calls = [ToolCall(name="other", arguments={"point": [1, 7], "note": "x"})]
+    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    asked = ([Turn(role="user", content="<image>\nMeasure at (12, 70).")], [b"png"], [tool])
+    for turn in (brain.reply(*asked), *brain.reply_many([asked])):
+        assert [c.arguments for c in turn.tool_calls] == [{"point": [12, 70], "note": "x"}]
 
 
 def test_after_results_it_answers_or_they_do() -> None:
@@ -159,3 +183,28 @@ def test_the_chooser_is_told_which_tools_the_turn_before_called(said: str, calls
     ]
     turn = brain.reply([*before, Turn(role="user", content=said)], [b"png"], [SPEC])
     assert [c.name for c in turn.tool_calls] == calls
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments"),
+    [
+        ("Again.", {"box": [1, 2, 3, 4], "um_per_px": 0.5}),
+        ("Again. At 40x.", {"box": [1, 2, 3, 4], "um_per_px": 0.25}),
+        ("Again. At (7, 8).", {"point": [7, 8], "um_per_px": 0.5}),
+        ("t with nothing said", {}),
+    ],
+)
+def test_words_that_mean_nothing_alone_take_the_arguments_of_the_call_before(said: str, arguments: dict[str, Any]) -> None:
+    places = {
+        n: {"type": "array", "items": {"type": "number"}, "minItems": m, "maxItems": m} for n, m in (("point", 2), ("box", 4))
+    }
+    tool = ToolSpec(name="t", description="d", parameters={"properties": {**places, "um_per_px": {"type": "number"}}})
+    before = [
+        Turn(role="user", content="<image>\nt"),
+        Turn(role="assistant", tool_calls=[ToolCall(name="t", arguments={"box": [1, 2, 3, 4], "um_per_px": 0.5})]),
+        Turn(role="tool", tool="t", content="4 cells."),
+    ]
+    model: Any = Narrow(10_000)
+    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    turn = brain.reply([*before, Turn(role="user", content=said)], [b"png"], [tool])
+    assert [c.arguments for c in turn.tool_calls] == [arguments]

@@ -82,6 +82,8 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         ChooserConfig(classes=("a",), width=10, heads=4)
     with pytest.raises(BadSettings, match="batch 2 or more"):
         TrainSettings(batch=1)
+    with pytest.raises(BadSettings, match="take 0 or more"):
+        TrainSettings(take=-1)
     with pytest.raises(BadInput, match="no chooser of ours"):
         ChooserConfig.load(tmp_path)
 
@@ -89,11 +91,11 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
 @needs_minilm
 def test_long_requests_keep_their_beginning_and_their_end() -> None:
     encoder = Encoder(ChooserConfig(classes=("a",), max_tokens=16))
-    (ids,) = encoder.ids(["begin " + "word " * 200 + "end"])
+    ids = encoder.tokens(["begin " + "word " * 200 + "end"])[0].ids
     assert len(ids) == 16
     assert encoder.tokenizer.decode(ids).split()[1] == "begin"
     assert encoder.tokenizer.decode(ids).split()[-2] == "end"
-    assert all(len(i) <= 16 for i in encoder.ids(["a" * 100_000, "\ud800 \x00 🔬"]))
+    assert all(len(t.ids) <= 16 for t in encoder.tokens(["a" * 100_000, "\ud800 \x00 🔬"]))
     alone, short = encoder.states(["Ki67?"])[0], encoder.states(["A much longer request than the other.", "Ki67?"])[1]
     assert np.abs(alone.astype(np.float32) - short.astype(np.float32)).max() < 0.05  # padding changes nothing
 
@@ -196,6 +198,33 @@ def test_the_same_seed_gives_the_same_weights_and_states_are_kept(
     assert not any("requests" in line for line in said)
     one, other = ((f / "model.safetensors").read_bytes() for f in (trained[0], tmp_path / "again"))
     assert one == other
+
+
+@needs_minilm
+def test_a_run_goes_on_from_an_earlier_one_of_the_same_shape(
+    folder: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    import shutil
+
+    out = Path(shutil.copytree(trained[0], tmp_path / "more"))
+    settings = TrainSettings(start=str(trained[0]), epochs=0.1, lr=0.0, batch=16, width=64)
+    scores = train([folder], out, settings, say=lambda _: None)
+    assert scores == trained[1]  # a rate of nothing leaves it as it was
+    with pytest.raises(BadSettings, match="other tools, layers or width"):
+        train([folder], out, TrainSettings(start=str(trained[0]), width=32), say=lambda _: None)
+
+
+@needs_minilm
+def test_what_is_said_of_arguments_belongs_to_its_tool(trained: tuple[Path, dict[str, Any]]) -> None:
+    chooser = Chooser.load(trained[0])
+    words = "Find three papers on tumour budding in colorectal cancer."
+    said = chooser.said(words, "papers_search")
+    assert said.learned == {"query", "k"}
+    assert set(said.spans) == {"query", "k"}
+    assert not said.choices
+    assert all(words[a:b].strip() for spans in said.spans.values() for a, b in spans)
+    assert {"cell_class", "hyperchromasia"} <= chooser.said(words, "lbc_generate").learned
+    assert chooser.said(words, "segment").learned == set()
 
 
 @needs_minilm

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from pathasst import weights
+from pathasst.chooser.arguments import Said
 from pathasst.chooser.items import plain
 from pathasst.chooser.network import BATCH, Encoder, build, called, padded
 from pathasst.chooser.settings import ChooserConfig
 from pathasst.errors import BadInput
 
 WEIGHTS = "model.safetensors"
-SURE, POSSIBLE = (
-    0.9,
-    0.02,
-)  # least probability of a clause's tool, in the clause and in the whole request (chosen on the split val)
+SURE, POSSIBLE = 0.9, 0.02  # least probability of a clause's tool, in the clause and in the whole (chosen on the split val)
+GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
 _CLAUSE = re.compile(r"[.;?!:]\s+|,\s+|\s+(?:and|then|plus|also|as well as|besides|&|\+)\s+", re.IGNORECASE)
 
 
@@ -66,7 +65,8 @@ class Chooser:
         said = [n for n, r in enumerate(requests) if plain(r)]
         if said:
             earlier = called([before[n] if before else () for n in said], self.classes)
-            found[said] = scores(self.network, self.encoder.states([plain(requests[n]) for n in said]), earlier)
+            rows, _ = answers(self.network, self.encoder.states([plain(requests[n]) for n in said]), earlier)
+            found[said] = rows[:, : len(self.classes)]
         return found
 
     def choose(self, request: str, before: Sequence[str] = ()) -> list[str]:
@@ -84,15 +84,61 @@ class Chooser:
             asked |= (alone >= SURE) & (row >= POSSIBLE)
         return [self.classes[n] for n in np.argsort(-row) if asked[n]]
 
+    def said(self, request: str, tool: str) -> Said:
+        """What the words say about the arguments of a tool, as far as these were learned. Places count within `request`."""
+        rows, tags = answers(self.network, self.encoder.states([request]), called([()], self.classes))
+        places = self.encoder.tokens([request])[0].spans
+        likely = rows[0, len(self.classes) :]
+        choices: dict[str, list[str]] = {}
+        for n in np.argsort(-likely):
+            name, _, value = self.config.choices[n].partition("=")
+            choices.setdefault(name, [])
+            if likely[n] >= self.config.threshold:
+                choices[name].append(value)
+        spans = {name: spans_of(tags[0][:, n], places, request) for n, name in enumerate(self.config.spans)}
+        own = {name: name.removeprefix(f"{tool}.") for name in (*choices, *spans) if name.startswith(f"{tool}.")}
+        return Said(
+            learned=frozenset(own.values()),
+            choices={own[n]: found for n, found in choices.items() if n in own},
+            spans={own[n]: found for n, found in spans.items() if n in own},
+        )
 
-def scores(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> np.ndarray:
-    """The network's probabilities for texts of these states, and of the tools called `before`: float32 [n, tools]."""
+
+def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The network's probabilities for texts of these states after `before`: n × questions, and of each text tokens × spans."""
     import torch
 
     order = sorted(range(len(states)), key=lambda n: len(states[n]))
     found = np.zeros((len(states), len(network.bias)), np.float32)
+    tags: list[np.ndarray] = [np.zeros((0, 0))] * len(states)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
-            found[chosen] = network(*padded([states[n] for n in chosen]), torch.from_numpy(before[chosen])).sigmoid().numpy()
-    return found
+            asked, tagged = network(*padded([states[n] for n in chosen]), torch.from_numpy(before[chosen]))
+            found[chosen] = asked.sigmoid().numpy()
+            for n, row in zip(chosen, tagged.sigmoid().numpy(), strict=True):
+                tags[n] = row[: len(states[n])]
+    return found, tags
+
+
+def spans_of(tags: np.ndarray, places: Sequence[tuple[int, int]], words: str) -> list[tuple[int, int]]:
+    """Where a value stands: runs of tokens tagged with at least one half, over small gaps, widened to whole words.
+
+    `tags`: a probability a token; `places`: where each token stands in `words`.
+    """
+    found: list[list[int]] = []
+    last = -GAP - 1
+    for n, (tag, (start, end)) in enumerate(zip(tags, places, strict=True)):
+        if tag < 0.5 or start == end:
+            continue
+        if n - last <= GAP:
+            found[-1][1] = end
+        else:
+            found.append([start, end])
+        last = n
+    for span in found:
+        while span[0] > 0 and words[span[0] - 1].isalnum():
+            span[0] -= 1
+        while span[1] < len(words) and words[span[1]].isalnum():
+            span[1] += 1
+    return [(start, end) for start, end in found]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pathasst.records import Conversation, Mark, Turn
+from pathasst.records import Conversation, Mark, ToolCall, Turn
 
 REFUSED = ("not_offered", "wrong_picture", "no_picture")  # kinds of tool conversations that ask for a tool and do not get it
+UNSAID = (*REFUSED, "repeat")  # kinds whose calls' arguments are not there, or not in the words
 IMAGE = "<image>"
 
 
@@ -21,6 +23,7 @@ class Item:
     kind: str  # single, several, plain … as `instruct` marks it; `later` from the second turn on
     group: str  # the wording it was made of
     before: tuple[str, ...] = ()  # names of the tools that the turn before called
+    said: tuple[tuple[str, Any], ...] | None = ()  # (`tool.argument`, value) of every call; None: not to be learned from
 
 
 def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
@@ -40,8 +43,21 @@ def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
             kind, _, meant = mark.by.partition(":")
             names = {c.name for c in reply.tool_calls} or ({meant} if kind in REFUSED and meant else set())
             before = tuple(tools_before(conversation.turns[:at]))
-            yield Item(plain(turn.content), tuple(sorted(names)), conversation.split, kind, mark.note or turn.content, before)
+            said = None if kind in UNSAID else tuple(_arguments(reply.tool_calls))
+            text, group = plain(turn.content), mark.note or turn.content
+            yield Item(text, tuple(sorted(names)), conversation.split, kind, group, before, said)
             place += 1
+
+
+def _arguments(calls: Iterable[ToolCall]) -> Iterator[tuple[str, Any]]:
+    """Every argument of every call, lists as tuples."""
+    for call in calls:
+        for name, value in call.arguments.items():
+            yield f"{call.name}.{name}", _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def tools_before(turns: Sequence[Turn]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 4000  # of a request; of a longer one the beginning and the end
 BATCH = 64
+
+
+class Tokens(NamedTuple):
+    """A text as the encoder reads it: ids, with the marks of beginning and end, and where each stands in the text."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]  # (0, 0) for the marks
 
 
 class Encoder:
@@ -42,20 +49,28 @@ class Encoder:
         """Values a token."""
         return len(self.config.layers) * int(self.model.config.hidden_size)
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids with the marks of beginning and end; of a long text the first quarter of what is read and the end."""
-        most, first = self.config.max_tokens, self.config.max_tokens // 4
-        half = MAX_CHARACTERS // 2
+    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """Each text as tokens; of a long one the first quarter of what is read and the end."""
+        most, first, half = self.config.max_tokens, self.config.max_tokens // 4, MAX_CHARACTERS // 2
         short = [t if len(t) <= MAX_CHARACTERS else f"{t[:half]} {t[-half:]}" for t in texts]
         short = [t.encode("utf-8", "replace").decode("utf-8") for t in short]  # a lone surrogate would stop the tokenizer
-        found = self.tokenizer(short, add_special_tokens=True, truncation=False, verbose=False).input_ids if short else []
-        return [i if len(i) <= most else [*i[:first], *i[first - most :]] for i in found]
+        if not short:
+            return []
+        read = self.tokenizer(short, add_special_tokens=True, truncation=False, return_offsets_mapping=True, verbose=False)
+        found = []
+        for text, ids, spans in zip(texts, read.input_ids, read.offset_mapping, strict=True):
+            if (left_out := len(text) - MAX_CHARACTERS - 1) > 0:
+                spans = [(a + left_out, b + left_out) if a > half else (a, b) for a, b in spans]
+            if len(ids) > most:
+                ids, spans = [*ids[:first], *ids[first - most :]], [*spans[:first], *spans[first - most :]]
+            found.append(Tokens(ids, spans))
+        return found
 
     def states(self, texts: Sequence[str]) -> list[np.ndarray]:
         """float16 tokens × width of each text."""
         import torch
 
-        ids = self.ids(texts)
+        ids = [t.ids for t in self.tokens(texts)]
         order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
         found: list[Any] = [None] * len(ids)
         with torch.inference_mode():
@@ -72,10 +87,11 @@ class Encoder:
 
 
 def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
-    """An untrained network: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → logits b×classes.
+    """An untrained network: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → two logits, of the questions
+    (b × classes, then choices) and of the tokens (b×n×spans).
 
-    `nothing` is true where no token stands, `before` 1 for the tools that the turn before called: a token of their own. One
-    transformer layer over the tokens, then one attention query a tool: a tool is found wherever in the request it is named.
+    `before` marks the tools that the turn before called: a token of their own. One transformer layer over the tokens, then one
+    attention query a question: what it asks for is found wherever in the request it is said.
     """
     import torch
     from torch import nn
@@ -83,24 +99,25 @@ def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            width, heads, count = config.width, config.heads, len(config.classes)
+            width, heads, count = config.width, config.heads, len(config.classes) + len(config.choices)
             self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.Dropout(dropout))
-            self.before = nn.Linear(count, width)
+            self.before = nn.Linear(len(config.classes), width)
             self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
             self.queries = nn.Parameter(torch.randn(count, width) * 0.02)
             self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
             self.norm = nn.LayerNorm(width)
             self.heads = nn.Parameter(torch.randn(count, width) * 0.02)
             self.bias = nn.Parameter(torch.full((count,), -2.0))  # most tools are not asked for
+            self.tags = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(config.spans))) if config.spans else None
 
-        def forward(self, tokens: torch.Tensor, nothing: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        def forward(self, tokens: torch.Tensor, nothing: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             hidden = torch.cat([self.before(before)[:, None], self.enter(tokens)], 1)
             nothing = torch.cat([torch.zeros_like(nothing[:, :1]), nothing], 1)
             hidden = self.layer(hidden, src_key_padding_mask=nothing)
             queries = self.queries.expand(len(tokens), -1, -1)
             found, _ = self.attention(queries, hidden, hidden, key_padding_mask=nothing, need_weights=False)
-            logits: torch.Tensor = (self.norm(found) * self.heads).sum(-1) + self.bias
-            return logits
+            tags = self.tags(hidden[:, 1:]) if self.tags is not None else hidden[:, 1:, :0]
+            return (self.norm(found) * self.heads).sum(-1) + self.bias, tags
 
     return Network()
 

@@ -14,6 +14,8 @@ class ChooserConfig:
     """What a trained chooser is."""
 
     classes: tuple[str, ...]  # names of tools
+    choices: tuple[str, ...] = ()  # `tool.argument=value` of arguments with few values; the value of a switch is `true`
+    spans: tuple[str, ...] = ()  # `tool.argument` of arguments whose values stand in the words
     encoder: str = "minilm"  # id of the frozen sentence encoder, or its folder
     layers: tuple[int, ...] = (3, 6)  # hidden states that are read: early ones keep the spelling, late ones the sense
     width: int = 192
@@ -22,7 +24,7 @@ class ChooserConfig:
     threshold: float = 0.5  # a tool is chosen from this probability on
 
     def __post_init__(self) -> None:
-        for name in ("classes", "layers"):
+        for name in ("classes", "choices", "spans", "layers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise BadSettings("a chooser needs at least one tool, each of a different name.")
@@ -49,6 +51,8 @@ class TrainSettings:
     layers: tuple[int, ...] = (3, 6)
     width: int = 192
     heads: int = 4
+    start: str = ""  # id or folder of a chooser of the same tools whose weights the training begins with; empty: from nothing
+    take: int = 0  # requests of the split train that are used, drawn by the seed; 0: all
     epochs: float = 6.0
     batch: int = 64
     lr: float = 1e-3
@@ -61,5 +65,12 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0 or self.batch < 2 or any(not 0 <= s < 1 for s in (self.joined, self.later, self.lost)):
-            raise BadSettings("chooser: epochs above 0, batch 2 or more, joined, later and lost at least 0 and below 1.")
+        if (
+            self.epochs <= 0
+            or self.batch < 2
+            or self.take < 0
+            or any(not 0 <= s < 1 for s in (self.joined, self.later, self.lost))
+        ):
+            raise BadSettings(
+                "chooser: epochs above 0, batch 2 or more, take 0 or more, joined, later and lost at least 0 and below 1."
+            )

@@ -9,23 +9,28 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pathasst import dataset, weights
-from pathasst.chooser.infer import WEIGHTS, scores
+from pathasst.chooser.examples import Example, Examples
+from pathasst.chooser.infer import WEIGHTS, Chooser, answers
 from pathasst.chooser.items import Item, items_of
+from pathasst.chooser.labels import learnable
 from pathasst.chooser.network import Encoder, build, called, padded
 from pathasst.chooser.settings import ChooserConfig, TrainSettings
 from pathasst.dataset.manifest import fingerprint
-from pathasst.errors import BadDataset
+from pathasst.errors import BadDataset, BadSettings
 from pathasst.intervals import mean_interval
 from pathasst.records import Conversation
 
+if TYPE_CHECKING:
+    import torch
+
 COLUMNS = ["conversation_id", "kind", "turns", "split", "trail"]
 WARMUP = 0.03  # share of the steps
-CHUNK = 2048  # texts embedded between two lines of progress; requests sorted by length at once, so that batches pad little
+CHUNK = 2048  # texts embedded between two lines of progress
 
 
 def train(
@@ -47,14 +52,27 @@ def train(
     classes = tuple(sorted({t for i in split["train"] for t in i.tools}))
     if not classes:
         raise BadDataset("no tool conversation to train on; make some with `pathasst instruct`, whose `invoke` is above 0.")
+    choices, spans = learnable(split["train"])
+    if 0 < settings.take < len(split["train"]):
+        drawn = np.random.default_rng(settings.seed).choice(len(split["train"]), settings.take, replace=False)
+        split["train"] = [split["train"][n] for n in sorted(drawn)]
+        items = [i for held in split.values() for i in held]
     config = ChooserConfig(
-        classes=classes, encoder=settings.encoder, layers=settings.layers, width=settings.width, heads=settings.heads
+        classes=classes,
+        choices=choices,
+        spans=spans,
+        encoder=settings.encoder,
+        layers=settings.layers,
+        width=settings.width,
+        heads=settings.heads,
     )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     states = States(items, config, out, say)
     network = build(config, states.width, settings.dropout)
+    if settings.start:
+        _begin(network, config, settings.start)
     _fit(network, split["train"], states, config, settings, say)
     network.eval()
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out / WEIGHTS)
@@ -68,6 +86,24 @@ def train(
     return found
 
 
+def _begin(network: Any, config: ChooserConfig, start: str) -> None:
+    """Give a network the weights of an earlier chooser of the same tools; what that one did not know stays as it is.
+
+    Raises BadSettings when the two are of different shapes.
+    """
+    earlier = Chooser.load(start)
+    if (earlier.classes, earlier.config.layers, earlier.config.width) != (config.classes, config.layers, config.width):
+        raise BadSettings(f"chooser: start: {start} has other tools, layers or width than this one is to have.")
+    own = network.state_dict()
+    known = len(own["bias"]) if earlier.config.choices == config.choices else len(config.classes)
+    for name, weight in earlier.network.state_dict().items():
+        if name in ("queries", "heads", "bias"):
+            own[name][:known] = weight[:known]
+        elif own[name].shape == weight.shape:
+            own[name] = weight
+    network.load_state_dict(own)
+
+
 class States:
     """The encoder's states of every text, float16 on disk (`states.npy`), computed once for the same texts and encoder."""
 
@@ -76,7 +112,8 @@ class States:
         self.places = {t: n for n, t in enumerate(texts)}
         encoder = Encoder(config)
         self.width = encoder.width
-        lengths = [len(i) for i in encoder.ids(texts)]
+        self.tokens = encoder.tokens(texts)
+        lengths = [len(t.ids) for t in self.tokens]
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
         stamp = fingerprint({"texts": texts, "encoder": weights.version(config.encoder), "layers": config.layers})
         path, about = out / "states.npy", out / "states.json"
@@ -93,6 +130,10 @@ class States:
             about.write_text(json.dumps({"stamp": stamp}), encoding="utf-8")
         self.rows = np.load(path, mmap_mode="r")
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token stands in the text."""
+        return self.tokens[self.places[text]].spans
+
     def __call__(self, text: str) -> np.ndarray:
         place = self.places[text]
         return np.asarray(self.rows[self.starts[place] : self.starts[place + 1]])
@@ -107,26 +148,19 @@ def _fit(
     say: Callable[[str], object],
 ) -> None:
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
 
-    draw = np.random.default_rng(settings.seed)
-    truth = called([i.tools for i in items], config.classes)
-    before = called([i.before for i in items], config.classes)
+    examples = Examples(items, states, config, settings, np.random.default_rng(settings.seed))
     optimiser = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, round(settings.epochs * len(items) / settings.batch))
     waiting: list[np.ndarray] = []
     mean, started = 0.0, time.monotonic()
     network.train()
     for step in range(steps):
-        if not waiting:
-            waiting = _batches(items, settings.batch, draw)
-        drawn = [_drawn(int(n), items, truth, before, states, config, settings, draw) for n in waiting.pop()]
-        rows, wanted, earlier = zip(*drawn, strict=True)
-        goal = torch.from_numpy(np.stack(wanted)) * (1 - 2 * settings.smoothing) + settings.smoothing
+        waiting = waiting or examples.batches()
         rate = min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + np.cos(np.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * rate
-        loss = loss_of(network(*padded(rows), torch.from_numpy(np.stack(earlier))), goal)
+        loss = _loss(network, [examples.drawn(int(n)) for n in waiting.pop()], settings.smoothing)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -136,47 +170,30 @@ def _fit(
             say(f"step {step + 1} of {steps}: loss {mean:.4f}, {time.monotonic() - started:.0f} s")
 
 
-def _batches(items: Sequence[Item], size: int, draw: np.random.Generator) -> list[np.ndarray]:
-    """An epoch's batches in random order, each of requests of like length."""
-    length = np.array([len(i.text) for i in items])
-    order = draw.permutation(len(items))
-    parts = np.array_split(order, max(1, len(items) // CHUNK))
-    order = np.concatenate([part[np.argsort(length[part], kind="stable")] for part in parts])
-    batches = [order[n : n + size] for n in range(0, len(order), size)]
-    return [batches[n] for n in draw.permutation(len(batches))]
+def _loss(network: Any, batch: Sequence[Example], smoothing: float) -> torch.Tensor:
+    """Cross-entropy of the tools; and of choices and tags, over the examples that tell them."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
 
-
-def _drawn(
-    n: int,
-    items: Sequence[Item],
-    truth: np.ndarray,
-    before: np.ndarray,
-    states: States,
-    config: ChooserConfig,
-    settings: TrainSettings,
-    draw: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One request as training sees it: now and then joined to another, with words lost, or after a turn that it does not need."""
-    tokens, wanted, earlier = states(items[n].text), truth[n], before[n]
-    room = config.max_tokens // 3
-    if draw.random() < settings.joined and len(tokens) < room:
-        other = int(draw.integers(len(items)))
-        more = states(items[other].text)
-        if len(more) < room and not items[other].before:
-            tokens, wanted = np.concatenate([tokens[:-1], more[1:]]), np.maximum(wanted, truth[other])
-    if not items[n].before and draw.random() < settings.later:
-        earlier = called([[config.classes[draw.integers(len(config.classes))]]], config.classes)[0]
-    if draw.random() < 1 / 3:
-        kept = draw.random(len(tokens)) >= settings.lost
-        kept[0] = True
-        tokens = tokens[kept]
-    return tokens, wanted, earlier
+    tokens, nothing = padded([e.tokens for e in batch])
+    asked, tagged = network(tokens, nothing, torch.from_numpy(np.stack([e.before for e in batch])))
+    told = torch.tensor([e.told for e in batch])
+    tools = torch.from_numpy(np.stack([e.tools for e in batch])) * (1 - 2 * smoothing) + smoothing
+    loss = loss_of(asked[:, : tools.shape[1]], tools)
+    if told.any() and asked.shape[1] > tools.shape[1]:
+        choices = torch.from_numpy(np.stack([e.choices for e in batch]))
+        loss = loss + loss_of(asked[told, tools.shape[1] :], choices[told])
+    if told.any() and tagged.shape[2]:
+        tags, _ = padded([e.tags for e in batch])
+        loss = loss + loss_of(tagged[told][~nothing[told]], tags[told][~nothing[told]])
+    return loss
 
 
 def _chosen(network: Any, items: Sequence[Item], states: States, config: ChooserConfig) -> list[tuple[str, ...]]:
     before = called([i.before for i in items], config.classes)
-    found = scores(network, [states(i.text) for i in items], before) >= config.threshold
-    return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in found]
+    found, _ = answers(network, [states(i.text) for i in items], before)
+    asked = found[:, : len(config.classes)] >= config.threshold
+    return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in asked]
 
 
 def measure(wanted: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]], items: Sequence[Item]) -> dict[str, Any]:

@@ -27,7 +27,10 @@ MARGIN = 1.1  # side of a white cell's crop, in sides of its box
 class BloodCellsArguments(BoxArguments):
     """How sure the detector must be, the scale, and whether white cells are typed."""
 
-    white_cell_types: bool = Field(default=False, description="Also name the type of each white cell (neutrophil …).")
+    white_cell_types: bool = Field(
+        default=False,
+        description="Also name each white cell's type (differential: neutrophil, lymphocyte, monocyte, eosinophil, basophil).",
+    )
 
 
 class BloodCells(BoxTool[BloodCellsArguments]):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.grounded import grounded
 from pathasst.assistant.untrusted import shortened
-from pathasst.chooser.items import tools_before
+from pathasst.chooser.arguments import read
+from pathasst.chooser.items import plain, tools_before
 from pathasst.errors import BadInput
 from pathasst.records import ImageBytes, ToolSpec, Turn
 
@@ -28,8 +31,8 @@ class LocalBrain:
     """PathAsst behind the Brain protocol. It sees; tools, if any, are written into its own template as it was trained.
 
     With a `chooser` the model is not asked which tools to call, a question too hard for a small one: the chooser decides, the
-    model writes the arguments, and after the results it answers, or else the results do (`grounded`). Tools that the chooser does
-    not know are left to the model.
+    arguments are read from the words (`calls`), and after the results the model answers, or else the results do (`grounded`).
+    Tools that the chooser does not know are left to the model.
     """
 
     model: PathAsst
@@ -67,12 +70,13 @@ class LocalBrain:
         decided = self._decided(fitting, images, tools)
         if not isinstance(decided, Turn) and self._checks(fitting):
             said = self.model.reply(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
-            decided = self._checked(said, fitting)
+            decided = self._checked(said, fitting, tools)
         if isinstance(decided, Turn):
             yield from filter(None, [decided.content])
             yield decided
-        else:
-            yield from self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
+            return
+        for piece in self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided):
+            yield self._checked(piece, fitting, tools) if isinstance(piece, Turn) else piece
 
     def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
         """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
@@ -83,15 +87,22 @@ class LocalBrain:
             asked = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
             said = self.model.reply_many(asked, max_new_tokens=self.max_tokens, calls=calls) if asked else []
             for n, turn in zip(open_, said, strict=True):
-                replies[n] = self._checked(turn, fitting[n][0])
+                replies[n] = self._checked(turn, fitting[n][0], requests[n][2])
         return [reply for reply in replies if isinstance(reply, Turn)]
 
     def _checks(self, turns: Sequence[Turn]) -> bool:
         """Whether what the model says is checked against results: its words then come at once, not as they are made."""
         return self.chooser is not None and turns[-1].role == "tool"
 
-    def _checked(self, said: Turn, turns: Sequence[Turn]) -> Turn:
-        return replace(said, content=grounded(said.content, turns)) if self._checks(turns) and not said.tool_calls else said
+    def _checked(self, said: Turn, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> Turn:
+        """What the model says, held to the results; its calls with the arguments that the person's words fix."""
+        if self.chooser is None or not said.tool_calls:
+            return replace(said, content=grounded(said.content, turns)) if self._checks(turns) else said
+        specs = {t.name: t for t in tools}
+        words = plain(turns[-1].content) if turns[-1].role == "user" else ""
+        fixed = {name: read(specs[name], words)[0] for c in said.tool_calls if (name := c.name) in specs}
+        calls = [replace(c, arguments=c.arguments | fixed.get(c.name, {})) for c in said.tool_calls]
+        return replace(said, tool_calls=calls)
 
     def _decided(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn | bool:
         """The turn as far as the chooser decides it, else whether the model, which then says it, may call tools."""
@@ -103,7 +114,8 @@ class LocalBrain:
         chosen = self.chooser.choose(turns[-1].content, tools_before(turns[:-1]))
         ready = [n for n in chosen if n in known and (images or not known[n].needs_image)]
         if ready:
-            calls = [self.model.write_call(turns, images, _as_trained(tools), name) for name in ready]
+            write = partial(self.model.write_call, turns, images, _as_trained(tools))
+            calls = [c for name in ready for c in calls_of(known[name], turns, self.chooser, write)]
             return Turn(role="assistant", tool_calls=calls)
         if blind := [n for n in chosen if n in known]:
             return Turn(role="assistant", content=f"Please attach the picture: {', '.join(blind)} needs one.")

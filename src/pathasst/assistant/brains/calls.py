@@ -1,0 +1,44 @@
+"""The calls of a tool that somebody chose: arguments from the person's words, from the turn before, and last from the model.
+
+A model of 135 million parameters copies numbers and places badly, so what the words fix is read from them (`chooser.arguments`);
+the model writes only what is required and cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pathasst.chooser.arguments import read, unread
+from pathasst.chooser.items import plain, tools_before
+from pathasst.records import ToolCall, ToolSpec, Turn
+
+if TYPE_CHECKING:
+    from pathasst.chooser import Chooser
+
+
+def calls_of(tool: ToolSpec, turns: Sequence[Turn], chooser: Chooser, write: Callable[[str], ToolCall]) -> list[ToolCall]:
+    """The calls that the last turn, the person's, asks for. `write(name)`: the model's own call of the tool."""
+    words = plain(turns[-1].content)
+    said = chooser.said(words, tool.name)
+    again = tool.name in tools_before(turns[:-1]) and tool.name not in chooser.choose(words)
+    calls = []
+    for arguments in read(tool, words, said):
+        if again:  # words that mean nothing without the turn before take its arguments too
+            arguments = _again(_earlier(turns, tool.name), arguments)
+        if missing := unread(tool, arguments, said):
+            written = write(tool.name).arguments
+            arguments |= {n: written[n] for n in missing if n in written}
+        calls.append(ToolCall(name=tool.name, arguments=arguments))
+    return calls
+
+
+def _earlier(turns: Sequence[Turn], name: str) -> Mapping[str, Any]:
+    """The arguments of the latest call of a tool."""
+    return next((c.arguments for t in reversed(turns) for c in t.tool_calls if c.name == name), {})
+
+
+def _again(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier arguments with what is said now in their place; a place said now replaces all earlier places."""
+    moved = any(isinstance(v, list) for v in now.values())
+    return {n: v for n, v in earlier.items() if not (moved and isinstance(v, list))} | dict(now)

@@ -1,0 +1,154 @@
+"""Numbers, scales, places and names as people type them. Knows words alone; no tool and no schema.
+
+A small language model copies a coordinate wrongly now and then; a pattern does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]  # first character, and one beyond the last
+
+_NUMBER = re.compile(
+    r"(?<![\w.+])(?<![A-Za-z]-)\d+(?:\.\d+)?(?![\d+]|\.\d|-?[A-Za-z])|(?<![\w.+])\d+(?:\.\d+)?(?=\s?(?:[x×]|-?fold|um|µm|μm)\b)"
+)
+_SMALL = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_COUNTED = {w: n for n, w in enumerate(_SMALL, 2)} | {
+    "half a dozen": 6,
+    "a dozen": 12,
+    "twenty": 20,
+    "a couple": 2,
+    "a pair": 2,
+}
+_WORD = re.compile(rf"\b(?:{'|'.join(_COUNTED)})\b", re.IGNORECASE)
+
+_N = r"(\d+(?:\.\d+)?)"
+_UM = r"(?:µm|μm|um|microns?|micromet(?:re|er)s?)"
+_PX = r"(?:px|pixels?|pix)\b"
+_SCALES = (
+    (re.compile(rf"{_N}\s*{_UM}\s*(?:/|per|a|each|for each)?\s*(?:one\s+)?{_PX}", re.IGNORECASE), 1.0),
+    (re.compile(rf"{_N}\s*(?:nm|nanomet(?:re|er)s?)\s*(?:/|per|a)\s*{_PX}", re.IGNORECASE), 0.001),
+    (re.compile(rf"\b(?:{_PX}|mpp|resolution|scale)\D{{0,24}}?{_N}\s*{_UM}(?!\s*(?:wide|long|thick))", re.IGNORECASE), 1.0),
+    (re.compile(rf"\bmpp\D{{0,6}}{_N}|{_N}\s*mpp\b", re.IGNORECASE), 1.0),
+)
+_OBJECTIVE = re.compile(
+    r"(?<![\w.])(4|5|10|20|40|60|63|100)\s?(?:[x×](?![\w])|-?fold objective)|×\s?(4|5|10|20|40|60|63|100)\b", re.IGNORECASE
+)
+_MICRONS_AT_ONE = 10.0  # a common scanner has 0.5 µm a pixel at 20×, 0.25 at 40×
+
+_LABEL = r"(?:[xy]\d?|left|top|right|bottom|row|col(?:umn)?)\s*[=:]?\s*"
+_PAIR = re.compile(
+    rf"(?:\b({_LABEL}))?(?<![\w.]){_N}\s*(?:[,;/]|\s)\s*(?:and\s+)?(?:\b({_LABEL}))?(?<![\w.]){_N}(?![\w.]*\w|\s*(?:%|x\b|×))",
+    re.IGNORECASE,
+)
+_RANGES = re.compile(
+    rf"\b([xy])\s*[=:]?\s*(?:from\s+|between\s+)?{_N}\s*(?:-|–|\.\.|to|and)\s*{_N}\s*[,;]?\s*(?:and\s+)?([xy])\s*[=:]?\s*(?:from\s+|between\s+)?{_N}\s*(?:-|–|\.\.|to|and)\s*{_N}",
+    re.IGNORECASE,
+)
+_BOX = re.compile(
+    r"\b(?:b?box|bounding|rect\w*|region|roi|frame\w*|corners?|limits?|window|bounded|between|from)\b", re.IGNORECASE
+)
+_INSIDE = re.compile(r"\b(?:in|inside|within|into|to)\s*[(\[]?\s*$", re.IGNORECASE)
+_APART = re.compile(r"\b(?:the|an?|another|other|that|next|separately)\b(?!\s+(?:point|click|seed|same|second))", re.IGNORECASE)
+_NOT = re.compile(
+    r"\b(?:not|no|without|except|exclud\w*|outside|background|negative|ignor\w*|avoid\w*|never|unlike|leave out)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A point (2 values) or a box (4), in px."""
+
+    values: tuple[float, ...]
+    span: Span
+    excluded: bool = False  # the words say that it is not meant
+    apart: bool = False  # another object than the place before it
+
+
+def numbers(words: str) -> list[tuple[float, Span]]:
+    """Every number that stands for itself, in digits or as a word; none inside a name (Ki67, 3+, p16), nor `one`.
+
+    >>> numbers("Ki67, three papers, threshold 0.4")
+    [(3, (6, 11)), (0.4, (30, 33))]
+    """
+    found = [(_plain(m[0]), m.span()) for m in _NUMBER.finditer(words)]
+    found += [(_COUNTED[m[0].lower()], m.span()) for m in _WORD.finditer(words)]
+    return sorted(found, key=lambda f: f[1])
+
+
+def scale(words: str) -> tuple[float, Span] | None:
+    """Micrometres per pixel, if the words give them or an objective (20×: 0.5), and where."""
+    for pattern, factor in _SCALES:
+        if match := pattern.search(words):
+            value = next(g for g in match.groups() if g)
+            return round(float(value) * factor, 6), match.span()
+    if match := _OBJECTIVE.search(words):
+        return round(_MICRONS_AT_ONE / float(match[1] or match[2]), 4), match.span()
+    return None
+
+
+def places(words: str) -> list[Place]:
+    """Points and boxes, in the order of the words.
+
+    >>> [p.values for p in places("the gland at x=30, y=40 but not (90, 70)")]
+    [(30, 40), (90, 70)]
+    """
+    if match := _RANGES.search(words):
+        first, a, b, _, c, d = match.groups()
+        x, y = ((a, b), (c, d)) if first.lower() == "x" else ((c, d), (a, b))
+        return [Place((_plain(x[0]), _plain(y[0]), _plain(x[1]), _plain(y[1])), match.span())]
+    pairs = [_pair(m) for m in _PAIR.finditer(words)]
+    found: list[Place] = []
+    while pairs:
+        values, span = pairs.pop(0)
+        between = words[found[-1].span[1] if found else 0 : span[0]]
+        corners: tuple[float, ...] = values
+        joint = words[span[1] : pairs[0][1][0]] if pairs else ""
+        if pairs and _is_box(joint, words[: span[0]], words[pairs[0][1][1] :]):
+            second, end = pairs.pop(0)
+            corners, span = (*values, *second), (span[0], end[1])
+        nearest = " ".join(re.split(r"[.!?;]\s", between)[-1].split()[-6:])
+        found.append(Place(corners, span, bool(_NOT.search(nearest)), bool(found) and bool(_APART.search(between))))
+    return found
+
+
+def spelled(values: Sequence[str], words: str) -> list[tuple[str, Span]]:
+    """Those of `values` that stand in the words, whatever their hyphens and capitals; the longer of two that overlap.
+
+    >>> spelled(["ASC-US", "ASC-H"], "an asc h cell")
+    [('ASC-H', (3, 8))]
+    """
+    found: list[tuple[str, Span]] = []
+    for value in sorted(values, key=len, reverse=True):
+        pieces = r"[\W_]?".join(map(re.escape, re.findall(r"[^\W_]+", value)))
+        for match in re.finditer(rf"(?<![^\W_]){pieces}s?(?![^\W_])", words, re.IGNORECASE):
+            if pieces and not any(s[0] < match.end() and match.start() < s[1] for _, s in found):
+                found.append((value, match.span()))
+    return sorted(found, key=lambda f: f[1])
+
+
+def negated(words: str, start: int) -> bool:
+    """Whether the three words before `start` say no."""
+    return bool(_NOT.search(" ".join(words[:start].split()[-3:])))
+
+
+def _pair(match: re.Match[str]) -> tuple[tuple[float, float], Span]:
+    first, a, second, b = match.groups()
+    swapped = bool(first) and first.strip().lower()[0] in "ytbr" and bool(second) and second.strip().lower()[0] in "xlc"
+    return ((_plain(b), _plain(a)) if swapped else (_plain(a), _plain(b))), match.span()
+
+
+def _is_box(joint: str, before: str, after: str) -> bool:
+    """Whether two pairs are the corners of one box: four numbers in a row, or words near them that say so."""
+    if re.fullmatch(r"[\s,;/]*|\s*[xy]\d\s*[=:]?\s*", joint):
+        return True
+    if len(joint) > 40 or _NOT.search(joint):
+        return False
+    near = f"{' '.join(before.split()[-8:])} . {joint} . {' '.join(after.split()[:3])}"
+    return bool(_BOX.search(near) or _INSIDE.search(before) or re.search(r"\bto\b|–|\s-\s", joint))
+
+
+def _plain(text: str) -> float:
+    return float(text) if "." in text else int(text)
