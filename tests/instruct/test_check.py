@@ -33,6 +33,12 @@ def test_faults(text: str, reason: str) -> None:
     assert found == [] if not reason else reason in found
 
 
+def test_a_word_that_only_looks_like_a_term_does_not_hold_it() -> None:
+    caption = "Lung cancer cells formed each colony in soft agar. Many colonies."
+    assert "new-entity" in faults("Colon cancer cells formed each colony.", caption, WORDS)
+    assert faults("Lymphocytes of the lung.", "Lymphocytic infiltrate of the lung.", WORDS) == []
+
+
 def test_what_a_question_brings_in_may_be_denied() -> None:
     assert "new-entity" in faults("No, it is not lymphoma.", ARTICLE, WORDS)
     assert faults("No, it is not lymphoma.", ARTICLE, WORDS, allow=("lymphoma",)) == []

@@ -107,11 +107,12 @@ def stem(word: str) -> str:
 
 def _new_terms(text: str, caption: str, lexicon: Lexicon, allow: Collection[str]) -> set[str]:
     allowed = lexicon.find(caption).all() | set(allow) | lexicon.find(" . ".join(allow)).all()
+    held = set(_WORD.findall(caption.lower()))
     return {
         term
         for term in lexicon.find(text).all() - allowed
-        # "squamous cell carcinoma" in both is one fact, whichever kinds the lexicon files it under
-        if not all(stem(w) in {stem(c) for c in _WORD.findall(caption.lower())} for w in _WORD.findall(term.lower()))
+        # "squamous cell carcinoma" in both is one fact, whichever kinds the lexicon files it under; but a colony is no colon
+        if not all(any(stem(w) == stem(c) for c in held - {f"{w}y", f"{w}ies"}) for w in _WORD.findall(term.lower()))
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pathasst.instruct.wordings import Wordings
 
 KINDS = ("organ", "stain", "diagnosis", "tissue", "cell", "bethesda", "marker", "finding")
+OTHER = "other"  # names that hide a term in them: nothing is asked about them
 DOMAINS = ("cytology", "blood", "ihc", "he")
 _NEGATION = re.compile(
     r"\b(?:no|not|without|absence of|absent|negative for|lack of|lacks|lacking|free of|rather than|exclude[ds]?)\b"
@@ -44,13 +45,13 @@ class Lexicon:
                 for word in [term, *synonyms]:
                     self.meaning.setdefault(word.lower(), []).append((kind, term))
         for word in node.get("hidden", ()):
-            self.meaning[word.lower()] = []
+            self.meaning[word.lower()] = [(OTHER, word)]
         self.pattern = _words(list(self.meaning))
         self.domains = [(d, _words(node["domain"][d])) for d in DOMAINS]
 
     def find(self, text: str) -> Found:
         """Every term of the text."""
-        terms: dict[str, list[str]] = {k: [] for k in KINDS}
+        terms: dict[str, list[str]] = {k: [] for k in (*KINDS, OTHER)}
         affirmed: set[str] = set()
         low = text.lower()
         for match in self.pattern.finditer(low):
