@@ -92,6 +92,9 @@ def _bell(side: int, device: torch.device) -> torch.Tensor:
 class Standardise(nn.Module):
     """Features → the same with mean 0 and deviation 1 on those that `fit` saw. Depths differ a hundredfold in their values."""
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
@@ -101,8 +104,8 @@ class Standardise(nn.Module):
         """`features`: float [n, width]. A channel that hardly varies is not blown up: at least 1 % of its mean counts."""
         mean = features.mean(axis=0, dtype=np.float64)
         deviation = np.maximum(features.std(axis=0, dtype=np.float64), 0.01 * np.abs(mean) + 1e-4)
-        self.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
-        self.deviation.copy_(torch.from_numpy(deviation))  # type: ignore[operator]
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.copy_(torch.from_numpy(deviation))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (features - self.mean) / self.deviation
