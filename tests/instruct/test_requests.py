@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathasst.instruct.literature import literature
-from pathasst.instruct.requests import Requests
+from pathasst.instruct.requests import COUNTED, Requests
 from pathasst.instruct.wordings import Wordings
 from pathasst.tools.registry import CLASSES, tool_class
 
@@ -29,7 +29,8 @@ def test_arguments_fit_the_tool_and_stand_in_the_words(tool: str, seed: int, spl
     assert not re.search(r"[{}|]", request.framed)
     said = request.text.lower()
     for number in _numbers(arguments):
-        assert number in said or (number in ("0.5", "0.25") and ("20x" in said or "40x" in said))
+        word = COUNTED[int(number) - 2] if number in map(str, range(2, 13)) else number
+        assert number in said or word in said or (number in ("0.5", "0.25") and re.search(r"[24]0 ?[x×]|×[24]0", said))
     for word in str(arguments.get("query", "")).lower().split():
         assert word in said
 

@@ -52,6 +52,7 @@ NEAR: dict[str, tuple[str, ...]] = {
 
 OWN = Source(article_id="pathasst:invoke", kind="labels", title="PathAsst tool wordings", licence="Apache-2.0")
 PER_PICTURE = 10  # conversations of a tool, one after the other, that share a picture: training then reads it once
+AGAIN = 0.2  # of the second requests to a tool that must be told what of are for another of the same
 Pool = Mapping[str, Sequence[Pair]]  # domain ("" = unknown) → pairs with pictures, of one split
 
 
@@ -173,6 +174,9 @@ class _Draw:
     def _needs_picture(self, tool: str) -> bool:
         return next(s.needs_image for s in self.invoker.specs if s.name == tool)
 
+    def _required(self, tool: str) -> list[str]:
+        return next(list(s.parameters.get("required", [])) for s in self.invoker.specs if s.name == tool)
+
     def _fitting(self, tool: str) -> Pair | None:
         """A picture the tool works on; for a stain of one marker, none that names another marker if there is a choice."""
         domain = self._domain(tool)
@@ -205,8 +209,10 @@ class _Draw:
         return self.rng.choice(self.pool[seen]), seen
 
     def _partner(self, tool: str) -> str:
-        """A second tool for the same picture: one of the same kind of picture, or one that works on any."""
+        """A second tool for the same picture: one of its kind of picture, one for any, or the same for another thing."""
         domain = self._domain(tool)
+        if self._required(tool) and self.rng.random() < AGAIN:
+            return tool
         fits = [t for t in self.invoker.tools if t != tool and (self._domain(t) in (domain, "any") or domain == "any")]
         return self.rng.choice(fits) if fits else tool
 

@@ -20,6 +20,7 @@ CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
 SCORED = (*CELL_TOOLS, "lbc_detect", "blood_cells")
 
 
+COUNTED = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 BOX_STYLES = ("{}, {}, {}, {}", "[{}, {}, {}, {}]", "({}, {}) and ({}, {})", "({}, {}, {}, {})", "x1={} y1={} x2={} y2={}")
 POINT_STYLES = ("({}, {})", "{}, {}", "({},{})", "x={} y={}", "[{}, {}]", "x {}, y {}")
 
@@ -130,8 +131,8 @@ class Requests:
         arguments: dict[str, Any] = {"query": case.query}
         slots = {"topic": case.topic, "question": case.question, "asked": lowered(case.question)}
         if intent == "many":
-            arguments["k"] = rng.randint(2, 10)
-            slots["k"] = str(arguments["k"])
+            arguments["k"] = rng.randint(2, 12)
+            slots["k"] = _counted(arguments["k"], rng)
         return _Asked(slots, arguments, case)
 
     def _cell(self, intent: str, rng: Random, split: str) -> _Asked:
@@ -145,25 +146,27 @@ class Requests:
             x = rng.choice([1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0])
             arguments[feature] = x if feature == "nuclear_enlargement" else True
             phrases.append(rng.choice(of_split(node[feature], split)).format(x=f"{x:g}"))
-        text = rng.choice(names[cls]) + (" with " + _listed(phrases) if phrases else "")
+        text = rng.choice(names[cls]) + (
+            rng.choice((" with ", " with ", ", ", " that has ")) + _listed(phrases) if phrases else ""
+        )
         slots = {"cell": text}
         if intent == "many":
             arguments["count"] = rng.randint(2, 8)
-            slots["count"] = str(arguments["count"])
+            slots["count"] = _counted(arguments["count"], rng)
         return _Asked(slots, arguments)
 
     def _extra(self, tool: str, text: str, arguments: dict[str, Any], rng: Random, split: str) -> str:
         """Now and then a scale or a threshold is named, and becomes an argument."""
         frame = self.wordings.load("frame")
-        if tool in CELL_TOOLS and rng.random() < 0.12:
+        if tool in SCORED and rng.random() < 0.15:
             said, um = rng.choice(choices(frame["scale"], split))
             um = um or round(rng.uniform(0.1, 1.0), rng.choice([2, 3]))
             arguments["um_per_px"] = um
-            text = f"{_closed(text)} {Template(said).fill(rng, {'um': f'{um:g}'})}"
-        elif tool in SCORED and rng.random() < 0.06:
+            text = _beside(text, Template(said).fill(rng, {"um": f"{um:g}"}), rng)
+        if tool in SCORED and rng.random() < 0.12:
             score = rng.choice([0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
             arguments["min_score"] = score
-            text = f"{_closed(text)} {rng.choice(templates(frame['min_score'], split)).fill(rng, {'score': f'{score:g}'})}"
+            text = _beside(text, rng.choice(templates(frame["min_score"], split)).fill(rng, {"score": f"{score:g}"}), rng)
         return text
 
     def _frame(self, text: str, rng: Random, split: str, domain: str) -> str:
@@ -212,6 +215,19 @@ def _node(node: Mapping[str, Any], intent: str) -> dict[str, Any]:
 
 def _closed(text: str) -> str:
     return text if text[-1:] in ".?!" else text + "."
+
+
+def _beside(text: str, more: str, rng: Random) -> str:
+    """A request with a further sentence after it, before it, or joined to it by a comma."""
+    way = rng.random()
+    if way < 0.5:
+        return f"{_closed(text)} {more}"
+    return f"{more} {text}" if way < 0.65 else f"{text.rstrip('.?!')}, {lowered(more)}"
+
+
+def _counted(number: int, rng: Random) -> str:
+    """A number in digits, or as a word."""
+    return COUNTED[number - 2] if rng.random() < 0.4 else str(number)
 
 
 def _listed(parts: list[str]) -> str:
