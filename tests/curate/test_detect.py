@@ -58,7 +58,10 @@ def test_unsure_boxes_count_where_the_caption_names_more_panels_and_only_there()
 def test_a_caption_that_names_fewer_panels_joins_what_the_network_sees_as_so_many():
     sheet = compound([texture(n) for n in range(4)], 2)
     gutters = CutDetector()(sheet)
-    row = ((0, 0, sheet.shape[1], gutters[2].box[1] - 5), 0.9, 0), ((0, gutters[2].box[1], sheet.shape[1], sheet.shape[0]), 0.9, 0)
+    row = (
+        ((0, 0, sheet.shape[1], gutters[2].box[1] - 5), 0.9, 0),
+        ((0, gutters[2].box[1], sheet.shape[1], sheet.shape[0]), 0.9, 0),
+    )
     pieces = [(p.box, 0.9, 0) for p in gutters]
     assert len(LearnedDetector(Told(*row)).cut(sheet, 2)[0]) == 2
     assert LearnedDetector(Told(*pieces)).cut(sheet, 2)[0] == gutters
