@@ -52,7 +52,7 @@ def test_boxes_become_a_detector_that_is_measured(tmp_path):
     model = {"classes": ["WBC", "RBC"], "channels": 32, "blocks": 1, "size": 64, "scale": 1.0, "overlap": 32}
     data = [{"boxes": "boxes.csv", "splits": {"val": "validation"}}]
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"model": model, "data": data, "start": "", "frozen": False, "batch": 2, "crop": 64}))
+    recipe.write_text(yaml.safe_dump({"model": model, "data": data, "start": "", "frozen": "none", "batch": 2, "crop": 64}))
     run = CliRunner().invoke(app, ["detector", str(recipe), "--out", str(tmp_path / "out"), "--steps", "2"])
     assert run.exit_code == 0, run.output
     assert "AP@0.5" in run.output and (tmp_path / "out/model.safetensors").is_file()
