@@ -59,6 +59,17 @@ def test_an_answer_from_the_literature_names_an_abstract() -> None:
         assert grounded(said, turns).splitlines() == ["The nearest abstracts say:", *(f"- {line}" for line in FOUND.splitlines())]
 
 
+def test_what_it_says_of_an_abstract_stands_in_that_abstract() -> None:
+    turns = after(("papers_search", FOUND))
+    kept = "Ki67 in prostate cancer: high expression went with relapse [PMID 11]."
+    assert grounded(kept, turns) == kept
+    for invented in (
+        "Ki67 in cancer is relapse: expression was high in prostate [PMID 11].",  # their words, another order
+        "High expression went with relapse. Other expression went with cancer [PMID 11].",  # of two abstracts
+    ):
+        assert grounded(invented, turns).startswith("The nearest abstracts say:")
+
+
 def test_long_results_are_cut_and_several_quoted_one_by_one() -> None:
     shown = grounded("", after(("a", "word " * 400), ("b", "Short."))).splitlines()
     assert len(shown) == 2

@@ -1,7 +1,8 @@
 """Is what a small model says about results what the results say? If not, the results speak for themselves.
 
 A model of 135 million parameters copies a number wrongly now and then, or adds a finding. Its words about results therefore stand
-only if every number, nearly every content word and at least one of the PMIDs come from the results or the question.
+only if every number, nearly every content word and at least one of the PMIDs come from the results or the question, and what it
+says of abstracts only in their own words.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import re
 from collections.abc import Sequence
 
 from pathasst.assistant.untrusted import shortened
+from pathasst.curate.captions.verify import is_verbatim
 from pathasst.instruct.check import new_word_share, numbers
 from pathasst.records import Turn
 
 MAX_NEW_WORDS = 0.2
 MOST_ABSTRACTS = 3
-QUOTED_CHARACTERS = 300
+QUOTED_CHARACTERS = 420
 _PMID = re.compile(r"\[PMID (\d+)\]")
 _NOTICE = re.compile(r"\s*Research use only\b.*$", re.DOTALL)
 
@@ -27,9 +29,16 @@ def grounded(said: str, turns: Sequence[Turn]) -> str:
     source = " ".join(t.content for t in turns[question:] if t.role in ("user", "tool"))
     retrieved = set(_PMID.findall(" ".join(t.content for t in results)))
     strays = set(numbers(said)) - set(numbers(source)) or new_word_share(said, source) > MAX_NEW_WORDS
-    if said and not strays and (not retrieved or retrieved & set(_PMID.findall(said))):
+    if said and not strays and (not retrieved or (retrieved & set(_PMID.findall(said)) and _verbatim(said, results))):
         return said
     return "\n".join(quoted(t) for t in results) or said
+
+
+def _verbatim(said: str, results: Sequence[Turn]) -> bool:
+    """Whether each sentence stands, with words left out at most, in the line of one abstract: "is negative" is a few true words."""
+    lines = [_PMID.sub("", line) for t in results for line in t.content.splitlines() if _PMID.search(line)]
+    sentences = [s for s in re.split(r"(?<=[.!?])\s+", _PMID.sub("", said)) if re.search(r"\w", s)]
+    return all(any(is_verbatim(s, line) for line in lines) for s in sentences)
 
 
 def quoted(result: Turn) -> str:
