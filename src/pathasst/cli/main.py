@@ -82,6 +82,8 @@ def main() -> None:
         if refusal := _refusal(error):
             _fail(f"{refusal} {ELSEWHERE}")
         raise
+    except KeyboardInterrupt:  # raised where typer does not look
+        _stop()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             _stop()

@@ -35,7 +35,7 @@ def grounded(said: str, turns: Sequence[Turn]) -> str:
 
 
 def _verbatim(said: str, results: Sequence[Turn]) -> bool:
-    """Whether each sentence stands, with words left out at most, in the line of one abstract: "is negative" is a few true words."""
+    """Whether each sentence stands in the line of one abstract, with words left out at most."""
     lines = [_PMID.sub("", line) for t in results for line in t.content.splitlines() if _PMID.search(line)]
     sentences = [s for s in re.split(r"(?<=[.!?])\s+", _PMID.sub("", said)) if re.search(r"\w", s)]
     return all(any(is_verbatim(s, line) for line in lines) for s in sentences)
