@@ -54,6 +54,19 @@ def efficientnet_lite0(classes: int = 0, *, pretrained: bool = True, **options: 
     return model
 
 
+def left_out(id: str) -> dict[str, Any]:
+    """The tensors that a file of ours built on the weights `id` may leave out, rounded as its fp16 would hold them; none for "".
+
+    Raises BadSettings for weights that nothing is built on, and MissingWeights.
+    """
+    if not id:
+        return {}
+    if id != "efficientnet-lite0":
+        raise BadSettings(f"a network can be built on efficientnet-lite0, not on {id!r}.")
+    state = efficientnet_lite0().state_dict()
+    return {k: v.half().float() if v.is_floating_point() else v for k, v in state.items()}
+
+
 @lru_cache(maxsize=8)
 def text_encoder(folder: Path, dtype: str = "float32", attention: str = "sdpa") -> Any:
     """The encoder (a `transformers.BertModel` or like it) in `folder`, in eval mode: loaded once a process and shared.

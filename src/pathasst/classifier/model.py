@@ -13,6 +13,7 @@ from pathasst import weights
 from pathasst.classifier.settings import ClassifierConfig
 from pathasst.errors import BadInput, BadSettings
 from pathasst.precision import has_fast_bfloat16
+from pathasst.pretrained import left_out
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,7 @@ class Classifier:
         config = ClassifierConfig.load(folder)
         network = build(config)
         try:
-            network.load_state_dict({**_base(config.base), **_floats(load_file(folder / "model.safetensors"))})
+            network.load_state_dict({**left_out(config.base), **_floats(load_file(folder / "model.safetensors"))})
         except (SafetensorError, OSError, RuntimeError) as error:
             raise BadInput(f"{folder}/model.safetensors does not fit its config.json: {str(error)[:300]}") from error
         return cls(network, config, weights.version(str(source)))
@@ -91,7 +92,7 @@ class Classifier:
 
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in self.network.state_dict().items()}
-        base = _base(self.config.base)
+        base = left_out(self.config.base)
         same = {
             k for k, v in state.items() if k in base and v.shape == base[k].shape and torch.equal(v.to(base[k].dtype), base[k])
         }
@@ -127,16 +128,6 @@ class Classifier:
                 out = self.network(pixels)
         array: np.ndarray = out.float().numpy()
         return array
-
-
-def _base(id: str) -> dict[str, Any]:
-    """The tensors that a file may leave out, rounded as the file would have held them. Raises MissingWeights, BadSettings."""
-    if not id:
-        return {}
-    if id != "efficientnet-lite0":
-        raise BadSettings(f"a classifier can be built on efficientnet-lite0, not on {id!r}.")
-    state = _checkpoint(id)
-    return {k: v.half().float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def _floats(state: dict[str, Any]) -> dict[str, Any]:

@@ -214,9 +214,6 @@ def load(folder: Path) -> tuple[Network, DetectorSettings]:
 
 def _base(settings: DetectorSettings) -> dict[str, torch.Tensor]:
     """The tensors that a file may leave out, by the network's names, rounded as the file would have held them."""
-    if not settings.base:
-        return {}
-    from pathasst.pretrained import efficientnet_lite0
+    from pathasst.pretrained import left_out
 
-    state = efficientnet_lite0().state_dict()
-    return {f"body.{k}": v.half().float() if v.is_floating_point() else v for k, v in state.items()}
+    return {f"body.{k}": v for k, v in left_out(settings.base).items()}
