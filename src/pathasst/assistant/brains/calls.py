@@ -7,6 +7,7 @@ the model writes only what is required and cannot be read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pathasst.chooser.arguments import read, unread
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def calls_of(tool: ToolSpec, turns: Sequence[Turn], chooser: Chooser, write: Callable[[str], ToolCall]) -> list[ToolCall]:
     """The calls that the last turn, the person's, asks for. `write(name)`: the model's own call of the tool."""
-    words = plain(turns[-1].content)
+    words, write = plain(turns[-1].content), cache(write)  # the model writes the same for each of several calls
     said = chooser.said(words, tool.name)
     again = tool.name in tools_before(turns[:-1]) and tool.name not in chooser.choose(words)
     calls = []
