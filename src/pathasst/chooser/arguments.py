@@ -26,6 +26,10 @@ _SAME = {  # how else people say a name
     "enlar": "enlarg|larg|bigg|times|fold|normal|usual",
 }
 _AMOUNT = re.compile(r"^\s*(?:[^\W\d_][\w-]*\s+){0,3}?[^\W\d_][\w-]*s\b", re.IGNORECASE)
+_OTHERS = re.compile(  # what requests count in passing and no tool gives
+    r"^[\s-]*(?:more\s+|other\s+)?(?:(?:second|minute|hour|day|week|month|year|rater|reader|reviewer|colleague|student|patient)s?\b|asks\b)",
+    re.IGNORECASE,
+)
 _MOST = re.compile(r"\b(?:top|first|most|than|only|show|bring|limit\w*|up to)\s*(?:the\s+)?$", re.IGNORECASE)
 _BREAK = re.compile(r"[,;.]\s+|\s+(?:and|then|plus|as well as|&|\+)\s+", re.IGNORECASE)
 
@@ -191,8 +195,9 @@ def _how_many(schema: Mapping[str, Any]) -> bool:
 
 
 def _is_amount(words: str, span: Span) -> bool:
-    """Whether a number counts things: a plural follows it soon (`4 pictures`), or it is a limit (`top 8`)."""
-    return bool(_AMOUNT.match(words[span[1] :]) or _MOST.search(words[: span[0]]))
+    """Whether a number counts what a tool may give: a plural follows it soon (`4 pictures`), or it is a limit (`top 8`)."""
+    after = words[span[1] :]
+    return not _OTHERS.match(after) and bool(_AMOUNT.match(after) or _MOST.search(words[: span[0]]))
 
 
 def _mentioned(name: str, schema: Mapping[str, Any], words: str) -> bool:

@@ -48,12 +48,14 @@ _RANGES = re.compile(
     re.IGNORECASE,
 )
 _BOX = re.compile(
-    r"\b(?:b?box|bounding|rect\w*|region|roi|frame\w*|corners?|limits?|window|bounded|between|from)\b", re.IGNORECASE
+    r"\b(?:b?box|bounding|rect\w*|region|roi|frame\w*|corners?|limits?|window|bounded|between|from|rechteck\w*|inhalt|re?[ci]uadro)\b|框",
+    re.IGNORECASE,
 )
 _INSIDE = re.compile(r"\b(?:in|inside|within|into|to)\s*[(\[]?\s*$", re.IGNORECASE)
 _APART = re.compile(r"\b(?:the|an?|another|other|that|next|separately)\b(?!\s+(?:point|click|seed|same|second))", re.IGNORECASE)
 _NOT = re.compile(
-    r"\b(?:not|no|without|except|exclud\w*|outside|background|negative|ignor\w*|avoid\w*|never|unlike|leave out)\b", re.IGNORECASE
+    r"(?<!why )\b(?:not|no|without|except|exclud\w*|outside|background|negative|ignor\w*|avoid\w*|never|unlike|leave out)\b",
+    re.IGNORECASE,
 )
 
 
