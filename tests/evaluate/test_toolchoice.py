@@ -5,7 +5,8 @@ from evaluate_brains import RuleBrain
 
 from pathasst.errors import BadSettings
 from pathasst.evaluate.toolchoice import Request, draw, evaluate, judge, load_requests
-from pathasst.instruct.wordings import Wordings
+from pathasst.instruct.measure import user_templates, words
+from pathasst.instruct.wordings import Template, Wordings
 from pathasst.tools.registry import CLASSES, all_specs, tool_class
 
 
@@ -27,6 +28,12 @@ def test_at_least_three_hundred_requests_over_all_tools():
     assert set(CLASSES) <= {name for r in requests for name in r.wanted}
     assert sum(not r.wanted for r in requests) >= 60
     assert sum(len(r.wanted) > 1 for r in requests) >= 20
+
+
+def test_no_request_has_the_words_of_a_wording_that_is_trained_on():
+    trained = {frozenset(words(e)) for t in user_templates(Wordings(), "train") for e in Template(t).expansions()}
+    assert len(trained) > 20_000
+    assert not [r.say for r in load_requests() if frozenset(words(r.say)) in trained]
 
 
 def test_a_sample_has_every_group_and_is_the_same_each_time():
