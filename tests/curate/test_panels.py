@@ -61,7 +61,7 @@ def test_letters_below_the_panels_are_read():
 
 def test_letters_go_to_panels_by_one_side_for_the_whole_figure():
     panels = [Panel(box=(0, 0, 100, 100)), Panel(box=(0, 130, 100, 230))]
-    above = [Glyph("A", (40, -14, 50, -4), 1, True, True), Glyph("B", (40, 112, 50, 122), 1, True, True)]
+    above = [Glyph("A", (40, -14, 50, -4), 1), Glyph("B", (40, 112, 50, 122), 1)]
     assert assign_outside(above, panels) == ["A", "B"]
 
 

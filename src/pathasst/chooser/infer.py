@@ -86,6 +86,8 @@ class Chooser:
 
     def said(self, request: str, tool: str) -> Said:
         """What the words say about the arguments of a tool, as far as these were learned. Places count within `request`."""
+        if not any(name.startswith(f"{tool}.") for name in (*self.config.choices, *self.config.spans)):
+            return Said()  # nothing learned, nothing to encode
         rows, tags = answers(self.network, self.encoder.states([request]), called([()], self.classes))
         places = self.encoder.tokens([request])[0].spans
         likely = rows[0, len(self.classes) :]

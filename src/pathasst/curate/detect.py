@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pathasst import weights
 from pathasst.curate.metrics import iou
-from pathasst.curate.panels import Box, CutDetector, OnnxDetector, PanelFinder, reading_order
+from pathasst.curate.panels import Box, Cut, CutDetector, OnnxDetector, PanelFinder, reading_order
 from pathasst.records import Panel
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class LearnedDetector:
 
     def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
         """Panels in reading order, and boxes of small things (letters, words), in px of H×W×3 uint8 RGB."""
-        panels, small = self.gutters.cut(picture)
+        cut = self.gutters.along_gutters(picture)
+        panels, small = self.gutters.parted(cut)
         if len(panels) == named > 1:
             return panels, small
         found = self.network.detect([picture], min_score=self.settings.least)[0]
@@ -61,11 +62,11 @@ class LearnedDetector:
         seen = [Panel(box=(b[0], b[1], b[2], b[3]), score=score) for b, score, kind in rows if kind == 0]
         letters = [_widened(b) for b, score, kind in rows if kind == 1 and score >= self.network.settings.min_score]
         small = small + [b for b in letters if all(iou(b, s) < 0.3 for s in small)]
-        return self.join(picture, panels, seen, named), small
+        return self._join(cut, panels, seen, named), small
 
-    def join(self, picture: np.ndarray, panels: Sequence[Panel], seen: Sequence[Panel], named: int) -> list[Panel]:
+    def _join(self, cut: Cut, panels: Sequence[Panel], seen: Sequence[Panel], named: int) -> list[Panel]:
         """The panels of the gutters (`panels`) and of the network (`seen`, the unsure ones, too) together."""
-        s = self.settings
+        s, picture = self.settings, cut.picture
         sure = [p for p in seen if p.score >= s.sure]
         joined = combine(panels, sure, s, picture)
         if named in (0, len(joined)):
@@ -75,7 +76,7 @@ class LearnedDetector:
             return alone if len(alone) == named else joined
         ways = (combine(panels, seen, s, picture), _best(seen, named))
         found = next((way for way in ways if len(way) == named), None)
-        return found or max(joined, self.gutters.cut(picture, named)[0], key=len)
+        return found or max(joined, self.gutters.parted(cut, named)[0], key=len)
 
 
 def _best(seen: Sequence[Panel], most: int | None = None) -> list[Panel]:

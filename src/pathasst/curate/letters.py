@@ -30,8 +30,6 @@ class Glyph:
     letter: str  # upper case
     box: Box
     score: float
-    bracketed: bool
-    lower: bool
 
 
 class LetterReader:
@@ -66,7 +64,7 @@ class LetterReader:
             text = "".join(_ALIKE.get(c, c) if len(text) <= 3 else c for c in text.strip())
             match = _LETTER.match(text)
             if match and score >= 0.5:
-                found.append(Glyph(match[1].upper(), box, score, not text[:1].isalpha(), match[1].islower()))
+                found.append(Glyph(match[1].upper(), box, score))
         return found
 
 

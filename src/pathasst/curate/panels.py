@@ -49,6 +49,17 @@ class CutSettings:
     seams: SeamSettings = field(default_factory=SeamSettings)  # where the caption names more panels than gutters part
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A picture cut along its gutters: boxes in px of `grey`, which is the picture (H×W×3 uint8 RGB) at `scale`."""
+
+    picture: np.ndarray
+    grey: np.ndarray
+    scale: float
+    big: list[Box]
+    small: list[Box]
+
+
 class CutDetector:
     """Recursive X–Y cut: split at straight gutters until none is left, drop text, join what one chart was torn into.
 
@@ -66,6 +77,10 @@ class CutDetector:
 
     def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:
         """Panels, and the boxes of small things between them (letters, words), both in px of the picture."""
+        return self.parted(self.along_gutters(picture), named)
+
+    def along_gutters(self, picture: np.ndarray) -> Cut:
+        """What the gutters alone part."""
         import cv2
 
         s = self.settings
@@ -82,13 +97,15 @@ class CutDetector:
         big = _join_sparse(grey, big, small, side, s)
         if not big:
             big = [_trim(grey, (0, 0, grey.shape[1], grey.shape[0]), s) or (0, 0, grey.shape[1], grey.shape[0])]
-        big = _drop_slight(big, side, s)
-        if len(big) < named:
-            big = self._part(picture, grey, big, named)
-        small = [b for b in small if not any(_inside(b, p) for p in big)]
-        back = [tuple(round(v / scale) for v in b) for b in reading_order(big)]
+        return Cut(picture, grey, scale, _drop_slight(big, side, s), small)
+
+    def parted(self, cut: Cut, named: int = 0) -> tuple[list[Panel], list[Box]]:
+        """As `cut`; where the gutters part fewer than are `named`, along seams, too."""
+        big = self._part(cut.picture, cut.grey, cut.big, named) if len(cut.big) < named else cut.big
+        small = [b for b in cut.small if not any(_inside(b, p) for p in big)]
+        back = [tuple(round(v / cut.scale) for v in b) for b in reading_order(big)]
         panels = [Panel(box=(float(b[0]), float(b[1]), float(b[2]), float(b[3])), score=0.9) for b in back]
-        return panels, [tuple(round(v / scale) for v in b) for b in small]  # type: ignore[misc]
+        return panels, [tuple(round(v / cut.scale) for v in b) for b in small]  # type: ignore[misc]
 
     def _split(self, grey: np.ndarray, box: Box, depth: int, leaves: list[Box]) -> None:
         trimmed = _trim(grey, box, self.settings)

@@ -77,10 +77,6 @@ class Selector:
         """Calibrated probability of pathology for each H×W×3 uint8 RGB picture; float32, shape (n,)."""
         return self.classifier.predict(images, batch)[:, CLASSES.index("pathology")]
 
-    def keeps(self, score: float) -> bool:
-        """Whether a probability counts as pathology."""
-        return score >= self.threshold
-
 
 def read_threshold(folder: Path) -> float:
     """The threshold that the training wrote; 0.5 without the file. Raises BadInput when it is no number in 0–1."""

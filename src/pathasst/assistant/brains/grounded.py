@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathasst.assistant.untrusted import shortened
 from pathasst.curate.captions.verify import is_verbatim
 from pathasst.instruct.check import new_word_share, numbers
+from pathasst.papers.highlight import sentences
 from pathasst.records import Turn
 
 MAX_NEW_WORDS = 0.2
@@ -37,8 +38,7 @@ def grounded(said: str, turns: Sequence[Turn]) -> str:
 def _verbatim(said: str, results: Sequence[Turn]) -> bool:
     """Whether each sentence stands in the line of one abstract, with words left out at most."""
     lines = [_PMID.sub("", line) for t in results for line in t.content.splitlines() if _PMID.search(line)]
-    sentences = [s for s in re.split(r"(?<=[.!?])\s+", _PMID.sub("", said)) if re.search(r"\w", s)]
-    return all(any(is_verbatim(s, line) for line in lines) for s in sentences)
+    return all(any(is_verbatim(s, line) for line in lines) for s in sentences(_PMID.sub("", said)) if re.search(r"\w", s))
 
 
 def quoted(result: Turn) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pathasst.assistant.settings import ServeSettings
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
 SLIDES = ".svs, .ndpi, .scn, .bif, .tif"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF files begin."""
