@@ -53,6 +53,10 @@ def test_f1_interval_pools_counts_and_agrees_with_the_slow_bootstrap():
     assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=0.01)
 
 
+def test_f1_of_nothing_found_and_nothing_missed_is_zero():
+    assert f1_interval(np.zeros((4, 3))) == Interval(0.0, 0.0, 0.0)
+
+
 def test_interval_says_what_it_excludes():
     found = Interval(0.5, 0.4, 0.6)
     assert [found.excludes(x) for x in (0.39, 0.4, 0.6, 0.61)] == [True, False, False, True]

@@ -70,7 +70,7 @@ def sums_interval(
 
     Args:
         score: sums float [draws, k] → scores float [draws].
-        per_item: float [n, k] (or [n], taken as [n, 1]), what is summed.
+        per_item: float [n, k], what is summed.
         clusters: n names; each item its own cluster by default.
         draws: how many bootstrap draws.
         seed: of the draws.
@@ -79,7 +79,6 @@ def sums_interval(
     import numpy as np
 
     rows = np.asarray(per_item, float)
-    rows = rows[:, None] if rows.ndim == 1 else rows
     index = np.arange(len(rows)) if clusters is None else cluster_numbers(clusters)
     totals = np.zeros((int(index.max()) + 1, rows.shape[1]))
     np.add.at(totals, index, rows)
