@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pathasst.cli import clip as commands
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
-from pathasst.errors import BadSettings
+from pathasst.errors import BadDataset, BadSettings
 
 
 @pytest.fixture
@@ -73,6 +73,20 @@ def test_zeroshot_and_retrieve(model: str, pairs: Path, tmp_path: Path) -> None:
         call("zeroshot", "--tasks", str(tasks), "--pairs", str(pairs), "--task", "nothing", "-m", model)
     with pytest.raises(BadSettings, match="either --pairs"):
         call("zeroshot", "--tasks", str(tasks), "-m", model)
+    with pytest.raises(BadDataset, match="no such folder"):
+        call("zeroshot", "--task", "CRC100K", "--folder", str(tmp_path / "nowhere"), "-m", model)
+    with pytest.raises(BadDataset, match="no pictures of a class of LC25000 lung"):
+        call("zeroshot", "--folder", str(tmp_path), "-m", model)
+
+
+def test_zeroshot_of_a_folder_says_what_is_missing(model: str, tmp_path: Path) -> None:
+    for name in ("ADI/1.png", "ADI/broken.png", "TUM/2.png"):
+        (tmp_path / "crc" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (70, 70)).save(tmp_path / "crc" / name)
+    (tmp_path / "crc" / "ADI" / "broken.png").write_bytes(b"half a download")
+    out = call("zeroshot", "--folder", str(tmp_path / "crc"), "-m", model)
+    assert "CRC100K" in out and "Kather" not in out and "CRC100K: 1 pictures could not be read" in out
+    assert "no picture of background, debris" in out and "colour histogram alone" in out
 
 
 def test_compose_wants_a_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

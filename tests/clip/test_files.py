@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.model import CustomTextCLIP
+from PIL import Image
 
 from pathasst.clip.build import CONFIG, ClipConfig, build
 from pathasst.clip.convert import to_huggingface
@@ -40,8 +43,10 @@ def test_openclip_loads_our_folder(clip: PathCLIP, tmp_path: Path) -> None:
 def test_huggingface_folder(clip: PathCLIP, tmp_path: Path) -> None:
     to_huggingface(clip.model, clip.config).save_pretrained(tmp_path)
     again = PathCLIP.load(tmp_path)
-    assert again.config.activation == "quick_gelu"
+    assert again.config.activation == "quick_gelu" and again.config.mean == clip.config.mean
     assert abs(again.encode_text(["liver"]) - clip.encode_text(["liver"])).max() < 1e-6
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5, 0.4, 0.3]}))
+    assert PathCLIP.load(tmp_path).config.mean == (0.5, 0.4, 0.3)
 
 
 def test_bare_checkpoint_of_a_training_loop(tmp_path: Path) -> None:
@@ -74,6 +79,33 @@ def test_an_openclip_name_with_its_tag(clip: PathCLIP, tiny: dict, tmp_path: Pat
         PathCLIP.load("tiny/ours", activation="gelu")
     with pytest.raises(MissingWeights, match="neither a path"):
         PathCLIP.load("tiny/theirs")
+
+
+def test_an_openclip_name_with_a_text_tower_and_geometry_of_its_own(
+    tiny: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Like SigLIP and MobileCLIP: `CustomTextCLIP`, pictures squashed, bilinear; saved and loaded again, nothing is lost."""
+    model = {**tiny, "quick_gelu": False, "custom_text": True}
+    torch.manual_seed(0)
+    theirs = CustomTextCLIP(**{k: v for k, v in model.items() if k != "custom_text"}).eval()
+    about = {"file": str(tmp_path / "weights.pt"), "resize_mode": "squash", "interpolation": "bilinear"}
+    torch.save(theirs.state_dict(), about["file"])
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: about)
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: dict(model))
+    clip = PathCLIP.load("tiny/custom")
+    clip.save(tmp_path / "a", dtype="float32")
+    picture = np.random.default_rng(0).integers(0, 255, (90, 150, 3), np.uint8)
+    transform = open_clip.image_transform(64, False, resize_mode="squash", interpolation="bilinear")
+    with torch.inference_mode():
+        wanted = theirs.encode_image(transform(Image.fromarray(picture))[None], normalize=True).numpy()
+        said = theirs.encode_text(open_clip.SimpleTokenizer()(["liver"]), normalize=True).numpy()
+    for one in (clip, PathCLIP.load(tmp_path / "a")):
+        assert one.encode_image([picture]) == pytest.approx(wanted, abs=1e-6)
+        assert one.encode_text(["liver"]) == pytest.approx(said, abs=1e-6)
+    assert clip.preprocessor_config()["size"] == {"height": 64, "width": 64}
+    model["text_cfg"] = {**model["text_cfg"], "hf_model_name": "roberta-base"}
+    with pytest.raises(BadSettings, match="Hugging Face text tower"):
+        PathCLIP.load("tiny/roberta")
 
 
 def test_a_contradicting_activation_is_an_error(clip: PathCLIP, tmp_path: Path) -> None:

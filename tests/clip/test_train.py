@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
+from pathasst.clip.model import PathCLIP
 from pathasst.clip.steps import rate
 from pathasst.clip.student import encode_patches
-from pathasst.clip.train import CHECKPOINT, ClipRecipe, train
+from pathasst.clip.train import CHECKPOINT, ClipRecipe, start, train
 from pathasst.clip.watch import Watch
 from pathasst.errors import BadDataset, BadSettings
 
@@ -108,6 +109,22 @@ def test_a_folder_of_another_recipe_is_refused(whole: tuple[Path, dict]) -> None
     out, values = whole
     with pytest.raises(BadDataset, match="another recipe"):
         train(ClipRecipe(**{**values, "seed": 5}), out)
+
+
+def test_a_start_of_another_activation_or_size_is_refused(recipe_values: dict, tmp_path: Path, tiny: dict) -> None:
+    """`init` is what is trained on: the recipe's model must be its own."""
+    PathCLIP(build(ClipConfig(tiny)), ClipConfig(tiny)).save(tmp_path / "quick")
+    model = start(ClipRecipe(**{**recipe_values, "init": str(tmp_path / "quick")}))[0]
+    assert next(model.parameters()).requires_grad
+    with pytest.raises(BadSettings, match="was trained with quick_gelu"):
+        start(ClipRecipe(**{**recipe_values, "model": {**tiny, "quick_gelu": False}, "init": str(tmp_path / "quick")}))
+    wider = {**tiny, "vision_cfg": {**tiny["vision_cfg"], "width": 128}}
+    with pytest.raises(BadSettings, match="'width': 64"):
+        start(ClipRecipe(**{**recipe_values, "model": wider, "init": str(tmp_path / "quick")}))
+    config = ClipConfig.of_name("ViT-B-32", "quick_gelu")
+    torch.save(build(config).state_dict(), tmp_path / "bare.pt")
+    named = {"name": "ViT-B-32", "activation": "quick_gelu"}
+    assert start(ClipRecipe(**{**recipe_values, "model": named, "init": str(tmp_path / "bare.pt")}))[1].patch_size == 32
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 1}, {"keep_patches": 0}, {"smallest": 2}])

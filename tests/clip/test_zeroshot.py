@@ -62,6 +62,38 @@ def test_public_folder_layouts(folder: Path) -> None:
     assert {e.cluster for e in examples if e.id.endswith(("0.png", "1.png"))} == {"same"}
 
 
+def test_originals_beside_the_pictures_are_used(folder: Path) -> None:
+    (folder / zs.ORIGINALS).write_text("image,original\nb/0.png,one\nd/1.png,one\n")
+    clusters = {e.id: e.cluster for e in zs.examples_of_folder(folder, TASK)}
+    assert clusters["b/0.png"] == clusters["d/1.png"] == "one" and clusters["b/2.png"] == "2.png"
+    assert {e.cluster for e in zs.examples_of_folder(folder, TASK, {})} == {"0.png", "1.png", "2.png", "broken.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("task", "made", "said"),
+    [
+        ("CRC100K", [], "there is no such folder. Expected: one folder of pictures a class, called ADI, BACK, DEB"),
+        ("CRC100K", ["ADI/notes.txt"], "it holds no pictures"),
+        ("LC25000 lung", ["train/0/a.png", "train/1/b.png"], "in folders called 0, 1. Expected: .* lung_aca, lung_scc, lung_n"),
+        ("WSSS4LUAD", ["img/1.png"], r"in folders called img. Expected: three flags in each file name .* name-\[1, 0, 0\].png"),
+        ("Pap smear cells", ["NILM/1.png"], "has no public layout of folders"),
+    ],
+)
+def test_a_wrong_layout_is_explained(tmp_path: Path, task: str, made: list[str], said: str) -> None:
+    for name in made:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).touch()
+    with pytest.raises(BadDataset, match=f"does not look like {task}: .*{said}"):
+        zs.examples_of_folder(tmp_path / "set", zs.load_tasks()[task])
+
+
+def test_broken_pictures_and_absent_classes(clip: PathCLIP, folder: Path) -> None:
+    examples = zs.examples_of_folder(folder, TASK)
+    features, read = zs.embed(clip, examples)
+    assert len(examples) == 7 and len(read) == len(features) == 6 and not any("broken" in e.id for e in read)
+    assert zs.absent(TASK, read) == [] and zs.absent(TASK, [e for e in read if e.label]) == ["bands"]
+
+
 @pytest.mark.parametrize(("name", "label"), [("1-[1, 0, 0].png", 0), ("2-[0 1 1].png", 1), ("3-[1,1,0].png", 0)])
 def test_wsss4luad_flags(tmp_path: Path, name: str, label: int) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / name)

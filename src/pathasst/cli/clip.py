@@ -136,7 +136,7 @@ def zeroshot(
 
     from pathasst.clip import zeroshot as zs
     from pathasst.clip.model import PathCLIP
-    from pathasst.errors import BadSettings
+    from pathasst.errors import BadDataset, BadSettings
 
     if (pairs is None) == (folder is None):
         raise BadSettings("give either --pairs DATASET or --folder FOLDER.")
@@ -147,19 +147,35 @@ def zeroshot(
     pictures = zs.labelled(pairs, split) if pairs else []
     same = zs.read_originals(originals) if originals else None
     table = Table("task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy", box=None)
+    notes = []
     for one in (known[t] for t in (task or known)):
-        examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one, same)
+        try:
+            examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one, same)
+        except BadDataset:
+            if task:
+                raise
+            continue
         if not examples and not task:
             continue
-        features = clip.encode_image(e.picture() for e in examples) if examples else None
+        there = len(examples)
+        features, examples = zs.embed(clip, examples)
+        if broken := there - len(examples):
+            notes.append(f"{one.name}: {broken} pictures could not be read and are left out.")
+        if gone := zs.absent(one, examples):
+            notes.append(f"{one.name}: no picture of {', '.join(gone)}; the macro mean is over the other classes.")
         for ensemble in [False, True] if one.ensemble else [False]:
             outcome = zs.run(clip, one, examples, ensemble=ensemble, features=features)
             table.add_row(*(str(v) for v in outcome.row().values()))
             if out:
                 zs.write_outcome(outcome, out)
-        if one.caveat:
-            table.caption = f"{table.caption or ''}{one.name}: {one.caveat}\n"
+        notes += [f"{one.name}: {one.caveat}"] if one.caveat else []
+    if not table.rows:
+        raise BadDataset(
+            f"{pairs or folder} holds no pictures of a class of {', '.join(known)}; --task NAME says what is expected."
+        )
     Console(width=160).print(table)
+    for note in notes:
+        typer.echo(note)
 
 
 @app.command("retrieve")

@@ -36,6 +36,8 @@ class ClipConfig:
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
     extra: dict[str, Any] = field(default_factory=dict)  # provenance: recipe, seed, steps
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"  # shorter side to the size, then the centre; "squash": both sides to the size
 
     @property
     def activation(self) -> str:
@@ -88,25 +90,31 @@ class ClipConfig:
         model, pictures = stored["model_cfg"], stored.get("preprocess_cfg", {})
         if "quick_gelu" not in model:
             raise BadInput(f'{path} does not say whether the activation is QuickGELU; add "quick_gelu": true or false.')
-        return cls(model, tuple(pictures.get("mean", MEAN)), tuple(pictures.get("std", STD)), stored.get("pathasst", {}))
+        colours = tuple(pictures.get("mean", MEAN)), tuple(pictures.get("std", STD))
+        geometry = {k: pictures[k] for k in ("interpolation", "resize_mode") if k in pictures}
+        return cls(model, *colours, stored.get("pathasst", {}), **geometry)
 
     def write(self, folder: Path) -> None:
-        pictures = {"mean": list(self.mean), "std": list(self.std), "interpolation": "bicubic", "resize_mode": "shortest"}
+        pictures = {"mean": list(self.mean), "std": list(self.std)}
+        pictures |= {"interpolation": self.interpolation, "resize_mode": self.resize_mode}
         stored = {"model_cfg": self.model, "preprocess_cfg": pictures, "pathasst": self.extra}
         write_atomic(folder / CONFIG, json.dumps(stored, indent=1).encode())
 
 
 def build(config: ClipConfig) -> nn.Module:
-    """An OpenCLIP `CLIP`, or `CustomTextCLIP` when the text tower is a Hugging Face model; fp32, fresh weights.
+    """An OpenCLIP `CLIP`, or `CustomTextCLIP` when the text tower is a module of its own; fp32, fresh weights.
 
-    A Hugging Face text tower keeps its pretrained weights and is frozen. Raises MissingWeights when they are not here.
+    A Hugging Face text tower keeps its pretrained weights and is frozen. Raises MissingWeights when they are not here, BadSettings
+    for a CoCa, which writes captions.
     """
     from open_clip.model import CLIP, CustomTextCLIP
 
     from pathasst import levels  # timm knows its tower from then on
 
     model = json.loads(json.dumps(config.model))
-    model.pop("custom_text", None)
+    if "multimodal_cfg" in model:
+        raise BadSettings("a CoCa model is no CLIP: it has a decoder of captions.")
+    custom = model.pop("custom_text", False)
     if config.has_hf_text:
         name = model["text_cfg"]["hf_model_name"]
         if name.startswith(REGISTRY):
@@ -114,8 +122,9 @@ def build(config: ClipConfig) -> nn.Module:
         with weights.quiet():
             clip: nn.Module = CustomTextCLIP(**model)
         clip.text.transformer.requires_grad_(False)  # type: ignore[union-attr]
+        clip.frozen_text = True  # type: ignore[assignment]
     else:
-        clip = CLIP(**model)
+        clip = CustomTextCLIP(**model) if custom else CLIP(**model)
     if model["vision_cfg"].get("timm_model_name") == levels.NAME:
         clip.visual.head = levels.standardised(clip.visual.head)  # type: ignore[union-attr, arg-type]
     if config.tower:
@@ -133,30 +142,37 @@ def lock_tower(clip: Any) -> None:
 
 
 def tokenizer_of(config: ClipConfig) -> Any:
-    """texts → int64 ids [n, context]; MiniLM's word pieces or CLIP's byte pairs, both cut at the context length."""
+    """texts → int64 ids [n, context], cut at the context length: CLIP's byte pairs, or the Hugging Face tokenizer of the config.
+
+    Raises MissingWeights when that tokenizer is neither here nor to be fetched.
+    """
     import open_clip
     from open_clip.tokenizer import HFTokenizer
 
     text = config.model["text_cfg"]
     length = int(text.get("context_length", 77))
-    if not config.has_hf_text:
-        return open_clip.SimpleTokenizer(context_length=length)
-    name = text["hf_model_name"]
+    name = text.get("hf_model_name") or text.get("hf_tokenizer_name")
+    if not name:
+        return open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
     folder = str(weights.path(name.removeprefix(REGISTRY))) if name.startswith(REGISTRY) else name
-    return HFTokenizer(folder, context_length=length, clean="whitespace")
+    try:
+        return HFTokenizer(folder, context_length=length, **{"clean": "whitespace"} | text.get("tokenizer_kwargs", {}))
+    except OSError as error:
+        raise MissingWeights(f"the tokenizer {name} could not be fetched: {str(error).splitlines()[0]}") from error
 
 
 def token_counter(config: ClipConfig) -> Callable[[str], int]:
     """text → how many tokens of the model's context it needs, start and end tokens included."""
     tokenizer = tokenizer_of(config)
-    if config.has_hf_text:
+    if hasattr(tokenizer, "tokenizer"):  # Hugging Face's
         return lambda text: len(tokenizer.tokenizer(text)["input_ids"])
     return lambda text: len(tokenizer.encode(text)) + 2
 
 
 def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The weights that are ours: all but a frozen pretrained text tower and a locked vision tower."""
-    frozen = (FROZEN_TEXT, FROZEN_TOWER) if getattr(model, "locked_tower", False) else (FROZEN_TEXT,)
+    parts = {"frozen_text": FROZEN_TEXT, "locked_tower": FROZEN_TOWER}
+    frozen = tuple(prefix for mark, prefix in parts.items() if getattr(model, mark, False))
     return {k: v.detach() for k, v in model.state_dict().items() if not k.startswith(frozen)}
 
 

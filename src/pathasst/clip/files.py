@@ -40,7 +40,8 @@ def load_any(place: Path, *, activation: str = "", arch: str = "") -> tuple[nn.M
 def load_named(name: str, tag: str, *, activation: str = "") -> tuple[nn.Module, ClipConfig]:
     """One of OpenCLIP's pretrained models, such as `ViT-B-16`, `openai`; its activation is the one that it was trained with.
 
-    Raises MissingWeights when OpenCLIP knows no such pair, or the file is neither in its cache nor to be fetched.
+    Raises MissingWeights when OpenCLIP knows no such pair, or the file is neither in its cache nor to be fetched; BadSettings for
+    the few whose text tower is a Hugging Face model (RoBERTa, NLLB) or that write captions (CoCa).
     """
     import open_clip
 
@@ -48,7 +49,10 @@ def load_named(name: str, tag: str, *, activation: str = "") -> tuple[nn.Module,
     if not about:
         raise MissingWeights(f"{name}/{tag} is neither a path nor one of OpenCLIP's pretrained models.")
     config = ClipConfig.of_name(name, QUICK_GELU if about.get("quick_gelu") or name.endswith("quickgelu") else GELU)
-    config = replace(config, mean=tuple(about.get("mean", config.mean)), std=tuple(about.get("std", config.std)))
+    if config.has_hf_text:
+        raise BadSettings(f"{name} has a Hugging Face text tower; only CLIP's own are read by name.")
+    geometry = {k: about[k] for k in ("interpolation", "resize_mode") if k in about}
+    config = replace(config, mean=tuple(about.get("mean", config.mean)), std=tuple(about.get("std", config.std)), **geometry)
     if activation and activation != config.activation:
         raise BadSettings(f"{name}/{tag} was trained with {config.activation}, but {activation} was asked for.")
     try:
@@ -107,4 +111,8 @@ def _huggingface(folder: Path) -> tuple[nn.Module, ClipConfig]:
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     if kind != "clip":
         raise BadInput(f"{folder} holds a Hugging Face {kind!r} model, not a clip.")
-    return from_huggingface(CLIPModel.from_pretrained(folder, local_files_only=True))
+    model, config = from_huggingface(CLIPModel.from_pretrained(folder, local_files_only=True))
+    path = folder / "preprocessor_config.json"
+    about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    colours = tuple(about.get("image_mean", config.mean)), tuple(about.get("image_std", config.std))
+    return model, replace(config, mean=colours[0], std=colours[1])

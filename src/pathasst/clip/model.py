@@ -14,7 +14,7 @@ import numpy as np
 
 from pathasst import weights
 from pathasst.clip.build import CONFIG, WEIGHTS, ClipConfig, build, load_own_state, own_state, tokenizer_of
-from pathasst.errors import BadInput, MissingWeights
+from pathasst.errors import BadInput, BadSettings, MissingWeights
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,10 @@ class PathCLIP:
         return self.config.image_size
 
     def preprocess(self, image: Picture) -> torch.Tensor:
-        """PIL picture or H×W×3 uint8 → float32 3×S×S: shorter side to S (bicubic), centre crop, normalised."""
+        """PIL picture or H×W×3 uint8 → float32 3×S×S: shorter side to S (bicubic), centre crop, normalised.
+
+        Some models of OpenCLIP's are for another geometry (`resize_mode` and `interpolation` of the configuration), and get it.
+        """
         import torch
 
         return torch.from_numpy(to_pixels(image, self.config))
@@ -86,8 +89,8 @@ class PathCLIP:
             "image_processor_type": "CLIPImageProcessor",
             "do_convert_rgb": True,
             "do_resize": True,
-            "size": {"shortest_edge": size},
-            "resample": 3,
+            "size": {"height": size, "width": size} if self.config.resize_mode == "squash" else {"shortest_edge": size},
+            "resample": 3 if self.config.interpolation == "bicubic" else 2,
             "do_center_crop": True,
             "crop_size": {"height": size, "width": size},
             "do_rescale": True,
@@ -171,13 +174,18 @@ def trim(ids: torch.Tensor, config: ClipConfig) -> torch.Tensor:
 
 def to_pixels(image: Picture, config: ClipConfig) -> np.ndarray:
     """What `PathCLIP.preprocess` gives, as an array: float32 3×S×S."""
-    pixels = np.asarray(to_square(image, config.image_size), dtype=np.float32) / 255
+    square = to_square(image, config.image_size, config.interpolation, config.resize_mode)
+    pixels = np.asarray(square, dtype=np.float32) / 255
     normal = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
 
-def to_square(image: Picture, size: int) -> Image:
+def to_square(image: Picture, size: int, interpolation: str = "bicubic", resize_mode: str = "shortest") -> Image:
+    """A picture as RGB of size × size px. Raises BadInput for what is none, BadSettings for an unknown geometry."""
     from PIL import Image as Pil
+
+    if interpolation not in ("bicubic", "bilinear") or resize_mode not in ("shortest", "squash"):
+        raise BadSettings(f"pictures cannot be resized by {resize_mode!r}, {interpolation!r}.")
 
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -189,8 +197,10 @@ def to_square(image: Picture, size: int) -> Image:
         raise BadInput("a picture without pixels cannot be encoded.")
     long = max(size, int(size * max(width, height) / min(width, height)))  # CLIPImageProcessor rounds down too
     goal = (size, long) if width <= height else (long, size)
+    if resize_mode == "squash":
+        goal = (size, size)
     if goal != image.size:
-        image = image.resize(goal, Pil.Resampling.BICUBIC)
+        image = image.resize(goal, Pil.Resampling[interpolation.upper()])
     left, top = (goal[0] - size) // 2, (goal[1] - size) // 2
     return image.crop((left, top, left + size, top + size))
 

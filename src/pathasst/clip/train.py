@@ -142,7 +142,7 @@ def train(
                 _log({"step": step + 1, **rounded, "scores": watch(PathCLIP(steps.model, config))}, out, report)
     processes.wait()  # for the first process to have written the checkpoint
     extra = {"recipe": asdict(recipe), "steps": last} | ({"tower": recipe.tower} if recipe.unlocked == 0 else {})
-    clip = PathCLIP(steps.model, ClipConfig(config.model, config.mean, config.std, extra))
+    clip = PathCLIP(steps.model, replace(config, extra=extra))
     if processes.first:
         draw_log(out / LOG).save(out / "log.png")
         clip.save(out if last == recipe.steps else out / f"at-{last}")
@@ -194,10 +194,13 @@ def _log(line: dict[str, Any], out: Path, report: Callable[[dict[str, Any]], Non
 
 def start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
     """The model that a recipe starts from: loaded, or fresh with a pretrained vision tower."""
-    if recipe.init:
-        clip = PathCLIP.load(recipe.init)
-        return clip.model, clip.config
     config = recipe.config()
+    if recipe.init:
+        named = {"arch": recipe.model.get("name", "")} if Path(recipe.init).is_file() else {}
+        clip = PathCLIP.load(recipe.init, activation=config.activation, **named)
+        if (size := _size(clip.config)) != _size(config):
+            raise BadSettings(f"init {recipe.init} is a model of {size}, the recipe's of {_size(config)}.")
+        return clip.model, clip.config
     model: Any = build(config)
     if recipe.tower and recipe.unlocked == 0:
         lock_tower(model)
@@ -206,6 +209,12 @@ def start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
     if recipe.unlocked > 0:
         model.visual.lock(recipe.unlocked)
     return model, config
+
+
+def _size(config: ClipConfig) -> dict[str, Any]:
+    """What tells architectures apart, of the vision tower."""
+    vision = config.model["vision_cfg"]
+    return {k: vision.get(k) for k in ("timm_model_name", "image_size", "patch_size", "width", "layers") if vision.get(k)}
 
 
 def _same_recipe(recipe: ClipRecipe, out: Path, processes: Processes) -> None:

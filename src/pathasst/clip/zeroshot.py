@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathasst.clip.model import PathCLIP, Picture
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+ORIGINALS = "originals.csv"  # beside pictures that are copies of few originals
+FLAGGED = "WSSS4LUAD"  # its classes are in the file names
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +116,63 @@ def examples_of_pairs(pairs: Iterable[Pair], task: Task) -> list[Example]:
 def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str] | None = None) -> list[Example]:
     """Pictures in the public layout: one folder a class (NCT-CRC-HE-100K, LC25000), or WSSS4LUAD's flags in the file name.
 
-    `originals` maps file names to the original they were augmented from, for the bootstrap.
+    `originals` maps file names to the original they were augmented from, for the bootstrap; by default `originals.csv` of the
+    folder, if it has one. Raises BadDataset, which says what is expected and what is there, when no picture is of a class.
     """
     folder = Path(folder)
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    if originals is None and (folder / ORIGINALS).is_file():
+        originals = read_originals(folder / ORIGINALS)
     labels = ((p, _label(p, task)) for p in paths)
-    return [
+    found = [
         Example(str(p.relative_to(folder)), label, (originals or {}).get(p.name, p.name), p)
         for p, label in labels
         if label is not None
     ]
+    if not found:
+        raise BadDataset(f"{folder} does not look like {task.name}: {_seen_of(folder, paths)}. Expected: {_expected(task)}.")
+    return found
+
+
+def _seen_of(folder: Path, paths: list[Path]) -> str:
+    if not folder.is_dir():
+        return "there is no such folder"
+    if not paths:
+        return f"it holds no pictures ({', '.join(PICTURES)})"
+    names = sorted({p.parent.name for p in paths})
+    return f"its pictures lie in folders called {', '.join(names[:6])}{' …' if len(names) > 6 else ''}"
+
+
+def _expected(task: Task) -> str:
+    folders = ", ".join(label for label in task.labels if "/" not in label)
+    if not folders:
+        return f"labelled pairs; {task.name} has no public layout of folders"
+    flags = (
+        "three flags in each file name (tumour, stroma, normal), such as name-[1, 0, 0].png, or " if task.name == FLAGGED else ""
+    )
+    return f"{flags}one folder of pictures a class, called {folders}"
+
+
+def absent(task: Task, examples: Sequence[Example]) -> list[str]:
+    """The classes of which there is no example; the macro mean is over the others."""
+    there = {e.label for e in examples}
+    return [name for n, name in enumerate(task.classes) if n not in there]
+
+
+def embed(clip: PathCLIP, examples: Sequence[Example]) -> tuple[np.ndarray, list[Example]]:
+    """Unit embeddings float32 [n, d] of the examples whose picture can be read, and these."""
+    read: list[Example] = []
+
+    def pictures() -> Iterator[Picture]:
+        for example in examples:
+            try:
+                picture = example.picture()
+            except (OSError, SyntaxError, ValueError):  # what Pillow makes of a broken file
+                continue
+            read.append(example)
+            yield picture
+
+    return clip.encode_image(pictures()), read
 
 
 def read_originals(table: Path | str) -> dict[str, str]:
@@ -138,7 +187,7 @@ def read_originals(table: Path | str) -> dict[str, str]:
 
 
 def _label(path: Path, task: Task) -> int | None:
-    flags = re.search(r"\[(\d)[\s,]*\d[\s,]*\d\]", path.name) if task.name == "WSSS4LUAD" else None
+    flags = re.search(r"\[(\d)[\s,]*\d[\s,]*\d\]", path.name) if task.name == FLAGGED else None
     if flags:
         return task.labels["tumor" if flags[1] == "1" else "normal"]
     return task.labels.get(path.parent.name)

@@ -5,9 +5,8 @@ Knows the public sets and the `clip` room, which does the classifying.
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,12 @@ def evaluate(
 def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
     from pathasst.clip import zeroshot
 
-    features, examples = _seen(clip, task.name, examples, table)
+    there = len(examples)
+    features, examples = zeroshot.embed(clip, examples)
+    if broken := there - len(examples):
+        table.notes.append(f"{task.name}: {broken} pictures could not be read and are left out.")
+    if gone := zeroshot.absent(task, examples):
+        table.notes.append(f"{task.name}: no picture of {', '.join(gone)}; the macro mean is over the other classes.")
     for ensemble in [False, True] if task.ensemble else [False]:
         outcome = zeroshot.run(clip, task, examples, ensemble=ensemble, features=features)
         scores = outcome.scores
@@ -85,23 +89,6 @@ def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[
         table.items += _items(name, outcome, examples, suffix)
     if task.caveat and task.caveat not in table.notes:
         table.notes.append(f"{task.name}: {task.caveat}")
-
-
-def _seen(clip: PathCLIP, task: str, examples: list[Example], table: Table) -> tuple[Any, list[Example]]:
-    """Embeddings float32 [n, d] of the examples whose picture can be read, and these; the others are noted."""
-    read: list[Example] = []
-
-    def pictures() -> Iterator[Any]:
-        for example in examples:
-            with contextlib.suppress(OSError, SyntaxError, ValueError):  # what Pillow makes of a broken file
-                picture = example.picture()
-                read.append(example)
-                yield picture
-
-    features = clip.encode_image(pictures())
-    if broken := len(examples) - len(read):
-        table.notes.append(f"{task}: {broken} pictures could not be read and are left out.")
-    return features, read
 
 
 def _items(name: str, outcome: Outcome, examples: list[Example], suffix: str) -> list[dict[str, Any]]:
