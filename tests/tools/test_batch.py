@@ -16,6 +16,7 @@ from pathasst.records import Picture, ToolResult
 from pathasst.tools.batch import run_folder, run_one, save
 from pathasst.tools.images import encode_png
 from pathasst.tools.lbc_detect import LbcDetect
+from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 from pathasst.tools.registry import default_registry
 from pathasst.tools.slides import parse_box, read_region
@@ -61,7 +62,8 @@ def test_every_picture_has_a_row_and_a_bad_one_its_reason(folder, tmp_path):
     assert set(rows) == {"a.png", "sub/a.png", "b.jpg", "bad.png"} and len(done) == 4
     assert float(rows["sub/a.png"]["mean"]) == 20 and json.loads(rows["a.png"]["size"]) == [6, 8]
     assert "bad.png" in rows["bad.png"]["error"] and rows["bad.png"]["mean"] == ""
-    assert {p.name for p in out.iterdir()} >= {"a.png.json", "a.png.copy.png", "sub_a.png.json", "b.jpg.copy.png"}
+    assert {p.name for p in out.iterdir()} >= {"a.png.json", "a.png.copy.png", "sub", "b.jpg.copy.png"}
+    assert (out / "sub" / "a.png.json").is_file()
 
 
 def test_finished_pictures_are_kept_unless_the_arguments_change(folder, tmp_path):
@@ -73,6 +75,23 @@ def test_finished_pictures_are_kept_unless_the_arguments_change(folder, tmp_path
     assert float(rows_of(out / "results.csv")["b.jpg"]["mean"]) == pytest.approx(30, abs=1)
     list(run_folder(Mean(), folder, out, {"um_per_px": 0.5}))
     assert Mean.runs == before + 3
+
+
+def test_a_changed_picture_is_done_again(folder, tmp_path):
+    list(run_folder(Mean(), folder, tmp_path / "out", {}))
+    Image.new("RGB", (9, 6), (90,) * 3).save(folder / "a.png")
+    again = {d.name: d for d in run_folder(Mean(), folder, tmp_path / "out", {})}
+    assert again["a.png"].result.numbers["mean"] == 90 and not again["a.png"].skipped and again["b.jpg"].skipped
+
+
+def test_answers_within_the_folder_are_not_taken_for_its_pictures(folder):
+    for _ in range(2):
+        assert len(list(run_folder(Mean(), folder, folder / "out", {}))) == 4
+
+
+def test_a_tool_that_looks_at_no_picture_is_not_run_over_a_folder(folder, tmp_path):
+    with pytest.raises(BadInput, match="looks at no picture"):
+        list(run_folder(LbcGenerate(), folder, tmp_path / "out", {"cell_class": "NILM"}))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
@@ -139,8 +158,9 @@ class TestSlide:
             assert result.numbers[measured[name]] is not None
 
     def test_a_tool_is_given_the_scale_of_the_slide(self, slide):
-        result = run_one(Mean(), slide, {}, (0, 0, 64, 64))
+        result = run_one(Mean(), slide, {}, (0, 8, 64, 64))
         assert result.numbers["um_per_px"] == pytest.approx(0.499, abs=0.01)
+        assert result.numbers["region"] == [0, 8, 64, 64] and result.numbers["level"] == 0
         assert run_one(Mean(), slide, {"um_per_px": 2.0}, (0, 0, 64, 64)).numbers["um_per_px"] == 2.0
 
 

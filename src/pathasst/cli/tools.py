@@ -92,7 +92,7 @@ def batch_folder(
 
     tool = _make(name, model)
     given = _arguments(arguments, um_per_px)
-    total = len(batch.find_pictures(folder))
+    total = len(batch.find_pictures(folder, out))
     done = list(track(batch.run_folder(tool, folder, out, given), "pictures", total=total))
     failed = [d for d in done if d.result.error]
     skipped = sum(d.skipped for d in done)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,11 @@ class Done:
     skipped: bool = False  # it was done by an earlier run
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Pictures and slides in a folder and below, sorted. Raises BadInput when there are none."""
+def find_pictures(folder: Path, out: Path | None = None) -> list[Path]:
+    """Pictures and slides in a folder and below, sorted, but for those in `out`. Raises BadInput when there are none."""
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES or is_slide(p))
+    if out is not None:  # our own drawings, where the answers lie within the folder
+        found = [p for p in found if out.resolve() not in p.resolve().parents]
     if not found:
         raise BadInput(f"{folder} holds no pictures ({', '.join(SUFFIXES)} or slides).")
     return found
@@ -51,14 +53,21 @@ def open_picture(path: Path, region: tuple[int, int, int, int] | None = None, le
 def run_one(
     tool: Tool[Any], path: Path, arguments: dict[str, Any], region: tuple[int, int, int, int] | None = None, level: int = 0
 ) -> ToolResult:
-    """One call on one file; a slide's scale is passed to tools that take it. Errors come back in `ToolResult.error`."""
+    """One call on one file; a slide's scale is passed to tools that take it. Errors come back in `ToolResult.error`.
+
+    Of a region `numbers` say which it was: annotations are in its px, not in the slide's.
+    """
     try:
         image, scale = open_picture(path, region, level) if tool.needs_image else (None, None)
     except PathAsstError as error:
         return ToolResult(name=tool.name, error=str(error))
     if scale and "um_per_px" in tool.arguments.model_fields and "um_per_px" not in arguments:
         arguments = {**arguments, "um_per_px": scale}
-    return tool(ToolCall(name=tool.name, arguments=arguments), image)
+    result = tool(ToolCall(name=tool.name, arguments=arguments), image)
+    if region is None or image is None or result.error:
+        return result
+    where = {"region": list(region), "level": level, "um_per_px": arguments.get("um_per_px") or scale}
+    return replace(result, numbers={**result.numbers, **where})
 
 
 def save(result: ToolResult, out: Path, stem: str) -> list[Path]:
@@ -83,30 +92,33 @@ def as_json(result: ToolResult) -> str:
 
 
 def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any]) -> Iterator[Done]:
-    """Run a tool over a folder, yielding each file as it is done; then `results.csv` lies in `out`."""
+    """Run a tool over a folder, yielding each file as it is done; then `results.csv` lies in `out`, beside folders like its.
+
+    Raises BadInput for a folder without pictures and for a tool that looks at none.
+    """
+    if not tool.needs_image:
+        raise BadInput(f"{tool.name} looks at no picture: there is nothing to do in a folder of them.")
     rows: list[Done] = []
-    for path in find_pictures(folder):
-        name = path.relative_to(folder).as_posix()
-        stem = name.replace("/", "_")  # the suffix stays: a.png and a.jpg are two pictures
-        earlier = _earlier(out / f"{stem}.json", tool, arguments)
+    for path in find_pictures(folder, out):
+        name = path.relative_to(folder)
+        key = json.dumps({"arguments": arguments, "picture": [path.stat().st_size, path.stat().st_mtime_ns]}, sort_keys=True)
+        there, asked = out / name.parent, out / name.parent / f"{name.name}.asked.json"
+        earlier = _earlier(there / f"{name.name}.json", asked, key, tool)
         if earlier is None:
             result = run_one(tool, path, arguments)
             if not result.error:
-                save(result, out, stem)
-                (out / f"{stem}.arguments.json").write_text(json.dumps(arguments, sort_keys=True), encoding="utf-8")
-            rows.append(Done(name, result))
+                save(result, there, name.name)  # the suffix stays: a.png and a.jpg are two pictures
+                asked.write_text(key, encoding="utf-8")
+            rows.append(Done(name.as_posix(), result))
         else:
-            rows.append(Done(name, earlier, skipped=True))
+            rows.append(Done(name.as_posix(), earlier, skipped=True))
         yield rows[-1]
     write_csv(rows, out / "results.csv")
 
 
-def _earlier(file: Path, tool: Tool[Any], arguments: dict[str, Any]) -> ToolResult | None:
-    """The result of an earlier run with the same weights and arguments."""
-    asked = file.with_name(file.stem + ".arguments.json")
-    if not file.is_file() or not asked.is_file():
-        return None
-    if json.loads(asked.read_text(encoding="utf-8")) != json.loads(json.dumps(arguments)):
+def _earlier(file: Path, asked: Path, key: str, tool: Tool[Any]) -> ToolResult | None:
+    """The result of an earlier run on the same picture with the same weights and arguments."""
+    if not file.is_file() or not asked.is_file() or asked.read_text(encoding="utf-8") != key:
         return None
     row = json.loads(file.read_text(encoding="utf-8"))
     if row["name"] != tool.name or row["version"] != tool.version_or_empty():
