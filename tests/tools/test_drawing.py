@@ -25,6 +25,26 @@ def test_points_boxes_and_masks_are_drawn_where_they_are():
     assert (out[450, 150] != 255).any() and (out[300, 150] == 255).all()
 
 
+def test_the_label_of_a_box_at_the_top_edge_can_be_read():
+    """Its colour fills a part of the box's upper left corner; a box further down has its label above itself."""
+    image = np.full((600, 600, 3), 255, np.uint8)
+    top, lower = ([40.0, y, 240.0, y + 150] for y in (0.0, 300.0))
+    out = load(annotate(image, [Annotation(kind="box", label="HSIL", coordinates=top, score=0.9)]))
+    assert (out[4:12, 46:80] != 255).any(-1).mean() > 0.9
+    out = load(annotate(image, [Annotation(kind="box", label="HSIL", coordinates=lower, score=0.9)]))
+    assert (out[288:296, 46:80] != 255).any(-1).mean() > 0.9 and (out[310:318, 46:80] == 255).all()
+
+
+def test_the_legend_names_grades_in_their_order(monkeypatch):
+    from PIL import ImageDraw
+
+    written, text = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, said, **o: (written.append(said), text(pen, at, said, **o)))
+    marks = [Annotation(kind="point", label=label, coordinates=[9.0, 9.0]) for label in ("odd", "3+", "0", "2+", "0")]
+    annotate(np.full((600, 600, 3), 255, np.uint8), marks)
+    assert written == ["0: 2", "2+: 1", "3+: 1", "odd: 1"]
+
+
 def test_a_small_picture_is_enlarged_and_an_empty_result_has_no_legend():
     image = np.full((100, 80, 3), 200, np.uint8)
     out = load(annotate(image, []))

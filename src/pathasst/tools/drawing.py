@@ -91,7 +91,8 @@ def _draw(
         return np.asarray(sv.PolygonAnnotator(palette, thickness=thin, color_lookup=lookup).annotate(filled, found))
     if kind == "box":
         boxed = sv.BoxAnnotator(palette, thickness=thin + 1, color_lookup=lookup).annotate(scene.copy(), found)
-        texts = [f"{a.label} {a.score:.2f}" for a in chosen]
+        texts, line = [f"{a.label} {a.score:.2f}" for a in chosen], 12 + 4 * thin
+        found.xyxy[:, 1] = found.xyxy[:, 1].clip(min=line)  # a label stands on its box, or within one that touches the top edge
         label = sv.LabelAnnotator(palette, color_lookup=lookup, text_scale=0.35 + 0.1 * thin, text_padding=2)
         return np.asarray(label.annotate(boxed, found, texts))
     white = sv.Color.WHITE
@@ -105,7 +106,9 @@ def _legend(width: int, counts: Counter[str], colours: dict[str, str]) -> np.nda
 
     font, line = ImageFont.load_default(16), 24
     places, x, y = [], 8, 0
-    for label, n in counts.items():
+    known = [label for label in COLOURS if label in counts]  # grades rise from left to right
+    for label in [*known, *(label for label in counts if label not in COLOURS)]:
+        n = counts[label]
         text = f"{label}: {n}"
         need = 20 + int(font.getlength(text)) + 16
         if x > 8 and x + need > width:
