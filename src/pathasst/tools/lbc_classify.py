@@ -55,8 +55,8 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         classes=BETHESDA,
         licence="CC BY 4.0 (trained on Mendeley LBC and, as reported, CRIC)",
         scores=(
-            "macro F1 on held-out pictures (95 % interval): Mendeley LBC fields, four classes, 0.86 (0.71–0.96), n 73; CRIC "
-            "cells, six classes, 0.27 (0.22–0.49), n 340"
+            "macro F1 on held-out pictures (95 % interval): Mendeley LBC fields, four classes, 0.83 (0.71–0.93), n 73; CRIC "
+            "cells, six classes, 0.28 (0.23–0.49), n 340"
         ),
         validated=True,
         limits="single cells are graded poorly; fields can only be NILM, LSIL, HSIL or SCC; two collections",
