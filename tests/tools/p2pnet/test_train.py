@@ -12,7 +12,7 @@ from PIL import Image
 from pathasst.errors import BadInput
 from pathasst.tools.p2pnet import train as training
 from pathasst.tools.p2pnet.data import Field
-from pathasst.tools.p2pnet.infer import Cells
+from pathasst.tools.p2pnet.infer import Cells, save
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings, PointData, TrainSettings
 from pathasst.tools.p2pnet.train import best_thresholds, rate, start_from, train
@@ -132,3 +132,17 @@ def test_a_backbone_can_start_from_timm_weights_and_refuses_anothers(settings, t
     assert torch.equal(net.backbone.body.layer1[0].conv1.weight, theirs["layer1.0.conv1.weight"])
     with pytest.raises(BadInput, match="fits"):
         start_from(P2PNet(settings.model), tmp_path / "resnet18.safetensors")
+
+
+def test_a_whole_network_can_be_tuned_further_and_other_classes_get_a_new_head(settings, tmp_path):
+    torch.manual_seed(3)
+    trained = P2PNet(settings.model)
+    save(trained, tmp_path / "trained")
+    again, other = P2PNet(settings.model), P2PNet(replace(settings.model, classes=("a", "b", "c", "d")))
+    everything = len(again.state_dict())
+    assert start_from(again, str(tmp_path / "trained")) == everything
+    assert torch.allclose(again.classify[-1].weight, trained.classify[-1].weight, atol=1e-3)  # stored in half precision
+    new = other.classify[-1].weight.clone()
+    assert start_from(other, str(tmp_path / "trained")) == everything - 2
+    assert torch.equal(other.classify[-1].weight, new)
+    assert torch.allclose(other.regress[0].weight, trained.regress[0].weight, atol=1e-3)

@@ -67,7 +67,9 @@ class TrainSettings:
     clip: float = 0.1
     warmup: int = 100
     ema: float = 0.99
-    start: str = ""  # backbone to start from: `efficientnet-lite0`, or a safetensors file of timm's; empty: from scratch
+    # Weights to start from: `efficientnet-lite0` or a safetensors file of timm's (backbone alone), or a whole P2PNet by id or
+    # folder (`ki67-embedded`: fine-tuning); empty: from scratch.
+    start: str = ""
     backbone_rate: float = 1.0  # factor on the backbone's learning rate; below 1 for one that starts pretrained
     no_object: float = 0.3  # weight of the background class
     point_weight: float = 5e-3  # of the squared point error, px²

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pathasst import weights
 from pathasst.errors import BadInput
 from pathasst.precision import has_fast_bfloat16
 from pathasst.pretrained import efficientnet_lite0
@@ -118,18 +119,21 @@ def _groups(model: P2PNet, settings: TrainSettings) -> list[dict[str, Any]]:
 
 
 def start_from(model: P2PNet, start: str) -> int:
-    """Load a backbone's own weights: the id `efficientnet-lite0`, or timm's safetensors; returns how many tensors fitted.
+    """Load weights to begin with; returns how many tensors fitted.
 
-    Raises BadInput when the file cannot be read or fits less than half of the backbone: another network's weights.
+    `start`: the id `efficientnet-lite0` or timm's safetensors, for the backbone; or a whole P2PNet, by id or folder, whose
+    network is then tuned further (a head for other classes stays new).
+    Raises BadInput when the file cannot be read or fits less than half of the network: another one's weights.
     """
     found = _weights_of(start)
-    own = model.backbone.body.state_dict()
+    part = model if any(key.startswith("backbone.") for key in found) else model.backbone.body
+    own = part.state_dict()
     fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
         raise BadInput(
             f"{start} fits {len(fitting)} of the {len(own)} tensors of {model.settings.backbone}; name its own weights."
         )
-    model.backbone.body.load_state_dict(fitting, strict=False)
+    part.load_state_dict(fitting, strict=False)
     return len(fitting)
 
 
@@ -139,6 +143,8 @@ def _weights_of(start: str) -> dict[str, torch.Tensor]:
 
     if start == "efficientnet-lite0":
         return efficientnet_lite0().state_dict()
+    if Path(start).is_dir() or start in weights.registry():
+        return load(weights.path(start)).state_dict()
     try:
         return load_file(start)
     except (OSError, SafetensorError) as error:
