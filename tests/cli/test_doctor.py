@@ -64,8 +64,19 @@ def test_every_model_is_listed_within_eighty_columns() -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
     for entry in weights.registry().values():
         line = next(line for line in text.splitlines() if line.startswith(entry.id))
-        assert ("not here" in line) is not weights.present(entry.id)
+        lacking = weights.lacking(entry.id)
+        assert ("not here" if entry.id in lacking else "waits" if lacking else "here") == line[23:].split("  ")[0].strip()
         assert f"{entry.size_mb:.0f} MB" in line
+
+
+def test_a_model_that_waits_for_another_is_not_to_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATHASST_CACHE", str(tmp_path))
+    assert weights.lacking("pathclip-lite") == ["efficientnet-lite0", "minilm"]
+    lines = said("doctor").splitlines()
+    assert any(line.split() == ["✗", "chooser-embedded", "is", "here,", "but", "needs", "minilm"] for line in lines)
+    assert not any(line.startswith("  chooser-embedded:") for line in lines)
+    assert "  minilm: pathasst models pull minilm" in lines
+    assert "    waits for minilm: pathasst models pull chooser-embedded" in said("models", "list").splitlines()
 
 
 def test_a_card_is_shown_and_an_unknown_model_refused() -> None:

@@ -83,10 +83,11 @@ def _weights(console: Console) -> list[str]:
 
     hints = []
     for entry in weights.registry().values():
-        here = weights.present(entry.id)
-        if entry.recipe == "embedded" or here:
-            _say(console, here, entry.id, str(weights.path(entry.id)) if here else f"{entry.size_mb:.0f} MB to fetch")
-        if not here and entry.recipe == "embedded":
+        lacking = weights.lacking(entry.id)
+        waits = f"{entry.size_mb:.0f} MB to fetch" if entry.id in lacking else f"is here, but needs {', '.join(lacking)}"
+        if entry.recipe == "embedded" or not lacking:
+            _say(console, not lacking, entry.id, waits if lacking else str(weights.path(entry.id)))
+        if entry.id in lacking and entry.recipe == "embedded":
             hints.append(f"{entry.id}: pathasst models pull {entry.id}")
     return hints
 

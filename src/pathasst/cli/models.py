@@ -17,10 +17,13 @@ def list_models() -> None:
 
     console = Console(highlight=False)
     for entry in weights.registry().values():
-        here = "[green]here[/]    " if weights.present(entry.id) else "[dim]not here[/]"
+        lacking = weights.lacking(entry.id)
+        here = "[green]here[/]    " if not lacking else "[dim]not here[/]" if entry.id in lacking else "[yellow]waits[/]   "
         mark = " [yellow](research only)[/]" if entry.research_only and "research" not in entry.licence else ""
         console.print(f"[bold]{entry.id:<22}[/] {here} {entry.size_mb:5.0f} MB  {entry.licence}{mark}")
         console.print(Padding(entry.purpose, (0, 0, 0, 4)), style="dim")
+        if lacking and entry.id not in lacking:
+            console.print(f"    waits for {', '.join(lacking)}: pathasst models pull {entry.id}", style="yellow")
 
 
 @app.command("pull")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-app = typer.Typer(help="Train PathCLIP or PathAsst on data of your own.", no_args_is_help=True)
+app = typer.Typer(help="Train PathCLIP, PathAsst, the chooser, or a specialist model on data of your own.", no_args_is_help=True)
 RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
 STEPS = typer.Option(0, help="Other number of steps than the recipe's.")
