@@ -1,10 +1,12 @@
 """Tool choice is scored as it should be: by brains whose mistakes are known."""
 
+from functools import cache
+
 import pytest
 from evaluate_brains import RuleBrain
 
 from pathasst.errors import BadSettings
-from pathasst.evaluate.toolchoice import Request, draw, evaluate, judge, load_requests
+from pathasst.evaluate.toolchoice import KINDS, Request, draw, evaluate, judge, load_requests, pictures
 from pathasst.instruct.measure import user_templates, words
 from pathasst.instruct.wordings import Template, Wordings
 from pathasst.tools.registry import CLASSES, all_specs, tool_class
@@ -14,8 +16,13 @@ def row(table, name="all"):
     return dict(zip(table.columns, next(r for r in table.rows if r[0] == name), strict=True))
 
 
+@cache
+def by_words():
+    return {r.say: r for r in load_requests()}
+
+
 def oracle(words, images, tools):
-    wanted = {r.say: r for r in load_requests()}[words.split("\n(Pictures")[0]]
+    wanted = by_words()[words.split("\n(Pictures")[0]]
     return [
         (name, {"query": "x", **wanted.arguments} if name == "papers_search" else wanted.arguments) for name in wanted.wanted
     ] or "no tool"
@@ -40,7 +47,12 @@ def test_a_sample_has_every_group_and_is_the_same_each_time():
     requests = load_requests()
     few = draw(requests, 60, seed=1)
     assert {r.group for r in few} == {r.group for r in requests}
-    assert 50 <= len(few) <= 70
+    for group in {r.group for r in requests}:
+        share = sum(r.group == group for r in requests) * 60 / len(requests)
+        assert sum(r.group == group for r in few) == max(1, round(share))
+    assert [r.id for r in few] == [r.id for r in requests if r in few]
+    assert draw(requests, len(requests), seed=1) == draw(requests, 10**6, seed=1) == requests
+    assert len(draw(requests, len(requests) - 1, seed=1)) >= len(requests) - 5
     assert few == draw(requests, 60, seed=1) != draw(requests, 60, seed=2)
     assert draw(requests, 0, seed=1) == requests
 
@@ -54,14 +66,6 @@ def test_arguments_that_are_asked_for_fit_the_tools():
             if request.wanted[0] == "lbc_generate":
                 given.setdefault("cell_class", "HSIL")
             tool_class(request.wanted[0]).arguments.model_validate(given)
-
-
-def test_no_request_is_a_training_wording():
-    from pathasst.instruct.measure import user_templates
-
-    trained = {t.lower().strip(" ?.!") for part in ("train", "test") for t in user_templates(Wordings(), part)}
-    both = [r.say for r in load_requests() if r.say.lower().strip(" ?.!") in trained and len(r.say.split()) > 4]
-    assert both == []
 
 
 def test_a_brain_that_knows_everything_gets_everything(tmp_path, monkeypatch):
@@ -123,7 +127,156 @@ def test_judging(wanted, arguments, calls, right, counts, exact):
     assert (found["right"], found["counts"], found["arguments"]) == (right, counts, exact)
 
 
-def test_a_file_of_another_form_is_explained(tmp_path):
-    (tmp_path / "r.yaml").write_text("a: [1, 2]")
+@pytest.mark.parametrize("text", ["a: [1, 2]", "a: {requests: [x}", "", "a: {requests: [{calls: []}], picture: blood}"])
+def test_a_file_of_another_form_is_explained(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(BadSettings, match="no file of requests"):
         load_requests(tmp_path / "r.yaml")
+
+
+OWN = """
+after:
+  counted:
+    say: Count these.
+    picture: blood
+    call: {name: blood_cells, arguments: {subject: all}}
+    result: 7 cells.
+    answer: Seven.
+blood_cells:
+  picture: blood
+  requests:
+    - How many red cells?
+    - {say: "And here?", after: counted, picture: tissue}
+    - {say: Only platelets., args: {subject: platelets}}
+papers_search:
+  picture: none
+  requests:
+    - {say: Papers and a count., calls: [papers_search, blood_cells], picture: blood}
+none:
+  picture: none
+  requests:
+    - Thank you.
+unable:
+  picture: tissue
+  requests: [Weigh it.]
+"""
+
+
+def brain(words, images, tools):
+    """Three requests of six are answered rightly; arguments are wrong; one call is false."""
+    if words.startswith("Papers"):
+        return [("papers_search", {"query": "x"})]
+    return "No." if words == "Weigh it." else [("blood_cells", {"subject": "all"})]
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.yaml").write_text(OWN)
+    for kind, count in (("blood", 20), ("tissue", 1)):
+        (tmp_path / "pictures" / kind / "deeper").mkdir(parents=True)
+        for n in range(count):
+            ending = (".jpg", ".JPEG", ".png")[n % 3]
+            (tmp_path / "pictures" / kind / "deeper" / f"{n:02d}{ending}").write_bytes(f"{kind} {n}".encode())
+        (tmp_path / "pictures" / kind / "a.txt").write_text("no picture")
+    return tmp_path
+
+
+class Kept(RuleBrain):
+    """Keeps what it was given."""
+
+    def reply(self, turns, images, tools):
+        self.given = [*getattr(self, "given", []), (turns, images)]
+        return super().reply(turns, images, tools)
+
+
+def test_requests_of_ones_own_are_asked_as_written_and_scored(own):
+    asked = Kept(brain)
+    table = evaluate(asked, own, tools=all_specs(), requests=own / "own.yaml", folder=own / "pictures")
+    first, again, _, both, thanks, heavy = asked.given
+    assert [(t.role, t.content) for t in first[0]] == [("user", "<image>\nHow many red cells?")]
+    assert first[1] == [b"blood 2"]  # every second of twenty, the eight of them in turn
+    assert [(t.role, t.content, t.tool) for t in again[0]] == [
+        ("user", "<image>\nCount these.", ""),
+        ("assistant", "", ""),
+        ("tool", "7 cells.", "blood_cells"),
+        ("assistant", "Seven.", ""),
+        ("user", "<image>\nAnd here?", ""),
+    ]
+    assert [(c.name, c.arguments, c.id) for c in again[0][1].tool_calls] == [("blood_cells", {"subject": "all"}, "call_1")]
+    assert again[1] == [b"blood 4", b"tissue 0"]
+    assert both[0][0].content.startswith("<image>") and both[1] == [b"blood 2"]
+    assert [t.content for t in thanks[0]] == ["Thank you."] and thanks[1] == []
+    assert heavy[1] == [b"tissue 0"]
+    assert (table.id, table.title, table.section) == ("tools", "Tool choice: rule 1", "Tool Augmented MLLM Inference")
+    means = [[c.value if hasattr(c, "value") else c for c in r] for r in table.rows]
+    assert means == [
+        ["all", 6, 4 / 6, 4 / 5, 4 / 5, 4 / 5, 0.0, 0.5],
+        ["blood_cells", 3, 1.0, 1.0, 1.0, 1.0, 0.0, None],
+        ["papers_search", 1, 0.0, 1.0, 0.5, pytest.approx(2 / 3), None, None],
+        ["none", 1, 0.0, None, None, None, None, 1.0],
+        ["unable", 1, 1.0, None, None, None, None, 0.0],
+    ]
+    assert table.items[3] == {
+        "model": "rule 1",
+        "id": "papers_search/1",
+        "cluster": "papers_search/1",
+        "part": "papers_search",
+        "asked": "Papers and a count.",
+        "wanted": ["papers_search", "blood_cells"],
+        "said": "",
+        "calls": [["papers_search", {"query": "x"}]],
+        "score": 0.0,
+    }
+    assert [i["score"] for i in table.items] == [1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
+    assert f"pictures: {own / 'pictures'}." in table.notes[0]
+
+
+def test_blind_brains_get_words_in_the_place_of_pictures(own):
+    asked = Kept(brain, sees=False)
+    evaluate(asked, own, tools=all_specs(), requests=own / "own.yaml", folder=own / "pictures")
+    told = "\n(Pictures given: image1. You cannot see them; the tools can.)"
+    assert [t.content for t in asked.given[1][0] if t.role == "user"] == [f"Count these.{told}", f"And here?{told}"]
+    assert asked.given[4][0][0].content == "Thank you."
+    assert all(images == [] for _, images in asked.given)
+
+
+def test_pictures_come_from_a_folder_else_the_samples_else_skimage(own, monkeypatch):
+    found = pictures(own / "pictures")
+    assert found["blood"] == [f"blood {n}".encode() for n in range(0, 16, 2)]
+    assert found["tissue"] == [b"tissue 0"]
+    monkeypatch.delenv("PATHASST_DATA", raising=False)
+    shipped = pictures()
+    assert set(shipped) == set(KINDS) and {len(p) for p in shipped.values()} == {1}
+    assert shipped["ki67"][0].startswith(b"\x89PNG") and found["ki67"] == shipped["ki67"]
+    (own / KINDS["blood"]).mkdir(parents=True)
+    (own / KINDS["blood"] / "x.png").write_bytes(b"sample")
+    monkeypatch.setenv("PATHASST_DATA", str(own))
+    assert pictures()["blood"] == [b"sample"] and pictures()["tissue"] == shipped["tissue"]
+
+
+def test_where_the_pictures_came_from_is_said(tmp_path, monkeypatch):
+    def note():
+        return evaluate(RuleBrain(brain), tmp_path, tools=all_specs(), limit=1).notes[0]
+
+    monkeypatch.delenv("PATHASST_DATA", raising=False)
+    assert "pictures: skimage's immunohistochemistry picture for every request." in note()
+    monkeypatch.setenv("PATHASST_DATA", str(tmp_path))
+    assert "pictures: samples of $PATHASST_DATA." in note()
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "given", "same"),
+    [
+        ("query", "Ki67 breast", "breast, KI67", True),
+        ("query", "Ki67 breast", None, False),
+        ("subject", "all", "all", True),
+        ("subject", "all", "one", False),
+        ("k", 3, 3.0, True),
+        ("k", 3, None, False),
+        ("points", [[1, 2], [3, 4]], [[1, 2]], False),
+        ("points", [[1, 2]], "there", False),
+    ],
+)
+def test_arguments_are_the_same_as_numbers_or_as_words(key, wanted, given, same):
+    verdict = judge(request(["a"], **{key: wanted}), {"calls": [["b", {}], ["a", {key: given, "other": 1}]]})
+    assert verdict["arguments"] is same

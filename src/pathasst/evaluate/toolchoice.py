@@ -58,15 +58,15 @@ def load_requests(path: Path | None = None) -> list[Request]:
     import yaml
 
     text = path.read_text(encoding="utf-8") if path else (files(__package__) / "requests.yaml").read_text(encoding="utf-8")
-    groups = yaml.safe_load(text)
     try:
+        groups = yaml.safe_load(text)
         before = groups.pop("after", {})
         return [
             _request(f"{group}/{n}", group, node, item, before)
             for group, node in groups.items()
             for n, item in enumerate(node["requests"], 1)
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise BadSettings(f"{path or 'requests.yaml'} is no file of requests: {error!r}") from error
 
 
