@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +20,16 @@ from pathasst.mllm.train import train
 from .conftest import SPECS, colours, write
 from .test_train import CHILD
 
+RECIPES = Path(__file__).parents[2] / "recipes"
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ACCELERATE = [
+    *("accelerate.commands.accelerate_cli", "launch", "--config_file", str(RECIPES / "paper" / "accelerate.yaml")),
+    *("--num_processes", "2", "--main_process_port", "0"),
+]
 
-@pytest.mark.parametrize("full", [False, True])
-def test_two_processes_train_as_one(full, tiny_llm, tiny_tower, tmp_path):
+
+@pytest.mark.parametrize(("full", "launcher"), [(False, ACCELERATE), (True, TORCHRUN)])
+def test_two_processes_train_as_one(full, launcher, tiny_llm, tiny_tower, tmp_path):
     settings = TrainSettings(
         model=ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm)),
         phase1=PhaseSettings(take={"describe": 0}, projector_lr=2e-3, row_tokens=120, rows_per_step=3),
@@ -42,7 +50,7 @@ def test_two_processes_train_as_one(full, tiny_llm, tiny_tower, tmp_path):
     (tmp_path / "run.py").write_text(CHILD)
     (tmp_path / "settings.json").write_text(json.dumps(settings.plain()))
     (tmp_path / "specs.json").write_text(json.dumps([asdict(s) for s in SPECS]))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "run.py")]
+    launch = [sys.executable, "-m", *launcher, str(tmp_path / "run.py")]
     files = [str(data), str(tmp_path / "two"), str(tmp_path / "settings.json"), str(tmp_path / "specs.json")]
     done = subprocess.run([*launch, *files], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
@@ -55,6 +63,18 @@ def test_two_processes_train_as_one(full, tiny_llm, tiny_tower, tmp_path):
     losses = [[s.loss for s in room.read(tmp_path / n / "losses.csv")] for n in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert len(losses[0]) > 4
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    import torch
+
+    asked = []
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", asked.append)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    distributed.start("cuda")
+    assert asked == [3, "cpu:gloo,cuda:nccl"]
 
 
 def test_rows_are_shared_out_evenly(monkeypatch):

@@ -1,4 +1,4 @@
-"""One training on several processes (`torchrun`): the LLM's layers sharded by FSDP, the rows of a step shared out.
+"""One training on several processes (`torchrun`, `accelerate`): the LLM's layers sharded by FSDP, the rows of a step shared out.
 
 `torchrun --nproc-per-node 8 -m pathasst.cli.main train mllm …`: each process reads its share of a step's rows, gradients are
 summed, and the result is the one of a single process (tested on two CPU processes with gloo). Embedding, head, projector and
@@ -19,11 +19,16 @@ T = TypeVar("T")
 
 
 def start(device: str) -> None:
-    """Join the other processes that `torchrun` started, if any."""
+    """Join the other processes that `torchrun` started, if any; of several GPUs each process takes the one of its number."""
+    import torch
     import torch.distributed as dist
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo" if device == "cpu" else "nccl")
+        if device == "cuda":  # not `cuda:1`, which names one
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group(
+            "gloo" if device == "cpu" else f"cpu:gloo,{device.partition(':')[0]}:nccl"
+        )  # losses are summed on the CPU
 
 
 def world() -> tuple[int, int]:
