@@ -26,9 +26,8 @@ def start(device: str) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if device == "cuda":  # not `cuda:1`, which names one
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group(
-            "gloo" if device == "cpu" else f"cpu:gloo,{device.partition(':')[0]}:nccl"
-        )  # losses are summed on the CPU
+        kind = device.partition(":")[0]
+        dist.init_process_group("gloo" if kind == "cpu" else f"cpu:gloo,{kind}:nccl")  # losses are summed on the CPU
 
 
 def world() -> tuple[int, int]:
