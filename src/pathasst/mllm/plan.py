@@ -1,6 +1,7 @@
 """What a training would take, before it starts: parameters, memory a device, tokens, time. Knows settings and datasets.
 
-Memory is counted, not measured: weights, gradients, AdamW's two moments and a bound on activations with checkpointing. Time
+Memory is counted, not measured: weights, gradients, AdamW's two moments and a bound on activations with checkpointing, shared out
+as `distributed.py` does; before they are shared out, every device holds the whole LLM, and that may be the most. Time
 is 4 FLOPs a parameter and token (forward, and backward through frozen weights; 6 when every weight is trained) over the
 device's assumed rate, so it is an order of magnitude.
 """
@@ -35,7 +36,12 @@ class LlmShape:
     def parameters(self) -> int:
         """All weights but the norms, which are a thousandth of a percent."""
         layer = 2 * self.hidden**2 + 2 * self.hidden * self.kv + 3 * self.hidden * self.intermediate
-        return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.layers * layer
+        return self.embeddings + self.layers * layer
+
+    @property
+    def embeddings(self) -> int:
+        """Weights outside of the layers: embedding and output."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     def adapter_parameters(self, rank: int, modules: Sequence[str]) -> int:
         """Parameters of low-rank adapters on the named linear layers."""
@@ -83,15 +89,21 @@ def shape_of(llm: str) -> LlmShape:
 def phase_estimate(
     shape: LlmShape, phase: PhaseSettings, tokens: int, *, vision_width: int, devices: int, teraflops: float
 ) -> Estimate:
-    """One phase on `devices` that share weights and states evenly (FSDP)."""
-    adapters = shape.adapter_parameters(phase.lora.rank, phase.lora.modules) if phase.lora.rank else 0
-    trained = vision_width * shape.hidden + shape.hidden + (shape.parameters if phase.full else adapters)
-    frozen = 0 if phase.full else shape.parameters * (0.53 if phase.lora.rank and phase.lora.bits == 4 else 2)  # NF4 or bf16
-    states = trained * (4 + 4 + 8) + frozen  # fp32 weights, gradient, two moments
+    """One phase on `devices`; if it trains any of the LLM, they share the layers' weights and states evenly (FSDP)."""
+    adapters = shape.adapter_parameters(phase.lora.rank, phase.lora.modules) if phase.lora.rank and not phase.full else 0
+    projector = vision_width * shape.hidden + shape.hidden
+    trained = projector + (shape.parameters if phase.full else adapters)
+    states = 4 + 4 + 8  # bytes of a trained weight: itself in float32, its gradient, two moments
+    four_bits = bool(adapters) and phase.lora.bits == 4
+    weight = states if phase.full else 0.53 if four_bits else 2  # NF4 or bf16
+    layers = (shape.parameters - shape.embeddings) * weight + adapters * states
+    whole = shape.embeddings * (2 if four_bits else weight) + projector * states
+    shared = devices if phase.full or (adapters and not four_bits) else 1
     row = phase.row_tokens * (shape.layers * shape.hidden * 2 + 34 * shape.hidden * 2 + shape.vocabulary * 6)
+    before = shape.parameters * (4 if phase.full else 2) if shared > 1 else 0.0
     work = 6 if phase.full else 4
     hours = work * shape.parameters * tokens / (teraflops * 1e12 * devices) / 3600
-    return Estimate(trained, tokens, (states / devices + row) / GIB, hours)
+    return Estimate(trained, tokens, max(layers / shared + whole + row, before) / GIB, hours)
 
 
 def estimate(
