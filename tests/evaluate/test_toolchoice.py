@@ -130,8 +130,9 @@ def test_judging(wanted, arguments, calls, right, counts, exact):
 @pytest.mark.parametrize("text", ["a: [1, 2]", "a: {requests: [x}", "", "a: {requests: [{calls: []}], picture: blood}"])
 def test_a_file_of_another_form_is_explained(tmp_path, text):
     (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(BadSettings, match="no file of requests"):
-        load_requests(tmp_path / "r.yaml")
+    for name in ("r.yaml", "none.yaml"):
+        with pytest.raises(BadSettings, match=f"{name} is no file of requests"):
+            load_requests(tmp_path / name)
 
 
 OWN = """
@@ -244,6 +245,8 @@ def test_pictures_come_from_a_folder_else_the_samples_else_skimage(own, monkeypa
     found = pictures(own / "pictures")
     assert found["blood"] == [f"blood {n}".encode() for n in range(0, 16, 2)]
     assert found["tissue"] == [b"tissue 0"]
+    with pytest.raises(BadSettings, match="folders of them called ki67, membrane"):
+        pictures(own / "pictures" / "blood" / "deeper")
     monkeypatch.delenv("PATHASST_DATA", raising=False)
     shipped = pictures()
     assert set(shipped) == set(KINDS) and {len(p) for p in shipped.values()} == {1}

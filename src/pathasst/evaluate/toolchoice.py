@@ -54,19 +54,18 @@ class Request:
 
 
 def load_requests(path: Path | None = None) -> list[Request]:
-    """The requests of a file of this form; ours by default. Raises BadSettings for a file of another form."""
+    """The requests of a file of this form; ours by default. Raises BadSettings for a file of another form, or none."""
     import yaml
 
-    text = path.read_text(encoding="utf-8") if path else (files(__package__) / "requests.yaml").read_text(encoding="utf-8")
     try:
-        groups = yaml.safe_load(text)
+        groups = yaml.safe_load((path or files(__package__) / "requests.yaml").read_text(encoding="utf-8"))
         before = groups.pop("after", {})
         return [
             _request(f"{group}/{n}", group, node, item, before)
             for group, node in groups.items()
             for n, item in enumerate(node["requests"], 1)
         ]
-    except (KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, AttributeError, OSError, ValueError, yaml.YAMLError) as error:
         raise BadSettings(f"{path or 'requests.yaml'} is no file of requests: {error!r}") from error
 
 
@@ -110,14 +109,19 @@ def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[
 
 
 def pictures(folder: Path | None = None) -> dict[str, list[ImageBytes]]:
-    """Up to eight encoded pictures of each kind: from `folder`/<kind>/, else $PATHASST_DATA, else one that skimage ships."""
+    """Up to eight encoded pictures of each kind: from `folder`/<kind>/, else $PATHASST_DATA, else one that skimage ships.
+
+    Raises BadSettings for a folder without a picture of any kind.
+    """
     root = folder or Path(os.environ.get("PATHASST_DATA") or "-")
     found = {}
     for kind, place in KINDS.items():
         here = root / kind if folder else root / place
         paths = sorted(p for p in here.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")) if here.is_dir() else []
-        found[kind] = [p.read_bytes() for p in paths[:: max(1, len(paths) // 8)][:8]] or [_shipped()]
-    return found
+        found[kind] = [p.read_bytes() for p in paths[:: max(1, len(paths) // 8)][:8]]
+    if folder and not any(found.values()):
+        raise BadSettings(f"{folder} holds no pictures; it should have folders of them called {', '.join(KINDS)}.")
+    return {kind: some or [_shipped()] for kind, some in found.items()}
 
 
 def _shipped() -> bytes:
