@@ -35,7 +35,7 @@ def show_mask(
 
 
 def chat(
-    image: Path | None = typer.Argument(None, help="A picture to talk about."),
+    image: Path | None = typer.Argument(None, exists=True, dir_okay=False, help="A picture to talk about."),
     model: str = typer.Option("pathasst-embedded", help="Model id or folder."),
     question: str = typer.Option("", "--question", "-q", help="Ask once and end; without it, talk until an empty line."),
     max_new_tokens: int = typer.Option(160, help="Longest answer, in tokens."),
