@@ -12,7 +12,9 @@ from pathasst.cli.tools import app
 from pathasst.errors import BadSettings
 from pathasst.tools.cells.ki67 import Ki67Cells
 from pathasst.tools.lbc_classify import LbcClassify
+from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.measure import measure
+from pathasst.tools.sam import Mask
 from pathasst.tools.segment import Segment
 
 needs_cells = pytest.mark.skipif(not weights.present("ki67-embedded"), reason="the shipped Ki67 weights are not here")
@@ -69,6 +71,35 @@ def test_classes_are_measured_by_f1(tmp_path):
         measure(LbcClassify(), tmp_path)
 
 
+def test_masks_are_measured_by_iou_and_dice(tmp_path):
+    """A tool that answers every box with the box itself, and every point with nothing, against two discs."""
+    from types import SimpleNamespace
+
+    import cv2
+
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    mask = np.zeros((64, 64), np.uint8)
+    for x, n in ((16, 1), (46, 2)):
+        cv2.circle(mask, (x, 32), 9, n, -1)
+    Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
+    Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "images" / "a.png")
+
+    def predict(embedding, points=None, box=None):
+        if box is None:
+            return []
+        x1, y1, x2, y2 = (int(v) for v in box)
+        return [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool), 0.9)]
+
+    tool = Segment(str(tmp_path))
+    tool.sam = SimpleNamespace(set_image=lambda image: None, predict=predict)
+    found = measure(tool, tmp_path)
+    share = (mask == 1).sum() / 19**2
+    assert found.values["objects"] == 2 and found.values["box"]["iou"]["value"] == pytest.approx(share)
+    assert found.values["box"]["dice"]["value"] == pytest.approx(2 * share / (1 + share))
+    assert found.values["point"]["iou"]["value"] == 0 and "| box | 0." in found.table
+
+
 def test_what_has_no_labels_says_so(tmp_path):
     with pytest.raises(BadSettings, match="cannot be measured"):
-        measure(Segment(), tmp_path)
+        measure(LbcGenerate(), tmp_path)

@@ -104,9 +104,10 @@ def batch_folder(
 
 @app.command("evaluate")
 def evaluate(
-    name: str = typer.Argument(help="A tool that boxes, counts or classifies cells."),
+    name: str = typer.Argument(help="A tool that boxes, counts, classifies or outlines."),
     labels: Path = typer.Argument(
-        help="Labels: boxes (CSV, COCO JSON, YOLO data.yaml), points (CSV image, x, y, label), classes (folders, CSV, Parquet)."
+        help="Labels: boxes (CSV, COCO JSON, YOLO data.yaml), points (CSV image, x, y, label), classes (folders, CSV, Parquet), "
+        "masks (COCO JSON, or a folder with images and masks)."
     ),
     split: str = typer.Option("", help="Only pictures of this split, as the file names it."),
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of pictures with points."),

@@ -179,6 +179,31 @@ def classifier(
             typer.echo(f"{split}: macro F1 {found['macro_f1']['value']:.3f} ({low:.3f}–{high:.3f}), n {found['n']}")
 
 
+@app.command("segment")
+def segment(
+    labels: Path = typer.Argument(..., help="COCO JSON with segmentation, or a folder with the folders images and masks."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: mask_decoder.safetensors, train.jsonl, scores.json."),
+    recipe: str = RECIPE,
+    steps: int = STEPS,
+) -> None:
+    """Teach a SAM objects of your own: its mask decoder is tuned. A killed run goes on with the same command.
+
+    Example: pathasst train segment my_cells --out out/sam; then pathasst tools run segment IMAGE --model out/sam
+    """
+    from dataclasses import replace
+
+    from pathasst import recipes
+    from pathasst.tools.masks import read_outlined
+    from pathasst.tools.measure import masks_table
+    from pathasst.tools.sam_train import SamSettings, train
+
+    settings = recipes.load_recipe("segment", recipe, SamSettings)
+    scores = train(replace(settings, steps=steps or settings.steps), read_outlined(labels), out, _say)
+    for name in ("before", "after"):
+        if scores[name]:
+            typer.echo(f"{name}, {scores[name]['objects']} objects kept back:\n{masks_table(scores[name])}")
+
+
 @app.command("generator")
 def generator(
     what: str = typer.Argument(

@@ -1,6 +1,7 @@
 """A tool's model against labels of the user's own, by its field's measure. Knows who measures, not how a model was made.
 
-Boxes: average precision; points: F1 within 12 px and the labelling index; classes: F1 and accuracy; with 95 % intervals.
+Boxes: average precision; points: F1 within 12 px and the labelling index; classes: F1 and accuracy; masks: IoU and Dice of what a
+box or a point asks for; with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pathasst.errors import BadSettings
+from pathasst.intervals import Interval
 from pathasst.tools.boxing import BoxTool
 from pathasst.tools.cells.detect import CellTool
 from pathasst.tools.lbc_classify import LbcClassify, classifier
 from pathasst.tools.protocol import Tool
+from pathasst.tools.segment import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Measured:
 
 
 def measure(tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | None = None) -> Measured:
-    """Measure a tool on a labelled set: `boxes` CSV, COCO or YOLO; points CSV; a folder of classes, a CSV or Parquet table.
+    """Measure a tool on a labelled set: `boxes` CSV, COCO or YOLO; points CSV; a folder of classes, a CSV or Parquet table;
+    masks as COCO JSON or a folder with `images` and `masks`.
 
     `split`: only pictures of this split, as the file names it. `um_per_px`: scale of pictures with points.
     Raises BadSettings for a tool without labels to compare with or a split that is empty, BadDataset for an unreadable set.
@@ -39,7 +43,9 @@ def measure(tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | N
         return _points(tool, labels, um_per_px)
     if isinstance(tool, LbcClassify):
         return _classes(tool, labels, split)
-    raise BadSettings(f"{tool.name} cannot be measured by labels; the tools that box, count or classify cells can.")
+    if isinstance(tool, Segment):
+        return _masks(tool, labels, split)
+    raise BadSettings(f"{tool.name} cannot be measured by labels; the tools that box, count, classify or outline can.")
 
 
 def _boxes(tool: BoxTool[Any], labels: Path, split: str) -> Measured:
@@ -98,6 +104,22 @@ def _classes(tool: LbcClassify, labels: Path, split: str) -> Measured:
             rows.append(f"| {name} | {one['n']} | {one['f1']:.3f} | {one['precision']:.3f} | {one['recall']:.3f} |")
     rows += ["", f"Macro F1 {scores.macro_f1}, accuracy {scores.accuracy}, calibration error {scores.ece:.3f}."]
     return Measured(f"{tool.version()}, {scores.n} pictures of {scores.groups} groups", "\n".join(rows), scores.plain())
+
+
+def _masks(tool: Segment, labels: Path, split: str) -> Measured:
+    from pathasst.tools.masks import read_outlined
+    from pathasst.tools.sam_train import score
+
+    pictures = [p for p in read_outlined(labels) if p.split == (split or p.split)]
+    _some(pictures, labels, split)
+    values = score(tool.sam, pictures)
+    return Measured(f"{tool.version()}, {len(pictures)} pictures, {values['objects']} objects", masks_table(values), values)
+
+
+def masks_table(values: dict[str, Any]) -> str:
+    """What `sam_train.score` gives, as Markdown."""
+    cells = ((name, *(str(Interval(**values[name][k])) for k in ("iou", "dice"))) for name in ("box", "point"))
+    return "\n".join(["| asked for by | IoU | Dice |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def _some(found: list[Any], labels: Path, split: str) -> None:

@@ -25,6 +25,8 @@ SIDE = 1024  # px of the square that the network sees
 LOW = 256  # px of the square of mask logits that it gives
 LARGEST = 0.9  # share of the picture above which a mask is the picture, not an object in it
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
+DECODER = "mask_decoder.safetensors"
+"""A mask decoder that was tuned (`sam_train`); the name of its network stands in its header."""
 DEVIATION = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
 
 
@@ -65,11 +67,13 @@ class Mask:
 
 
 def load_network(folder: Path) -> tuple[str, Any]:
-    """Name and network in a folder: MobileSAM's `mobile_sam.pt`, or a SAM as transformers keeps it.
+    """Name and network in a folder: MobileSAM's `mobile_sam.pt`, a SAM as transformers keeps it, or a tuned decoder of either.
 
-    Raises BadInput for files that are neither.
+    Raises BadInput for files that are none of these, MissingWeights where a decoder's network is not here.
     """
     file = folder / "mobile_sam.pt"
+    if (folder / DECODER).is_file():
+        return _tuned(folder / DECODER)
     try:
         if file.is_file():
             from libreyolo.models.mobilesam.model import MobileSAMNetwork
@@ -83,6 +87,20 @@ def load_network(folder: Path) -> tuple[str, Any]:
         return "SAM", weights.load_quietly(SamModel, folder, use_safetensors=True).to(device).eval()
     except (OSError, RuntimeError, ValueError) as error:
         raise BadInput(f"{folder} holds neither MobileSAM nor a SAM of transformers: {str(error)[:200]}") from error
+
+
+def _tuned(file: Path) -> tuple[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as content:
+            base = (content.metadata() or {})["base"]
+            state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
+        name, network = load_network(weights.path(base))
+        network.mask_decoder.load_state_dict(state)
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise BadInput(f"{file} is no mask decoder of a SAM: {str(error)[:200]}") from error
+    return name, network
 
 
 class Sam:
@@ -122,6 +140,7 @@ class Sam:
             self._embeddings.popitem(last=False)
         return embedding
 
+    @torch.inference_mode()
     def predict(
         self,
         embedding: Embedding,
@@ -136,13 +155,14 @@ class Sam:
         if box is None and (points is None or not len(points)):
             raise BadInput("a mask needs points or a box")
         several = box is None and points is not None and len(points) == 1
-        place = None if points is None or not len(points) else self._place(embedding, points)[None]
+        place = None if points is None or not len(points) else self.place(embedding, points)[None]
         labels = None if place is None else torch.as_tensor(np.ones(len(place[0])) if inside is None else inside).long()[None]
-        corners = None if box is None else self._place(embedding, np.asarray(box, np.float32).reshape(2, 2)).reshape(1, 4)
-        logits, scores = self._decode(embedding, place, labels, corners, several)
+        corners = None if box is None else self.place(embedding, np.asarray(box, np.float32).reshape(2, 2)).reshape(1, 4)
+        logits, scores = self.decode(embedding, place, corners, several, labels)
         order = scores[0].argsort(descending=True)
         return self._upsample(embedding, logits[0, order], scores[0, order])
 
+    @torch.inference_mode()
     def everything(
         self, embedding: Embedding, side: int = 12, min_score: float = 0.8, min_stability: float = 0.9, max_overlap: float = 0.6
     ) -> list[Mask]:
@@ -154,8 +174,8 @@ class Sam:
         points = grid * [embedding.width, embedding.height]
         found, sure = [], []
         for start in range(0, len(points), 32):
-            place = self._place(embedding, points[start : start + 32])[:, None]
-            logits, scores = self._decode(embedding, place, torch.ones(place.shape[:2], dtype=torch.int64), None, True)
+            place = self.place(embedding, points[start : start + 32])[:, None]
+            logits, scores = self.decode(embedding, place, None, several=True)
             logits, scores = self._valid(embedding, logits.flatten(0, 1)), scores.flatten()
             area = (logits > 0).sum((1, 2))
             keep = (scores >= min_score) & (_stability(logits) >= min_stability)
@@ -166,16 +186,21 @@ class Sam:
         kept = distinct((logits > 0).numpy(), scores.numpy(), max_overlap)
         return self._upsample(embedding, logits[kept], scores[kept])
 
-    def _place(self, embedding: Embedding, points: np.ndarray) -> torch.Tensor:
+    def place(self, embedding: Embedding, points: np.ndarray) -> torch.Tensor:
         """px of the picture → px of the network's square, less the half pixel that its prompt encoder adds by itself."""
         scale = np.array([embedding.seen[1] / embedding.width, embedding.seen[0] / embedding.height])
         return torch.as_tensor(np.asarray(points, np.float64) * scale - 0.5, dtype=torch.float32)
 
-    @torch.inference_mode()
-    def _decode(
-        self, embedding: Embedding, points: Any, labels: Any, boxes: Any, several: bool
+    def decode(
+        self, embedding: Embedding, points: Any, boxes: Any, several: bool, labels: Any = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits N×M×256×256 and scores N×M of N prompts; both networks take them alike, with one more axis in front."""
+        """Logits N×M×256×256 and scores N×M of N prompts, through which gradients may flow.
+
+        `points` N×P×2 and `boxes` N×4 as `place` gives them; `labels` N×P: 0 for a point outside of the object; default: none is.
+        Both networks take them alike, with one more axis in front.
+        """
+        if points is not None and labels is None:
+            labels = torch.ones(points.shape[:2], dtype=torch.int64)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = self.network(
                 image_embeddings=embedding.features,

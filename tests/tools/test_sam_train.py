@@ -1,0 +1,141 @@
+"""Tuning a mask decoder on the user's own objects: what is learnt is used, a killed run goes on, points lie within."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pathasst import weights
+from pathasst.errors import BadDataset, BadInput, BadSettings
+from pathasst.recipes import load_recipe
+from pathasst.tools import sam_train
+from pathasst.tools.masks import Object, Outlined
+from pathasst.tools.sam import Sam
+from pathasst.tools.sam_train import SamSettings, inner_point, train
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A SAM in transformers' layout, small and untrained."""
+    from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("sam")
+    vision = SamVisionConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, output_channels=16, num_pos_feats=8, mlp_dim=16
+    )
+    prompts = SamPromptEncoderConfig(hidden_size=16, mask_input_channels=4)
+    decoder = SamMaskDecoderConfig(hidden_size=16, mlp_dim=16, num_attention_heads=2, iou_head_hidden_dim=16)
+    SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)).save_pretrained(folder)
+    return folder
+
+
+def discs(count: int = 3) -> list[Outlined]:
+    """Pictures of one dark disc each."""
+    import cv2
+
+    made = []
+    for n in range(count):
+        mask = np.zeros((64, 96), np.uint8)
+        cv2.circle(mask, (30 + 15 * n, 30), 12, 1, -1)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(bool)
+        image = np.full((64, 96, 3), 230, np.uint8)
+        image[mask > 0] = (90, 50, 120)
+        made.append(Known(image, [Object(int(columns[0]), int(rows[0]), part)]))
+    return made
+
+
+class Known(Outlined):
+    """An outlined picture in memory."""
+
+    def __init__(self, image: np.ndarray, objects: list[Object]) -> None:
+        for name, value in (("path", Path()), ("split", ""), ("objects", lambda h, w: objects)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "image", image)
+
+    __slots__ = ("image",)
+
+    def read(self):
+        return self.image, self.objects(0, 0)
+
+
+def test_the_loss_falls_and_the_tuned_decoder_answers(tiny, tmp_path):
+    lines = []
+    settings = SamSettings(model=str(tiny), steps=60, prompts=1, lr=5e-3, warmup=5, validation=0.34, points=0.0)
+    scores = train(settings, discs(), tmp_path / "out", lines.append)
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    assert scores["pictures"] == 2 and scores["after"]["objects"] == 1
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["scores"] == scores
+    assert not (tmp_path / "out" / "state.pt").exists()
+    before, after = Sam(tiny), Sam(tmp_path / "out")
+    held = sam_train._parts(settings, discs())[1]
+    assert sam_train.score(after, held) == scores["after"] != scores["before"] == sam_train.score(before, held)
+    assert after.name == "SAM" and weights.version(str(tmp_path / "out")).partition("@")[2] != "unknown"
+    for key, value in before.network.vision_encoder.state_dict().items():
+        assert torch.equal(value, after.network.vision_encoder.state_dict()[key])
+    ours, theirs = (next(s.network.mask_decoder.parameters()) for s in (after, before))
+    assert not torch.equal(ours, theirs)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_decoder(tiny, tmp_path, monkeypatch):
+    settings = SamSettings(model=str(tiny), steps=12, prompts=1, validation=0.0, save_every=4)
+    train(settings, discs(), tmp_path / "a")
+    real, calls = sam_train._loss, []
+
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) > 9:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(sam_train, "_loss", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, discs(), tmp_path / "b")
+    monkeypatch.setattr(sam_train, "_loss", real)
+    train(settings, discs(), tmp_path / "b")
+    one, other = (Sam(tmp_path / name).network.mask_decoder.state_dict() for name in "ab")
+    assert all(torch.allclose(value, other[key], atol=1e-5) for key, value in one.items())
+
+
+def test_a_point_lies_within_and_the_measuring_one_deep_inside():
+    ring = np.ones((21, 21), bool)
+    ring[4:17, 4:17] = False
+    ring[:, 17:] = False
+    one = Object(100, 50, ring)
+    rng = np.random.default_rng(0)
+    for x, y in [inner_point(one), *(inner_point(one, rng) for _ in range(20))]:
+        assert one.whole(200, 200)[int(y), int(x)]
+    assert inner_point(Object(10, 20, np.ones((9, 9), bool))) == (14.5, 24.5)
+
+
+def test_splits_of_the_labels_are_kept_and_nothing_to_train_on_is_refused(tiny):
+    named = [replace_split(p, s) for p, s in zip(discs(), ("train", "val", "test"), strict=True)]
+    learn, held = sam_train._parts(SamSettings(), named)
+    assert [p.split for p in learn] == ["train"] and [p.split for p in held] == ["val", "test"]
+    with pytest.raises(BadDataset, match="train"):
+        sam_train._parts(SamSettings(), named[1:])
+
+
+def replace_split(picture: Outlined, split: str) -> Outlined:
+    object.__setattr__(picture, "split", split)
+    return picture
+
+
+@pytest.mark.parametrize("recipe", ["embedded", "paper"])
+def test_the_recipes_can_be_read(recipe):
+    settings = load_recipe("segment", recipe, SamSettings)
+    assert settings.model in weights.registry()
+    with pytest.raises(BadSettings):
+        replace(settings, points=2.0)
+
+
+def test_a_decoder_of_another_network_is_refused(tiny, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "mask_decoder.safetensors", {"base": str(tiny)})
+    with pytest.raises(BadInput, match="mask decoder"):
+        Sam(tmp_path)
