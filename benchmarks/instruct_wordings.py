@@ -30,16 +30,16 @@ LIGHT = ["conversation_id", "kind", "turns", "tools", "split", "trail"]
 def main() -> None:
     """Print every table."""
     wordings = Wordings()
-    show_templates(wordings)
+    print(templates(wordings), end="\n\n")
     show_overlap(wordings)
     if len(sys.argv) > 1:
         show_conversations(Path(sys.argv[1]))
     show_baseline(wordings)
 
 
-def show_templates(wordings: Wordings) -> None:
-    """Templates by tool."""
-    print("| tool | train templates | their variants | test templates |\n|---|---|---|---|")
+def templates(wordings: Wordings) -> str:
+    """Templates by tool, as docs/instruct.md shows them."""
+    lines = ["| tool | train templates | their variants | test templates |", "|---|---|---|---|"]
     for tool in CLASSES:
         node = wordings.load(f"tools/{tool}")
         parts = {
@@ -47,9 +47,10 @@ def show_templates(wordings: Wordings) -> None:
             for part in ("train", "test")
         }
         variants = sum(Template(t).variants() for t in parts["train"])
-        print(f"| {tool} | {len(parts['train'])} | {variants} | {len(parts['test'])} |")
+        lines.append(f"| {tool} | {len(parts['train']):,} | {variants:,} | {len(parts['test'])} |")
     train, test = (len(user_templates(wordings, part)) for part in ("train", "test"))
-    print(f"\nAll that a person says, frames and plain talk included: {train} train, {test} test.\n")
+    said = f"With frames, plain talk and questions about pictures: {train:,} train and {test:,} test templates"
+    return "\n".join([*lines, "", f"{said} (variants before slots, contexts and slips)."])
 
 
 def show_overlap(wordings: Wordings) -> None:

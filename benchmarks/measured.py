@@ -84,13 +84,13 @@ def readme_table(results: Mapping[str, Values], rows: Path = ROWS) -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str, table: str) -> str:
+def with_table(page: str, table: str, begin: str = BEGIN) -> str:
     """The page with what stands between its two marks replaced."""
-    before, _, rest = page.partition(BEGIN)
+    before, _, rest = page.partition(begin)
     _, end, after = rest.partition(END)
     if not end:
-        raise SystemExit(f"the page lacks the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+        raise SystemExit(f"the page lacks the marks {begin} and {END}")
+    return f"{before}{begin}\n\n{table}\n\n{END}{after}"
 
 
 def section(kept: Values) -> str:

@@ -1,4 +1,4 @@
-"""The tables of README and docs/performance.md are what the kept results give; no number in them is typed."""
+"""The tables of README, docs/performance.md and docs/instruct.md are what the kept results and wordings give: nothing is typed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scripts() -> dict[str, ModuleType]:
     sys.path.remove(str(SCRIPTS))
 
 
-def test_both_pages_are_made_from_the_results(scripts) -> None:
+def test_the_pages_are_made_from_the_results(scripts) -> None:
     for page, text in scripts["run"].tables().items():
         assert page.read_text(encoding="utf-8") == text, f"{page.name} differs: python benchmarks/run.py --tables"
 
