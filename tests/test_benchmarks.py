@@ -1,4 +1,4 @@
-"""The tables of README, docs/performance.md and docs/instruct.md are what the kept results and wordings give: nothing is typed."""
+"""The tables of README, docs/performance.md and docs/instruct.md are what kept results and wordings give: nothing is typed."""
 
 from __future__ import annotations
 
