@@ -120,6 +120,11 @@ def test_models_are_paired_by_place_and_parts_kept_apart():
     ]
     assert [r[6].value for r in found.rows] == [0.5, -0.25]
     assert found.seed == 0 and "bootstrap by cluster" in found.notes[0]
+    one.columns, one.rows = ["requests", "n"], [["all", 9]]  # a table that has all its parts together
+    together = compare(one, two).rows
+    assert [r[0] for r in together] == ["all", "closed", "open"]
+    assert [r[3] for r in together] == [5, 4, 1]
+    assert together[0][6].value == pytest.approx((0.5 * 4 - 0.25) / 5)
 
 
 def test_runs_on_other_items_cannot_be_compared():

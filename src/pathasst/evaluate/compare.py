@@ -16,7 +16,8 @@ Key = tuple[str, str]
 
 
 def compare(first: Table, second: Table) -> Table:
-    """second − first on the items that both have, by part. Models of the same place in their tables are compared.
+    """second − first on the items that both have, by part, and of all where the first run has a row of all. Models of the same
+    place in their tables are compared.
 
     Raises BadDataset when the two share no scored items.
     """
@@ -26,11 +27,12 @@ def compare(first: Table, second: Table) -> Table:
         columns=["part", "first", "second", "n", "first mean", "second mean", "difference", "excludes 0"],
         seed=0,
     )
+    whole = ["all"] if any(row[0] == "all" for row in first.rows) else []
     for a, b in zip(_models(first.items), _models(second.items), strict=False):
         left, right = _scores(first.items, a), _scores(second.items, b)
         shared = [key for key in left if key in right]
-        for part in dict.fromkeys(part for part, _ in shared):
-            keys = [k for k in shared if k[0] == part]
+        for part in [*whole, *dict.fromkeys(part for part, _ in shared)]:
+            keys = [k for k in shared if part in ("all", k[0])]
             x, y = ([side[k][0] for k in keys] for side in (left, right))
             difference = mean_interval([q - p for p, q in zip(x, y, strict=True)], [left[k][1] for k in keys])
             table.add(part, a, b, len(keys), sum(x) / len(x), sum(y) / len(y), difference, difference.excludes(0.0))
