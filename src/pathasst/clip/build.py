@@ -104,8 +104,8 @@ class ClipConfig:
 def build(config: ClipConfig) -> nn.Module:
     """An OpenCLIP `CLIP`, or `CustomTextCLIP` when the text tower is a module of its own; fp32, fresh weights.
 
-    A Hugging Face text tower keeps its pretrained weights and is frozen. Raises MissingWeights when they are not here, BadSettings
-    for a CoCa, which writes captions.
+    A Hugging Face text tower keeps its pretrained weights and is frozen. Raises MissingWeights when they are not here,
+    BadSettings for a CoCa, which writes captions.
     """
     from open_clip.model import CLIP, CustomTextCLIP
 

@@ -13,6 +13,7 @@ import numpy as np
 from pathasst.clip.build import ClipConfig, token_counter, tokenizer_of
 from pathasst.clip.data import sentence_windows
 from pathasst.clip.model import trim
+from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ class Captions:
             tower = model.text.eval()  # type: ignore[union-attr]
             order = (ids != 0).sum(dim=1).argsort()
             pooled = torch.zeros(len(texts), int(tower.transformer.config.hidden_size))  # type: ignore
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
                 for rows in order.split(128):
                     batch = trim(ids[rows], config)
                     mask = (batch != 0).long()

@@ -20,6 +20,7 @@ import numpy as np
 from pathasst.clip.augment import Box, cut, random_box, turn
 from pathasst.clip.data import Shown
 from pathasst.errors import BadSettings
+from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,7 +129,7 @@ class _Teacher:
         crops = [cut(shown[row // views].pixels, tuple(boxes[row // views, row % views]), self.size) for row in rows]
         pixels = (np.stack(crops).astype(np.float32) / 255 - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # n, h, w, c in memory: channels last
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
             maps = self.net.forward_features(inputs).float()
         if maps.shape[-1] != self.grid:
             maps = F.adaptive_avg_pool2d(maps, self.grid)

@@ -124,6 +124,8 @@ def train(
     _same_recipe(recipe, out, processes)
     steps, config = _prepare(recipe, out, processes)
     first = _resume(steps, out)
+    if processes.first:
+        _forget(out / LOG, first)
     watch = Watch(recipe.data, recipe.watch) if recipe.watch and processes.first else None
     last = min(recipe.steps, stop_at or recipe.steps)
     started = time.monotonic()
@@ -190,6 +192,14 @@ def _log(line: dict[str, Any], out: Path, report: Callable[[dict[str, Any]], Non
         file.write(json.dumps(line) + "\n")
     if report:
         report(line)
+
+
+def _forget(log: Path, step: int) -> None:
+    """Drop the lines after the step of the checkpoint: these steps are done again."""
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # the last one may have been cut by the kill
+        write_atomic(log, "".join(line for line in whole if json.loads(line)["step"] <= step).encode())
 
 
 def start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:

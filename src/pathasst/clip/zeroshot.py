@@ -99,6 +99,23 @@ def run(
     return Outcome(task, style, scores, [e.id for e in examples], truth, predicted, probabilities)
 
 
+def measure(clip: PathCLIP, task: Task, examples: Sequence[Example]) -> tuple[list[Outcome], list[Example], list[str]]:
+    """The task with single prompts and, if it has one, its ensemble; the examples that could be read; what a reader must know.
+
+    Raises BadDataset when there are no examples.
+    """
+    features, read = embed(clip, examples)
+    notes = []
+    if broken := len(examples) - len(read):
+        notes.append(f"{task.name}: {broken} pictures could not be read and are left out.")
+    if gone := absent(task, read):
+        notes.append(f"{task.name}: no picture of {', '.join(gone)}; the macro mean is over the other classes.")
+    if task.caveat:
+        notes.append(f"{task.name}: {task.caveat}")
+    styles = [False, True] if task.ensemble else [False]
+    return [run(clip, task, read, ensemble=e, features=features) for e in styles], read, notes
+
+
 def labelled(folder: Path | str, splits: Sequence[str]) -> list[Pair]:
     """The labelled pictures of a pair dataset, each once; read it once for all tasks."""
     found: dict[str, Pair] = {}

@@ -73,22 +73,15 @@ def evaluate(
 def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
     from pathasst.clip import zeroshot
 
-    there = len(examples)
-    features, examples = zeroshot.embed(clip, examples)
-    if broken := there - len(examples):
-        table.notes.append(f"{task.name}: {broken} pictures could not be read and are left out.")
-    if gone := zeroshot.absent(task, examples):
-        table.notes.append(f"{task.name}: no picture of {', '.join(gone)}; the macro mean is over the other classes.")
-    for ensemble in [False, True] if task.ensemble else [False]:
-        outcome = zeroshot.run(clip, task, examples, ensemble=ensemble, features=features)
+    outcomes, read, notes = zeroshot.measure(clip, task, examples)
+    for outcome in outcomes:
         scores = outcome.scores
         spans = scores.macro_f1, scores.weighted_f1, scores.accuracy
         table.add(name, task.name + suffix, outcome.style, scores.n, scores.clusters, *spans)
-        if not ensemble:
+        if outcome.style == "single":
             table.pictures[f"{task.name}{suffix}: confusion"] = _png(outcome)
-        table.items += _items(name, outcome, examples, suffix)
-    if task.caveat and task.caveat not in table.notes:
-        table.notes.append(f"{task.name}: {task.caveat}")
+        table.items += _items(name, outcome, read, suffix)
+    table.notes += [note for note in notes if note not in table.notes]
 
 
 def _items(name: str, outcome: Outcome, examples: list[Example], suffix: str) -> list[dict[str, Any]]:
