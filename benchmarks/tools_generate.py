@@ -29,7 +29,9 @@ from pathasst.tools.generate.data import recipe_cells
 from pathasst.tools.generate.describe import Attributes, Limits, attributes, measure, words
 from pathasst.tools.generate.judge import Space, frechet, nearest
 from pathasst.tools.generate.network import Generator
+from pathasst.tools.images import load
 from pathasst.tools.lbc_classify import BETHESDA, LbcClassify
+from pathasst.tools.lbc_generate import SYNTHETIC, as_png
 
 
 def eyes() -> Classifier:
@@ -75,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="lbc-generator-embedded")
     parser.add_argument("--each", type=int, default=40, help="drawn pictures a class, at least")
-    parser.add_argument("--sheet", default="")
+    parser.add_argument("--sheet", default="", help="a PNG of drawn cells, marked as synthetic")
     parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     _, split = recipe_cells(str(recipes.recipe_path("generator", "embedded")), Path(os.environ["PATHASST_DATA"]))
@@ -100,9 +102,12 @@ def main() -> None:
     made = np.concatenate(pictures)
     if given.sheet:
         from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
 
-        rows = [np.hstack(p[:12]) for p in pictures]
-        Image.fromarray(np.vstack(rows)).resize((12 * 96, len(rows) * 96)).save(given.sheet)
+        rows = [np.hstack([load(as_png(cell, {})) for cell in p[:12]]) for p in pictures]  # each with its mark
+        told = PngInfo()
+        told.add_itxt("Synthetic", SYNTHETIC)
+        Image.fromarray(np.vstack(rows)).save(given.sheet, pnginfo=told)
     counts = f"{len(made)} drawn, {len(test)} held-out, {len(train)} training cells"
     print(f"{counts}; {seconds:.2f} s a picture, a class at a time")
     values: dict[str, Any] = {"drawn": len(made), "held-out": len(test), "training": len(train), "seconds a picture": seconds}
