@@ -209,6 +209,15 @@ def test_requests_of_ones_own_are_asked_as_written_and_scored(own):
     assert [t.content for t in thanks[0]] == ["Thank you."] and thanks[1] == []
     assert heavy[1] == [b"tissue 0"]
     assert (table.id, table.title, table.section) == ("tools", "Tool choice: rule 1", "Tool Augmented MLLM Inference")
+    assert table.columns[1:] == [
+        "n",
+        "right tools, or rightly none",
+        "precision",
+        "recall",
+        "F1 of names",
+        "arguments right",
+        "false calls",
+    ]
     means = [[c.value if hasattr(c, "value") else c for c in r] for r in table.rows]
     assert means == [
         ["all", 6, 4 / 6, 4 / 5, 4 / 5, 4 / 5, 0.0, 0.5],
@@ -257,9 +266,13 @@ def test_pictures_come_from_a_folder_else_the_samples_else_skimage(own, monkeypa
     assert pictures()["blood"] == [b"sample"] and pictures()["tissue"] == shipped["tissue"]
 
 
+def test_the_samples_have_every_kind(real_data):
+    assert all(any((real_data / place).rglob("*.*")) for place in KINDS.values())
+
+
 def test_where_the_pictures_came_from_is_said(tmp_path, monkeypatch):
     def note():
-        return evaluate(RuleBrain(brain), tmp_path, tools=all_specs(), limit=1).notes[0]
+        return evaluate(RuleBrain(brain), tmp_path, limit=1).notes[0]
 
     monkeypatch.delenv("PATHASST_DATA", raising=False)
     assert "pictures: skimage's immunohistochemistry picture for every request." in note()
