@@ -11,7 +11,7 @@ from PIL import Image
 from pathasst.clip import zeroshot as zs
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
-from pathasst.clip.retrieval import draw_curve, retrieve
+from pathasst.clip.retrieval import by_chance, draw_curve, retrieve
 from pathasst.clip.search import contact_sheet, embed_folder, nearest
 from pathasst.errors import BadDataset, BadSettings
 from pathasst.recipes import recipes_dir
@@ -128,6 +128,13 @@ def test_retrieval_counts_each_caption_and_picture_once(clip: PathCLIP, pairs: P
     assert draw_curve({"textures": both}).size == (720, 420)
     with pytest.raises(BadDataset, match="77 tokens"):
         retrieve(clip, [pairs], ["val"])
+
+
+def test_chance_of_retrieval_is_that_of_a_random_order() -> None:
+    assert by_chance(40, [1, 1, 1], 10) == pytest.approx(0.25) and by_chance(6, [1], 10) == 1
+    order = np.random.default_rng(0).permuted(np.tile(np.arange(12), (20000, 1)), axis=1)[:, :3]
+    assert by_chance(12, [2], 3) == pytest.approx((order < 2).any(axis=1).mean(), abs=0.01)
+    assert by_chance(12, [2, 4], 3) == pytest.approx((by_chance(12, [2], 3) + by_chance(12, [4], 3)) / 2)
 
 
 def test_folder_search_finds_the_nearest_and_is_cached(clip: PathCLIP, folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class Recalls:
     queries: int
     items: int
     too_long: int  # captions left out
+    chance: dict[int, float]  # recall at k of a random order; more than k of all items where a query has several right answers
 
     def row(self) -> dict[str, Any]:
         return {"direction": self.direction, "queries": self.queries, "items": self.items} | {
@@ -113,7 +115,14 @@ def _recalls(
 ) -> Recalls:
     hits = recall_at(similarity, [sorted(p) for p in positives], ks)
     at = {k: mean_interval(hits[:, i], clusters) for i, k in enumerate(ks)}
-    return Recalls(direction, at, similarity.shape[0], similarity.shape[1], too_long)
+    queries, items = similarity.shape
+    chance = {k: by_chance(items, [len(p) for p in positives], k) for k in ks}
+    return Recalls(direction, at, queries, items, too_long, chance)
+
+
+def by_chance(items: int, right: Sequence[int], k: int) -> float:
+    """Mean over queries of the odds that one of its `right` answers is among k of the items, drawn without replacement."""
+    return sum(1 - comb(items - r, k) / comb(items, k) for r in right) / len(right) if k < items else 1.0
 
 
 def _open(pair: Pair) -> Any:
