@@ -14,7 +14,7 @@ from pathasst import dataset, weights
 from pathasst.chooser import Chooser, ChooserConfig, TrainSettings
 from pathasst.chooser.items import Item, items_of
 from pathasst.chooser.network import Encoder, called
-from pathasst.chooser.train import measure, train
+from pathasst.chooser.train import join, measure, train
 from pathasst.errors import BadDataset, BadInput, BadSettings
 from pathasst.instruct.invoke import Invoker
 from pathasst.instruct.wordings import Wordings
@@ -212,6 +212,27 @@ def test_a_run_goes_on_from_an_earlier_one_of_the_same_shape(
     assert scores == trained[1]  # a rate of nothing leaves it as it was
     with pytest.raises(BadSettings, match="other tools, layers or width"):
         train([folder], out, TrainSettings(start=str(trained[0]), width=32), say=lambda _: None)
+
+
+@needs_minilm
+def test_joined_runs_average_their_probabilities(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for seed, name in enumerate(("one", "other")):
+        if seed:
+            shutil.copytree(tmp_path / "one", tmp_path / name)  # the states
+        train([folder], tmp_path / name, TrainSettings(epochs=1, batch=16, width=32, seed=seed), say=lambda _: None)
+    join([tmp_path / "one", tmp_path / "other"], tmp_path / "both")
+    one, other, both = (Chooser.load(tmp_path / name) for name in ("one", "other", "both"))
+    asked = ["Ki67 index, please.", "Which papers deal with it?"]
+    mean = (one.probabilities(asked) + other.probabilities(asked)) / 2
+    assert both.config.members == 2
+    assert both.probabilities(asked) == pytest.approx(mean, abs=1e-4)
+    assert one.probabilities(asked) != pytest.approx(other.probabilities(asked), abs=1e-2)
+    with pytest.raises(BadSettings, match="cannot be joined"):
+        join([tmp_path / "one", "chooser-embedded"], tmp_path / "none")
+    with pytest.raises(BadSettings, match="members 1 or more"):
+        ChooserConfig(classes=("a",), members=0)
 
 
 @needs_minilm

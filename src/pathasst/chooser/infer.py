@@ -11,8 +11,9 @@ import numpy as np
 
 from pathasst import weights
 from pathasst.chooser.arguments import Said
+from pathasst.chooser.compact import expanded
 from pathasst.chooser.items import plain
-from pathasst.chooser.network import BATCH, Encoder, build, called, padded
+from pathasst.chooser.network import BATCH, Encoder, build, called, padded, together
 from pathasst.chooser.settings import ChooserConfig
 from pathasst.errors import BadInput
 
@@ -44,9 +45,9 @@ class Chooser:
         folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
         config = ChooserConfig.load(folder)
         encoder = Encoder(config)
-        network = build(config, encoder.width)
+        network = together([build(config, encoder.width) for _ in range(config.members)])
         try:
-            network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
+            network.load_state_dict(expanded(load_file(folder / WEIGHTS)))
         except (SafetensorError, OSError, RuntimeError) as error:
             raise BadInput(f"{folder / WEIGHTS} does not fit its config.json: {str(error)[:300]}") from error
         return cls(network, encoder, weights.version(str(source)))
@@ -111,7 +112,7 @@ def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> t
     import torch
 
     order = sorted(range(len(states)), key=lambda n: len(states[n]))
-    found = np.zeros((len(states), len(network.bias)), np.float32)
+    found = np.zeros((len(states), network.questions), np.float32)
     tags: list[np.ndarray] = [np.zeros((0, 0))] * len(states)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):

@@ -86,8 +86,29 @@ class Encoder:
         return found
 
 
+def together(members: Sequence[Any]) -> Any:
+    """Networks of one shape as one, whose logits are those of their mean probability."""
+    import torch
+    from torch import nn
+
+    class Together(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.members = nn.ModuleList(members)
+            self.questions: int = members[0].questions
+
+        def forward(self, *read: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            asked, tagged = zip(*[member(*read) for member in self.members], strict=True)
+            return _mean(asked), _mean(tagged)
+
+    def _mean(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(tuple(logits)).sigmoid().mean(0).logit(1e-6)
+
+    return Together()
+
+
 def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
-    """An untrained network: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → two logits, of the questions
+    """One untrained member: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → two logits, of the questions
     (b × classes, then choices) and of the tokens (b×n×spans).
 
     `before` marks the tools that the turn before called: a token of their own. One transformer layer over the tokens, then one
@@ -100,6 +121,7 @@ def build(config: ChooserConfig, states: int, dropout: float = 0.0) -> Any:
         def __init__(self) -> None:
             super().__init__()
             width, heads, count = config.width, config.heads, len(config.classes) + len(config.choices)
+            self.questions = count
             self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.Dropout(dropout))
             self.before = nn.Linear(len(config.classes), width)
             self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)

@@ -20,6 +20,7 @@ class ChooserConfig:
     layers: tuple[int, ...] = (3, 6)  # hidden states that are read: early ones keep the spelling, late ones the sense
     width: int = 192
     heads: int = 4
+    members: int = 1  # networks of runs that `join` put together, whose probabilities are averaged
     max_tokens: int = 128  # of a request; of a longer one the first quarter and the end are read
     threshold: float = 0.5  # a tool is chosen from this probability on
 
@@ -28,8 +29,11 @@ class ChooserConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise BadSettings("a chooser needs at least one tool, each of a different name.")
-        if not self.layers or self.width % self.heads or self.max_tokens < 8 or not 0 < self.threshold < 1:
-            raise BadSettings("layers may not be empty, width a multiple of heads, max_tokens 8 or more, threshold within 0–1.")
+        if not self.layers or self.width % self.heads or self.members < 1 or self.max_tokens < 8 or not 0 < self.threshold < 1:
+            raise BadSettings(
+                "layers may not be empty, width a multiple of heads, members 1 or more, max_tokens 8 or more, "
+                "threshold within 0–1."
+            )
 
     def save(self, folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")

@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pathasst import dataset, weights
+from pathasst.chooser.compact import compact, expanded
 from pathasst.chooser.examples import Example, Examples
 from pathasst.chooser.infer import WEIGHTS, Chooser, answers
 from pathasst.chooser.items import Item, items_of
 from pathasst.chooser.labels import learnable
-from pathasst.chooser.network import Encoder, build, called, padded
+from pathasst.chooser.network import Encoder, build, called, padded, together
 from pathasst.chooser.settings import ChooserConfig, TrainSettings
 from pathasst.dataset.manifest import fingerprint
 from pathasst.errors import BadDataset, BadSettings
@@ -68,14 +70,16 @@ def train(
     )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(settings.seed)
     states = States(items, config, out, say)
-    network = build(config, states.width, settings.dropout)
+    torch.manual_seed(settings.seed)
+    member = build(config, states.width, settings.dropout)
     if settings.start:
-        _begin(network, config, settings.start)
-    _fit(network, split["train"], states, config, settings, say)
-    network.eval()
-    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out / WEIGHTS)
+        _begin(member, config, settings.start)
+    _fit(member, split["train"], states, config, settings, say)
+    network = together([member]).eval()
+    kept = compact(network.state_dict())
+    save_file(kept, out / WEIGHTS)
+    network.load_state_dict(expanded(kept))  # what is measured is what is kept
     config.save(out)
     found = {
         name: measure([i.tools for i in held], _chosen(network, held, states, config), held)
@@ -84,6 +88,23 @@ def train(
     }
     (out / "scores.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def join(runs: Sequence[Path | str], out: Path | str) -> None:
+    """Put the networks of several runs into one chooser that averages their probabilities: what one overhears, another may hear.
+
+    Raises BadSettings when they learned other tools or arguments, or are of different shapes.
+    """
+    from safetensors.torch import save_file
+
+    choosers = [Chooser.load(run) for run in runs]
+    if len({replace(c.config, members=1) for c in choosers}) != 1:
+        raise BadSettings(f"{', '.join(map(str, runs))} are of other tools, arguments or shapes and cannot be joined.")
+    members = [member for c in choosers for member in c.network.members]
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(compact(together(members).state_dict()), out / WEIGHTS)
+    replace(choosers[0].config, members=len(members)).save(out)
 
 
 def _begin(network: Any, config: ChooserConfig, start: str) -> None:
@@ -96,7 +117,7 @@ def _begin(network: Any, config: ChooserConfig, start: str) -> None:
         raise BadSettings(f"chooser: start: {start} has other tools, layers or width than this one is to have.")
     own = network.state_dict()
     known = len(own["bias"]) if earlier.config.choices == config.choices else len(config.classes)
-    for name, weight in earlier.network.state_dict().items():
+    for name, weight in earlier.network.members[0].state_dict().items():
         if name in ("queries", "heads", "bias"):
             own[name][:known] = weight[:known]
         elif own[name].shape == weight.shape:

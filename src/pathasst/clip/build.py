@@ -95,8 +95,8 @@ class ClipConfig:
         return cls(model, *colours, stored.get("pathasst", {}), **geometry)
 
     def write(self, folder: Path) -> None:
-        pictures = {"mean": list(self.mean), "std": list(self.std)}
-        pictures |= {"interpolation": self.interpolation, "resize_mode": self.resize_mode}
+        geometry = {"interpolation": self.interpolation, "resize_mode": self.resize_mode}
+        pictures = {"mean": list(self.mean), "std": list(self.std), **geometry}
         stored = {"model_cfg": self.model, "preprocess_cfg": pictures, "pathasst": self.extra}
         write_atomic(folder / CONFIG, json.dumps(stored, indent=1).encode())
 
