@@ -260,3 +260,31 @@ def test_a_broken_call_stays_words(broken):
     parsed = CHATML.parse(f"<tool_call>{broken}")
     assert not parsed.tool_calls
     assert json.dumps(broken)[1:5].strip('"') in parsed.content or broken in parsed.content
+
+
+@pytest.mark.parametrize(
+    ("text", "finished", "said"),
+    [
+        ("It is 12 %.", False, "It is 12 %."),
+        ("It is 12 %.###", False, "It is 12 %."),
+        ("It is 12 %.### Human: no ###", False, "It is 12 %."),
+        ("It is 12 %.#", False, "It is 12 %."),  # may be the beginning of the stop
+        ("It is 12 %.##", False, "It is 12 %."),
+        ("It is no. #", True, "It is no. #"),  # nothing comes any more
+        ("#1 is the core.", False, "#1 is the core."),
+        ("", False, ""),
+    ],
+)
+def test_words_end_at_the_stop_and_wait_for_one_that_may_begin(text: str, finished: bool, said: str) -> None:
+    assert PAPER.stop.strip() == "###"
+    assert PAPER.before_stop(text, finished=finished) == said
+
+
+def test_a_cut_at_exactly_the_most_tokens_keeps_all() -> None:
+    whole = render(DIALOGUE, TOKENIZER, CHATML, tools=SPECS, images=1, image_tokens=16)
+    kept = render(DIALOGUE, TOKENIZER, CHATML, tools=SPECS, images=1, image_tokens=16, max_length=len(whole.ids))
+    assert kept == whole
+    cut = render(DIALOGUE, TOKENIZER, CHATML, tools=SPECS, images=1, image_tokens=16, max_length=len(whole.ids) - 1)
+    assert cut.ids == whole.ids[: len(cut.ids)]
+    assert "It is 12 %." not in supervised(cut)
+    assert "ki67_cells" in supervised(cut)
