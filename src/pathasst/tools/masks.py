@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pathasst.classifier.items import SUFFIXES
 from pathasst.errors import BadDataset
 from pathasst.tools.images import load
 
 LEAST = 12
 """px of an object; smaller ones are specks of the drawing."""
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def read_outlined(source: Path) -> list[Outlined]:
 
 
 def _from_folder(folder: Path) -> list[Outlined]:
-    masks = {p.stem: p for p in sorted((folder / "masks").glob("*")) if p.suffix.lower() in PICTURES}
-    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in PICTURES and p.stem in masks]
+    masks = {p.stem: p for p in sorted((folder / "masks").glob("*")) if p.suffix.lower() in SUFFIXES}
+    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES and p.stem in masks]
     return [Outlined(p, "", lambda h, w, mask=masks[p.stem]: _numbered(mask, h, w)) for p in pictures]  # type: ignore[misc]
 
 

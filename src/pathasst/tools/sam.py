@@ -25,9 +25,9 @@ SIDE = 1024  # px of the square that the network sees
 LOW = 256  # px of the square of mask logits that it gives
 LARGEST = 0.9  # share of the picture above which a mask is the picture, not an object in it
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
+DEVIATION = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
 DECODER = "mask_decoder.safetensors"
 """A mask decoder that was tuned (`sam_train`); the name of its network stands in its header."""
-DEVIATION = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
