@@ -44,13 +44,33 @@ def commands(*path: str) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", commands(), ids=lambda c: " ".join(c) or "pathasst")
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
+    """With an example, where it does something itself."""
+    import typer.main
     from typer.testing import CliRunner
 
     from pathasst.cli.main import app
 
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
-    assert len(result.output.split()) > 8
+    found: object = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    words = " ".join(result.output.split())
+    is_group = hasattr(found, "commands") and not found.invoke_without_command
+    assert is_group or f"pathasst {' '.join(command)}" in words.partition("Usage:")[2].partition("pathasst ")[2]
+
+
+def test_all_commands_are_listed_in_the_order_of_the_line() -> None:
+    shown = re.findall(r"^│ ([a-z][a-z-]+)  ", pathasst("--help").stdout, flags=re.M)
+    assert shown[:7] == ["demo", "doctor", "models", "collect", "curate", "instruct", "train"]
+    assert sorted(shown) == sorted(p[0] for p in commands() if len(p) == 1), "none is left out"
+
+
+def test_the_version_is_told() -> None:
+    from pathasst import __version__
+
+    run = pathasst("--version")
+    assert (run.returncode, run.stdout) == (0, f"pathasst {__version__}\n")
 
 
 def test_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathasst.dataset import Manifest
 
 app = typer.Typer(help="Datasets: show rows, validate shards, export.", no_args_is_help=True)
+FOLDER = typer.Argument(..., help="Dataset folder, as a stage of the line writes it.")
 
 
 def _kind(manifest: Manifest) -> type:
@@ -25,7 +26,7 @@ def _kind(manifest: Manifest) -> type:
 
 @app.command("show")
 def show(
-    folder: Path,
+    folder: Path = FOLDER,
     rows: int = typer.Option(3, "--rows", "-n", help="How many rows to print."),
     pictures: Path | None = typer.Option(None, help="Write a contact sheet of the first 48 pictures to this PNG."),
 ) -> None:
@@ -52,7 +53,7 @@ def show(
 
 
 @app.command("validate")
-def validate(folder: Path) -> None:
+def validate(folder: Path = FOLDER) -> None:
     """Check every shard against the manifest; exits with 1 on a fault. Example: pathasst dataset validate out/pairs"""
     from pathasst.dataset import Manifest, validate
 
@@ -66,7 +67,7 @@ def validate(folder: Path) -> None:
 
 @app.command("export")
 def export(
-    folder: Path,
+    folder: Path = FOLDER,
     out: Path = typer.Option(..., help="Folder to write."),
     to: str = typer.Option("", help="webdataset (Pairs, for OpenCLIP) or llava (Conversations); by default what fits the rows."),
     licence: list[str] = typer.Option([], help="Only rows of these licences, e.g. --licence CC-BY-4.0 --licence CC0-1.0"),

@@ -76,7 +76,7 @@ def pathvqa(
     data: Path = DATA,
     out: Path = OUT,
     brain: str = BRAIN,
-    split: str = "test",
+    split: str = typer.Option("test", help="Split to measure on: test, val or train."),
     limit: int = typer.Option(0, help="At most so many questions, whole pictures (0: all)."),
     prompt: str = typer.Option("{question}", help="What the brain is asked; must hold {question}."),
     blind: bool = typer.Option(True, help="Also with a blank picture, to see what needs no eyes."),
@@ -129,13 +129,20 @@ def curation(data: Path = DATA, out: Path = OUT) -> None:
 
 
 @app.command("leakage")
-def leakage(pairs: list[Path] = PAIRS, against: list[Path] = typer.Option([], "--against", "-a"), out: Path = OUT) -> None:
+def leakage(
+    pairs: list[Path] = PAIRS,
+    against: list[Path] = typer.Option([], "--against", "-a", help="Evaluation set: pictures, CSV or dataset; repeatable."),
+    out: Path = OUT,
+) -> None:
     """Pairs that repeat an evaluation set. Example: pathasst eval leakage --pairs out/pairs --against ~/PathVQA/images/test"""
     _run(["leakage"], out=out, pairs=tuple(pairs), against=tuple(against))
 
 
 @app.command("compare")
-def compare(first: Path, second: Path) -> None:
+def compare(
+    first: Path = typer.Argument(..., help="A table of `pathasst eval` as JSON: OUT/tools.json."),
+    second: Path = typer.Argument(..., help="The same table of another run."),
+) -> None:
     """Paired difference of two saved runs. Example: pathasst eval compare old/tools.json new/tools.json"""
     from pathasst.evaluate import report
     from pathasst.evaluate.compare import compare as paired

@@ -10,7 +10,10 @@ import threading
 from typing import NoReturn
 
 import typer
+from typer import Context
+from typer.core import TyperGroup
 
+from pathasst import __version__
 from pathasst.cli import (
     ask,
     clip,
@@ -31,34 +34,51 @@ from pathasst.cli import (
 )
 from pathasst.errors import PathAsstError
 
+FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Use it", "Look and measure"
+PANELS = {
+    FIRST: ("demo", "doctor", "models"),
+    LINE: ("collect", "curate", "instruct", "train"),
+    USE: ("ask", "chat", "serve", "papers", "tools", "mcp"),
+    LOOK: ("dataset", "show-mask", "clip", "eval"),
+}
+"""How `pathasst --help` shows the commands: as a newcomer meets them."""
+
+
+class InOrder(TyperGroup):
+    """Lists the commands in the order of the panels; typer would put groups last."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        return [name for panel in PANELS.values() for name in panel]
+
+
 app = typer.Typer(
     name="pathasst",
+    cls=InOrder,
     help="From open literature to a pathology assistant of your own. Start with `pathasst doctor`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.add_typer(models.app, name="models")
-app.add_typer(dataset.app, name="dataset")
-app.add_typer(collect.app, name="collect")
-app.command("curate")(curate.curate)
+app.command("demo", rich_help_panel=FIRST)(demo.demo)
+app.command("doctor", rich_help_panel=FIRST)(doctor.doctor)
+app.add_typer(models.app, name="models", rich_help_panel=FIRST)
+app.add_typer(collect.app, name="collect", rich_help_panel=LINE)
+app.command("curate", rich_help_panel=LINE)(curate.curate)
+app.command("instruct", rich_help_panel=LINE)(instruct.instruct)
+app.add_typer(train.app, name="train", rich_help_panel=LINE)
 train.app.command("select")(curate.train_select)
 train.app.command("panels")(curate.train_panels)
-app.command("instruct")(instruct.instruct)
-app.command("ask")(ask.ask)
-app.add_typer(serve.app, name="serve")
-app.command("mcp", epilog=mcp.EPILOG)(mcp.mcp)
-app.add_typer(papers.app, name="papers")
-app.add_typer(tools.app, name="tools")
-app.add_typer(train.app, name="train")
-app.add_typer(clip.app, name="clip")
-app.add_typer(evaluate.app, name="eval")
-app.command("show-mask")(mllm.show_mask)
-app.command("chat")(mllm.chat)
-
+app.command("ask", rich_help_panel=USE)(ask.ask)
+app.command("chat", rich_help_panel=USE)(mllm.chat)
+app.add_typer(serve.app, name="serve", rich_help_panel=USE)
+app.add_typer(papers.app, name="papers", rich_help_panel=USE)
+app.add_typer(tools.app, name="tools", rich_help_panel=USE)
+app.command("mcp", epilog=mcp.EPILOG, rich_help_panel=USE)(mcp.mcp)
+app.add_typer(dataset.app, name="dataset", rich_help_panel=LOOK)
+app.command("show-mask", rich_help_panel=LOOK)(mllm.show_mask)
+app.add_typer(clip.app, name="clip", rich_help_panel=LOOK)
+app.add_typer(evaluate.app, name="eval", rich_help_panel=LOOK)
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C, as shells do
 GRACE = 5.0  # seconds in which an interrupted command may tidy up
@@ -69,6 +89,19 @@ ELSEWHERE = (
     "Choose another place (--out; PATHASST_CACHE for weights, PATHASST_HOME for keys), then run the same command again: "
     "finished parts are kept."
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pathasst {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    """Options of the command itself; typer wants a function for them."""
 
 
 def main() -> None:

@@ -27,7 +27,10 @@ def list_models() -> None:
 
 
 @app.command("pull")
-def pull(ids: list[str] = typer.Argument(None, help="Model ids; none: all of the recipe."), recipe: str = "embedded") -> None:
+def pull(
+    ids: list[str] = typer.Argument(None, help="Model ids; none: all of the recipe."),
+    recipe: str = typer.Option("embedded", help="Without ids: whose models, embedded or paper."),
+) -> None:
     """Fetch models, checking every file. Example: pathasst models pull minilm mobilesam"""
     from pathasst import weights
 
@@ -38,7 +41,7 @@ def pull(ids: list[str] = typer.Argument(None, help="Model ids; none: all of the
 
 
 @app.command("card")
-def card(model: str) -> None:
+def card(model: str = typer.Argument(..., help="A model's id, as `models list` shows it.")) -> None:
     """Print a model card. Example: pathasst models card minilm"""
     from rich.console import Console
     from rich.markdown import Markdown

@@ -44,7 +44,12 @@ def build(
 
 
 @app.command("add")
-def add(files: list[Path], index: Path = HOME, workers: int = WORKERS, runner: str = RUNNER) -> None:
+def add(
+    files: list[Path] = typer.Argument(..., help="As for `papers build`: MEDLINE, .jsonl, .csv, JATS, or folders."),
+    index: Path = HOME,
+    workers: int = WORKERS,
+    runner: str = RUNNER,
+) -> None:
     """Add files (new, revised, deleted records) without a rebuild. Example: pathasst papers add pubmed26n1300.xml.gz -i mine"""
     from pathasst import papers
 
@@ -55,7 +60,7 @@ def add(files: list[Path], index: Path = HOME, workers: int = WORKERS, runner: s
 
 
 @app.command("delete")
-def delete(pmids: list[str], index: Path = HOME) -> None:
+def delete(pmids: list[str] = typer.Argument(..., help="PMIDs of what goes."), index: Path = HOME) -> None:
     """Take abstracts out by PMID. Example: pathasst papers delete 399296 -i my-papers"""
     from pathasst import papers
 
@@ -74,7 +79,7 @@ def compact(index: Path = HOME) -> None:
 
 @app.command("search")
 def search(
-    query: str,
+    query: str = typer.Argument(..., help="A question, or words."),
     index: Path = HOME,
     k: int = typer.Option(5, "-k", help="How many abstracts."),
     mode: str = typer.Option("hybrid", help="hybrid | words | vectors"),
