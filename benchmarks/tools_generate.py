@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from likeness import Space, frechet, nearest
 from measured import save
 
 from pathasst import recipes
@@ -27,7 +28,6 @@ from pathasst.classifier.model import build, start_from
 from pathasst.intervals import wilson
 from pathasst.tools.generate.data import recipe_cells
 from pathasst.tools.generate.describe import Attributes, Limits, attributes, measure, words
-from pathasst.tools.generate.judge import Space, frechet, nearest
 from pathasst.tools.generate.network import Generator
 from pathasst.tools.images import load
 from pathasst.tools.lbc_classify import BETHESDA, LbcClassify

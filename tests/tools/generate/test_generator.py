@@ -13,7 +13,6 @@ from pathasst.errors import BadDataset, BadInput, BadSettings
 from pathasst.records import ToolCall
 from pathasst.tools.generate import training
 from pathasst.tools.generate.data import image_texts, recipe_cells
-from pathasst.tools.generate.judge import Space, frechet, nearest
 from pathasst.tools.generate.network import Generator, GeneratorConfig, Squares, Words
 from pathasst.tools.generate.training import GeneratorSettings, train
 from pathasst.tools.lbc_generate import LbcGenerate, as_png
@@ -112,18 +111,6 @@ def test_image_and_text_come_in_the_imagefolder_layout(tmp_path):
         image_texts(tmp_path)
     with pytest.raises(BadDataset, match="metadata"):
         image_texts(tmp_path / "nowhere")
-
-
-def test_copies_are_found_whatever_way_they_are_turned_and_distances_grow():
-    rng = np.random.default_rng(0)
-    known = rng.integers(0, 255, (20, 24, 24, 3)).astype(np.uint8)
-    turned = np.stack([np.rot90(known[3]), known[7][:, ::-1], rng.integers(0, 255, (24, 24, 3)).astype(np.uint8)])
-    distance, index = nearest(turned, known)
-    assert index[:2].tolist() == [3, 7] and (distance[:2] < 0.01).all() and distance[2] > 0.8
-    a, b = rng.normal(size=(400, 6)), rng.normal(size=(400, 6))
-    space = Space(a, 4)
-    same, moved = frechet(space(a), space(b)), frechet(space(a), space(b + 1.0))
-    assert same < 0.5 * moved
 
 
 @needs_words

@@ -1,4 +1,4 @@
-"""Are the drawn cells like real ones, and no copies? Knows arrays, not how the cells were drawn."""
+"""Are drawn cells like real ones, and no copies? For tools_generate.py; knows arrays, not how the cells were drawn."""
 
 from __future__ import annotations
 
