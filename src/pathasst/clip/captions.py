@@ -12,7 +12,7 @@ import numpy as np
 
 from pathasst.clip.build import ClipConfig, token_counter, tokenizer_of
 from pathasst.clip.data import sentence_windows
-from pathasst.clip.model import trim
+from pathasst.clip.text import encode_text, trim
 from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Captions:
             pooled = torch.zeros(len(texts), int(tower.transformer.config.hidden_size))  # type: ignore
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
                 for rows in order.split(128):
-                    batch = trim(ids[rows], config)
+                    batch = trim(ids[rows])
                     mask = (batch != 0).long()
                     pooled[rows] = tower.pooler(tower.transformer(input_ids=batch, attention_mask=mask), mask)  # type: ignore[operator]
             self.pooled = pooled
@@ -71,4 +71,4 @@ class Captions:
             pooled = self.pooled[rows].to(self.model.logit_scale.device)  # type: ignore[union-attr, arg-type]
             return F.normalize(self.model.text.proj(pooled).float(), dim=-1)  # type: ignore[operator, union-attr]
         ids = self.ids[rows].to(self.model.logit_scale.device)  # type: ignore[union-attr]
-        return self.model.encode_text(ids, normalize=True).float()  # type: ignore[operator]
+        return encode_text(self.model, self.config, ids).float()

@@ -134,13 +134,15 @@ class PathCLIP:
 
         if not len(texts):
             return np.zeros((0, self.config.model["embed_dim"]), np.float32)
+        from pathasst.clip.text import encode_text
+
         if self._tokenizer is None:
             self._tokenizer = tokenizer_of(self.config)
         out = []
         with torch.inference_mode():
             for start in range(0, len(texts), batch):
-                ids = trim(self._tokenizer(list(texts[start : start + batch])), self.config)
-                out.append(self.model.encode_text(ids, normalize=True).float().numpy())  # type: ignore[operator]
+                ids = self._tokenizer(list(texts[start : start + batch]))
+                out.append(encode_text(self.model, self.config, ids).float().numpy())
         return np.concatenate(out)
 
     def similarity(self, images: Iterable[Picture], texts: Sequence[str]) -> np.ndarray:
@@ -163,13 +165,6 @@ class PathCLIP:
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.detach().exp())  # type: ignore[operator, union-attr]
-
-
-def trim(ids: torch.Tensor, config: ClipConfig) -> torch.Tensor:
-    """Cut the columns that are padding in every row; CLIP's own text tower has a fixed length and is left alone."""
-    if not config.has_hf_text:
-        return ids
-    return ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
 
 
 def to_pixels(image: Picture, config: ClipConfig) -> np.ndarray:
@@ -205,4 +200,4 @@ def to_square(image: Picture, size: int, interpolation: str = "bicubic", resize_
     return image.crop((left, top, left + size, top + size))
 
 
-__all__ = ["CONFIG", "WEIGHTS", "MissingWeights", "PathCLIP", "build", "load_own_state", "trim"]
+__all__ = ["CONFIG", "WEIGHTS", "MissingWeights", "PathCLIP", "build", "load_own_state"]
