@@ -49,6 +49,13 @@ def test_the_terminal_shows_the_answer_and_all_behind_it(answer: Answer) -> None
     assert "Retrieved" in shown or "Also retrieved" in shown
 
 
+def test_what_a_search_found_is_listed_once(answer: Answer) -> None:
+    passage = answer.sources[0].passage
+    for shown in (" ".join(printed(answer).split()), render.to_markdown(answer)):
+        assert shown.count(passage) == 1
+        assert f"{len(answer.sources)} abstracts: see the sources." in shown
+
+
 def test_markdown_shows_the_same_and_obeys_no_markup(answer: Answer) -> None:
     text = render.to_markdown(answer)
     assert "~~[PMID 87654321]~~" in text

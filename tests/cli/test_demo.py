@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pathasst import weights
-from pathasst.cli.demo import NEEDED, QUESTIONS
+from pathasst.cli.demo import NEEDED, QUESTIONS, WEAK
 
 
 def test_all_that_the_shipped_models_are_built_on_is_fetched() -> None:
@@ -44,6 +44,8 @@ def test_every_question_is_answered_and_saved(demo: tuple[Path, str]) -> None:
         assert saved["answer"]
         assert any("Research use only" in notice for notice in saved["notices"])
     assert "What these small models cannot do" in printed
+    first = " ".join(printed.partition("Question 1")[2].partition("Question 2")[0].split())
+    assert WEAK in first, "an answer that nothing checks is called what it is, where it stands"
     assert "pathasst doctor" in printed
 
 

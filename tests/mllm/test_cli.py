@@ -17,4 +17,4 @@ def test_show_mask_paints_the_supervised_words(tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "c1: " in shown.output
     assert "<image>×49" in shown.output
-    assert "It is red.<|im_end|>" in shown.output
+    assert "⟦It is red.<|im_end|>⟧" in shown.output

@@ -103,7 +103,10 @@ def _passage(source: Source) -> str:
 
 
 def _outcome(step: Step) -> str:
-    return f"failed: {step.result.error}" if step.result.error else step.result.text
+    """What a step gave; abstracts are listed as sources already, with their passages."""
+    result = step.result
+    found = f"{len(result.hits)} abstracts: see the sources." if result.hits else result.text
+    return f"failed: {result.error}" if result.error else found
 
 
 def _step_markdown(step: Step) -> str:

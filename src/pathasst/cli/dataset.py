@@ -44,7 +44,7 @@ def show(
         console.print("dropped: " + ", ".join(f"{n} {reason}" for reason, n in manifest.dropped.most_common()))
     kind: type[Any] = _kind(manifest)
     for record in islice(read(folder, kind), rows):
-        console.print(Pretty(_without_bytes(record), max_string=300, expand_all=True))
+        console.print(Pretty(_without_bytes(record), max_string=300))
     if pictures:
         from pathasst.dataset.contact_sheet import contact_sheet
 

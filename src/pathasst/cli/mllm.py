@@ -15,7 +15,7 @@ def show_mask(
     template: str = typer.Option("chatml", help="chatml, paper or tokenizer."),
     image_tokens: int = typer.Option(49, help="Tokens a picture takes."),
 ) -> None:
-    """Print a conversation as the model is trained on it; green = supervised, grey = read only.
+    """Print a conversation as the model is trained on it; green (⟦…⟧ without colours) = supervised, grey = read only.
 
     Example: pathasst show-mask out/conversations --kind invoke --index 3
     """
@@ -26,10 +26,11 @@ def show_mask(
     from pathasst.tools.registry import all_specs
 
     shown = masked(conversations, all_specs(), index=index, kind=kind, llm=llm, template=template, image_tokens=image_tokens)
-    text = Text()
+    console, text = Console(), Text()
     for words, supervised in shown.runs:
+        if supervised and console.color_system is None:  # a file or a pipe would lose the colours
+            words = f"⟦{words}⟧"
         text.append(words, style="bold green" if supervised else "bright_black")
-    console = Console()
     console.print(f"{shown.conversation_id}: {shown.tokens} tokens, {shown.supervised} supervised", style="cyan")
     console.print(text)
 

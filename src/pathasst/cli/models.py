@@ -12,6 +12,7 @@ def list_models() -> None:
     """Every model the registry knows. Example: pathasst models list"""
     from rich.console import Console
     from rich.padding import Padding
+    from rich.table import Table
 
     from pathasst import weights
 
@@ -20,7 +21,9 @@ def list_models() -> None:
         lacking = weights.lacking(entry.id)
         here = "[green]here[/]    " if not lacking else "[dim]not here[/]" if entry.id in lacking else "[yellow]waits[/]   "
         mark = " [yellow](research only)[/]" if entry.research_only and "research" not in entry.licence else ""
-        console.print(f"[bold]{entry.id:<22}[/] {here} {entry.size_mb:5.0f} MB  {entry.licence}{mark}")
+        head = Table.grid(padding=(0, 2, 0, 0))
+        head.add_row(f"[bold]{entry.id:<22}[/]", here, f"{entry.size_mb:5.0f} MB", f"{entry.licence}{mark}")
+        console.print(head)
         console.print(Padding(entry.purpose, (0, 0, 0, 4)), style="dim")
         if lacking and entry.id not in lacking:
             console.print(f"    waits for {', '.join(lacking)}: pathasst models pull {entry.id}", style="yellow")
