@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathasst.errors import BadDataset
-from pathasst.tools.masks import read_outlined
+from pathasst.errors import BadDataset, BadInput
+from pathasst.tools.masks import read_outlined, usable
 from pathasst.tools.rle import encode
 
 
@@ -53,18 +53,61 @@ def test_coco_in_each_of_its_forms(tmp_path, form):
     assert np.array_equal(found.whole(40, 48), mask)
 
 
-def test_numbered_masks_and_masks_of_one_value(tmp_path):
+def folder_of(tmp_path, mask: np.ndarray | None = None, name: str = "a.png"):
+    """One picture of 48×40 px and its mask."""
     picture(tmp_path / "images")
-    picture(tmp_path / "images", "without.png")
     (tmp_path / "masks").mkdir()
-    first, second = square(2, 3, 6), square(8, 3, 6)  # they touch
-    Image.fromarray((first + 2 * second).astype(np.uint8)).save(tmp_path / "masks" / "a.png")
+    if mask is not None:
+        Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "masks" / name)
+    return tmp_path / "masks"
+
+
+FIRST, SECOND = square(2, 3, 6), square(8, 3, 6)  # they touch
+
+
+@pytest.mark.parametrize(
+    ("mask", "boxes"),
+    [
+        (FIRST + 2 * SECOND, [(2, 3, 8, 9), (8, 3, 14, 9)]),  # numbered
+        (FIRST + 2 * square(20, 20, 5) + 2 * square(30, 3, 6), [(2, 3, 8, 9), (30, 3, 36, 9), (20, 20, 25, 25)]),  # by class
+        ((FIRST | square(20, 20, 5)) * 255, [(2, 3, 8, 9), (20, 20, 25, 25)]),  # of one value
+        ((FIRST | square(40, 35, 2)) * 255, [(2, 3, 8, 9)]),  # the second is too small to be an object
+    ],
+)
+def test_an_object_is_a_connected_part_of_one_number(tmp_path, mask, boxes):
+    folder_of(tmp_path, mask)
+    picture(tmp_path / "images", "without.png")
     (one,) = read_outlined(tmp_path)
-    assert [o.box for o in one.read()[1]] == [(2, 3, 8, 9), (8, 3, 14, 9)]
-    apart = (first | square(20, 20, 5) | square(40, 35, 2)).astype(np.uint8) * 255  # the last is too small to be an object
-    Image.fromarray(apart).save(tmp_path / "masks" / "a.png")
+    _, found = one.read()
+    assert [o.box for o in found] == boxes
+    assert sum(o.whole(40, 48).astype(int) for o in found).max() == 1
+    assert all((np.unique(np.asarray(mask)[o.whole(40, 48)])).size == 1 for o in found)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "P", "1", "F"])
+def test_a_mask_of_each_depth_has_its_objects(tmp_path, mode):
+    values = FIRST * (1 if mode == "1" else 300 if mode in ("I;16", "F") else 3)
+    picture = {
+        "I;16": lambda: Image.fromarray(values.astype(np.uint16)),
+        "P": lambda: Image.fromarray(values.astype(np.uint8)).convert("P"),
+        "1": lambda: Image.fromarray(FIRST),
+        "F": lambda: Image.fromarray(values.astype(np.float32)),
+    }[mode]()
+    folder_of(tmp_path)
+    picture.save(tmp_path / "masks" / "a.tif")
+    assert Image.open(tmp_path / "masks" / "a.tif").mode == mode
     (one,) = read_outlined(tmp_path)
-    assert [o.box for o in one.read()[1]] == [(2, 3, 8, 9), (20, 20, 25, 25)]
+    assert [o.box for o in one.read()[1]] == [(2, 3, 8, 9)]
+
+
+def test_of_a_jpeg_mask_what_is_bright_counts(tmp_path):
+    masks = folder_of(tmp_path)
+    Image.fromarray((square(8, 8, 16) * 255).astype(np.uint8)).save(masks / "a.jpg", quality=60)
+    (one,) = read_outlined(tmp_path)
+    assert [o.box for o in one.read()[1]] == [(8, 8, 24, 24)]
+    Image.fromarray((square(8, 8, 16) * 3).astype(np.uint8)).save(masks / "a.jpg", quality=95)
+    with pytest.raises(BadDataset, match="brighter than 127"):
+        usable(read_outlined(tmp_path))
 
 
 def test_what_is_no_set_of_masks_is_refused(tmp_path):
@@ -75,17 +118,45 @@ def test_what_is_no_set_of_masks_is_refused(tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(BadDataset, match="COCO"):
         read_outlined(tmp_path / "other.json")
-    (one,) = read_outlined(coco(tmp_path / "odd", {"size": [40, 48], "counts": "\u00e9"}))
-    with pytest.raises(BadDataset, match=r"labels\.json"):
-        one.read()
-    picture(tmp_path / "b" / "images")
-    picture(tmp_path / "b" / "masks")
-    (one,) = read_outlined(tmp_path / "b")
-    with pytest.raises(BadDataset, match="one channel"):
-        one.read()
-    picture(tmp_path / "c" / "images")
-    (tmp_path / "c" / "masks").mkdir()
-    Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "c" / "masks" / "a.png")
-    (one,) = read_outlined(tmp_path / "c")
-    with pytest.raises(BadDataset, match="40×48"):
+
+
+def broken(masks):
+    Image.fromarray(FIRST.astype(np.uint8)).save(masks / "a.png")
+    whole = (masks / "a.png").read_bytes()
+    (masks / "a.png").write_bytes(whole[:40])
+
+
+@pytest.mark.parametrize(
+    ("put", "reason"),
+    [
+        (broken, "the mask a.png cannot be decoded"),
+        (lambda masks: (masks / "a.png").write_text("no picture"), "the mask a.png cannot be decoded"),
+        (lambda masks: Image.new("RGB", (48, 40), "red").save(masks / "a.png"), "one channel"),
+        (lambda masks: Image.new("L", (9, 9), 1).save(masks / "a.png"), "9×9 px, its picture 48×40"),
+        (lambda masks: Image.new("1", (30_000, 30_000)).save(masks / "a.png"), "mask a.png"),
+        (lambda masks: Image.new("L", (48, 40)).save(masks / "a.png"), "no object"),
+    ],
+)
+def test_a_mask_of_no_use_costs_its_picture_and_says_why(tmp_path, put, reason):
+    masks = folder_of(tmp_path)
+    put(masks)
+    with pytest.raises(BadDataset, match=reason):
+        usable(read_outlined(tmp_path))
+    picture(tmp_path / "images", "good.png")
+    Image.fromarray(FIRST.astype(np.uint8)).save(masks / "good.png")
+    (good,), (said,) = usable(read_outlined(tmp_path))
+    assert good.name == "good.png" and said.startswith("a.png: ") and reason in said
+
+
+@pytest.mark.parametrize(
+    ("drawn", "reason"),
+    [
+        ({"size": [40, 48], "counts": "\u00e9"}, "no run lengths"),
+        ([[1, 2]], "no polygon"),
+        ({"size": [4, 4], "counts": [0, 16]}, "4×4"),
+    ],
+)
+def test_a_drawing_of_no_use_costs_its_picture(tmp_path, drawn, reason):
+    (one,) = read_outlined(coco(tmp_path, drawn))
+    with pytest.raises(BadInput, match=reason):
         one.read()

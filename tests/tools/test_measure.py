@@ -98,6 +98,12 @@ def test_masks_are_measured_by_iou_and_dice(tmp_path):
     assert found.values["objects"] == 2 and found.values["box"]["iou"]["value"] == pytest.approx(share)
     assert found.values["box"]["dice"]["value"] == pytest.approx(2 * share / (1 + share))
     assert found.values["point"]["iou"]["value"] == 0 and "| box | 0." in found.table
+    assert not found.skipped
+    Image.fromarray(mask).save(tmp_path / "images" / "b.png")
+    (tmp_path / "masks" / "b.png").write_bytes(b"\x89PNG broken")
+    again = measure(tool, tmp_path)
+    assert again.values["box"] == found.values["box"] and "1 pictures" in again.title
+    assert again.values["skipped"] == again.skipped and again.skipped[0].startswith("b.png: the mask b.png")
 
 
 def test_what_has_no_labels_says_so(tmp_path):

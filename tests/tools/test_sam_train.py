@@ -13,8 +13,11 @@ from pathasst.errors import BadDataset, BadInput, BadSettings
 from pathasst.recipes import load_recipe
 from pathasst.tools import sam_train
 from pathasst.tools.masks import Object, Outlined
+from pathasst.tools.overlaps import inner_point, overlaps
 from pathasst.tools.sam import Sam
-from pathasst.tools.sam_train import SamSettings, inner_point, train
+from pathasst.tools.sam_train import SamSettings, train
+
+GAIN = ("box", "point")
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +48,13 @@ def discs(count: int = 3) -> list[Outlined]:
         part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(bool)
         image = np.full((64, 96, 3), 230, np.uint8)
         image[mask > 0] = (90, 50, 120)
-        made.append(Known(image, [Object(int(columns[0]), int(rows[0]), part)]))
+        made.append(outlined(f"p{n}_1.png", image, Object(int(columns[0]), int(rows[0]), part)))
     return made
 
 
-class Known(Outlined):
-    """An outlined picture in memory."""
-
-    def __init__(self, image: np.ndarray, objects: list[Object]) -> None:
-        for name, value in (("path", Path()), ("split", ""), ("objects", lambda h, w: objects)):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "image", image)
-
-    __slots__ = ("image",)
-
-    def read(self):
-        return self.image, self.objects(0, 0)
+def outlined(name: str, image: np.ndarray, *objects: Object, split: str = "") -> Outlined:
+    """A labelled picture in memory."""
+    return Outlined(name, split, lambda: (image, list(objects)))
 
 
 def test_the_loss_falls_and_the_tuned_decoder_answers(tiny, tmp_path):
@@ -68,12 +62,14 @@ def test_the_loss_falls_and_the_tuned_decoder_answers(tiny, tmp_path):
     settings = SamSettings(model=str(tiny), steps=60, prompts=1, lr=5e-3, warmup=5, validation=0.34, points=0.0)
     scores = train(settings, discs(), tmp_path / "out", lines.append)
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
-    assert scores["pictures"] == 2 and scores["after"]["objects"] == 1
+    assert scores["pictures"] == 2 and scores["held"] == scores["after"]["objects"] == 1
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["scores"] == scores
     assert not (tmp_path / "out" / "state.pt").exists()
     before, after = Sam(tiny), Sam(tmp_path / "out")
     held = sam_train._parts(settings, discs())[1]
-    assert sam_train.score(after, held) == scores["after"] != scores["before"] == sam_train.score(before, held)
+    assert overlaps(after, held).plain() == scores["after"] != scores["before"] == overlaps(before, held).plain()
+    gained = {name: overlaps(after, held).plain()[name]["iou"]["value"] - scores["before"][name]["iou"]["value"] for name in GAIN}
+    assert {name: scores["gain"][name]["value"] for name in GAIN} == pytest.approx(gained)
     assert after.name == "SAM" and weights.version(str(tmp_path / "out")).partition("@")[2] != "unknown"
     for key, value in before.network.vision_encoder.state_dict().items():
         assert torch.equal(value, after.network.vision_encoder.state_dict()[key])
@@ -112,17 +108,37 @@ def test_a_point_lies_within_and_the_measuring_one_deep_inside():
     assert inner_point(Object(10, 20, np.ones((9, 9), bool))) == (14.5, 24.5)
 
 
-def test_splits_of_the_labels_are_kept_and_nothing_to_train_on_is_refused(tiny):
-    named = [replace_split(p, s) for p, s in zip(discs(), ("train", "val", "test"), strict=True)]
+def test_splits_of_the_labels_are_kept_and_nothing_to_train_on_is_refused():
+    named = [replace(p, split=s) for p, s in zip(discs(), ("train", "val", "test"), strict=True)]
     learn, held = sam_train._parts(SamSettings(), named)
     assert [p.split for p in learn] == ["train"] and [p.split for p in held] == ["val", "test"]
     with pytest.raises(BadDataset, match="train"):
         sam_train._parts(SamSettings(), named[1:])
 
 
-def replace_split(picture: Outlined, split: str) -> Outlined:
-    object.__setattr__(picture, "split", split)
-    return picture
+def test_a_patient_lies_on_one_side():
+    empty = np.zeros((9, 9, 3), np.uint8)
+    fields = [outlined(f"ROI_{patient}_{field}.jpg", empty) for patient in range(10) for field in (1, 2, 3)]
+    for seed in range(5):
+        parts = sam_train._parts(SamSettings(group="_([0-9]+)_", validation=0.3, seed=seed), fields)
+        learn, held = ({p.name.split("_")[1] for p in part} for part in parts)
+        assert len(held) == 3 and len(learn) == 7 and not learn & held
+        assert sum(map(len, parts)) == 30
+
+
+def test_a_broken_mask_costs_its_own_picture(tiny, tmp_path):
+    def broken():
+        raise BadInput("the mask is cut off")
+
+    lines = []
+    settings = SamSettings(model=str(tiny), steps=10, prompts=1, validation=0.0)
+    pictures = [*discs(1), Outlined("bad.png", "", broken), outlined("empty.png", np.zeros((64, 64, 3), np.uint8))]
+    scores = train(settings, pictures, tmp_path / "out", lines.append)
+    assert scores["pictures"] == 1 and lines[-1]["step"] == 10
+    assert [reason.partition(":")[0] for reason in scores["skipped"]] == ["bad.png", "empty.png"]
+    assert "cut off" in scores["skipped"][0] and "after" not in scores
+    with pytest.raises(BadDataset, match=r"none of 2 pictures can be used.*cut off"):
+        train(settings, pictures[1:], tmp_path / "none")
 
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pathasst.classifier.items import SUFFIXES
-from pathasst.errors import BadDataset
-from pathasst.tools.images import load
+from pathasst.errors import BadDataset, BadInput
+from pathasst.tools.images import FORMATS, MAX_PIXELS, UNREADABLE, load
 
 LEAST = 12
 """px of an object; smaller ones are specks of the drawing."""
@@ -41,22 +42,21 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Outlined:
-    """A picture and its objects, read when asked for: `read` gives H×W×3 uint8 RGB and the objects of at least LEAST px."""
+    """A picture by its file's name, and its objects, read when asked for.
 
-    path: Path
+    `read` gives H×W×3 uint8 RGB and the objects of at least LEAST px; it raises BadInput for a picture or mask of no use.
+    """
+
+    name: str
     split: str
-    objects: Callable[[int, int], list[Object]]
-
-    def read(self) -> tuple[np.ndarray, list[Object]]:
-        """Raises BadInput for a picture that cannot be read, BadDataset for a mask of another size."""
-        image = load(self.path)
-        return image, self.objects(*image.shape[:2])
+    read: Callable[[], tuple[np.ndarray, list[Object]]]
 
 
 def read_outlined(source: Path) -> list[Outlined]:
     """The pictures of a COCO JSON (file names relative to it), or of a folder with `images` and, by the same stems, `masks`.
 
-    A mask numbers its objects from 1, or marks them all with one value: then each connected part is an object.
+    A mask is 0 where nothing is; each connected part of one number is an object, so that objects may be numbered, named by
+    their class, or all of one value: only where two touch do they need different numbers.
     Raises BadDataset for a source that is neither, and for one without an object.
     """
     if source.is_dir():
@@ -70,37 +70,68 @@ def read_outlined(source: Path) -> list[Outlined]:
     return found
 
 
+def usable(pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[str]]:
+    """The pictures that can be read and hold an object, and for each of the others why not.
+
+    Everything is read for it once: next to embedding the pictures that is little, and a broken one is known before the work.
+    Raises BadDataset, with the first reason, when none is of use.
+    """
+    good, reasons = [], []
+    for picture in pictures:
+        try:
+            if not picture.read()[1]:
+                raise BadInput(f"no object has {LEAST} px or more (of a JPEG mask only what is brighter than 127 counts).")
+            good.append(picture)
+        except BadInput as error:
+            reasons.append(f"{picture.name}: {error}")
+    if not good:
+        raise BadDataset(f"none of {len(pictures)} pictures can be used; the first: {' '.join(reasons[:1])}")
+    return good, reasons
+
+
 def _from_folder(folder: Path) -> list[Outlined]:
     masks = {p.stem: p for p in sorted((folder / "masks").glob("*")) if p.suffix.lower() in SUFFIXES}
     pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES and p.stem in masks]
-    return [Outlined(p, "", lambda h, w, mask=masks[p.stem]: _numbered(mask, h, w)) for p in pictures]  # type: ignore[misc]
+    return [Outlined(p.name, "", partial(_masked, p, masks[p.stem])) for p in pictures]
 
 
-def _numbered(file: Path, height: int, width: int) -> list[Object]:
-    """Objects of a picture of whole numbers."""
-    import cv2
+def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
+    """A picture, and the objects of a mask of whole numbers."""
+    from scipy.ndimage import find_objects
+    from skimage.measure import label
+
+    image, values = load(picture), _values(mask)
+    if values.shape != image.shape[:2]:
+        raise BadInput(f"the mask {mask.name} has {_size(values)} px, its picture {_size(image)}: they must be of one size.")
+    if mask.suffix.lower() in (".jpg", ".jpeg"):  # JPEG has no exact numbers: only the object's value stands out
+        values = values > 127
+    parts = label(values)
+    windows = enumerate(find_objects(parts), start=1)
+    found = [Object(columns.start, rows.start, parts[rows, columns] == n) for n, (rows, columns) in windows]
+    return image, [o for o in found if o.pixels.sum() >= LEAST]
+
+
+def _values(mask: Path) -> np.ndarray:
+    """H×W whole numbers (of a palette its places). Raises BadInput."""
     from PIL import Image
 
-    with Image.open(file) as opened:
-        values = np.asarray(opened)
-    if values.shape != (height, width):
-        raise BadDataset(f"{file} must be one channel of {height}×{width} px, as its picture; it is {values.shape}.")
-    if file.suffix.lower() in (".jpg", ".jpeg"):  # JPEG has no exact numbers: only the object's value stands out
-        values = values > 127
-    numbers = np.unique(values[values > 0])
-    if len(numbers) == 1:
-        values = cv2.connectedComponents((values > 0).astype(np.uint8))[1]
-        numbers = np.arange(1, values.max() + 1)
-    return [o for n in numbers if (o := _cut(values == n))]
+    try:
+        with Image.open(mask, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise BadInput(f"the mask {mask.name} has more than {MAX_PIXELS // 1_000_000} megapixels; cut picture and mask.")
+            values, mode = np.asarray(opened), opened.mode
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
+        raise BadInput(f"the mask {mask.name} cannot be decoded, it is damaged or cut off: {error}") from error
+    if values.ndim != 2:
+        raise BadInput(
+            f"the mask {mask.name} is a colour picture ({mode}); save it with one channel (8- or 16-bit grey PNG or TIFF), 0 "
+            "where nothing is and another number for each object."
+        )
+    return values.astype(np.int64) if values.dtype.kind == "f" else values
 
 
-def _cut(mask: np.ndarray) -> Object | None:
-    """H×W bool → the object, None where it has fewer than LEAST px."""
-    if mask.sum() < LEAST:
-        return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x, y = int(columns[0]), int(rows[0])
-    return Object(x, y, mask[y : rows[-1] + 1, x : columns[-1] + 1].copy())
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}×{pixels.shape[0]}"
 
 
 def _from_coco(file: Path) -> list[Outlined]:
@@ -113,21 +144,32 @@ def _from_coco(file: Path) -> list[Outlined]:
         pictures = [(file.parent / i["file_name"], i.get("split", ""), drawn[i["id"]]) for i in content["images"]]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise BadDataset(f"{file} is no COCO JSON (images, annotations with segmentation): {error!r}") from error
-    return [Outlined(p, split, lambda h, w, own=own: _polygons(own, h, w, file)) for p, split, own in pictures if own]  # type: ignore[misc]
+    return [Outlined(p.name, split, partial(_polygons, p, own)) for p, split, own in pictures if own]
 
 
-def _polygons(drawn: list[Any], height: int, width: int, file: Path) -> list[Object]:
-    """Objects of COCO's polygons or run lengths."""
+def _polygons(picture: Path, drawn: list[Any]) -> tuple[np.ndarray, list[Object]]:
+    """A picture, and the objects of COCO's polygons or run lengths."""
     from pycocotools import mask as coco
 
+    image = load(picture)
+    height, width = image.shape[:2]
     objects = []
     for one in drawn:
         try:
             parts = coco.frPyObjects(one, height, width) if isinstance(one, list) or isinstance(one["counts"], list) else one
             mask = coco.decode(coco.merge(parts) if isinstance(parts, list) else parts).astype(bool)
         except Exception as error:  # pycocotools raises bare ones
-            raise BadDataset(f"{file}: this is no polygon and no run lengths of COCO's: {str(one)[:60]} ({error})") from error
+            raise BadInput(f"this is no polygon and no run lengths of COCO's: {str(one)[:60]} ({error})") from error
         if mask.shape != (height, width):
-            raise BadDataset(f"{file}: a mask of {mask.shape} does not fit its picture of {height}×{width} px.")
+            raise BadInput(f"a mask of {_size(mask)} px does not fit its picture of {_size(image)} px.")
         objects += [o] if (o := _cut(mask)) else []
-    return objects
+    return image, objects
+
+
+def _cut(mask: np.ndarray) -> Object | None:
+    """H×W bool → the object, None where it has fewer than LEAST px."""
+    if mask.sum() < LEAST:
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x, y = int(columns[0]), int(rows[0])
+    return Object(x, y, mask[y : rows[-1] + 1, x : columns[-1] + 1].copy())

@@ -6,6 +6,7 @@ box or a point asks for; with 95 % intervals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from pathasst.tools.segment import Segment
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured: a line on what and how much, a table as Markdown, and all values for JSON."""
+    """What was measured: a line on what and how much, a table as Markdown, all values for JSON, what could not be used."""
 
     title: str
     table: str
     values: dict[str, Any]
+    skipped: Sequence[str] = ()
 
 
 def measure(tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | None = None) -> Measured:
@@ -107,17 +109,19 @@ def _classes(tool: LbcClassify, labels: Path, split: str) -> Measured:
 
 
 def _masks(tool: Segment, labels: Path, split: str) -> Measured:
-    from pathasst.tools.masks import read_outlined
-    from pathasst.tools.sam_train import score
+    from pathasst.tools.masks import read_outlined, usable
+    from pathasst.tools.overlaps import overlaps
 
     pictures = [p for p in read_outlined(labels) if p.split == (split or p.split)]
     _some(pictures, labels, split)
-    values = score(tool.sam, pictures)
-    return Measured(f"{tool.version()}, {len(pictures)} pictures, {values['objects']} objects", masks_table(values), values)
+    pictures, skipped = usable(pictures)
+    values = overlaps(tool.sam, pictures).plain()
+    title = f"{tool.version()}, {len(pictures)} pictures, {values['objects']} objects"
+    return Measured(title, masks_table(values), {**values, "skipped": skipped}, skipped)
 
 
 def masks_table(values: dict[str, Any]) -> str:
-    """What `sam_train.score` gives, as Markdown."""
+    """What `Overlaps.plain` gives, as Markdown."""
     cells = ((name, *(str(Interval(**values[name][k])) for k in ("iou", "dice"))) for name in ("box", "point"))
     return "\n".join(["| asked for by | IoU | Dice |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)])
 

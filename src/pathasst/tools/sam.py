@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,14 @@ class Sam:
                 x, y = int(columns[0]), int(rows[0])
                 masks.append(Mask(x, y, full[y : rows[-1] + 1, x : columns[-1] + 1].copy(), float(score)))
         return masks
+
+
+def meant(masks: Sequence[Mask], size: int) -> list[Mask]:
+    """The one mask, of those that a prompt gave in a picture of `size` px, that is taken; none where there is none.
+
+    Of a point's three nested masks the largest often is the whole field: nobody points at a cell to have that.
+    """
+    return ([m for m in masks if m.pixels.sum() <= LARGEST * size] or list(masks))[:1]
 
 
 def _stability(logits: torch.Tensor, offset: float = 1.0) -> torch.Tensor:

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from pathasst import weights
 from pathasst.errors import BadDataset, BadSettings
-from pathasst.intervals import mean_interval
-from pathasst.tools.masks import Object, Outlined
-from pathasst.tools.sam import DECODER, LARGEST, LOW, SIDE, Embedding, Sam
+from pathasst.labels import group_of
+from pathasst.tools.masks import Object, Outlined, usable
+from pathasst.tools.overlaps import inner_point, overlaps
+from pathasst.tools.sam import DECODER, LOW, SIDE, Embedding, Sam
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -39,7 +40,8 @@ class SamSettings:
     clip: float = 1.0
     jitter: float = 0.1  # how far a box's sides may be moved, in its own sides: nobody draws exactly
     points: float = 0.5  # share of the steps that ask by a point instead
-    validation: float = 0.2  # share of the pictures that are not trained on, where the labels name no split
+    validation: float = 0.2  # share of the groups that are not trained on, where the labels name no split
+    group: str = ""  # regular expression whose first group names the patient in a picture's file name; empty: the picture
     save_every: int = 50
     seed: int = 0
 
@@ -51,32 +53,37 @@ class SamSettings:
 def train(settings: SamSettings, pictures: Sequence[Outlined], out: Path, log: Log | None = None) -> dict[str, Any]:
     """Tune, and measure before and after on the pictures kept back; a killed run goes on with the same call.
 
-    Writes `mask_decoder.safetensors`, `train.jsonl`, `scores.json`. Returns the scores: of `before` and `after`, as `score` has
-    them. Raises BadDataset when no picture is left to train on.
+    Writes `mask_decoder.safetensors`, `train.jsonl`, `scores.json`. Returns the scores: of `before` and `after`, as `Overlaps`
+    has them, their `gain`, and why pictures were `skipped`. Raises BadDataset when no picture is left to train on.
     """
     from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
+    pictures, skipped = usable(pictures)
     learn, held = _parts(settings, pictures)
     sam = Sam(weights.path(settings.model), kept=1)
-    before = score(sam, held) if held else {}
+    before = overlaps(sam, held, settings.group)
     _fit(settings, sam, learn, out, log)
     state = {k: v.detach().cpu().contiguous() for k, v in sam.network.mask_decoder.state_dict().items()}
     save_file(state, out / DECODER, {"base": settings.model})
-    scores = {"pictures": len(learn), "before": before, "after": score(sam, held) if held else {}}
+    scores: dict[str, Any] = {"pictures": len(learn), "skipped": skipped}
+    if held:
+        after = overlaps(sam, held, settings.group)
+        scores |= {"held": len(held), "before": before.plain(), "after": after.plain(), "gain": after.gain(before)}
     (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": asdict(settings)}, indent=1), encoding="utf-8")
     (out / "state.pt").unlink(missing_ok=True)
     return scores
 
 
 def _parts(settings: SamSettings, pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[Outlined]]:
-    """Pictures to train on, and those kept back: as the labels say, else by chance."""
+    """Pictures to train on, and those kept back: as the labels say, else whole groups by chance."""
     if any(p.split for p in pictures):
         learn, held = ([p for p in pictures if (p.split == "train") is wanted] for wanted in (True, False))
     else:
-        order = np.random.default_rng(settings.seed).permutation(len(pictures))
-        n = round(settings.validation * len(pictures))
-        learn, held = [pictures[i] for i in sorted(order[n:])], [pictures[i] for i in sorted(order[:n])]
+        groups = sorted({group_of(p.name, settings.group) for p in pictures})
+        n = round(settings.validation * len(groups))
+        away = {groups[i] for i in np.random.default_rng(settings.seed).permutation(len(groups))[:n]}
+        learn, held = ([p for p in pictures if (group_of(p.name, settings.group) in away) is kept] for kept in (False, True))
     if not learn:
         raise BadDataset("no picture is left to train on; lower `validation`, or name the split train.")
     return learn, held
@@ -94,8 +101,6 @@ def _fit(settings: SamSettings, sam: Sam, learn: Sequence[Outlined], out: Path, 
         if place not in embedded:
             embedded[place] = _embed(sam, learn[place])
         embedding, objects = embedded[place]
-        if not objects:
-            continue
         warm = min((step + 1) / settings.warmup, 1.0)
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
@@ -163,20 +168,6 @@ def _loss(
     return each.min(1).values.mean()  # of a point's three masks the one that fits: the others may mean parts or more
 
 
-def inner_point(one: Object, rng: np.random.Generator | None = None) -> tuple[float, float]:
-    """x, y px within the object: by chance, or without `rng` the one farthest from its edge."""
-    import cv2
-
-    if rng is None:
-        depth = cv2.distanceTransform(np.pad(one.pixels, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    else:
-        rows, columns = np.nonzero(one.pixels)
-        place = int(rng.integers(len(rows)))
-        row, column = rows[place], columns[place]
-    return one.x + float(column) + 0.5, one.y + float(row) + 0.5
-
-
 def _shaken(box: tuple[int, int, int, int], jitter: float, rng: np.random.Generator) -> np.ndarray:
     sides = np.array([box[2] - box[0], box[3] - box[1]] * 2, float)
     return np.asarray(box, float) + rng.uniform(-jitter, jitter, 4) * sides
@@ -188,30 +179,3 @@ def _low(one: Object, embedding: Embedding, height: int, width: int) -> np.ndarr
 
     whole = one.whole(embedding.height, embedding.width).astype(np.float32)
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-
-
-def score(sam: Sam, pictures: Sequence[Outlined]) -> dict[str, Any]:
-    """Mean IoU and Dice of all objects, asked for by their box, and by one point inside, with 95 % intervals over pictures."""
-    found: dict[str, list[float]] = {"box": [], "point": []}
-    of: list[int] = []
-    for number, picture in enumerate(pictures):
-        image, objects = picture.read()
-        embedding = sam.set_image(image)
-        for one in objects:
-            true = one.whole(*image.shape[:2])
-            of.append(number)
-            masks = {
-                "box": sam.predict(embedding, box=np.array(one.box, np.float32)),
-                "point": sam.predict(embedding, points=np.array([inner_point(one)], np.float32)),
-            }
-            for name, several in masks.items():
-                parts = [m for m in several if m.pixels.sum() <= LARGEST * true.size] or several
-                guess = parts[0].whole(*image.shape[:2]) if parts else np.zeros_like(true)
-                found[name].append(float((guess & true).sum() / (guess | true).sum()))
-    if not of:
-        raise BadDataset("there is no object to measure by.")
-    values: dict[str, Any] = {"pictures": len(pictures), "objects": len(of)}
-    for name, ious in found.items():
-        dice = [2 * v / (1 + v) for v in ious]
-        values[name] = {k: asdict(mean_interval(v, of)) for k, v in (("iou", ious), ("dice", dice))}
-    return values

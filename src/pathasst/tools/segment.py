@@ -77,7 +77,7 @@ class Segment(Tool[SegmentArguments]):
         return _result(masks, image, arguments, self.sam.name)
 
     def _asked(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
-        from pathasst.tools.sam import LARGEST
+        from pathasst.tools.sam import meant
 
         x, y, x2, y2 = part_around(arguments, image)
         points = np.array([*arguments.points, *arguments.not_points], np.float32).reshape(-1, 2) - [x, y]
@@ -85,9 +85,7 @@ class Segment(Tool[SegmentArguments]):
         box = None if arguments.box is None else np.array(arguments.box, np.float32) - [x, y, x, y]
         embedding = self.sam.set_image(image[y:y2, x:x2])
         found = self.sam.predict(embedding, points, inside, box)
-        # Of a point's three nested masks the largest often is the whole field: nobody points at a cell to have that.
-        parts = [m for m in found if m.pixels.sum() <= LARGEST * (y2 - y) * (x2 - x)]
-        return [m.moved(x, y) for m in (parts or found)[:1]]
+        return [m.moved(x, y) for m in meant(found, (y2 - y) * (x2 - x))]
 
     def _everything(self, image: np.ndarray) -> list[Mask]:
         """All objects; in tiles, each counts where its middle lies in the tile's core."""
