@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 app = typer.Typer(help="Train PathCLIP, PathAsst, the chooser, or a specialist model on data of your own.", no_args_is_help=True)
 RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
 STEPS = typer.Option(0, help="Other number of steps than the recipe's.")
+S = TypeVar("S", bound="DataclassInstance")
 
 
 def _say(line: Mapping[str, object]) -> None:
     """One line of a training's log."""
     typer.echo("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
+
+
+def _taking(settings: S, steps: int) -> S:
+    """The settings with so many steps; 0: as they are."""
+    return replace(settings, steps=steps) if steps else settings
 
 
 @app.command("mllm")
@@ -33,8 +44,6 @@ def mllm(
 
     Example: pathasst train mllm out/conversations --out out/pathasst
     """
-    from dataclasses import replace
-
     from pathasst import recipes
     from pathasst.mllm import settings as room
     from pathasst.mllm.train import train
@@ -86,8 +95,6 @@ def clip(
     Example: pathasst train clip out/pairs --out out/pathclip
     Several GPUs: torchrun --nproc-per-node 8 -m pathasst.cli.main train clip out/pairs --out out/pathclip --recipe paper
     """
-    from dataclasses import replace
-
     from pathasst.clip.train import ClipRecipe, train
 
     changes: dict[str, object] = {"data": [str(d) for d in data], "leave_out": list(leave_out)}
@@ -111,14 +118,10 @@ def points(
 
     Example: pathasst train points recipes/embedded/ki67.yaml --data $PATHASST_DATA --out out/ki67
     """
-    from dataclasses import replace
-
     from pathasst.tools.p2pnet.settings import TrainSettings
     from pathasst.tools.p2pnet.train import train
 
-    settings = TrainSettings.load(recipe, data)
-    settings = replace(settings, steps=steps or settings.steps)
-    scores = train(settings, out, _say)
+    scores = train(_taking(TrainSettings.load(recipe, data), steps), out, _say)
     for split in ("validation", "test"):
         if split in scores:
             f1 = "  ".join(f"{k} {v['f1']:.3f}" for k, v in scores[split].items() if isinstance(v, dict) and "f1" in v)
@@ -136,14 +139,10 @@ def detector(
 
     Example: pathasst train detector recipes/embedded/blood.yaml --data $PATHASST_DATA --out out/blood
     """
-    from dataclasses import replace
-
     from pathasst.detector.settings import TrainSettings
     from pathasst.detector.train import train
 
-    settings = TrainSettings.load(recipe, data)
-    settings = replace(settings, steps=steps or settings.steps)
-    train(settings, out, log=_say)
+    train(_taking(TrainSettings.load(recipe, data), steps), out, log=_say)
     typer.echo((out / "scores.md").read_text(encoding="utf-8"))
 
 
@@ -161,8 +160,6 @@ def classifier(
 
     Example: pathasst train classifier my_cells/labels.csv --out out/cells
     """
-    from dataclasses import replace
-
     from pathasst.classifier import TrainSettings, read_items, train
     from pathasst.classifier.items import read_source
 
@@ -190,18 +187,21 @@ def segment(
 
     Example: pathasst train segment my_cells --out out/sam; then pathasst tools run segment IMAGE --model out/sam
     """
-    from dataclasses import replace
-
     from pathasst import recipes
+    from pathasst.intervals import Interval
     from pathasst.tools.masks import read_outlined
     from pathasst.tools.measure import masks_table
     from pathasst.tools.sam_train import SamSettings, train
 
     settings = recipes.load_recipe("segment", recipe, SamSettings)
-    scores = train(replace(settings, steps=steps or settings.steps), read_outlined(labels), out, _say)
-    for name in ("before", "after"):
-        if scores[name]:
-            typer.echo(f"{name}, {scores[name]['objects']} objects kept back:\n{masks_table(scores[name])}")
+    scores = train(_taking(settings, steps), read_outlined(labels), out, _say)
+    for reason in scores["skipped"]:
+        typer.echo(f"left out: {reason}", err=True)
+    for name in ("before", "after") if "after" in scores else ():
+        kept = f"{scores[name]['objects']} objects of {scores['held']} pictures kept back"
+        typer.echo(f"{name}, {kept}:\n{masks_table(scores[name])}")
+    for name, gain in scores.get("gain", {}).items():
+        typer.echo(f"IoU gained, asked for by {name}: {Interval(**gain)}")
 
 
 @app.command("generator")
@@ -215,15 +215,13 @@ def generator(
         "", help="Fine-tune a Stable Diffusion instead: its folder, its safetensors file, or recipes/paper/generator.yaml."
     ),
     lora: int = typer.Option(16, help="Rank of the adapters of Stable Diffusion; 0 trains all of its UNet."),
-    steps: int = typer.Option(0, help="Other number of steps."),
+    steps: int = STEPS,
     minutes: float = typer.Option(-1.0, help="Other time limit in minutes; 0: none."),
 ) -> None:
     """Train a generator of cell pictures from image and text. A killed run goes on with the same command.
 
     Example: pathasst train generator my_cells --out out/gen --stable stable-diffusion-v1-5
     """
-    from dataclasses import replace
-
     from pathasst.tools.generate import data as cells
     from pathasst.tools.generate.training import GeneratorSettings, train
 
@@ -233,7 +231,7 @@ def generator(
         settings = StableSettings(checkpoint=stable, lora=lora, lr=1e-4 if lora else 1e-5)
         if Path(stable).suffix in (".yaml", ".yml"):
             settings = StableSettings.load(Path(stable))
-        finetune(replace(settings, steps=steps or settings.steps), *cells.image_texts(Path(what)), out, _say)
+        finetune(_taking(settings, steps), *cells.image_texts(Path(what)), out, _say)
         return
     if Path(what).suffix in (".yaml", ".yml"):
         own, split = cells.recipe_cells(what, data)
@@ -241,5 +239,5 @@ def generator(
     else:
         own = GeneratorSettings()
         items, texts = cells.image_texts(Path(what))
-    own = replace(own, steps=steps or own.steps, minutes=own.minutes if minutes < 0 else minutes)
+    own = replace(_taking(own, steps), minutes=own.minutes if minutes < 0 else minutes)
     train(own, items, out, texts, _say)
