@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from pathasst import weights
 from pathasst.errors import BadSettings
 from pathasst.records import ToolCall
 from pathasst.tools.registry import CLASSES, all_classes, all_specs, default_registry, implemented, tool_class
@@ -40,6 +41,7 @@ def test_the_class_behind_a_name_carries_that_name(name):
     cls = tool_class(name)
     assert cls.name == name
     assert cls.card.expects
+    assert set(cls.weights) <= set(weights.registry()), "`pathasst models pull` must know them"
 
 
 def test_the_default_registry_holds_the_implemented_tools_and_no_declaration():

@@ -19,17 +19,15 @@ def list_tools() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pathasst.tools.registry import all_classes, implemented
+    from pathasst.tools.registry import all_classes
 
     table = Table("tool", "here", "expects", box=None)
     for cls in all_classes():
         if cls.name == "papers_search":
             here = "[dim]pathasst papers search[/]"
-        elif not implemented(cls):
-            here = "[dim]not built yet[/]"
         else:
             missing = cls.missing()
-            here = f"[yellow]{_remedy(missing)}[/]" if missing else "[green]yes[/]"
+            here = f"[yellow]pathasst models pull {' '.join(missing)}[/]" if missing else "[green]yes[/]"
         table.add_row(cls.name, here, cls.card.expects)
     Console().print(table)
 
@@ -121,6 +119,8 @@ def evaluate(
 
     measured = measure(_make(name, model), labels, split, um_per_px)
     typer.echo(f"{measured.title}\n\n{measured.table}")
+    for reason in measured.skipped:
+        typer.echo(f"left out: {reason}", err=True)
     if json_file is not None:
         json_file.write_text(json.dumps(measured.values, indent=1), encoding="utf-8")
 
@@ -131,7 +131,7 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
 
     cls = tool_class(name)
     if not implemented(cls):
-        raise BadSettings(f"{name} cannot be run from here; see `pathasst tools list`.")
+        raise BadSettings(f"{name} looks at no picture and has no weights: it is run by `pathasst papers search`.")
     if model is not None:
         from inspect import signature
 
@@ -139,20 +139,8 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
             raise BadSettings(f"{name} takes no --model: it has no weights that a training of your own could replace.")
         return cls(model)  # type: ignore[call-arg]
     if missing := cls.missing():
-        raise MissingWeights(f"{name} needs weights that are not here: {_remedy(missing)}")
+        raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
     return cls()
-
-
-def _remedy(missing: list[str]) -> str:
-    """How to get weights that are not here; what this version does not know cannot be fetched."""
-    from pathasst import weights
-
-    known = all(id in weights.registry() for id in missing)
-    return (
-        f"pathasst models pull {' '.join(missing)}"
-        if known
-        else "none are published: train them (docs/tools.md) and give --model"
-    )
 
 
 def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from pathasst import weights
 from pathasst.records import Picture, ToolResult
-from pathasst.tools.boxing import BoxArguments, BoxTool, counted, marks, per_mm2
+from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
+from pathasst.tools.images import per_mm2, require_brightfield
 from pathasst.tools.protocol import NOTICE, ToolCard
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.drawing import annotate
 
-        self.check(image)
+        require_brightfield(image, LEAST_SIDE, self.what)
         found, scale = self.locate(image, arguments)
         classes = self.detector.settings.classes
         labels = [classes[c] for c in found.classes]
@@ -99,7 +100,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
 
     def _types(self, image: np.ndarray, boxes: np.ndarray) -> list[str]:
         """The type of each white cell; empty without the classifier's weights."""
-        if TYPES not in weights.registry() or not weights.present(TYPES):
+        if not weights.present(TYPES):
             return []
         from pathasst.classifier.model import Classifier
 

@@ -1,4 +1,4 @@
-"""What the tools that box cells share: guards against wrong pictures, the loaded detector, density, annotations.
+"""What the tools that box cells share: the loaded detector, the scale, annotations.
 
 Knows detectors' folders; knows no stain.
 """
@@ -12,9 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from pathasst import weights
-from pathasst.errors import BadInput
 from pathasst.records import Annotation
-from pathasst.tools.images import is_dark_field, is_grey, require_side
 from pathasst.tools.protocol import Arguments, Tool
 
 if TYPE_CHECKING:
@@ -47,11 +45,6 @@ class BoxTool(Tool[A]):
     def __init__(self, model: str = "") -> None:
         self.model = model or next(iter(self.weights), "")
 
-    @classmethod
-    def missing(cls) -> list[str]:
-        """Ids of the weights that are not here; one that this version does not ship counts too: `model` can stand in for it."""
-        return [id for id in cls.weights if id not in weights.registry() or not weights.present(id)]
-
     def version(self) -> str:
         """The weights that answer, the user's own included."""
         return weights.version(self.model)
@@ -60,14 +53,6 @@ class BoxTool(Tool[A]):
     def detector(self) -> Detector:
         """The detector, loaded once. Raises MissingWeights, BadInput."""
         return load(self.model)
-
-    def check(self, image: np.ndarray) -> None:
-        """Raises BadInput for a picture that cannot be a stained brightfield smear."""
-        require_side(image, LEAST_SIDE, self.what)
-        if is_dark_field(image):
-            raise BadInput(f"{self.what} needs a brightfield picture; this one is dark, as fluorescence is.")
-        if is_grey(image):
-            raise BadInput(f"{self.what} needs a colour picture: this one is grey, or of an empty slide.")
 
     def factor(self, um_per_px: float | None) -> float | None:
         """What to resize the picture by before looking, where its scale and the model's are known; else None."""
@@ -91,13 +76,6 @@ def marks(found: Boxes, labels: list[str]) -> list[Annotation]:
         Annotation(kind="box", label=label, coordinates=[round(float(v), 1) for v in xyxy], score=round(float(score), 3))
         for xyxy, score, label in zip(found.xyxy, found.scores, labels, strict=True)
     ]
-
-
-def per_mm2(count: int, image: np.ndarray, um_per_px: float | None) -> float | None:
-    """Cells per mm² of the whole picture, when its scale is known."""
-    if not um_per_px:
-        return None
-    return round(count / (image.shape[0] * image.shape[1] * um_per_px**2 * 1e-6), 1)
 
 
 def counted(n: int, one: str, many: str = "") -> str:

@@ -63,6 +63,20 @@ def require_side(image: np.ndarray, least: int, what: str) -> None:
         raise BadInput(f"{what} needs a picture of at least {least}×{least} px; this one has {width}×{height}.")
 
 
+def require_brightfield(image: np.ndarray, least: int, what: str) -> None:
+    """Raises BadInput for a picture that cannot be of a stained slide: tiny, dark as fluorescence is, or without colour."""
+    require_side(image, least, what)
+    if is_dark_field(image):
+        raise BadInput(f"{what} needs a brightfield picture; this one is dark, as fluorescence is.")
+    if is_grey(image):
+        raise BadInput(f"{what} needs a colour picture: this one is grey, or of an empty slide.")
+
+
+def per_mm2(count: int, image: np.ndarray, um_per_px: float | None) -> float | None:
+    """Cells per mm² of the whole picture, when its scale is known."""
+    return round(count / (image.shape[0] * image.shape[1] * um_per_px**2 * 1e-6), 1) if um_per_px else None
+
+
 def encode_png(image: np.ndarray) -> bytes:
     """H×W×3 uint8 RGB (or H×W uint8) as PNG."""
     import cv2

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst import weights
-from pathasst.errors import BadInput
 from pathasst.records import Annotation, Picture, ToolResult
-from pathasst.tools.images import is_dark_field, is_grey, require_side
+from pathasst.tools.images import require_brightfield
 from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         from pathasst.tiles import plan
         from pathasst.tools.drawing import annotate
 
-        check(image)
+        require_brightfield(image, LEAST_SIDE, "The classification")
         single, classes = min(image.shape[:2]) <= CELL_SIDE, self.classes_for(image)
         size = TILE if max(image.shape[:2]) > FIELD_SIDE else FIELD_SIDE
         tiles = plan(image.shape[0], image.shape[1], size, OVERLAP)
@@ -140,12 +139,3 @@ def classifier(model: str) -> Classifier:
     from pathasst.classifier import Classifier
 
     return Classifier.load(model)
-
-
-def check(image: np.ndarray) -> None:
-    """Raises BadInput for a picture that cannot be a stained brightfield smear."""
-    require_side(image, LEAST_SIDE, "The classification")
-    if is_dark_field(image):
-        raise BadInput("The classification needs a brightfield picture; this one is dark, as fluorescence is.")
-    if is_grey(image):
-        raise BadInput("The classification needs a colour picture: this one is grey, or of an empty slide.")

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pathasst.records import Picture, ToolResult
-from pathasst.tools.boxing import BoxArguments, BoxTool, counted, marks, per_mm2
+from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
+from pathasst.tools.images import per_mm2, require_brightfield
 from pathasst.tools.lbc_classify import BETHESDA
 from pathasst.tools.protocol import NOTICE, ToolCard
 
@@ -44,7 +45,7 @@ class LbcDetect(BoxTool[LbcDetectArguments]):
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.drawing import annotate
 
-        self.check(image)
+        require_brightfield(image, LEAST_SIDE, self.what)
         scale = self.factor(arguments.um_per_px)
         found = self.detector.detect([image], scale=scale, min_score=arguments.min_score)[0]
         settings = self.detector.settings

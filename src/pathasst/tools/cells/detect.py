@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from pathasst import weights
 from pathasst.errors import BadInput
 from pathasst.records import Annotation
-from pathasst.tools.cells.arguments import CellArguments
-from pathasst.tools.images import is_dark_field, is_grey, require_side
-from pathasst.tools.protocol import Tool
+from pathasst.tools.cells.size import estimate_scale
+from pathasst.tools.images import per_mm2, require_brightfield
+from pathasst.tools.protocol import Arguments, Tool
 from pathasst.tools.stains import looks_like_eosin
 
 if TYPE_CHECKING:
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
 WEIGHTS = "ki67-embedded"
 LEAST_SIDE = 64
+
+
+class CellArguments(Arguments):
+    """Scale of the picture, and how sure the detector must be."""
+
+    um_per_px: float | None = Field(
+        default=None, gt=0.02, lt=10.0, description="Micrometres per pixel, if known (20×: 0.5, 40×: 0.25)."
+    )
+    min_score: float | None = Field(
+        default=None, ge=0.05, le=0.95, description="Least score of a cell that is counted; leave out for the model's own."
+    )
 
 
 class CellTool(Tool[CellArguments]):
@@ -68,38 +80,18 @@ def detector(id: str = WEIGHTS) -> Detector:
     return Detector.load(weights.path(id))
 
 
-def nucleus_px() -> float:
-    """Radius of a typical nucleus in px at the detector's own scale."""
-    from pathasst.tools.cells.size import REFERENCE
-
-    return REFERENCE
-
-
 def check(image: np.ndarray, what: str) -> None:
     """Raises BadInput for a picture that cannot be a brightfield DAB stain."""
-    require_side(image, LEAST_SIDE, what)
-    if is_dark_field(image):
-        raise BadInput(f"{what} needs a brightfield picture; this one is dark, as fluorescence is.")
-    if is_grey(image):
-        raise BadInput(f"{what} needs a colour picture: this one is grey, or of an empty slide.")
+    require_brightfield(image, LEAST_SIDE, what)
     if looks_like_eosin(image):
         raise BadInput(f"{what} needs an immunohistochemistry picture (brown and blue); this one looks like H&E.")
 
 
 def scale_of(image: np.ndarray, arguments: CellArguments, trained_at: float | None) -> float:
     """The factor that brings the picture to the scale the detector was trained at; from µm/px, else from the size of nuclei."""
-    from pathasst.tools.cells.size import estimate_scale
-
     if arguments.um_per_px and trained_at:
         return float(np.clip(arguments.um_per_px / trained_at, 0.1, 6))
     return estimate_scale(image)
-
-
-def density(count: int, image: np.ndarray, arguments: CellArguments) -> float | None:
-    """Cells per mm² of the whole picture, when its scale is known."""
-    if not arguments.um_per_px:
-        return None
-    return count / (image.shape[0] * image.shape[1] * arguments.um_per_px**2 * 1e-6)
 
 
 def marks(cells: Cells, labels: list[str]) -> list[Annotation]:
@@ -112,6 +104,5 @@ def marks(cells: Cells, labels: list[str]) -> list[Annotation]:
 
 def numbers_of(image: np.ndarray, arguments: CellArguments, scale: float, **values: Any) -> dict[str, Any]:
     """A tool's numbers with those that every cell tool gives."""
-    per_mm2 = density(values["cells"], image, arguments)
-    rest = {"cells_per_mm2": None if per_mm2 is None else round(per_mm2, 1), "scale": round(scale, 3)}
-    return {**values, **rest}
+    dense = per_mm2(values["cells"], image, arguments.um_per_px)
+    return {**values, "cells_per_mm2": dense, "scale": round(scale, 3)}

@@ -12,8 +12,8 @@ import numpy as np
 
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
-from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.cells.profile import Profiles
+from pathasst.tools.cells.size import NUCLEUS
 from pathasst.tools.protocol import NOTICE, ToolCard
 
 GRADES = ("0", "1+", "2+", "3+")
@@ -42,17 +42,15 @@ class Her2Cells(detect.CellTool):
         limits="rule of thumb on optical density; does not separate invasive from in-situ or normal cells",
     )
 
-    def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
+    def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.cells.profile import profile
         from pathasst.tools.drawing import annotate
 
         cells, scale = self.locate(image, arguments, "The HER2 count")
         own = self.own_classes(GRADES)
-        if own:
-            labels = self.names(cells)
-        else:
-            labels = [GRADES[g] for g in grade(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))]
+        grades = None if own else grade(profile(image, cells.points, NUCLEUS / scale, WEAK))
+        labels = self.names(cells) if grades is None else [GRADES[g] for g in grades]
         counts = {name: labels.count(name) for name in GRADES}
         numbers = detect.numbers_of(image, arguments, scale, cells=len(cells), counts=counts, score=score(counts))
         marks = detect.marks(cells, labels)

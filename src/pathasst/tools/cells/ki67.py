@@ -8,7 +8,7 @@ import numpy as np
 
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
-from pathasst.tools.cells.arguments import CellArguments
+from pathasst.tools.cells.size import NUCLEUS
 from pathasst.tools.protocol import NOTICE, ToolCard
 
 TRAINED_ON = "Ki67 fields of breast cancer (BCData, SHIDC-B-Ki-67)"
@@ -36,7 +36,7 @@ class Ki67Cells(detect.CellTool):
         limits=f"trained on {TRAINED_ON} alone; small network; lymphocytes are told apart only in part",
     )
 
-    def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
+    def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.cells.profile import stain_elsewhere
         from pathasst.tools.drawing import annotate
@@ -54,7 +54,7 @@ class Ki67Cells(detect.CellTool):
             index_percent=_index(positive, negative),
         )
         brown = cells.points[[label == "positive" for label in labels]]
-        numbers["brown_outside_nuclei"] = round(stain_elsewhere(image, brown, detect.nucleus_px() / scale), 3)
+        numbers["brown_outside_nuclei"] = round(stain_elsewhere(image, brown, NUCLEUS / scale), 3)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="ki67", image=annotate(image, marks))]
         return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)

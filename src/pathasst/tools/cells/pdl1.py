@@ -12,8 +12,8 @@ import numpy as np
 
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
-from pathasst.tools.cells.arguments import CellArguments
 from pathasst.tools.cells.profile import Profiles
+from pathasst.tools.cells.size import NUCLEUS
 from pathasst.tools.protocol import NOTICE, ToolCard
 
 WEAK = 0.2  # optical density (log10): any intensity counts for PD-L1
@@ -41,7 +41,7 @@ class Pdl1Cells(detect.CellTool):
         limits="rule of thumb on optical density; immune cells are told from tumour cells only in part, so CPS is not given",
     )
 
-    def run(self, arguments: CellArguments, image: np.ndarray) -> ToolResult:
+    def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
         from pathasst.tools.cells.profile import profile
         from pathasst.tools.drawing import annotate
@@ -51,7 +51,7 @@ class Pdl1Cells(detect.CellTool):
         if own:
             labels = self.names(cells)
         else:
-            stained = is_positive(profile(image, cells.points, detect.nucleus_px() / scale, WEAK))
+            stained = is_positive(profile(image, cells.points, NUCLEUS / scale, WEAK))
             labels = ["positive" if s else "negative" for s in stained]
         positive, n = labels.count("positive"), len(cells)
         tps = round(100 * positive / n, 1) if n else None

@@ -11,8 +11,8 @@ import numpy as np
 
 from pathasst.tools.stains import HAEMATOXYLIN, unmix
 
-REFERENCE = 12.0
-"""Radius in px that this estimate gives for nuclei at the scale the detector was trained at (fields of 40×)."""
+NUCLEUS = 12.0
+"""Radius in px that this estimate gives for typical nuclei at the scale the detector was trained at (fields of 40×)."""
 WINDOW = 640  # px; the middle of larger pictures is enough
 SIGMAS = 2.0 * 1.2 ** np.arange(13)
 LEAST = 0.06  # normalised response from which a blob counts
@@ -57,4 +57,4 @@ def _dominant(stain: np.ndarray) -> float | None:
 def estimate_scale(image: np.ndarray) -> float:
     """The factor by which to resize the picture for the detector: 1 when nothing can be told, else between 0.4 and 3."""
     radius = nuclear_radius(image)
-    return 1.0 if radius is None else float(np.clip(REFERENCE / radius, 0.4, 3.0))
+    return 1.0 if radius is None else float(np.clip(NUCLEUS / radius, 0.4, 3.0))
