@@ -94,9 +94,12 @@ def test_a_tool_that_looks_at_no_picture_is_not_run_over_a_folder(folder, tmp_pa
         list(run_folder(LbcGenerate(), folder, tmp_path / "out", {"cell_class": "NILM"}))
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path):
+def test_a_folder_without_pictures_is_refused_and_so_is_what_is_none(folder, tmp_path):
     with pytest.raises(BadInput, match="no pictures"):
-        list(run_folder(Mean(), tmp_path, tmp_path / "out", {}))
+        list(run_folder(Mean(), tmp_path / "in" / "sub", tmp_path / "in" / "sub", {}))
+    for none in (folder / "a.png", tmp_path / "nowhere"):
+        with pytest.raises(BadInput, match=r"no folder.*tools run"):
+            list(run_folder(Mean(), none, tmp_path / "out", {}))
 
 
 def test_the_saved_json_can_be_read_and_holds_no_bytes(tmp_path):
@@ -162,6 +165,8 @@ class TestSlide:
         assert result.numbers["um_per_px"] == pytest.approx(0.499, abs=0.01)
         assert result.numbers["region"] == [0, 8, 64, 64] and result.numbers["level"] == 0
         assert run_one(Mean(), slide, {"um_per_px": 2.0}, (0, 0, 64, 64)).numbers["um_per_px"] == 2.0
+        whole = run_one(Mean(), slide, {}).numbers
+        assert whole["region"] == [0, 0, *whole["size"][::-1]] and whole["um_per_px"] == result.numbers["um_per_px"]
 
 
 def test_an_immunostained_slide_is_counted_per_mm2(tmp_path):
@@ -197,6 +202,7 @@ def test_the_command_line_lists_cards_and_refuses_plainly(tmp_path):
         (["run", "x_ray", "a.png"], BadSettings),
         (["run", "lbc_classify", "a.png"], BadInput),
         (["run", "segment"], BadInput),
+        (["run", "papers_search"], BadSettings),
         (["run", "segment", "a.png", "--args", "{"], BadSettings),
     ]:
         result = runner.invoke(app, arguments)
@@ -204,9 +210,8 @@ def test_the_command_line_lists_cards_and_refuses_plainly(tmp_path):
         assert result.exit_code == 1 and type(result.exception).__name__ in (error.__name__, "MissingWeights")
 
 
-def test_weights_that_nobody_published_are_not_offered_to_be_fetched(monkeypatch):
-    monkeypatch.setattr(LbcDetect, "missing", classmethod(lambda cls: ["never-made"]))
-    listed = CliRunner().invoke(app, ["list"]).stdout
-    assert "pull never-made" not in listed and "--model" in listed
+def test_absent_weights_come_with_the_command_that_fetches_them(monkeypatch):
+    monkeypatch.setattr(LbcDetect, "missing", classmethod(lambda cls: ["one", "two"]))
+    assert "pathasst models pull one two" in CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"}).stdout
     refused = CliRunner().invoke(app, ["run", "lbc_detect", "a.png"])
-    assert isinstance(refused.exception, MissingWeights) and "train them" in str(refused.exception)
+    assert isinstance(refused.exception, MissingWeights) and "pathasst models pull one two" in str(refused.exception)

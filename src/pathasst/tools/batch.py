@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pathasst.errors import BadInput, PathAsstError
 from pathasst.records import ToolCall, ToolResult, to_row
 from pathasst.tools.images import load
@@ -34,6 +32,8 @@ class Done:
 
 def find_pictures(folder: Path, out: Path | None = None) -> list[Path]:
     """Pictures and slides in a folder and below, sorted, but for those in `out`. Raises BadInput when there are none."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; one picture alone goes through `pathasst tools run`.")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES or is_slide(p))
     if out is not None:  # our own drawings, where the answers lie within the folder
         found = [p for p in found if out.resolve() not in p.resolve().parents]
@@ -42,31 +42,28 @@ def find_pictures(folder: Path, out: Path | None = None) -> list[Path]:
     return found
 
 
-def open_picture(path: Path, region: tuple[int, int, int, int] | None = None, level: int = 0) -> tuple[np.ndarray, float | None]:
-    """H×W×3 uint8 RGB and µm/px if the file states it: a slide's region, or a picture (whose scale nobody knows)."""
-    if is_slide(path) or region is not None:
-        part = read_region(path, region, level)
-        return part.image, part.um_per_px
-    return load(path), None
-
-
 def run_one(
     tool: Tool[Any], path: Path, arguments: dict[str, Any], region: tuple[int, int, int, int] | None = None, level: int = 0
 ) -> ToolResult:
     """One call on one file; a slide's scale is passed to tools that take it. Errors come back in `ToolResult.error`.
 
-    Of a region `numbers` say which it was: annotations are in its px, not in the slide's.
+    Of a slide `numbers` say which part it was: annotations are in px of that part, not in the slide's.
     """
+    image, part = None, None
     try:
-        image, scale = open_picture(path, region, level) if tool.needs_image else (None, None)
+        if tool.needs_image and (is_slide(path) or region is not None):
+            part = read_region(path, region, level)
+            image = part.image
+        elif tool.needs_image:
+            image = load(path)
     except PathAsstError as error:
         return ToolResult(name=tool.name, error=str(error))
-    if scale and "um_per_px" in tool.arguments.model_fields and "um_per_px" not in arguments:
-        arguments = {**arguments, "um_per_px": scale}
+    if part and part.um_per_px and "um_per_px" in tool.arguments.model_fields:
+        arguments = {"um_per_px": part.um_per_px, **arguments}
     result = tool(ToolCall(name=tool.name, arguments=arguments), image)
-    if region is None or image is None or result.error:
+    if part is None or result.error:
         return result
-    where = {"region": list(region), "level": level, "um_per_px": arguments.get("um_per_px") or scale}
+    where = {"region": list(part.box), "level": level, "um_per_px": arguments.get("um_per_px") or part.um_per_px}
     return replace(result, numbers={**result.numbers, **where})
 
 

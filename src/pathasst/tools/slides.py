@@ -83,7 +83,7 @@ def _open(path: Path) -> Any:
     try:
         return openslide.OpenSlide(str(path))
     except openslide.OpenSlideError as error:
-        raise BadInput(f"{path.name} cannot be opened as a slide: {error}") from error
+        raise BadInput(f"{path.name} cannot be opened as a slide ({error}); of another picture leave out the region.") from error
 
 
 def _scale(slide: Any, shrink: float) -> float | None:
