@@ -65,10 +65,10 @@ def main() -> None:
         if not test or (options.only and task.name not in options.only):
             continue
         features, unlearnt = embed([clip, fresh], test)
-        single, many = (zs.run(clip, task, test, ensemble=e, features=features).scores for e in (False, True))
+        single, many = (zs.run(clip, task, test, features, ensemble=e).scores for e in (False, True))
         cells = [task.name, f"{single.n} ({single.clusters})", single.macro_f1, many.macro_f1]
         cells += ["–"] * 3 if options.no_probes else probes(clip, task, zs.examples_of_pairs(train_pairs, task), test)
-        cells += [zs.run(fresh, task, test, features=unlearnt).scores.macro_f1, f"{baselines.chance(task, test):.3f}"]
+        cells += [zs.run(fresh, task, test, unlearnt).scores.macro_f1, f"{baselines.chance(task, test):.3f}"]
         lines.append("| " + " | ".join(str(c) for c in cells) + " |")
         print(lines[-1], flush=True)
         kept[task.name] = dict(zip(HEAD[2:], cells[2:], strict=True)) | {"n": single.n, "originals": single.clusters}

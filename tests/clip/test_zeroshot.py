@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pathasst.clip import search
 from pathasst.clip import zeroshot as zs
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path, tmp_path: Path) -> None:
     examples = zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK)
     assert len(examples) == 8 and len({e.cluster for e in examples}) == 8
-    outcome = zs.run(clip, TASK, examples)
+    outcome = zs.run(clip, TASK, *reversed(zs.embed(clip, examples)))
     assert outcome.probabilities.shape == (8, 2) and outcome.scores.confusion.sum() == 8
     zs.write_outcome(outcome, tmp_path)
     rows = list(csv.DictReader((tmp_path / "textures-single.csv").open()))
@@ -52,7 +53,7 @@ def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path, tmp_pa
 def test_perfect_features_give_perfect_scores(clip: PathCLIP, pairs: Path) -> None:
     examples = zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK)
     prompts = clip.encode_classes(TASK.prompts)
-    scores = zs.run(clip, TASK, examples, features=prompts[[e.label for e in examples]]).scores
+    scores = zs.run(clip, TASK, examples, prompts[[e.label for e in examples]]).scores
     assert scores.macro_f1.value == scores.accuracy.low == 1
 
 
@@ -111,9 +112,9 @@ def test_the_shipped_tasks_hold_the_authors_prompts() -> None:
 
 def test_faults_are_said(clip: PathCLIP, tmp_path: Path, pairs: Path) -> None:
     with pytest.raises(BadDataset, match="no pictures"):
-        zs.run(clip, TASK, [])
+        zs.run(clip, TASK, [], clip.encode_image([]))
     with pytest.raises(BadSettings, match="no prompt ensemble"):
-        zs.run(clip, TASK, zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK), ensemble=True)
+        zs.run(clip, TASK, zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK), clip.encode_image([]), ensemble=True)
     (tmp_path / "bad.yaml").write_text("task: {classes: 3}")
     with pytest.raises(BadSettings, match="no list of zero-shot tasks"):
         zs.load_tasks(tmp_path / "bad.yaml")
@@ -137,13 +138,45 @@ def test_chance_of_retrieval_is_that_of_a_random_order() -> None:
     assert by_chance(12, [2, 4], 3) == pytest.approx((by_chance(12, [2], 3) + by_chance(12, [4], 3)) / 2)
 
 
-def test_folder_search_finds_the_nearest_and_is_cached(clip: PathCLIP, folder: Path, tmp_path: Path) -> None:
-    paths, vectors, unreadable = embed_folder(clip, folder, tmp_path / "cache")
+def test_folder_search_finds_the_nearest_and_reads_only_what_is_new(
+    clip: PathCLIP, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    paths, vectors, unreadable = embed_folder(clip, folder, cache)
     assert len(paths) == 6 and vectors.shape == (6, 32) and unreadable == 1
     assert nearest(vectors, vectors[4], 3)[0] == (4, pytest.approx(1, abs=1e-5))
-    again = embed_folder(clip, folder, tmp_path / "cache")
-    assert again[0] == paths and (again[1] == vectors).all() and again[2] == 1
+    seen: list[Path] = []
+    embed = search.embed
+    monkeypatch.setattr(search, "embed", lambda c, sources, report: (seen.extend(sources), embed(c, sources, report))[1])
+    done: list[int] = []
+    again = embed_folder(clip, folder, cache, done.append)
+    assert again[0] == paths and (again[1] == vectors).all() and again[2] == 1 and seen == [] and sum(done) == 7
+    Image.new("RGB", (30, 30), "red").save(folder / "b" / "new.png")
+    more = embed_folder(clip, folder, cache)
+    assert [p.name for p in seen] == ["new.png"] and len(more[0]) == 7 and more[2] == 1
+    np.testing.assert_array_equal(more[1][:3], vectors[:3])
     sheet = contact_sheet([(paths[n], s) for n, s in nearest(vectors, vectors[0], 6)], "bands")
     assert sheet.size == (800, 30 + 2 * 230)
     with pytest.raises(BadDataset, match="holds no pictures"):
         embed_folder(clip, folder / "other")
+
+
+def test_a_killed_search_goes_on(clip: PathCLIP, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(search, "KEEP", 3)
+    embed, seen = search.embed, []
+
+    def dies(c: PathCLIP, sources: list[Path], report: object) -> object:
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.extend(sources)
+        return embed(c, sources)
+
+    monkeypatch.setattr(search, "embed", dies)
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(clip, folder, cache)
+    monkeypatch.setattr(search, "embed", lambda c, sources, report: (seen.extend(sources), embed(c, sources))[1])
+    _, vectors, _ = embed_folder(clip, folder, cache)
+    assert len(seen) == len(set(seen)) == 7
+    monkeypatch.undo()
+    np.testing.assert_allclose(embed_folder(clip, folder)[1], vectors, atol=1e-6)

@@ -37,17 +37,25 @@ def compose(
 @app.command("classify")
 def classify(images: list[Path], prompt: list[str] = typer.Option(..., "--prompt", "-p"), model: str = MODEL) -> None:
     """Zero-shot probabilities. Example: pathasst clip classify a.png -p "lung adenocarcinoma" -p "benign lung tissue" """
-    from PIL import Image
     from rich.console import Console
     from rich.table import Column, Table
 
     from pathasst.clip.model import PathCLIP
+    from pathasst.clip.pictures import read_picture
+    from pathasst.errors import BadInput
 
-    clip = PathCLIP.load(model)
-    odds = clip.classify((Image.open(p) for p in images), prompt)
     table = Table(Column("picture", overflow="fold"), *prompt, box=None)
-    for path, row in zip(images, odds, strict=True):
-        table.add_row(str(path), *(f"{o:.3f}" for o in row))
+    clip, unreadable = PathCLIP.load(model), 0
+    for path in images:
+        try:
+            row = clip.classify([read_picture(path)], prompt)[0]
+        except BadInput as error:
+            unreadable += 1
+            typer.secho(str(error), fg="yellow", err=True)
+        else:
+            table.add_row(str(path), *(f"{o:.3f}" for o in row))
+    if unreadable == len(images):
+        raise BadInput("none of the pictures could be read.")
     Console().print(table)
 
 
@@ -62,10 +70,17 @@ def search(
     """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
     from pathasst import weights
     from pathasst.clip.model import PathCLIP
+    from pathasst.clip.pictures import pictures_under
     from pathasst.clip.search import contact_sheet, embed_folder, nearest
+    from pathasst.errors import BadDataset
+    from pathasst.evaluate.asking import bar
 
+    total = len(pictures_under(folder))
     clip = PathCLIP.load(model)
-    paths, vectors, unreadable = embed_folder(clip, folder, weights.cache_dir() / "clip-search")
+    with bar("pictures", total) as report:
+        paths, vectors, unreadable = embed_folder(clip, folder, weights.cache_dir() / "clip-search", report)
+    if not paths:
+        raise BadDataset(f"none of the {total} pictures in {folder} could be read.")
     hits = [(paths[n], score) for n, score in nearest(vectors, clip.encode_text([text])[0], count)]
     for rank, (path, score) in enumerate(hits, 1):
         typer.echo(f"{rank:3d}  {score:.3f}  {path}")
@@ -81,9 +96,12 @@ def embed(folder: Path, out: Path = typer.Option(..., help=".npz with names and 
     import numpy as np
 
     from pathasst.clip.model import PathCLIP
+    from pathasst.clip.pictures import pictures_under
     from pathasst.clip.search import embed_folder
+    from pathasst.evaluate.asking import bar
 
-    paths, vectors, unreadable = embed_folder(PathCLIP.load(model), folder)
+    with bar("pictures", len(pictures_under(folder))) as report:
+        paths, vectors, unreadable = embed_folder(PathCLIP.load(model), folder, report=report)
     np.savez(out, names=np.array([str(p.relative_to(folder)) for p in paths]), vectors=vectors)
     typer.echo(f"{len(paths)} pictures, {vectors.shape[1]} values each, in {out}; {unreadable} unreadable")
 
@@ -137,6 +155,7 @@ def zeroshot(
     from pathasst.clip import zeroshot as zs
     from pathasst.clip.model import PathCLIP
     from pathasst.errors import BadDataset, BadSettings
+    from pathasst.evaluate.asking import bar
 
     if (pairs is None) == (folder is None):
         raise BadSettings("give either --pairs DATASET or --folder FOLDER.")
@@ -151,7 +170,8 @@ def zeroshot(
     for one in (known[t] for t in (task or known)):
         try:
             examples = zs.examples_of_pairs(pictures, one) if pairs else zs.examples_of_folder(folder, one, same)
-            outcomes, _, said = zs.measure(clip, one, examples)
+            with bar(one.name, len(examples)) as report:
+                outcomes, _, said = zs.measure(clip, one, examples, report)
         except BadDataset:
             if task:
                 raise
@@ -190,7 +210,7 @@ def retrieve(
     for result in results:
         table.add_row(*(str(v) for v in result.row().values()))
     Console(width=160).print(table)
-    typer.echo(f"captions left out for their length: {results[0].too_long}")
+    typer.echo(f"left out: {results[0].too_long} captions for their length, {results[0].unreadable} pictures that cannot be read")
     if curve:
         retrieval.draw_curve({"pairs": results}).save(curve)
 

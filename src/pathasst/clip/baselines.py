@@ -37,13 +37,14 @@ def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], 
 
     from pathasst.clip.model import to_square
 
+    device = next(trunk.parameters()).device
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     squares = [np.asarray(to_square(p, config.image_size)) for p in pictures]
     out = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(str(device))):
         for start in range(0, len(squares), batch):
             pixels = (np.stack(squares[start : start + batch]).astype(np.float32) / 255 - mean) / std
-            out.append(trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().numpy())  # channels last
+            out.append(trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)).float().cpu().numpy())  # channels last
     return np.concatenate(out)
 
 

@@ -114,7 +114,7 @@ def write(folder: Path, file: Path) -> None:
     """
     import torch
 
-    clip = PathCLIP.load(folder)
+    clip = PathCLIP.load(folder, device="cpu")
     clip.model.requires_grad_(False)
     chance = torch.Generator().manual_seed(0)
     pixels = torch.randn(2, 3, clip.image_size, clip.image_size, generator=chance)

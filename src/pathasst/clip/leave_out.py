@@ -144,7 +144,7 @@ class _Bench:
             examples = zs.examples_of_pairs(pictures, task)
             seen = trunk_features(clip.model.visual.trunk, config, (e.picture() for e in examples))  # type: ignore[union-attr]
             one, many, random = (
-                zs.run(c, task, examples, ensemble=e, features=_project(c, seen)).scores
+                zs.run(c, task, examples, _project(c, seen), ensemble=e).scores
                 for c, e in ((clip, False), (clip, True), (before, False))
             )
             by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))

@@ -39,23 +39,27 @@ class PathCLIP:
         self._tokenizer: Any = None
 
     @classmethod
-    def load(cls, id: str | Path = "pathclip-embedded", *, activation: str = "", arch: str = "") -> PathCLIP:
+    def load(cls, id: str | Path = "pathclip-embedded", *, activation: str = "", arch: str = "", device: str = "") -> PathCLIP:
         """Load by registry id or path: our or OpenCLIP's folder, a Hugging Face CLIP folder, or an OpenCLIP checkpoint file;
         or by an OpenCLIP name with its pretrained tag, `ViT-B-16/openai`, fetched where it is not in OpenCLIP's cache.
 
         A bare checkpoint file (such as the released PathCLIP) does not say its architecture or activation: give both, e.g.
         `arch="ViT-B-16", activation="quick_gelu"`. A given `activation` that contradicts the stored one raises BadSettings.
+        `device`: `cuda`, `cpu` …; by default a GPU where there is one.
         Raises MissingWeights when nothing lies there, BadInput when the weights do not fit.
         """
+        import torch
+
         from pathasst.clip.files import load_any, load_named
 
         name, place = str(id), Path(id)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if name.count("/") == 1 and name not in weights.registry() and not place.exists():
             model, config = load_named(*name.split("/"), activation=activation)
-            return cls(model, config, name)
+            return cls(model.to(device), config, name)
         known = name in weights.registry() or not place.exists()  # an unknown name that is no path: weights.path says so
         model, config = load_any(weights.path(name) if known else place, activation=activation, arch=arch)
-        return cls(model, config, weights.version(name) if known else place.name)
+        return cls(model.to(device), config, weights.version(name) if known else place.name)
 
     def save(self, folder: Path | str, dtype: str = "float16") -> None:
         """Write `open_clip_config.json` and `model.safetensors`; a pretrained text tower is found again by name."""
@@ -72,6 +76,11 @@ class PathCLIP:
     @property
     def image_size(self) -> int:
         return self.config.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; what it is given follows it there."""
+        return self.model.logit_scale.device  # type: ignore[union-attr, return-value]
 
     def preprocess(self, image: Picture) -> torch.Tensor:
         """PIL picture or H×W×3 uint8 → float32 3×S×S: shorter side to S (bicubic), centre crop, normalised.
@@ -126,7 +135,8 @@ class PathCLIP:
         import torch
 
         with torch.inference_mode():
-            return self.model.encode_image(pixels, normalize=True).float().numpy()  # type: ignore[operator]
+            vectors = self.model.encode_image(pixels.to(self.device), normalize=True)  # type: ignore[operator]
+            return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def encode_text(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
         """Texts → float32 [n, d], unit rows. Words beyond the context length are cut."""
@@ -141,8 +151,8 @@ class PathCLIP:
         out = []
         with torch.inference_mode():
             for start in range(0, len(texts), batch):
-                ids = self._tokenizer(list(texts[start : start + batch]))
-                out.append(encode_text(self.model, self.config, ids).float().numpy())
+                ids = self._tokenizer(list(texts[start : start + batch])).to(self.device)
+                out.append(encode_text(self.model, self.config, ids).float().cpu().numpy())
         return np.concatenate(out)
 
     def similarity(self, images: Iterable[Picture], texts: Sequence[str]) -> np.ndarray:

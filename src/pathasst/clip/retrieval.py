@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathasst.clip import pictures
 from pathasst.clip.scores import recall_at
 from pathasst.dataset import read
 from pathasst.errors import BadDataset
@@ -36,6 +37,7 @@ class Recalls:
     queries: int
     items: int
     too_long: int  # captions left out
+    unreadable: int  # pictures left out
     chance: dict[int, float]  # recall at k of a random order; more than k of all items where a query has several right answers
 
     def row(self) -> dict[str, Any]:
@@ -45,7 +47,13 @@ class Recalls:
 
 
 def retrieve(
-    clip: PathCLIP, folders: Sequence[Path | str], splits: Sequence[str], *, ks: Sequence[int] = KS, composed: bool = False
+    clip: PathCLIP,
+    folders: Sequence[Path | str],
+    splits: Sequence[str],
+    *,
+    ks: Sequence[int] = KS,
+    composed: bool = False,
+    report: pictures.Report | None = None,
 ) -> list[Recalls]:
     """Recall of the pairs of some splits, both directions. Composed captions (true of many pictures) only if asked for.
 
@@ -55,27 +63,28 @@ def retrieve(
         p for f in folders for p in read(f, Pair) if p.split in splits and p.caption and (composed or p.source.kind != "labels")
     ]
     fits = set(short_enough([p.caption for p in pairs], clip))
-    kept = [p for p in pairs if p.caption in fits]
+    shown = {p.md5: p for p in reversed(pairs) if p.caption in fits}
+    images, rows = pictures.embed(clip, [p.image for p in shown.values()], report)
+    readable = [list(shown)[n] for n in rows]
+    image_row = {md5: n for n, md5 in enumerate(readable)}
+    kept = [p for p in pairs if p.caption in fits and p.md5 in image_row]
     if not kept:
         raise BadDataset(f"no pairs with captions of at most {LONGEST} tokens in {', '.join(map(str, folders))}.")
     texts = sorted({p.caption for p in kept})
-    first = {p.md5: p for p in reversed(kept)}
-    text_row, image_row = {t: n for n, t in enumerate(texts)}, {m: n for n, m in enumerate(first)}
-    of_image: list[set[int]] = [set() for _ in first]
+    text_row = {t: n for n, t in enumerate(texts)}
+    of_image: list[set[int]] = [set() for _ in readable]
     of_text: list[set[int]] = [set() for _ in texts]
     cluster_of_text = [""] * len(texts)
     for pair in kept:
         of_image[image_row[pair.md5]].add(text_row[pair.caption])
         of_text[text_row[pair.caption]].add(image_row[pair.md5])
         cluster_of_text[text_row[pair.caption]] = pair.group or pair.md5
-    images = clip.encode_image(_open(p) for p in first.values())
-    said = clip.encode_text(texts)
-    similarity = images @ said.T
-    groups = [p.group or p.md5 for p in first.values()]
-    too_long = len({p.caption for p in pairs}) - len(texts)
+    similarity = images @ clip.encode_text(texts).T
+    groups = [shown[md5].group or md5 for md5 in readable]
+    left_out = len({p.caption for p in pairs} - fits), len(shown) - len(readable)
     return [
-        _recalls("image to text", similarity, of_image, groups, ks, too_long),
-        _recalls("text to image", similarity.T, of_text, cluster_of_text, ks, too_long),
+        _recalls("image to text", similarity, of_image, groups, ks, left_out),
+        _recalls("text to image", similarity.T, of_text, cluster_of_text, ks, left_out),
     ]
 
 
@@ -111,23 +120,20 @@ def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 4
 
 
 def _recalls(
-    direction: str, similarity: np.ndarray, positives: list[set[int]], clusters: list[str], ks: Sequence[int], too_long: int
+    direction: str,
+    similarity: np.ndarray,
+    positives: list[set[int]],
+    clusters: list[str],
+    ks: Sequence[int],
+    left_out: tuple[int, int],
 ) -> Recalls:
     hits = recall_at(similarity, [sorted(p) for p in positives], ks)
     at = {k: mean_interval(hits[:, i], clusters) for i, k in enumerate(ks)}
     queries, items = similarity.shape
     chance = {k: by_chance(items, [len(p) for p in positives], k) for k in ks}
-    return Recalls(direction, at, queries, items, too_long, chance)
+    return Recalls(direction, at, queries, items, *left_out, chance)
 
 
 def by_chance(items: int, right: Sequence[int], k: int) -> float:
     """Mean over queries of the odds that one of its `right` answers is among k of the items, drawn without replacement."""
     return sum(1 - comb(items - r, k) / comb(items, k) for r in right) / len(right) if k < items else 1.0
-
-
-def _open(pair: Pair) -> Any:
-    import io
-
-    from PIL import Image
-
-    return Image.open(io.BytesIO(pair.image)).convert("RGB")

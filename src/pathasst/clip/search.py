@@ -1,64 +1,73 @@
-"""A folder of pictures → embeddings, kept beside it → the pictures that fit a text, as a list and a contact sheet.
+"""A folder of pictures → embeddings, kept in a cache → the pictures that fit a text, as a list and a contact sheet.
 
-Knows folders and PathCLIP. Embeddings are cached by file name, size and time of change, so that a second search is instant.
+Knows folders and PathCLIP. A file that was seen before, by name, size and time of change, is not read again: a second search is
+instant, a folder that grew costs its new pictures, and a killed run goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst.clip.zeroshot import PICTURES
-from pathasst.errors import BadDataset
+from pathasst.clip.pictures import Report, embed, pictures_under, read_picture
 
 if TYPE_CHECKING:
     from pathasst.clip.model import PathCLIP
 
+KEEP = 2048
+"""Pictures after which the embeddings are kept."""
+
 
 def embed_folder(
-    clip: PathCLIP, folder: Path | str, cache: Path | None = None, report: Callable[[int, int], None] | None = None
+    clip: PathCLIP, folder: Path | str, cache: Path | None = None, report: Report | None = None
 ) -> tuple[list[Path], np.ndarray, int]:
     """Every picture under a folder → its path and unit embedding (float32 [n, d]); the third value counts unreadable files.
 
-    `cache` is a folder for the result (none: nothing is kept). Raises BadDataset when there are no pictures.
+    `cache` is a folder for the embeddings (none: nothing is kept). Raises BadDataset when there are no pictures.
     """
-    from PIL import Image
+    paths = pictures_under(Path(folder))
+    stamps = [_stamp(p) for p in paths]
+    key = hashlib.sha256(f"{clip.version} {Path(folder).resolve()}".encode()).hexdigest()
+    kept = cache / f"{key[:16]}.npz" if cache else None
+    known = _read(kept)
+    missing = [n for n, stamp in enumerate(stamps) if stamp not in known]
+    if report:
+        report(len(paths) - len(missing))
+    unreadable = np.full_like(clip.encode_text([""])[0], np.nan)
+    for start in range(0, len(missing), KEEP):
+        part = missing[start : start + KEEP]
+        vectors, rows = embed(clip, [paths[n] for n in part], report)
+        known |= {stamps[n]: unreadable for n in part}
+        known |= {stamps[part[row]]: vector for row, vector in zip(rows, vectors, strict=True)}
+        if kept:
+            _keep(kept, {stamp: known[stamp] for stamp in stamps if stamp in known})
+    found = np.stack([known[stamp] for stamp in stamps])
+    good = np.isfinite(found[:, 0])
+    return [path for path, fine in zip(paths, good, strict=True) if fine], found[good], int((~good).sum())
 
-    folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
-    if not paths:
-        raise BadDataset(f"{folder} holds no pictures ({', '.join(PICTURES)}).")
-    stamp = hashlib.sha256(clip.version.encode())
-    for p in paths:
-        stamp.update(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}".encode())
-    kept = cache / f"{stamp.hexdigest()[:16]}.npz" if cache else None
-    if kept and kept.is_file():
-        with np.load(kept, allow_pickle=False) as stored:
-            return [folder / n for n in stored["names"]], stored["vectors"], int(stored["unreadable"])
-    good: list[Path] = []
-    vectors = []
-    for start in range(0, len(paths), 64):
-        pictures = []
-        for path in paths[start : start + 64]:
-            try:
-                with Image.open(path) as opened:
-                    pictures.append(opened.convert("RGB"))
-                good.append(path)
-            except (OSError, ValueError, Image.DecompressionBombError):
-                continue
-        vectors.append(clip.encode_image(pictures))
-        if report:
-            report(min(start + 64, len(paths)), len(paths))
-    stacked, unreadable = np.concatenate(vectors), len(paths) - len(good)
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        names = np.array([str(p.relative_to(folder)) for p in good])
-        np.savez(kept, names=names, vectors=stacked, unreadable=unreadable)
-    return good, stacked, unreadable
+
+def _stamp(path: Path) -> str:
+    about = path.stat()
+    return f"{path.resolve()}:{about.st_size}:{about.st_mtime_ns}"
+
+
+def _read(kept: Path | None) -> dict[str, np.ndarray]:
+    """Stamp of a file → its embedding; NaN where it cannot be read."""
+    if kept is None or not kept.is_file():
+        return {}
+    with np.load(kept, allow_pickle=False) as stored:
+        return dict(zip(stored["stamps"].tolist(), stored["vectors"], strict=True))
+
+
+def _keep(kept: Path, known: dict[str, np.ndarray]) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_name(f".{kept.name}")
+    with temporary.open("wb") as file:
+        np.savez(file, stamps=np.array(list(known)), vectors=np.stack(list(known.values())))
+    temporary.replace(kept)
 
 
 def nearest(vectors: np.ndarray, query: np.ndarray, count: int) -> list[tuple[int, float]]:
@@ -78,8 +87,7 @@ def contact_sheet(hits: list[tuple[Path, float]], title: str, columns: int = 4, 
     draw.text((8, 8), title[: columns * cell // 7], fill="black")
     for n, (path, score) in enumerate(hits):
         left, top = (n % columns) * cell, 30 + (n // columns) * (cell + 30)
-        with Image.open(path) as opened:
-            thumb = opened.convert("RGB")
+        thumb = Image.fromarray(read_picture(path))
         thumb.thumbnail((cell - 8, cell - 8))
         sheet.paste(thumb, (left + 4, top))
         draw.text((left + 4, top + cell - 4), f"{n + 1}. {score:.3f} {path.name}"[: cell // 6], fill="black")

@@ -207,7 +207,7 @@ def start(recipe: ClipRecipe) -> tuple[nn.Module, ClipConfig]:
     config = recipe.config()
     if recipe.init:
         named = {"arch": recipe.model.get("name", "")} if Path(recipe.init).is_file() else {}
-        clip = PathCLIP.load(recipe.init, activation=config.activation, **named)
+        clip = PathCLIP.load(recipe.init, activation=config.activation, device="cpu", **named)
         if (size := _size(clip.config)) != _size(config):
             raise BadSettings(f"init {recipe.init} is a model of {size}, the recipe's of {_size(config)}.")
         return clip.model, clip.config

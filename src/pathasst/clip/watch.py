@@ -34,7 +34,10 @@ class Watch:
 
         Captions composed from labels are true of many pictures and do not count for retrieval.
         """
-        scores = {f"{task.name} F1": zs.run(clip, task, examples).scores.macro_f1.value for task, examples in self.tasks}
+        scores = {}
+        for task, examples in self.tasks:
+            features, read = zs.embed(clip, examples)
+            scores[f"{task.name} F1"] = zs.run(clip, task, read, features).scores.macro_f1.value
         with suppress(BadDataset):  # a split without captions of its own
             scores |= {f"{r.direction} R@10": r.at[10].value for r in retrieve(clip, self.folders, [self.split], ks=(10,))}
         return {name: round(value, 4) for name, value in scores.items()}

@@ -6,7 +6,6 @@ prompts (one a class) and an ensemble (templates × names), whose mean embedding
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathasst.clip import pictures
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.dataset import read
 from pathasst.errors import BadDataset, BadSettings
@@ -22,9 +22,8 @@ from pathasst.recipes import read_recipe
 from pathasst.records import Pair
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP, Picture
+    from pathasst.clip.model import PathCLIP
 
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 ORIGINALS = "originals.csv"  # beside pictures that are copies of few originals
 FLAGGED = "WSSS4LUAD"  # its classes are in the file names
 
@@ -43,17 +42,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture to classify; `picture()` opens it."""
+    """A picture to classify: a file, or its bytes."""
 
     id: str
     label: int
     cluster: str
     source: Path | bytes
 
-    def picture(self) -> Picture:
-        from PIL import Image
-
-        return Image.open(self.source if isinstance(self.source, Path) else io.BytesIO(self.source)).convert("RGB")
+    def picture(self) -> np.ndarray:
+        """H×W×3 uint8 RGB. Raises BadInput."""
+        return pictures.read_picture(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +75,8 @@ class Outcome:
         }
 
 
-def run(
-    clip: PathCLIP, task: Task, examples: Sequence[Example], *, ensemble: bool = False, features: np.ndarray | None = None
-) -> Outcome:
-    """Classify the examples by their nearest prompts. `features` are their image embeddings, if already known.
+def run(clip: PathCLIP, task: Task, examples: Sequence[Example], features: np.ndarray, *, ensemble: bool = False) -> Outcome:
+    """Classify the examples by their nearest prompts. `features` are their unit embeddings, float32 [n, d] (`embed`).
 
     Raises BadDataset when there are no examples, BadSettings when an ensemble is asked for and the task has none.
     """
@@ -88,9 +84,8 @@ def run(
         raise BadDataset(f"{task.name}: no pictures of its classes were found.")
     if ensemble and not task.ensemble:
         raise BadSettings(f"{task.name} has no prompt ensemble.")
-    seen = clip.encode_image(e.picture() for e in examples) if features is None else features
     prompts = clip.encode_classes(task.ensemble if ensemble else task.prompts)
-    logits = clip.logit_scale * seen @ prompts.T
+    logits = clip.logit_scale * features @ prompts.T
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = odds / odds.sum(axis=1, keepdims=True)
     truth, predicted = np.array([e.label for e in examples]), probabilities.argmax(axis=1)
@@ -99,12 +94,14 @@ def run(
     return Outcome(task, style, scores, [e.id for e in examples], truth, predicted, probabilities)
 
 
-def measure(clip: PathCLIP, task: Task, examples: Sequence[Example]) -> tuple[list[Outcome], list[Example], list[str]]:
+def measure(
+    clip: PathCLIP, task: Task, examples: Sequence[Example], report: pictures.Report | None = None
+) -> tuple[list[Outcome], list[Example], list[str]]:
     """The task with single prompts and, if it has one, its ensemble; the examples that could be read; what a reader must know.
 
     Raises BadDataset when there are no examples.
     """
-    features, read = embed(clip, examples)
+    features, read = embed(clip, examples, report)
     notes = []
     if broken := len(examples) - len(read):
         notes.append(f"{task.name}: {broken} pictures could not be read and are left out.")
@@ -113,7 +110,7 @@ def measure(clip: PathCLIP, task: Task, examples: Sequence[Example]) -> tuple[li
     if task.caveat:
         notes.append(f"{task.name}: {task.caveat}")
     styles = [False, True] if task.ensemble else [False]
-    return [run(clip, task, read, ensemble=e, features=features) for e in styles], read, notes
+    return [run(clip, task, read, features, ensemble=e) for e in styles], read, notes
 
 
 def labelled(folder: Path | str, splits: Sequence[str]) -> list[Pair]:
@@ -137,7 +134,7 @@ def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str]
     folder, if it has one. Raises BadDataset, which says what is expected and what is there, when no picture is of a class.
     """
     folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in pictures.SUFFIXES)
     if originals is None and (folder / ORIGINALS).is_file():
         originals = read_originals(folder / ORIGINALS)
     labels = ((p, _label(p, task)) for p in paths)
@@ -155,7 +152,7 @@ def _seen_of(folder: Path, paths: list[Path]) -> str:
     if not folder.is_dir():
         return "there is no such folder"
     if not paths:
-        return f"it holds no pictures ({', '.join(PICTURES)})"
+        return f"it holds no pictures ({', '.join(pictures.SUFFIXES)})"
     names = sorted({p.parent.name for p in paths})
     return f"its pictures lie in folders called {', '.join(names[:6])}{' …' if len(names) > 6 else ''}"
 
@@ -176,20 +173,10 @@ def absent(task: Task, examples: Sequence[Example]) -> list[str]:
     return [name for n, name in enumerate(task.classes) if n not in there]
 
 
-def embed(clip: PathCLIP, examples: Sequence[Example]) -> tuple[np.ndarray, list[Example]]:
+def embed(clip: PathCLIP, examples: Sequence[Example], report: pictures.Report | None = None) -> tuple[np.ndarray, list[Example]]:
     """Unit embeddings float32 [n, d] of the examples whose picture can be read, and these."""
-    read: list[Example] = []
-
-    def pictures() -> Iterator[Picture]:
-        for example in examples:
-            try:
-                picture = example.picture()
-            except (OSError, SyntaxError, ValueError):  # what Pillow makes of a broken file
-                continue
-            read.append(example)
-            yield picture
-
-    return clip.encode_image(pictures()), read
+    features, rows = pictures.embed(clip, [e.source for e in examples], report)
+    return features, [examples[n] for n in rows]
 
 
 def read_originals(table: Path | str) -> dict[str, str]:
