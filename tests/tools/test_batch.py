@@ -210,6 +210,16 @@ def test_the_command_line_lists_cards_and_refuses_plainly(tmp_path):
         assert result.exit_code == 1 and type(result.exception).__name__ in (error.__name__, "MissingWeights")
 
 
+def test_a_model_is_a_folder_or_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    refused = CliRunner().invoke(app, ["run", "lbc_detect", "a.png", "--model", "nowhere"])
+    assert isinstance(refused.exception, BadSettings) and "no such folder" in str(refused.exception)
+    Image.new("RGB", (64, 64), (230, 120, 180)).save("a.png")
+    seen = CliRunner().invoke(app, ["run", "lbc_detect", "a.png", "--model", "mine"])
+    assert f"{tmp_path / 'mine'} holds no detector" in str(seen.exception)
+
+
 def test_absent_weights_come_with_the_command_that_fetches_them(monkeypatch):
     monkeypatch.setattr(LbcDetect, "missing", classmethod(lambda cls: ["one", "two"]))
     assert "pathasst models pull one two" in CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"}).stdout

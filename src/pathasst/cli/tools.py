@@ -126,6 +126,7 @@ def evaluate(
 
 
 def _make(name: str, model: str | None = None) -> Tool[Any]:
+    from pathasst import weights
     from pathasst.errors import BadSettings, MissingWeights
     from pathasst.tools.registry import implemented, tool_class
 
@@ -133,10 +134,10 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
     if not implemented(cls):
         raise BadSettings(f"{name} looks at no picture and has no weights: it is run by `pathasst papers search`.")
     if model is not None:
-        from inspect import signature
-
-        if "model" not in signature(cls).parameters:
-            raise BadSettings(f"{name} takes no --model: it has no weights that a training of your own could replace.")
+        if model not in weights.registry():
+            if not Path(model).is_dir():
+                raise BadSettings(f"--model {model}: no such folder, nor a model of that name in `pathasst models list`.")
+            model = str(Path(model).resolve())  # without a slash it would be taken for a name
         return cls(model)  # type: ignore[call-arg]
     if missing := cls.missing():
         raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")

@@ -172,7 +172,7 @@ class Generator:
             network = Network(config)
             network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
         except (OSError, ValueError, TypeError, SafetensorError, RuntimeError, BadSettings) as error:
-            raise BadInput(f"{folder} holds no generator of ours: {str(error)[:300]}") from error
+            raise BadInput(f"{folder} holds no generator as `pathasst train generator` makes it: {str(error)[:300]}") from error
         return cls(network, config, version=weights.version(str(source)))
 
     def save(self, folder: Path) -> None:
