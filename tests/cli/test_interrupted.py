@@ -172,6 +172,23 @@ def test_tools_batch(tmp_path: Path) -> None:
     assert len(rows) == PICTURES + 1
 
 
+def test_ctrl_c_within_a_destructor_stops_without_a_traceback() -> None:
+    """Python prints what is raised there and goes on; the command would run for a minute more."""
+    script = (
+        "import signal, time; from pathasst.cli import main; main.GRACE = 300\n"
+        "class Fragile:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        "def work():\n"
+        "    Fragile()\n"
+        "    time.sleep(60)\n"
+        "main.app = work\n"
+        "main.main()"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert run.returncode == main.INTERRUPTED and "Traceback" not in run.stderr
+    assert run.stderr.count("Interrupted") == 1
+
+
 def test_a_library_that_swallows_ctrl_c_is_left_after_a_while() -> None:
     script = (
         "import time, threading; from pathasst.cli import main; main.GRACE = 0.5\n"

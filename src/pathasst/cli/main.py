@@ -81,7 +81,7 @@ app.add_typer(clip.app, name="clip", rich_help_panel=LOOK)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=LOOK)
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C, as shells do
-GRACE = 5.0  # seconds in which an interrupted command may tidy up
+GRACE = 2.0  # seconds in which an interrupted command may tidy up
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("No space left on device", "File too large", "inline_container.cc")  # the last is torch.save's way to say it
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -107,6 +107,7 @@ def _options(
 def main() -> None:
     """Entry point: errors made on purpose, and a disk's refusals, are one message without a traceback; Ctrl-C exits with 130."""
     signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _unraisable
     try:
         app()
     except PathAsstError as error:
@@ -129,6 +130,13 @@ def _interrupt(*_: object) -> NoReturn:
     late.daemon = True
     late.start()
     raise KeyboardInterrupt
+
+
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that fell into a destructor or a callback, from where nothing can be raised: stop here."""
+    if what.exc_type is KeyboardInterrupt:
+        _stop()
+    sys.__unraisablehook__(what)
 
 
 def _stop() -> NoReturn:
