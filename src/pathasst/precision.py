@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU is there, without importing torch."""
+    return any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg"))
+
 
 def has_fast_bfloat16(device: str = "cpu") -> bool:
     """Whether bfloat16 is multiplied in hardware: a GPU, or a CPU with AMX or AVX512-BF16.

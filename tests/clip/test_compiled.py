@@ -58,6 +58,9 @@ def test_both_towers_give_the_vectors_of_torch(small, own_cache):
     assert cosines(quick.encode_text(TEXTS), slow.encode_text(TEXTS)) == pytest.approx(1, abs=1e-5)
     assert quick.similarity(pictures, TEXTS[:2]) == pytest.approx(slow.similarity(pictures, TEXTS[:2]), abs=1e-5)
     assert quick.encode_image([]).shape == quick.encode_text([]).shape == (0, 32)
+    prompts = ["liver", ["kidney", "renal tissue"]]
+    assert quick.classify(pictures, prompts) == pytest.approx(slow.classify(pictures, prompts), abs=1e-3)
+    assert quick.logit_scale == pytest.approx(slow.logit_scale) and quick.version == slow.version == "small"
 
 
 def test_towers_are_written_once_for_each_content(small, own_cache, monkeypatch, tiny):
@@ -65,14 +68,16 @@ def test_towers_are_written_once_for_each_content(small, own_cache, monkeypatch,
     files = set(own_cache.iterdir())
     assert len(files) == 2
     monkeypatch.setattr(compiled, "write", None)  # a second writing would fail
-    before = load(str(small)).encode_image([noise(64, 64)])
+    first = load(str(small))
+    before = first.encode_image([noise(64, 64)])
     assert set(own_cache.iterdir()) == files
     monkeypatch.undo()
     clip = PathCLIP.load(small)
     torch.nn.init.normal_(clip.model.visual.proj)
     clip.save(small)  # other weights under the same name
-    after = load(str(small)).encode_image([noise(64, 64)])
-    assert cosines(before, after)[0] < 0.9
+    again = load(str(small))
+    assert cosines(before, again.encode_image([noise(64, 64)]))[0] < 0.9
+    assert again.fingerprint() != first.fingerprint()
 
 
 def test_what_onnx_cannot_hold_is_run_by_torch(small, tiny, tmp_path, monkeypatch, own_cache):
@@ -88,6 +93,11 @@ def test_what_onnx_cannot_hold_is_run_by_torch(small, tiny, tmp_path, monkeypatc
     prepare(str(small))
     with pytest.warns(UserWarning, match="run by torch: encode_image"):
         assert isinstance(load(str(small)), PathCLIP)
+
+
+def test_a_gpu_runs_torch(small, own_cache, monkeypatch):
+    monkeypatch.setattr(compiled, "has_gpu", lambda: True)
+    assert isinstance(load(str(small)), PathCLIP) and not own_cache.exists()
 
 
 def test_a_tower_that_traces_wrongly_is_not_used(small, own_cache, monkeypatch):

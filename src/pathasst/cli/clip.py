@@ -40,12 +40,12 @@ def classify(images: list[Path], prompt: list[str] = typer.Option(..., "--prompt
     from rich.console import Console
     from rich.table import Column, Table
 
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.compiled import load
     from pathasst.clip.pictures import read_picture
     from pathasst.errors import BadInput
 
     table = Table(Column("picture", overflow="fold"), *prompt, box=None)
-    clip, unreadable = PathCLIP.load(model), 0
+    clip, unreadable = load(model, threads=0), 0
     for path in images:
         try:
             row = clip.classify([read_picture(path)], prompt)[0]
@@ -69,14 +69,14 @@ def search(
 ) -> None:
     """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
     from pathasst import weights
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.compiled import load
     from pathasst.clip.pictures import pictures_under
     from pathasst.clip.search import contact_sheet, embed_folder, nearest
     from pathasst.errors import BadDataset
     from pathasst.evaluate.asking import bar
 
     total = len(pictures_under(folder))
-    clip = PathCLIP.load(model)
+    clip = load(model, threads=0)
     with bar("pictures", total) as report:
         paths, vectors, unreadable = embed_folder(clip, folder, weights.cache_dir() / "clip-search", report)
     if not paths:
@@ -95,13 +95,13 @@ def embed(folder: Path, out: Path = typer.Option(..., help=".npz with names and 
     """A folder of pictures as embeddings. Example: pathasst clip embed ~/patches --out patches.npz"""
     import numpy as np
 
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.compiled import load
     from pathasst.clip.pictures import pictures_under
     from pathasst.clip.search import embed_folder
     from pathasst.evaluate.asking import bar
 
     with bar("pictures", len(pictures_under(folder))) as report:
-        paths, vectors, unreadable = embed_folder(PathCLIP.load(model), folder, report=report)
+        paths, vectors, unreadable = embed_folder(load(model, threads=0), folder, report=report)
     np.savez(out, names=np.array([str(p.relative_to(folder)) for p in paths]), vectors=vectors)
     typer.echo(f"{len(paths)} pictures, {vectors.shape[1]} values each, in {out}; {unreadable} unreadable")
 
@@ -153,7 +153,7 @@ def zeroshot(
     from rich.table import Table
 
     from pathasst.clip import zeroshot as zs
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.compiled import load
     from pathasst.errors import BadDataset, BadSettings
     from pathasst.evaluate.asking import bar
 
@@ -162,7 +162,7 @@ def zeroshot(
     known = zs.load_tasks(tasks)
     if unknown := set(task) - set(known):
         raise BadSettings(f"no task is called {', '.join(unknown)}; {tasks} has: {', '.join(known)}.")
-    clip = PathCLIP.load(model)
+    clip = load(model, threads=0)
     pictures = zs.labelled(pairs, split) if pairs else []
     same = zs.read_originals(originals) if originals else None
     table = Table("task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy", box=None)
@@ -203,9 +203,9 @@ def retrieve(
     from rich.table import Table
 
     from pathasst.clip import retrieval
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.compiled import load
 
-    results = retrieval.retrieve(PathCLIP.load(model), pairs, split, composed=composed)
+    results = retrieval.retrieve(load(model, threads=0), pairs, split, composed=composed)
     table = Table(*results[0].row(), box=None)
     for result in results:
         table.add_row(*(str(v) for v in result.row().values()))

@@ -18,9 +18,10 @@ import numpy as np
 
 from pathasst import weights
 from pathasst.clip.build import CONFIG, REGISTRY, WEIGHTS, ClipConfig
-from pathasst.clip.model import BATCH, PathCLIP, to_pixels
+from pathasst.clip.model import BATCH, DualEncoder, PathCLIP, to_pixels
 from pathasst.curate.compiled import compiled, open_session
 from pathasst.errors import BadInput
+from pathasst.precision import has_gpu
 
 if TYPE_CHECKING:
     import torch
@@ -30,31 +31,32 @@ if TYPE_CHECKING:
 TEXT = ".text.onnx"  # beside `<hash>.onnx`, which is the vision tower
 
 
-class OnnxClip:
-    """The two encoders of a PathCLIP, run by ONNX Runtime on one thread. Gives what `PathCLIP` gives."""
+class OnnxClip(DualEncoder):
+    """A PathCLIP run by ONNX Runtime on some threads (0: all cores). Gives what `PathCLIP` gives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str = "", threads: int = 1) -> None:
         """Raises MissingWeights as `PathCLIP.load`, BadInput when a tower cannot be written as ONNX."""
+        from safetensors import safe_open
         from tokenizers import Tokenizer
 
-        self.config = ClipConfig.read(folder)
-        file = towers(folder)
-        self.vision, self.text = open_session(file), open_session(file.with_suffix(TEXT))
+        self.config, self.version = ClipConfig.read(folder), version or folder.name
+        self.file = towers(folder)
+        self.vision, self.text = open_session(self.file, threads), open_session(self.file.with_suffix(TEXT), threads)
+        with safe_open(folder / WEIGHTS, "np") as stored:
+            self._scale = float(np.exp(stored.get_tensor("logit_scale").astype(np.float32)))
         self.tokenizer = Tokenizer.from_file(str(weights.path(text_tower(self.config)) / "tokenizer.json"))
         self.tokenizer.enable_truncation(int(self.config.model["text_cfg"].get("context_length", 77)))
         self.tokenizer.enable_padding(pad_id=0)
 
     def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
-        """Pictures → float32 [n, d], unit rows."""
         found, images = [np.zeros((0, self.config.model["embed_dim"]), np.float32)], iter(images)
         while some := [to_pixels(i, self.config) for i in islice(images, batch)]:
             found += self.vision.run(None, {"pixels": np.stack(some)})
         return np.concatenate(found)
 
-    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts → float32 [n, d], unit rows. Words beyond the context length are cut."""
+    def encode_text(self, texts: Sequence[str], batch: int = 1) -> np.ndarray:
         found = [np.zeros((0, self.config.model["embed_dim"]), np.float32)]
-        for text in texts:  # one at a time: on one thread that costs less than a batch with its padding
+        for text in texts:  # one at a time, whatever `batch` says: that costs less than padding
             found += self.text.run(None, {"ids": self.ids([text])})
         return np.concatenate(found)
 
@@ -65,16 +67,22 @@ class OnnxClip:
         clean = [" ".join(html.unescape(html.unescape(fix_text(t))).split()) for t in texts]
         return np.array([e.ids for e in self.tokenizer.encode_batch(clean)], np.int64)
 
-    def similarity(self, images: Iterable[Picture], texts: Sequence[str]) -> np.ndarray:
-        """Cosine of every picture with every text: float32 [n, m] in −1 … 1."""
-        return self.encode_image(images) @ self.encode_text(texts).T
+    @property
+    def logit_scale(self) -> float:
+        return self._scale
+
+    def fingerprint(self) -> str:
+        return self.file.stem  # the hash of the weights
 
 
-def load(id: str) -> OnnxClip | PathCLIP:
-    """A PathCLIP by what `PathCLIP.load` takes: by ONNX Runtime where its towers can be written so, else by torch."""
-    if folder := _own_folder(id):
+def load(id: str, threads: int = 1) -> DualEncoder:
+    """A PathCLIP by what `PathCLIP.load` takes: by ONNX Runtime where its towers can be written so, else by torch.
+
+    With a GPU, by torch on it. `threads`: of ONNX Runtime; 0: all cores.
+    """
+    if not has_gpu() and (folder := _own_folder(id)):
         try:
-            return OnnxClip(folder)
+            return OnnxClip(folder, weights.version(id) if id in weights.registry() else "", threads)
         except BadInput as error:
             warnings.warn(f"{id} is run by torch: {error}", stacklevel=2)
     return PathCLIP.load(id)

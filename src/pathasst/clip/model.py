@@ -6,6 +6,8 @@ cheap one, and everything comes back as float32 arrays with unit rows.
 
 from __future__ import annotations
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,48 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-class PathCLIP:
+class DualEncoder(ABC):
+    """Pictures and texts → vectors of one space, and what follows from these alone. PathCLIP by torch, or by ONNX Runtime."""
+
+    config: ClipConfig
+    version: str
+
+    @abstractmethod
+    def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
+        """Pictures → float32 [n, d], unit rows."""
+
+    @abstractmethod
+    def encode_text(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
+        """Texts → float32 [n, d], unit rows. Words beyond the context length are cut."""
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before a softmax."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the weights and settings: a model trained anew under an old name is another one."""
+
+    def similarity(self, images: Iterable[Picture], texts: Sequence[str]) -> np.ndarray:
+        """Cosine of every picture with every text: float32 [n, m] in −1 … 1."""
+        return self.encode_image(images) @ self.encode_text(texts).T
+
+    def classify(self, images: Iterable[Picture], prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
+        """Zero-shot probabilities, float32 [n, classes]; a class is one prompt or an ensemble of them."""
+        logits = self.logit_scale * self.encode_image(images) @ self.encode_classes(prompts).T
+        logits -= logits.max(axis=1, keepdims=True)
+        odds = np.exp(logits)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def encode_classes(self, prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
+        """One unit vector per class, float32 [classes, d]: the mean of its prompts' embeddings, normalised (as CONCH)."""
+        vectors = [self.encode_text([p] if isinstance(p, str) else list(p)).mean(axis=0) for p in prompts]
+        stacked = np.stack(vectors)
+        return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
+
+
+class PathCLIP(DualEncoder):
     """A CLIP with its tokenizer and preprocessing.
 
     >>> clip = PathCLIP.load("pathclip-lite")
@@ -116,7 +159,6 @@ class PathCLIP:
         return to_vision_model(self.model, self.config)
 
     def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
-        """Pictures → float32 [n, d], unit rows."""
         import torch
 
         out: list[np.ndarray] = []
@@ -139,7 +181,6 @@ class PathCLIP:
             return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def encode_text(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
-        """Texts → float32 [n, d], unit rows. Words beyond the context length are cut."""
         import torch
 
         if not len(texts):
@@ -155,26 +196,17 @@ class PathCLIP:
                 out.append(encode_text(self.model, self.config, ids).float().cpu().numpy())
         return np.concatenate(out)
 
-    def similarity(self, images: Iterable[Picture], texts: Sequence[str]) -> np.ndarray:
-        """Cosine of every picture with every text: float32 [n, m] in −1 … 1."""
-        return self.encode_image(images) @ self.encode_text(texts).T
-
-    def classify(self, images: Iterable[Picture], prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
-        """Zero-shot probabilities, float32 [n, classes]; a class is one prompt or an ensemble of them."""
-        logits = self.logit_scale * self.encode_image(images) @ self.encode_classes(prompts).T
-        logits -= logits.max(axis=1, keepdims=True)
-        odds = np.exp(logits)
-        return odds / odds.sum(axis=1, keepdims=True)
-
-    def encode_classes(self, prompts: Sequence[str | Sequence[str]]) -> np.ndarray:
-        """One unit vector per class, float32 [classes, d]: the mean of its prompts' embeddings, normalised (as CONCH)."""
-        vectors = [self.encode_text([p] if isinstance(p, str) else list(p)).mean(axis=0) for p in prompts]
-        stacked = np.stack(vectors)
-        return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
-
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.detach().exp())  # type: ignore[operator, union-attr]
+
+    def fingerprint(self) -> str:
+        import torch
+
+        digest = hashlib.sha256(repr(self.config).encode())
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
 
 def to_pixels(image: Picture, config: ClipConfig) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pathasst.clip.model import BATCH, PathCLIP
+from pathasst.clip.model import BATCH, DualEncoder
 from pathasst.curate.pictures import decode
 from pathasst.errors import BadDataset, BadInput
 
@@ -40,7 +40,7 @@ def pictures_under(folder: Path) -> list[Path]:
     return found
 
 
-def embed(clip: PathCLIP, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:
+def embed(clip: DualEncoder, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:
     """Unit embeddings float32 [n, d] of the pictures that can be read, and which of `sources` these are."""
     rows: list[int] = []
     vectors = [clip.encode_image([])]

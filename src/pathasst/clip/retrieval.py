@@ -22,7 +22,7 @@ from pathasst.intervals import Interval, mean_interval
 from pathasst.records import Pair
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import DualEncoder
 
 KS = (1, 5, 10, 50)
 LONGEST = 77  # tokens of CLIP's text tower, start and end included; longer captions are left out (Figure 4)
@@ -47,7 +47,7 @@ class Recalls:
 
 
 def retrieve(
-    clip: PathCLIP,
+    clip: DualEncoder,
     folders: Sequence[Path | str],
     splits: Sequence[str],
     *,
@@ -88,7 +88,7 @@ def retrieve(
     ]
 
 
-def short_enough(captions: Sequence[str], clip: PathCLIP) -> list[str]:
+def short_enough(captions: Sequence[str], clip: DualEncoder) -> list[str]:
     """The captions of at most 77 tokens, counted by CLIP's own tokenizer whatever the model's text tower is."""
     import open_clip
 

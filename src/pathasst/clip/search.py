@@ -15,14 +15,14 @@ import numpy as np
 from pathasst.clip.pictures import Report, embed, pictures_under, read_picture
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import DualEncoder
 
 KEEP = 2048
 """Pictures after which the embeddings are kept."""
 
 
 def embed_folder(
-    clip: PathCLIP, folder: Path | str, cache: Path | None = None, report: Report | None = None
+    clip: DualEncoder, folder: Path | str, cache: Path | None = None, report: Report | None = None
 ) -> tuple[list[Path], np.ndarray, int]:
     """Every picture under a folder → its path and unit embedding (float32 [n, d]); the third value counts unreadable files.
 

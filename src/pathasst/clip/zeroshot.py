@@ -22,7 +22,7 @@ from pathasst.recipes import read_recipe
 from pathasst.records import Pair
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import DualEncoder
 
 ORIGINALS = "originals.csv"  # beside pictures that are copies of few originals
 FLAGGED = "WSSS4LUAD"  # its classes are in the file names
@@ -75,7 +75,7 @@ class Outcome:
         }
 
 
-def run(clip: PathCLIP, task: Task, examples: Sequence[Example], features: np.ndarray, *, ensemble: bool = False) -> Outcome:
+def run(clip: DualEncoder, task: Task, examples: Sequence[Example], features: np.ndarray, *, ensemble: bool = False) -> Outcome:
     """Classify the examples by their nearest prompts. `features` are their unit embeddings, float32 [n, d] (`embed`).
 
     Raises BadDataset when there are no examples, BadSettings when an ensemble is asked for and the task has none.
@@ -95,7 +95,7 @@ def run(clip: PathCLIP, task: Task, examples: Sequence[Example], features: np.nd
 
 
 def measure(
-    clip: PathCLIP, task: Task, examples: Sequence[Example], report: pictures.Report | None = None
+    clip: DualEncoder, task: Task, examples: Sequence[Example], report: pictures.Report | None = None
 ) -> tuple[list[Outcome], list[Example], list[str]]:
     """The task with single prompts and, if it has one, its ensemble; the examples that could be read; what a reader must know.
 
@@ -173,7 +173,9 @@ def absent(task: Task, examples: Sequence[Example]) -> list[str]:
     return [name for n, name in enumerate(task.classes) if n not in there]
 
 
-def embed(clip: PathCLIP, examples: Sequence[Example], report: pictures.Report | None = None) -> tuple[np.ndarray, list[Example]]:
+def embed(
+    clip: DualEncoder, examples: Sequence[Example], report: pictures.Report | None = None
+) -> tuple[np.ndarray, list[Example]]:
     """Unit embeddings float32 [n, d] of the examples whose picture can be read, and these."""
     features, rows = pictures.embed(clip, [e.source for e in examples], report)
     return features, [examples[n] for n in rows]

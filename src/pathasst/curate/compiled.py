@@ -82,12 +82,12 @@ def _is_small(folder: Path) -> bool:
         return False  # the loader of torch says what is wrong
 
 
-def open_session(file: Path) -> InferenceSession:
-    """An ONNX file, ready to run on one thread: workers share the cores."""
+def open_session(file: Path, threads: int = 1) -> InferenceSession:
+    """An ONNX file, ready to run on one thread, as workers share the cores; 0: on all of them."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 

@@ -5,31 +5,29 @@ Knows PathCLIP and no task. One file a model, named by the hash of its parameter
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst.clip.model import BATCH, PathCLIP
+from pathasst.clip.model import BATCH, DualEncoder
 from pathasst.evaluate.predictions import key_of
 
 if TYPE_CHECKING:
     from pathasst.clip.model import Picture
 
 
-class KeptCLIP(PathCLIP):
+class KeptCLIP(DualEncoder):
     """A PathCLIP that encodes every picture and text once; a killed run loses at most one batch."""
 
-    def __init__(self, clip: PathCLIP, folder: Path) -> None:
-        super().__init__(clip.model, clip.config, clip.version)
-        self.path = folder / f"clip-{model_hash(clip)[:16]}.bin"
+    def __init__(self, clip: DualEncoder, folder: Path) -> None:
+        self.clip, self.config, self.version = clip, clip.config, clip.version
+        self.path = folder / f"clip-{clip.fingerprint()[:16]}.bin"
         self._record = np.dtype([("key", "V16"), ("vector", "<f4", (clip.config.model["embed_dim"],))])
         self._known = self._read()
 
     def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
-        """As PathCLIP does."""
         rows: list[np.ndarray] = []
         pile: list[Picture] = []
         for image in images:
@@ -39,16 +37,19 @@ class KeptCLIP(PathCLIP):
         return np.concatenate([*rows, self._images(pile)])
 
     def encode_text(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
-        """As PathCLIP does."""
-        starts = range(0, max(len(texts), 1), batch)
-        encode = super().encode_text
-        return np.concatenate(
-            [self._kept(texts[n : n + batch], [key_of(t) for t in texts[n : n + batch]], encode) for n in starts]
-        )
+        parts = [texts[n : n + batch] for n in range(0, max(len(texts), 1), batch)]
+        return np.concatenate([self._kept(part, [key_of(t) for t in part], self.clip.encode_text) for part in parts])
+
+    @property
+    def logit_scale(self) -> float:
+        return self.clip.logit_scale
+
+    def fingerprint(self) -> str:
+        return self.clip.fingerprint()
 
     def _images(self, pile: list[Picture]) -> np.ndarray:
         keys = [key_of(p.shape, p.tobytes()) for p in map(np.asarray, pile)]
-        return self._kept(pile, keys, super().encode_image)
+        return self._kept(pile, keys, self.clip.encode_image)
 
     def _kept(self, items: Sequence[Any], keys: list[str], encode: Callable[[list[Any]], np.ndarray]) -> np.ndarray:
         """The vectors of the items, float32 [n, d]; `encode` gets those that are not known, each once."""
@@ -74,13 +75,3 @@ class KeptCLIP(PathCLIP):
                 file.truncate(whole)
         rows = np.frombuffer(content[:whole], self._record)
         return {key.tobytes().hex(): vector for key, vector in zip(rows["key"], rows["vector"], strict=True)}
-
-
-def model_hash(clip: PathCLIP) -> str:
-    """The hash of its settings and all its parameters: a model trained anew under an old name is another one."""
-    import torch
-
-    digest = hashlib.sha256(repr(clip.config).encode())
-    for name, value in sorted(clip.model.state_dict().items()):
-        digest.update(name.encode() + value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

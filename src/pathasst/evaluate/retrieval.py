@@ -11,7 +11,7 @@ from pathasst.evaluate.sets import find
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import DualEncoder
 
 PAPER = {
     "OpenAI CLIP": {"PubMed": (3.1, 8.0), "books": (7.2, 22.7)},
@@ -23,7 +23,7 @@ SETS = {"PubMed": "pubmed-pairs", "books": "book-pairs"}
 
 
 def evaluate(
-    clip: PathCLIP,
+    clip: DualEncoder,
     name: str,
     root: Path | None,
     pairs: Sequence[Path] = (),

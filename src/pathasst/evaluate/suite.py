@@ -15,7 +15,7 @@ from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
     from pathasst.assistant.brain import Brain
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import DualEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +188,11 @@ def _answer(name: str, settings: EvalSettings, number: str) -> str:
     return number
 
 
-def _clip(settings: EvalSettings) -> PathCLIP:
-    from pathasst.clip.model import PathCLIP
+def _clip(settings: EvalSettings) -> DualEncoder:
+    from pathasst.clip.compiled import load
     from pathasst.evaluate.embeddings import KeptCLIP
 
-    return KeptCLIP(PathCLIP.load(settings.clip), settings.cache)
+    return KeptCLIP(load(settings.clip, threads=0), settings.cache)
 
 
 def _brain(settings: EvalSettings) -> Brain:

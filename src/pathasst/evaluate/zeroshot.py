@@ -14,7 +14,7 @@ from pathasst.evaluate.sets import find, known
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import DualEncoder
     from pathasst.clip.zeroshot import Example, Outcome
 
 PAPER = {
@@ -27,7 +27,7 @@ SETS = ("crc100k", "wsss4luad", "lc25000-lung", "lc25000-colon")
 
 
 def evaluate(
-    clip: PathCLIP,
+    clip: DualEncoder,
     name: str,
     root: Path | None,
     pairs: Path | None = None,
@@ -70,7 +70,7 @@ def evaluate(
     return table
 
 
-def _measure(table: Table, clip: PathCLIP, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
+def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
     from pathasst.clip import zeroshot
 
     outcomes, read, notes = zeroshot.measure(clip, task, examples)
