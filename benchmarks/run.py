@@ -70,6 +70,7 @@ BENCHES = (
     Bench("clip_leave_out", "Zero-shot classification of a set that was never trained on, beside baselines"),
     Bench("clip_retrieval", "Retrieval of a PathCLIP trained on pairs with words of their own"),
     Bench("clip_throughput", "Training PathCLIP, pictures a second"),
+    Bench("clip_encode", "PathCLIP on pictures: ONNX Runtime, as the commands run it, beside torch", seconds=60),
     Bench("clip_convert", "OpenCLIP ↔ Hugging Face: largest difference at full depth", seconds=150),
     Bench("mllm_answers", "PathAsst: answers about held-out pictures"),
     Bench(
@@ -79,6 +80,7 @@ BENCHES = (
     Bench("chooser", "The right tools, or rightly none: the chooser on unseen wordings"),
     Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand"),
     Bench("tools_blood", "Blood cells", needs_data=True, seconds=20),
+    Bench("tools_lbc_detect", "Abnormal cervical cells, beside boxing every cell", needs_data=True, seconds=20),
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True, seconds=150),
     Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True, seconds=30),
     Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), needs_data=True),

@@ -97,7 +97,7 @@ def short_enough(captions: Sequence[str], clip: DualEncoder) -> list[str]:
 
 
 def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 420)) -> Any:
-    """Recall over k as a PIL picture, one line per data set and direction."""
+    """Recall over k as a PIL picture, one line per data set and direction; circles are what a random order reaches."""
     from PIL import Image, ImageDraw
 
     picture = Image.new("RGB", size, "white")
@@ -111,9 +111,12 @@ def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 4
         step = (right - left) / max(1, len(ks) - 1)
         points = [(left + i * step, bottom - recalls.at[k].value * (bottom - top)) for i, k in enumerate(ks)]
         draw.line(points, fill=colour, width=2)
+        for i, k in enumerate(ks):
+            draw.circle((points[i][0], bottom - recalls.chance[k] * (bottom - top)), 4, outline=colour)
         draw.text((right + 10, top + 18 * n), f"{name}, {recalls.direction}", fill=colour)
         for i, k in enumerate(ks):
             draw.text((left + i * step - 8, bottom + 8), str(k), fill="black")
+    draw.text((right + 10, top + 18 * len(lines)), "o  by chance", fill="black")
     for share in (0.0, 0.5, 1.0):
         draw.text((20, bottom - share * (bottom - top) - 6), f"{share:.1f}", fill="black")
     return picture

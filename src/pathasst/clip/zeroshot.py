@@ -251,7 +251,7 @@ def draw_confusion(outcome: Outcome, cell: int = 64) -> Any:
 
     names, table = outcome.task.classes, outcome.scores.confusion
     margin, count = 230, len(names)
-    picture = Image.new("RGB", (margin + count * cell + 10, 40 + count * cell + 20 * count + 30), "white")
+    picture = Image.new("RGB", (margin + count * cell + 10, 70 + count * cell), "white")
     draw = ImageDraw.Draw(picture)
     draw.text((10, 10), f"{outcome.task.name}: rows truth, columns 1…{count} prediction, n = {outcome.scores.n}", fill="black")
     for r in range(count):
