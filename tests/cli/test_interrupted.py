@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from pathasst import dataset, weights
-from pathasst.cli import main
+from pathasst.cli.interrupt import INTERRUPTED
 from pathasst.dataset import Unit, run_stage
 from pathasst.examples import example_article
 from pathasst.papers import PaperIndex
@@ -175,7 +175,7 @@ def test_tools_batch(tmp_path: Path) -> None:
 def test_ctrl_c_within_a_destructor_stops_without_a_traceback() -> None:
     """Python prints what is raised there and goes on; the command would run for a minute more."""
     script = (
-        "import signal, time; from pathasst.cli import main; main.GRACE = 300\n"
+        "import signal, time; from pathasst.cli import interrupt, main; interrupt.GRACE = 300\n"
         "class Fragile:\n"
         "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
         "def work():\n"
@@ -185,13 +185,13 @@ def test_ctrl_c_within_a_destructor_stops_without_a_traceback() -> None:
         "main.main()"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
-    assert run.returncode == main.INTERRUPTED and "Traceback" not in run.stderr
+    assert run.returncode == INTERRUPTED and "Traceback" not in run.stderr
     assert run.stderr.count("Interrupted") == 1
 
 
 def test_a_library_that_swallows_ctrl_c_is_left_after_a_while() -> None:
     script = (
-        "import time, threading; from pathasst.cli import main; main.GRACE = 0.5\n"
+        "import time, threading; from pathasst.cli import interrupt, main; interrupt.GRACE = 0.5\n"
         "def deaf():\n"
         "    print('here', flush=True)\n"
         "    for n in range(600):\n"
@@ -204,4 +204,22 @@ def test_a_library_that_swallows_ctrl_c_is_left_after_a_while() -> None:
     assert process.stdout is not None and process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=50)
-    assert process.returncode == main.INTERRUPTED and "Interrupted" in said
+    assert process.returncode == INTERRUPTED and "Interrupted" in said
+
+
+def test_a_question_whose_models_still_load_is_left_after_a_while() -> None:
+    """Loading looks at no cancel."""
+    script = (
+        "import sys, time; from pathasst import assistant; from pathasst.cli import interrupt, main; interrupt.GRACE = 0.5\n"
+        "def slow(*_, **__):\n"
+        "    print('here', flush=True)\n"
+        "    time.sleep(60)\n"
+        "assistant.ask = slow\n"
+        "sys.argv = ['pathasst', 'ask', 'Why?']\n"
+        "main.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and any("here" in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == INTERRUPTED and "Interrupted" in said

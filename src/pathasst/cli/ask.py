@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pathasst.cli.interrupt import INTERRUPTED, stop_later
 from pathasst.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -69,13 +70,13 @@ def ask(
             )
         )
     if answers[-1].stopped == "cancelled":
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _answer(
     console: Console, settings: AssistantSettings, images: list[str] | None, question: str, history: Answer | None
 ) -> Answer:
-    """One question, with its progress shown and Ctrl-C turned into a cancel."""
+    """One question, with its progress shown and Ctrl-C turned into a cancel; while models load, nothing asks for it."""
     import signal
     import threading
 
@@ -83,9 +84,11 @@ def _answer(
     from pathasst.assistant.render import call_line
 
     cancel = threading.Event()
+    late: list[threading.Timer] = []
 
     def stop(*_: object) -> None:
         cancel.set()
+        late.append(stop_later())
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends the program
 
     before = signal.signal(signal.SIGINT, stop)
@@ -105,3 +108,5 @@ def _answer(
             return assistant.ask(images, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel)
     finally:
         signal.signal(signal.SIGINT, before)
+        for timer in late:
+            timer.cancel()

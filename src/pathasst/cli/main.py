@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import sys
-import threading
 from typing import NoReturn
 
 import typer
@@ -24,6 +21,7 @@ from pathasst.cli import (
     doctor,
     evaluate,
     instruct,
+    interrupt,
     mcp,
     mllm,
     models,
@@ -80,8 +78,6 @@ app.command("show-mask", rich_help_panel=LOOK)(mllm.show_mask)
 app.add_typer(clip.app, name="clip", rich_help_panel=LOOK)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=LOOK)
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C, as shells do
-GRACE = 2.0  # seconds in which an interrupted command may tidy up
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("No space left on device", "File too large", "inline_container.cc")  # the last is torch.save's way to say it
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -106,8 +102,7 @@ def _options(
 
 def main() -> None:
     """Entry point: errors made on purpose, and a disk's refusals, are one message without a traceback; Ctrl-C exits with 130."""
-    signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = _unraisable
+    interrupt.listen()
     try:
         app()
     except PathAsstError as error:
@@ -117,37 +112,11 @@ def main() -> None:
             _fail(f"{refusal} {ELSEWHERE}")
         raise
     except KeyboardInterrupt:  # raised where typer does not look
-        _stop()
+        interrupt.stop()
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            _stop()
+        if stop.code == interrupt.INTERRUPTED:
+            interrupt.stop()
         raise
-
-
-def _interrupt(*_: object) -> NoReturn:
-    """Ctrl-C unwinds the command; where a library swallows that, as Daft does at times, it stops anyway a little later."""
-    late = threading.Timer(GRACE, _stop)
-    late.daemon = True
-    late.start()
-    raise KeyboardInterrupt
-
-
-def _unraisable(what: sys.UnraisableHookArgs) -> None:
-    """Ctrl-C that fell into a destructor or a callback, from where nothing can be raised: stop here."""
-    if what.exc_type is KeyboardInterrupt:
-        _stop()
-    sys.__unraisablehook__(what)
-
-
-def _stop() -> NoReturn:
-    """End at once: every write is atomic, so nothing is lost, and the threads of some libraries abort in an ordinary exit."""
-    import multiprocessing
-
-    typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
-    for child in multiprocessing.active_children():
-        child.terminate()
-    sys.stdout.flush()
-    os._exit(INTERRUPTED)
 
 
 def _refusal(error: Exception) -> str:
