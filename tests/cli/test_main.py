@@ -66,6 +66,15 @@ def test_all_commands_are_listed_in_the_order_of_the_line() -> None:
     assert sorted(shown) == sorted(p[0] for p in commands() if len(p) == 1), "none is left out"
 
 
+def test_the_end_collects_no_garbage() -> None:
+    """With torch and Gradio loaded that took two seconds of every command, ten of a server's Ctrl-C on a busy machine."""
+    script = (
+        "import atexit, gc; atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0))\n"
+        "from pathasst.cli import main; main.app = gc.unfreeze; main.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "frozen True\n"
+
+
 def test_the_version_is_told() -> None:
     from pathasst import __version__
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import sys
 from typing import NoReturn
 
@@ -103,6 +105,7 @@ def _options(
 def main() -> None:
     """Entry point: errors made on purpose, and a disk's refusals, are one message without a traceback; Ctrl-C exits with 130."""
     interrupt.listen()
+    atexit.register(gc.freeze)  # or Python looks through all that torch and others made, for seconds, before it ends
     try:
         app()
     except PathAsstError as error:
