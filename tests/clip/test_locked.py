@@ -44,7 +44,7 @@ class Asked(torch.nn.Module):
 def test_a_tower_looks_in_bfloat16_only_where_that_is_fast(fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Emulated, it takes five times as long as float32."""
     for room in (baselines, locked):
-        monkeypatch.setattr(room, "has_fast_bfloat16", lambda: fast)
+        monkeypatch.setattr(room, "has_fast_bfloat16", lambda device="cpu": fast)
     config = ClipConfig({"vision_cfg": {"image_size": 32}}, MEAN, STD)
     pixels = np.zeros((32, 32, 3), np.uint8)
     assert baselines.trunk_features(Asked(), config, [pixels]).item() == fast
@@ -112,11 +112,13 @@ def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Pa
     assert np.array_equal(locked_features(None, config, shown, *look, tmp_path / "f"), whole)  # nothing is computed again
     monkeypatch.setattr(locked, "BATCH", 4)
     monkeypatch.setattr(locked, "KEEP", 1)
-    cut_off = [trunk, trunk, trunk, trunk]  # of five batches with two views each
-    with pytest.raises(IndexError):
-        locked_features(lambda pixels: cut_off.pop()(pixels), config, shown, *look, tmp_path / "killed")
+    calls = iter(range(4))  # of five batches with two views each
+    hook = trunk.register_forward_pre_hook(lambda *_: next(calls) and None)
+    with pytest.raises(StopIteration):
+        locked_features(trunk, config, shown, *look, tmp_path / "killed")
+    hook.remove()
     assert len(load_file(tmp_path / "killed")) == 8  # two batches are kept
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         locked_features(None, config, shown, 3, *look[1:], tmp_path / "f")  # other settings: everything is
 
 

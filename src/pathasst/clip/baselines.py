@@ -37,7 +37,7 @@ def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], 
 
     from pathasst.clip.model import to_square
 
-    device = next(trunk.parameters()).device
+    device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     squares = [np.asarray(to_square(p, config.image_size)) for p in pictures]
     out = []

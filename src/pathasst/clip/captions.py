@@ -45,11 +45,14 @@ class Captions:
             tower = model.text.eval()  # type: ignore[union-attr]
             order = (ids != 0).sum(dim=1).argsort()
             pooled = torch.zeros(len(texts), int(tower.transformer.config.hidden_size))  # type: ignore
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
+            device = model.logit_scale.device  # type: ignore[union-attr]
+            fast = has_fast_bfloat16(str(device))
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=fast):  # type: ignore[arg-type, union-attr]
                 for rows in order.split(128):
-                    batch = trim(ids[rows])
+                    batch = trim(ids[rows]).to(device)  # type: ignore[arg-type]
                     mask = (batch != 0).long()
-                    pooled[rows] = tower.pooler(tower.transformer(input_ids=batch, attention_mask=mask), mask)  # type: ignore[operator]
+                    seen = tower.transformer(input_ids=batch, attention_mask=mask)  # type: ignore[operator, union-attr]
+                    pooled[rows] = tower.pooler(seen, mask).float().cpu()  # type: ignore[operator, union-attr]
             self.pooled = pooled
 
     def beside(self, model: nn.Module) -> Captions:

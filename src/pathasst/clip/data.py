@@ -1,4 +1,4 @@
-"""Pairs → what training reads: pictures decoded once to small uint8 arrays in memory, captions embedded or tokenised once.
+"""Pairs → what training reads: pictures decoded once to small uint8 squares, their captions, and which are true of which.
 
 Knows the dataset of Pair and which captions are true of which picture. A picture with many captions (several rows of one MD5) is
 kept once; for pairs composed from labels, a caption is true of every picture whose label it was ever composed for.
@@ -6,23 +6,19 @@ kept once; for pairs composed from labels, a caption is true of every picture wh
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pathasst.clip.squares import squares
 from pathasst.curate.labels import concept_of
 from pathasst.dataset import read
 from pathasst.errors import BadDataset
 from pathasst.records import Pair
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(slots=True)
@@ -93,41 +89,35 @@ def sampling(shown: Sequence[Shown], power: float) -> np.ndarray:
 
 
 def load_pictures(
-    folders: Sequence[Path | str], splits: Sequence[str], size: int, *, leave_out: Sequence[str] = (), limit: int = 0
+    folders: Sequence[Path | str], splits: Sequence[str], size: int, *, leave_out: Sequence[str] = (), file: Path | None = None
 ) -> Pictures:
-    """Read pair datasets into memory; pictures become `size`×`size` (shorter side to size, centre crop).
+    """Read pair datasets; pictures become `size`×`size` (shorter side to size, centre crop), in memory or mapped from `file`.
 
     `leave_out` names sources (`Source.article_id`) to skip, for leave-one-dataset-out. Raises BadDataset when nothing is left.
     """
-    by_md5: dict[str, int] = {}
-    out = Pictures([], [], [], defaultdict(list), defaultdict(set))
-    seen: dict[tuple[str, str], int] = {}
-    for folder in folders:
-        for pair in read(folder, Pair):
-            if pair.split not in splits or pair.source.article_id in leave_out or not pair.caption:
-                continue
-            if pair.md5 not in by_md5:
-                if limit and len(out.shown) >= limit:
+    first: dict[str, Pair] = {}  # of each picture, without its bytes
+    rows: list[Pair] = []
+
+    def pictures() -> Iterator[tuple[str, bytes]]:
+        for folder in folders:
+            for pair in read(folder, Pair):
+                if pair.split not in splits or pair.source.article_id in leave_out or not pair.caption:
                     continue
-                _add_picture(out, by_md5, pair, size)
-            if pair.md5 in by_md5:
-                _add_caption(out, seen, out.shown[by_md5[pair.md5]], pair)
+                rows.append(replace(pair, image=b""))
+                if pair.md5 not in first:
+                    first[pair.md5] = rows[-1]
+                    yield pair.md5, pair.image
+
+    pixels = squares(pictures(), size, file)
+    shown = {m: Shown(pixels[m], m, p.label, p.source.article_id, p.group) for m, p in first.items() if m in pixels}
+    out = Pictures(list(shown.values()), [], [], defaultdict(list), defaultdict(set), len(first) - len(shown))
+    seen: dict[tuple[str, str], int] = {}
+    for pair in rows:
+        if pair.md5 in shown:
+            _add_caption(out, seen, shown[pair.md5], pair)
     if not out.shown:
         raise BadDataset(f"no pictures with captions in {', '.join(map(str, folders))} for the splits {', '.join(splits)}.")
     return out
-
-
-def _add_picture(out: Pictures, by_md5: dict[str, int], pair: Pair, size: int) -> None:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(pair.image)) as opened:
-            pixels = np.asarray(cover(opened.convert("RGB"), size))
-    except (OSError, ValueError, Image.DecompressionBombError):
-        out.dropped += 1
-        return
-    by_md5[pair.md5] = len(out.shown)
-    out.shown.append(Shown(pixels, pair.md5, pair.label, pair.source.article_id, pair.group))
 
 
 def _add_caption(out: Pictures, seen: dict[tuple[str, str], int], shown: Shown, pair: Pair) -> None:
@@ -161,10 +151,3 @@ def sentence_windows(caption: str, count: Callable[[str], int], length: int) -> 
         if last == len(sentences):
             break
     return windows
-
-
-def cover(picture: Image, size: int) -> Image:
-    """Shorter side to `size` (bicubic), centre crop: the geometry of `PathCLIP.preprocess`."""
-    from pathasst.clip.model import to_square
-
-    return to_square(picture, size)

@@ -69,6 +69,7 @@ def _see(
     import torch
 
     out = []
+    device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
     chances = [np.random.default_rng([seed, int(s.md5[:12], 16)]) for s in shown]
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     for _ in range(views):
@@ -78,6 +79,6 @@ def _see(
             crops.reshape(len(shown), -1, 3), np.concatenate([m for m, _ in stains]), np.concatenate([t for _, t in stains])
         )
         pixels = torch.from_numpy(((flat - mean) / std).reshape(crops.shape)).permute(0, 3, 1, 2)  # channels last
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
-            out.append(trunk(pixels).float().numpy())
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(str(device))):
+            out.append(trunk(pixels.to(device)).float().cpu().numpy())
     return np.stack(out, axis=1).astype(np.float16)

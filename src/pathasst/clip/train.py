@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pathasst.clip.build import ClipConfig, build, load_own_state, lock_tower, own_state
 from pathasst.clip.captions import Captions
-from pathasst.clip.data import load_pictures
+from pathasst.clip.data import Pictures, load_pictures
 from pathasst.clip.distill import FILE as LESSONS
 from pathasst.clip.distill import Teaching, heads, take_lessons
 from pathasst.clip.locked import FILE as LOCKED
 from pathasst.clip.locked import locked_features, standardise
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.processes import Processes, join
+from pathasst.clip.squares import forget
 from pathasst.clip.steps import Steps, rate
 from pathasst.clip.watch import Watch, draw_log
 from pathasst.dataset.manifest import write_atomic
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+PICTURES, FURTHER = "pictures.bin", "further.bin"  # decoded, while the run is not done
 TOWER = "efficientnet-lite0"
 T = TypeVar("T")
 
@@ -146,9 +148,17 @@ def train(
     extra = {"recipe": asdict(recipe), "steps": last} | ({"tower": recipe.tower} if recipe.unlocked == 0 else {})
     clip = PathCLIP(steps.model, replace(config, extra=extra))
     if processes.first:
-        draw_log(out / LOG).save(out / "log.png")
-        clip.save(out if last == recipe.steps else out / f"at-{last}")
+        _finish(clip, out, "" if last == recipe.steps else f"at-{last}")
     return clip
+
+
+def _finish(clip: PathCLIP, out: Path, early: str) -> None:
+    """Curve and weights of a run that is done, or that was stopped `early` and will go on from the same pictures."""
+    draw_log(out / LOG).save(out / "log.png")
+    clip.save(out / early)
+    if not early:
+        forget(out / PICTURES)
+        forget(out / FURTHER)
 
 
 def _prepare(recipe: ClipRecipe, out: Path, processes: Processes) -> tuple[Steps, ClipConfig]:
@@ -156,13 +166,15 @@ def _prepare(recipe: ClipRecipe, out: Path, processes: Processes) -> tuple[Steps
     import torch
 
     teach = recipe.teach
-    pictures = load_pictures(recipe.data, recipe.splits, recipe.cache_side, leave_out=recipe.leave_out)
-    further = []
-    if teach.data:
-        further = load_pictures(teach.data, recipe.splits, recipe.cache_side, leave_out=recipe.leave_out).shown
+
+    def load(data: list[str], file: str) -> Pictures:
+        return load_pictures(data, recipe.splits, recipe.cache_side, leave_out=recipe.leave_out, file=out / file)
+
+    pictures = _once(processes, lambda: load(recipe.data, PICTURES))
+    further = _once(processes, lambda: load(teach.data, FURTHER)).shown if teach.data else []
     torch.manual_seed(recipe.seed)
     model, config = start(recipe)
-    model.eval()  # a locked tower's batch normalisation
+    model.to(processes.device).eval()  # a locked tower's batch normalisation
     lessons = mouths = None
     if teach.steps or teach.weight:
         grid = config.image_size // config.patch_size
