@@ -113,7 +113,11 @@ def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Pa
     monkeypatch.setattr(locked, "BATCH", 4)
     monkeypatch.setattr(locked, "KEEP", 1)
     calls = iter(range(4))  # of five batches with two views each
-    hook = trunk.register_forward_pre_hook(lambda *_: next(calls) and None)
+
+    def cut_off(*_: object) -> None:
+        next(calls)
+
+    hook = trunk.register_forward_pre_hook(cut_off)
     with pytest.raises(StopIteration):
         locked_features(trunk, config, shown, *look, tmp_path / "killed")
     hook.remove()
