@@ -51,7 +51,7 @@ def load(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray
         except UnidentifiedImageError:
             raise BadInput(f"{name} is not a picture in a known format ({', '.join(FORMATS)}).") from None
         except Image.DecompressionBombError:  # Pillow looks before we can
-            raise BadInput(_too_large(name, "far more than 100 megapixels", max_pixels)) from None
+            raise BadInput(_too_large(name, "far too many pixels", max_pixels)) from None
         except UNREADABLE as error:
             raise BadInput(f"{name} cannot be decoded, it is damaged or cut off: {error}") from error
 

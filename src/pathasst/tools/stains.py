@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pathasst.tools.images import spread
+
 _VECTORS = np.array([[0.650, 0.704, 0.286], [0.268, 0.570, 0.776], [0.7110, 0.4232, 0.5616]], np.float32)
 STAINS = _VECTORS / np.linalg.norm(_VECTORS, axis=1, keepdims=True)
 """Rows: haematoxylin, DAB, and a third direction that takes what is neither; unit optical density in R, G, B."""
@@ -37,8 +39,8 @@ def looks_like_eosin(image: np.ndarray) -> bool:
     In the DAB-stained fields at hand (61) at most 7 % were pink; pale or purple H&E is not recognised by this.
     """
     step = max(1, min(image.shape[:2]) // 400)
+    coloured = max(int((spread(image[::step, ::step]) > 20).sum()), 1)
     small = image[::step, ::step].astype(np.int16)
-    coloured = max(int((np.ptp(small, axis=-1) > 20).sum()), 1)
     red, green, blue = small[..., 0], small[..., 1], small[..., 2]
     warm = red - green > 20
     pink, brown = warm & (blue - green > 8) & (red > blue), warm & (blue < green)
