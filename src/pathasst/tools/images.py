@@ -91,14 +91,20 @@ def is_grey(image: np.ndarray, tolerance: float = 10.0) -> bool:
     The mean would call a pale stain on much empty glass grey.
     """
     step = max(1, min(image.shape[:2]) // 256)
-    small = image[::step, ::step].astype(np.int16)
-    return float(np.percentile(np.ptp(small, axis=-1), 98)) < tolerance
+    return float(np.percentile(spread(image[::step, ::step]), 98)) < tolerance
 
 
 def is_dark_field(image: np.ndarray) -> bool:
     """Whether the picture looks like fluorescence: a black background under most of it, where brightfield has a light one."""
     step = max(1, min(image.shape[:2]) // 256)
-    return float(np.median(image[::step, ::step].max(-1))) < 60
+    red, green, blue = (image[::step, ::step, c] for c in range(3))
+    return float(np.median(np.maximum(np.maximum(red, green), blue))) < 60
+
+
+def spread(image: np.ndarray) -> np.ndarray:
+    """How colourful each pixel is: the greatest less the least channel, uint8 H×W. `np.ptp` over three takes 20 times as long."""
+    red, green, blue = (image[..., c] for c in range(3))
+    return np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)  # type: ignore[no-any-return]
 
 
 def _content(source: str | Path | bytes) -> tuple[str, bytes]:
