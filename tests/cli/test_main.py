@@ -133,6 +133,15 @@ def test_a_folder_that_may_not_be_written_is_named() -> None:
     assert "Error: /sys/pathasst may not be" in run.stderr and "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("command", [("collect", "folder", str(EXAMPLES)), ("ask", "What is it?"), ("eval", "curation")])
+def test_a_file_where_a_folder_should_be_is_named_before_any_work(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out, why in ((tmp_path / "file/out", "not a directory"), (tmp_path / "file", "file exists")):
+        run = pathasst(*command, "--out", str(out), env=nothing_here(tmp_path))
+        assert run.returncode == 1 and "Traceback" not in run.stderr
+        assert f"Error: {out} cannot be made or read: {why}. Choose another place" in run.stderr
+
+
 @pytest.mark.parametrize("more", [(), ("--workers", "2", "--per-shard", "1")])
 def test_a_full_disk_stops_with_a_message_and_the_same_command_goes_on(tmp_path: Path, more: tuple[str, ...]) -> None:
     """Files are limited to 100 KiB, which is what a disk without space does to the first large one."""
@@ -166,6 +175,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "no space is left"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "no space is left"),
         (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "/data/x may not be read or written here."),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/data/x"), "/data/x cannot be made or read: is a directory."),
         (FileNotFoundError(errno.ENOENT, "No such file", "/data/x"), ""),
         (ValueError("a bug"), ""),
     ],

@@ -33,8 +33,6 @@ def ask(
     Examples: pathasst ask field.png "How many Ki67-positive cells are there?" --then "What does that mean for prognosis?"
     pathasst ask "Is trastuzumab effective in HER2-positive gastric cancer?" --out answer/
     """
-    import json
-
     from rich.console import Console
 
     from pathasst import assistant
@@ -44,6 +42,8 @@ def ask(
     if Path(words[-1]).is_file():
         raise BadSettings(f'the question is missing: pathasst ask {words[-1]} "What does this picture show?"')
     settings = load_settings(recipe, brain)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # where it cannot be, nothing is asked in vain
     console = Console(stderr=as_json)
     if missing := assistant.not_offered():
         console.print(f"[dim]Not on offer, for lack of files (pathasst doctor): {', '.join(missing)}[/]", highlight=False)
@@ -64,13 +64,16 @@ def ask(
 
         console.print(f"[dim]Written: {save_report(answers, report)}[/]")
     if as_json:
-        typer.echo(
-            json.dumps(
-                [a.to_json() for a in answers] if then else answers[0].to_json(), ensure_ascii=False, indent=1, default=str
-            )
-        )
+        typer.echo(_json(answers, several=bool(then)))
     if answers[-1].stopped == "cancelled":
         raise typer.Exit(INTERRUPTED)
+
+
+def _json(answers: list[Answer], *, several: bool) -> str:
+    import json
+
+    found = [a.to_json() for a in answers]
+    return json.dumps(found if several else found[0], ensure_ascii=False, indent=1, default=str)
 
 
 def _answer(

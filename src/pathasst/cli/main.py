@@ -83,6 +83,7 @@ app.add_typer(evaluate.app, name="eval", rich_help_panel=LOOK)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("No space left on device", "File too large", "inline_container.cc")  # the last is torch.save's way to say it
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)  # a file where a folder should be, or the reverse
 ELSEWHERE = (
     "Choose another place (--out; PATHASST_CACHE for weights, PATHASST_HOME for keys), then run the same command again: "
     "finished parts are kept."
@@ -127,6 +128,8 @@ def _refusal(error: Exception) -> str:
     code, place = getattr(error, "errno", None), getattr(error, "filename", None) or "a file"
     if code in FULL or any(words in str(error) for words in FULL_WORDS):
         return f"no space is left to write {place}."
+    if code in IN_THE_WAY:
+        return f"{place} cannot be made or read: {str(getattr(error, 'strerror', error)).lower()}."
     return f"{place} may not be read or written here." if code in FORBIDDEN else ""
 
 
