@@ -35,18 +35,14 @@ def ask(
     """
     from rich.console import Console
 
-    from pathasst import assistant
     from pathasst.assistant import render
     from pathasst.assistant.settings import load_settings
 
     if Path(words[-1]).is_file():
         raise BadSettings(f'the question is missing: pathasst ask {words[-1]} "What does this picture show?"')
     settings = load_settings(recipe, brain)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)  # where it cannot be, nothing is asked in vain
     console = Console(stderr=as_json)
-    if missing := assistant.not_offered():
-        console.print(f"[dim]Not on offer, for lack of files (pathasst doctor): {', '.join(missing)}[/]", highlight=False)
+    _prepare(console, out)
     answers: list[Answer] = []
     for n, question in enumerate([words[-1], *then]):
         images = list(words[:-1]) if n == 0 else None
@@ -67,6 +63,16 @@ def ask(
         typer.echo(_json(answers, several=bool(then)))
     if answers[-1].stopped == "cancelled":
         raise typer.Exit(INTERRUPTED)
+
+
+def _prepare(console: Console, out: Path | None) -> None:
+    """Make the folder (where it cannot be, nothing is asked in vain), and say which tools cannot be run."""
+    from pathasst import assistant
+
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    if missing := assistant.not_offered():
+        console.print(f"[dim]Not on offer, for lack of files (pathasst doctor): {', '.join(missing)}[/]", highlight=False)
 
 
 def _json(answers: list[Answer], *, several: bool) -> str:
