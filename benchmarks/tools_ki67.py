@@ -71,7 +71,7 @@ def show(name: str, scores: dict[str, Any]) -> None:
     for key in ("detection", "positive", "negative"):
         low, high = scores[key]["interval"]
         parts.append(f"{scores[key]['f1']:.3f} ({low:.3f}–{high:.3f})")
-    print("  ".join(parts), f" {scores['index_error'].get('mean')} / {scores['index_error'].get('max')}", flush=True)
+    print("  ".join(parts), f" {' / '.join(map(str, scores['index_error'].values()))}", flush=True)
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
     peer = Blobs(SimpleNamespace(classes=detector.settings.classes, ignored=detector.settings.ignored, min_score=0.5))
     everything: list[Field] = []
     validation: list[Field] = []
-    print(f"{'':46s} {'n':>3s} {'cells':>5s}  F1 detection, positive, negative (95 %)   index error mean / max, points")
+    print(f"{'':46s} {'n':>3s} {'cells':>5s}  F1 detection, positive, negative (95 %)   index error: mean / max / of all cells")
     sources = []
     for data in settings.data:
         splits = split_fields(read_fields(data, settings.model.classes), data)

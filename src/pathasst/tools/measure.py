@@ -83,7 +83,11 @@ def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
         rows.append(f"| {name} | {one['f1']:.3f} [{low:.3f}, {high:.3f}] | {one['precision']:.3f} | {one['recall']:.3f} |")
     if error := scores["index_error"]:
         first = found.settings.classes[0]
-        rows += ["", f"Share of {first} cells: mean error {error['mean']} points a picture, at most {error['max']}."]
+        rows += [
+            "",
+            f"Share of {first} cells: mean error {error['mean']} points a picture, at most {error['max']}; "
+            f"of all cells together {error['together']}.",
+        ]
     title = f"{tool.version()}, {scores['fields']} pictures, {scores['cells']} cells, pictures scaled by {scale:.2f}"
     return Measured(title, "\n".join(rows), scores)
 

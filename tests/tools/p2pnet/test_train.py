@@ -146,3 +146,18 @@ def test_a_whole_network_can_be_tuned_further_and_other_classes_get_a_new_head(s
     assert start_from(other, str(tmp_path / "trained")) == everything - 2
     assert torch.equal(other.classify[-1].weight, new)
     assert torch.allclose(other.regress[0].weight, trained.regress[0].weight, atol=1e-3)
+
+
+def test_the_index_is_compared_by_field_and_over_all_cells():
+    def cells(classes: list[int]) -> Cells:
+        rows = np.arange(len(classes), dtype=np.float32)
+        return Cells(np.stack([rows * 30 + 5, rows * 0 + 5], 1), np.array(classes), np.ones(len(classes), np.float32))
+
+    def field(classes: list[int]) -> Field:
+        return Field("", "", np.zeros((9, 9, 3), np.uint8), cells(classes).points, np.array(classes))
+
+    # labelled 2 of 4 and 0 of 16 positive; found 4 of 4 and 0 of 12
+    found = [(field([0, 0, 1, 1]), cells([0, 0, 0, 0])), (field([1] * 16), cells([1] * 12))]
+    scores = training._scores(found, [0, 1], ["positive", "negative"])
+    assert scores["index_error"] == {"mean": 25.0, "max": 50.0, "together": 15.0}
+    assert training._scores([(field([]), cells([0]))], [0, 1], ["positive", "negative"])["index_error"] == {}

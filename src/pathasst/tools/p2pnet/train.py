@@ -252,16 +252,18 @@ def measure(detector: Detector, splits: dict[str, list[Field]]) -> dict[str, Any
 
 
 def score_fields(detector: Detector, fields: Sequence[Field]) -> dict[str, Any]:
-    """Scores of some fields: F1 of detection and per class, pooled over cells; index error per field (first class = positive)."""
+    """Scores of some fields: F1 of detection and per class, pooled over cells; error of the labelling index
+    (first class = positive) by field, and of the cells of all fields together."""
     return _scores([(f, detector(f.image)) for f in fields], _reported(detector), detector.settings.classes)
 
 
 def _scores(found: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
-    rows, errors = [], []
+    rows, errors, pairs = [], [], []
     for field, cells in found:
         points, labels = _known(field, ids)
         rows.append(count(cells.points, cells.scores, cells.classes, points, labels, len(names)))
-        index, true = (labelling_index(int((c == 0).sum()), int((c == 1).sum())) for c in (cells.classes, labels))
+        pairs.append([(int((c == 0).sum()), int((c == 1).sum())) for c in (cells.classes, labels)])
+        index, true = (labelling_index(*pair) for pair in pairs[-1])
         if true is not None:
             errors.append(abs((index or 0.0) - true))
     result: dict[str, Any] = {"fields": len(found), "cells": sum(len(_known(f, ids)[0]) for f, _ in found)}
@@ -269,5 +271,8 @@ def _scores(found: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Seq
         pooled = sum((r[column] for r in rows), Counts())
         result[name] = {k: round(getattr(pooled, k), 4) for k in ("f1", "precision", "recall")}
         result[name]["interval"] = [round(v, 4) for v in interval(rows, column)]
-    result["index_error"] = {"mean": round(float(np.mean(errors)), 2), "max": round(float(np.max(errors)), 2)} if errors else {}
-    return result
+    if errors:
+        index, true = (labelling_index(*pair) or 0.0 for pair in np.sum(pairs, axis=0).tolist())
+        found_errors = {"mean": np.mean(errors), "max": np.max(errors), "together": abs(index - true)}
+        result["index_error"] = {k: round(float(v), 2) for k, v in found_errors.items()}
+    return {"index_error": {}} | result
