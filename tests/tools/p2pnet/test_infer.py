@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pathasst.errors import BadInput, BadSettings
+from pathasst.errors import BadInput
 from pathasst.tools.p2pnet.infer import Detector, fuse, load, save, suppress
 from pathasst.tools.p2pnet.model import P2PNet
 from pathasst.tools.p2pnet.settings import P2PNetSettings
@@ -141,26 +141,3 @@ def test_mirrored_views_find_the_same_cells_in_the_same_places():
     order = [np.lexsort(found.points.T) for found in (plain, mirrored)]
     assert np.allclose(plain.points[order[0]], mirrored.points[order[1]], atol=1e-3)
     assert np.allclose(plain.scores[order[0]], mirrored.scores[order[1]], atol=1e-3)
-
-
-def test_readings_at_two_sizes_find_the_same_cells_in_the_same_places(monkeypatch):
-    """Each size is read plain and mirrored; points come back in px of the picture."""
-    cells = [(24, 24), (88, 40), (152, 120)]
-    image = picture(cells, 160, 192)
-    marker, sizes = Marker(), []
-    marker.settings = replace(SMALL, views=4, view_scales=(1.0, 2.0))
-    detector = Detector(marker)
-    read = detector._read
-    monkeypatch.setattr(
-        detector, "_read", lambda seen, view, floor: sizes.append((seen.shape[1], view)) or read(seen, view, floor)
-    )
-    found = detector(image)
-    assert sizes == [(192, 0), (384, 1), (384, 2), (192, 3)]
-    assert len(found) == len(cells)
-    assert (np.abs(found.points[:, None] - np.array(cells)).max(-1).min(0) <= 4).all()
-
-
-@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, 0.9)])
-def test_sizes_of_the_readings_must_fit_their_number(scales):
-    with pytest.raises(BadSettings):
-        replace(SMALL, view_scales=scales)

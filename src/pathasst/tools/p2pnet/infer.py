@@ -126,7 +126,7 @@ class Detector:
     def _detect(self, image: np.ndarray, floors: np.ndarray) -> Cells:
         """Cells of one tile, fused from `views` mirrored readings of it. `floors`: the least score of each class."""
         views, floor = self.settings.views, float(floors.min())
-        read = [self._view(image, v, floor if views == 1 else floor / 4) for v in range(views)]
+        read = [self._read(image, v, floor if views == 1 else floor / 4) for v in range(views)]
         points, probabilities = (np.concatenate(part) for part in zip(*read, strict=True))
         if views > 1:
             which = np.repeat(np.arange(views), [len(p) for p, _ in read])
@@ -134,13 +134,6 @@ class Detector:
         classes, scores = probabilities.argmax(1), probabilities.max(1, initial=0)
         keep = scores >= floors[classes]
         return Cells(points[keep], classes[keep], scores[keep])
-
-    def _view(self, image: np.ndarray, view: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
-        """`_read` at the size whose turn it is; points in px of `image`. Both sizes come plain and mirrored, not one of each."""
-        scales = self.settings.view_scales
-        seen = resize(image, scales[view.bit_count() % len(scales)])
-        points, probabilities = self._read(seen, view, floor)
-        return points * np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32), probabilities
 
     @torch.inference_mode()
     def _read(self, image: np.ndarray, view: int, floor: float) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,6 @@ class P2PNetSettings:
     )
     um_per_px: float | None = None  # scale the network was trained at, if known
     views: int = 1  # 4: the picture is also read mirrored, and the four answers are averaged; four times the time
-    view_scales: tuple[float, ...] = (1.0,)  # sizes at which the mirrored readings take turns: nuclei are not all of one size
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -38,8 +37,6 @@ class P2PNetSettings:
             raise BadSettings(f"ignored classes {self.ignored} must be among the classes {self.classes}")
         if self.views not in (1, 2, 4):
             raise BadSettings("views must be 1, 2 or 4")
-        if not self.view_scales or min(self.view_scales) <= 0 or len(self.view_scales) > self.views:
-            raise BadSettings("view_scales must be positive, and no more than there are views")
         if isinstance(self.min_score, tuple) and len(self.min_score) != len(self.classes):
             raise BadSettings("min_score must be one number, or one for each class")
 
