@@ -152,15 +152,14 @@ def from_tokenizer(tokenizer: Any) -> ChatTemplate:
     answer = between[2]
     system_closer = between[1].removesuffix(user)
     user_closer = system_closer if answer.startswith(system_closer) else ""
-    template = ChatTemplate(
+    if after_user != answer or after_assistant != closer + user:
+        raise BadSettings("the tokenizer's chat template does not join turns evenly; use template: chatml or paper.")
+    return ChatTemplate(
         name="tokenizer",
         openers={"system": between[0], "user": user, "assistant": answer.removeprefix(user_closer), "tool": user},
         closers={"system": system_closer, "user": user_closer, "assistant": closer, "tool": user_closer},
         stop=stop,
     )
-    if after_user != answer or between[3] != closer + user:
-        raise BadSettings("the tokenizer's chat template does not join turns evenly; use template: chatml or paper.")
-    return template
 
 
 def render(
