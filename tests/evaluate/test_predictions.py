@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pathasst.evaluate.asking import bar
 from pathasst.evaluate.predictions import UNASKED, Predictions, key_of
 
 
@@ -67,3 +68,9 @@ def test_shares_are_disjoint_and_together_everything(tmp_path):
     assert sorted(asked) == list(range(40))
     whole = Predictions(tmp_path, "t").fill(keys, lambda positions: pytest.fail("all was asked"))
     assert [v["said"] for v in whole] == [str(n) for n in range(40)]
+
+
+def test_a_bar_is_silent_where_there_is_no_terminal(capsys):
+    with bar("questions", 2) as progress:
+        progress(2)
+    assert capsys.readouterr() == ("", "")

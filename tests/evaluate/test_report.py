@@ -50,6 +50,18 @@ def test_terminal_shows_every_row(capsys):
     assert "0.500 [0.250, 0.750]" in shown and "paper: theirs" in shown and "seed 3" in shown
 
 
+def test_names_stay_whole_and_long_ones_are_folded_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    made = Table(id="t", title="Tools", columns=["requests", *(f"arguments right {n}" for n in range(7))])
+    made.add("papers_search", *[Interval(0.5, 0.25, 0.75)] * 7)
+    print_tables([made])
+    shown = capsys.readouterr().out
+    assert "papers_search" in shown and "…" not in shown
+    made.add("a brain whose name is longer than any column can be", *[None] * 7)
+    print_tables([made])
+    assert "…" not in capsys.readouterr().out
+
+
 def test_brackets_in_texts_are_shown_and_no_markup(capsys):
     made = table(notes=["layout: [[x1, y1, x2, y2] …], <name>[1, 0, 0].png, [/b]"])
     made.add("[bold]model[/]", "[red]")

@@ -38,7 +38,13 @@ def questions(root: Path | None) -> dict[str, str]:
 
 
 def evaluate(index: PaperIndex, asked: dict[str, str], cache: Path) -> Table:
-    """R@1, R@5, R@10 (Wilson) and MRR (bootstrap by question) of every way of searching that the index has."""
+    """R@1, R@5, R@10 (Wilson) and MRR (bootstrap by question) of every way of searching that the index has.
+
+    Raises BadDataset for an index that holds no question's abstract, in which nothing could be found.
+    """
+    lost = [pmid for pmid in asked if index.get(pmid) is None]
+    if len(lost) == len(asked):
+        raise BadDataset(f"{index.home} holds none of the abstracts that answer the questions: build it from those, too.")
     columns = ["search", "questions", *(f"R@{k}" for k in KS), "MRR"]
     table = Table(id="papers", title="Paper retrieval", columns=columns, section="Paper Retrieval", seed=0)
     for mode in MODES if index.version.vectors else ("words",):
@@ -50,6 +56,10 @@ def evaluate(index: PaperIndex, asked: dict[str, str], cache: Path) -> Table:
             for pmid, r in zip(asked, ranks, strict=True)
         ]
     table.data = index.describe()
+    if lost:
+        table.notes.append(
+            f"{len(lost)} questions cannot be answered: the index lacks their abstract (PMID {', '.join(lost[:3])} …)."
+        )
     table.notes.append(
         "95 % intervals: Wilson (R@k), bootstrap by question (MRR). Where questions are titles, index without titles."
     )

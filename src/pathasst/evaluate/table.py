@@ -11,6 +11,7 @@ from typing import Any
 
 from pathasst.intervals import Interval
 
+SHORT = 20  # characters of a name that is not folded on the terminal
 Cell = str | int | float | bool | Interval | None
 
 
@@ -101,16 +102,22 @@ def _plain(cell: Cell) -> Any:
     return {"value": cell.value, "low": cell.low, "high": cell.high} if isinstance(cell, Interval) else cell
 
 
+def _is_name(table: Table, column: int) -> bool:
+    """Whether a column is a first one of short texts, which stay whole where intervals are folded."""
+    return column == 0 and all(len(shown(row[0])) <= SHORT for row in table.rows)
+
+
 def print_tables(tables: Sequence[Table]) -> None:
     """On the terminal, widest columns folded."""
     from rich.console import Console
     from rich.markup import escape
+    from rich.table import Column
     from rich.table import Table as RichTable
 
     console = Console()
     for table in tables:
-        head, title = map(escape, table.columns), escape(table.title)
-        view = RichTable(*head, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        head = [Column(escape(c), overflow="fold", no_wrap=_is_name(table, n)) for n, c in enumerate(table.columns)]
+        view = RichTable(*head, title=escape(table.title), title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in table.rows:
             view.add_row(*(escape(shown(c)) for c in row))
         console.print(view)
