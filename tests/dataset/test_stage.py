@@ -113,3 +113,14 @@ def test_bad_settings(tmp_path: Path, more: dict, message: str) -> None:
 
 def _env(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **more}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_colleagues_may_read_what_a_stage_wrote(tmp_path: Path) -> None:
+    """As far as the user's mask lets them."""
+    before = os.umask(0o027)
+    try:
+        run(tmp_path)
+    finally:
+        os.umask(before)
+    assert {p.stat().st_mode & 0o777 for p in tmp_path.iterdir() if p.is_file()} == {0o640}

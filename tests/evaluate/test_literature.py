@@ -48,7 +48,9 @@ def test_ranks_become_recall_and_reciprocal_rank(home, data, tmp_path):
     assert (words["search"], words["questions"]) == ("words", 3)
     assert words["R@1"].value == pytest.approx(1 / 3) and words["MRR"].value == pytest.approx(1 / 3)
     items = {i["id"]: (i["said"], i["score"]) for i in table.items if i["model"] == "words"}
-    assert items == {"1": ("1", 1.0), "2": ("0", 0.0), "99": ("0", 0.0)}
+    absent = ("not among the first 100", 0.0)
+    assert items == {"1": ("place 1", 1.0), "2": absent, "99": absent}
+    assert [i["asked"] for i in table.items] == ["melanoma skin", "celiac villi", "asbestos pleura"]
     assert "1 questions cannot be answered: the index lacks their abstract (PMID 99 …)." in table.notes
 
 

@@ -37,6 +37,16 @@ def test_round_trip_and_page(tmp_path):
     assert "http://" not in text and "https://" not in text  # nothing from outside
 
 
+def test_wrong_items_are_shown_in_words():
+    items = [
+        {"id": "1", "wanted": ["A", "B"], "said": [], "score": 0.0},
+        {"id": "2", "calls": [["count", {"um_per_px": 0.5, "subject": "all"}], ["look", {}]], "score": 0.0},
+    ]
+    text = report.to_html([table(items=items)])
+    assert "<td>A, B</td><td>none</td>" in text
+    assert "<td>count(um_per_px=0.5, subject=all), look()</td>" in text
+
+
 def test_markdown_carries_source_and_escapes_bars():
     made = table(notes=["a note"])
     made.add("a|b", 0.12345)

@@ -52,8 +52,9 @@ def evaluate(index: PaperIndex, asked: dict[str, str], cache: Path) -> Table:
         shares = [wilson(sum(0 < r <= k for r in ranks), len(ranks)) for k in KS]
         table.add(mode, len(ranks), *shares, mean_interval([1 / r if r else 0.0 for r in ranks]))
         table.items += [
-            {"model": mode, "id": pmid, "cluster": pmid, "part": "R@1", "wanted": pmid, "said": str(r), "score": float(r == 1)}
-            for pmid, r in zip(asked, ranks, strict=True)
+            {"model": mode, "id": pmid, "cluster": pmid, "part": "R@1", "asked": question}
+            | {"wanted": pmid, "said": f"place {r}" if r else f"not among the first {DEPTH}", "score": float(r == 1)}
+            for (pmid, question), r in zip(asked.items(), ranks, strict=True)
         ]
     table.data = index.describe()
     if lost:

@@ -57,7 +57,7 @@ def to_html(tables: Sequence[Table]) -> str:
     from jinja2 import Environment, PackageLoader
 
     page = Environment(loader=PackageLoader("pathasst.evaluate", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"shown": shown, "share": _is_share, "paper": _is_paper, "wrong": _wrong, "base64": _base64}
+    page.filters |= {"shown": shown, "share": _is_share, "paper": _is_paper, "wrong": _wrong, "base64": _base64, "words": _words}
     style = (files(__package__) / "report.css").read_text(encoding="utf-8")
     return page.get_template("report.html.j2").render(tables=tables, style=style, version=__version__)
 
@@ -69,6 +69,15 @@ def _is_share(cell: object) -> bool:
 
 def _is_paper(row: Sequence[object]) -> bool:
     return any(isinstance(c, str) and c.startswith("paper:") for c in row[:2])
+
+
+def _words(value: object) -> str:
+    """What an item holds, without Python's brackets and quotes; a call as `name(argument=value)`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_words(v)}" for name, v in value.items())
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict):
+        return f"{value[0]}({_words(value[1])})"
+    return ", ".join(map(_words, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def _base64(content: bytes) -> str:
