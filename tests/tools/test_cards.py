@@ -1,4 +1,4 @@
-"""A card's scores are those last measured: every one stands in benchmarks/results as it was kept."""
+"""The scores of cards and pages are those last measured: they stand in benchmarks/results as they were kept."""
 
 import json
 import re
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pathasst.detector.evaluate import ClassScores, Scores
+from pathasst.intervals import Interval
 from pathasst.tools.registry import tool_class
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def interval(kept: dict[str, float]) -> str:
@@ -34,6 +37,38 @@ def test_a_cards_scores_are_those_measured(tool, result, rows):
     values = kept(result)
     said = re.findall(r"\d\.\d\d \(\d\.\d\d–\d\.\d\d\)", tool_class(tool).card.scores)
     assert said == [interval(values[row][column]) for row, column in rows]
+
+
+def scores(values: dict) -> Scores:
+    """What `pathasst tools evaluate` measured of a detector, from its kept result."""
+
+    def one(kept: dict) -> ClassScores:
+        return ClassScores(**{k: Interval(**v) if isinstance(v, dict) else v for k, v in kept.items()})
+
+    classes = {name: one(kept) for name, kept in values["classes"].items()}
+    means = Interval(**values["map50"]), Interval(**values["map"])
+    return Scores(values["pictures"], *means, one(values["any_class"]), classes)
+
+
+@pytest.mark.parametrize(
+    ("result", "page"),
+    [
+        ("blood", "models/blood-embedded/card.md"),
+        ("blood", "docs/tools.md"),
+        ("lbc_detect", "models/lbc-detect-embedded/card.md"),
+    ],
+)
+def test_a_detectors_table_is_the_one_measured(result, page):
+    assert scores(kept(result)).table() in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_abnormal_cells_scores_are_those_measured():
+    found = scores(kept("lbc_detect"))
+    ap, f1 = (f"{v.value:.3f} ({v.low:.3f}–{v.high:.3f})" for v in (found.any_class.ap50, found.any_class.f1))
+    counts = f"{found.pictures} test fields, {found.any_class.there} abnormal cells"
+    card = tool_class("lbc_detect").card.scores
+    assert f"{counts}: AP@0.5 of any abnormal cell {ap}, F1 {f1}; mean" in card
+    assert f"over the five classes {found.map50.value:.3f}: " in card
 
 
 def test_the_generators_distances_are_those_measured():
