@@ -34,14 +34,16 @@ def unmix(image: np.ndarray, white: np.ndarray | None = None) -> np.ndarray:
 
 
 def looks_like_eosin(image: np.ndarray) -> bool:
-    """Whether H×W×3 uint8 RGB looks like H&E: of its coloured pixels 15 % or more are pink and next to none brown.
+    """Whether H×W×3 uint8 RGB looks like H&E: of its coloured pixels 40 % or more are pink or purple and next to none brown.
 
-    In the DAB-stained fields at hand (61) at most 7 % were pink; pale or purple H&E is not recognised by this.
+    Beside eosin nuclei are purple, by a counterstain alone they are blue: in the DAB-stained fields at hand (67) at most 19 % are
+    pink or purple, in H&E cores, WSSS4LUAD and PanNuke (44) at least 58 %. Fat and empty patches of H&E are not recognised.
     """
     step = max(1, min(image.shape[:2]) // 400)
-    coloured = max(int((spread(image[::step, ::step]) > 20).sum()), 1)
-    small = image[::step, ::step].astype(np.int16)
-    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
-    warm = red - green > 20
-    pink, brown = warm & (blue - green > 8) & (red > blue), warm & (blue < green)
-    return bool(pink.sum() / coloured >= 0.15 and brown.sum() / coloured < 0.05)
+    small = image[::step, ::step]
+    coloured, planes = spread(small) > 20, small.astype(np.int16)
+    red, green, blue = planes[..., 0], planes[..., 1], planes[..., 2]
+    purple, brown = coloured & (red - green > 10) & (blue - green > 10), (red - green > 20) & (blue < green)
+    total = max(int(coloured.sum()), 1)
+    tissue = coloured.mean() >= 0.05  # less is dirt on an empty slide
+    return bool(tissue and purple.sum() / total >= 0.4 and brown.sum() / total < 0.05)

@@ -5,7 +5,7 @@ import pytest
 
 from pathasst.tools.cells.her2 import grade, score
 from pathasst.tools.cells.pdl1 import is_positive
-from pathasst.tools.cells.profile import Profiles, profile, stain_elsewhere
+from pathasst.tools.cells.profile import Profiles, doubt, in_nuclei, profile, stain_elsewhere
 from pathasst.tools.cells.size import estimate_scale, nuclear_radius
 from pathasst.tools.stains import STAINS
 
@@ -48,9 +48,28 @@ def test_brown_inside_the_nucleus_is_told_from_brown_around_it():
     assert stain_elsewhere(cell(0, 0), np.empty((0, 2)), 12) == 0
 
 
+def field(one: np.ndarray, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """`count`×`count` times the same cell, and their middles."""
+    middles = 120 * np.stack(np.meshgrid(np.arange(count), np.arange(count)), -1).reshape(-1, 2) + 60.0
+    return np.tile(one, (count, count, 1)), middles
+
+
+def test_a_nuclear_stain_is_doubted_where_a_membranous_one_is_asked_for():
+    import cv2
+
+    nuclear = np.full((120, 120, 3), 246, np.uint8)
+    cv2.circle(nuclear, (60, 60), 16, colour(0.1, 0.8), -1)
+    brown, membrane = (in_nuclei(profile(*field(one), 12)) for one in (nuclear, cell(1.0, 0.8)))
+    assert brown > 0.9 and "Ki67" in doubt(brown)
+    assert membrane < 0.4 and doubt(membrane) == ""
+    few = in_nuclei(profile(*field(nuclear, 4), 12))  # 16 cells say too little
+    assert few is None and doubt(few) == ""
+
+
 def test_no_cells_no_values():
     found = profile(cell(1, 1), np.empty((0, 2)), 12)
     assert len(found.nucleus) == len(found.membrane) == len(found.completeness) == 0
+    assert in_nuclei(found) is None
 
 
 def test_a_cell_at_the_edge_is_read_without_error():

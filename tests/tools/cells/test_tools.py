@@ -53,6 +53,14 @@ def test_a_membrane_stain_is_doubted_as_ki67_and_said_what_it_was_trained_on(res
     assert "Warning" in results["ki67_cells"].text and "BCData" in results["ki67_cells"].text
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["her2_cells", "pdl1_cells"])
+def test_a_ki67_stain_is_doubted_as_a_membrane_stain(real_data, results, name):
+    ki67 = load(real_data / "bcdata_ki67" / "images" / "0.jpg")
+    assert "Warning" in tool_class(name)()(ToolCall(name=name), ki67).text
+    assert "Warning" not in results[name].text
+
+
 @pytest.mark.parametrize("name", ["her2_cells", "pdl1_cells"])
 def test_unvalidated_methods_say_so(results, name):
     assert "unvalidated" in results[name].text and not tool_class(name).card.validated

@@ -12,13 +12,13 @@ import numpy as np
 
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
-from pathasst.tools.cells.profile import Profiles
+from pathasst.tools.cells.profile import PARTIAL, Profiles, doubt, in_nuclei, profile
 from pathasst.tools.cells.size import NUCLEUS
 from pathasst.tools.protocol import NOTICE, ToolCard
 
 GRADES = ("0", "1+", "2+", "3+")
 WEAK, STRONG = 0.2, 0.6  # optical density (log10) of the stained membrane
-COMPLETE, PARTIAL = 0.75, 0.2  # share of the circumference
+COMPLETE = 0.75  # share of the circumference
 UNVALIDATED = (
     "This is an unvalidated method (optical density of DAB around each detected nucleus; all cells, not tumour cells alone)."
 )
@@ -44,15 +44,15 @@ class Her2Cells(detect.CellTool):
 
     def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tools.cells.profile import profile
         from pathasst.tools.drawing import annotate
 
         cells, scale = self.locate(image, arguments, "The HER2 count")
         own = self.own_classes(GRADES)
-        grades = None if own else grade(profile(image, cells.points, NUCLEUS / scale, WEAK))
-        labels = self.names(cells) if grades is None else [GRADES[g] for g in grades]
+        around = None if own else profile(image, cells.points, NUCLEUS / scale, WEAK)
+        labels = self.names(cells) if around is None else [GRADES[g] for g in grade(around)]
         counts = {name: labels.count(name) for name in GRADES}
         numbers = detect.numbers_of(image, arguments, scale, cells=len(cells), counts=counts, score=score(counts))
+        numbers["brown_in_nuclei"] = None if around is None else in_nuclei(around)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="her2", image=annotate(image, marks))]
         return ToolResult(name=self.name, text=_text(numbers, own), numbers=numbers, annotations=marks, pictures=pictures)
@@ -82,5 +82,5 @@ def _text(numbers: dict[str, Any], own: bool) -> str:
         return f"No cells were found, so no HER2 score is given. {NOTICE}"
     counts = ", ".join(f"{g}: {c} ({100 * c / n:.0f} %)" for g, c in numbers["counts"].items())
     dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
-    how = OWN if own else UNVALIDATED
+    how = OWN if own else UNVALIDATED + doubt(numbers["brown_in_nuclei"])
     return f"{n} cells by membrane staining – {counts}; estimated HER2 score {numbers['score']}.{dense} {how} {NOTICE}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from pathasst.records import Picture, ToolResult
 from pathasst.tools.cells import detect
-from pathasst.tools.cells.profile import Profiles
+from pathasst.tools.cells.profile import PARTIAL, Profiles, doubt, in_nuclei, profile
 from pathasst.tools.cells.size import NUCLEUS
 from pathasst.tools.protocol import NOTICE, ToolCard
 
@@ -22,7 +22,6 @@ UNVALIDATED = (
     "only in part)."
 )
 OWN = "The cells' classes come from the user's own trained model."
-PARTIAL = 0.2  # share of the circumference: partial staining counts too
 
 
 class Pdl1Cells(detect.CellTool):
@@ -43,19 +42,16 @@ class Pdl1Cells(detect.CellTool):
 
     def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tools.cells.profile import profile
         from pathasst.tools.drawing import annotate
 
         cells, scale = self.locate(image, arguments, "The PD-L1 count")
         own = self.own_classes(self.card.classes)
-        if own:
-            labels = self.names(cells)
-        else:
-            stained = is_positive(profile(image, cells.points, NUCLEUS / scale, WEAK))
-            labels = ["positive" if s else "negative" for s in stained]
+        around = None if own else profile(image, cells.points, NUCLEUS / scale, WEAK)
+        labels = self.names(cells) if around is None else ["positive" if s else "negative" for s in is_positive(around)]
         positive, n = labels.count("positive"), len(cells)
         tps = round(100 * positive / n, 1) if n else None
         numbers = detect.numbers_of(image, arguments, scale, cells=n, positive=positive, negative=n - positive, tps_percent=tps)
+        numbers["brown_in_nuclei"] = None if around is None else in_nuclei(around)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="pdl1", image=annotate(image, marks))]
         return ToolResult(name=self.name, text=_text(numbers, own), numbers=numbers, annotations=marks, pictures=pictures)
@@ -70,7 +66,8 @@ def _text(numbers: dict[str, Any], own: bool) -> str:
     if not numbers["cells"]:
         return f"No cells were found, so no TPS is given. {NOTICE}"
     dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
+    how = OWN if own else UNVALIDATED + doubt(numbers["brown_in_nuclei"])
     return (
         f"{numbers['cells']} cells: {numbers['positive']} PD-L1-positive, {numbers['negative']} negative; estimated TPS "
-        f"{numbers['tps_percent']} %.{dense} {OWN if own else UNVALIDATED} {NOTICE}"
+        f"{numbers['tps_percent']} %.{dense} {how} {NOTICE}"
     )

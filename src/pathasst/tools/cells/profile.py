@@ -14,6 +14,9 @@ from pathasst.tools.stains import DAB, unmix
 
 RAYS = 24
 WEAK = 0.2  # optical density (log10) from which DAB counts as staining
+PARTIAL = 0.2  # share of the directions from which a cell counts as stained
+FEW = 20  # stained cells below which nothing is said of where in them the stain lies
+NUCLEAR = 0.75  # DAB in nuclei against that around them from which a stain is taken for a nuclear one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,28 @@ def profile(image: np.ndarray, points: np.ndarray, radius: float, weak: float = 
     counts = stained.sum(1)
     membrane = np.where(counts > 0, (ring * stained).sum(1) / np.maximum(counts, 1), 0)
     return Profiles(_read(dab, inner).mean((1, 2)), membrane.astype(np.float32), stained.mean(1).astype(np.float32))
+
+
+def in_nuclei(profiles: Profiles) -> float | None:
+    """DAB in the nuclei of the stained cells against that around them; None where FEW are stained.
+
+    Of fields at hand with so many stained cells, 15 of Ki67 had 0.77–0.97 and 6 of a membranous stain (LYON19) 0.62–0.72; NUCLEAR
+    was set between them.
+    """
+    stained = profiles.completeness >= PARTIAL
+    if stained.sum() < FEW:
+        return None
+    return round(float(profiles.nucleus[stained].sum() / profiles.membrane[stained].sum()), 2)
+
+
+def doubt(brown_in_nuclei: float | None) -> str:
+    """What a tool for membranous stains says of a picture whose brown lies in nuclei; empty otherwise."""
+    if brown_in_nuclei is None or brown_in_nuclei < NUCLEAR:
+        return ""
+    return (
+        " Warning: the brown is nearly as strong in the nuclei as around them, as in a nuclear stain (Ki67); if this is one, "
+        "the score means nothing."
+    )
 
 
 def stain_elsewhere(image: np.ndarray, positive: np.ndarray, radius: float) -> float:
