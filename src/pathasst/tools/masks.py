@@ -80,7 +80,7 @@ def usable(pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[str]]:
     for picture in pictures:
         try:
             if not picture.read()[1]:
-                raise BadInput(f"no object has {LEAST} px or more (of a JPEG mask only what is brighter than 127 counts).")
+                raise BadInput(f"no object has {LEAST} px or more.")
             good.append(picture)
         except BadInput as error:
             reasons.append(f"{picture.name}: {error}")
@@ -103,8 +103,10 @@ def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
     image, values = load(picture), _values(mask)
     if values.shape != image.shape[:2]:
         raise BadInput(f"the mask {mask.name} has {_size(values)} px, its picture {_size(image)}: they must be of one size.")
-    if mask.suffix.lower() in (".jpg", ".jpeg"):  # JPEG has no exact numbers: only the object's value stands out
+    if mask.suffix.lower() in (".jpg", ".jpeg"):  # JPEG has no exact numbers: only the objects' value stands out
         values = values > 127
+        if not values.any():
+            raise BadInput(f"the JPEG mask {mask.name} has nothing brighter than 127; numbers are kept by PNG or TIFF alone.")
     parts = label(values)
     windows = enumerate(find_objects(parts), start=1)
     found = [Object(columns.start, rows.start, parts[rows, columns] == n) for n, (rows, columns) in windows]
