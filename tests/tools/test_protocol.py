@@ -1,10 +1,11 @@
 """The protocol: arguments checked, errors readable, pictures of the right kind, times and provenance in the result."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
+from typing import Annotated, Self
 
 import numpy as np
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pathasst import weights
 from pathasst.errors import BadInput
@@ -59,6 +60,9 @@ def test_the_time_is_that_of_the_call(registry, monkeypatch):
         ({"least": 1, "most": 2}, np.zeros((5, 5, 3), np.uint8), "most"),
         ({"least": 1}, None, "needs a picture"),
         ({"least": 1}, np.zeros((5, 5), np.uint8), "H×W×3"),
+        ({"least": 1}, np.zeros((5, 3), np.uint8), "not uint8 (5, 3)"),
+        ({"least": 1}, np.zeros((5, 5, 4), np.uint8), "not uint8 (5, 5, 4)"),
+        ({"least": 1}, b"bytes", "not bytes ()"),
         ({"least": 1}, np.zeros((5, 5, 3), np.float32), "uint8"),
         ({"least": 1}, np.zeros((2, 5, 3), np.uint8), "too small"),
     ],
@@ -69,7 +73,9 @@ def test_a_wrong_call_is_an_error_to_read_not_an_exception(registry, arguments, 
 
 def test_an_unknown_tool_is_answered_with_the_known_ones(registry):
     registry.add(type("Dim", (Bright,), {"name": "dim"})())
-    assert registry.call(ToolCall(name="dark")).error.endswith("the tools are: bright, dim")
+    answer = registry.call(ToolCall(name="dark", id="c7"))
+    assert (answer.name, answer.call_id) == ("dark", "c7")
+    assert answer.error == "no tool is called 'dark'; the tools are: bright, dim"
 
 
 def test_the_schema_keeps_a_property_called_title_and_drops_pydantics(registry):
@@ -85,19 +91,58 @@ class Nested(Arguments):
 
     inner: BrightArguments
     several: tuple[BrightArguments, ...] = ()
+    pair: tuple[Annotated[int, Field(title="Left")], int] = (0, 0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.pair[0] > self.pair[1]:
+            raise ValueError("the pair falls")
+        return self
 
 
 def test_a_property_called_title_survives_at_any_depth():
     schema = type("Deep", (Bright,), {"arguments": Nested}).spec().parameters
     assert set(schema["$defs"]["BrightArguments"]["properties"]) == {"title", "least"}
     assert "title" not in schema["$defs"]["BrightArguments"]
+    assert schema["properties"]["pair"]["prefixItems"] == [{"type": "integer"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inner": {}}, "deep: inner.least: Field required"),
+        ({"inner": {"least": 1}, "pair": [2, 1]}, "deep: arguments: Value error, the pair falls"),
+    ],
+)
+def test_a_fault_is_named_by_its_place(arguments, message):
+    deep = type("Deep", (Bright,), {"arguments": Nested, "name": "deep"})()
+    assert deep(ToolCall(name="deep", arguments=arguments), np.zeros((5, 5, 3), np.uint8)).error == message
+
+
+def test_a_tool_without_need_of_a_picture_gets_what_there_is(registry):
+    class Echo(Bright):
+        name = "echo"
+        needs_image = False
+
+        def run(self, arguments, image):
+            return ToolResult(name="somebody else", text=str(image))
+
+    registry.add(Echo())
+    assert [s.needs_image for s in registry.offered()] == [True, False]
+    said = [registry.call(ToolCall(name="echo", arguments={"least": 1}), image) for image in (None, "a picture")]
+    assert [(s.text, s.error, s.name) for s in said] == [("None", "", "echo"), ("a picture", "", "echo")]
 
 
 def test_arguments_and_cards_are_what_they_say():
     with pytest.raises(ValidationError, match="frozen"):
         BrightArguments(least=3).least = 4
-    assert not Bright.card.validated  # unless a card claims it
-    assert NOTICE.startswith("Research use only: not a medical device")
+    card = Bright.card
+    assert (card.classes, card.scores, card.licence, card.validated, card.limits) == ((), "", "", False, "")  # unless it claims
+    with pytest.raises(FrozenInstanceError):
+        Bright.card.validated = True
+    with pytest.raises(TypeError):
+        ToolCard("for what", "any")
+    assert NOTICE == "Research use only: not a medical device, not for diagnosis."
 
 
 def test_a_result_says_which_weights_answered(registry):
@@ -125,3 +170,5 @@ def test_a_tool_without_its_weights_is_not_offered(tmp_path, monkeypatch, regist
     registry.add(Far())
     assert [s.name for s in registry.offered()] == ["bright"]
     assert Far.missing() == ["mobilesam"]
+    answer = registry.call(ToolCall(name="far"))
+    assert "least: Field required" in answer.error and answer.version == ""
