@@ -117,6 +117,8 @@ def test_paired_difference_sees_what_two_intervals_hide():
     assert row["difference"].value == pytest.approx(second.mean() - first.mean())
     assert row["difference"].low > 0 and row["difference"].high < 0.1
     assert row["excludes 0"] is True
+    assert (found.id, found.title) == ("pathvqa-compared", "PathVQA: second run − first run")
+    assert found.notes == ["95 % intervals of the paired difference, bootstrap by cluster."]
     same = compare(run(first), run(first))
     assert same.rows[0][6:] == [Interval(0.0, 0.0, 0.0), False]
     pairs = np.arange(200) // 2
@@ -141,12 +143,17 @@ def test_models_are_paired_by_place_and_parts_kept_apart():
         ["open", "seeing", "better", 1, 0.5, 0.25],
     ]
     assert [r[6].value for r in found.rows] == [0.5, -0.25]
-    assert found.seed == 0 and "bootstrap by cluster" in found.notes[0]
+    assert found.seed == 0
     one.columns, one.rows = ["requests", "n"], [["all", 9]]  # a table that has all its parts together
     together = compare(one, two).rows
     assert [r[0] for r in together] == ["all", "closed", "open"]
     assert [r[3] for r in together] == [5, 4, 1]
     assert together[0][6].value == pytest.approx((0.5 * 4 - 0.25) / 5)
+
+
+def test_items_of_measured_code_have_no_model_and_are_paired_too():
+    one, two = (Table(id="curation", title="Curation", columns=[], items=[{"part": "p", "id": "a", "score": s}]) for s in (0, 1))
+    assert compare(one, two).rows[0][:6] == ["p", "", "", 1, 0.0, 1.0]
 
 
 def test_runs_on_other_items_cannot_be_compared():
