@@ -174,8 +174,9 @@ class Sam:
         grid = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2) + 0.5) / side
         points = grid * [embedding.width, embedding.height]
         found, sure = [], []
-        for start in range(0, len(points), 32):
-            place = self.place(embedding, points[start : start + 32])[:, None]
+        batch = 32 if self.device.type == "cuda" else 4  # on a CPU larger ones overflow its cache, and take twice as long
+        for start in range(0, len(points), batch):
+            place = self.place(embedding, points[start : start + batch])[:, None]
             logits, scores = self.decode(embedding, place, None, several=True)
             logits, scores = self._valid(embedding, logits.flatten(0, 1)), scores.flatten()
             area = (logits > 0).sum((1, 2))
