@@ -37,7 +37,9 @@ def decode(content: bytes) -> np.ndarray:
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture)
             return np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
+        raise BadInput("the picture cannot be read: it is in no format that is known here.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadInput(f"the picture cannot be read: {error}") from error
 
 
