@@ -97,8 +97,8 @@ def read_state(file: Path) -> dict[str, torch.Tensor]:
 def _bare_checkpoint(file: Path, activation: str, arch: str) -> tuple[nn.Module, ClipConfig]:
     if not activation or not arch:
         raise BadSettings(
-            f"{file} does not say its architecture and activation: give arch='ViT-B-16', activation='quick_gelu', or once and for "
-            f"all: pathasst clip convert {file} OUT --to openclip --arch ViT-B-16 --activation quick_gelu"
+            f"{file} does not say its architecture and activation: give arch='ViT-B-16', activation='quick_gelu', or once "
+            f"and for all: pathasst clip convert {file} OUT --to openclip --arch ViT-B-16 --activation quick_gelu"
         )
     config = ClipConfig.of_name(arch, activation)
     model = build(config)
