@@ -94,7 +94,7 @@ def test_a_conversation_from_elsewhere_is_read_from_its_messages(
     answer = client.chat.completions.create(model="pathasst", messages=messages)
     assert "Question 2, 1 pictures. It was: And now?" in answer.choices[0].message.content
     given = served.brain.given[-1]
-    assert given[0].content.startswith("<image>\nBe brief.\n\nWhat is this?")
+    assert given[0].content.startswith("<image>\n‹advice›Be brief.‹/advice›\n\nWhat is this?")
     assert given[1].content == "Spots."
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pathasst.assistant.brains.local import LocalBrain
+from pathasst.assistant.untrusted import advised
 from pathasst.chooser.arguments import Said
 from pathasst.errors import BadInput
 from pathasst.records import ToolCall, ToolSpec, Turn
@@ -113,6 +114,13 @@ def chosen(question: str, images: list[bytes], tools: list[ToolSpec]) -> tuple[T
     one, (many,) = brain.reply(*asked), brain.reply_many([asked])
     assert one == many
     return one, model
+
+
+def test_what_the_clients_program_advises_chooses_no_tool_and_is_not_read() -> None:
+    """Every OpenAI client sends a system message; ours names tools in it."""
+    turn, model = chosen(advised("Call t or blind first.", "t please"), [b"png"], [SPEC, BLIND])
+    assert [c.name for c in turn.tool_calls] == ["t"]
+    assert model.given[0][0].content == "<image>\nt please"
 
 
 def test_the_chooser_decides_and_the_model_writes_what_cannot_be_read() -> None:

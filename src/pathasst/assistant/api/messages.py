@@ -31,8 +31,8 @@ class Said:
 def read(messages: Sequence[Message], picture: Callable[[str], bytes], most: int) -> list[Said]:
     """The messages' words and pictures; `picture` gives the checked bytes behind a URL or file id.
 
-    The words of system messages stand before those of the next user message: a client advises, it does not replace our own
-    system message. Raises BadInput for too many pictures, or one that is not let in.
+    The words of system messages stand before those of the next user message, marked: a client advises, it does not replace our
+    own system message. Raises BadInput for too many pictures, or one that is not let in.
     """
     said: list[Said] = []
     advice: list[str] = []
@@ -48,7 +48,7 @@ def read(messages: Sequence[Message], picture: Callable[[str], bytes], most: int
             advice.append(words)
             continue
         if message.role == "user" and advice:
-            words, advice = "\n\n".join([*advice, words]), []
+            words, advice = untrusted.advised("\n\n".join(advice), words), []
         said.append(Said(message.role, words, [picture(url) for url in urls]))
     return said
 

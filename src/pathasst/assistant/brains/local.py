@@ -11,7 +11,7 @@ from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.grounded import grounded
-from pathasst.assistant.untrusted import shortened
+from pathasst.assistant.untrusted import shortened, without_advice
 from pathasst.chooser.arguments import read
 from pathasst.chooser.items import plain, tools_before
 from pathasst.errors import BadInput
@@ -148,13 +148,14 @@ class LocalBrain:
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
-    """Tool results cut to what a small model can read; no lists of pictures, which it was never taught to use."""
+    """Tool results cut to what a small model can read; no lists of pictures, no advice, which it was never taught to use."""
     cut = []
     for turn in turns:
         if turn.role == "tool":
             turn = replace(turn, content=shortened(turn.content.rsplit(MADE, 1)[0], longest))
-        elif turn.role == "user" and turn.content.endswith(".)"):
-            turn = replace(turn, content=turn.content.rsplit(GIVEN, 1)[0])
+        elif turn.role == "user":
+            words = turn.content.rsplit(GIVEN, 1)[0] if turn.content.endswith(".)") else turn.content
+            turn = replace(turn, content=without_advice(words))
         cut.append(turn)
     return cut
 
