@@ -47,9 +47,13 @@ class Segment(Tool[SegmentArguments]):
             "returns areas and counts. It does not say what an object is."
         ),
         expects="any picture, at least 32 px",
-        scores="not measured on pathology by us; the model was trained on photographs",
+        scores=(
+            "MobileSAM as it is, mean IoU (95 % interval) when asked by a box, and by a point inside: 164 nuclei of PanNuke "
+            "(10 pictures) 0.78 (0.77–0.79) and 0.55 (0.43–0.63); 49 stained lymphocytes of LYON19 (7 pictures) 0.77 (0.70–0.82) "
+            "and 0.52 (0.47–0.60)"
+        ),
         licence="Apache-2.0 (MobileSAM)",
-        limits="finds visible edges, not tissue types; masks of crowded nuclei are incomplete",
+        limits="finds visible edges, not tissue types; masks of crowded nuclei are incomplete; everything mode is no count",
     )
     arguments = SegmentArguments
     weights = (WEIGHTS,)
@@ -191,5 +195,6 @@ def _text(numbers: dict[str, Any], arguments: SegmentArguments, model: str) -> s
     median = f"{numbers['median_area_px']:.0f} px" + (f" = {numbers['median_area_px'] * scale**2:.1f} µm²" if scale else "")
     return (
         f"Segmentation ({model}) outlined {n} objects, median area {median}, together {numbers['covered_percent']} % of the "
-        f"picture. It does not know what they are. {NOTICE}"
+        "picture. It asked at a grid of points: small objects between them are missed, so this is no count. It does not know "
+        f"what they are. {NOTICE}"
     )
