@@ -70,7 +70,10 @@ def run(
         raise BadInput(result.error)
     typer.echo(batch.as_json(result) if as_json else f"{result.text}\n[{result.version}, {result.seconds:.2f} s]")
     if out is not None:
-        for file in batch.save(result, out, image.name if image else name):
+        stem = image.name if image else name
+        if region:  # another region of the slide is another result
+            stem += "." + "_".join(map(str, parse_box(region)))
+        for file in batch.save(result, out, stem):
             typer.echo(f"wrote {file}", err=as_json)
 
 
