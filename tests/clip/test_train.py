@@ -19,7 +19,7 @@ from pathasst.clip.data import load_pictures
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.steps import rate
 from pathasst.clip.student import encode_patches
-from pathasst.clip.train import CHECKPOINT, ClipRecipe, start, train
+from pathasst.clip.train import CHECKPOINT, PICTURES, ClipRecipe, start, train
 from pathasst.clip.watch import Watch
 from pathasst.errors import BadDataset, BadSettings
 
@@ -39,8 +39,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, pairs: Path, tiny: dict) -> 
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole: tuple[Path, dict], tmp_path: Path) -> None:
     out, values = whole
     train(ClipRecipe(**values), tmp_path, stop_at=3)
-    assert not (tmp_path / "model.safetensors").exists()
-    train(ClipRecipe(**values), tmp_path)
+    assert not (tmp_path / "model.safetensors").exists() and (tmp_path / PICTURES).exists()
+    train(ClipRecipe(**values, workers=3), tmp_path)  # how many threads prepare changes nothing
+    assert not (tmp_path / PICTURES).exists()
     one, two = load_file(out / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
     state = [torch.load(f / CHECKPOINT, weights_only=True) for f in (out, tmp_path)]

@@ -88,12 +88,13 @@ class Steps:
                 self.rows_of.setdefault(concept, []).append(row)
 
     def run(self, first: int, last: int) -> Iterator[dict[str, float]]:
-        """The losses of the steps `first` … `last`; the next batch is prepared in a thread meanwhile."""
-        with ThreadPoolExecutor(1) as pool:
-            batches = {first: pool.submit(self.prepare, first)} if first < last else {}
+        """The losses of the steps `first` … `last`; the next batches are prepared by `workers` threads meanwhile."""
+        ahead = self.recipe.workers
+        with ThreadPoolExecutor(ahead) as pool:
+            batches = {n: pool.submit(self.prepare, n) for n in range(first, min(first + ahead, last))}
             for number in range(first, last):
-                if number + 1 < last:
-                    batches[number + 1] = pool.submit(self.prepare, number + 1)
+                if number + ahead < last:
+                    batches[number + ahead] = pool.submit(self.prepare, number + ahead)
                 yield self.step(number, batches.pop(number).result())
 
     def prepare(self, number: int) -> Batch:

@@ -70,15 +70,16 @@ class ClipRecipe:
     bf16: bool = True  # where the machine multiplies it in hardware (`precision`)
     save_every: int = 100  # steps
     watch: str = ""  # recipe of zero-shot tasks, measured with retrieval on the split val at every checkpoint; empty: none
-    threads: int = 0  # of the model, one more prepares the next batch; 0 = all cores. On a shared machine 1 is faster than 2
+    threads: int = 0  # of the model; 0 = all cores. On a shared machine 1 is faster than 2
+    workers: int = 1  # further threads, which prepare the next batches: one prepares some 250 pictures a second
 
     def __post_init__(self) -> None:
         if isinstance(self.teach, dict):
             if unknown := sorted(set(self.teach) - {f.name for f in fields(Teaching)}):
                 raise BadSettings(f"teach: unknown settings {', '.join(unknown)}.")
             object.__setattr__(self, "teach", Teaching(**self.teach))
-        if self.steps < 1 or self.batch < 2 or not 0 < self.keep_patches <= 1 or not 0 < self.smallest <= 1:
-            raise BadSettings("steps ≥ 1, batch ≥ 2, 0 < keep_patches ≤ 1 and 0 < smallest ≤ 1 are needed.")
+        if self.steps < 1 or self.batch < 2 or self.workers < 1 or not 0 < self.keep_patches <= 1 or not 0 < self.smallest <= 1:
+            raise BadSettings("steps ≥ 1, batch ≥ 2, workers ≥ 1, 0 < keep_patches ≤ 1 and 0 < smallest ≤ 1 are needed.")
         if self.timm and (self.teach.steps or self.teach.weight):
             raise BadSettings("teach: only a ViT is taught by distillation.")
         if (self.tower or self.unlocked >= 0) and not self.timm:
@@ -240,7 +241,9 @@ def _size(config: ClipConfig) -> dict[str, Any]:
 
 
 def _same_recipe(recipe: ClipRecipe, out: Path, processes: Processes) -> None:
-    text = json.dumps(asdict(recipe), sort_keys=True, indent=1)
+    settings = asdict(recipe)
+    del settings["workers"]  # any number of them prepares the same batches
+    text = json.dumps(settings, sort_keys=True, indent=1)
     path = out / "recipe.json"
     processes.wait()
     if path.is_file() and path.read_text(encoding="utf-8") != text:
