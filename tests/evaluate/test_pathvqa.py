@@ -88,6 +88,49 @@ def test_table_of_a_brain_with_eyes_and_its_blind_twin(public, tmp_path):
     assert len(brain.asked) == asked  # a rerun costs nothing
 
 
+TABLE_3 = {
+    "M2I2": (0.880, 0.363),
+    "CLIP-ViT+GPT2": (0.870, 0.400),
+    "MMQ": (0.840, 0.134),
+    "LLaVA": (0.810, 0.192),
+    "BLIP-2": (0.801, 0.341),
+    "PathAsst with CLIP": (0.897, 0.376),
+    "PathAsst": (0.909, 0.384),
+}
+
+
+def test_a_table_says_all_that_it_was_made_from(public, tmp_path):
+    class Kept(RuleBrain):
+        def reply(self, turns, images, tools):
+            self.turns = [*getattr(self, "turns", []), *turns]
+            return super().reply(turns, images, tools)
+
+    brain = Kept(eyes)
+    table = pathvqa.evaluate(brain, questions(public)[0], tmp_path, blind=False)
+    assert (table.id, table.title, table.section) == ("pathvqa", "PathVQA: answers about pictures", "Table 3")
+    assert table.columns == [
+        "model",
+        *(f"closed, {rule}" for rule in ("strict", "LLaVA-Med's rule", "quilt's rule", "invalid")),
+        *(f"open, {measure}" for measure in ("token F1", "exact", "recall")),
+    ]
+    printed = {r[0].removeprefix("paper: "): (r[1], r[5]) for r in table.rows if r[0].startswith("paper: ")}
+    assert printed == {name: pytest.approx(both) for name, both in TABLE_3.items()}
+    assert {(t.role, t.content) for t in brain.turns} == {("user", f"<image>\n{r['question']}") for r in ROWS[:4]}
+    assert [(i["model"], i["id"], i["cluster"], i["part"], i["wanted"], i["said"], i["score"]) for i in table.items] == [
+        ("rule 1", "test_0001: Is this red?", "test_0001", "closed", "yes", "Yes.", 1.0),
+        ("rule 1", "test_0001: Is this blue?", "test_0001", "closed", "no", "No.", 1.0),
+        ("rule 1", "test_0002: Is this red?", "test_0002", "closed", "no", "No.", 1.0),
+        ("rule 1", "test_0002: What colour is this?", "test_0002", "open", "blue", "blue", 1.0),
+    ]
+    assert table.notes == [
+        "n = 4 questions (3 closed) about 2 pictures; 95 % intervals, bootstrap by picture. "
+        "Strict: the first yes or no decides, none is wrong. Prompt: '{question}'."
+    ]
+    assert (tmp_path / "pathvqa.jsonl").is_file()
+    majority = next(r for r in table.rows if r[0] == "majority class")
+    assert (majority[1].value, majority[6].value) == (pytest.approx(2 / 3), 1.0)  # no, and blue
+
+
 def test_invalid_answers_are_wrong_and_counted(public, tmp_path):
     table = pathvqa.evaluate(RuleBrain(lambda *_: "The tissue is normal"), questions(public)[0], tmp_path, blind=False)
     row = dict(zip(table.columns, table.rows[0], strict=True))
