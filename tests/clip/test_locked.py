@@ -140,6 +140,10 @@ def test_leaving_a_set_out(recipe_values: dict, either: dict, pairs: Path, tmp_p
     sets = {"b": {"sources": ["b"], "tasks": ["textures"]}}
     (tmp_path / "plan.yaml").write_text(json.dumps({"base": "base.yaml", "tasks": str(tmp_path / "tasks.yaml"), "sets": sets}))
     recipe = leave_out.LeaveOutRecipe.load(tmp_path / "plan.yaml")
+    (tmp_path / "other").mkdir()
+    plan = {"base": str(tmp_path / "base.yaml"), "tasks": recipe.tasks, "sets": sets}
+    (tmp_path / "other" / "plan.yaml").write_text(json.dumps(plan))  # a whole path instead of a file beside it
+    assert leave_out.LeaveOutRecipe.load(tmp_path / "other" / "plan.yaml") == recipe
     (left,) = leave_out.leave_one_out(recipe, [two], tmp_path / "out")
     assert left.n == len({p.md5 for p in moved if p.source.article_id == "b"}) and left.zero_shot.value > 0.9
     assert left.untrained.value < left.zero_shot.value and 0.3 < left.chance < 0.7

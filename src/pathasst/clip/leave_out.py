@@ -48,7 +48,7 @@ class LeaveOutRecipe:
     def load(cls, recipe: Path | str = "embedded") -> LeaveOutRecipe:
         """A recipe by name or YAML path. Raises BadSettings."""
         found = load_recipe("clip_leave_out", str(recipe), cls)
-        beside = recipe_path("clip_leave_out", str(recipe)).with_name(found.base)
+        beside = recipe_path("clip_leave_out", str(recipe)).parent / found.base
         return replace(found, base=str(beside)) if found.base.endswith((".yaml", ".yml")) else found
 
 
