@@ -135,6 +135,7 @@ def test_a_broken_mask_costs_its_own_picture(tiny, tmp_path):
     pictures = [*discs(1), Outlined("bad.png", "", broken), outlined("empty.png", np.zeros((64, 64, 3), np.uint8))]
     scores = train(settings, pictures, tmp_path / "out", lines.append)
     assert scores["pictures"] == 1 and lines[-1]["step"] == 10
+    assert lines[:2] == [{"left out": reason} for reason in scores["skipped"]]  # before the work, not after it
     assert [reason.partition(":")[0] for reason in scores["skipped"]] == ["bad.png", "empty.png"]
     assert "cut off" in scores["skipped"][0] and "after" not in scores
     with pytest.raises(BadDataset, match=r"none of 2 pictures can be used.*cut off"):

@@ -195,8 +195,6 @@ def segment(
 
     settings = recipes.load_recipe("segment", recipe, SamSettings)
     scores = train(_taking(settings, steps), read_outlined(labels), out, _say)
-    for reason in scores["skipped"]:
-        typer.echo(f"left out: {reason}", err=True)
     for name in ("before", "after") if "after" in scores else ():
         kept = f"{scores[name]['objects']} objects of {scores['held']} pictures kept back"
         typer.echo(f"{name}, {kept}:\n{masks_table(scores[name])}")

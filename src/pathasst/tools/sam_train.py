@@ -60,6 +60,9 @@ def train(settings: SamSettings, pictures: Sequence[Outlined], out: Path, log: L
 
     out.mkdir(parents=True, exist_ok=True)
     pictures, skipped = usable(pictures)
+    if log:
+        for reason in skipped:
+            log({"left out": reason})
     learn, held = _parts(settings, pictures)
     sam = Sam(weights.path(settings.model), kept=1)
     before = overlaps(sam, held, settings.group)
