@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathasst.errors import BadInput, BadSettings
-from pathasst.mllm.chat import CHATML, IMAGE, PAPER, ChatTemplate, Rendered, from_tokenizer, painted, render, template_of
+from pathasst.mllm.chat import (
+    CHATML,
+    IMAGE,
+    PAPER,
+    ChatTemplate,
+    Rendered,
+    from_tokenizer,
+    goes_round,
+    painted,
+    render,
+    template_of,
+)
 from pathasst.mllm.tool_text import list_tools
 from pathasst.records import ToolCall, Turn
 
@@ -336,6 +347,23 @@ def test_words_end_at_the_stop_and_wait_for_one_that_may_begin(text: str, finish
     assert PAPER.stop.strip() == "###"
     assert PAPER.before_stop(text, finished=finished) == said
     assert finished or PAPER.before_stop(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "round_"),
+    [
+        ("A cell " + "that has a marker for a cell " * 4, True),
+        ("A cell " + "that has a marker for a cell " * 3, False),
+        ("x" * 120 * 4, True),
+        ("Said four times, and then it ends. " * 4 + "So much for that.", False),
+        ("12.5 %, 12.5 %, 12.5 %, 12.5 %, " * 4, True),
+        ("One two three four five six seven eight nine ten eleven twelve thirteen. " * 2, False),
+        ("ab " * 8, False),  # what is written is too short to tell
+        ("", False),
+    ],
+)
+def test_words_that_go_round_are_seen(text: str, round_: bool) -> None:
+    assert goes_round(text) is round_
 
 
 def test_the_stop_as_ids_is_what_is_supervised() -> None:

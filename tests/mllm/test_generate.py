@@ -127,3 +127,12 @@ def test_a_stop_of_several_tokens_ends_the_answer(tiny_llm, tiny_tower):
     script.step = 0
     pieces = list(PathAsst(parts).stream(ASK, [picture(RED)], max_new_tokens=len(ids)))
     assert "".join(p for p in pieces if isinstance(p, str)).rstrip() == "It is # red."
+
+
+def test_words_that_go_round_are_not_written_to_the_end(tiny_llm, tiny_tower):
+    parts = model.build(model.ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm), template="paper"))
+    ids = parts.tokenizer("It shows " + "a cell with a marker for " * 20, add_special_tokens=False).input_ids
+    script = parts.model.lm_head = Scripted(ids, len(parts.tokenizer))
+    *pieces, turn = PathAsst(parts).stream(ASK, [picture(RED)], max_new_tokens=len(ids))
+    assert 4 <= turn.content.count("a cell with a marker for") < 8 and script.step < len(ids) / 2
+    assert "".join(pieces).strip() == turn.content

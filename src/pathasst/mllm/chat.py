@@ -9,6 +9,7 @@ tokenizers and records; knows no model. Paper: Table 1 ("Training of PathAsst").
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathasst.records import ToolSpec, Turn
 
 IMAGE = "<image>"
 FILE = "chat_template.pathasst.json"
+_LOOP = re.compile(r"(.{8,120}?)\1{3}\Z", re.DOTALL)
 ROLES = ("system", "user", "assistant", "tool")
 PAPER_SYSTEM = (
     "A dialogue between a professional pathology assistant and a human. "
@@ -209,6 +211,11 @@ def render(
         raise BadInput(f"{name}: within {max_length} tokens nothing of the assistant's words is left; raise max_length.")
     end = ends[fitting[-1]][0]
     return Rendered(rendered.ids[:end], rendered.mask[:end], prefix, opening, len(turns) - fitting[-1] - 1)
+
+
+def goes_round(text: str) -> bool:
+    """Whether the text ends with one phrase of 8 to 120 characters four times over: a small model does not come out of that."""
+    return bool(_LOOP.search(text[-600:]))
 
 
 def _appender(tokenizer: Any) -> tuple[Rendered, Callable[[str, bool, bool], None]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst import weights
 from pathasst.errors import BadInput, BadSettings
 from pathasst.mllm import adapter, model
-from pathasst.mllm.chat import IMAGE, render
+from pathasst.mllm.chat import IMAGE, goes_round, render
 from pathasst.mllm.constrain import allowed
 from pathasst.mllm.forward import embed
 from pathasst.mllm.model import Parts
@@ -128,13 +128,17 @@ class PathAsst:
         max_new_tokens: int = 256,
         calls: bool = True,
     ) -> Iterator[str | Turn]:
-        """As `reply`, but yields the text piece by piece as it is made, and the Turn last."""
-        text = shown = ""
+        """As `reply`, but yields the text piece by piece as it is made, and the Turn last. Words that go round end there."""
+        text, shown, looked = "", "", 0
         for text in self._written(turns, images, tools, max_new_tokens, calls):
             said = self.template.before_stop(text)
             if len(said) > len(shown) and not said.endswith("\ufffd") and OPEN[0] not in said[len(shown) :]:
                 yield said[len(shown) :]  # whole characters, no half of a call
                 shown = said
+            if len(text) >= looked + 32:  # not at every token: looking costs a millisecond
+                looked = len(text)
+                if goes_round(text):
+                    break
         text = self.template.before_stop(text, finished=True)
         if len(text) > len(shown) and (not tools or OPEN not in text):
             yield text[len(shown) :]
