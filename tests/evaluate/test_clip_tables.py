@@ -56,7 +56,7 @@ def test_zero_shot_measures_what_is_there_and_explains_the_rest(clip, sets):
 def test_zero_shot_without_any_set_says_so(clip, tmp_path):
     with pytest.raises(BadDataset, match=r"no zero-shot set was found(.|\n)*LC25000 lung: not in"):
         zeroshot.evaluate(clip, CLIP, tmp_path)
-    with pytest.raises(BadDataset, match="no --data, the folder that holds it, was given"):
+    with pytest.raises(BadDataset, match="no --data, its folder, was given"):
         zeroshot.evaluate(clip, CLIP, None)
 
 

@@ -44,6 +44,7 @@ def test_every_set_says_where_to_get_it(tmp_path):
         assert one.get and one.layout and one.folders and one.holds
         assert one.title in one.missing(tmp_path) and str(tmp_path) in one.missing(tmp_path)
         assert one.layout in one.missing(None) and "--data" in one.missing(None)
+        assert "which is no folder" in one.missing(tmp_path / "none") and "no folder" not in one.missing(tmp_path)
     with pytest.raises(BadSettings, match="known:"):
         find(tmp_path, "imagenet")
 

@@ -25,7 +25,7 @@ class TestSet:
 
     def missing(self, root: Path | None) -> str:
         """What to say when it is not under `root`."""
-        where = f"not in {root}" if root else "no --data, the folder that holds it, was given"
+        where = f"not in {root}{'' if root.is_dir() else ', which is no folder'}" if root else "no --data, its folder, was given"
         return f"{self.title}: {where}. Get it: {self.get}. Expected: {self.layout}"
 
 
