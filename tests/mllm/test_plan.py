@@ -78,6 +78,7 @@ def test_13_billion_weights_on_eight_gpus(tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     first, second = (float(line.split(" GiB")[0].split()[-1]) for line in run.output.splitlines() if line.startswith("phase"))
     assert "13,01" in run.output
+    assert " 0 thousand" not in run.output and "under a minute" in run.output and "about 0 min" not in run.output
     assert first == pytest.approx(SHAPES["vicuna-13b"].parameters * 2 / GIB, abs=2)
     assert second == pytest.approx(SHAPES["vicuna-13b"].parameters * 4 / GIB, abs=0.1)
     assert not (tmp_path / "out").exists()  # nothing was started

@@ -133,8 +133,9 @@ def estimate(
             count = min(most or len(known), len(known))
             tokens += int(count * sum(known) / max(1, len(known)) * phase.epochs)
         made = phase_estimate(shape, phase, tokens, vision_width=vision_width, devices=devices, teraflops=teraflops)
+        time = f"about {made.hours * 60:,.0f} min" if made.hours > 1 / 60 else "under a minute"
         lines.append(
-            f"phase {number}: {made.trained / 1e6:,.1f} M trained, about {made.tokens / 1e3:,.0f} thousand tokens, "
-            f"{made.memory:.1f} GiB a device, about {made.hours * 60:,.0f} min"
+            f"phase {number}: {made.trained / 1e6:,.1f} M trained, about {made.tokens / 1e3:,.1f} thousand tokens, "
+            f"{made.memory:.1f} GiB a device, {time}"
         )
     return "\n".join(lines)
