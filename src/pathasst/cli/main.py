@@ -6,10 +6,9 @@ import atexit
 import errno
 import gc
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
-from typer import Context
 from typer.core import TyperGroup
 
 from pathasst import __version__
@@ -47,7 +46,7 @@ PANELS = {
 class InOrder(TyperGroup):
     """Lists the commands in the order of the panels; typer would put groups last."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return [name for panel in PANELS.values() for name in panel]
 
 
