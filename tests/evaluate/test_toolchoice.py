@@ -54,6 +54,7 @@ def test_a_sample_has_every_group_and_is_the_same_each_time():
     assert draw(requests, len(requests), seed=1) == draw(requests, 10**6, seed=1) == requests
     assert len(draw(requests, len(requests) - 1, seed=1)) >= len(requests) - 5
     assert few == draw(requests, 60, seed=1) != draw(requests, 60, seed=2)
+    assert sorted(r.group for r in draw(requests, 1, seed=1)) == sorted({r.group for r in requests}), "one of each"
     assert draw(requests, 0, seed=1) == requests
 
 
@@ -209,7 +210,8 @@ def test_requests_of_ones_own_are_asked_as_written_and_scored(own):
     assert [t.content for t in thanks[0]] == ["Thank you."] and thanks[1] == []
     assert heavy[1] == [b"tissue 0"]
     assert (table.id, table.title, table.section) == ("tools", "Tool choice: rule 1", "Tool Augmented MLLM Inference")
-    assert table.columns[1:] == [
+    assert table.columns == [
+        "requests",
         "n",
         "right tools, or rightly none",
         "precision",
