@@ -106,17 +106,3 @@ def f1_interval(counts: np.ndarray, clusters: Sequence[Hashable] | None = None, 
         return 2 * sums[:, 0] / np.maximum(2 * sums[:, 0] + sums[:, 1] + sums[:, 2], 1)
 
     return sums_interval(f1, counts, clusters, draws=draws, seed=seed)
-
-
-def bootstrap(
-    score: Callable[[np.ndarray], float], clusters: Sequence[Hashable], *, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """The interval of any `score(indices)`, at the price of one call a draw; `sums_interval` is faster where it applies."""
-    import numpy as np
-
-    index = cluster_numbers(clusters)
-    members = [np.flatnonzero(index == c) for c in range(int(index.max()) + 1)]
-    rng = np.random.default_rng(seed)
-    spread = [score(np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))])) for _ in range(draws)]
-    low, high = np.nanpercentile(spread, [2.5, 97.5])
-    return Interval(float(score(np.arange(len(index)))), float(low), float(high))
