@@ -49,7 +49,7 @@ def test_curation_on_gold_of_ones_own(gold):
         ("captions, mine", "f2"): ("f2", 0.0, ["A"], []),
         ("panels, exact", "one.png"): ("one.png", 1.0, None, None),
     }
-    assert [r[3] for r in compare(table, table).rows] == [2, 1]  # items of two runs can be paired
+    assert [r[1] for r in compare(table, table).rows] == [2, 1]  # items of two runs can be paired
     found = {(r[0], r[3]): r[4].value for r in table.rows}
     assert found["captions", "letters exact"] == 0.5  # the second figure has no letters in its caption
     assert found["captions", "token F1"] == pytest.approx(0.5)

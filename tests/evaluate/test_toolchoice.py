@@ -256,6 +256,9 @@ def test_pictures_come_from_a_folder_else_the_samples_else_skimage(own, monkeypa
     found = pictures(own / "pictures")
     assert found["blood"] == [f"blood {n}".encode() for n in range(0, 16, 2)]
     assert found["tissue"] == [b"tissue 0"]
+    for n in (1, 2):
+        (own / f"pictures/tissue/{n}.png").write_bytes(f"tissue {n}".encode())
+    assert len(pictures(own / "pictures")["tissue"]) == 3  # of a few, all
     with pytest.raises(BadSettings, match="folders of them called ki67, membrane"):
         pictures(own / "pictures" / "blood" / "deeper")
     monkeypatch.delenv("PATHASST_DATA", raising=False)
