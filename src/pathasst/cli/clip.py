@@ -17,7 +17,7 @@ def compose(
     out: Path = typer.Option(..., help="Where the dataset of pairs goes."),
     data: Path = typer.Option(None, envvar="PATHASST_DATA", help="Folder of the labelled sets; default $PATHASST_DATA."),
     only: list[str] = typer.Option([], help="Ids of sets; default: all of the recipe."),
-    workers: int = 1,
+    workers: int = typer.Option(1, help="Processes."),
 ) -> None:
     """Pairs with captions composed from class labels.
 
@@ -35,7 +35,11 @@ def compose(
 
 
 @app.command("classify")
-def classify(images: list[Path], prompt: list[str] = typer.Option(..., "--prompt", "-p"), model: str = MODEL) -> None:
+def classify(
+    images: list[Path] = typer.Argument(help="Picture files."),
+    prompt: list[str] = typer.Option(..., "--prompt", "-p", help="A text that may fit; give two or more."),
+    model: str = MODEL,
+) -> None:
     """Zero-shot probabilities. Example: pathasst clip classify a.png -p "lung adenocarcinoma" -p "benign lung tissue" """
     from rich.console import Console
     from rich.table import Column, Table
@@ -61,10 +65,10 @@ def classify(images: list[Path], prompt: list[str] = typer.Option(..., "--prompt
 
 @app.command("search")
 def search(
-    folder: Path,
-    text: str,
+    folder: Path = typer.Argument(help="Folder of pictures, searched with its sub-folders."),
+    text: str = typer.Argument(help="What to look for, in words."),
     model: str = MODEL,
-    count: int = typer.Option(12, "--count", "-n"),
+    count: int = typer.Option(12, "--count", "-n", help="Pictures to show."),
     sheet: Path = typer.Option(Path("contact-sheet.png"), help="The answer as a picture."),
 ) -> None:
     """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
@@ -91,7 +95,11 @@ def search(
 
 
 @app.command("embed")
-def embed(folder: Path, out: Path = typer.Option(..., help=".npz with names and float32 vectors."), model: str = MODEL) -> None:
+def embed(
+    folder: Path = typer.Argument(help="Folder of pictures, searched with its sub-folders."),
+    out: Path = typer.Option(..., help=".npz with names and float32 vectors."),
+    model: str = MODEL,
+) -> None:
     """A folder of pictures as embeddings. Example: pathasst clip embed ~/patches --out patches.npz"""
     import numpy as np
 
@@ -108,8 +116,8 @@ def embed(folder: Path, out: Path = typer.Option(..., help=".npz with names and 
 
 @app.command("convert")
 def convert(
-    model: str,
-    out: Path,
+    model: str = typer.Argument(help="Registry id, folder, checkpoint file, or OpenCLIP's name (ViT-B-16/openai)."),
+    out: Path = typer.Argument(help="Folder that is written."),
     to: str = typer.Option("huggingface", help="huggingface | vision (CLIPVisionModel) | openclip"),
     activation: str = typer.Option("", help="quick_gelu or gelu; needed for bare checkpoint files, checked for others."),
     arch: str = typer.Option("", help="OpenCLIP's name, for bare checkpoint files: ViT-B-16."),
@@ -140,7 +148,7 @@ def zeroshot(
     pairs: Path = typer.Option(None, help="A dataset of pairs with labels."),
     folder: Path = typer.Option(None, help="A folder in the public layout (with --task)."),
     task: list[str] = typer.Option([], help="Names of tasks; default: all."),
-    split: list[str] = typer.Option(["test"]),
+    split: list[str] = typer.Option(["test"], help="Splits of the pairs that count."),
     model: str = MODEL,
     originals: Path = typer.Option(None, help="CSV `image,original` for --folder: copies of one original share it (LC25000)."),
     out: Path = typer.Option(None, help="Folder for predictions (CSV) and confusion matrices (PNG)."),
@@ -192,8 +200,8 @@ def zeroshot(
 
 @app.command("retrieve")
 def retrieve(
-    pairs: list[Path],
-    split: list[str] = typer.Option(["test"]),
+    pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
+    split: list[str] = typer.Option(["test"], help="Splits of the pairs that count."),
     model: str = MODEL,
     composed: bool = typer.Option(False, help="Also count captions composed from labels."),
     curve: Path = typer.Option(None, help="PNG of recall over k."),
@@ -217,7 +225,7 @@ def retrieve(
 
 @app.command("leave-one-out")
 def leave_one_out(
-    pairs: list[Path],
+    pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the short trainings and the results."),
     recipe: str = typer.Option("embedded", help="Recipe of sets (clip_leave_out.yaml): a name, or a YAML file."),
     only: list[str] = typer.Option([], help="Names of sets; default: all."),

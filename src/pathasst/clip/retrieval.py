@@ -98,10 +98,11 @@ def short_enough(captions: Sequence[str], clip: DualEncoder) -> list[str]:
 
 def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 420)) -> Any:
     """Recall over k as a PIL picture, one line per data set and direction; circles are what a random order reaches."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
+    draw.font = ImageFont.load_default(13)
     left, right, top, bottom = 60, size[0] - 260, 20, size[1] - 40
     draw.rectangle((left, top, right, bottom), outline="grey")
     colours = ["#1b6ca8", "#c0392b", "#27864a", "#8e44ad", "#b9770e", "#555555"]

@@ -247,12 +247,13 @@ def _rows(outcome: Outcome) -> Iterator[list[Any]]:
 
 def draw_confusion(outcome: Outcome, cell: int = 64) -> Any:
     """The confusion matrix as a PIL picture: rows = truth, shade = share of the row, number = count."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     names, table = outcome.task.classes, outcome.scores.confusion
     margin, count = 230, len(names)
     picture = Image.new("RGB", (margin + count * cell + 10, 70 + count * cell), "white")
     draw = ImageDraw.Draw(picture)
+    draw.font = ImageFont.load_default(13)
     draw.text((10, 10), f"{outcome.task.name}: rows truth, columns 1…{count} prediction, n = {outcome.scores.n}", fill="black")
     for r in range(count):
         draw.text((10, 40 + r * cell + cell // 2 - 6), f"{r + 1} {names[r]}"[:36], fill="black")
