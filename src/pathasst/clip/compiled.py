@@ -19,7 +19,7 @@ import numpy as np
 from pathasst import weights
 from pathasst.clip.build import CONFIG, REGISTRY, WEIGHTS, ClipConfig
 from pathasst.clip.model import BATCH, DualEncoder, PathCLIP, to_pixels
-from pathasst.curate.compiled import compiled, open_session
+from pathasst.compiled import compiled, open_session
 from pathasst.errors import BadInput
 from pathasst.precision import has_gpu
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.curate.compiled import open_session
+from pathasst.compiled import open_session
 from pathasst.errors import MissingWeights
 
 if TYPE_CHECKING:
