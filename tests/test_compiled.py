@@ -43,7 +43,7 @@ def test_a_writing_that_fails_leaves_nothing(folder: Path) -> None:
         compiled(folder, write)
     assert list((folder.parent / "cache" / "onnx").iterdir()) == []
     (folder / "config.json").unlink()
-    with pytest.raises(MissingWeights, match="has no config.json"):
+    with pytest.raises(MissingWeights, match=r"has no config\.json"):
         compiled(folder, write)
 
 
