@@ -5,11 +5,16 @@ The process group is started by OpenCLIP's own launcher code; without `torchrun`
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_WAITS = itertools.count()  # every process counts alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +36,15 @@ class Processes:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def wait(self) -> None:
-        """Until all processes are here."""
-        if self.world > 1:
-            import torch.distributed
+        """Until all processes are here, however long: the first may decode pictures for longer than a collective waits."""
+        if self.world == 1:
+            return
+        from torch.distributed.distributed_c10d import _get_default_store
 
-            torch.distributed.barrier()
+        store, name = _get_default_store(), f"pathasst/{next(_WAITS)}"
+        if store.add(name, 1) == self.world:
+            store.set(f"{name}/all", "here")
+        store.wait([f"{name}/all"], timedelta(days=7))
 
     def together(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
         """The module with gradients averaged over the processes; `unused`: some weights may have none in a step."""

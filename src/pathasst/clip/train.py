@@ -133,19 +133,19 @@ def train(
     last = min(recipe.steps, stop_at or recipe.steps)
     started = time.monotonic()
     for step, losses in enumerate(steps.run(first, last), first):
-        if not processes.first:
-            continue
         rounded = {k: round(v, 4) for k, v in losses.items()}
-        if step % 10 == 9 or step == last - 1:
+        if processes.first and (step % 10 == 9 or step == last - 1):
             seconds = round(time.monotonic() - started, 1)
             line = {"step": step + 1, **rounded, "lr": rate(recipe, step), "seconds": seconds}
             line |= {"captions_too_long": round(steps.texts.too_long, 4)} if step < first + 10 else {}
             _log(line, out, report)
         if (step + 1) % recipe.save_every == 0 or step == last - 1:
-            _save(steps, step + 1, out)
-            if watch and step >= recipe.teach.steps:
-                _log({"step": step + 1, **rounded, "scores": watch(PathCLIP(steps.model, config))}, out, report)
-    processes.wait()  # for the first process to have written the checkpoint
+            if processes.first:
+                _save(steps, step + 1, out)
+                scores = watch(PathCLIP(steps.model, config)) if watch and step >= recipe.teach.steps else None
+                if scores is not None:
+                    _log({"step": step + 1, **rounded, "scores": scores}, out, report)
+            processes.wait()  # for the first process to have written the checkpoint, and measured
     extra = {"recipe": asdict(recipe), "steps": last} | ({"tower": recipe.tower} if recipe.unlocked == 0 else {})
     clip = PathCLIP(steps.model, replace(config, extra=extra))
     if processes.first:
