@@ -217,3 +217,11 @@ def test_a_sample_is_drawn_by_picture(public):
     few = pathvqa.draw(found, 2, seed=0)
     assert len({q.image for q in few}) == 1
     assert pathvqa.draw(found, 0, seed=0) == pathvqa.draw(found, len(found), seed=0) == pathvqa.draw(found, 99, seed=1) == found
+
+
+def test_an_item_of_a_closed_question_counts_the_first_yes_or_no_alone(public, tmp_path):
+    """Not the words around it, which token F1 would."""
+    table = pathvqa.evaluate(RuleBrain(lambda *_: "No, it is a nice blue."), questions(public)[0], tmp_path, blind=False)
+    scores = {i["id"]: i["score"] for i in table.items}
+    assert scores["test_0001: Is this blue?"] == 1.0 and scores["test_0001: Is this red?"] == 0.0
+    assert 0 < scores["test_0002: What colour is this?"] < 1
