@@ -49,17 +49,17 @@ def classify(
     from pathasst.errors import BadInput
 
     table = Table(Column("picture", overflow="fold"), *prompt, box=None)
-    clip, unreadable = load(model, threads=0), 0
+    read = []
     for path in images:
         try:
-            row = clip.classify([read_picture(path)], prompt)[0]
+            read.append((path, read_picture(path)))
         except BadInput as error:
-            unreadable += 1
             typer.secho(str(error), fg="yellow", err=True)
-        else:
-            table.add_row(str(path), *(f"{o:.3f}" for o in row))
-    if unreadable == len(images):
+    if not read:
         raise BadInput("none of the pictures could be read.")
+    odds = load(model, threads=0).classify((picture for _, picture in read), prompt)
+    for (path, _), row in zip(read, odds, strict=True):
+        table.add_row(str(path), *(f"{o:.3f}" for o in row))
     Console().print(table)
 
 

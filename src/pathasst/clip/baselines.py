@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.clip.build import ClipConfig
+from pathasst.clip.locked import said_of
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.clip.zeroshot import Example, Task
-from pathasst.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from pathasst.clip.model import PathCLIP, Picture
@@ -33,19 +33,12 @@ def histogram(picture: Picture) -> np.ndarray:
 
 def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], batch: int = 32) -> np.ndarray:
     """Pooled features of a convolutional tower, float32 [n, d], with the preprocessing of `config`."""
-    import torch
-
     from pathasst.clip.model import to_square
 
-    device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     squares = [np.asarray(to_square(p, config.image_size)) for p in pictures]
-    out = []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(str(device))):
-        for start in range(0, len(squares), batch):
-            pixels = (np.stack(squares[start : start + batch]).astype(np.float32) / 255 - mean) / std
-            out.append(trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)).float().cpu().numpy())  # channels last
-    return np.concatenate(out)
+    parts = (np.stack(squares[start : start + batch]) for start in range(0, len(squares), batch))
+    return np.concatenate([said_of(trunk, (part.astype(np.float32) / 255 - mean) / std) for part in parts])
 
 
 def teacher_features(pictures: Iterable[Picture], size: int = 224) -> np.ndarray:

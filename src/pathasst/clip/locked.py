@@ -66,10 +66,7 @@ def standardise(model: Any, features: np.ndarray) -> None:
 def _see(
     trunk: Any, config: ClipConfig, shown: Sequence[Shown], views: int, smallest: float, stain: float, seed: int
 ) -> np.ndarray:
-    import torch
-
     out = []
-    device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
     chances = [np.random.default_rng([seed, int(s.md5[:12], 16)]) for s in shown]
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     for _ in range(views):
@@ -78,7 +75,16 @@ def _see(
         flat = recolour(
             crops.reshape(len(shown), -1, 3), np.concatenate([m for m, _ in stains]), np.concatenate([t for _, t in stains])
         )
-        pixels = torch.from_numpy(((flat - mean) / std).reshape(crops.shape)).permute(0, 3, 1, 2)  # channels last
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(str(device))):
-            out.append(trunk(pixels.to(device)).float().cpu().numpy())
+        out.append(said_of(trunk, ((flat - mean) / std).reshape(crops.shape)))
     return np.stack(out, axis=1).astype(np.float16)
+
+
+def said_of(trunk: Any, pixels: np.ndarray) -> np.ndarray:
+    """What a trunk says of normalised pictures, float32 [n, S, S, 3] → [n, d]: where it is, in bfloat16 where that is fast."""
+    import torch
+
+    device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
+    channels_last = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(str(device))):
+        said: np.ndarray = trunk(channels_last).float().cpu().numpy()
+    return said

@@ -53,7 +53,6 @@ def retrieve(
     *,
     ks: Sequence[int] = KS,
     composed: bool = False,
-    report: pictures.Report | None = None,
 ) -> list[Recalls]:
     """Recall of the pairs of some splits, both directions. Composed captions (true of many pictures) only if asked for.
 
@@ -64,8 +63,9 @@ def retrieve(
     ]
     fits = set(short_enough([p.caption for p in pairs], clip))
     shown = {p.md5: p for p in reversed(pairs) if p.caption in fits}
-    images, rows = pictures.embed(clip, [p.image for p in shown.values()], report)
-    readable = [list(shown)[n] for n in rows]
+    images, rows = pictures.embed(clip, [p.image for p in shown.values()])
+    md5s = list(shown)
+    readable = [md5s[n] for n in rows]
     image_row = {md5: n for n, md5 in enumerate(readable)}
     kept = [p for p in pairs if p.caption in fits and p.md5 in image_row]
     if not kept:

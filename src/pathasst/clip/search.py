@@ -7,12 +7,14 @@ instant, a folder that grew costs its new pictures, and a killed run goes on.
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pathasst.clip.pictures import Report, embed, pictures_under, read_picture
+from pathasst.dataset.manifest import write_atomic
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder
@@ -36,7 +38,7 @@ def embed_folder(
     missing = [n for n, stamp in enumerate(stamps) if stamp not in known]
     if report:
         report(len(paths) - len(missing))
-    unreadable = np.full_like(clip.encode_text([""])[0], np.nan)
+    unreadable = np.full(clip.config.model["embed_dim"], np.nan, np.float32)
     for start in range(0, len(missing), KEEP):
         part = missing[start : start + KEEP]
         vectors, rows = embed(clip, [paths[n] for n in part], report)
@@ -64,10 +66,9 @@ def _read(kept: Path | None) -> dict[str, np.ndarray]:
 
 def _keep(kept: Path, known: dict[str, np.ndarray]) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_name(f".{kept.name}")
-    with temporary.open("wb") as file:
-        np.savez(file, stamps=np.array(list(known)), vectors=np.stack(list(known.values())))
-    temporary.replace(kept)
+    content = io.BytesIO()
+    np.savez(content, stamps=np.array(list(known)), vectors=np.stack(list(known.values())))
+    write_atomic(kept, content.getvalue())
 
 
 def nearest(vectors: np.ndarray, query: np.ndarray, count: int) -> list[tuple[int, float]]:
