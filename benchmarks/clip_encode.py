@@ -19,12 +19,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from measured import save
 
-from pathasst.intervals import Interval
+from pathasst.core.statistics import Interval
 
 
 def main() -> None:
     """Measure and print."""
-    from pathasst.clip import compiled
+    from pathasst.clip import onnx
     from pathasst.clip.model import DualEncoder, PathCLIP
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,9 +35,9 @@ def main() -> None:
     given = parser.parse_args()
     pictures = np.random.default_rng(0).integers(0, 255, (given.pictures, 224, 224, 3), dtype=np.uint8)
     started = time.perf_counter()
-    compiled.prepare(given.model)
+    onnx.prepare(given.model)
     written = time.perf_counter() - started
-    ways: dict[str, DualEncoder] = {"torch": PathCLIP.load(given.model), "ONNX Runtime": compiled.load(given.model)}
+    ways: dict[str, DualEncoder] = {"torch": PathCLIP.load(given.model), "ONNX Runtime": onnx.load(given.model)}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {name: clip.encode_image(pictures[:64]) for name, clip in ways.items()}  # warm
     for _ in range(given.rounds):

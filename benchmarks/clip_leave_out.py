@@ -18,8 +18,8 @@ from typing import Any
 
 from measured import save
 
-from pathasst.clip.leave_out import LeaveOutRecipe, Left, leave_one_out
-from pathasst.intervals import Interval
+from pathasst.clip.leave_one_out import LeaveOutRecipe, Left, leave_one_out
+from pathasst.core.statistics import Interval
 
 COLUMNS = ["task", "n (originals)", "single prompt", "ensemble", "colour words", "untrained", "chance"]
 AGAINST = ["against colour words", "against untrained", "against chance"]

@@ -22,12 +22,12 @@ from typing import Any
 from measured import save
 from PIL import Image
 
-from pathasst import recipes
 from pathasst.clip.retrieval import KS, Recalls, draw_curve, retrieve
 from pathasst.clip.train import ClipRecipe, train
-from pathasst.curate import labels
+from pathasst.core import recipes
+from pathasst.core.records import Pair, Source
+from pathasst.curate import label_pairs
 from pathasst.dataset import Unit, run_stage
-from pathasst.records import Pair, Source
 
 SOURCES = ["articles", "book_atlas"]  # left out of the training
 
@@ -69,7 +69,7 @@ def main() -> None:
             out / "figures", stage="labels", record=Pair, units=[Unit("articles")],
             work=lambda _: list(figures(data / "articles")), progress=False,
         )  # fmt: skip
-        labels.compose(labels.LabelRecipe.load("embedded"), data, out / "book", only=["book_atlas"])
+        label_pairs.compose(label_pairs.LabelRecipe.load("embedded"), data, out / "book", only=["book_atlas"])
         found = {
             "PubMed-like": retrieve(clip, [out / "figures"], ["test"]),
             "unseen book": retrieve(clip, [out / "book"], ["train", "val", "test"]),

@@ -25,7 +25,7 @@ from typing import Any
 
 from measured import save
 
-from pathasst.intervals import Interval
+from pathasst.core.statistics import Interval
 
 os.environ["OMP_NUM_THREADS"] = "1"
 OWN_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 4}  # a small text tower of CLIP's kind
@@ -52,8 +52,8 @@ def seconds(times: list[float]) -> list[float]:
 
 def ours(pairs: str, text: str, steps: int, batch: int, keep: float) -> tuple[list[float], float]:
     """(seconds of each step, seconds of preparation)."""
-    from pathasst.clip.steps import Steps
     from pathasst.clip.train import train
+    from pathasst.clip.trainer import Steps
 
     started = time.perf_counter()
     times: list[float] = []
@@ -74,8 +74,8 @@ def ours(pairs: str, text: str, steps: int, batch: int, keep: float) -> tuple[li
 
 def table(pairs: str, folder: Path) -> Path:
     """The pictures of the split val as files, and the CSV of their captions that open_clip_train reads."""
+    from pathasst.core.records import Pair
     from pathasst.dataset import read
-    from pathasst.records import Pair
 
     out = folder / "train.csv"
     with out.open("w", newline="") as file:
@@ -97,7 +97,7 @@ def theirs(pairs: str, csv_file: Path, text: str, steps: int, batch: int) -> lis
     from open_clip_train.train import train_one_epoch
 
     from pathasst.clip.build import build, tokenizer_of
-    from pathasst.precision import has_fast_bfloat16
+    from pathasst.core.hardware import has_fast_bfloat16
 
     torch.set_num_threads(1)
     config = recipe(pairs, text, batch, steps).config()

@@ -22,7 +22,7 @@ from measured import save
 
 from pathasst.collect import book_pdf, page_layout
 from pathasst.collect.jats import parse
-from pathasst.intervals import wilson
+from pathasst.core.statistics import wilson
 
 
 def _tokens(text: str) -> Counter[str]:

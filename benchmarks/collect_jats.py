@@ -25,7 +25,7 @@ from lxml import etree
 from measured import save
 
 from pathasst.collect.jats import parse
-from pathasst.intervals import Interval
+from pathasst.core.statistics import Interval
 
 
 def _floor(path: str) -> int:

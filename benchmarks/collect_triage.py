@@ -24,7 +24,7 @@ from typing import Any
 from measured import save
 
 from pathasst.collect.triage import THRESHOLD, score_text
-from pathasst.intervals import wilson
+from pathasst.core.statistics import wilson
 
 POPULATION = {"A": 536, "B": 841, "C": 7414}  # captions in each stratum of the whole file
 Row = tuple[str, str, bool]  # stratum, label, kept

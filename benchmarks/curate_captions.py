@@ -21,10 +21,10 @@ from pathlib import Path
 
 from measured import save
 
+from pathasst.core.statistics import Interval, mean_interval
 from pathasst.curate.captions.split import split
 from pathasst.curate.captions.verify import is_verbatim
 from pathasst.evaluate.curation import gold_captions, words_f1
-from pathasst.intervals import Interval, mean_interval
 
 Splitter = Callable[[str, list[str]], dict[str, str]]
 Gold = list[tuple[str, dict[str, str]]]

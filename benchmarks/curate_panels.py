@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from measured import save
 
+from pathasst.core.recipes import load_recipe
+from pathasst.core.statistics import mean_interval, wilson
 from pathasst.curate.align import AlignSettings, align
 from pathasst.curate.captions.split import split
 from pathasst.curate.compose import Composer, ComposeSettings, read_layouts
@@ -33,8 +35,6 @@ from pathasst.curate.metrics import iou
 from pathasst.curate.panels import PanelFinder
 from pathasst.curate.panels_train import PanelsRecipe, read_pictures
 from pathasst.curate.pictures import crop, decode
-from pathasst.intervals import mean_interval, wilson
-from pathasst.recipes import load_recipe
 
 Figures = Iterator[tuple[np.ndarray, list, str, int]]
 """Picture, boxes of its panels, group, and how many panels its caption names."""

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from measured import save
 
+from pathasst.core.statistics import Interval
 from pathasst.curate.pictures import decode
 from pathasst.curate.select import EMBEDDED, Selector
 from pathasst.curate.select_train import evaluate, read_samples
-from pathasst.intervals import Interval
 
 UNSEEN = ("wsss4luad", "pannuke", "bcdata_ki67", "shidc_ki67", "nuclick_lyon19_ihc", "pdl1_tma")
 

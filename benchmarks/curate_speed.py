@@ -26,12 +26,12 @@ from pathlib import Path
 from measured import save
 
 from pathasst.cli.curate import clip_similarity
+from pathasst.core.recipes import load_recipe
+from pathasst.core.records import Figure, Source
 from pathasst.curate import pipeline
+from pathasst.curate.curator import Curator
 from pathasst.curate.settings import CurateSettings
-from pathasst.curate.work import Curator
 from pathasst.dataset import Manifest, Unit, run_stage, units_of_dataset
-from pathasst.recipes import load_recipe
-from pathasst.records import Figure, Source
 
 
 class CpuClock:

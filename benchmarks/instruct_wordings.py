@@ -16,11 +16,12 @@ from typing import Any
 
 import yaml
 
-from pathasst import dataset, weights
+from pathasst import dataset
+from pathasst.core import weights
+from pathasst.core.records import Conversation
 from pathasst.instruct.invoke import Invoker
 from pathasst.instruct.measure import overlaps, summary, user_templates
 from pathasst.instruct.wordings import Template, Wordings
-from pathasst.records import Conversation
 from pathasst.tools.registry import CLASSES, all_specs
 
 FRESH = Path(__file__).with_name("instruct_fresh.yaml")

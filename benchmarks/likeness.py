@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pathasst.classifier.augment import squash
+from pathasst.nn.classifier.augment import squash
 
 DIMENSIONS = 64
 """Features are reduced to so many principal components of real cells: a covariance of more needs thousands of cells."""

@@ -1,7 +1,7 @@
 """What was measured, one JSON file a benchmark in benchmarks/results, and the tables made from it. Knows no benchmark.
 
-A script ends with `save(given.json, values)`. `values` may be nested; intervals are `pathasst.intervals.Interval`. The README's
-table is `rows.yaml`, whose texts name values: `{papers_quality.words.r1:.3f}` becomes "0.899 (0.869–0.922)" and
+A script ends with `save(given.json, values)`. `values` may be nested; intervals are `pathasst.core.statistics.Interval`. The
+README's table is `rows.yaml`, whose texts name values: `{papers_quality.words.r1:.3f}` becomes "0.899 (0.869–0.922)" and
 `{papers_quality.words.r1.value:.3f}` "0.899". A value that is not there stops everything with the row's name.
 """
 
@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from pathasst.dataset.manifest import write_atomic
-from pathasst.intervals import Interval
+from pathasst.core.files import write_atomic
+from pathasst.core.statistics import Interval
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

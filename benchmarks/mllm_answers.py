@@ -20,13 +20,13 @@ from random import Random
 import numpy as np
 
 from pathasst import dataset
+from pathasst.core.records import Conversation, Turn
+from pathasst.core.statistics import mean_interval
 from pathasst.evaluate.asking import blank_picture
 from pathasst.evaluate.curation import words_f1
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.wordings import Wordings
-from pathasst.intervals import mean_interval
 from pathasst.mllm.generate import PathAsst
-from pathasst.records import Conversation, Turn
 from pathasst.tools.registry import all_specs
 
 

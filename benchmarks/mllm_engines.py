@@ -17,12 +17,12 @@ import torch
 from measured import save
 from PIL import Image
 
-from pathasst import weights
+from pathasst.core import weights
+from pathasst.core.records import Turn
 from pathasst.mllm import adapter
 from pathasst.mllm.export import export
 from pathasst.mllm.generate import PathAsst
 from pathasst.mllm.llamacpp import LlamaPathAsst
-from pathasst.records import Turn
 
 QUESTIONS = [
     "What does this picture show?",

@@ -20,14 +20,14 @@ import torch
 from measured import save
 
 from pathasst import dataset
+from pathasst.core.records import Conversation
 from pathasst.mllm import lora
 from pathasst.mllm.chat import IMAGE, render
 from pathasst.mllm.data import FeatureTable, common_lists, cut_after_call, regrouped, samples_of
-from pathasst.mllm.forward import row_loss, tree
 from pathasst.mllm.model import ModelSettings, Parts, build, pixels
 from pathasst.mllm.pack import build_row, plan
+from pathasst.mllm.packed_loss import row_loss, tree
 from pathasst.mllm.settings import LLAMA_LINEARS
-from pathasst.records import Conversation
 from pathasst.tools.registry import all_specs
 
 SHARE = {"converse": 0.45, "invoke": 0.5, "describe": 0.05}  # about the mix of the shipped model's phase 2

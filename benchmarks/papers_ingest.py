@@ -23,10 +23,10 @@ from pathlib import Path
 from lxml import etree
 from measured import save
 
-from pathasst import weights
+from pathasst.core import weights
+from pathasst.core.records import Abstract
 from pathasst.papers.ingest import ingest
 from pathasst.papers.medline import parse_medline
-from pathasst.records import Abstract
 
 FILE = "pubmed21n1298.xml.gz"
 

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from measured import save
 
-from pathasst import weights
-from pathasst.intervals import wilson
+from pathasst.core import weights
+from pathasst.core.statistics import wilson
 from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build, versions
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.embed import text_of

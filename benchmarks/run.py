@@ -77,7 +77,7 @@ BENCHES = (
         "mllm_engines", "PathAsst in llama.cpp and in transformers", arguments=("--threads", "1", "--tokens", "32"), seconds=60
     ),
     Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer"),
-    Bench("chooser", "The right tools, or rightly none: the chooser on unseen wordings"),
+    Bench("router", "The right tools, or rightly none: the router on unseen wordings"),
     Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand"),
     Bench("tools_blood", "Blood cells", needs_data=True, seconds=20),
     Bench("tools_lbc_detect", "Abnormal cervical cells, beside boxing every cell", needs_data=True, seconds=20),

@@ -20,16 +20,16 @@ import numpy as np
 from likeness import Space, frechet, nearest
 from measured import save
 
-from pathasst import recipes
-from pathasst.classifier import Classifier, ClassifierConfig, Item
-from pathasst.classifier.augment import squash
-from pathasst.classifier.items import read_picture
-from pathasst.classifier.model import build, start_from
-from pathasst.intervals import wilson
-from pathasst.tools.generate.data import recipe_cells
-from pathasst.tools.generate.describe import Attributes, Limits, attributes, measure, words
-from pathasst.tools.generate.network import Generator
-from pathasst.tools.images import load
+from pathasst.core import recipes
+from pathasst.core.statistics import wilson
+from pathasst.imaging.pictures import load
+from pathasst.nn.classifier import Classifier, ClassifierConfig, Item
+from pathasst.nn.classifier.augment import squash
+from pathasst.nn.classifier.items import read_picture
+from pathasst.nn.classifier.model import build, start_from
+from pathasst.nn.diffusion.data import recipe_cells
+from pathasst.nn.diffusion.describe import Attributes, Limits, attributes, measure, words
+from pathasst.nn.diffusion.network import Generator
 from pathasst.tools.lbc_classify import BETHESDA, LbcClassify
 from pathasst.tools.lbc_generate import SYNTHETIC, as_png
 

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from measured import save
 
-from pathasst import weights
-from pathasst.intervals import Interval
-from pathasst.recipes import recipes_dir
+from pathasst.core import weights
+from pathasst.core.recipes import recipes_dir
+from pathasst.core.statistics import Interval
+from pathasst.imaging.stains import DAB, HAEMATOXYLIN, unmix
+from pathasst.nn.p2pnet.data import Field, read_fields, split_fields
+from pathasst.nn.p2pnet.infer import Cells, Detector, suppress
+from pathasst.nn.p2pnet.settings import TrainSettings
+from pathasst.nn.p2pnet.train import best_thresholds, score_fields
 from pathasst.tools.cells.size import estimate_scale
-from pathasst.tools.p2pnet.data import Field, read_fields, split_fields
-from pathasst.tools.p2pnet.infer import Cells, Detector, suppress
-from pathasst.tools.p2pnet.settings import TrainSettings
-from pathasst.tools.p2pnet.train import best_thresholds, score_fields
-from pathasst.tools.stains import DAB, HAEMATOXYLIN, unmix
 
 
 class Blobs:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from measured import save
 
-from pathasst import recipes
-from pathasst.classifier import Classifier, Item, Scores, TrainSettings, evaluate, split_items
-from pathasst.classifier.items import parts, read_picture, read_source
+from pathasst.core import recipes
+from pathasst.nn.classifier import Classifier, Item, Scores, TrainSettings, evaluate, split_items
+from pathasst.nn.classifier.items import parts, read_picture, read_source
 from pathasst.tools.lbc_classify import BETHESDA, OF_FIELDS, WEIGHTS
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from measured import save
 
-from pathasst import recipes
-from pathasst.detector.boxes import Boxes
-from pathasst.detector.data import Labelled, gather
-from pathasst.detector.evaluate import evaluate
-from pathasst.detector.settings import TrainSettings
-from pathasst.detector.train import score, truths
+from pathasst.core import recipes
+from pathasst.nn.detector.boxes import Boxes
+from pathasst.nn.detector.data import Labelled, gather
+from pathasst.nn.detector.evaluate import evaluate
+from pathasst.nn.detector.settings import TrainSettings
+from pathasst.nn.detector.train import score, truths
 from pathasst.tools.lbc_detect import LbcDetect
 
 

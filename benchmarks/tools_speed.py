@@ -36,7 +36,7 @@ def main() -> None:
     import cv2
     from skimage.data import immunohistochemistry
 
-    from pathasst.records import ToolCall
+    from pathasst.core.records import ToolCall
     from pathasst.tools.cells.detect import detector
     from pathasst.tools.lbc_classify import classifier
     from pathasst.tools.registry import default_registry, tool_class

@@ -37,7 +37,7 @@ def _tool_cards() -> dict[str, str]:
 
 
 def _overview() -> str:
-    from pathasst import weights
+    from pathasst.core import weights
 
     lines = ["# Cards", "", "## Models", "", "| model | MB | licence | for |", "|---|---|---|---|"]
     for entry in weights.registry().values():

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from pathasst.intervals import Interval
+from pathasst.core.statistics import Interval
 
 SCRIPTS = Path(__file__).parent.parent / "benchmarks"
 

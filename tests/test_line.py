@@ -16,8 +16,8 @@ import skimage.data
 from PIL import Image
 
 from pathasst import dataset
-from pathasst.examples import example_article
-from pathasst.records import Conversation, Figure, Pair
+from pathasst.core.records import Conversation, Figure, Pair
+from pathasst.core.resources import example_article
 
 ARTICLES = 5
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pathasst import weights
 from pathasst.cli.main import app
-from pathasst.examples import example_article
-from pathasst.records import Conversation, Pair
+from pathasst.core import weights
+from pathasst.core.records import Conversation, Pair
+from pathasst.core.resources import example_article
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests/llm"))

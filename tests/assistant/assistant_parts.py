@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
-from pathasst.errors import BadInput
-from pathasst.records import Annotation, Hit, Picture, ToolCall, ToolResult, ToolSpec, Turn
-from pathasst.tools.images import encode_png
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Annotation, Hit, Picture, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 

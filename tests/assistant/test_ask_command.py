@@ -17,7 +17,7 @@ from assistant_parts import ChatServer, message
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app
-from pathasst.tools.images import encode_png
+from pathasst.imaging.pictures import encode_png
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from PIL import Image
 from pathasst.assistant import BrainSettings, ask, open_brain, parse_brain
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
 from pathasst.assistant.repair import UNREADABLE
-from pathasst.errors import BadSettings, Unreachable
-from pathasst.records import ToolCall, Turn
-from pathasst.tools.images import encode_png
+from pathasst.core.errors import BadSettings, Unreachable
+from pathasst.core.records import ToolCall, Turn
+from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Registry
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathasst.assistant.citations import check, misplaced, retrieved, unbacked_figures
-from pathasst.records import Hit, ToolResult
+from pathasst.core.records import Hit, ToolResult
 
 LIBRARY = {
     "12345678": Hit(pmid="12345678", title="A", passage="see doi 10.1000/real.1 and PMC7654321"),

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from assistant_parts import Shelf
 
-from pathasst import weights
 from pathasst.assistant import Limits, ask
-from pathasst.assistant.look import PROMPTS, Look
-from pathasst.records import Hit, ToolCall
+from pathasst.assistant.vision import PROMPTS, Look
+from pathasst.core import weights
+from pathasst.core.records import Hit, ToolCall
 from pathasst.tools.protocol import Registry
 
 pytestmark = pytest.mark.skipif(

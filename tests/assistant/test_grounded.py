@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pathasst.assistant.brains.grounded import QUOTED_CHARACTERS, grounded
-from pathasst.records import ToolCall, Turn
+from pathasst.core.records import ToolCall, Turn
 
 COUNTED = (
     "130 tumour cells: 3 Ki67-positive, 127 negative; Ki67 index 2.3 %. Warning: odd stain. Research use only: not a device."

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pathasst.assistant.brains.local import LocalBrain
-from pathasst.assistant.untrusted import advised
-from pathasst.chooser.arguments import Said
-from pathasst.errors import BadInput
-from pathasst.records import ToolCall, ToolSpec, Turn
+from pathasst.assistant.sanitize import advised
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, ToolSpec, Turn
+from pathasst.router.slot_filling import Said
 
 SPEC = ToolSpec(name="t", description="d", parameters={"properties": {"a": {}, "image": {"type": "string"}}})
 
@@ -48,7 +48,7 @@ class Narrow:
 
 
 class Words:
-    """A chooser that chooses the tools whose names stand in the request, or those called before when it is asked again."""
+    """A router that chooses the tools whose names stand in the request, or those called before when it is asked again."""
 
     classes, version = ("t", "blind", "gone"), "words@1"
 
@@ -109,7 +109,7 @@ OTHER = ToolSpec(name="other", description="d", parameters={"properties": {}})
 
 def chosen(question: str, images: list[bytes], tools: list[ToolSpec]) -> tuple[Turn, Narrow]:
     model: Any = Narrow(10_000)
-    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
     asked = ([Turn(role="user", content="<image>\n" * len(images) + question)], images, tools)
     one, (many,) = brain.reply(*asked), brain.reply_many([asked])
     assert one == many
@@ -123,7 +123,7 @@ def test_what_the_clients_program_advises_chooses_no_tool_and_is_not_read() -> N
     assert model.given[0][0].content == "<image>\nt please"
 
 
-def test_the_chooser_decides_and_the_model_writes_what_cannot_be_read() -> None:
+def test_the_router_decides_and_the_model_writes_what_cannot_be_read() -> None:
     turn, model = chosen("t and blind please", [b"png"], [SPEC, BLIND])
     assert [(c.name, c.arguments) for c in turn.tool_calls] == [("t", {"a": 1}), ("blind", {})]
     assert "image" not in model.given[2][0].parameters["properties"]
@@ -151,17 +151,17 @@ def test_words_are_the_models_own_and_no_call() -> None:
     assert model.how["calls"] is False
 
 
-def test_a_tool_the_chooser_does_not_know_is_left_to_the_model() -> None:
+def test_a_tool_the_router_does_not_know_is_left_to_the_model() -> None:
     _, model = chosen("What is a nucleus?", [b"png"], [SPEC, OTHER])
     assert model.how["calls"] is True
 
 
-def test_what_the_words_fix_corrects_the_models_call_of_a_tool_that_the_chooser_does_not_know() -> None:
+def test_what_the_words_fix_corrects_the_models_call_of_a_tool_that_the_router_does_not_know() -> None:
     place = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
     tool = ToolSpec(name="other", description="d", parameters={"properties": {"point": place, "note": {"type": "string"}}})
     model: Any = Narrow(10_000)
     model.calls = [ToolCall(name="other", arguments={"point": [1, 7], "note": "x"})]
-    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
     asked = ([Turn(role="user", content="<image>\nMeasure at (12, 70).")], [b"png"], [tool])
     for turn in (brain.reply(*asked), *brain.reply_many([asked])):
         assert [c.arguments for c in turn.tool_calls] == [{"point": [12, 70], "note": "x"}]
@@ -169,7 +169,7 @@ def test_what_the_words_fix_corrects_the_models_call_of_a_tool_that_the_chooser_
 
 def test_after_results_it_answers_or_they_do() -> None:
     model: Any = Narrow(10_000)
-    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
     turns = [*conversation()[:-1], Turn(role="tool", tool="t", content="ok, 3 cells.")]
     assert brain.reply(turns, [b"png"], [SPEC]).content == "ok"
     assert model.how["calls"] is False
@@ -180,9 +180,9 @@ def test_after_results_it_answers_or_they_do() -> None:
 
 
 @pytest.mark.parametrize(("said", "calls"), [("Again.", ["t"]), ("Against what?", [])])
-def test_the_chooser_is_told_which_tools_the_turn_before_called(said: str, calls: list[str]) -> None:
+def test_the_router_is_told_which_tools_the_turn_before_called(said: str, calls: list[str]) -> None:
     model: Any = Narrow(10_000)
-    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
     before = [
         Turn(role="user", content="<image>\nt"),
         Turn(role="assistant", tool_calls=[ToolCall(name="t")]),
@@ -213,6 +213,6 @@ def test_words_that_mean_nothing_alone_take_the_arguments_of_the_call_before(sai
         Turn(role="tool", tool="t", content="4 cells."),
     ]
     model: Any = Narrow(10_000)
-    brain = LocalBrain(model, "m@1", chooser=Words())  # type: ignore[arg-type]
+    brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
     turn = brain.reply([*before, Turn(role="user", content=said)], [b"png"], [tool])
     assert [c.arguments for c in turn.tool_calls] == [arguments]

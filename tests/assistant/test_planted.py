@@ -10,8 +10,8 @@ import pytest
 from assistant_parts import ChatServer, ScriptedBrain, Shelf, call, message, say
 
 from pathasst.assistant import ask
-from pathasst.assistant.untrusted import WITHHELD
-from pathasst.records import Hit, Turn
+from pathasst.assistant.sanitize import WITHHELD
+from pathasst.core.records import Hit, Turn
 from pathasst.tools.protocol import Registry
 
 ATTACKS = [

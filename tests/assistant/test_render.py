@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from pathasst.assistant import Answer, ask, render
-from pathasst.records import Hit
+from pathasst.core.records import Hit
 from pathasst.tools.protocol import NOTICE, Registry
 
 

@@ -15,8 +15,8 @@ import pytest
 from assistant_parts import ChatServer, call, message
 
 from pathasst.assistant import ask
-from pathasst.records import Picture, ToolResult
-from pathasst.tools.images import encode_png
+from pathasst.core.records import Picture, ToolResult
+from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Registry
 from pathasst.tools.registry import all_classes
 

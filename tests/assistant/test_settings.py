@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pathasst.assistant.settings import load_settings
-from pathasst.errors import BadSettings
-from pathasst.recipes import recipes_dir
+from pathasst.core.errors import BadSettings
+from pathasst.core.recipes import recipes_dir
 
 
 @pytest.mark.parametrize("recipe", sorted(p.parent.name for p in recipes_dir().glob("*/assistant.yaml")))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pathasst import weights
 from pathasst.cli.demo import NEEDED, QUESTIONS, WEAK
+from pathasst.core import weights
 
 
 def test_all_that_the_shipped_models_are_built_on_is_fetched() -> None:

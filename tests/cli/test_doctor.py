@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pathasst import weights
 from pathasst.cli.main import app
+from pathasst.core import weights
 from pathasst.tools.lbc_detect import LbcDetect
 
 
@@ -73,10 +73,10 @@ def test_a_model_that_waits_for_another_is_not_to_be_fetched(tmp_path: Path, mon
     monkeypatch.setenv("PATHASST_CACHE", str(tmp_path))
     assert weights.lacking("pathclip-lite") == ["efficientnet-lite0", "minilm"]
     lines = said("doctor").splitlines()
-    assert any(line.split() == ["✗", "chooser-embedded", "is", "here,", "but", "needs", "minilm"] for line in lines)
-    assert not any(line.startswith("  chooser-embedded:") for line in lines)
+    assert any(line.split() == ["✗", "router-embedded", "is", "here,", "but", "needs", "minilm"] for line in lines)
+    assert not any(line.startswith("  router-embedded:") for line in lines)
     assert "  minilm: pathasst models pull minilm" in lines
-    assert "    waits for minilm: pathasst models pull chooser-embedded" in said("models", "list").splitlines()
+    assert "    waits for minilm: pathasst models pull router-embedded" in said("models", "list").splitlines()
 
 
 def test_a_card_is_shown_and_an_unknown_model_refused() -> None:

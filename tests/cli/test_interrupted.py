@@ -21,12 +21,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathasst import dataset, weights
+from pathasst import dataset
 from pathasst.cli.interrupt import INTERRUPTED
+from pathasst.core import weights
+from pathasst.core.records import Figure, Pair, Source
+from pathasst.core.resources import example_article
 from pathasst.dataset import Unit, run_stage
-from pathasst.examples import example_article
 from pathasst.papers import PaperIndex
-from pathasst.records import Figure, Pair, Source
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "llm"))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pathasst.cli.main import _refusal
-from pathasst.examples import example_article
+from pathasst.core.resources import example_article
 
 HEAVY = ("torch", "transformers", "daft", "faiss", "pyarrow", "PIL", "numpy", "lxml")
 

@@ -9,9 +9,9 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from pathasst import weights
 from pathasst.cli.train import app
-from pathasst.errors import BadDataset
+from pathasst.core import weights
+from pathasst.core.errors import BadDataset
 
 needs_lite0 = pytest.mark.skipif(
     not weights.present("efficientnet-lite0"), reason="EfficientNet-Lite0 is not here: pathasst models pull efficientnet-lite0"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pathasst.core.records import Mark, Pair, Source
 from pathasst.dataset import Unit, run_stage
-from pathasst.records import Mark, Pair, Source
 
 TINY = {
     "embed_dim": 32,

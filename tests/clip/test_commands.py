@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pathasst.cli import clip as commands
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from pathasst.clip.build import GELU, QUICK_GELU, ClipConfig, build
 from pathasst.clip.convert import from_huggingface, to_huggingface, to_vision_model, vision_config
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
 
 slow = pytest.mark.skipif(not os.environ.get("PATHASST_SLOW"), reason="minutes and 6 GB of memory: PATHASST_SLOW=1")
 

@@ -7,9 +7,9 @@ import pytest
 
 from pathasst.clip.augment import crop, recolour, stain_matrices
 from pathasst.clip.data import load_pictures, sentence_windows
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Pair, Source
 from pathasst.dataset import Unit, run_stage
-from pathasst.errors import BadDataset
-from pathasst.records import Pair, Source
 
 
 def test_pictures_are_kept_once_and_captions_by_concept(pairs: Path) -> None:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pathasst import weights
 from pathasst.clip.augment import cut, turn
 from pathasst.clip.data import load_pictures
 from pathasst.clip.distill import FILE, Lessons, Teaching, take_lessons
 from pathasst.clip.train import ClipRecipe, train
-from pathasst.errors import BadSettings, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings, MissingWeights
 
 
 def _here() -> bool:
@@ -51,7 +51,7 @@ def test_targets_are_of_variance_one_and_turn_with_the_picture(lessons: Lessons)
 
 def test_lessons_are_those_of_the_released_network(lessons: Lessons, pairs: Path) -> None:
     """Distances between pictures in the targets follow those of Lite0's pooled features, computed here the plain way."""
-    from pathasst.pretrained import efficientnet_lite0
+    from pathasst.nn.pretrained import efficientnet_lite0
 
     shown = load_pictures([pairs], ["train"], 64).shown
     pixels = np.stack([cut(s.pixels, lessons.box(n, 0), 64) for n, s in enumerate(shown)])

@@ -7,10 +7,10 @@ import pytest
 import skimage.data
 import torch
 
-from pathasst import weights
 from pathasst.clip.build import FROZEN_TEXT, build
 from pathasst.clip.model import PathCLIP
-from pathasst.errors import BadSettings
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings
 
 needs_minilm = pytest.mark.skipif(not weights.present("minilm"), reason="minilm is not here: pathasst models pull minilm")
 

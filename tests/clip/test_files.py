@@ -13,7 +13,7 @@ from PIL import Image
 from pathasst.clip.build import CONFIG, ClipConfig, build
 from pathasst.clip.convert import to_huggingface
 from pathasst.clip.model import PathCLIP
-from pathasst.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from pathasst.clip import pictures
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import BATCH, PathCLIP
 from pathasst.clip.retrieval import retrieve
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Pair, Source
 from pathasst.dataset import Unit, run_stage
-from pathasst.errors import BadInput
-from pathasst.records import Pair, Source
 
 
 @pytest.fixture(scope="module")

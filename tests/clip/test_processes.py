@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pathasst.clip.processes import Processes
 from pathasst.clip.train import ClipRecipe, train
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 PROGRAM = """
 import json, sys

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
+from pathasst.clip.eval_callback import Watch
 from pathasst.clip.model import PathCLIP
-from pathasst.clip.steps import rate
 from pathasst.clip.student import encode_patches
 from pathasst.clip.train import CHECKPOINT, PICTURES, ClipRecipe, start, train
-from pathasst.clip.watch import Watch
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.clip.trainer import rate
+from pathasst.core.errors import BadDataset, BadSettings
 
 
 @pytest.fixture(scope="module")

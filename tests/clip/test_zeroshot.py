@@ -14,8 +14,8 @@ from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.retrieval import by_chance, draw_curve, retrieve
 from pathasst.clip.search import contact_sheet, embed_folder, nearest
-from pathasst.errors import BadDataset, BadSettings
-from pathasst.recipes import recipes_dir
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.recipes import recipes_dir
 
 TASK = zs.Task("textures", ["bands", "dots"], ["bands", "dots"], {"textures/bands": 0, "textures/dots": 1, "b": 0, "d": 1})
 

@@ -12,8 +12,8 @@ from pathasst.cli.main import app
 from pathasst.collect import book_html, page_layout
 from pathasst.collect.books import collect_books
 from pathasst.collect.page_layout import Line, Page
-from pathasst.errors import BadSettings
-from pathasst.records import Figure
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Figure
 
 
 def text(x: float, y: float, words: str, size: float = 9) -> str:

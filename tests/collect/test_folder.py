@@ -10,8 +10,8 @@ from pathasst import dataset
 from pathasst.cli.main import app
 from pathasst.collect.folder import collect_folder
 from pathasst.collect.pictures import md5_of
-from pathasst.errors import BadSettings
-from pathasst.records import Figure
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Figure
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:

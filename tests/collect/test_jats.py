@@ -5,7 +5,7 @@ import pytest
 from collect_samples import article_xml, fig
 
 from pathasst.collect.jats import parse
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 
 def figures(body: str, **options):

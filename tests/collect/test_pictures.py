@@ -7,7 +7,7 @@ from collect_samples import picture
 from PIL import Image
 
 from pathasst.collect.pictures import check, md5_of
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])

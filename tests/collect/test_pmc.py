@@ -16,8 +16,8 @@ from pathasst.collect.pmc import Rules
 from pathasst.collect.pmc_collect import collect_pmc, estimate
 from pathasst.collect.pmc_find import inventory
 from pathasst.collect.stores import StoreSettings
-from pathasst.errors import BadSettings
-from pathasst.records import Figure
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Figure
 
 ALL = [f"PMC{n}" for n in range(1, 8)]
 

@@ -8,7 +8,7 @@ import pytest
 from pathasst.collect import pmc_find
 from pathasst.collect.pmc_find import newest_only, normal_id, read_ids, search
 from pathasst.collect.polite import PoliteClient
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
 
 
 @pytest.fixture

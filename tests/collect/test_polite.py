@@ -6,7 +6,7 @@ import pytest
 
 from pathasst.collect.polite import PoliteClient, seconds_of
 from pathasst.collect.signing import Signer
-from pathasst.errors import Unreachable
+from pathasst.core.errors import Unreachable
 
 
 def test_retry_after_in_both_forms() -> None:

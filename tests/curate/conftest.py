@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 
 from curate_samples import Rows
 
+from pathasst.core.records import Figure
 from pathasst.dataset import Unit, run_stage
-from pathasst.records import Figure
 
 
 @pytest.fixture

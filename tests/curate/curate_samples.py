@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pathasst.core.records import Figure, Source
 from pathasst.dataset import Unit
-from pathasst.records import Figure, Source
 
 
 def texture(seed: int, height: int = 200, width: int = 260, tint: tuple[int, int, int] = (190, 120, 170)) -> np.ndarray:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pathasst.core.records import Panel
 from pathasst.curate.align import align, join_by_letters
 from pathasst.curate.captions.split import SubCaption
-from pathasst.records import Panel
 
 
 def row(letters: str, step: int = 110) -> list[Panel]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from pathasst.core.errors import BadInput, OverBudget, Unreachable
 from pathasst.curate.captions import by_llm
-from pathasst.errors import BadInput, OverBudget, Unreachable
 
 CAPTION = "Kidney. (A) Glomeruli. (B) Tubules."
 

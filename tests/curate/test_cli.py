@@ -4,8 +4,8 @@ from curate_samples import compound, figure, texture
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app
+from pathasst.core.records import Pair
 from pathasst.dataset import read
-from pathasst.records import Pair
 
 
 def test_curate_writes_pairs_a_report_and_says_what_went(figures_dataset, tmp_path):

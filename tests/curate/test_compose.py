@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from curate_samples import texture
 
+from pathasst.core.errors import BadInput
+from pathasst.core.recipes import load_recipe
 from pathasst.curate.compose import Composer, ComposeSettings, close_gaps, draw_grid, read_layouts, tight
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector
 from pathasst.curate.panels_train import PanelsRecipe, drawn
-from pathasst.errors import BadInput
-from pathasst.recipes import load_recipe
 
 PICTURES = [texture(n, 120, 160) for n in range(6)]
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from curate_samples import compound, onnx_file, texture
 
+from pathasst.core.errors import MissingWeights
+from pathasst.core.records import Panel
 from pathasst.curate.detect import JoinSettings, LearnedDetector, combine, load_detector, snap
 from pathasst.curate.letters import LetterReader
 from pathasst.curate.panels import CutDetector, OnnxDetector
-from pathasst.detector.boxes import Boxes
-from pathasst.detector.settings import DetectorSettings
-from pathasst.errors import MissingWeights
-from pathasst.records import Panel
+from pathasst.nn.detector.boxes import Boxes
+from pathasst.nn.detector.settings import DetectorSettings
 
 
 class Told:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from curate_samples import png, texture
 
+from pathasst.core.errors import BadSettings
 from pathasst.curate.leakage import index_of
-from pathasst.errors import BadSettings
 
 
 @pytest.fixture

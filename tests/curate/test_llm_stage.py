@@ -11,11 +11,11 @@ from fake_llm import FakeServer, status
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app
+from pathasst.core.errors import BadSettings, OverBudget, Unreachable
+from pathasst.core.records import Pair
 from pathasst.curate import pipeline
 from pathasst.curate.settings import CurateSettings
 from pathasst.dataset import read
-from pathasst.errors import BadSettings, OverBudget, Unreachable
-from pathasst.records import Pair
 
 WORDS = ("Kidney", "Liver", "Colon", "Breast")
 

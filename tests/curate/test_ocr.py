@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from pathasst.core.errors import MissingWeights
 from pathasst.curate import ocr
-from pathasst.errors import MissingWeights
 
 
 def printed(text: str, width: int) -> np.ndarray:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from curate_samples import compound, figure, png, texture
 
+from pathasst.core.errors import BadSettings
+from pathasst.core.recipes import load_recipe
+from pathasst.core.records import Pair
 from pathasst.curate import pipeline, report
 from pathasst.curate.settings import CurateSettings
 from pathasst.dataset import read, validate
-from pathasst.errors import BadSettings
-from pathasst.recipes import load_recipe
-from pathasst.records import Pair
 
 PLAIN = CurateSettings(select="", refine=True, val=0.0, test=0.0)
 CAPTION = "Renal biopsies. (a) Large glomeruli are seen. (b) Pale tubules are seen. Original magnification ×200."

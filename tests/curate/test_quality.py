@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from curate_samples import texture
 
+from pathasst.core.errors import BadSettings
 from pathasst.curate import quality
 from pathasst.curate.quality import (
     HashIndex,
@@ -16,7 +17,6 @@ from pathasst.curate.quality import (
     picture_fault,
     text_fault,
 )
-from pathasst.errors import BadSettings
 
 SETTINGS = QualitySettings()
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from curate_samples import png, texture
 
-from pathasst.classifier import Classifier, ClassifierConfig, TrainSettings
-from pathasst.classifier.model import build, to_tensor
+from pathasst.core.errors import BadDataset, BadInput, BadSettings, MissingWeights
+from pathasst.core.recipes import load_recipe
 from pathasst.curate.augment import Augment
 from pathasst.curate.select import CLASSES, Selector, build_released, read_threshold
 from pathasst.curate.select_train import choose_threshold, evaluate, read_samples, train
-from pathasst.errors import BadDataset, BadInput, BadSettings, MissingWeights
-from pathasst.recipes import load_recipe
+from pathasst.nn.classifier import Classifier, ClassifierConfig, TrainSettings
+from pathasst.nn.classifier.model import build, to_tensor
 
 SMALL = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
 TINY = ClassifierConfig(classes=CLASSES, backbone="convnext_tiny", size=32, options=SMALL)
@@ -99,7 +99,7 @@ def test_training_learns_a_simple_difference_and_writes_what_loads(labelled, tmp
 
 
 def test_a_last_layer_fitted_on_pretrained_features_tells_them_apart(labelled, tmp_path):
-    from pathasst import weights
+    from pathasst.core import weights
 
     if not weights.present("efficientnet-lite0"):
         pytest.skip("efficientnet-lite0 is not on this machine: pathasst weights pull efficientnet-lite0")

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from pathasst import dataset
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Pair, Source
 from pathasst.dataset import Dropped, Unit
-from pathasst.errors import BadInput
-from pathasst.records import Pair, Source
 
 UNITS = [Unit(f"{n:05d}", stamp="1") for n in range(12)]
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from pathasst import dataset
 from pathasst.cli.main import app
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Conversation, Pair, Source, ToolCall, Turn
 from pathasst.dataset import Unit, to_llava, to_webdataset
-from pathasst.errors import BadSettings
-from pathasst.records import Conversation, Pair, Source, ToolCall, Turn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "instruct"))
 from instruct_samples import write_pairs

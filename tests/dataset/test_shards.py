@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pathasst import dataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Figure, Pair, Source
 from pathasst.dataset import Unit
-from pathasst.errors import BadDataset
-from pathasst.records import Figure, Pair, Source
 
 
 @pytest.fixture

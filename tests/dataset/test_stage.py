@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pathasst import dataset
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Pair
 from pathasst.dataset import Unit
-from pathasst.errors import BadSettings
-from pathasst.records import Pair
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stage_work import UNITS, failing, run, work

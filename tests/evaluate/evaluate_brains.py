@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from pathasst.errors import BadInput
-from pathasst.records import ToolCall, Turn
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, Turn
 
 
 @dataclass

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from pathasst.clip.model import PathCLIP
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Pair, Source
 from pathasst.dataset import run_stage
 from pathasst.dataset.stage import Unit
-from pathasst.errors import BadDataset
 from pathasst.evaluate import retrieval, zeroshot
 from pathasst.evaluate.suite import EvalSettings, run
-from pathasst.records import Pair, Source
 
 CLIP = "pathclip-lite"
 

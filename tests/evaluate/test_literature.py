@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
 from pathasst.evaluate import literature
 from pathasst.evaluate.suite import EvalSettings, run
 from pathasst.papers import PaperIndex

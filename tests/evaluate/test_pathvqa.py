@@ -9,7 +9,7 @@ from evaluate_brains import BatchBrain, RuleBrain
 from fake_llm import FakeServer
 from PIL import Image
 
-from pathasst.errors import BadDataset, Unreachable
+from pathasst.core.errors import BadDataset, Unreachable
 from pathasst.evaluate import pathvqa
 from pathasst.evaluate.asking import blank_picture
 from pathasst.evaluate.pathvqa_data import Question, load_plain, questions

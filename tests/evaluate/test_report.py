@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.statistics import Interval, mean_interval
 from pathasst.evaluate import report
 from pathasst.evaluate.compare import compare
 from pathasst.evaluate.table import Table, print_tables, to_markdown
-from pathasst.intervals import Interval, mean_interval
 
 
 def table(**values):

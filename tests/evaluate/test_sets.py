@@ -2,7 +2,7 @@
 
 import pytest
 
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.evaluate.sets import find, known
 
 

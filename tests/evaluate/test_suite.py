@@ -9,7 +9,7 @@ import yaml
 from fake_llm import FakeServer
 from PIL import Image
 
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.evaluate import report
 from pathasst.evaluate.compare import compare
 from pathasst.evaluate.curation import evaluate as curation
@@ -121,9 +121,9 @@ def png(seed):
 
 
 def test_leakage_finds_the_planted_pair_alone(tmp_path):
+    from pathasst.core.records import Pair, Source
     from pathasst.dataset import run_stage
     from pathasst.dataset.stage import Unit
-    from pathasst.records import Pair, Source
 
     pictures = {f"p{n}": png(n) for n in range(4)}
     folder = tmp_path / "set"

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 from evaluate_brains import RuleBrain
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 from pathasst.evaluate.toolchoice import KINDS, Request, draw, evaluate, judge, load_requests, pictures
 from pathasst.instruct.measure import user_templates, words
 from pathasst.instruct.wordings import Template, Wordings

@@ -9,7 +9,7 @@ from random import Random
 from PIL import Image
 
 from pathasst import dataset
-from pathasst.records import Pair, Source
+from pathasst.core.records import Pair, Source
 
 LABELLED = {
     "he": ("Histology set", "An H&E image of lung adenocarcinoma.", "lung_aca"),

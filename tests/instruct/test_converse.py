@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from instruct_samples import LABELLED, article, labelled
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 from pathasst.instruct.check import mentions_caption
 from pathasst.instruct.converse import converse, exchanges
 from pathasst.instruct.lexicon import lexicon

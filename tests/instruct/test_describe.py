@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from instruct_samples import ARTICLE, article, labelled
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 from pathasst.instruct.describe import as_description, describe, sentences, word_count
 from pathasst.instruct.wordings import Wordings
 

@@ -7,10 +7,10 @@ from functools import cache
 import pytest
 from instruct_samples import LABELLED, labelled
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Conversation, Pair, ToolSpec
 from pathasst.instruct.invoke import NEAR, SHARES, Invoker
 from pathasst.instruct.wordings import Wordings
-from pathasst.records import Conversation, Pair, ToolSpec
 from pathasst.tools.registry import CLASSES, all_specs, tool_class
 
 SPECS = all_specs()

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Hit
 from pathasst.instruct.literature import Literature, query_of, result_text
 from pathasst.instruct.wordings import Wordings
-from pathasst.records import Hit
 
 LINE = re.compile(r"\[PMID \d+\] .+ \(\d{4}\)\. .+")
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from pathasst import dataset
 from pathasst.cli.main import app
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.recipes import load_recipe
+from pathasst.core.records import Conversation, Source
 from pathasst.instruct.pipeline import InstructSettings, run
-from pathasst.recipes import load_recipe
-from pathasst.records import Conversation, Source
 from pathasst.tools.registry import all_specs
 
 SETTINGS = InstructSettings(invoke=40)

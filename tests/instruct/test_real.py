@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from instruct_samples import article
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 from pathasst.instruct.check import faults, mentions_caption
 from pathasst.instruct.converse import exchanges
 from pathasst.instruct.describe import describe

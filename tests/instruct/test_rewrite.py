@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from pathasst import dataset
 from pathasst.cli.main import app
-from pathasst.errors import OverBudget, Unreachable
+from pathasst.core.errors import OverBudget, Unreachable
+from pathasst.core.records import Conversation
 from pathasst.instruct.pipeline import InstructSettings, run
-from pathasst.records import Conversation
 
 GOOD = "Colonic tissue stained with hematoxylin and eosin. Irregular glands of adenocarcinoma infiltrate the muscularis."
 BAD = "The lung shows lymphoma with CD20 positivity in 40 percent."

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from pathasst.core.records import Conversation, Source, Turn
 from pathasst.instruct.subsets import count_tokens, phase1, phase2
-from pathasst.records import Conversation, Source, Turn
 
 LONG, SHORT = "word " * 51, "word " * 50
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 from pathasst.instruct.wordings import Template, Wordings, capital, choices, lowered, of_split, templates, tidy
 
 

@@ -11,7 +11,7 @@ import pytest
 from fake_llm import FakeServer, body, hang_up, status
 from pydantic import BaseModel, Field
 
-from pathasst.errors import BadInput, BadSettings, MissingWeights, OverBudget, Unreachable
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights, OverBudget, Unreachable
 from pathasst.llm import Client, LLMSettings, Message, connect
 
 
@@ -261,7 +261,7 @@ def test_presets_can_be_changed_and_unknown_ones_are_refused() -> None:
 
 def test_a_model_in_this_process_keeps_a_schema(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
-    from pathasst import weights
+    from pathasst.core import weights
 
     if not weights.present("smollm2-135m"):
         pytest.skip("smollm2-135m is not here: pathasst models pull smollm2-135m")

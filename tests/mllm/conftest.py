@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pathasst.records import Conversation, Source, ToolCall, ToolSpec, Turn
+from pathasst.core.records import Conversation, Source, ToolCall, ToolSpec, Turn
 
 KI67 = ToolSpec(name="ki67_cells", description="Counts nuclei. Not for H&E.", parameters={"type": "object", "properties": {}})
 SEARCH = ToolSpec(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import ToolCall, Turn
 from pathasst.mllm.chat import (
     CHATML,
     IMAGE,
@@ -21,7 +22,6 @@ from pathasst.mllm.chat import (
     template_of,
 )
 from pathasst.mllm.tool_text import list_tools
-from pathasst.records import ToolCall, Turn
 
 from .conftest import SPECS, make_tokenizer
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pathasst import weights
-from pathasst.errors import BadInput
+from pathasst.core import weights
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, Turn
 from pathasst.mllm.chat import CHATML, IMAGE, PAPER, ChatTemplate, from_tokenizer, render
-from pathasst.records import ToolCall, Turn
 
 from .conftest import SPECS, WORDS, make_tokenizer
 

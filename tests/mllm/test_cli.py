@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from pathasst import weights
 from pathasst.cli.main import app
+from pathasst.core import weights
 
 from .conftest import colours, write
 

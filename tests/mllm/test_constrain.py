@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathasst.core.records import ToolCall
 from pathasst.mllm.constrain import allowed
-from pathasst.mllm.fitting import BROKEN, OPEN_ENDED, value_end
+from pathasst.mllm.json_prefix import BROKEN, OPEN_ENDED, value_end
 from pathasst.mllm.tool_text import list_tools, write_calls
-from pathasst.records import ToolCall
 from pathasst.tools.registry import all_specs
 
 from .conftest import SPECS

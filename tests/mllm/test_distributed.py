@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pathasst.mllm import distributed
-from pathasst.mllm import losses as room
+from pathasst.mllm import training_log as room
 from pathasst.mllm.model import ModelSettings
 from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
 from pathasst.mllm.train import train

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Turn
 from pathasst.mllm import model
 from pathasst.mllm.chat import IMAGE, render
 from pathasst.mllm.generate import PathAsst
-from pathasst.records import Turn
 
 from .conftest import BLUE, RED, SPECS, picture
 

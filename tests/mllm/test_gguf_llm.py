@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 from pathasst.mllm import export, gguf_llm
 from pathasst.mllm.model import language_model
 

@@ -8,13 +8,13 @@ import re
 import pytest
 import torch
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, Turn
 from pathasst.mllm import export
 from pathasst.mllm.chat import CHATML, IMAGE, PAPER, render
 from pathasst.mllm.generate import PathAsst
 from pathasst.mllm.grammar import calls_grammar
 from pathasst.mllm.llamacpp import LlamaPathAsst, prompt_text, square
-from pathasst.records import ToolCall, Turn
 
 from .conftest import BLUE, RED, SPECS, picture
 

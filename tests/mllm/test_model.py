@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import Turn
 from pathasst.mllm import model
 from pathasst.mllm.chat import IMAGE, render
-from pathasst.records import Turn
 
 from .conftest import BLUE, RED, picture
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pathasst.mllm.forward import row_loss, tree
 from pathasst.mllm.pack import Sample, build_row, plan
+from pathasst.mllm.packed_loss import row_loss, tree
 
 PREFIXES = [list(range(5, 5 + n)) for n in (12, 7)]
 

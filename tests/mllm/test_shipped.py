@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from pathasst import weights
+from pathasst.core import weights
+from pathasst.core.records import Turn
 from pathasst.mllm import PathAsst
-from pathasst.records import Turn
 from pathasst.tools.registry import all_specs
 
 from .conftest import BLANK, picture

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from pathasst.core.records import ToolCall, ToolSpec
 from pathasst.mllm.tool_text import call_head, call_written, calls_of, list_tools, write_calls
-from pathasst.records import ToolCall, ToolSpec
 
 
 def spec(name: str = "count", description: str = "Counts.", required: tuple[str, ...] = (), **properties: dict) -> ToolSpec:

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from pathasst.errors import BadDataset, BadSettings
-from pathasst.mllm import losses as room
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.records import ToolCall, Turn
+from pathasst.mllm import training_log as room
 from pathasst.mllm.generate import PathAsst
 from pathasst.mllm.model import ModelSettings, build
 from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
 from pathasst.mllm.train import schedule, train
-from pathasst.records import ToolCall, Turn
 
 from .conftest import BLANK, BLUE, QUESTION, RED, SPECS, colours, picture, write
 
@@ -196,7 +196,7 @@ def test_schedule_warms_up_and_falls():
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper", "modern"])
 def test_recipes_parse(recipe):
-    from pathasst.recipes import load_recipe
+    from pathasst.core.recipes import load_recipe
 
     loaded = load_recipe("mllm", recipe, TrainSettings)
     assert loaded.phase1.lora.rank == 0 and not loaded.phase1.full

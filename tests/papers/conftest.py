@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pathasst import weights
+from pathasst.core import weights
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from paper_samples import corpus, record
 
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.recipes import load_recipe
 from pathasst.papers import BuildSettings, PaperIndex, add, build, compact, delete, versions
 from pathasst.papers import vectors as store_module
 from pathasst.papers.clusters import ClusterSettings
 from pathasst.papers.embed import key_of
-from pathasst.recipes import load_recipe
 
 QUIET = {"say": lambda text: None}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.papers import clusters as module
 from pathasst.papers.clusters import Clusters, ClusterSettings, build_clusters
 from pathasst.papers.embed import from_bytes, to_bytes

@@ -5,7 +5,7 @@ from paper_samples import corpus, record
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 
 runner = CliRunner()
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pathasst import papers, weights
+from pathasst import papers
+from pathasst.core import weights
 from pathasst.papers import default
 from pathasst.papers.embed import Embedder, from_bytes, join_text, key_of, version_of
 from pathasst.papers.vectors import VectorStore, read_shipped

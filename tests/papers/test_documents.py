@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Abstract, to_row
 from pathasst.papers import documents as module
 from pathasst.papers.documents import FOREIGN, Documents, key_of_id, write_documents
 from pathasst.papers.filters import Filters
-from pathasst.records import Abstract, to_row
 
 
 def abstracts(n):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from pathasst.errors import BadSettings, MissingWeights
+from pathasst.core.errors import BadSettings, MissingWeights
+from pathasst.core.records import Abstract
 from pathasst.papers import embed
 from pathasst.papers.embed import Embedder, EmbedderSpec, from_bytes, key_of, text_of, to_bytes, version_of
-from pathasst.records import Abstract
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import pytest
 
+from pathasst.core.records import Abstract
 from pathasst.papers.highlight import best_sentences, sentences
 from pathasst.papers.words import Words, write_words
-from pathasst.records import Abstract
 
 TEXT = (
     "BACKGROUND: Ki-67 was scored by two readers. Nothing came of it.\n"

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paper_samples import TOPICS, corpus, document, record, write
 
-from pathasst import weights
-from pathasst.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.papers import BuildSettings, Filters, PaperIndex, SearchSettings, build
 from pathasst.papers.embed import text_of
 from pathasst.papers.index import clean_query, default_home, scaled

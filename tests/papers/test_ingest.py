@@ -3,10 +3,10 @@ import shutil
 import pytest
 from paper_samples import record
 
+from pathasst.core.records import Abstract
 from pathasst.dataset import validate
 from pathasst.papers import sources
 from pathasst.papers.ingest import ingest, living
-from pathasst.records import Abstract
 
 
 def alive(folder):

@@ -7,11 +7,11 @@ import pytest
 from lxml import etree
 from paper_samples import document, record, write
 
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput
 from pathasst.papers import medline as module
 from pathasst.papers.medline import Deleted, parse_medline
-from pathasst.records import Abstract
 
 
 def read(path):

@@ -1,8 +1,8 @@
 import pytest
 
-from pathasst.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core.records import Abstract
 from pathasst.papers import CrossEncoder
-from pathasst.records import Abstract
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "asbestos", "pleura", "cause", "dogs", "a", "does", "?"]
 PAPERS = [

@@ -5,10 +5,10 @@ import lzma
 import pytest
 from paper_samples import document, record
 
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput, BadSettings
 from pathasst.papers.sources import abstract_of, find_files, kind_of, read_file
-from pathasst.records import Abstract
 
 FULL = {
     "pmid": 5,

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
 from pathasst.papers import versions
 from pathasst.papers.versions import (
     RECORD,

@@ -1,9 +1,9 @@
 import pytest
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Abstract
 from pathasst.papers.filters import Filters, year_of
 from pathasst.papers.words import MAX_TERMS, Words, write_words
-from pathasst.records import Abstract
 
 ABSTRACTS = {
     1: Abstract(pmid="1", title="Mesotheliomas", abstract="Asbestos exposures.", date="1999", journal="Thorax", types=["Review"]),

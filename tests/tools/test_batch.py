@@ -11,15 +11,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pathasst.cli.tools import app
-from pathasst.errors import BadInput, BadSettings, MissingWeights
-from pathasst.records import Picture, ToolResult
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core.records import Picture, ToolResult
+from pathasst.imaging.pictures import encode_png
+from pathasst.imaging.slides import parse_box, read_region
 from pathasst.tools.batch import run_folder, run_one, save
-from pathasst.tools.images import encode_png
 from pathasst.tools.lbc_detect import LbcDetect
 from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 from pathasst.tools.registry import default_registry
-from pathasst.tools.slides import parse_box, read_region
 
 
 class MeanArguments(Arguments):

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pathasst import weights
-from pathasst.records import ToolCall
+from pathasst.core import weights
+from pathasst.core.records import ToolCall
+from pathasst.imaging.pictures import load
 from pathasst.tools.blood_cells import TYPES, BloodCells, _text, crop
-from pathasst.tools.images import load
 
 pytestmark = pytest.mark.skipif(bool(BloodCells.missing()), reason="the weights blood-embedded are not here")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pathasst.detector.evaluate import ClassScores, Scores
-from pathasst.intervals import Interval
+from pathasst.core.statistics import Interval
+from pathasst.nn.detector.evaluate import ClassScores, Scores
 from pathasst.tools.registry import tool_class
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pathasst import weights
-from pathasst.classifier import Classifier, ClassifierConfig
-from pathasst.classifier.model import build
-from pathasst.records import ToolCall
+from pathasst.core import weights
+from pathasst.core.records import ToolCall
+from pathasst.nn.classifier import Classifier, ClassifierConfig
+from pathasst.nn.classifier.model import build
 from pathasst.tools.lbc_classify import BETHESDA, OF_FIELDS, WEIGHTS, LbcClassify
 
 
@@ -71,9 +71,9 @@ def test_of_a_field_only_what_was_labelled_is_said(side, kind, classes):
 @needs_weights
 @pytest.mark.real
 def test_fields_of_the_held_out_originals_are_mostly_right(real_data):
-    from pathasst import recipes
-    from pathasst.classifier import TrainSettings, split_items
-    from pathasst.classifier.items import read_picture, read_source
+    from pathasst.core import recipes
+    from pathasst.nn.classifier import TrainSettings, split_items
+    from pathasst.nn.classifier.items import read_picture, read_source
 
     settings, sources = TrainSettings.load(str(recipes.recipe_path("lbc", "embedded")), real_data)
     items = split_items([i for s in sources for i in read_source(s)], settings.validation, settings.test, settings.seed)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathasst.records import ToolCall
-from pathasst.tools.images import load
+from pathasst.core.records import ToolCall
+from pathasst.imaging.pictures import load
 from pathasst.tools.lbc_classify import BETHESDA
 from pathasst.tools.lbc_detect import LbcDetect, _text
 

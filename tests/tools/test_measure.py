@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from pathasst import weights
 from pathasst.cli.tools import app
-from pathasst.errors import BadSettings
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings
+from pathasst.nn.sam.model import Mask
 from pathasst.tools.cells.ki67 import Ki67Cells
 from pathasst.tools.lbc_classify import LbcClassify
 from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.measure import measure
-from pathasst.tools.sam import Mask
 from pathasst.tools.segment import Segment
 
 needs_cells = pytest.mark.skipif(not weights.present("ki67-embedded"), reason="the shipped Ki67 weights are not here")

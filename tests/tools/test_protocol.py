@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from pathasst import weights
-from pathasst.errors import BadInput
-from pathasst.records import ToolCall, ToolResult
+from pathasst.core import weights
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, ToolResult
 from pathasst.tools import protocol
 from pathasst.tools.protocol import NOTICE, Arguments, Registry, Tool, ToolCard
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pathasst import weights
-from pathasst.records import ToolCall
-from pathasst.tools import rle
-from pathasst.tools.images import load
-from pathasst.tools.sam import Mask, distinct
+from pathasst.core import weights
+from pathasst.core.records import ToolCall
+from pathasst.imaging import rle
+from pathasst.imaging.pictures import load
+from pathasst.nn.sam.model import Mask, distinct
 from pathasst.tools.segment import Segment
 
 needs_weights = pytest.mark.skipif(not weights.present("mobilesam"), reason="fetch the weights: pathasst models pull mobilesam")

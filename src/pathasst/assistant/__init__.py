@@ -1,9 +1,9 @@
 """The assistant: a brain that decides, tools that measure, literature that is cited, and an answer that says what was run."""
 
+from pathasst.assistant.agent import Event, Limits
 from pathasst.assistant.answer import Answer, Shown, Source, Step
+from pathasst.assistant.answering import ask, default_registry, not_offered
 from pathasst.assistant.brain import Brain, BrainSettings, open_brain, parse_brain
-from pathasst.assistant.loop import Event, Limits
-from pathasst.assistant.session import ask, default_registry, not_offered
 
 __all__ = [
     "Answer",

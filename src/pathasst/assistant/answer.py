@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pathasst.records import Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
+from pathasst.core.records import Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
 from pathasst.tools.protocol import NOTICE
 
 PERSON = "person"

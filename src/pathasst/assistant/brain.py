@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
-from pathasst.errors import BadSettings
-from pathasst.records import ImageBytes, ToolSpec, Turn
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import ImageBytes, ToolSpec, Turn
 
 KINDS = ("pathasst", "openai", "llamacpp")
 
@@ -56,7 +56,7 @@ class BrainSettings:
 
     kind: str = "pathasst"  # pathasst (our own model) | openai (any OpenAI-compatible server) | llamacpp (a GGUF in this process)
     model: str = "pathasst-embedded"  # id in the registry of weights, a folder, or the server's model name
-    chooser: str = "chooser-embedded"  # pathasst: id or folder of what decides which tools are called; empty: the model itself
+    router: str = "router-embedded"  # pathasst: id or folder of what decides which tools are called; empty: the model itself
     url: str = ""  # openai: the server's base, ending in /v1
     sees: bool = True  # openai: whether the model takes pictures
     key_env: str = "PATHASST_API_KEY"  # openai: the environment variable that holds the key

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pathasst.records import Hit, ToolResult
+from pathasst.core.records import Hit, ToolResult
 
 _NAME = r"\b(?:PMIDs?|PubMed[\s-]*IDs?|PubMed(?=[\s:#]*\d{5}))"
 _AFTER = r"[\s:#=：№.\-]*"

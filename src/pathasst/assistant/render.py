@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.assistant.answer import Answer, Source, Step, file_name
-from pathasst.assistant.untrusted import plain, shortened
+from pathasst.assistant.sanitize import plain
+from pathasst.core.text import shortened
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

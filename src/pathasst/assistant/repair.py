@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pathasst.records import ToolCall
+from pathasst.core.records import ToolCall
 
 UNREADABLE = "unreadable_call"
 """The name of a call that could not be read at all."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pathasst.assistant.agent import Limits
 from pathasst.assistant.brain import BrainSettings, parse_brain
-from pathasst.assistant.loop import Limits
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 
 def state_dir() -> Path:
@@ -61,7 +61,7 @@ class AssistantSettings:
 
 def load_settings(recipe: str = "embedded", brain: str = "") -> AssistantSettings:
     """A recipe's settings; `brain`, or else `$PATHASST_BRAIN`, in place of the recipe's brain. Raises BadSettings."""
-    from pathasst.recipes import read_recipe
+    from pathasst.core.recipes import read_recipe
 
     values = read_recipe("assistant", recipe)
     if unknown := sorted(set(values) - {"brain", "limits", "serve"}):
@@ -94,7 +94,7 @@ def best_recipe() -> str:
     """The recipe whose brain chose tools better when measured (docs/assistant.md), among those that can run here."""
     import importlib.util
 
-    from pathasst import weights
+    from pathasst.core import weights
 
     if importlib.util.find_spec("xllamacpp") and weights.present("qwen2.5-coder-1.5b") and PLUS_IS_BETTER:
         return PLUS

@@ -14,7 +14,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from pathasst.errors import PathAsstError
+from pathasst.core.errors import PathAsstError
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05

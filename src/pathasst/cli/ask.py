@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pathasst.cli.interrupt import INTERRUPTED, stop_later
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +56,7 @@ def ask(
         if answer.stopped == "cancelled":
             break
     if report is not None:
-        from pathasst.assistant.report import save as save_report
+        from pathasst.serve.report import save as save_report
 
         console.print(f"[dim]Written: {save_report(answers, report)}[/]")
     if as_json:

@@ -23,12 +23,12 @@ def compose(
 
     Example: pathasst clip compose embedded --data ~/labelled --out out/pairs-labels
     """
-    from pathasst.curate import labels
-    from pathasst.errors import BadSettings
+    from pathasst.core.errors import BadSettings
+    from pathasst.curate import label_pairs
 
     if data is None:
         raise BadSettings("give --data FOLDER, or set PATHASST_DATA.")
-    manifest = labels.compose(labels.LabelRecipe.load(recipe), data, out, only=only, workers=workers)
+    manifest = label_pairs.compose(label_pairs.LabelRecipe.load(recipe), data, out, only=only, workers=workers)
     typer.echo(f"{manifest.rows} pairs in {out}; left out: {dict(manifest.dropped) or 'none'}")
     for failure in manifest.failures:
         typer.secho(f"  {failure.unit}: {failure.failed}", fg="yellow")
@@ -44,9 +44,9 @@ def classify(
     from rich.console import Console
     from rich.table import Column, Table
 
-    from pathasst.clip.compiled import load
+    from pathasst.clip.onnx import load
     from pathasst.clip.pictures import read_picture
-    from pathasst.errors import BadInput
+    from pathasst.core.errors import BadInput
 
     table = Table(Column("picture", overflow="fold"), *prompt, box=None)
     read = []
@@ -72,11 +72,11 @@ def search(
     sheet: Path = typer.Option(Path("contact-sheet.png"), help="The answer as a picture."),
 ) -> None:
     """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
-    from pathasst import weights
-    from pathasst.clip.compiled import load
+    from pathasst.clip.onnx import load
     from pathasst.clip.pictures import pictures_under
     from pathasst.clip.search import contact_sheet, embed_folder, nearest
-    from pathasst.errors import BadDataset
+    from pathasst.core import weights
+    from pathasst.core.errors import BadDataset
     from pathasst.evaluate.asking import bar
 
     total = len(pictures_under(folder))
@@ -103,7 +103,7 @@ def embed(
     """A folder of pictures as embeddings. Example: pathasst clip embed ~/patches --out patches.npz"""
     import numpy as np
 
-    from pathasst.clip.compiled import load
+    from pathasst.clip.onnx import load
     from pathasst.clip.pictures import pictures_under
     from pathasst.clip.search import embed_folder
     from pathasst.evaluate.asking import bar
@@ -127,7 +127,7 @@ def convert(
 
     from pathasst.clip.convert import to_huggingface
     from pathasst.clip.model import PathCLIP
-    from pathasst.errors import BadSettings
+    from pathasst.core.errors import BadSettings
 
     clip = PathCLIP.load(model, activation=activation, arch=arch)
     out.mkdir(parents=True, exist_ok=True)
@@ -161,8 +161,8 @@ def zeroshot(
     from rich.table import Table
 
     from pathasst.clip import zeroshot as zs
-    from pathasst.clip.compiled import load
-    from pathasst.errors import BadDataset, BadSettings
+    from pathasst.clip.onnx import load
+    from pathasst.core.errors import BadDataset, BadSettings
     from pathasst.evaluate.asking import bar
 
     if (pairs is None) == (folder is None):
@@ -211,7 +211,7 @@ def retrieve(
     from rich.table import Table
 
     from pathasst.clip import retrieval
-    from pathasst.clip.compiled import load
+    from pathasst.clip.onnx import load
 
     results = retrieval.retrieve(load(model, threads=0), pairs, split, composed=composed)
     table = Table(*results[0].row(), box=None)
@@ -234,7 +234,7 @@ def leave_one_out(
 
     Example: pathasst clip leave-one-out out/pairs-labels --out out/left-out
     """
-    from pathasst.clip import leave_out
+    from pathasst.clip import leave_one_out as leave_out
 
     settings = leave_out.LeaveOutRecipe.load(recipe)
     found = leave_out.leave_one_out(

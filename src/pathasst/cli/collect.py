@@ -85,7 +85,7 @@ def pmc(
     from pathasst.collect.pmc_collect import collect_pmc, estimate
     from pathasst.collect.polite import PoliteClient
     from pathasst.collect.stores import PMC_BUCKET, StoreSettings
-    from pathasst.errors import BadSettings
+    from pathasst.core.errors import BadSettings
 
     if sum((bool(query), ids is not None, inventory)) != 1:
         raise BadSettings("Say which articles: one of --query, --ids or --inventory.")

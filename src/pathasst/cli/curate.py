@@ -42,7 +42,7 @@ def curate(
     """
     from dataclasses import replace
 
-    from pathasst import recipes
+    from pathasst.core import recipes
     from pathasst.curate import pipeline
     from pathasst.curate import report as reports
     from pathasst.curate import settings as room
@@ -88,9 +88,9 @@ def train_select(
     import json
     from dataclasses import replace
 
-    from pathasst import recipes
-    from pathasst.classifier import TrainSettings
+    from pathasst.core import recipes
     from pathasst.curate import select_train
+    from pathasst.nn.classifier import TrainSettings
 
     settings = recipes.load_recipe("select", recipe, TrainSettings)
     if minutes is not None:
@@ -115,7 +115,7 @@ def train_panels(
     """
     import json
 
-    from pathasst import recipes
+    from pathasst.core import recipes
     from pathasst.curate import panels_train as room
 
     values = recipes.load_recipe("panels", recipe, room.PanelsRecipe)
@@ -134,7 +134,7 @@ class ClipSimilarity:
 
     @cached_property
     def _clip(self) -> Any:
-        from pathasst.clip.compiled import load
+        from pathasst.clip.onnx import load
 
         return load(self.id)
 
@@ -151,8 +151,8 @@ class ClipSimilarity:
 
 def clip_similarity(settings: CurateSettings) -> ClipSimilarity | None:
     """PathCLIP by the settings, ready for workers; `auto` takes the embedded one where its weights are here."""
-    from pathasst import weights
-    from pathasst.clip.compiled import prepare
+    from pathasst.clip.onnx import prepare
+    from pathasst.core import weights
 
     name = PATHCLIP if settings.similarity == "auto" else settings.similarity
     if name == "none" or (settings.similarity == "auto" and not weights.present(PATHCLIP)):

@@ -15,8 +15,8 @@ FOLDER = typer.Argument(..., help="Dataset folder, as a stage of the line writes
 
 
 def _kind(manifest: Manifest) -> type:
-    from pathasst import records
-    from pathasst.errors import BadDataset
+    from pathasst.core import records
+    from pathasst.core.errors import BadDataset
 
     kind = getattr(records, manifest.record, None)
     if not isinstance(kind, type):
@@ -73,8 +73,8 @@ def export(
     licence: list[str] = typer.Option([], help="Only rows of these licences, e.g. --licence CC-BY-4.0 --licence CC0-1.0"),
 ) -> None:
     """Write a dataset for another tool. Example: pathasst dataset export out/pairs --out wds --licence CC-BY-4.0"""
+    from pathasst.core.errors import BadSettings
     from pathasst.dataset import Manifest, to_llava, to_webdataset
-    from pathasst.errors import BadSettings
 
     writers = {"webdataset": to_webdataset, "llava": to_llava}
     to = to or ("llava" if Manifest.load(folder).record == "Conversation" else "webdataset")

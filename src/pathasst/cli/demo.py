@@ -55,7 +55,7 @@ def demo(out: Path = typer.Option(Path("out/demo"), help="Folder for everything 
 
 
 def _weights(console: Console) -> None:
-    from pathasst import weights
+    from pathasst.core import weights
 
     console.rule("1 · weights")
     for id_ in NEEDED:
@@ -68,10 +68,10 @@ def _walk(console: Console, out: Path) -> None:
     """Steps 1–3 on the article that this project wrote itself."""
     from rich.markup import escape
 
+    from pathasst.core.records import Conversation, Pair
     from pathasst.curate.report import yields
     from pathasst.dataset import read
     from pathasst.dataset.contact_sheet import contact_sheet
-    from pathasst.records import Conversation, Pair
 
     console.rule("2 · data walk: an article → figures → pairs → conversations")
     for manifest in _collect_curate_instruct(out):
@@ -94,12 +94,12 @@ def _collect_curate_instruct(out: Path) -> Iterator[Manifest]:
 
     from pathasst.cli.curate import clip_similarity
     from pathasst.collect.folder import collect_folder
+    from pathasst.core.recipes import load_recipe
+    from pathasst.core.resources import example_article
     from pathasst.curate import pipeline as curation
     from pathasst.curate.report import write_report
     from pathasst.curate.settings import CurateSettings
-    from pathasst.examples import example_article
     from pathasst.instruct import pipeline as instruction
-    from pathasst.recipes import load_recipe
     from pathasst.tools.registry import all_specs
 
     yield collect_folder(example_article(), out / "figures", progress=False)

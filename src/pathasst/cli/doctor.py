@@ -47,7 +47,8 @@ def _machine(console: Console) -> list[str]:
 
     import torch
 
-    from pathasst import __version__, weights
+    from pathasst import __version__
+    from pathasst.core import weights
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
     cache = weights.cache_dir()
@@ -79,7 +80,7 @@ def _packages(console: Console) -> list[str]:
 
 
 def _weights(console: Console) -> list[str]:
-    from pathasst import weights
+    from pathasst.core import weights
 
     hints = []
     for entry in weights.registry().values():
@@ -94,7 +95,7 @@ def _weights(console: Console) -> list[str]:
 
 def _tools(console: Console) -> list[str]:
     """Which tools the assistant would be offered now. Weights that nobody has made yet can be trained, not fetched."""
-    from pathasst import weights
+    from pathasst.core import weights
     from pathasst.tools.registry import default_registry
 
     hints = []

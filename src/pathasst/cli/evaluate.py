@@ -157,7 +157,7 @@ def sets(data: Path = DATA) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from pathasst.errors import BadDataset
+    from pathasst.core.errors import BadDataset
     from pathasst.evaluate.sets import find, known
 
     console = Console()
@@ -169,7 +169,7 @@ def sets(data: Path = DATA) -> None:
 
 
 def _run(names: list[str], **values: object) -> None:
-    from pathasst.errors import BadDataset
+    from pathasst.core.errors import BadDataset
     from pathasst.evaluate.suite import EvalSettings, run
     from pathasst.evaluate.table import print_tables
 

@@ -30,7 +30,7 @@ def instruct(
     """
     from dataclasses import replace
 
-    from pathasst import recipes
+    from pathasst.core import recipes
     from pathasst.instruct import pipeline
     from pathasst.tools.registry import all_specs
 

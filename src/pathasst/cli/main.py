@@ -31,7 +31,7 @@ from pathasst.cli import (
     tools,
     train,
 )
-from pathasst.errors import PathAsstError
+from pathasst.core.errors import PathAsstError
 
 FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Use it", "Look and measure"
 PANELS = {

@@ -24,9 +24,9 @@ def mcp(
     """Offer the tools and the paper search over MCP; nothing else is read, nothing is sent anywhere."""
     import asyncio
 
-    from pathasst.assistant.mcp import NoBrain, build, http_app, serve_stdio
-    from pathasst.assistant.service import Service
     from pathasst.cli.serve import run_server, serve_settings
+    from pathasst.serve.mcp import NoBrain, build, http_app, serve_stdio
+    from pathasst.serve.service import Service
 
     settings = serve_settings(host, "embedded", "", name, [], [], 0, False)
     service = Service(settings, brain=NoBrain())

@@ -45,8 +45,8 @@ def chat(
 
     Example: pathasst chat slide.png -q "What does this picture show?"
     """
+    from pathasst.core.records import Turn
     from pathasst.mllm.generate import PathAsst
-    from pathasst.records import Turn
 
     assistant = PathAsst.load(model)
     images = [image.read_bytes()] if image else []

@@ -14,7 +14,7 @@ def list_models() -> None:
     from rich.padding import Padding
     from rich.table import Table
 
-    from pathasst import weights
+    from pathasst.core import weights
 
     console = Console(highlight=False)
     for entry in weights.registry().values():
@@ -35,7 +35,7 @@ def pull(
     recipe: str = typer.Option("embedded", help="Without ids: whose models, embedded or paper."),
 ) -> None:
     """Fetch models, checking every file. Example: pathasst models pull minilm mobilesam"""
-    from pathasst import weights
+    from pathasst.core import weights
 
     for id_ in ids or [e.id for e in weights.registry().values() if e.recipe == recipe]:
         known = weights.get(id_)
@@ -49,6 +49,6 @@ def card(model: str = typer.Argument(..., help="A model's id, as `models list` s
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from pathasst import weights
+    from pathasst.core import weights
 
     Console().print(Markdown(weights.card(model)))

@@ -29,8 +29,8 @@ def build(
     from dataclasses import replace
 
     from pathasst import papers
-    from pathasst.errors import BadSettings
-    from pathasst.recipes import load_recipe
+    from pathasst.core.errors import BadSettings
+    from pathasst.core.recipes import load_recipe
 
     settings = load_recipe("papers", recipe, papers.BuildSettings)
     settings = replace(settings, workers=workers or settings.workers, make_vectors=vectors and settings.make_vectors)
@@ -149,7 +149,7 @@ def _summary(index: object) -> None:
 def _print_json(hits: list) -> None:
     import json
 
-    from pathasst.records import to_row
+    from pathasst.core.records import to_row
 
     for hit in hits:
         typer.echo(json.dumps(to_row(hit), ensure_ascii=False))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from pathasst.assistant.service import Service
     from pathasst.assistant.settings import AssistantSettings
+    from pathasst.serve.service import Service
 
 app = typer.Typer(help="Serve the assistant: a page and an OpenAI-compatible API.", invoke_without_command=True)
 keys = typer.Typer(help="API keys: made at random, shown once, stored as hashes.", no_args_is_help=True)
@@ -55,9 +55,9 @@ def serve(
         return
     from rich.console import Console
 
-    from pathasst.assistant.api import create_app
-    from pathasst.assistant.heap import keep_few_arenas
-    from pathasst.assistant.service import Service
+    from pathasst.serve.api import create_app
+    from pathasst.serve.malloc import keep_few_arenas
+    from pathasst.serve.service import Service
 
     keep_few_arenas()
     settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys)
@@ -85,9 +85,9 @@ def serve_settings(
     """The recipe's settings with the command's. Raises BadSettings for a server beyond loopback without keys."""
     from dataclasses import replace
 
-    from pathasst.assistant.api.app import KEYS
-    from pathasst.assistant.keys import KeyStore
     from pathasst.assistant.settings import best_recipe, load_settings
+    from pathasst.serve.api.app import KEYS
+    from pathasst.serve.keys import KeyStore
 
     settings = load_settings(recipe or best_recipe(), brain)
     beyond = host not in LOOPBACK
@@ -111,7 +111,7 @@ def run_server(app: Any, service: Service, host: str, port: int, proxy: str = ""
 
     import uvicorn
 
-    from pathasst.assistant.api.slow import Patience
+    from pathasst.serve.api.slow_clients import Patience
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
@@ -165,8 +165,8 @@ def revoke(id: str = typer.Argument(..., help="The key's id, as `list` shows it.
 
 
 def _store() -> Any:
-    from pathasst.assistant.api.app import KEYS
-    from pathasst.assistant.keys import KeyStore
     from pathasst.assistant.settings import state_dir
+    from pathasst.serve.api.app import KEYS
+    from pathasst.serve.keys import KeyStore
 
     return KeyStore(state_dir() / KEYS)

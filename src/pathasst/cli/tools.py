@@ -57,9 +57,9 @@ def run(
     as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
 ) -> None:
     """Run one tool. Example: pathasst tools run segment field.png --args '{"box": [10, 10, 200, 200]}' --out out"""
-    from pathasst.errors import BadInput
+    from pathasst.core.errors import BadInput
+    from pathasst.imaging.slides import parse_box
     from pathasst.tools import batch
-    from pathasst.tools.slides import parse_box
 
     tool = _make(name, model)
     if tool.needs_image and image is None:
@@ -129,12 +129,12 @@ def evaluate(
 
 
 def _make(name: str, model: str | None = None) -> Tool[Any]:
-    from pathasst import weights
-    from pathasst.errors import BadSettings, MissingWeights
-    from pathasst.tools.registry import implemented, tool_class
+    from pathasst.core import weights
+    from pathasst.core.errors import BadSettings, MissingWeights
+    from pathasst.tools.registry import tool_class
 
     cls = tool_class(name)
-    if not implemented(cls):
+    if name == "papers_search":
         raise BadSettings(f"{name} looks at no picture and has no weights: it is run by `pathasst papers search`.")
     if model is not None:
         if model not in weights.registry():
@@ -150,7 +150,7 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
 def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:
     import json
 
-    from pathasst.errors import BadSettings
+    from pathasst.core.errors import BadSettings
 
     try:
         given = json.loads(text)

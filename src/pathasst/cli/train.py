@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-app = typer.Typer(help="Train PathCLIP, PathAsst, the chooser, or a specialist model on data of your own.", no_args_is_help=True)
+app = typer.Typer(help="Train PathCLIP, PathAsst, the router, or a specialist model on data of your own.", no_args_is_help=True)
 RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
 STEPS = typer.Option(0, help="Other number of steps than the recipe's.")
@@ -44,7 +44,7 @@ def mllm(
 
     Example: pathasst train mllm out/conversations --out out/pathasst
     """
-    from pathasst import recipes
+    from pathasst.core import recipes
     from pathasst.mllm import settings as room
     from pathasst.mllm.train import train
     from pathasst.tools.registry import all_specs
@@ -52,28 +52,28 @@ def mllm(
     settings = recipes.load_recipe("mllm", recipe, room.TrainSettings)
     settings.model = replace(settings.model, vision=vision or settings.model.vision, llm=llm or settings.model.llm)
     if plan:
-        from pathasst.mllm.plan import estimate
+        from pathasst.mllm.memory_plan import estimate
 
         typer.echo(estimate(settings, conversations, devices=devices, teraflops=teraflops))
         return
     train(conversations, out, settings, all_specs(), say=typer.echo)
 
 
-@app.command("chooser")
-def chooser(
+@app.command("router")
+def router(
     conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations with tool requests."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
     recipe: str = RECIPE,
 ) -> None:
     """Train what decides which tools a request asks for, for a PathAsst too small to decide itself.
 
-    Example: pathasst train chooser out/conversations --out out/chooser
+    Example: pathasst train router out/conversations --out out/router
     """
-    from pathasst import recipes
-    from pathasst.chooser import TrainSettings
-    from pathasst.chooser.train import train
+    from pathasst.core import recipes
+    from pathasst.router import TrainSettings
+    from pathasst.router.train import train
 
-    scores = train(conversations, out, recipes.load_recipe("chooser", recipe, TrainSettings), say=typer.echo)
+    scores = train(conversations, out, recipes.load_recipe("router", recipe, TrainSettings), say=typer.echo)
     for split, kinds in scores.items():
         for kind, s in kinds.items():
             typer.echo(f"{split} {kind}: {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}], n {s['n']}")
@@ -118,8 +118,8 @@ def points(
 
     Example: pathasst train points recipes/embedded/ki67.yaml --data $PATHASST_DATA --out out/ki67
     """
-    from pathasst.tools.p2pnet.settings import TrainSettings
-    from pathasst.tools.p2pnet.train import train
+    from pathasst.nn.p2pnet.settings import TrainSettings
+    from pathasst.nn.p2pnet.train import train
 
     scores = train(_taking(TrainSettings.load(recipe, data), steps), out, _say)
     for split in ("validation", "test"):
@@ -139,8 +139,8 @@ def detector(
 
     Example: pathasst train detector recipes/embedded/blood.yaml --data $PATHASST_DATA --out out/blood
     """
-    from pathasst.detector.settings import TrainSettings
-    from pathasst.detector.train import train
+    from pathasst.nn.detector.settings import TrainSettings
+    from pathasst.nn.detector.train import train
 
     train(_taking(TrainSettings.load(recipe, data), steps), out, log=_say)
     typer.echo((out / "scores.md").read_text(encoding="utf-8"))
@@ -160,8 +160,8 @@ def classifier(
 
     Example: pathasst train classifier my_cells/labels.csv --out out/cells
     """
-    from pathasst.classifier import TrainSettings, read_items, train
-    from pathasst.classifier.items import read_source
+    from pathasst.nn.classifier import TrainSettings, read_items, train
+    from pathasst.nn.classifier.items import read_source
 
     if Path(recipe).suffix in (".yaml", ".yml"):
         settings, sources = TrainSettings.load(recipe, data)
@@ -187,11 +187,11 @@ def segment(
 
     Example: pathasst train segment my_cells --out out/sam; then pathasst tools run segment IMAGE --model out/sam
     """
-    from pathasst import recipes
-    from pathasst.intervals import Interval
-    from pathasst.tools.masks import read_outlined
+    from pathasst.core import recipes
+    from pathasst.core.statistics import Interval
+    from pathasst.nn.sam.masks import read_outlined
+    from pathasst.nn.sam.train import SamSettings, train
     from pathasst.tools.measure import masks_table
-    from pathasst.tools.sam_train import SamSettings, train
 
     settings = recipes.load_recipe("segment", recipe, SamSettings)
     scores = train(_taking(settings, steps), read_outlined(labels), out, _say)
@@ -220,11 +220,11 @@ def generator(
 
     Example: pathasst train generator my_cells --out out/gen --stable stable-diffusion-v1-5
     """
-    from pathasst.tools.generate import data as cells
-    from pathasst.tools.generate.training import GeneratorSettings, train
+    from pathasst.nn.diffusion import data as cells
+    from pathasst.nn.diffusion.training import GeneratorSettings, train
 
     if stable:
-        from pathasst.tools.generate.stable import StableSettings, finetune
+        from pathasst.nn.diffusion.stable import StableSettings, finetune
 
         settings = StableSettings(checkpoint=stable, lora=lora, lr=1e-4 if lora else 1e-5)
         if Path(stable).suffix in (".yaml", ".yml"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.clip.build import ClipConfig
-from pathasst.clip.locked import said_of
+from pathasst.clip.lit import said_of
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.clip.zeroshot import Example, Task
 
@@ -43,7 +43,7 @@ def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], 
 
 def teacher_features(pictures: Iterable[Picture], size: int = 224) -> np.ndarray:
     """The 1280 pooled features of EfficientNet-Lite0 with ImageNet weights, which never saw pathology: float32 [n, 1280]."""
-    from pathasst.pretrained import MEAN, STD, efficientnet_lite0
+    from pathasst.nn.pretrained import MEAN, STD, efficientnet_lite0
 
     return trunk_features(efficientnet_lite0().eval(), ClipConfig({"vision_cfg": {"image_size": size}}, MEAN, STD), pictures)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.dataset.manifest import write_atomic
-from pathasst.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core.files import write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,7 @@ def build(config: ClipConfig) -> nn.Module:
     """
     from open_clip.model import CLIP, CustomTextCLIP
 
-    from pathasst import levels  # timm knows its tower from then on
+    from pathasst.nn import multiscale  # timm knows its tower from then on
 
     model = json.loads(json.dumps(config.model))
     if "multimodal_cfg" in model:
@@ -125,8 +125,8 @@ def build(config: ClipConfig) -> nn.Module:
         clip.frozen_text = True  # type: ignore[assignment]
     else:
         clip = CustomTextCLIP(**model) if custom else CLIP(**model)
-    if model["vision_cfg"].get("timm_model_name") == levels.NAME:
-        clip.visual.head = levels.standardised(clip.visual.head)  # type: ignore[union-attr, arg-type]
+    if model["vision_cfg"].get("timm_model_name") == multiscale.NAME:
+        clip.visual.head = multiscale.standardised(clip.visual.head)  # type: ignore[union-attr, arg-type]
     if config.tower:
         lock_tower(clip)
     return clip
@@ -134,7 +134,7 @@ def build(config: ClipConfig) -> nn.Module:
 
 def lock_tower(clip: Any) -> None:
     """Give a timm tower of EfficientNet-Lite0 its ImageNet weights, for good: they are neither trained nor saved."""
-    from pathasst.pretrained import efficientnet_lite0
+    from pathasst.nn.pretrained import efficientnet_lite0
 
     clip.visual.trunk.load_state_dict(efficientnet_lite0().state_dict())
     clip.visual.trunk.requires_grad_(False)

@@ -13,7 +13,7 @@ import numpy as np
 from pathasst.clip.build import ClipConfig, token_counter, tokenizer_of
 from pathasst.clip.data import sentence_windows
 from pathasst.clip.text import encode_text, trim
-from pathasst.precision import has_fast_bfloat16
+from pathasst.core.hardware import has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch

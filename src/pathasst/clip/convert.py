@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pathasst.clip.build import GELU, QUICK_GELU, ClipConfig, build
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
 
 if TYPE_CHECKING:
     import torch

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pathasst.clip.squares import squares
-from pathasst.curate.labels import concept_of
+from pathasst.clip.image_cache import squares
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Pair
+from pathasst.curate.label_pairs import concept_of
 from pathasst.dataset import read
-from pathasst.errors import BadDataset
-from pathasst.records import Pair
 
 
 @dataclass(slots=True)

@@ -19,8 +19,8 @@ import numpy as np
 
 from pathasst.clip.augment import Box, cut, random_box, turn
 from pathasst.clip.data import Shown
-from pathasst.errors import BadSettings
-from pathasst.precision import has_fast_bfloat16
+from pathasst.core.errors import BadSettings
+from pathasst.core.hardware import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +95,7 @@ class _Teacher:
     def __init__(self, size: int, grid: int, dims: int, seed: int) -> None:
         import torch
 
-        from pathasst.pretrained import efficientnet_lite0
+        from pathasst.nn.pretrained import efficientnet_lite0
 
         self.size, self.grid, self.dims, self.seed = size, grid, dims, seed
         self.net: Any = efficientnet_lite0().eval().to(memory_format=torch.channels_last)
@@ -123,7 +123,7 @@ class _Teacher:
         import torch
         import torch.nn.functional as F
 
-        from pathasst.pretrained import MEAN, STD
+        from pathasst.nn.pretrained import MEAN, STD
 
         views = boxes.shape[1]
         crops = [cut(shown[row // views].pixels, tuple(boxes[row // views, row % views]), self.size) for row in rows]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.clip.build import CONFIG, GELU, QUICK_GELU, WEIGHTS, ClipConfig, build, load_own_state
-from pathasst.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 
 if TYPE_CHECKING:
     import torch

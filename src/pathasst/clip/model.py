@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst import weights
 from pathasst.clip.build import CONFIG, WEIGHTS, ClipConfig, build, load_own_state, own_state, tokenizer_of
-from pathasst.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 
 if TYPE_CHECKING:
     import torch

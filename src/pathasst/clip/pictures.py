@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pathasst.clip.model import BATCH, DualEncoder
+from pathasst.core.errors import BadDataset, BadInput
 from pathasst.curate.pictures import decode
-from pathasst.errors import BadDataset, BadInput
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 Report = Callable[[int], None]

@@ -16,10 +16,10 @@ import numpy as np
 
 from pathasst.clip import pictures
 from pathasst.clip.scores import recall_at
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Pair
+from pathasst.core.statistics import Interval, mean_interval
 from pathasst.dataset import read
-from pathasst.errors import BadDataset
-from pathasst.intervals import Interval, mean_interval
-from pathasst.records import Pair
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pathasst.intervals import Interval, sums_interval
+from pathasst.core.statistics import Interval, sums_interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.clip.pictures import Report, embed, pictures_under, read_picture
-from pathasst.dataset.manifest import write_atomic
+from pathasst.core.files import write_atomic
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder

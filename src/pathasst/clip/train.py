@@ -19,17 +19,17 @@ from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures
 from pathasst.clip.distill import FILE as LESSONS
 from pathasst.clip.distill import Teaching, heads, take_lessons
-from pathasst.clip.locked import FILE as LOCKED
-from pathasst.clip.locked import locked_features, standardise
+from pathasst.clip.eval_callback import Watch, draw_log
+from pathasst.clip.image_cache import forget
+from pathasst.clip.lit import FILE as LOCKED
+from pathasst.clip.lit import locked_features, standardise
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.processes import Processes, join
-from pathasst.clip.squares import forget
-from pathasst.clip.steps import Steps, rate
-from pathasst.clip.watch import Watch, draw_log
-from pathasst.dataset.manifest import write_atomic
-from pathasst.errors import BadDataset, BadSettings
-from pathasst.pretrained import MEAN, STD, efficientnet_lite0
-from pathasst.recipes import load_recipe
+from pathasst.clip.trainer import Steps, rate
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.files import write_atomic
+from pathasst.core.recipes import load_recipe
+from pathasst.nn.pretrained import MEAN, STD, efficientnet_lite0
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,10 +16,10 @@ import numpy as np
 
 from pathasst.clip import pictures
 from pathasst.clip.scores import ClassScores, class_scores
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.recipes import read_recipe
+from pathasst.core.records import Pair
 from pathasst.dataset import read
-from pathasst.errors import BadDataset, BadSettings
-from pathasst.recipes import read_recipe
-from pathasst.records import Pair
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder

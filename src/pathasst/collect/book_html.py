@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from lxml import etree, html
 
 from pathasst.collect.page_layout import CAPTION
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 MAX_MEMBER = 128 * 2**20  # bytes of one unpacked file of an EPUB or DOCX
 MAX_RATIO = 200  # unpacked : packed

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pathasst.collect.page_layout import Box, Line, Page, union
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 DPI = 300
 MAX_PAGES = 5000

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from pathasst.collect.page_layout import Box, Line, Page, merge
-from pathasst.errors import MissingPackage
+from pathasst.core.errors import MissingPackage
 
 
 def read_scan(image: Any, width: float, height: float) -> Page:

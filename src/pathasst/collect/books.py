@@ -16,10 +16,10 @@ from pathlib import Path
 
 from pathasst.collect import book_html, book_pdf, page_layout
 from pathasst.collect.folder import with_picture
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.files import write_atomic
+from pathasst.core.records import Figure, Mark, Source
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage, units_of_files
-from pathasst.dataset.manifest import write_atomic
-from pathasst.errors import BadInput, BadSettings
-from pathasst.records import Figure, Mark, Source
 
 SUFFIXES = (".pdf", ".epub", ".docx", ".html", ".htm", ".xhtml")
 MAX_BOOK = 2 * 2**30

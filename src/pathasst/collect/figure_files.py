@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pathasst.errors import BadSettings
-from pathasst.records import Figure
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Figure
 
 # Best first, when several files of one stem lie side by side.
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".webp", ".bmp", "")

@@ -11,10 +11,10 @@ from pathlib import Path
 from pathasst.collect import licences, pictures
 from pathasst.collect.figure_files import FigureFiles
 from pathasst.collect.jats import parse
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.files import fingerprint
+from pathasst.core.records import Figure
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage, units_of_files
-from pathasst.dataset.manifest import fingerprint
-from pathasst.errors import BadInput, BadSettings
-from pathasst.records import Figure
 
 ARTICLE_SUFFIXES = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
 MAX_XML_BYTES = 256 * 2**20  # unpacked; a gzip bomb costs one article

@@ -16,8 +16,8 @@ from lxml import etree
 
 from pathasst.collect import licences
 from pathasst.collect.markup import blocks_text, resolve_entities, text_of
-from pathasst.errors import BadInput
-from pathasst.records import Article, Figure, Source
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Article, Figure, Source
 
 # Entities stay references: nothing is fetched and no bomb unfolds. `resolve_entities` replaces the harmless ones.
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)

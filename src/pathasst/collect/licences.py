@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from pathasst.collect.markup import text_of
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 UNKNOWN = "unknown"
 _XLINK = "{http://www.w3.org/1999/xlink}href"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 MAX_ENTITY = 200  # characters; longer ones are an attack, not a sign
 MML = "{http://www.w3.org/1998/Math/MathML}"

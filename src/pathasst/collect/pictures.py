@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 KEPT_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP"})
 READ_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000", "PPM")

@@ -18,9 +18,9 @@ from pathasst.collect.folder import with_picture
 from pathasst.collect.jats import parse
 from pathasst.collect.pmc_plan import UNREACHABLE
 from pathasst.collect.stores import Store
+from pathasst.core.errors import BadInput, Unreachable
+from pathasst.core.records import Article, Figure, Source
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput, Unreachable
-from pathasst.records import Article, Figure, Source
 
 _S3 = re.compile(r"s3://[^/]+/([^?]+)(?:\?md5=([0-9a-fA-F]{32}))?$")
 _MEDIA_ORDER = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif")  # PMC keeps a small .gif preview beside many a .jpg

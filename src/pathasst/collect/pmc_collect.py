@@ -16,9 +16,9 @@ from pathasst.collect.pmc import Rules, collect_article, media_of, read_article,
 from pathasst.collect.pmc_find import latest, newest_only
 from pathasst.collect.pmc_plan import Plan
 from pathasst.collect.stores import Store, StoreSettings
+from pathasst.core.errors import BadInput, BadSettings, Unreachable
+from pathasst.core.records import Figure
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage
-from pathasst.errors import BadInput, BadSettings, Unreachable
-from pathasst.records import Figure
 
 
 def collect_pmc(

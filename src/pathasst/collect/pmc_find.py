@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pathasst.collect.polite import PoliteClient
 from pathasst.collect.stores import Store
-from pathasst.errors import BadInput, BadSettings, Unreachable
+from pathasst.core.errors import BadInput, BadSettings, Unreachable
 
 EUTILS = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
 PAGE = 5000  # ids per answer

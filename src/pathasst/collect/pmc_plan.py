@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import fingerprint, write_atomic
 from pathasst.dataset import ShardStats, Unit
-from pathasst.dataset.manifest import fingerprint, write_atomic
-from pathasst.errors import BadDataset
 
 PLAN = "plan.json"
 UNREACHABLE = "unreachable"  # the reason after which an article is tried again

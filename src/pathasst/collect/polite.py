@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from pathasst.errors import Unreachable
+from pathasst.core.errors import Unreachable
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 MAX_BODY = 512 * 2**20

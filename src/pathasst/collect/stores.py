@@ -17,7 +17,7 @@ from lxml import etree
 from pathasst.collect.pictures import md5_of
 from pathasst.collect.polite import PoliteClient
 from pathasst.collect.signing import Signer
-from pathasst.errors import BadInput, BadSettings, Unreachable
+from pathasst.core.errors import BadInput, BadSettings, Unreachable
 
 PMC_BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 PMC_REGION = "us-east-1"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pathasst.records import Figure
+from pathasst.core.records import Figure
 
 THRESHOLD = 1.5
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pathasst.core.records import Panel
 from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import reading_order
-from pathasst.records import Panel
 
 if TYPE_CHECKING:
     import numpy as np

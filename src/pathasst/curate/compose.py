@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np

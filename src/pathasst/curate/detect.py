@@ -1,6 +1,6 @@
 """Panels by gutters and a trained detector together: the gutters are exact where there are any, the network sees where not.
 
-Knows pixel arrays and `pathasst.detector`. What the gutters leave whole and the network sees as several panels is split; what
+Knows pixel arrays and `pathasst.nn.detector`. What the gutters leave whole and the network sees as several panels is split; what
 they tore and the network sees as one is joined; all else stays as the gutters have it. Printed letters that the network sees are
 passed on as places to read.
 """
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst import weights
+from pathasst.core import weights
+from pathasst.core.records import Panel
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import Box, Cut, CutDetector, OnnxDetector, PanelFinder, reading_order
-from pathasst.records import Panel
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pathasst.detector.infer import Detector
+    from pathasst.nn.detector.infer import Detector
 
 EMBEDDED = "panels-embedded"
 
@@ -160,10 +160,10 @@ def load_detector(source: str) -> PanelFinder:
     path = Path(source)
     if path.suffix == ".onnx":
         return OnnxDetector(path)
-    from pathasst.curate import compiled
+    from pathasst.curate import onnx
 
     folder = path if path.is_dir() else weights.path(source)
-    return LearnedDetector(compiled.detector(folder), path.name if path.is_dir() else weights.version(source))
+    return LearnedDetector(onnx.detector(folder), path.name if path.is_dir() else weights.version(source))
 
 
 def _area(box: Sequence[float]) -> float:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pathasst.errors import BadInput, BadSettings
-from pathasst.recipes import read_recipe
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.recipes import read_recipe
 
 
 class Strict(BaseModel):

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathasst.core.errors import BadInput, BadSettings
 from pathasst.curate.pictures import decode
 from pathasst.curate.quality import HashIndex, orientations, phash, shingles
-from pathasst.errors import BadInput, BadSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,8 +116,8 @@ def index_of(sources: Sequence[str | Path], *, bits: int = 6, encoder: Encoder |
 def _items(source: Path) -> Iterator[tuple[bytes, str, str]]:
     """(encoded picture, text, name) of everything in an evaluation set."""
     if (source / "manifest.json").is_file() or source.suffix == ".parquet":
+        from pathasst.core.records import Pair
         from pathasst.dataset import read
-        from pathasst.records import Pair
 
         for pair in read(source, Pair):
             yield pair.image, pair.original or pair.caption, pair.pair_id

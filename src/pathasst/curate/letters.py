@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pathasst.core.records import Panel
 from pathasst.curate.ocr import recognise
-from pathasst.records import Panel
 
 if TYPE_CHECKING:
     import numpy as np

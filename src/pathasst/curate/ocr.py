@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.compiled import open_session
-from pathasst.errors import MissingWeights
+from pathasst.core.errors import MissingWeights
+from pathasst.nn.onnx import open_session
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pathasst.core.errors import BadInput, MissingWeights
+from pathasst.core.records import Panel
+from pathasst.curate.edge_split import SeamSettings, seam
 from pathasst.curate.metrics import iou
-from pathasst.curate.seams import SeamSettings, seam
-from pathasst.errors import BadInput, MissingWeights
-from pathasst.records import Panel
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,7 +1,7 @@
 """Training the panel detector on composed figures: `pathasst train panels`.
 
-Knows `compose`, which draws the figures, and `pathasst.detector`, which learns. Pictures come from a table of `read_items` (with
-its split, so that no picture of a test figure was trained on) or from a folder.
+Knows `compose`, which draws the figures, and `pathasst.nn.detector`, which learns. Pictures come from a table of `read_items`
+(with its split, so that no picture of a test figure was trained on) or from a folder.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathasst.core.errors import BadDataset
 from pathasst.curate.compose import Composer, ComposeSettings, Rect, read_layouts
-from pathasst.detector.settings import DetectorSettings, TrainSettings, make
-from pathasst.errors import BadDataset
+from pathasst.nn.detector.settings import DetectorSettings, TrainSettings, make
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pathasst.detector.data import Labelled
+    from pathasst.nn.detector.data import Labelled
 
 CLASSES = ("panel", "letter")
 SPLITS = ("train", "validation", "test")
@@ -49,8 +49,8 @@ def read_pictures(path: Path | str, leave: Sequence[str] = (), seed: int = SEED)
     """Pictures by split, 360 px at most. Raises BadDataset when a split has none."""
     import cv2
 
-    from pathasst.classifier import read_items, split_items
-    from pathasst.classifier.items import read_picture
+    from pathasst.nn.classifier import read_items, split_items
+    from pathasst.nn.classifier.items import read_picture
 
     found: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for item in split_items(read_items(Path(path)), 0.1, 0.2, seed):
@@ -76,7 +76,7 @@ def drawn(composer: Composer, count: int, seed: int) -> list[Labelled]:
     """`count` composed figures as the detector's trainer takes them: drawn anew each time, boxes known."""
     import numpy as np
 
-    from pathasst.detector.data import Labelled
+    from pathasst.nn.detector.data import Labelled
 
     found = []
     for n in range(count):
@@ -99,7 +99,7 @@ def train_panels(
 
     A killed training goes on where it was.
     """
-    from pathasst.detector.train import train
+    from pathasst.nn.detector.train import train
 
     sets = {}
     for k, name in enumerate(SPLITS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pathasst.core.errors import BadSettings
+from pathasst.core.files import fingerprint
+from pathasst.core.records import Mark, Pair
+from pathasst.curate.curator import Curator, Similarity
 from pathasst.curate.detect import load_detector
 from pathasst.curate.leakage import Encoder, Leak, index_of
 from pathasst.curate.pictures import decode
 from pathasst.curate.quality import duplicates
 from pathasst.curate.select import Selector
 from pathasst.curate.settings import CurateSettings
-from pathasst.curate.work import Curator, Similarity
 from pathasst.dataset import Dropped, Manifest, Unit, read, run_stage, shard_paths, units_of_dataset
-from pathasst.dataset.manifest import fingerprint
-from pathasst.errors import BadSettings
-from pathasst.records import Mark, Pair
 
 CANDIDATES = "candidates"
 

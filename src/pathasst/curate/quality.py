@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Figure, Pair
 from pathasst.curate.pipeline import CANDIDATES
 from pathasst.curate.sankey import Step, sankey
 from pathasst.dataset import Manifest, read
-from pathasst.errors import BadDataset
-from pathasst.records import Figure, Pair
 
 STEPS: dict[str, tuple[str, ...]] = {
     "read": ("no_picture", "no_caption", "unreadable"),

@@ -2,7 +2,7 @@
 
 Knows pictures and a classifier; knows nothing of figures, captions or licences. Two checkpoint layouts are read:
 
-- ours: a folder of `pathasst.classifier` with the classes other and pathology, and `threshold.json` beside it;
+- ours: a folder of `pathasst.nn.classifier` with the classes other and pathology, and `threshold.json` beside it;
 - the released `jamessyx/convnext-pathology-classifier`: a torch file whose key `model` holds a timm `convnext_tiny` under
   `model_global.*` and a linear layer `fc`; 224×224, ImageNet statistics, class 1 = pathology.
 """
@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.dataset.manifest import sha256_of
-from pathasst.errors import BadInput, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadInput, MissingWeights
+from pathasst.core.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from pathasst.classifier import Classifier
-    from pathasst.curate.compiled import OnnxClassifier
+    from pathasst.curate.onnx import OnnxClassifier
+    from pathasst.nn.classifier import Classifier
 
 EMBEDDED = "select-embedded"
 CLASSES = ("other", "pathology")
@@ -55,7 +55,7 @@ class Selector:
 
     @classmethod
     def _own(cls, folder: Path, version: str = "") -> Selector:
-        from pathasst.curate.compiled import OnnxClassifier
+        from pathasst.curate.onnx import OnnxClassifier
 
         classifier = OnnxClassifier(folder)
         if classifier.classes != CLASSES:
@@ -65,7 +65,7 @@ class Selector:
 
     @classmethod
     def _released(cls, path: Path) -> Selector:
-        from pathasst.classifier import Classifier, ClassifierConfig
+        from pathasst.nn.classifier import Classifier, ClassifierConfig
 
         model = build_released()
         model.load_state_dict(_released_state(path))

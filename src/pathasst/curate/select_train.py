@@ -1,8 +1,8 @@
 """Training the select model on labelled pictures: `pathasst train select`.
 
 Input is a folder of folders (`pathology/…`, `other/…`) or a table with the columns image, label and, where copies of one
-original exist, group; the split never cuts through a group. Knows `pathasst.classifier`, which trains and calibrates; this module
-adds the publishers' page as augmentation (both classes pass through the same frames, letters, JPEG and montage, so that none of
+original exist, group; the split never cuts through a group. Knows `pathasst.nn.classifier`, which trains and calibrates; this
+module adds the publishers' page as augmentation (both classes pass through the same frames, letters, JPEG and montage, so that none of
 these can become the answer) and the threshold.
 """
 
@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.classifier import Item, TrainSettings, read_items, split_items
+from pathasst.core.errors import BadSettings
+from pathasst.core.statistics import f1_interval
 from pathasst.curate.augment import Augment
 from pathasst.curate.select import CLASSES, Selector
-from pathasst.errors import BadSettings
-from pathasst.intervals import f1_interval
+from pathasst.nn.classifier import Item, TrainSettings, read_items, split_items
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ def load_pictures(items: Sequence[Item]) -> list[np.ndarray]:
     """The pictures as H×W×3 uint8 RGB, shrunk to `MAX_SIDE` px at most. Raises BadInput for one that cannot be read."""
     import cv2
 
-    from pathasst.classifier.items import read_picture
+    from pathasst.nn.classifier.items import read_picture
 
     pictures = []
     for item in items:
@@ -72,7 +72,7 @@ def train(
     `quick`: only the last layer is fitted, on the pretrained network's features; two minutes of one core. Else a killed training
     goes on where it was. The scores hold F1 with its 95 % interval by group, and right/all of each source.
     """
-    from pathasst import classifier
+    from pathasst.nn import classifier
 
     settings, out = settings or TrainSettings(), Path(out)
     settings = replace(settings, classes=CLASSES)
@@ -106,9 +106,9 @@ def fit_head(settings: TrainSettings, parts: Mapping[str, list[Item]], augment: 
     from sklearn.metrics import log_loss
     from sklearn.preprocessing import StandardScaler
 
-    from pathasst.classifier import Classifier
-    from pathasst.classifier.model import build, start_from
-    from pathasst.classifier.training import temperature
+    from pathasst.nn.classifier import Classifier
+    from pathasst.nn.classifier.model import build, start_from
+    from pathasst.nn.classifier.training import temperature
 
     classifier = Classifier(build(settings.config(CLASSES)), settings.config(CLASSES))
     start_from(classifier.network, settings.start)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pathasst.core.errors import BadSettings
 from pathasst.curate.align import AlignSettings
 from pathasst.curate.quality import QualitySettings
-from pathasst.errors import BadSettings
 
 PASSING = ("base_url", "key_env", "timeout", "attempts", "backoff", "max_wait", "parallel", "price_in", "price_out", "max_cost")
 """Settings of a language model that change no answer: with a larger budget a run goes on from its finished shards."""

@@ -15,10 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pathasst.dataset.manifest import Manifest, write_atomic
+from pathasst.core.errors import BadSettings
+from pathasst.core.files import write_atomic
+from pathasst.core.records import Conversation, Pair, Turn
+from pathasst.dataset.manifest import Manifest
 from pathasst.dataset.shards import read
-from pathasst.errors import BadSettings
-from pathasst.records import Conversation, Pair, Turn
 
 R = TypeVar("R", Pair, Conversation)
 MARK = "<image>"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import secrets
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import write_atomic
 
 MANIFEST = "manifest.json"
 
@@ -72,32 +68,3 @@ class Manifest(BaseModel):
 
     def save(self, folder: Path) -> None:
         write_atomic(folder / MANIFEST, self.model_dump_json(indent=1).encode())
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """A short, stable hash of plain values."""
-    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between.
-
-    Who may read it is as for any new file (`tempfile` would keep colleagues out of a shared folder).
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

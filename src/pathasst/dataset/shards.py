@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pathasst.dataset.manifest import Manifest, sha256_of
-from pathasst.errors import BadDataset
-from pathasst.records import arrow_schema, from_row, to_row
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import sha256_of
+from pathasst.core.records import arrow_schema, from_row, to_row
+from pathasst.dataset.manifest import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pathasst.dataset.manifest import Manifest, ShardStats, fingerprint, sha256_of, write_atomic
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.files import fingerprint, sha256_of, write_atomic
+from pathasst.dataset.manifest import Manifest, ShardStats
 from pathasst.dataset.shards import write_parquet
-from pathasst.errors import BadInput, BadSettings
 
 MAX_LISTED_DROPS = 100_000
 

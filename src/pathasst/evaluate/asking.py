@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from pathasst import __version__
 from pathasst.assistant.brain import Brain
-from pathasst.errors import BadInput, Unreachable
+from pathasst.core.errors import BadInput, Unreachable
+from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.evaluate.predictions import Predictions, Value, key_of
-from pathasst.records import ImageBytes, ToolSpec, Turn
 
 Asked = tuple[list[Turn], list[ImageBytes], list[ToolSpec]]
 

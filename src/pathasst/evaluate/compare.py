@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.statistics import mean_interval
 from pathasst.evaluate.table import Table
-from pathasst.intervals import mean_interval
 
 Key = tuple[str, str]
 

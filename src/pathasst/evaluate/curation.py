@@ -12,10 +12,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.statistics import mean_interval
 from pathasst.evaluate.sets import find, known
 from pathasst.evaluate.table import Table
-from pathasst.intervals import mean_interval
 
 
 def evaluate(root: Path | None) -> Table:
@@ -98,10 +98,10 @@ def _panels(table: Table, folder: Path) -> None:
     from pathasst.curate.letters import LetterReader
     from pathasst.curate.panels import CutDetector
     from pathasst.curate.pictures import decode
-    from pathasst.detector.boxes import Boxes, iou_matrix
-    from pathasst.detector.evaluate import Truth
-    from pathasst.detector.evaluate import evaluate as measure
     from pathasst.evaluate.asking import bar
+    from pathasst.nn.detector.boxes import Boxes, iou_matrix
+    from pathasst.nn.detector.evaluate import Truth
+    from pathasst.nn.detector.evaluate import evaluate as measure
 
     rows = gold_figures(folder)
     detector, reader = CutDetector(), LetterReader()
@@ -128,7 +128,7 @@ def _panels(table: Table, folder: Path) -> None:
     table.add("panels", folder.name, len(rows), "mAP@0.5", scores.map50)
     table.add("panels", folder.name, len(rows), "figures exact", mean_interval(exact, articles))
     if printed:
-        from pathasst.intervals import wilson
+        from pathasst.core.statistics import wilson
 
         table.add("letters", folder.name, len(rows), f"read, of {printed} printed", wilson(read, printed))
 

@@ -12,11 +12,11 @@ from pathasst.evaluate.table import Table
 
 def evaluate(pairs: Path, sets: Sequence[Path], *, bits: int = 6) -> Table:
     """Findings per evaluation set and test. Raises BadSettings for a set that holds nothing, BadDataset for bad pairs."""
+    from pathasst.core.errors import BadInput
+    from pathasst.core.records import Pair
     from pathasst.curate.leakage import index_of
     from pathasst.curate.pictures import decode
     from pathasst.dataset import count, read
-    from pathasst.errors import BadInput
-    from pathasst.records import Pair
 
     table = Table(
         id="leakage", title="Training pairs that repeat an evaluation set", columns=["set", "by", "pairs", "of", "share"]

@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.statistics import mean_interval, wilson
 from pathasst.evaluate.asking import bar
 from pathasst.evaluate.predictions import Predictions, Value, key_of
 from pathasst.evaluate.sets import find, known
 from pathasst.evaluate.table import Table
-from pathasst.intervals import mean_interval, wilson
 
 if TYPE_CHECKING:
     from pathasst.papers import PaperIndex

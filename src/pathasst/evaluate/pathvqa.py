@@ -12,14 +12,14 @@ from random import Random
 from typing import Any
 
 from pathasst.assistant.brain import Brain
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Turn
+from pathasst.core.statistics import mean_interval
 from pathasst.evaluate import answers
 from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
 from pathasst.evaluate.pathvqa_data import Question
 from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Cell, Table
-from pathasst.intervals import mean_interval
-from pathasst.records import Turn
 
 PAPER = {
     "M2I2": (88.0, 36.3),

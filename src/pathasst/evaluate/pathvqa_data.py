@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pathasst.errors import BadDataset, BadInput
+from pathasst.core.errors import BadDataset, BadInput
 
 PICTURES = (".jpg", ".jpeg", ".png")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pathasst import __version__
-from pathasst.dataset.manifest import write_atomic
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import write_atomic
+from pathasst.core.statistics import Interval
 from pathasst.evaluate.table import Table, from_json, shown, to_json, to_markdown
-from pathasst.intervals import Interval
 
 SHOWN_ITEMS = 12
 

@@ -32,7 +32,7 @@ def evaluate(
 ) -> Table:
     """Figure 4 for one model, both directions. Raises BadDataset when no set of pairs is there."""
     from pathasst.clip import retrieval
-    from pathasst.errors import BadDataset
+    from pathasst.core.errors import BadDataset
 
     columns = ["model", "pairs", "direction", "queries", "among", *(f"R@{k}" for k in retrieval.KS)]
     table = Table(id="retrieval", title=f"Retrieval: {name}", columns=columns, section="Figure 4", seed=0)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.dataset.stage import spread
-from pathasst.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.evaluate.predictions import Share
 from pathasst.evaluate.table import Table
 
@@ -189,7 +189,7 @@ def _answer(name: str, settings: EvalSettings, number: str) -> str:
 
 
 def _clip(settings: EvalSettings) -> DualEncoder:
-    from pathasst.clip.compiled import load
+    from pathasst.clip.onnx import load
     from pathasst.evaluate.embeddings import KeptCLIP
 
     return KeptCLIP(load(settings.clip, threads=0), settings.cache)

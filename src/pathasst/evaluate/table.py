@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pathasst.intervals import Interval
+from pathasst.core.statistics import Interval
 
 SHORT = 20  # characters of a name that is not folded on the terminal
 Cell = str | int | float | bool | Interval | None

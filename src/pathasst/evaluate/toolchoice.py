@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from pathasst.assistant.brain import Brain
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import ImageBytes, ToolCall, ToolSpec, Turn
+from pathasst.core.statistics import f1_interval, mean_interval, sums_interval
 from pathasst.evaluate.asking import Asked, ask_all, bar
 from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Table
-from pathasst.intervals import f1_interval, mean_interval, sums_interval
-from pathasst.records import ImageBytes, ToolCall, ToolSpec, Turn
 
 KINDS = {
     "ki67": "bcdata_ki67/images",
@@ -206,7 +206,7 @@ def evaluate(
 
     offered = list(all_specs() if tools is None else tools)
     if not brain.sees:
-        from pathasst.assistant.look import Look
+        from pathasst.assistant.vision import Look
 
         offered.append(Look.spec())
     asked = draw(load_requests(requests), limit, seed)

@@ -40,7 +40,7 @@ def evaluate(
     BadDataset when nothing at all is there.
     """
     from pathasst.clip import zeroshot
-    from pathasst.errors import BadDataset
+    from pathasst.core.errors import BadDataset
 
     columns = ["model", "task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy"]
     table = Table(id="zero-shot", title=f"Zero-shot classification: {name}", columns=columns, section="Table 2", seed=0)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Conversation, Mark, Pair, Turn
 from pathasst.instruct.balance import Balance, Term
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import as_description, conversation_of, sentences
 from pathasst.instruct.lexicon import Found, Lexicon, lexicon
 from pathasst.instruct.wordings import Template, Wordings, capital, templates
-from pathasst.records import Conversation, Mark, Pair, Turn
 
 MAX_SENTENCE_WORDS = 45
 W = TypeVar("W", str, Template)

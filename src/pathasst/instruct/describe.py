@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from random import Random
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Conversation, Mark, Pair, Turn
 from pathasst.instruct.check import mentions_caption
 from pathasst.instruct.wordings import Wordings, templates
-from pathasst.records import Conversation, Mark, Pair, Turn
 
 _LEAD = re.compile(r"^\s*(?:fig(?:ure|\.)?\s*\w{1,4}\s*[.:)]\s*|\(?[A-Ha-h]\)\s*|[A-H][.:]\s+)+", re.IGNORECASE)
 _VERB = re.compile(

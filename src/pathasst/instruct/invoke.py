@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Conversation, Pair, Source, ToolSpec, Turn
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.literature import literature
 from pathasst.instruct.requests import Requests
 from pathasst.instruct.scenarios import Scenarios, Script
 from pathasst.instruct.wordings import Wordings
-from pathasst.records import Conversation, Pair, Source, ToolSpec, Turn
 
 SHARES: dict[str, float] = {
     "single": 0.32,

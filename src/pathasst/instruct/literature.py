@@ -18,10 +18,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, TextIO
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Hit
 from pathasst.instruct.describe import sentences
 from pathasst.instruct.wordings import Template, Wordings, capital, choices
-from pathasst.records import Hit
 
 OTHERS = (0, 1, 1, 2, 2, 3)  # hits beside the one that answers
 REAL = 0.6  # share of the cases that are real abstracts, where some are given

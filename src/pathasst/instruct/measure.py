@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pathasst.core.records import Conversation
 from pathasst.instruct.wordings import Template, Wordings
-from pathasst.records import Conversation
 
 _SLOT = re.compile(r"\{\w+\}")
 _WORD = re.compile(r"[\w'+-]+")

@@ -15,8 +15,9 @@ from random import Random
 from typing import Any
 
 from pathasst import dataset
-from pathasst.dataset.manifest import fingerprint
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.files import fingerprint
+from pathasst.core.records import Conversation, Pair, ToolSpec
 from pathasst.instruct.balance import Balance
 from pathasst.instruct.converse import alone, converse
 from pathasst.instruct.describe import describe, word_count
@@ -24,7 +25,6 @@ from pathasst.instruct.invoke import SHARES, Invoker
 from pathasst.instruct.lexicon import DOMAINS, lexicon
 from pathasst.instruct.rewrite import Rewriter, client_of, settings_of
 from pathasst.instruct.wordings import Wordings
-from pathasst.records import Conversation, Pair, ToolSpec
 
 CODE = 5  # raised when the same wordings and settings give other rows
 PASSING = ("max_cost", "parallel", "timeout", "attempts", "backoff", "max_wait", "price_in", "price_out", "key_env", "base_url")

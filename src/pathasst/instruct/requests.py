@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import ToolCall
 from pathasst.instruct.literature import Case, Literature
-from pathasst.instruct.noise import Typist
+from pathasst.instruct.typos import Typist
 from pathasst.instruct.wordings import Template, Wordings, choices, lowered, of_split, templates
-from pathasst.records import ToolCall
 
 CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
 SCORED = (*CELL_TOOLS, "lbc_detect", "blood_cells")

@@ -13,14 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import Conversation, Mark, Pair, Turn
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput, BadSettings
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import conversation_of, describe, sentences
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.wordings import Wordings
 from pathasst.llm import Client, LLMSettings, connect
-from pathasst.records import Conversation, Mark, Pair, Turn
 
 LEAST_KEPT = 0.5  # a description that loses more of its sentences than this is not used
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from pathasst.core.records import Mark, Pair, ToolCall, Turn
 from pathasst.instruct.converse import exchanges
 from pathasst.instruct.literature import result_text
-from pathasst.instruct.noise import Typist
 from pathasst.instruct.requests import Request, Requests, join
 from pathasst.instruct.results import draw as draw_result
+from pathasst.instruct.typos import Typist
 from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
-from pathasst.records import Mark, Pair, ToolCall, Turn
 
 NOTICE = "Research use only: not a medical device, not for diagnosis."  # as the tools end their results
 EMPTY = 0.04  # of the results find nothing

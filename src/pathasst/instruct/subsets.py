@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from pathasst.records import Conversation
+from pathasst.core.records import Conversation
 
 CAPTION_TOKENS = 50
 _TOKEN = re.compile(r"\w+|[^\w\s]")

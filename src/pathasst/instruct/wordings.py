@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 PACKAGED = Path(__file__).with_name("wordings")
 VAL_SHARE = 10  # one train template in so many serves val

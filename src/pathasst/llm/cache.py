@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pathasst.dataset.manifest import write_atomic
+from pathasst.core.files import write_atomic
 from pathasst.llm.messages import Message, Reply
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 from pathasst.llm.cache import Cache, key_of
 from pathasst.llm.cost import Ledger
 from pathasst.llm.messages import Message, Reply, as_messages, json_in, rough_tokens
@@ -165,7 +165,7 @@ def connect(settings: LLMSettings, folder: Path | None = None) -> Client:
 
     Raises MissingWeights or MissingPackage for a `local` model that cannot run.
     """
-    from pathasst import weights
+    from pathasst.core import weights
 
     folder = folder or weights.cache_dir() / "llm"
     if not settings.local:

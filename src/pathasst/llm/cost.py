@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from pathasst.errors import OverBudget
+from pathasst.core.errors import OverBudget
 from pathasst.llm.messages import Reply
 
 

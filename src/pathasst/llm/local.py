@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pathasst import weights
-from pathasst.errors import MissingPackage, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import MissingPackage, MissingWeights
 
 CONTEXT = 4096
 

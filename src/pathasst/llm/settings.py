@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 SCHEMA_MODES = ("json_schema", "json_object", "prompt")
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pathasst.errors import Unreachable
+from pathasst.core.errors import Unreachable
 from pathasst.llm.settings import LLMSettings
 
 AGAIN = frozenset({408, 409, 425, 429})

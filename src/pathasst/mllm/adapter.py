@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
 from pathasst.mllm import distributed, lora
 from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.model import ModelSettings, Parts, build

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import ToolSpec, Turn
 from pathasst.mllm.tool_text import calls_of, list_tools, write_calls
-from pathasst.records import ToolSpec, Turn
 
 IMAGE = "<image>"
 FILE = "chat_template.pathasst.json"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pathasst.mllm.fitting import OPEN_ENDED, value_end
+from pathasst.mllm.json_prefix import OPEN_ENDED, value_end
 from pathasst.mllm.tool_text import CLOSE, OPEN
 
 END = "}" + CLOSE

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pathasst.core.errors import BadInput
+from pathasst.core.files import write_atomic
+from pathasst.core.records import Conversation, ToolSpec
 from pathasst.dataset import Dropped
-from pathasst.dataset.manifest import write_atomic
-from pathasst.errors import BadInput
 from pathasst.mllm.chat import render
 from pathasst.mllm.model import Parts, features
 from pathasst.mllm.pack import Sample
-from pathasst.records import Conversation, ToolSpec
 
 if TYPE_CHECKING:
     import torch

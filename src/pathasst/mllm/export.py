@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.errors import BadSettings
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings
 from pathasst.mllm import adapter, gguf_llm, model
 from pathasst.mllm.gguf_vision import write_vision
 from pathasst.mllm.model import Parts

@@ -14,16 +14,16 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.errors import BadInput, BadSettings
+from pathasst.core import weights
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.mllm import adapter, model
 from pathasst.mllm.chat import IMAGE, goes_round, render
 from pathasst.mllm.constrain import allowed
-from pathasst.mllm.forward import embed
 from pathasst.mllm.model import Parts
+from pathasst.mllm.packed_loss import embed
 from pathasst.mllm.tool_text import CLOSE, OPEN, call_head, call_written
-from pathasst.precision import has_fast_bfloat16
-from pathasst.records import ToolCall, ToolSpec, Turn
 
 if TYPE_CHECKING:
     import torch

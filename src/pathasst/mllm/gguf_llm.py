@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 from pathasst.mllm.model import Parts
 
 if TYPE_CHECKING:

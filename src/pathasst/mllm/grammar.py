@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from pathasst.core.records import ToolSpec
 from pathasst.mllm.tool_text import CLOSE, OPEN
-from pathasst.records import ToolSpec
 
 JSON_RULES = r"""
 value ::= string | number | "true" | "false" | "null" | list | object

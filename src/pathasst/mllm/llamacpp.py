@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from pathasst.errors import BadInput
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.mllm.chat import IMAGE, ChatTemplate
 from pathasst.mllm.export import ABOUT, LANGUAGE, VISION
 from pathasst.mllm.generate import MAX_LENGTH, PathAsst
 from pathasst.mllm.grammar import arguments_grammar, calls_grammar
 from pathasst.mllm.tool_text import OPEN, call_head, call_written, list_tools, write_calls
-from pathasst.records import ToolCall, ToolSpec, Turn
 
 ANSWER_ROOM = 512  # tokens beside the longest prompt
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn.functional import linear
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 
 if TYPE_CHECKING:
     import torch

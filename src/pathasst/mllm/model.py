@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.errors import BadSettings
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings
 from pathasst.mllm.chat import IMAGE, ChatTemplate, template_of
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def pixels(parts: Parts, images: list[bytes]) -> torch.Tensor:
 
     from PIL import Image, UnidentifiedImageError
 
-    from pathasst.errors import BadInput
+    from pathasst.core.errors import BadInput
 
     opened = []
     for n, image in enumerate(images):

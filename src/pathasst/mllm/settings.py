@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-from pathasst.errors import BadSettings
+from pathasst.core.errors import BadSettings
 from pathasst.mllm.model import ModelSettings
 
 S = TypeVar("S")

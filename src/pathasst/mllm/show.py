@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pathasst import dataset, weights
-from pathasst.errors import BadSettings
+from pathasst import dataset
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import Conversation, ToolSpec
 from pathasst.mllm.chat import IMAGE, painted, render, template_of
-from pathasst.records import Conversation, ToolSpec
 
 
 @dataclass(frozen=True, slots=True)

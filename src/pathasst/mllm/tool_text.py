@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pathasst.records import ToolCall, ToolSpec
+from pathasst.core.records import ToolCall, ToolSpec
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 PURPOSE_CHARACTERS = 48

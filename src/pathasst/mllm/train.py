@@ -18,19 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import dataset, weights
-from pathasst.dataset.manifest import fingerprint, write_atomic
-from pathasst.errors import BadDataset, BadSettings
-from pathasst.mllm import adapter, distributed, full, lora
+from pathasst import dataset
+from pathasst.core import weights
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.files import fingerprint, write_atomic
+from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.records import Conversation, ToolSpec
+from pathasst.mllm import adapter, distributed, full_finetune, lora
 from pathasst.mllm.data import CHOOSE, FeatureTable, common_lists, cut_after_call, samples_of
-from pathasst.mllm.forward import mean_loss, row_loss, tree
-from pathasst.mllm.losses import Losses
 from pathasst.mllm.model import Parts, build
 from pathasst.mllm.pack import Sample, build_row, plan
+from pathasst.mllm.packed_loss import mean_loss, row_loss, tree
 from pathasst.mllm.settings import PhaseSettings, TrainSettings
+from pathasst.mllm.training_log import Losses
 from pathasst.mllm.whiten import Basis, first_guess
-from pathasst.precision import has_fast_bfloat16
-from pathasst.records import Conversation, ToolSpec
 
 if TYPE_CHECKING:
     import torch
@@ -79,18 +80,18 @@ def train(
             continue
         given = phase.lora
         if phase.full:
-            full.unfreeze(parts, adapters, given.alpha / max(1, given.rank))
+            full_finetune.unfreeze(parts, adapters, given.alpha / max(1, given.rank))
         elif given.rank:
             lora.attach(parts.llm, given.rank, given.alpha, given.modules, settings.seed, given.bits)
             lora.load_state(parts.llm, adapters)
         if phase.full or (given.rank and given.bits == 16):  # FSDP does not shard four-bit weights: every device holds them all
             distributed.shard(parts.llm)
-        with full.products(settings.device, dtype if phase.full else torch.float32):
+        with full_finetune.products(settings.device, dtype if phase.full else torch.float32):
             Phase(number, phase, settings, parts, table, out, say).run(train_samples, val_samples)
     basis.leave(parts.projector.linear_1)
     final = out / ("checkpoint" if settings.phase2.full else "adapter")
     if settings.phase2.full:
-        full.save(parts, final, dtype)
+        full_finetune.save(parts, final, dtype)
     else:
         adapter.save(parts, final, settings)
     say(f"finished: {final}; losses in {out / 'losses.csv'} and losses.png")

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pathasst.dataset.manifest import fingerprint, write_atomic
-from pathasst.errors import BadSettings, MissingWeights
+from pathasst.core.errors import BadSettings, MissingWeights
+from pathasst.core.files import fingerprint, write_atomic
+from pathasst.core.records import Abstract, from_row
 from pathasst.papers import versions
 from pathasst.papers.clusters import ClusterSettings
 from pathasst.papers.documents import key_of_id
@@ -26,7 +27,6 @@ from pathasst.papers.sources import find_files, parts_of
 from pathasst.papers.vectors import VectorStore
 from pathasst.papers.versions import SEGMENTS, VERSIONS, SegmentInfo, Version
 from pathasst.papers.words import write_words
-from pathasst.records import Abstract, from_row
 
 WORDS = "words"
 Say = Callable[[str], None]

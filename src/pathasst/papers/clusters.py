@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathasst.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.hardware import has_fast_bfloat16
 from pathasst.papers.embed import from_bytes
-from pathasst.precision import has_fast_bfloat16
 
 CODES, CLUSTERS = "codes.npy", "clusters.faiss"
 EXACT_BELOW = 4096  # vectors; fewer are compared one by one in less than a millisecond

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pathasst import weights
+from pathasst.core import weights
 from pathasst.papers import versions
 from pathasst.papers.build import BuildSettings, build
 from pathasst.papers.index import PaperIndex, default_home

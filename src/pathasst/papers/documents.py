@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Abstract, arrow_schema, from_row
 from pathasst.papers.filters import Filters
-from pathasst.records import Abstract, arrow_schema, from_row
 
 DOCUMENTS, KEYS, ROWS = "documents.arrow", "keys.npy", "rows.npy"
 BATCH = 1024  # rows a record batch

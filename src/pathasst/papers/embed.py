@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.errors import BadInput, BadSettings
-from pathasst.precision import has_fast_bfloat16
-from pathasst.pretrained import text_encoder
-from pathasst.records import Abstract
+from pathasst.core import weights
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.records import Abstract
+from pathasst.nn.pretrained import text_encoder
 
 if TYPE_CHECKING:
     import numpy as np

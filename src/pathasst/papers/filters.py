@@ -23,7 +23,7 @@ class Filters(BaseModel):
         """Raises BadSettings for an unknown name or a value of the wrong kind."""
         from pydantic import ValidationError
 
-        from pathasst.errors import BadSettings
+        from pathasst.core.errors import BadSettings
 
         if isinstance(filters, Filters):
             return filters

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst import weights
-from pathasst.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core.records import Abstract, Hit
 from pathasst.papers import versions
 from pathasst.papers.build import WORDS, open_segments
 from pathasst.papers.documents import key_of_id
@@ -27,7 +28,6 @@ from pathasst.papers.overlap import Overlap
 from pathasst.papers.segment import Segment
 from pathasst.papers.versions import Version
 from pathasst.papers.words import Words
-from pathasst.records import Abstract, Hit
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage, units_of_files
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.medline import Deleted
 from pathasst.papers.sources import parts_of, read_file
-from pathasst.records import Abstract
 
 DELETED = "deleted by the publisher or NLM"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lxml import etree
 
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput
-from pathasst.records import Abstract
 
 MAX_ARTICLE = 64 << 20  # bytes; the largest real articles have below 20 MB
 IDS = ("pmid", "pmcid", "pmc", "doi")

@@ -18,9 +18,9 @@ from pathlib import Path
 from isal import isal_zlib  # twice as fast as zlib on these files
 from lxml import etree
 
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput
-from pathasst.records import Abstract
 
 BLOCK = 1 << 20
 MAX_RECORD = 32 << 20  # bytes of one record; the largest real ones are below 3 MB

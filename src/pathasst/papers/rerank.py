@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pathasst import weights
-from pathasst.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core import weights
+from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core.records import Abstract
 from pathasst.papers.embed import batches_of, clean_text, load_tokenizer, text_of
-from pathasst.records import Abstract
 
 MAX_TOKENS = 512
 

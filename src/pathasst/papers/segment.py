@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pathasst.core.records import Abstract
 from pathasst.papers.clusters import CODES, Clusters, ClusterSettings, build_clusters
 from pathasst.papers.documents import Documents, write_documents
 from pathasst.papers.filters import Filters
-from pathasst.records import Abstract
 
 
 def write_segment(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pathasst.errors import BadSettings, MissingWeights, PathAsstError
+from pathasst.core.errors import BadSettings, MissingWeights, PathAsstError
+from pathasst.core.records import to_row
 from pathasst.papers.index import PaperIndex, Rerank
-from pathasst.records import to_row
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

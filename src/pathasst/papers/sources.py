@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
-from pathasst.errors import BadInput, BadSettings
 from pathasst.papers.medline import Item, parse_medline
-from pathasst.records import Abstract
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 KINDS = (".xml", ".nxml", ".jsonl", ".csv", ".tsv")

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pathasst import weights
+from pathasst.core import weights
+from pathasst.core.files import fingerprint
 from pathasst.dataset import Unit, run_stage
-from pathasst.dataset.manifest import fingerprint
 from pathasst.papers.embed import Embedder, join_text, key_of, to_bytes, version_of
 
 SHIPPED = "papers-vectors"

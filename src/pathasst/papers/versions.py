@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from pathasst.dataset.manifest import sha256_of, write_atomic
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import sha256_of, write_atomic
 
 CURRENT, VERSIONS, SEGMENTS, BUILDING = "CURRENT", "versions", "segments", ".building"
 RECORD = "version.json"

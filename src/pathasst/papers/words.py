@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.errors import BadDataset
+from pathasst.core.errors import BadDataset
+from pathasst.core.records import Abstract
 from pathasst.papers.filters import Filters, year_of
-from pathasst.records import Abstract
 
 if TYPE_CHECKING:
     import tantivy

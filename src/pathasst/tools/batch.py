@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pathasst.errors import BadInput, PathAsstError
-from pathasst.records import ToolCall, ToolResult, to_row
-from pathasst.tools.images import load
+from pathasst.core.errors import BadInput, PathAsstError
+from pathasst.core.records import ToolCall, ToolResult, to_row
+from pathasst.imaging.pictures import load
+from pathasst.imaging.slides import is_slide, read_region
 from pathasst.tools.protocol import Tool
-from pathasst.tools.slides import is_slide, read_region
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from pathasst import weights
-from pathasst.records import Picture, ToolResult
+from pathasst.core import weights
+from pathasst.core.records import Picture, ToolResult
+from pathasst.imaging.pictures import per_mm2, require_brightfield
 from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
-from pathasst.tools.images import per_mm2, require_brightfield
 from pathasst.tools.protocol import NOTICE, ToolCard
 
 if TYPE_CHECKING:
-    from pathasst.detector.boxes import Boxes
+    from pathasst.nn.detector.boxes import Boxes
 
 TYPES = "wbc-embedded"
 """Weights of the classifier of white cells. Optional: without them cells are counted, not typed."""
@@ -59,7 +59,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
 
     def run(self, arguments: BloodCellsArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tools.drawing import annotate
+        from pathasst.imaging.drawing import annotate
 
         require_brightfield(image, LEAST_SIDE, self.what)
         found, scale = self.locate(image, arguments)
@@ -102,7 +102,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         """The type of each white cell; empty without the classifier's weights."""
         if not weights.present(TYPES):
             return []
-        from pathasst.classifier.model import Classifier
+        from pathasst.nn.classifier.model import Classifier
 
         classifier = Classifier.load(TYPES)
         return [classifier.classes[i] for i in classifier.predict([crop(image, box) for box in boxes]).argmax(1)]

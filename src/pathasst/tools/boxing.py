@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 import numpy as np
 from pydantic import Field
 
-from pathasst import weights
-from pathasst.records import Annotation
+from pathasst.core import weights
+from pathasst.core.records import Annotation
 from pathasst.tools.protocol import Arguments, Tool
 
 if TYPE_CHECKING:
-    from pathasst.detector.boxes import Boxes
-    from pathasst.detector.infer import Detector
+    from pathasst.nn.detector.boxes import Boxes
+    from pathasst.nn.detector.infer import Detector
 
 LEAST_SIDE = 48
 
@@ -65,7 +65,7 @@ class BoxTool(Tool[A]):
 @lru_cache(maxsize=4)
 def load(model: str) -> Detector:
     """A detector by id or folder, kept for all calls. Raises MissingWeights, BadInput."""
-    from pathasst.detector.infer import Detector
+    from pathasst.nn.detector.infer import Detector
 
     return Detector.load(weights.path(model))
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst import weights
-from pathasst.records import Annotation, Picture, ToolResult
-from pathasst.tools.images import require_brightfield
+from pathasst.core import weights
+from pathasst.core.records import Annotation, Picture, ToolResult
+from pathasst.imaging.pictures import require_brightfield
 from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
-    from pathasst.classifier import Classifier
+    from pathasst.nn.classifier import Classifier
 
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
 """The six classes of The Bethesda System that the paper's models use, from normal to carcinoma."""
@@ -72,8 +72,8 @@ class LbcClassify(Tool[LbcClassifyArguments]):
 
     def run(self, arguments: LbcClassifyArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tiles import plan
-        from pathasst.tools.drawing import annotate
+        from pathasst.imaging.drawing import annotate
+        from pathasst.imaging.tiles import plan
 
         require_brightfield(image, LEAST_SIDE, "The classification")
         single, classes = min(image.shape[:2]) <= CELL_SIDE, self.classes_for(image)
@@ -136,6 +136,6 @@ class LbcClassify(Tool[LbcClassifyArguments]):
 @lru_cache(maxsize=4)
 def classifier(model: str) -> Classifier:
     """A classifier by id or folder, kept for all calls. Raises MissingWeights, BadInput."""
-    from pathasst.classifier import Classifier
+    from pathasst.nn.classifier import Classifier
 
     return Classifier.load(model)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.records import Picture, ToolResult
+from pathasst.core.records import Picture, ToolResult
+from pathasst.imaging.pictures import per_mm2, require_brightfield
 from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
-from pathasst.tools.images import per_mm2, require_brightfield
 from pathasst.tools.lbc_classify import BETHESDA
 from pathasst.tools.protocol import NOTICE, ToolCard
 
@@ -43,7 +43,7 @@ class LbcDetect(BoxTool[LbcDetectArguments]):
 
     def run(self, arguments: LbcDetectArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tools.drawing import annotate
+        from pathasst.imaging.drawing import annotate
 
         require_brightfield(image, LEAST_SIDE, self.what)
         scale = self.factor(arguments.um_per_px)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pathasst import weights
-from pathasst.errors import PathAsstError
-from pathasst.records import Picture, ToolResult
+from pathasst.core import weights
+from pathasst.core.errors import PathAsstError
+from pathasst.core.records import Picture, ToolResult
 from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pathasst.tools.generate.network import Generator
-    from pathasst.tools.generate.stable import StableGenerator
+    from pathasst.nn.diffusion.network import Generator
+    from pathasst.nn.diffusion.stable import StableGenerator
 
 WEIGHTS = "lbc-generator-embedded"
 SHOWN = 256  # px: smaller pictures are enlarged to this
@@ -88,7 +88,7 @@ class LbcGenerate(Tool[LbcGenerateArguments]):
 
 def sentence_of(arguments: LbcGenerateArguments) -> str:
     """What the generator is asked for, in the words it was taught; what is not asked for is not said."""
-    from pathasst.tools.generate.describe import Attributes, words
+    from pathasst.nn.diffusion.describe import Attributes, words
 
     return words(
         Attributes(
@@ -134,8 +134,8 @@ def as_png(cell: np.ndarray, notes: dict[str, str]) -> bytes:
 @lru_cache(maxsize=2)
 def generator(model: str) -> Generator | StableGenerator:
     """A generator by id or folder, kept for all calls. Raises MissingWeights, BadInput."""
-    from pathasst.tools.generate.network import Generator
-    from pathasst.tools.generate.stable import StableGenerator, is_stable
+    from pathasst.nn.diffusion.network import Generator
+    from pathasst.nn.diffusion.stable import StableGenerator, is_stable
 
     if is_stable(Path(model)):
         return StableGenerator(Path(model))

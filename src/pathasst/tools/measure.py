@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pathasst.errors import BadSettings
-from pathasst.intervals import Interval
+from pathasst.core.errors import BadSettings
+from pathasst.core.statistics import Interval
 from pathasst.tools.boxing import BoxTool
 from pathasst.tools.cells.detect import CellTool
 from pathasst.tools.lbc_classify import LbcClassify, classifier
@@ -51,9 +51,9 @@ def measure(tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | N
 
 
 def _boxes(tool: BoxTool[Any], labels: Path, split: str) -> Measured:
-    from pathasst.detector.data import read
-    from pathasst.detector.settings import DetectorData
-    from pathasst.detector.train import score
+    from pathasst.nn.detector.data import read
+    from pathasst.nn.detector.settings import DetectorData
+    from pathasst.nn.detector.train import score
 
     settings = tool.detector.settings
     pictures = [p for p in read(DetectorData(boxes=str(labels)), settings.classes) if p.split == (split or p.split)]
@@ -64,10 +64,10 @@ def _boxes(tool: BoxTool[Any], labels: Path, split: str) -> Measured:
 
 
 def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
+    from pathasst.nn.p2pnet.data import read_fields
+    from pathasst.nn.p2pnet.settings import PointData
+    from pathasst.nn.p2pnet.train import score_fields
     from pathasst.tools.cells.detect import detector
-    from pathasst.tools.p2pnet.data import read_fields
-    from pathasst.tools.p2pnet.settings import PointData
-    from pathasst.tools.p2pnet.train import score_fields
 
     found = detector(tool.model)
     trained = found.settings.um_per_px
@@ -93,8 +93,8 @@ def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
 
 
 def _classes(tool: LbcClassify, labels: Path, split: str) -> Measured:
-    from pathasst.classifier.items import read_items
-    from pathasst.classifier.training import measure as score
+    from pathasst.nn.classifier.items import read_items
+    from pathasst.nn.classifier.training import measure as score
 
     model = classifier(tool.model)
     items = [i for i in read_items(labels) if i.split == (split or i.split)]
@@ -113,8 +113,8 @@ def _classes(tool: LbcClassify, labels: Path, split: str) -> Measured:
 
 
 def _masks(tool: Segment, labels: Path, split: str) -> Measured:
-    from pathasst.tools.masks import read_outlined, usable
-    from pathasst.tools.overlaps import overlaps
+    from pathasst.nn.sam.masks import read_outlined, usable
+    from pathasst.nn.sam.overlaps import overlaps
 
     pictures = [p for p in read_outlined(labels) if p.split == (split or p.split)]
     _some(pictures, labels, split)

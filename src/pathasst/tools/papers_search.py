@@ -1,10 +1,21 @@
-"""The declaration of the literature search. Its `run` is in `assistant`, the only room that sees both tools and papers."""
+"""`papers_search`: the literature as a tool (paper, "Enhancing Responses through Paper Retrieval"). Knows `papers`."""
 
 from __future__ import annotations
 
+import threading
+from typing import TYPE_CHECKING, Any
+
 from pydantic import Field
 
+from pathasst.core.records import Hit, ToolResult
+from pathasst.core.text import shortened
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
+
+if TYPE_CHECKING:
+    from pathasst.papers import PaperIndex
+
+NOTHING = "No abstract was found for this query."  # as the conversations PathAsst was trained on say it
+SENTENCE_CHARACTERS = 400  # of the best sentences of one abstract, for the model; the person gets the passage
 
 
 class PapersArguments(Arguments):
@@ -15,7 +26,10 @@ class PapersArguments(Arguments):
 
 
 class PapersSearch(Tool[PapersArguments]):
-    """Abstracts of the biomedical literature for a question (paper, "paper retrieval")."""
+    """Abstracts of the biomedical literature for a question (paper, "paper retrieval").
+
+    Searches one paper collection: the given one, or the embedded one, opened on the first call.
+    """
 
     name = "papers_search"
     card = ToolCard(
@@ -28,3 +42,47 @@ class PapersSearch(Tool[PapersArguments]):
     )
     arguments = PapersArguments
     needs_image = False
+
+    def __init__(self, index: PaperIndex | None = None) -> None:
+        self._index = index
+        self._lock = threading.Lock()  # first searches that come together open it once
+
+    def run(self, arguments: PapersArguments, image: Any) -> ToolResult:
+        """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection."""
+        hits = self.index().search(arguments.query, k=arguments.k)
+        return ToolResult(
+            name=self.name,
+            text="\n".join(line(hit) for hit in hits) or NOTHING,
+            numbers={"found": len(hits)},
+            hits=hits,
+        )
+
+    def missing(self) -> list[str]:  # type: ignore[override]
+        """The embedded collection counts as missing until its index is built: `pathasst papers build`."""
+        from pathasst import papers
+
+        return [] if self._index is not None or papers.ready() else ["paper collection"]
+
+    def version(self) -> str:
+        """Which version of which collection, once it is open."""
+        if self._index is None:
+            return ""
+        version = self._index.version
+        return f"{self._index.home.name}@{version.number} ({version.abstracts} abstracts)"
+
+    def index(self) -> PaperIndex:
+        """The collection, opened on the first call. Raises BadDataset when there is none."""
+        with self._lock:
+            if self._index is None:
+                from pathasst.papers import PaperIndex
+
+                self._index = PaperIndex.open()
+            return self._index
+
+
+def line(hit: Hit) -> str:
+    """A hit as the model reads it."""
+    year = f" ({hit.year})" if hit.year else ""
+    retracted = " RETRACTED." if hit.retracted else ""
+    words = shortened(" ".join((" ".join(hit.highlights) or hit.passage).split()), SENTENCE_CHARACTERS)
+    return f"[PMID {hit.pmid}] {hit.title.rstrip('.')}{year}.{retracted} {words}"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pathasst import weights
-from pathasst.errors import BadInput, PathAsstError
-from pathasst.records import ToolCall, ToolResult, ToolSpec
+from pathasst.core import weights
+from pathasst.core.errors import BadInput, PathAsstError
+from pathasst.core.records import ToolCall, ToolResult, ToolSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class Tool(ABC, Generic[A]):
     def __call__(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
         """Validate, run and time one call. Every error of the input comes back in `ToolResult.error`, for the model to read.
 
-        `image`: H×W×3 uint8 RGB, as `pathasst.tools.images.load` gives it.
+        `image`: H×W×3 uint8 RGB, as `pathasst.imaging.pictures.load` gives it.
         """
         started = time.perf_counter()
         try:
@@ -111,7 +111,7 @@ class Tool(ABC, Generic[A]):
         shape: tuple[int, ...] = getattr(image, "shape", ())
         dtype = str(getattr(image, "dtype", type(image).__name__))
         if len(shape) != 3 or shape[-1] != 3 or dtype != "uint8":
-            raise BadInput(f"{self.name} takes H×W×3 uint8 RGB, not {dtype} {tuple(shape)}; use pathasst.tools.images.load.")
+            raise BadInput(f"{self.name} takes H×W×3 uint8 RGB, not {dtype} {tuple(shape)}; use pathasst.imaging.pictures.load.")
         return image
 
 

@@ -2,19 +2,15 @@
 
 Knows where each tool's class lives, and nothing of what it does. Importing this module, listing specs and building the default
 registry import neither torch nor a model: a tool loads its weights on its first call.
-
-A tool whose class has no `run` yet is a declaration: its card and arguments are agreed (so that data can be generated and
-prompts written), but it cannot be made, and it is not in the default registry.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from inspect import isabstract
 from typing import Any
 
-from pathasst.errors import BadSettings
-from pathasst.records import ToolSpec
+from pathasst.core.errors import BadSettings
+from pathasst.core.records import ToolSpec
 from pathasst.tools.protocol import Registry, Tool
 
 CLASSES: dict[str, str] = {
@@ -42,27 +38,18 @@ def tool_class(name: str) -> type[Tool[Any]]:
 
 
 def all_classes() -> list[type[Tool[Any]]]:
-    """The nine tools' classes, declared or implemented."""
+    """The nine tools' classes."""
     return [tool_class(name) for name in CLASSES]
 
 
 def all_specs() -> list[ToolSpec]:
-    """What each of the nine tools is and takes, whether or not it is implemented or its weights are here."""
+    """What each of the nine tools is and takes, whether or not its weights are here."""
     return [cls.spec() for cls in all_classes()]
 
 
-def implemented(cls: type[Tool[Any]]) -> bool:
-    """Whether the class can be made and run; False for a declaration."""
-    return not isabstract(cls)
-
-
 def default_registry() -> Registry:
-    """A registry of every implemented tool of this room; none has loaded its model yet.
-
-    `papers_search` is added by `assistant`, which sees the `papers` room. `Registry.offered` leaves out tools without weights.
-    """
+    """A registry of every tool; none has loaded its model yet. `Registry.offered` leaves out tools without weights."""
     registry = Registry()
     for cls in all_classes():
-        if implemented(cls):
-            registry.add(cls())
+        registry.add(cls())
     return registry

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from pathasst import weights
-from pathasst.errors import BadInput
-from pathasst.records import Annotation, Picture, ToolResult
-from pathasst.tools import rle
-from pathasst.tools.images import encode_png, require_side
+from pathasst.core import weights
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Annotation, Picture, ToolResult
+from pathasst.imaging import rle
+from pathasst.imaging.pictures import encode_png, require_side
 from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
-    from pathasst.tools.sam import Mask, Sam
+    from pathasst.nn.sam.model import Mask, Sam
 
 MAX_SIDE = 4096
 """px; of a larger picture the part around the prompt is looked at, or overlapping tiles."""
@@ -68,7 +68,7 @@ class Segment(Tool[SegmentArguments]):
     @cached_property
     def sam(self) -> Sam:
         """Loaded on first use. Raises MissingWeights, BadInput."""
-        from pathasst.tools.sam import Sam
+        from pathasst.nn.sam.model import Sam
 
         return Sam(weights.path(self.model))
 
@@ -81,7 +81,7 @@ class Segment(Tool[SegmentArguments]):
         return _result(masks, image, arguments, self.sam.name)
 
     def _asked(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
-        from pathasst.tools.sam import meant
+        from pathasst.nn.sam.model import meant
 
         x, y, x2, y2 = part_around(arguments, image)
         points = np.array([*arguments.points, *arguments.not_points], np.float32).reshape(-1, 2) - [x, y]
@@ -93,7 +93,7 @@ class Segment(Tool[SegmentArguments]):
 
     def _everything(self, image: np.ndarray) -> list[Mask]:
         """All objects; in tiles, each counts where its middle lies in the tile's core."""
-        from pathasst.tiles import plan
+        from pathasst.imaging.tiles import plan
 
         height, width = image.shape[:2]
         tiles = plan(height, width, TILE if max(height, width) > MAX_SIDE else MAX_SIDE, OVERLAP)
@@ -168,7 +168,7 @@ def _mark(mask: Mask, shape: tuple[int, int]) -> Annotation:
 
 def _drawn(masks: list[Mask], image: np.ndarray, annotations: list[Annotation]) -> bytes:
     """The picture with its masks; a very large one reduced, as nobody looks at each of its pixels."""
-    from pathasst.tools.drawing import annotate
+    from pathasst.imaging.drawing import annotate
 
     if max(image.shape[:2]) <= MAX_SIDE:
         return annotate(image, annotations, per_object=True)

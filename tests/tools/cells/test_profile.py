@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from pathasst.imaging.stains import STAINS
 from pathasst.tools.cells.her2 import grade, score
 from pathasst.tools.cells.pdl1 import is_positive
 from pathasst.tools.cells.profile import Profiles, doubt, in_nuclei, profile, stain_elsewhere
 from pathasst.tools.cells.size import estimate_scale, nuclear_radius
-from pathasst.tools.stains import STAINS
 
 
 def colour(haematoxylin: float, dab: float) -> tuple[int, int, int]:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pathasst import weights
-from pathasst.records import ToolCall
+from pathasst.core import weights
+from pathasst.core.records import ToolCall
+from pathasst.imaging.pictures import load
+from pathasst.imaging.stains import HAEMATOXYLIN, unmix
 from pathasst.tools.cells import detect
-from pathasst.tools.images import load
 from pathasst.tools.registry import tool_class
-from pathasst.tools.stains import HAEMATOXYLIN, unmix
 
 pytestmark = pytest.mark.skipif(not weights.present(detect.WEIGHTS), reason="the shipped Ki67 weights are not in models/")
 NAMES = ("ki67_cells", "her2_cells", "pdl1_cells")
@@ -96,9 +96,9 @@ def test_an_empty_slide_with_a_speck_gives_no_index():
 
 
 def own_model(folder, classes):
-    from pathasst.tools.p2pnet.infer import save
-    from pathasst.tools.p2pnet.model import P2PNet
-    from pathasst.tools.p2pnet.settings import P2PNetSettings
+    from pathasst.nn.p2pnet.infer import save
+    from pathasst.nn.p2pnet.model import P2PNet
+    from pathasst.nn.p2pnet.settings import P2PNetSettings
 
     settings = P2PNetSettings(classes=classes, channels=(8, 16, 24, 32), neck=16, hidden=16, min_score=0.05)
     save(P2PNet(settings), folder)

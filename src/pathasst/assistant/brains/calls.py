@@ -1,6 +1,6 @@
 """The calls of a tool that somebody chose: arguments from the person's words, from the turn before, and last from the model.
 
-A model of 135 million parameters copies numbers and places badly, so what the words fix is read from them (`chooser.arguments`);
+A model of 135 million parameters copies numbers and places badly, so what the words fix is read from them (`router.arguments`);
 the model writes only what is required and cannot be read.
 """
 
@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pathasst.chooser.arguments import read, unread
-from pathasst.chooser.items import plain, tools_before
-from pathasst.records import ToolCall, ToolSpec, Turn
+from pathasst.core.records import ToolCall, ToolSpec, Turn
+from pathasst.router.items import plain, tools_before
+from pathasst.router.slot_filling import read, unread
 
 if TYPE_CHECKING:
-    from pathasst.chooser import Chooser
+    from pathasst.router import Router
 
 
-def calls_of(tool: ToolSpec, turns: Sequence[Turn], chooser: Chooser, write: Callable[[str], ToolCall]) -> list[ToolCall]:
+def calls_of(tool: ToolSpec, turns: Sequence[Turn], router: Router, write: Callable[[str], ToolCall]) -> list[ToolCall]:
     """The calls that the last turn, the person's, asks for. `write(name)`: the model's own call of the tool."""
     words, write = plain(turns[-1].content), cache(write)  # the model writes the same for each of several calls
-    said = chooser.said(words, tool.name)
-    again = tool.name in tools_before(turns[:-1]) and tool.name not in chooser.choose(words)
+    said = router.said(words, tool.name)
+    again = tool.name in tools_before(turns[:-1]) and tool.name not in router.choose(words)
     calls = []
     for arguments in read(tool, words, said):
         if again:  # words that mean nothing without the turn before take its arguments too

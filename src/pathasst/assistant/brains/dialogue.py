@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pathasst.assistant.brains.messages import SYSTEM
-from pathasst.records import ToolSpec, Turn
+from pathasst.core.records import ToolSpec, Turn
 
 HOW = """You work in steps. To the person's words you first reply with the tools needed now, as JSON: {"tools": [names]}.
 Name several where several things are asked for. Name none, {"tools": []}, for small talk, questions about yourself, and

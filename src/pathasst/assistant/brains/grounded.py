@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pathasst.assistant.untrusted import shortened
+from pathasst.core.records import Turn
+from pathasst.core.text import shortened
 from pathasst.curate.captions.verify import is_verbatim
 from pathasst.instruct.check import new_word_share, numbers
 from pathasst.papers.highlight import sentences
-from pathasst.records import Turn
 
 MAX_NEW_WORDS = 0.2
 MOST_ABSTRACTS = 3

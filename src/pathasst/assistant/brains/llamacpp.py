@@ -13,14 +13,14 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pathasst.assistant.album import ARGUMENT
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.dialogue import ANSWER_NOW, arguments_asked, dialogue
+from pathasst.assistant.images import ARGUMENT
 from pathasst.assistant.repair import UNREADABLE, loads_leniently
-from pathasst.errors import BadInput, Unreachable
+from pathasst.core.errors import BadInput, Unreachable
+from pathasst.core.records import ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
 from pathasst.llm.transport import Refused, Transport
-from pathasst.records import ImageBytes, ToolCall, ToolSpec, Turn
 
 CONTEXT = 8192  # tokens of one conversation
 CALLS_PER_TURN = 4
@@ -52,7 +52,7 @@ class LlamaCppBrain:
 
         Raises MissingPackage without llama.cpp, MissingWeights with the command that fetches the model.
         """
-        from pathasst import weights
+        from pathasst.core import weights
         from pathasst.llm.local import start
 
         engine, url = start(settings.model, context=CONTEXT, parallel=settings.parallel, threads=threads)

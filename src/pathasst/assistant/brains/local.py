@@ -7,19 +7,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pathasst.assistant.album import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.grounded import grounded
-from pathasst.assistant.untrusted import shortened, without_advice
-from pathasst.chooser.arguments import read
-from pathasst.chooser.items import plain, tools_before
-from pathasst.errors import BadInput
-from pathasst.records import ImageBytes, ToolSpec, Turn
+from pathasst.assistant.images import ARGUMENT, GIVEN, MADE
+from pathasst.assistant.sanitize import without_advice
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ImageBytes, ToolSpec, Turn
+from pathasst.core.text import shortened
+from pathasst.router.items import plain, tools_before
+from pathasst.router.slot_filling import read
 
 if TYPE_CHECKING:
-    from pathasst.chooser import Chooser
     from pathasst.mllm import PathAsst
+    from pathasst.router import Router
 
 IMAGE = "<image>"
 RESULT_CHARACTERS = 1500  # of one tool result: the embedded model was trained on 2,048 tokens
@@ -30,30 +31,30 @@ _SHORTER = (600, 200)  # tried in turn when a conversation does not fit
 class LocalBrain:
     """PathAsst behind the Brain protocol. It sees; tools, if any, are written into its own template as it was trained.
 
-    With a `chooser` the model is not asked which tools to call, a question too hard for a small one: the chooser decides, the
+    With a `router` the model is not asked which tools to call, a question too hard for a small one: the router decides, the
     arguments are read from the words (`calls`), and after the results the model answers, or else the results do (`grounded`).
-    Tools that the chooser does not know are left to the model.
+    Tools that the router does not know are left to the model.
     """
 
     model: PathAsst
     name: str
     max_tokens: int = 512
     sees: bool = True
-    chooser: Chooser | None = None
+    router: Router | None = None
 
     @classmethod
     def open(cls, settings: BrainSettings) -> LocalBrain:
         """Load the checkpoint. Raises MissingWeights with the command that fetches it."""
-        from pathasst import weights
+        from pathasst.core import weights
         from pathasst.mllm import PathAsst
 
-        model, name, chooser = PathAsst.load(settings.model), weights.version(settings.model), None
-        if settings.chooser and weights.present(settings.chooser):
-            from pathasst.chooser import Chooser
+        model, name, router = PathAsst.load(settings.model), weights.version(settings.model), None
+        if settings.router and weights.present(settings.router):
+            from pathasst.router import Router
 
-            chooser = Chooser.load(settings.chooser)
-            name = f"{name}, tools chosen by {chooser.version}"
-        return cls(model, name, settings.max_tokens, chooser=chooser)
+            router = Router.load(settings.router)
+            name = f"{name}, tools chosen by {router.version}"
+        return cls(model, name, settings.max_tokens, router=router)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn; a conversation longer than the model reads loses its oldest questions first.
@@ -92,11 +93,11 @@ class LocalBrain:
 
     def _checks(self, turns: Sequence[Turn]) -> bool:
         """Whether what the model says is checked against results: its words then come at once, not as they are made."""
-        return self.chooser is not None and turns[-1].role == "tool"
+        return self.router is not None and turns[-1].role == "tool"
 
     def _checked(self, said: Turn, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> Turn:
         """What the model says, held to the results; its calls with the arguments that the person's words fix."""
-        if self.chooser is None or not said.tool_calls:
+        if self.router is None or not said.tool_calls:
             return replace(said, content=grounded(said.content, turns)) if self._checks(turns) else said
         specs = {t.name: t for t in tools}
         words = plain(turns[-1].content) if turns[-1].role == "user" else ""
@@ -105,17 +106,17 @@ class LocalBrain:
         return replace(said, tool_calls=calls)
 
     def _decided(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn | bool:
-        """The turn as far as the chooser decides it, else whether the model, which then says it, may call tools."""
-        if self.chooser is None or not tools:
+        """The turn as far as the router decides it, else whether the model, which then says it, may call tools."""
+        if self.router is None or not tools:
             return True
-        known = {t.name: t for t in tools if t.name in self.chooser.classes}
+        known = {t.name: t for t in tools if t.name in self.router.classes}
         if turns[-1].role != "user":
             return len(known) < len(tools)  # the results are there: answer
-        chosen = self.chooser.choose(turns[-1].content, tools_before(turns[:-1]))
+        chosen = self.router.choose(turns[-1].content, tools_before(turns[:-1]))
         ready = [n for n in chosen if n in known and (images or not known[n].needs_image)]
         if ready:
             write = partial(self.model.write_call, turns, images, _as_trained(tools))
-            calls = [c for name in ready for c in calls_of(known[name], turns, self.chooser, write)]
+            calls = [c for name in ready for c in calls_of(known[name], turns, self.router, write)]
             return Turn(role="assistant", tool_calls=calls)
         if blind := [n for n in chosen if n in known]:
             return Turn(role="assistant", content=f"Please attach the picture: {', '.join(blind)} needs one.")

@@ -8,10 +8,10 @@ from typing import Any
 
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
-from pathasst.errors import Unreachable
+from pathasst.core.errors import Unreachable
+from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
 from pathasst.llm.transport import Transport
-from pathasst.records import ImageBytes, ToolSpec, Turn
 
 ATTEMPTS = 3
 LONGEST_WAIT = 10.0  # seconds between two tries: somebody is waiting

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from pathasst.core.errors import BadInput
 from pathasst.curate.captions.refine import Refined, check
 from pathasst.curate.captions.refine import refine as refine_by_rule
 from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.captions.split import split as split_by_grammar
 from pathasst.curate.captions.verify import is_verbatim
-from pathasst.errors import BadInput
 
 if TYPE_CHECKING:
     from pathasst.llm import Client  # noqa: F401 - the usual `Asker`

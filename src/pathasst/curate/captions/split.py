@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pathasst.curate.captions.deal import deal, join
+from pathasst.curate.captions.assign_text import deal, join
 from pathasst.curate.captions.grammar import best_chain
 from pathasst.curate.captions.positions import split_positions
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from pathasst import weights
-from pathasst.errors import BadInput
-from pathasst.records import Annotation
+from pathasst.core import weights
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Annotation
+from pathasst.imaging.pictures import per_mm2, require_brightfield
+from pathasst.imaging.stains import looks_like_eosin
 from pathasst.tools.cells.size import estimate_scale
-from pathasst.tools.images import per_mm2, require_brightfield
 from pathasst.tools.protocol import Arguments, Tool
-from pathasst.tools.stains import looks_like_eosin
 
 if TYPE_CHECKING:
-    from pathasst.tools.p2pnet.infer import Cells, Detector
+    from pathasst.nn.p2pnet.infer import Cells, Detector
 
 WEIGHTS = "ki67-embedded"
 LEAST_SIDE = 64
@@ -75,7 +75,7 @@ class CellTool(Tool[CellArguments]):
 @lru_cache(maxsize=2)
 def detector(id: str = WEIGHTS) -> Detector:
     """The detector, loaded once for all tools. Raises MissingWeights."""
-    from pathasst.tools.p2pnet.infer import Detector
+    from pathasst.nn.p2pnet.infer import Detector
 
     return Detector.load(weights.path(id))
 

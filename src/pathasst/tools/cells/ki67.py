@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.records import Picture, ToolResult
+from pathasst.core.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.size import NUCLEUS
 from pathasst.tools.protocol import NOTICE, ToolCard
@@ -38,8 +38,8 @@ class Ki67Cells(detect.CellTool):
 
     def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
+        from pathasst.imaging.drawing import annotate
         from pathasst.tools.cells.profile import stain_elsewhere
-        from pathasst.tools.drawing import annotate
 
         cells, scale = self.locate(image, arguments, "The Ki67 count")
         labels = self.names(cells)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.records import Picture, ToolResult
+from pathasst.core.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.profile import PARTIAL, Profiles, doubt, in_nuclei, profile
 from pathasst.tools.cells.size import NUCLEUS
@@ -42,7 +42,7 @@ class Pdl1Cells(detect.CellTool):
 
     def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
-        from pathasst.tools.drawing import annotate
+        from pathasst.imaging.drawing import annotate
 
         cells, scale = self.locate(image, arguments, "The PD-L1 count")
         own = self.own_classes(self.card.classes)

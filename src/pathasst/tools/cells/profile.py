@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pathasst.tools.stains import DAB, unmix
+from pathasst.imaging.stains import DAB, unmix
 
 RAYS = 24
 WEAK = 0.2  # optical density (log10) from which DAB counts as staining

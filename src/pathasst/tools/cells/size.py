@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pathasst.tools.stains import HAEMATOXYLIN, unmix
+from pathasst.imaging.stains import HAEMATOXYLIN, unmix
 
 NUCLEUS = 12.0
 """Radius in px that this estimate gives for typical nuclei at the scale the detector was trained at (fields of 40×)."""

@@ -1,0 +1,293 @@
+"""The loop: the brain decides, tools run, their results go back, and the brain answers. Paper: "Tool Augmented MLLM Inference".
+
+Knows the Brain and Tool protocols, and no model. It never fakes success: what the brain did not do, did wrong or left
+unfinished is said in the answer's notices (see `verdict`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from pathasst.assistant import repair, sanitize
+from pathasst.assistant.answer import Answer, Shown, Step
+from pathasst.assistant.brain import Brain, Streaming
+from pathasst.assistant.images import ARGUMENT, GIVEN, MADE, Album
+from pathasst.assistant.notices import Draft, conclude, library_of
+from pathasst.assistant.streaming import Speech
+from pathasst.assistant.worker import Cancelled, Late, Worker
+from pathasst.core.errors import BadInput, BadSettings, PathAsstError
+from pathasst.core.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.tools.protocol import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one question may cost."""
+
+    rounds: int = 4  # times the brain may ask for tools; then it must answer
+    calls: int = 8  # tool calls in all
+    calls_per_turn: int = 4
+    tool_seconds: float = 120.0  # one tool call
+    brain_seconds: float = 180.0  # one reply of the brain
+    seconds: float = 600.0  # the whole question
+    result_chars: int = 6000  # of a tool's text that the brain reads; the person gets all of it
+
+    def __post_init__(self) -> None:
+        if min(self.calls, self.calls_per_turn, self.result_chars) < 1 or self.rounds < 0:
+            raise BadSettings("limits: calls, calls_per_turn and result_chars must be at least 1, rounds at least 0.")
+        if min(self.tool_seconds, self.brain_seconds, self.seconds) <= 0:
+            raise BadSettings("limits: all times must be above zero.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something the person may watch while waiting.
+
+    `thinking`; `text` (the next words of the reply, checked, where the brain streams); `call` (about to run); `step` (ran);
+    `answer` (the end; its text is the one that counts).
+    """
+
+    kind: str
+    call: ToolCall | None = None
+    step: Step | None = None
+    text: str = ""
+    answer: Answer | None = None
+
+
+Watch = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Loop:
+    """One conversation's machinery. `run` answers one question; a Loop answers one at a time."""
+
+    brain: Brain
+    registry: Registry
+    limits: Limits = field(default_factory=Limits)
+    watch: Watch = lambda event: None
+    cancel: threading.Event = field(default_factory=threading.Event)
+    worker: Worker = field(default_factory=Worker)
+    late_tools: dict[str, threading.Event] = field(default_factory=dict)  # tools whose late call still runs
+
+    def run(self, question: str, album: Album, history: Answer | None = None, new_pictures: int = 0) -> Answer:
+        """Answer one question about the album's pictures, of which the last `new_pictures` came with it.
+
+        Raises what the brain raises when it fails before anything was run; later failures are told in the answer.
+        """
+        draft = Draft(
+            question=question,
+            album=album,
+            turns=[*(history.turns if history else []), self._question(question, album, new_pictures)],
+            library=dict(history.library) if history else {},
+        )
+        try:
+            self._converse(draft)
+        except Cancelled:
+            draft.stopped = "cancelled"
+        except Late:
+            draft.stopped = "time"
+        except Exception as error:  # what ran is kept and told; with nothing run it is raised
+            if not draft.steps:
+                raise
+            kind = "" if isinstance(error, PathAsstError) else f"{type(error).__name__}: "
+            draft.stopped, draft.failure = "brain", f"{kind}{error}"
+        cards = {name: tool.card for name, tool in self.registry.tools.items()}
+        answer = conclude(draft, self.brain.name, cards, history)
+        self.watch(Event(kind="answer", text=answer.text, answer=answer))
+        return answer
+
+    def _question(self, question: str, album: Album, new_pictures: int) -> Turn:
+        """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number."""
+        words = sanitize.as_data(question)
+        if album.shown and not self.brain.sees:
+            words += f"\n(Pictures given: {_listed(album.shown)}. You cannot see them; the tools can.)"
+        elif len(album.shown) > 1:
+            words += f"{GIVEN}{_listed(album.shown)}.)"
+        return Turn(role="user", content="<image>\n" * (new_pictures if self.brain.sees else 0) + words)
+
+    def _converse(self, draft: Draft) -> None:
+        """Rounds of reply and tools until the brain answers without a call. What came so far is in `draft`."""
+        for round_ in range(self.limits.rounds + 1):
+            last = round_ == self.limits.rounds or len(draft.steps) >= self.limits.calls
+            turn = self._reply(draft, offer_tools=not last)
+            if not turn.tool_calls:
+                draft.turns.append(turn)
+                return
+            if last:
+                draft.stopped = "limit"
+                draft.turns.append(replace(turn, tool_calls=[]))
+                return
+            draft.turns.append(turn)
+            for place, call in enumerate(turn.tool_calls):
+                step = self._step(call, place, draft)
+                draft.steps.append(step)
+                draft.turns.append(Turn(role="tool", tool=step.call.name, content=self._for_brain(step, draft)))
+                self.watch(Event(kind="step", step=step))
+
+    def _reply(self, draft: Draft, *, offer_tools: bool) -> Turn:
+        self.watch(Event(kind="thinking"))
+        specs = draft.album.offer(self.registry.offered()) if offer_tools else []
+        images = [s.image for s in draft.album.of_person()] if self.brain.sees else []
+        turns = list(draft.turns)
+        left = self.limits.seconds - (time.monotonic() - draft.started)
+        seconds = min(self.limits.brain_seconds, left)
+        if seconds <= 0:
+            raise Late("the question's time is over")
+        over = threading.Event()  # a reply that nobody waits for any longer stops between two words
+        try:
+            turn = self.worker.run(lambda: self._said(turns, images, specs, draft.library, over), seconds, self.cancel)
+        finally:
+            over.set()
+        words, calls, broken = turn.content, list(turn.tool_calls), False
+        if not calls:
+            calls, words, broken = repair.calls_in(words, self.registry.tools)
+            if broken and not calls:
+                calls = [ToolCall(name=repair.UNREADABLE)]
+        known = {call.id for t in draft.turns for call in t.tool_calls}
+        return Turn(role="assistant", content=sanitize.plain(words).strip(), tool_calls=_numbered(calls, known))
+
+    def _said(
+        self,
+        turns: list[Turn],
+        images: list[ImageBytes],
+        specs: list[ToolSpec],
+        library: Mapping[str, Hit],
+        over: threading.Event,
+    ) -> Turn:
+        """The brain's turn; where it streams, its words are shown as they come. Runs on the worker's thread."""
+        if not isinstance(self.brain, Streaming):
+            return self.brain.reply(turns, images, specs)
+        speech = Speech(library)
+        turn = Turn(role="assistant")
+        with closing(self.brain.stream(turns, images, specs)) as pieces:
+            for piece in pieces:
+                if over.is_set():
+                    raise Cancelled("cancelled")
+                if isinstance(piece, Turn):
+                    turn = piece
+                elif words := speech.add(piece):
+                    self.watch(Event(kind="text", text=words))
+        if speech.written and (words := speech.close()):
+            self.watch(Event(kind="text", text=words))
+        return turn
+
+    def _step(self, asked: ToolCall, place: int, draft: Draft) -> Step:
+        """One call: checked, repaired once, run within its time. Never raises for what the brain or the tool did wrong."""
+        if refusal := self._refusal(asked, place, draft):
+            return Step(asked=asked, call=asked, result=_failed(asked, refusal))
+        call, notes, handle = self._repaired(asked)
+        tool = self.registry.tools.get(call.name)
+        try:
+            shown = draft.album.choose(handle) if tool is not None and tool.needs_image else None
+            pixels = draft.album.pixels(shown) if shown else None
+        except BadInput as error:
+            return Step(asked=asked, call=call, result=_failed(call, str(error)), repairs=notes)
+        where = shown.handle if shown else ""
+        key = json.dumps([call.name, call.arguments, where], sort_keys=True, default=str)
+        if key in draft.done:
+            before = draft.done[key]
+            return replace(before, asked=asked, call=call, result=replace(before.result, call_id=call.id), repeated=True)
+        self.watch(Event(kind="call", call=call))
+        result = self._timed(call, lambda: self.registry.call(call, pixels), draft)
+        made = draft.album.made(result.pictures, by=call.name, synthetic=shown.synthetic if shown else False)
+        draft.library.update(library_of([result]))
+        _, withheld = sanitize.withhold(result.text)
+        step = Step(
+            asked=asked,
+            call=call,
+            result=result,
+            image=where,
+            repairs=notes,
+            made=[p.handle for p in made],
+            withheld=withheld,
+        )
+        if not result.error:
+            draft.done[key] = step
+        return step
+
+    def _refusal(self, call: ToolCall, place: int, draft: Draft) -> str:
+        if call.name == repair.UNREADABLE:
+            return 'the call could not be read. Write it as {"name": …, "arguments": {…}} in valid JSON.'
+        if place >= self.limits.calls_per_turn:
+            return f"not run: at most {self.limits.calls_per_turn} calls are run per turn."
+        if len(draft.steps) >= self.limits.calls:
+            return f"not run: the {self.limits.calls} calls allowed for one question are used up. Answer with what you have."
+        return ""
+
+    def _repaired(self, asked: ToolCall) -> tuple[ToolCall, list[str], object]:
+        """The call in the tool's own terms, what was changed, and the picture it names."""
+        notes: list[str] = []
+        name = repair.tool_name(asked.name, self.registry.tools)
+        if name != asked.name:
+            notes.append(f"read the tool {asked.name!r} as {name!r}")
+        given, handle = dict(asked.arguments), None
+        tool = self.registry.tools.get(name)
+        if tool is None:
+            return replace(asked, name=name), notes, None
+        if ARGUMENT not in tool.arguments.model_fields:
+            handle = given.pop(ARGUMENT, None)
+        given, more = repair.arguments(given, tool.arguments)
+        return replace(asked, name=name, arguments=given), notes + more, handle
+
+    def _timed(self, call: ToolCall, work: Callable[[], ToolResult], draft: Draft) -> ToolResult:
+        """The tool's result; an overrun or a crash of the tool becomes a result with an error. Cancelled passes through."""
+        still = self.late_tools.get(call.name)
+        if still is not None and not still.is_set():
+            return _failed(call, f"{call.name} is still busy with a call that ran out of time; it is not started again.")
+        done = threading.Event()
+
+        def run() -> ToolResult:
+            try:
+                return work()
+            finally:
+                done.set()
+
+        left = self.limits.seconds - (time.monotonic() - draft.started)
+        started = time.monotonic()
+        try:
+            return self.worker.run(run, min(self.limits.tool_seconds, max(left, 0.0)), self.cancel)
+        except Late as error:
+            self.late_tools[call.name] = done
+            result = _failed(call, f"{call.name}: {error}; its result is not used.")
+        except Cancelled:
+            self.late_tools[call.name] = done
+            raise
+        except Exception as error:  # noqa: BLE001 - a tool's own fault costs that call, not the conversation
+            result = _failed(call, f"{call.name} failed inside: {type(error).__name__}: {str(error)[:300]}")
+        return replace(result, seconds=time.monotonic() - started)
+
+    def _for_brain(self, step: Step, draft: Draft) -> str:
+        """A step as the brain reads it: cleaned, cut to size, with the pictures that the next call may use."""
+        result = step.result
+        text, _ = sanitize.for_brain(f"Error: {result.error}" if result.error else result.text)
+        if len(text) > self.limits.result_chars:
+            text = text[: self.limits.result_chars].rsplit(" ", 1)[0] + " … (cut)"
+        made = [s for s in draft.album.shown if s.handle in step.made]
+        if made and not step.repeated:
+            text += f"{MADE}{_listed(made)}."
+        return f"{text}\n(The same call was run before.)" if step.repeated else text
+
+
+def _numbered(calls: list[ToolCall], taken: set[str]) -> list[ToolCall]:
+    """The calls with ids that are unique in the conversation."""
+    numbered = []
+    for call in calls:
+        id_ = call.id
+        while not id_ or id_ in taken:
+            id_ = f"call_{len(taken) + 1}" if not id_ else f"{id_}_{len(taken) + 1}"
+        taken.add(id_)
+        numbered.append(replace(call, id=id_))
+    return numbered
+
+
+def _failed(call: ToolCall, error: str) -> ToolResult:
+    return ToolResult(name=call.name, call_id=call.id, error=error)
+
+
+def _listed(pictures: Sequence[Shown]) -> str:
+    return ", ".join(f"{s.handle} ({sanitize.as_data(s.name)}{', synthetic' if s.synthetic else ''})" for s in pictures)

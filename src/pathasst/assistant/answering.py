@@ -1,0 +1,86 @@
+"""`ask`: one question to the assistant, the call that everything else (command line, demo, page, API) is built on."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pathasst.assistant.agent import Limits, Loop, Watch
+from pathasst.assistant.answer import Answer
+from pathasst.assistant.brain import Brain, BrainSettings, open_brain
+from pathasst.assistant.images import Album
+from pathasst.core.errors import BadSettings
+from pathasst.tools.protocol import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONGEST_QUESTION = 20_000  # characters
+
+
+def ask(
+    image: Any,
+    question: str,
+    history: Answer | None = None,
+    brain: Brain | BrainSettings | str | None = None,
+    registry: Registry | None = None,
+    *,
+    limits: Limits | None = None,
+    watch: Watch | None = None,
+    cancel: threading.Event | None = None,
+) -> Answer:
+    """Answer a question about a picture (or several, or none).
+
+    `image`: a path, encoded bytes, H×W×3 uint8 RGB, a PIL image, a sequence of these, or None (with `history`: the pictures of
+    before). `history`: the answer before, whose conversation goes on. `brain`: see `open_brain`. `registry`: the tools on offer;
+    by default every specialist model that is here, the literature and, for a brain that does not see, `look`. `watch` is told
+    what happens while it happens; `cancel`, once set, ends the wait and gives what there is.
+
+    Raises BadInput (picture), BadSettings (question, brain), MissingWeights, MissingPackage or Unreachable.
+    """
+    if not question.strip():
+        raise BadSettings('ask a question, for example: pathasst ask image.png "What does this picture show?"')
+    if len(question) > LONGEST_QUESTION:
+        raise BadSettings(f"the question has {len(question)} characters; {LONGEST_QUESTION} are allowed.")
+    album = Album(list(history.pictures) if history else [])
+    pictures = _pictures(image)
+    for picture in pictures:
+        album.give(picture)
+    mind = brain if isinstance(brain, Brain) else open_brain(brain)
+    tools = registry if registry is not None else default_registry(look=not mind.sees)
+    loop = Loop(mind, tools, limits or Limits())
+    if watch is not None:
+        loop.watch = watch
+    if cancel is not None:
+        loop.cancel = cancel
+    try:
+        return loop.run(question, album, history, len(pictures))
+    finally:
+        loop.worker.close()
+
+
+@lru_cache(maxsize=2)
+def default_registry(look: bool = False) -> Registry:
+    """The specialist models, the literature search and, if asked, `look`; each made once per process."""
+    from pathasst.assistant.vision import Look
+    from pathasst.tools.registry import default_registry as specialists
+
+    registry = specialists()
+    if look:
+        registry.add(Look())
+    return registry
+
+
+def not_offered(registry: Registry | None = None) -> list[str]:
+    """Names of the tools that are not offered because files are missing or their model is still to come."""
+    from pathasst.tools.registry import CLASSES
+
+    tools = (registry or default_registry()).tools
+    return [name for name in CLASSES if name not in tools or tools[name].missing()]
+
+
+def _pictures(image: Any) -> Sequence[Any]:
+    if image is None:
+        return []
+    return image if isinstance(image, list | tuple) else [image]

@@ -1,0 +1,119 @@
+"""The pictures of a conversation, and which one a tool call means. Knows records and how a picture is decoded; no brain.
+
+A picture is called image1, image2 … in the order it came. A call names one with the argument `image`, which the loop adds to the
+tools' schemas as soon as there is a choice and takes out again before the tool sees its arguments. Without it the person's latest
+picture is meant, or, when the person gave none, the latest that a tool made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst.assistant.answer import PERSON, Shown
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Picture, ToolSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ARGUMENT = "image"
+MADE = "\nPictures made: "
+"""What stands before the list of new pictures in a tool's turn."""
+GIVEN = "\n(Pictures: "
+"""What stands before the list of all pictures in the person's turn, when there is more than one."""
+
+
+@dataclass(slots=True)
+class Album:
+    """All pictures so far; grows as tools make more."""
+
+    shown: list[Shown] = field(default_factory=list)
+    _pixels: dict[int, Any] = field(default_factory=dict)
+
+    def give(self, image: Any) -> Shown:
+        """Add the person's picture: a path, encoded bytes, H×W×3 uint8 RGB or a PIL image. Raises BadInput if unreadable."""
+        name, data, pixels = _read(image)
+        shown = Shown(number=len(self.shown) + 1, name=name, by=PERSON, image=data)
+        self.shown.append(shown)
+        self._pixels[shown.number] = pixels
+        return shown
+
+    def made(self, pictures: Iterable[Picture], by: str, *, synthetic: bool = False) -> list[Shown]:
+        """Add what a tool made; `synthetic` also marks what was made from a synthetic picture."""
+        new = [
+            Shown(number=len(self.shown) + n, name=p.name, by=by, image=p.image, synthetic=p.synthetic or synthetic)
+            for n, p in enumerate(pictures, start=1)
+        ]
+        self.shown += new
+        return new
+
+    def default(self) -> Shown | None:
+        mine = [s for s in self.shown if s.by == PERSON]
+        return (mine or self.shown or [None])[-1]  # type: ignore[list-item]
+
+    def of_person(self) -> list[Shown]:
+        return [s for s in self.shown if s.by == PERSON]
+
+    def choose(self, handle: Any = None) -> Shown | None:
+        """The picture a call means: `image2`, `2`, a name, or None for the default. Raises BadInput for one that is not there."""
+        if handle is None or handle == "":
+            return self.default()
+        text = str(handle).strip().lower()
+        number = re.fullmatch(r"(?:image|picture|img)?[\s_#-]*(\d{1,4})", text)
+        for shown in self.shown:
+            if (number and int(number[1]) == shown.number) or text == shown.name.lower():
+                return shown
+        known = ", ".join(s.handle for s in self.shown) or "none"
+        raise BadInput(f"there is no picture {handle!r}; there are: {known}.")
+
+    def pixels(self, shown: Shown) -> np.ndarray:
+        """H×W×3 uint8 RGB, decoded once. Raises BadInput for a picture that cannot be decoded."""
+        if shown.number not in self._pixels:
+            from pathasst.imaging.pictures import load
+
+            self._pixels[shown.number] = load(shown.image)
+        return self._pixels[shown.number]
+
+    def offer(self, specs: Sequence[ToolSpec]) -> list[ToolSpec]:
+        """The specs with the argument `image` where there is a choice.
+
+        Without any picture all are offered too: the model is to ask the person for one, rather than say that there is no tool.
+        """
+        return [self._with_choice(spec) for spec in specs] if len(self.shown) > 1 else list(specs)
+
+    def _with_choice(self, spec: ToolSpec) -> ToolSpec:
+        properties = spec.parameters.get("properties", {})
+        if not spec.needs_image or ARGUMENT in properties:
+            return spec
+        default = self.default()
+        choice = {
+            "type": "string",
+            "enum": [s.handle for s in self.shown],
+            "description": f"Which picture; {default.handle if default else 'image1'} if left out.",
+        }
+        return replace(spec, parameters={**spec.parameters, "properties": {**properties, ARGUMENT: choice}})
+
+
+def _read(image: Any) -> tuple[str, bytes, np.ndarray]:
+    """Name, PNG and pixels. Written anew from the pixels: whatever else the file held (EXIF, trailing data) goes no further."""
+    import numpy as np
+    from PIL import Image
+
+    from pathasst.imaging.pictures import encode_png, load
+
+    name = "picture"
+    if isinstance(image, str | Path):
+        name, pixels = Path(image).name, load(image)
+    elif isinstance(image, bytes):
+        pixels = load(image)
+    elif isinstance(image, Image.Image):
+        pixels = np.asarray(image.convert("RGB"))
+    elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        pixels = image
+    else:
+        raise BadInput("a picture is a path, encoded bytes, an H×W×3 uint8 array or a PIL image.")
+    return name, encode_png(pixels), pixels

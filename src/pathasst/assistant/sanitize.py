@@ -1,0 +1,125 @@
+"""Text from outside (abstracts, tool output, what the model wrote) made safe to pass on. Knows no tool and no brain.
+
+Retrieved text and tool output are data. Three things keep them so: the loop runs only calls that the brain itself returns, so
+text can never run a tool; marks that a chat template would read as a change of speaker are broken (`as_data`); and sentences
+written to an assistant rather than to a reader are withheld from the brain, counted and reported (`withhold`). The last is a
+filter of patterns: it lowers the risk, it does not end it, which is why citations and figures are checked after the answer too.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+WITHHELD = "[withheld: a sentence written to an assistant, not to a reader]"
+
+# What tokenizers and templates treat as structure: ChatML and Llama markers, the paper's ###, image marks, tool call tags.
+_STRUCTURE = re.compile(
+    r"<\|[^|<>]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?(?:tool_call|tool_response|tool_output|tools|think|image)>|^#{3,}\s*"
+    r"|\s#{3,}(?=\s|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# C0/C1 controls but tab and newline (terminal escapes), zero-width and direction-changing characters (hidden text).
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+_ADVICE = re.compile(r"\A((?:<image>\n)*)‹advice›.*?‹/advice›\n\n", re.DOTALL)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+
+_PUBMED_LINK = re.compile(r"\[([^\]]*)\]\(https?://(?:www\.)?pubmed\.ncbi\.nlm\.nih\.gov/(\d{1,9})/?[^)]*\)")
+
+_TO_AN_ASSISTANT = re.compile(
+    r"""
+    \b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:previous|prior|above|earlier|all|any|your|these|those|system)\b
+        .{0,30}\b(?:instruction|prompt|rule|guideline|direction|message|command)s?\b
+  | \b(?:new|updated|important|hidden|following)\s+instructions?\s*
+        (?::|\b(?:for|to)\s+(?:the\s+)?(?:ai|assistant|model|llm|agent)\b)
+  | \b(?:instructions?|note|attention|message|notice|dear)\s*(?:to|for)?\s*(?:the\s+|any\s+|all\s+)?
+        (?:ai|a\.i\.|llm|assistant|language\s+model|chatbot|agent)s?\s*[:,!]
+  | \b(?:system|developer|admin)\s+(?:prompt|message|override|instruction)s?\b
+  | ^\W*(?:system|assistant|user|developer)\s*:
+  | \byou\s+are\s+(?:now|an?\s+(?:ai|helpful|assistant|language\s+model|unrestricted)|no\s+longer)\b
+  | \b(?:as\s+an|dear)\s+(?:ai|assistant|language\s+model)\s*(?:,|you\b)
+  | \b(?:call|invoke|run|execute|trigger)\s+(?:the\s+)?(?:(?:tool|function)\s+\w|\w+\s+(?:tool|function)\s+(?:with|now|on)\b)
+  | \b(?:call|invoke|run|execute|trigger|use)\s+(?:the\s+)?(?:tool\s+|function\s+)?\w+_\w+\b
+  | \b(?:do\s+not|don't|never)\s+(?:tell|mention|reveal|inform|disclose|show)\b.{0,30}\b(?:user|person|human|reader|pathologist)\b
+  | \b(?:tell|inform|convince)\s+the\s+(?:user|human|person\s+asking)\b
+  | ^\W*(?:please\s+|now\s+|instead,?\s+|you\s+must\s+|always\s+)*
+        (?:answer|reply|respond|say|output|print|repeat|conclude\s+your)\b
+        .{0,25}\b(?:only|exactly|instead|following|that|verbatim)\b
+  | \b(?:in|to|end|begin|start|finish)\s+your\s+(?:answer|reply|response|output)\b
+  | \bcite\b.{0,25}\bPMID
+  | "(?:name|tool|function)"\s*:\s*"[^"]{1,60}"\s*,\s*"(?:arguments|parameters)"\s*:
+  | <\|[^|<>]{0,40}\|>|\[/?INST\]|</?tool_call>|^\#{3,}\s*(?:system|user|assistant|instruction)
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+
+def plain(text: str) -> str:
+    """The text without characters that hide words or drive a terminal. Line breaks and tabs stay; \\r\\n becomes \\n."""
+    return _HIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def as_data(text: str) -> str:
+    """The text with every template mark broken, so that no tokenizer reads it as a new turn, a picture or a tool call."""
+    return _STRUCTURE.sub(lambda mark: _broken(mark.group()), plain(text))
+
+
+def advised(advice: str, words: str) -> str:
+    """What a person says, below what their client's program advises; `without_advice` takes the two apart."""
+    return f"‹advice›{advice.replace('‹', '<')}‹/advice›\n\n{words}" if advice.strip() else words
+
+
+def without_advice(text: str) -> str:
+    """What the person alone said: a model that chooses tools by the words must not take the program's for theirs."""
+    return _ADVICE.sub(r"\1", text, count=1)
+
+
+def withhold(text: str) -> tuple[str, int]:
+    """The text with sentences addressed to an assistant replaced by `WITHHELD`, and how many there were.
+
+    Matching is done on the NFKC form without hidden characters, so that look-alike widths and zero-width breaks do not help.
+    """
+    withheld = 0
+    pieces: list[str] = []
+    last = 0
+    for gap in [*_SENTENCE.finditer(text), None]:
+        end = gap.start() if gap else len(text)
+        sentence = text[last:end]
+        if _TO_AN_ASSISTANT.search(_normal(sentence)):
+            withheld += 1
+            sentence = WITHHELD
+        pieces += [sentence, gap.group() if gap else ""]
+        last = gap.end() if gap else end
+    return "".join(pieces), withheld
+
+
+def for_brain(text: str) -> tuple[str, int]:
+    """What the brain reads of a tool's text (`withhold`, then `as_data`), and how many sentences were withheld."""
+    kept, withheld = withhold(plain(text))
+    return as_data(kept), withheld
+
+
+def without_links(text: str) -> str:
+    """A model's text with Markdown pictures and links taken apart: nothing is loaded, every address is seen."""
+    text = _PUBMED_LINK.sub(_pubmed, text)
+    text = re.sub(r"!\[([^\]]*)\]\(([^)\s]*)[^)]*\)", r"\1 (picture at `\2` not loaded)", text)
+    text = re.sub(r"\[([^\]]+)\]\((?!#)([^)\s]+)[^)]*\)", r"\1 (`\2`)", text)
+    text = re.sub(r"^(\s{0,3})\[([^\]\n]+)\]:\s*(\S+)", r"\1\2: `\3`", text, flags=re.MULTILINE)
+    return re.sub(r"<(?=/?[a-zA-Z!])", "&lt;", text)
+
+
+def _pubmed(link: re.Match[str]) -> str:
+    label, pmid = link.groups()
+    return f"[PMID {pmid}]" if pmid in label else f"{label} [PMID {pmid}]"
+
+
+def _normal(text: str) -> str:
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", plain(text))).strip()
+
+
+def _broken(mark: str) -> str:
+    if "#" in mark:
+        return mark.replace("#", "")
+    return mark.replace("<", "‹").replace(">", "›").replace("[", "(").replace("]", ")").replace("|", "¦")

@@ -1,0 +1,181 @@
+"""Leave-one-dataset-out: train without a set, then classify that set by words alone.
+
+Knows a locked tower (LiT), zero-shot tasks and baselines. The recipe (`recipes/*/clip_leave_out.yaml`) says which sources belong
+together and which tasks they answer. The tower saw nothing of any set, and its features are computed once, so that a run is a
+matter of seconds. To leave sources out of a training of any kind: `pathasst train clip --leave-out`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathasst.clip import zeroshot as zs
+from pathasst.clip.baselines import ColourWords, chance, histogram, trunk_features
+from pathasst.clip.captions import Captions
+from pathasst.clip.data import Pictures, load_pictures, sampling
+from pathasst.clip.lit import FILE, locked_features, standardise
+from pathasst.clip.model import PathCLIP
+from pathasst.clip.train import ClipRecipe, start
+from pathasst.clip.trainer import Steps
+from pathasst.core.errors import BadSettings
+from pathasst.core.recipes import load_recipe, recipe_path
+from pathasst.core.statistics import Interval
+
+RESULTS = "leave_one_out.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveOutRecipe:
+    """Which sets are left out, and how the short trainings differ from the recipe `base`."""
+
+    base: str = "embedded"  # recipe of `train clip`, with a locked tower: a name, or a YAML file beside this one
+    tasks: str = "embedded"  # recipe of zero-shot tasks
+    changes: dict[str, Any] = field(default_factory=dict)  # of the settings of `base`
+    sets: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # name → {sources: […], tasks: […]}
+
+    def __post_init__(self) -> None:
+        for name, one in self.sets.items():
+            if set(one) != {"sources", "tasks"}:
+                raise BadSettings(f"{name}: a set that is left out has `sources` and `tasks`.")
+
+    @classmethod
+    def load(cls, recipe: Path | str = "embedded") -> LeaveOutRecipe:
+        """A recipe by name or YAML path. Raises BadSettings."""
+        found = load_recipe("clip_leave_out", str(recipe), cls)
+        beside = recipe_path("clip_leave_out", str(recipe)).parent / found.base
+        return replace(found, base=str(beside)) if found.base.endswith((".yaml", ".yml")) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One task of a set that was left out; macro F1 on all its pictures."""
+
+    name: str
+    task: str
+    n: int
+    clusters: int
+    zero_shot: Interval  # single prompts
+    ensemble: Interval
+    colour: Interval  # `ColourWords`
+    untrained: Interval  # the same tower with fresh projections
+    chance: float
+
+    @property
+    def above(self) -> bool:
+        """Whether the interval of zero-shot lies above those of the baselines, without touching (chance is a point)."""
+        best = max((self.zero_shot, self.ensemble), key=lambda i: i.low)
+        return best.low > max(self.colour.high, self.untrained.high, self.chance)
+
+
+def leave_one_out(
+    recipe: LeaveOutRecipe,
+    data: Sequence[Path | str],
+    out: Path | str,
+    *,
+    only: Sequence[str] = (),
+    report: Callable[[Left], None] | None = None,
+) -> list[Left]:
+    """Train once for each set without its sources and measure its tasks on all of its pictures.
+
+    Writes `leave_one_out.json` in `out` as the sets are done, and keeps the tower's features there.
+    Raises BadSettings for an unknown set or task, or a recipe without a locked tower.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    tasks = zs.load_tasks(recipe.tasks)
+    if unknown := (set(only) - set(recipe.sets)) | {t for s in recipe.sets.values() for t in s["tasks"]} - set(tasks):
+        raise BadSettings(f"no set or task is called {', '.join(sorted(unknown))}.")
+    settings = ClipRecipe.load(recipe.base, **{**recipe.changes, "data": [str(d) for d in data]})
+    if settings.unlocked:
+        raise BadSettings(f"{recipe.base}: leave-one-out needs a locked tower (unlocked: 0).")
+    bench = _Bench(settings, out)
+    found: list[Left] = []
+    for name, one in recipe.sets.items():
+        if only and name not in only:
+            continue
+        for left in bench.measure(name, one["sources"], [tasks[t] for t in one["tasks"]]):
+            found.append(left)
+            if report:
+                report(left)
+        (out / RESULTS).write_text(json.dumps([asdict(f) for f in found], indent=1), encoding="utf-8")
+    return found
+
+
+class _Bench:
+    """What all runs share: pictures, captions, features."""
+
+    def __init__(self, settings: ClipRecipe, out: Path) -> None:
+        import torch
+
+        self.settings = settings
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.pictures = load_pictures(settings.data, settings.splits, settings.cache_side)
+        model, config = start(settings)
+        self.texts = Captions(model, config, self.pictures.texts)
+        look = (settings.views, settings.smallest, settings.stain, settings.seed)
+        trunk: Any = model.eval().visual.trunk  # type: ignore[union-attr]
+        self.locked = locked_features(trunk, config, self.pictures.shown, *look, out / FILE)
+        self.colours = np.stack([histogram(s.pixels) for s in self.pictures.shown])
+
+    def measure(self, name: str, sources: list[str], tasks: list[zs.Task]) -> Iterable[Left]:
+        import torch
+
+        known, rows = self.pictures.without(sources)
+        torch.manual_seed(self.settings.seed)
+        (model, config), (untrained, _) = start(self.settings), start(self.settings)
+        for fresh in (model, untrained):
+            standardise(fresh, self.locked[rows])
+        before = PathCLIP(untrained, config)
+        steps = Steps(self.settings, model, config, known, self.texts.beside(model), locked=self.locked[rows])
+        for _ in steps.run(0, self.settings.steps):
+            pass
+        clip = PathCLIP(model, config)
+        pictures = [p for d in self.settings.data for p in zs.labelled(d, ["train", "val", "test"])]
+        pictures = [p for p in pictures if p.source.article_id in sources]
+        words = self._colour_words(clip, known, rows)
+        for task in tasks:
+            examples = zs.examples_of_pairs(pictures, task)
+            seen = trunk_features(clip.model.visual.trunk, config, (e.picture() for e in examples))  # type: ignore[union-attr]
+            one, many, random = (
+                zs.run(c, task, examples, _project(c, seen), ensemble=e).scores
+                for c, e in ((clip, False), (clip, True), (before, False))
+            )
+            by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))
+            zero_shot, ensemble, colour, unlearnt = (s.macro_f1 for s in (one, many, by_colour, random))
+            yield Left(name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, unlearnt, chance(task, examples))
+
+    def _colour_words(self, clip: PathCLIP, known: Pictures, rows: np.ndarray) -> ColourWords:
+        import torch
+
+        with torch.inference_mode():  # the first window of each caption
+            embedded = self.texts.beside(clip.model).encode([w[0] for w in self.texts.windows]).numpy()
+        said = np.stack([embedded[known.captions(n)].mean(axis=0) for n in range(len(known.shown))])
+        return ColourWords(self.colours[rows], said, sampling(known.shown, self.settings.balance))
+
+
+def _project(clip: PathCLIP, seen: np.ndarray) -> np.ndarray:
+    """Features of the trunk → unit embeddings, float32."""
+    import torch
+
+    with torch.inference_mode():
+        said: np.ndarray = clip.model.visual.head(torch.from_numpy(seen)).numpy()  # type: ignore[union-attr, operator]
+    return said / np.linalg.norm(said, axis=1, keepdims=True)
+
+
+def markdown(found: Sequence[Left]) -> str:
+    """The results as a table."""
+    lines = [
+        "| left out | task | n (originals) | single prompt | ensemble | colour words | untrained | chance | above all |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for f in found:
+        cells = [f.name, f.task, f"{f.n} ({f.clusters})", f.zero_shot, f.ensemble, f.colour, f.untrained, f"{f.chance:.3f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + f" | {'yes' if f.above else 'no'} |")
+    return "\n".join(lines)

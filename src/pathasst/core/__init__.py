@@ -1,0 +1,1 @@
+"""What every room stands on: records, errors, settings, statistics, weights, files. Knows no room."""

@@ -1,0 +1,1 @@
+"""Pictures and slides: reading, tiles, stains, marks, drawing. Knows no model."""

@@ -1,0 +1,185 @@
+"""Labelled pictures: an image folder, or a CSV or Parquet table; and their split by group. Knows no network.
+
+A table has the columns `path` (or `image`) and `label`, and may have `group`, `split` (train, validation, test), `source`, and a
+box `xmin, ymin, xmax, ymax` in px of what is to be classified; paths are relative to the table. In a folder each class is a
+sub-folder. A group (patient, slide, original) never lies on two sides.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathasst.core.errors import BadDataset, BadInput
+from pathasst.nn.classifier.settings import Source
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One labelled picture: a file, or H×W×3 uint8 RGB pixels."""
+
+    image: Path | np.ndarray
+    label: str
+    group: str  # what must stay on one side of the split
+    split: str = ""  # train | validation | test; empty: to be drawn
+    source: str = ""  # data set, for balanced sampling and tables of scores
+    box: tuple[float, float, float, float] | None = None  # x1 y1 x2 y2 px; what lies beyond the picture's edge is mirrored
+
+
+def read_source(source: Source) -> list[Item]:
+    """Items of one source of a recipe, with its margin around boxes and its named splits.
+
+    Raises BadDataset when the table has no such column or a named group is not there, since a typing error
+    would leak test into training.
+    """
+    items = read_items(Path(source.path), source.group)
+    split = {group: name for name in SPLITS for group in getattr(source, name)}
+    if missing := set(split) - {i.group for i in items}:
+        raise BadDataset(f"{source.path} has no group {', '.join(sorted(missing))}")
+    return [
+        replace(
+            item,
+            source=source.name or item.source or Path(source.path).stem,
+            group=f"{source.name}/{item.group}",
+            label=source.classes.get(item.label, item.label),
+            split=split.get(item.group, item.split),
+            box=None if item.box is None else widen(item.box, source.margin),
+        )
+        for item in items
+    ]
+
+
+def widen(box: tuple[float, float, float, float], margin: float) -> tuple[float, float, float, float]:
+    """The box with `margin` of its width and height added on each side."""
+    x, y = (box[2] - box[0]) * margin, (box[3] - box[1]) * margin
+    return box[0] - x, box[1] - y, box[2] + x, box[3] + y
+
+
+def read_items(path: Path, group: str = "") -> list[Item]:
+    """Items of a folder of folders, or of a `.csv` or `.parquet` table. Raises BadDataset when nothing usable is there.
+
+    `group` names the table's column of groups; by default `group`, `original`, or each picture for itself.
+    """
+    if path.is_dir():
+        items = [
+            Item(image, folder.name, str(image.relative_to(path)))
+            for folder in sorted(p for p in path.iterdir() if p.is_dir())
+            for image in sorted(folder.rglob("*"))
+            if image.suffix.lower() in SUFFIXES
+        ]
+    else:
+        items = [_from_row(row, path, group) for row in _rows(path, group)]
+    if len({i.label for i in items}) < 2:
+        raise BadDataset(f"{path} holds {len(items)} pictures of fewer than two classes.")
+    return items
+
+
+def _rows(path: Path, group: str) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    try:
+        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BadDataset(f"{path} is neither a folder of folders nor a CSV or Parquet table: {error}") from error
+    if not {"label"} < set(table.column_names) or not {"path", "image"} & set(table.column_names):
+        raise BadDataset(f"{path} needs the columns path and label, and may have group, split, source.")
+    if group and group not in table.column_names:
+        raise BadDataset(f"{path} has no column {group!r} to group by; it has {', '.join(table.column_names)}.")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _from_row(row: dict[str, Any], table: Path, column: str) -> Item:
+    name = str(row.get("path") or row["image"])
+    image = table.parent / name
+    group = (row[column] if column else row.get("group") or row.get("original")) or name
+    box = None if row.get("xmin") is None else tuple(float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))
+    split = {"val": "validation"}.get(row.get("split") or "", row.get("split") or "")
+    if split not in ("", *SPLITS):
+        raise BadDataset(f"{table}: the split {split!r} of {image.name} is none of {', '.join(SPLITS)}.")
+    return Item(image, str(row["label"]), str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
+
+
+def split_items(items: Sequence[Item], validation: float, test: float, seed: int = 0) -> list[Item]:
+    """The items with a split each: given ones stay, the others are drawn by group, classes alike as far as groups allow.
+
+    Where some name a test split and none a validation split, that one alone is drawn, out of the training split.
+    """
+    given = {i.group: i.split for i in items if i.split}
+    split = [given.get(i.group, "") for i in items]
+    free = [n for n, name in enumerate(split) if not name]
+    if not free and "validation" not in split:
+        free = [n for n, name in enumerate(split) if name == "train"]
+        test = 0.0
+    if free:
+        tested = set(_part(items, free, test, seed)) if test else set()
+        rest = [n for n in free if n not in tested]
+        drawn = {**dict.fromkeys(free, "train"), **dict.fromkeys(tested, "test")}
+        drawn |= dict.fromkeys(_part(items, rest, validation / (1 - test), seed + 1), "validation")
+        split = [drawn.get(n, name) for n, name in enumerate(split)]
+    return [replace(i, split=name) for i, name in zip(items, split, strict=True)]
+
+
+def _part(items: Sequence[Item], among: Sequence[int], share: float, seed: int) -> list[int]:
+    """About `share` of the items at the indices `among`, whole groups, stratified by class."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = min(max(round(1 / share), 2), len({items[n].group for n in among}))
+    if folds < 2:
+        raise BadDataset("all pictures are of one group; they cannot be split. Name more groups, or give the column split.")
+    labels, groups = [items[n].label for n in among], [items[n].group for n in among]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer pictures than folds
+        cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+        return [among[k] for k in next(iter(cut))[1]]
+
+
+def parts(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Items by split."""
+    found: dict[str, list[Item]] = {name: [] for name in SPLITS}
+    for item in items:
+        found[item.split].append(item)
+    return found
+
+
+def read_picture(item: Item) -> np.ndarray:
+    """The item's picture (what is in its box) as H×W×3 uint8 RGB. Raises BadInput for a file that cannot be read."""
+    whole = item.image if isinstance(item.image, np.ndarray) else _decode(item.image)
+    return whole if item.box is None else cut(whole, item.box)
+
+
+def cut(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The pixels of a box x1 y1 x2 y2, mirrored beyond the picture's edges. Raises BadInput for a box outside of the picture."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    x1, y1, x2, y2 = (round(v) for v in box)
+    if x2 <= x1 or y2 <= y1 or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+        raise BadInput(f"the box {box} does not lie in the picture of {width}×{height} px")
+    inside = picture[max(y1, 0) : y2, max(x1, 0) : x2]
+    top, bottom, left, right = max(-y1, 0), max(y2 - height, 0), max(-x1, 0), max(x2 - width, 0)
+    if not top + bottom + left + right:
+        return inside
+    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REFLECT))
+
+
+@lru_cache(maxsize=2)  # many boxes lie in one picture
+def _decode(path: Path) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadInput(f"{path} cannot be read as a picture: {error}") from error

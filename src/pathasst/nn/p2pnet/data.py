@@ -1,0 +1,146 @@
+"""Labelled fields: the points CSV, the split by group, and random crops for training.
+
+Knows pictures and points, not the network. The CSV has the columns image, x, y, label (px, first pixel's centre at 0.5); image
+paths are relative to the CSV. A picture without cells appears with an empty label. Every random choice follows from (seed,
+step, place in the batch), so that a resumed training sees what an unbroken one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pathasst.core.errors import BadDataset
+from pathasst.imaging.annotations import group_of, read_marks
+from pathasst.imaging.stains import STAINS, UNMIX
+from pathasst.nn.p2pnet.settings import PointData
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One labelled picture. `image` H×W×3 uint8 RGB, `points` M×2 float32 px, `labels` M int64."""
+
+    name: str
+    group: str
+    image: np.ndarray
+    points: np.ndarray
+    labels: np.ndarray
+
+
+def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
+    """All fields of one source, resized by its scale.
+
+    Raises BadDataset for a CSV that `read_marks` refuses, BadInput for a picture that cannot be read.
+    """
+    from pathasst.imaging.pictures import load
+
+    table = Path(data.points)
+    fields = []
+    for name, (_, cells) in read_marks(table, ("x", "y")).items():
+        image = load(table.parent / name)
+        if data.scale != 1:
+            size = round(image.shape[1] * data.scale), round(image.shape[0] * data.scale)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if data.scale < 1 else cv2.INTER_CUBIC)
+        mapped = [(x, y, classes.index(data.classes.get(c, c))) for (x, y), c in cells if data.classes.get(c, c) in classes]
+        points = np.array([c[:2] for c in mapped], np.float32).reshape(-1, 2) * data.scale
+        labels = np.array([c[2] for c in mapped], np.int64)
+        fields.append(Field(name, group_of(Path(name).stem, data.group), image, points, labels))
+    return fields
+
+
+def split_fields(fields: Sequence[Field], data: PointData) -> dict[str, list[Field]]:
+    """Fields by split. Raises BadDataset when a named group is not there, since a typing error would leak test into training."""
+    groups = {f.group for f in fields}
+    if missing := (set(data.validation) | set(data.test)) - groups:
+        raise BadDataset(f"{data.points}: no picture is of the groups {sorted(missing)}")
+    splits: dict[str, list[Field]] = {"train": [], "validation": [], "test": []}
+    for field in fields:
+        name = "test" if field.group in data.test else "validation" if field.group in data.validation else "train"
+        splits[name].append(field)
+    return splits
+
+
+def warp(field: Field, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A `size`×`size` crop through the 2×3 affine `matrix` (px of the field → px of the crop), with its points and labels.
+
+    OpenCV puts pixel centres at whole numbers, we at +0.5: the matrix is shifted for it, the points are not.
+    """
+    shifted = matrix.copy()
+    shifted[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    image = cv2.warpAffine(field.image, shifted, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    points = field.points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
+    inside = ((points > 0) & (points < size)).all(1)
+    return image, points[inside], field.labels[inside]
+
+
+def random_matrix(shape: tuple[int, ...], size: int, zoom: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """A random zoom (log-uniform), slight stretch, quarter turns, flip and place, as a 2×3 affine.
+
+    Zooming out stops where the crop would need more than the picture has: beyond its edge there are no labels.
+    """
+    height, width = shape[:2]
+    least = max(zoom[0], size / min(height, width))
+    scale = float(np.exp(rng.uniform(np.log(least), np.log(max(zoom[1], least)))))
+    stretch = float(np.exp(rng.uniform(-0.08, 0.08))) if scale > least * 1.1 else 1.0
+    sx, sy = scale * stretch, scale / stretch
+    x0 = rng.uniform(0, max(width - size / sx, 0))
+    y0 = rng.uniform(0, max(height - size / sy, 0))
+    crop = np.array([[sx, 0, -sx * x0], [0, sy, -sy * y0], [0, 0, 1]])
+    turn = np.eye(3)
+    for _ in range(int(rng.integers(4))):
+        turn = np.array([[0, -1, size], [1, 0, 0], [0, 0, 1]]) @ turn
+    if rng.random() < 0.5:
+        turn = np.array([[-1, 0, size], [0, 1, 0], [0, 0, 1]]) @ turn
+    return (turn @ crop)[:2]  # type: ignore[no-any-return]
+
+
+def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.ndarray:
+    """Random stain strength, stain colour (by `hue`), brightness, blur and JPEG noise on H×W×3 uint8."""
+    density = -np.log((image.astype(np.float32) + 1) / 256)
+    stains = density @ UNMIX
+    # Both stains stay within a third of their strength: a pale positive must not become a negative.
+    stains *= rng.uniform(0.7, 1.35, 3).astype(np.float32)
+    stains += rng.uniform(-0.06, 0.06, 3).astype(np.float32)
+    shown = STAINS + rng.normal(0, hue, STAINS.shape).astype(np.float32) if hue else STAINS
+    image = 256 * np.exp(-(stains @ shown)) - 1
+    image = (image - 127) * rng.uniform(0.85, 1.15) + 127 + rng.uniform(-15, 15)
+    image = image + rng.uniform(-8, 8, 3)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    if rng.random() < 0.4:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5)))
+    if rng.random() < 0.3:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
+        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR))
+    return image
+
+
+class Crops:
+    """Endless random crops: `crops[step]` is a batch of (images N×3×S×S uint8 tensor, points, labels). Usable by a DataLoader."""
+
+    def __init__(self, fields: Sequence[Field], weights: Sequence[float], settings: Any) -> None:
+        if not fields:
+            raise BadDataset("no picture is left for training; check the splits of the recipe")
+        self.fields, self.settings = fields, settings
+        self.weights = np.asarray(weights, np.float64) / np.sum(weights)
+
+    def __len__(self) -> int:
+        return int(self.settings.steps)
+
+    def __getitem__(self, step: int) -> tuple[Any, list[Any], list[Any]]:
+        import torch
+
+        images, points, labels = [], [], []
+        for place in range(self.settings.batch):
+            rng = np.random.default_rng((self.settings.seed, step, place))
+            field = self.fields[int(rng.choice(len(self.fields), p=self.weights))]
+            size = self.settings.crop
+            image, where, what = warp(field, random_matrix(field.image.shape, size, self.settings.zoom, rng), size)
+            images.append(torch.from_numpy(np.ascontiguousarray(jitter(image, rng, self.settings.hue).transpose(2, 0, 1))))
+            points.append(torch.from_numpy(where))
+            labels.append(torch.from_numpy(what))
+        return torch.stack(images), points, labels

@@ -1,0 +1,194 @@
+"""From a picture to cells: scaling, tiles, the network, point suppression. Knows checkpoints, not stains or scores' meaning."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pathasst.core.errors import BadInput
+from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.imaging.tiles import merge_points, plan
+from pathasst.nn.fuse import fold
+from pathasst.nn.p2pnet.model import P2PNet
+from pathasst.nn.p2pnet.settings import P2PNetSettings, as_plain, model_settings_from
+
+SUPPRESSION = 12.0
+"""px within which the best-scored point stays alone (paper: 12 px)."""
+STRIDE = 32  # pictures are padded to a multiple of it
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Detected cells, best first. `points` P×2 float32 px (pixel centres at +0.5), `classes` P int64, `scores` P float32."""
+
+    points: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def take(self, chosen: np.ndarray) -> Cells:
+        """The cells at some indices or under a boolean mask."""
+        return Cells(self.points[chosen], self.classes[chosen], self.scores[chosen])
+
+
+def suppress(points: np.ndarray, scores: np.ndarray, radius: float = SUPPRESSION) -> np.ndarray:
+    """Indices of the points that stay, best first: a point closer than `radius` px to a better one goes, whatever its class."""
+    from scipy.spatial import cKDTree
+
+    if not len(points):
+        return np.empty(0, np.int64)
+    near = cKDTree(points).query_ball_point(points, radius * (1 - 1e-6))
+    gone = np.zeros(len(points), bool)
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        if not gone[i]:
+            kept.append(int(i))
+            gone[near[i]] = True
+    return np.array(kept, np.int64)
+
+
+def save(model: P2PNet, folder: Path, **notes: Any) -> Path:
+    """Write `model.safetensors` (fp16, settings in its header); returns the file."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+    metadata = {"settings": json.dumps(as_plain(model.settings)), **{k: str(v) for k, v in notes.items()}}
+    save_file(state, folder / "model.safetensors", metadata)
+    return folder / "model.safetensors"
+
+
+def load(folder: Path) -> P2PNet:
+    """The network of a checkpoint folder, in float32, ready to infer. Raises BadInput for a file that is none."""
+    from safetensors import SafetensorError, safe_open
+
+    file = folder / "model.safetensors"
+    try:
+        with safe_open(file, "pt") as content:
+            settings = json.loads((content.metadata() or {}).get("settings", "null"))
+            state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise BadInput(f"{file} is not a P2PNet checkpoint: {error}") from error
+    if not settings:
+        raise BadInput(f"{file} carries no settings in its header; save it with pathasst.nn.p2pnet.infer.save")
+    model = P2PNet(model_settings_from(settings))
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+class Detector:
+    """A network with its scale, thresholds and tiling. `tile` and `overlap` in px of the scaled picture."""
+
+    def __init__(self, model: P2PNet, tile: int = 1024, overlap: int = 96) -> None:
+        self.model, self.tile, self.overlap = model, tile, overlap
+        # Where the CPU has bf16 units they are more than twice as fast; heads and points stay in float32.
+        self.bf16 = has_fast_bfloat16()
+
+    @classmethod
+    def load(cls, folder: Path) -> Detector:
+        """From a checkpoint's folder, its network folded. Raises BadInput."""
+        model = load(folder)
+        fold(model.backbone)
+        return cls(model)
+
+    @property
+    def settings(self) -> P2PNetSettings:
+        return self.model.settings
+
+    def __call__(
+        self, image: np.ndarray, scale: float = 1.0, min_score: float | None = None, radius: float = SUPPRESSION
+    ) -> Cells:
+        """Cells of an H×W×3 uint8 RGB picture, in its own px.
+
+        `scale` resizes the picture before the network sees it; `radius` is in px of the resized picture. Classes that the model
+        was told to ignore are left out.
+        """
+        seen = resize(image, scale)
+        floors = np.broadcast_to(self.settings.min_score if min_score is None else min_score, len(self.settings.classes))
+        tiles = plan(seen.shape[0], seen.shape[1], self.tile, self.overlap)
+        parts = [(tile, self._detect(seen[tile.window], floors)) for tile in tiles]
+        points, classes, scores = merge_points([(t, (c.points, c.classes, c.scores)) for t, c in parts])
+        cells = Cells(points, classes, scores)
+        cells = cells.take(suppress(cells.points, cells.scores, radius))
+        ignored = [self.settings.classes.index(name) for name in self.settings.ignored]
+        cells = cells.take(~np.isin(cells.classes, ignored))
+        # Back to px of the picture as given: rounding of the size makes the two axes' factors differ slightly.
+        back = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
+        return Cells(cells.points * back, cells.classes, cells.scores)
+
+    def _detect(self, image: np.ndarray, floors: np.ndarray) -> Cells:
+        """Cells of one tile, fused from `views` mirrored readings of it. `floors`: the least score of each class."""
+        views, floor = self.settings.views, float(floors.min())
+        read = [self._read(image, v, floor if views == 1 else floor / 4) for v in range(views)]
+        points, probabilities = (np.concatenate(part) for part in zip(*read, strict=True))
+        if views > 1:
+            which = np.repeat(np.arange(views), [len(p) for p, _ in read])
+            points, probabilities = fuse(points, probabilities, which, views)
+        classes, scores = probabilities.argmax(1), probabilities.max(1, initial=0)
+        keep = scores >= floors[classes]
+        return Cells(points[keep], classes[keep], scores[keep])
+
+    @torch.inference_mode()
+    def _read(self, image: np.ndarray, view: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Points P×2 px and probabilities P×C of one view: bit 0 mirrors left–right, bit 1 top–bottom."""
+        height, width = image.shape[:2]
+        padded = np.pad(
+            image,
+            ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)),
+            mode="reflect" if min(height, width) > STRIDE else "edge",
+        )
+        mirrored = [axis for bit, axis in ((1, -1), (2, -2)) if view & bit]
+        tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float().div_(255).flip(mirrored)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            found = self.model(tensor.contiguous(memory_format=torch.channels_last))
+        probabilities, points = found.logits[0].softmax(-1)[:, :-1], found.points[0]
+        for axis in mirrored:
+            points[:, -1 - axis] = tensor.shape[axis] - points[:, -1 - axis]
+        inside = ((points > 0) & (points < points.new_tensor([width, height]))).all(-1)
+        keep = inside & (probabilities.max(-1).values >= floor)
+        return points[keep].numpy(), probabilities[keep].numpy()
+
+
+def fuse(
+    points: np.ndarray, probabilities: np.ndarray, which: np.ndarray, views: int, radius: float = SUPPRESSION
+) -> tuple[np.ndarray, np.ndarray]:
+    """One cell out of what several views say about it: mean probabilities, mean place weighted by them.
+
+    `points` P×2 px, `probabilities` P×C, `which` P: the view of each. A view counts with its best point within `radius` px;
+    one that saw nothing there counts as 0. Returns K×2 and K×C.
+    """
+    from scipy.spatial import cKDTree
+
+    best = probabilities.max(1, initial=0)
+    cell, cells = np.full(len(points), -1), 0
+    near = cKDTree(points).query_ball_point(points, radius * (1 - 1e-6)) if len(points) else []
+    for i in np.argsort(-best, kind="stable"):
+        if cell[i] < 0:
+            members = np.array(near[i])
+            cell[members[cell[members] < 0]] = cells
+            cells += 1
+    order = np.lexsort((-best, which, cell))
+    first = np.ones(len(points), bool)
+    first[1:] = (np.diff(cell[order]) != 0) | (np.diff(which[order]) != 0)
+    chosen = order[first]
+    member = np.eye(cells, dtype=np.float32)[:, cell[chosen]]
+    weights = member * best[chosen]
+    places = weights @ points[chosen] / weights.sum(1, keepdims=True)
+    return places.reshape(-1, 2), (member @ probabilities[chosen] / views).reshape(-1, probabilities.shape[1])
+
+
+def resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """The picture resized by `scale`; at least 1 px a side."""
+    if scale == 1:
+        return image
+    import cv2
+
+    size = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))

@@ -1,0 +1,1 @@
+"""Segment anything: the network, the training of its mask decoder, labelled masks, overlaps."""

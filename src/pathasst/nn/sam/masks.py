@@ -1,0 +1,177 @@
+"""Labelled objects of the user's own: a COCO JSON with `segmentation`, or a folder of `images` and `masks`. Knows no network."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathasst.core.errors import BadDataset, BadInput
+from pathasst.imaging.pictures import FORMATS, MAX_PIXELS, UNREADABLE, load
+from pathasst.nn.classifier.items import SUFFIXES
+
+LEAST = 12
+"""px of an object; smaller ones are specks of the drawing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One labelled object: `pixels` h×w bool, cut to what is true, lie at `x`, `y` of the picture."""
+
+    x: int
+    y: int
+    pixels: np.ndarray
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x1 y1 x2 y2 px, x2 and y2 exclusive."""
+        return self.x, self.y, self.x + self.pixels.shape[1], self.y + self.pixels.shape[0]
+
+    def whole(self, height: int, width: int) -> np.ndarray:
+        """H×W bool."""
+        full = np.zeros((height, width), bool)
+        full[self.y : self.y + self.pixels.shape[0], self.x : self.x + self.pixels.shape[1]] = self.pixels
+        return full
+
+
+@dataclass(frozen=True, slots=True)
+class Outlined:
+    """A picture by its file's name, and its objects, read when asked for.
+
+    `read` gives H×W×3 uint8 RGB and the objects of at least LEAST px; it raises BadInput for a picture or mask of no use.
+    """
+
+    name: str
+    split: str
+    read: Callable[[], tuple[np.ndarray, list[Object]]]
+
+
+def read_outlined(source: Path) -> list[Outlined]:
+    """The pictures of a COCO JSON (file names relative to it), or of a folder with `images` and, by the same stems, `masks`.
+
+    A mask is 0 where nothing is; each connected part of one number is an object, so that objects may be numbered, named by
+    their class, or all of one value: only where two touch do they need different numbers.
+    Raises BadDataset for a source that is neither, and for one without an object.
+    """
+    if source.is_dir():
+        found = _from_folder(source)
+    elif source.suffix == ".json" and source.is_file():
+        found = _from_coco(source)
+    else:
+        raise BadDataset(f"{source}: give a COCO JSON with segmentation, or a folder with the folders images and masks.")
+    if not found:
+        raise BadDataset(f"{source} holds no picture with its mask.")
+    return found
+
+
+def usable(pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[str]]:
+    """The pictures that can be read and hold an object, and for each of the others why not.
+
+    Everything is read for it once: next to embedding the pictures that is little, and a broken one is known before the work.
+    Raises BadDataset, with the first reason, when none is of use.
+    """
+    good, reasons = [], []
+    for picture in pictures:
+        try:
+            if not picture.read()[1]:
+                raise BadInput(f"no object has {LEAST} px or more.")
+            good.append(picture)
+        except BadInput as error:
+            reasons.append(f"{picture.name}: {error}")
+    if not good:
+        raise BadDataset(f"none of {len(pictures)} pictures can be used; the first: {' '.join(reasons[:1])}")
+    return good, reasons
+
+
+def _from_folder(folder: Path) -> list[Outlined]:
+    masks = {p.stem: p for p in sorted((folder / "masks").glob("*")) if p.suffix.lower() in SUFFIXES}
+    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES and p.stem in masks]
+    return [Outlined(p.name, "", partial(_masked, p, masks[p.stem])) for p in pictures]
+
+
+def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
+    """A picture, and the objects of a mask of whole numbers."""
+    from scipy.ndimage import find_objects
+    from skimage.measure import label
+
+    image, values = load(picture), _values(mask)
+    if values.shape != image.shape[:2]:
+        raise BadInput(f"the mask {mask.name} has {_size(values)} px, its picture {_size(image)}: they must be of one size.")
+    if mask.suffix.lower() in (".jpg", ".jpeg"):  # JPEG has no exact numbers: only the objects' value stands out
+        values = values > 127
+        if not values.any():
+            raise BadInput(f"the JPEG mask {mask.name} has nothing brighter than 127; numbers are kept by PNG or TIFF alone.")
+    parts = label(values)
+    windows = enumerate(find_objects(parts), start=1)
+    found = [Object(columns.start, rows.start, parts[rows, columns] == n) for n, (rows, columns) in windows]
+    return image, [o for o in found if o.pixels.sum() >= LEAST]
+
+
+def _values(mask: Path) -> np.ndarray:
+    """H×W whole numbers (of a palette its places). Raises BadInput."""
+    from PIL import Image
+
+    try:
+        with Image.open(mask, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise BadInput(f"the mask {mask.name} has more than {MAX_PIXELS // 1_000_000} megapixels; cut picture and mask.")
+            values, mode = np.asarray(opened), opened.mode
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
+        raise BadInput(f"the mask {mask.name} cannot be decoded, it is damaged or cut off: {error}") from error
+    if values.ndim != 2:
+        raise BadInput(
+            f"the mask {mask.name} is a colour picture ({mode}); save it with one channel (8- or 16-bit grey PNG or TIFF), 0 "
+            "where nothing is and another number for each object."
+        )
+    return values.astype(np.int64) if values.dtype.kind == "f" else values
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}×{pixels.shape[0]}"
+
+
+def _from_coco(file: Path) -> list[Outlined]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        drawn: dict[Any, list[Any]] = defaultdict(list)
+        for a in content["annotations"]:
+            if a.get("segmentation") and not a.get("iscrowd"):
+                drawn[a["image_id"]].append(a["segmentation"])
+        pictures = [(file.parent / i["file_name"], i.get("split", ""), drawn[i["id"]]) for i in content["images"]]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise BadDataset(f"{file} is no COCO JSON (images, annotations with segmentation): {error!r}") from error
+    return [Outlined(p.name, split, partial(_polygons, p, own)) for p, split, own in pictures if own]
+
+
+def _polygons(picture: Path, drawn: list[Any]) -> tuple[np.ndarray, list[Object]]:
+    """A picture, and the objects of COCO's polygons or run lengths."""
+    from pycocotools import mask as coco
+
+    image = load(picture)
+    height, width = image.shape[:2]
+    objects = []
+    for one in drawn:
+        try:
+            parts = coco.frPyObjects(one, height, width) if isinstance(one, list) or isinstance(one["counts"], list) else one
+            mask = coco.decode(coco.merge(parts) if isinstance(parts, list) else parts).astype(bool)
+        except Exception as error:  # pycocotools raises bare ones
+            raise BadInput(f"this is no polygon and no run lengths of COCO's: {str(one)[:60]} ({error})") from error
+        if mask.shape != (height, width):
+            raise BadInput(f"a mask of {_size(mask)} px does not fit its picture of {_size(image)} px.")
+        objects += [o] if (o := _cut(mask)) else []
+    return image, objects
+
+
+def _cut(mask: np.ndarray) -> Object | None:
+    """H×W bool → the object, None where it has fewer than LEAST px."""
+    if mask.sum() < LEAST:
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x, y = int(columns[0]), int(rows[0])
+    return Object(x, y, mask[y : rows[-1] + 1, x : columns[-1] + 1].copy())

@@ -1,0 +1,75 @@
+"""Conversations → requests with the tools they ask for. Knows records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pathasst.core.records import Conversation, Mark, ToolCall, Turn
+
+REFUSED = ("not_offered", "wrong_picture", "no_picture")  # kinds of tool conversations that ask for a tool and do not get it
+UNSAID = (*REFUSED, "repeat")  # kinds whose calls' arguments are not there, or not in the words
+IMAGE = "<image>"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One turn of the person."""
+
+    text: str
+    tools: tuple[str, ...]  # names of the tools it asks for, whether or not they were on offer
+    split: str
+    kind: str  # single, several, plain … as `instruct` marks it; `later` from the second turn on
+    group: str  # the wording it was made of
+    before: tuple[str, ...] = ()  # names of the tools that the turn before called
+    said: tuple[tuple[str, Any], ...] | None = ()  # (`tool.argument`, value) of every call; None: not to be learned from
+
+
+def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
+    """Every turn of the person in tool conversations (kind `invoke`), with the tools that the next turn calls.
+
+    Where `instruct` marked a request as refused, the tool it was refused counts as asked for.
+    """
+    for conversation in conversations:
+        if conversation.kind != "invoke":
+            continue
+        marks = [m for m in conversation.trail if m.step == "invoke"]
+        place = 0
+        for at, (turn, reply) in enumerate(zip(conversation.turns, conversation.turns[1:], strict=False)):
+            if turn.role != "user":
+                continue
+            mark = marks[min(place, len(marks) - 1)] if marks else Mark(step="invoke", by="")
+            kind, _, meant = mark.by.partition(":")
+            names = {c.name for c in reply.tool_calls} or ({meant} if kind in REFUSED and meant else set())
+            before = tuple(tools_before(conversation.turns[:at]))
+            said = None if kind in UNSAID else tuple(_arguments(reply.tool_calls))
+            text, group = plain(turn.content), mark.note or turn.content
+            yield Item(text, tuple(sorted(names)), conversation.split, kind, group, before, said)
+            place += 1
+
+
+def _arguments(calls: Iterable[ToolCall]) -> Iterator[tuple[str, Any]]:
+    """Every argument of every call, lists as tuples."""
+    for call in calls:
+        for name, value in call.arguments.items():
+            yield f"{call.name}.{name}", _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def tools_before(turns: Sequence[Turn]) -> list[str]:
+    """The tools that the latest answer among `turns` called, each once, in their order."""
+    found: list[str] = []
+    for turn in reversed(turns):
+        if turn.role == "user":
+            break
+        found = [c.name for c in turn.tool_calls] + found
+    return list(dict.fromkeys(found))
+
+
+def plain(text: str) -> str:
+    """The person's words without picture marks."""
+    return text.replace(IMAGE, " ").strip()

@@ -1,0 +1,1 @@
+"""The server: API, page, MCP, jobs, keys and uploads around the assistant."""

@@ -1,0 +1,109 @@
+"""The web application: routes, guard, docs, and the page at `/` where Gradio is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+import pathasst
+from pathasst.assistant.settings import AssistantSettings
+from pathasst.serve.api import chat, errors, login, routes
+from pathasst.serve.api.middleware import Guard
+from pathasst.serve.keys import KeyStore
+from pathasst.serve.service import Service
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+KEYS = "keys.json"
+ABOUT = "PathAsst over HTTP: OpenAI-compatible chat with pathology tools and literature. Research use only, not for diagnosis."
+DOCS = "/docs-files"
+
+
+def create_app(settings: AssistantSettings | None = None, *, service: Service | None = None, page: bool = True) -> FastAPI:
+    """The application around one Service, made from the settings if none is given, and closed when the application ends.
+
+    `page`: mount the page at `/` where Gradio is installed. Raises what `Service` raises.
+    """
+    from fastapi import Depends, FastAPI
+    from fastapi.security import HTTPBearer
+
+    service = service or Service(settings)
+    serve = service.settings.serve
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(service.close)
+
+    bearer = HTTPBearer(auto_error=False, description="A key of `pathasst serve keys add`; the guard checks it on every path.")
+    app = FastAPI(
+        title="PathAsst",
+        version=pathasst.__version__,
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=errors.RESPONSES,
+        dependencies=[Depends(bearer)] if serve.keys_required else [],
+    )
+    app.state.service = service
+    app.state.logins = login.Logins(KeyStore(serve.home / KEYS))
+    errors.install(app)
+    for router in (chat.router, routes.router, login.router):
+        app.include_router(router)
+    _docs(app)
+    if page and importlib.util.find_spec("gradio") and importlib.util.find_spec("pathasst.serve.page"):
+        app = _with_page(app, service)
+    _guarded(app, service)
+    return app
+
+
+def _guarded(app: FastAPI, service: Service) -> None:
+    from starlette.middleware.cors import CORSMiddleware
+
+    serve = service.settings.serve
+    if serve.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(serve.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+
+    def done(path: str, status: int, seconds: float) -> None:
+        service.metrics.requests.labels(path, str(status)).inc()
+        service.metrics.request_seconds.labels(path).observe(seconds)
+
+    app.add_middleware(Guard, settings=serve, keys=app.state.logins.keys, logins=app.state.logins, done=done)
+
+
+def _docs(app: FastAPI) -> None:
+    """The OpenAPI page, with its script from the package `fastapi-offline`: nothing is loaded from elsewhere."""
+    import fastapi_offline
+    from fastapi.openapi.docs import get_swagger_ui_html
+    from fastapi.responses import HTMLResponse
+    from fastapi.staticfiles import StaticFiles
+
+    app.mount(DOCS, StaticFiles(directory=Path(fastapi_offline.__file__).with_name("static")), name="docs")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="PathAsst API",
+            swagger_js_url=f"{DOCS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS}/favicon.png",
+        )
+
+
+def _with_page(app: FastAPI, service: Service) -> FastAPI:
+    from pathasst.serve import page
+
+    return page.mount(app, service)

@@ -1,0 +1,242 @@
+"""`POST /v1/chat/completions`: a question answered by the loop, or one reply of the brain for a client with tools of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from pathasst.assistant.agent import Event
+from pathasst.assistant.answer import Answer
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Turn
+from pathasst.serve.api import errors, messages
+from pathasst.serve.api.schemas import ChatCompletion, ChatRequest, Choice, FunctionCall, MessageToolCall, ReplyMessage, Usage
+from pathasst.serve.jobs import Job
+from pathasst.serve.service import Service
+
+T = TypeVar("T")
+router = APIRouter(tags=["chat"])
+FINISH = {"": "stop", "cancelled": "stop", "brain": "stop", "limit": "length", "time": "length"}
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={200: {"content": {"text/event-stream": {}}}})
+async def complete(asked: ChatRequest, request: Request) -> Any:
+    """Answer a question about pictures, or without one.
+
+    Without `tools` the server runs its own (all of them, or those named in `pathasst.tools`) and gives the finished answer. With
+    `tools` the client's own are offered, and the model's calls are handed back.
+    """
+    service: Service = request.app.state.service
+    user: str = request.state.user
+    said = await run_in_threadpool(
+        messages.read, asked.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
+    )
+    if asked.tools:
+        return await _reply(service, user, asked, said, request)
+    if said[-1].role != "user" or not said[-1].words.strip():
+        raise BadInput("the last message holds no question.")
+    job = _submit(service, user, asked, said)
+    if asked.stream:
+        return await _streamed(request, job, _answer_chunks(service, user, asked, said, job))
+    answer = await outcome(request, job)
+    text = answer.text + (messages.footer(answer) if asked.pathasst.footer else "")
+    service.conversations.remember(user, [*messages.key(said), *messages.key([messages.Said("assistant", text)])], answer)
+    return ChatCompletion(
+        id=_id(),
+        created=int(time.time()),
+        model=asked.model,
+        choices=[Choice(message=ReplyMessage(content=text), finish_reason=FINISH[answer.stopped])],  # type: ignore[arg-type]
+        usage=_usage(service, answer.turns[:-1], answer.raw),
+        pathasst=await run_in_threadpool(details, service, user, answer),
+    )
+
+
+async def outcome(request: Request, job: Job[T]) -> T:
+    """The job's result; a client that leaves cancels it."""
+    async with _watched(request, job):
+        async for _ in job.stream():
+            pass
+        return job.result()
+
+
+@contextlib.asynccontextmanager
+async def _watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
+    """Within it, a client that leaves cancels the job."""
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        job.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+
+
+def details(service: Service, user: str, answer: Answer) -> dict[str, Any]:
+    """What stands behind an answer; the pictures that tools made are stored as files of this user's."""
+    stored = {p.handle: service.uploads.put(user, f"{p.handle}_{p.by}.png", p.image).id for p in answer.made()}
+    whole = answer.to_json()
+    pictures = [{**p, "file_id": stored.get(p["handle"])} for p in whole["pictures"]]
+    kept = ("brain", "ran", "sources", "struck_references", "notices", "stopped", "seconds")
+    return {**{k: whole[k] for k in kept}, "pictures": pictures}
+
+
+def _submit(service: Service, user: str, asked: ChatRequest, said: list[messages.Said]) -> Job[Answer]:
+    before = said[:-1]
+    known = service.conversations.recall(user, messages.key(before))
+    sees, decoded = service.brain.brain.sees, service.intake.decoded
+    return service.submit(
+        said[-1].words,
+        said[-1].pictures,
+        known or (lambda: messages.history(before, sees, decoded)),
+        user,
+        tools=asked.pathasst.tools,
+    )
+
+
+async def _reply(service: Service, user: str, asked: ChatRequest, said: list[messages.Said], request: Request) -> Any:
+    """One reply of the brain; the calls in it are the client's to run."""
+    turns, pictures = messages.turns(asked.messages, said, service.brain.brain.sees)
+    job = service.submit_reply(turns, pictures, messages.specs(asked), user)
+    if asked.stream:
+        return await _streamed(request, job, _reply_chunks(service, asked, turns, job))
+    turn = await outcome(request, job)
+    return ChatCompletion(
+        id=_id(),
+        created=int(time.time()),
+        model=asked.model,
+        choices=[Choice(message=_message(turn), finish_reason="tool_calls" if turn.tool_calls else "stop")],
+        usage=_usage(service, turns, _written(turn)),
+        pathasst={"brain": service.brain_name},
+    )
+
+
+def _message(turn: Turn) -> ReplyMessage:
+    calls = [
+        MessageToolCall(
+            id=c.id or f"call_{secrets.token_hex(8)}",
+            function=FunctionCall(name=c.name, arguments=json.dumps(c.arguments, ensure_ascii=False)),
+        )
+        for c in turn.tool_calls
+    ]
+    return ReplyMessage(content=turn.content or (None if calls else ""), tool_calls=calls or None)
+
+
+async def _streamed(request: Request, job: Job[Any], chunks: AsyncIterator[str]) -> StreamingResponse:
+    """The chunks, once the job has begun: a request that finds no room gets its 429, not a stream that ends with it."""
+    async with _watched(request, job):
+        await job.begun()
+    return StreamingResponse(chunks, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+class _Chunks:
+    """The chunks of one streamed completion."""
+
+    def __init__(self, asked: ChatRequest) -> None:
+        self.head = {"id": _id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": asked.model}
+
+    def delta(self, finish: str | None = None, extra: Any = None, **delta: Any) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return _event({**self.head, "choices": [choice], **({"pathasst": extra} if extra else {})})
+
+    def usage(self, usage: Usage) -> str:
+        return _event({**self.head, "choices": [], "usage": usage.model_dump()})
+
+
+async def _answer_chunks(
+    service: Service, user: str, asked: ChatRequest, said: list[messages.Said], job: Job[Answer]
+) -> AsyncIterator[str]:
+    chunks, sent, piece = _Chunks(asked), "", ""
+    yield chunks.delta(role="assistant", content="")
+    try:
+        async for event in job.stream():
+            if event.kind == "text":
+                words = event.text if piece or not sent else f"\n\n{event.text}"
+                piece, sent = piece + event.text, sent + words
+                yield chunks.delta(content=words)
+            elif event.kind != "answer":
+                piece = "" if event.kind == "call" else piece
+                yield chunks.delta(extra=_told(event))
+        answer = job.result()
+        for words in (_rest(answer, piece, sent), messages.footer(answer) if asked.pathasst.footer else ""):
+            if words:
+                sent += words
+                yield chunks.delta(content=words)
+        key = [*messages.key(said), *messages.key([messages.Said("assistant", sent)])]
+        service.conversations.remember(user, key, answer)
+        yield chunks.delta(FINISH[answer.stopped], await run_in_threadpool(details, service, user, answer))
+        if asked.stream_options and asked.stream_options.include_usage:
+            yield chunks.usage(_usage(service, answer.turns[:-1], answer.raw))
+    except Exception as error:  # noqa: BLE001 - the status is sent already; the error goes into the stream
+        yield _event(errors.of(error)[1])
+    yield "data: [DONE]\n\n"
+
+
+async def _reply_chunks(service: Service, asked: ChatRequest, turns: list[Turn], job: Job[Turn]) -> AsyncIterator[str]:
+    chunks = _Chunks(asked)
+    yield chunks.delta(role="assistant", content="")
+    try:
+        async for _ in job.stream():
+            pass
+        turn = job.result()
+        message = _message(turn).model_dump(exclude_none=True)
+        for n, call in enumerate(message.get("tool_calls", [])):
+            call["index"] = n
+        yield chunks.delta(**{k: v for k, v in message.items() if k != "role"})
+        yield chunks.delta("tool_calls" if turn.tool_calls else "stop")
+        if asked.stream_options and asked.stream_options.include_usage:
+            yield chunks.usage(_usage(service, turns, _written(turn)))
+    except Exception as error:  # noqa: BLE001 - as above
+        yield _event(errors.of(error)[1])
+    yield "data: [DONE]\n\n"
+
+
+def _rest(answer: Answer, piece: str, sent: str) -> str:
+    """What of the answer has not been sent; the whole of it again, said to be so, when what was sent turned out otherwise."""
+    text = answer.text
+    if text.startswith(piece.strip()):
+        rest = text[len(piece.lstrip()) :]
+        return rest if piece or not sent else f"\n\n{rest}"
+    return f"\n\n(Corrected after the check of references:)\n\n{text}"
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """A step of the work, for clients that show it."""
+    if event.call:
+        return {"event": "call", "tool": event.call.name, "arguments": event.call.arguments}
+    if event.step:
+        result = event.step.result
+        return {"event": "step", "tool": result.name, "text": result.text, "error": result.error, "seconds": result.seconds}
+    return {"event": event.kind}
+
+
+def _written(turn: Turn) -> str:
+    return turn.content + "".join(f"{c.name}{json.dumps(c.arguments)}" for c in turn.tool_calls)
+
+
+def _usage(service: Service, before: list[Turn], written: str) -> Usage:
+    prompt, counted = service.count_tokens(*(_written(t) for t in before))
+    made, _ = service.count_tokens(written)
+    return Usage(prompt_tokens=prompt, completion_tokens=made, total_tokens=prompt + made, estimated=not counted)
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False, default=str)}\n\n"
+
+
+def _id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"

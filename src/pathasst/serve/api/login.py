@@ -1,0 +1,82 @@
+"""How a browser shows a key: a small form gives it a cookie for the page. The API itself takes keys alone, never the cookie."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from pathasst.serve.keys import KeyStore
+
+LOGIN, COOKIE = "/login", "pathasst_session"
+HOURS = 12
+MOST = 1000
+router = APIRouter(include_in_schema=False)
+FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>PathAsst</title><style>body{{font:1rem system-ui;max-width:28rem;margin:12vh auto;padding:0 1rem;color-scheme:light dark}}
+input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.4rem 0}}</style>
+<h1>PathAsst</h1><p role="alert">{message}</p><form method="post" action="/login"><label>Key
+<input type="password" name="key" autocomplete="current-password" required autofocus></label><button>Open</button></form>
+<p>Research use only: not a medical device, not for diagnosis.</p></html>"""
+
+
+@dataclass(slots=True)
+class Logins:
+    """Browsers that have shown a key: random tokens, in memory alone. A revoked key ends its logins."""
+
+    keys: KeyStore
+    _known: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, key: str) -> str | None:
+        """A new token for the browser that shows this key, or None when the key is wrong."""
+        found = self.keys.check(key)
+        if found is None:
+            return None
+        token, now = secrets.token_urlsafe(32), time.monotonic()
+        with self._lock:
+            self._known = {t: v for t, v in list(self._known.items())[-MOST:] if v[1] > now}
+            self._known[token] = (found.id, now + HOURS * 3600)
+        return token
+
+    def who(self, token: str) -> str:
+        """The id of the key behind a token, or empty."""
+        id_, until = self._known.get(token, ("", 0.0))
+        active = {key.id for key in self.keys.list() if not key.revoked}
+        return id_ if until > time.monotonic() and id_ in active else ""
+
+    def end(self, token: str) -> None:
+        with self._lock:
+            self._known.pop(token, None)
+
+
+@router.get(LOGIN)
+def form() -> Response:
+    """The form."""
+    return HTMLResponse(FORM.format(message="This server asks for a key."))
+
+
+@router.post(LOGIN)
+def login(request: Request, key: Annotated[str, Form(max_length=200)]) -> Response:
+    """Check the key and give the cookie."""
+    token = request.app.state.logins.start(key.strip())
+    if token is None:
+        return HTMLResponse(FORM.format(message="This key is not valid."), 401)
+    answer = RedirectResponse("/", 303)
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, token, max_age=HOURS * 3600, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+@router.post("/logout")
+def logout(request: Request) -> Response:
+    """Forget this browser."""
+    request.app.state.logins.end(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse(LOGIN, 303)
+    answer.delete_cookie(COOKIE)
+    return answer

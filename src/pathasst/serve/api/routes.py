@@ -1,0 +1,220 @@
+"""The other routes: models, embeddings, tools by hand, papers, files, health and metrics."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, File, Path, Request, Response, UploadFile
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from pathasst.assistant.answer import annotation_json
+from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, to_row
+from pathasst.serve.api.chat import outcome
+from pathasst.serve.api.errors import NOT_FOUND
+from pathasst.serve.api.schemas import (
+    Embedding,
+    EmbeddingRequest,
+    Embeddings,
+    EmbeddingUsage,
+    Model,
+    Models,
+    PapersRequest,
+    ToolRun,
+)
+from pathasst.serve.jobs import Closing
+from pathasst.serve.service import Service
+from pathasst.serve.uploads import Upload
+from pathasst.tools.protocol import NOTICE, Tool
+
+T = TypeVar("T")
+router = APIRouter()
+_PICTURE = re.compile(r"data:|file-[0-9a-f]{32}$", re.IGNORECASE)
+FileId = Annotated[str, Path(max_length=100, pattern=r"^file-[0-9a-f]{32}$")]
+
+
+@router.get("/v1/models", tags=["models"])
+def models(request: Request) -> Models:
+    """The brain that answers, and PathCLIP."""
+    service: Service = request.app.state.service
+    return Models(data=[Model(id="pathasst"), Model(id=service.brain_name), Model(id="pathclip")])
+
+
+@router.get("/v1/models/{name:path}", tags=["models"], responses=NOT_FOUND)
+def model(name: str, request: Request) -> Model:
+    """One of them."""
+    found = next((m for m in models(request).data if m.id == name), None)
+    if found is None:
+        raise HTTPException(404, f"no model is called {name[:100]!r}.")
+    return found
+
+
+@router.post("/v1/embeddings", tags=["models"])
+async def embeddings(asked: EmbeddingRequest, request: Request) -> Embeddings:
+    """PathCLIP's vectors of texts, or of pictures: both lie in one space, and their dot product is their similarity."""
+    service: Service = request.app.state.service
+    user: str = request.state.user
+    given = [asked.input] if isinstance(asked.input, str) else asked.input
+    pictures = [text for text in given if _PICTURE.match(text)]
+    if pictures and len(pictures) < len(given):
+        raise BadInput("send texts or pictures, not both in one request.")
+    checked = await run_in_threadpool(lambda: [service.intake.picture(p, user) for p in pictures])
+    vectors = await outcome(request, service.submit_embedding([] if pictures else given, checked, user))
+    plain = asked.encoding_format != "base64"
+    data = [
+        Embedding(index=n, embedding=v.tolist() if plain else base64.b64encode(v.astype("<f4").tobytes()).decode())
+        for n, v in enumerate(vectors)
+    ]
+    tokens = 0 if pictures else sum(-(-len(text) // 4) for text in given)
+    return Embeddings(data=data, model="pathclip", usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens))
+
+
+@router.get("/v1/tools", tags=["tools"])
+def tools(request: Request) -> dict[str, Any]:
+    """The tools: what each is for, its arguments as JSON schema, its card, and whether its files are here."""
+    service: Service = request.app.state.service
+    return {"object": "list", "notice": NOTICE, "data": [_tool(tool) for tool in service.registry.tools.values()]}
+
+
+@router.post("/v1/tools/{name}/run", tags=["tools"], responses=NOT_FOUND)
+async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any]:
+    """Run one tool by hand. Pictures that it makes are stored as files of the user's."""
+    service: Service = request.app.state.service
+    user: str = request.state.user
+    tool = service.registry.tools.get(name)
+    if tool is None:
+        raise HTTPException(404, f"no tool is called {name[:100]!r}; GET /v1/tools lists them.")
+    image = None
+    if asked.image is not None and tool.needs_image:
+        image = await run_in_threadpool(service.intake.picture, asked.image, user)
+    result = await outcome(request, service.submit_tool(ToolCall(name=name, arguments=asked.arguments), image, user))
+    if result.error:
+        raise BadInput(result.error)
+    return {
+        "tool": result.name,
+        "version": result.version,
+        "seconds": round(result.seconds, 3),
+        "text": result.text,
+        "numbers": result.numbers,
+        "annotations": [annotation_json(a) for a in result.annotations],
+        "pictures": [
+            {"name": p.name, "synthetic": p.synthetic, "file_id": service.uploads.put(user, f"{p.name}.png", p.image).id}
+            for p in result.pictures
+        ],
+        "hits": [to_row(hit) for hit in result.hits],
+        "notice": NOTICE,
+    }
+
+
+@router.post("/v1/papers/search", tags=["papers"])
+async def search_papers(asked: PapersRequest, request: Request) -> dict[str, Any]:
+    """Abstracts of the literature for a query, best first, each with its best sentences."""
+    service: Service = request.app.state.service
+    narrowed = asked.model_dump(include={"since", "until", "journals", "types"}, exclude_none=True)
+    job = service.submit_search(asked.query, asked.k, asked.mode, narrowed, request.state.user)
+    return {"object": "list", "query": asked.query, "data": [to_row(hit) for hit in await outcome(request, job)]}
+
+
+@router.post("/v1/files", tags=["files"])
+async def upload(request: Request, file: Annotated[UploadFile, File(description="A picture.")]) -> dict[str, Any]:
+    """Store a picture for later requests; it is the user's own, written anew from its pixels, and deleted after a set time."""
+    service: Service = request.app.state.service
+    data = await file.read(service.settings.serve.picture_bytes + 1)
+    return _file(await outcome(request, service.submit_upload(file.filename or "file", data, request.state.user)))
+
+
+@router.get("/v1/files", tags=["files"])
+def files(request: Request) -> dict[str, Any]:
+    """The user's files."""
+    service: Service = request.app.state.service
+    return {"object": "list", "has_more": False, "data": [_file(u) for u in service.uploads.list(request.state.user)]}
+
+
+@router.get("/v1/files/{id}", tags=["files"], responses=NOT_FOUND)
+def file(id: FileId, request: Request) -> dict[str, Any]:
+    """One of them."""
+    service: Service = request.app.state.service
+    return _file(_found(lambda: service.uploads.get(request.state.user, id)))
+
+
+@router.get("/v1/files/{id}/content", tags=["files"], responses={**NOT_FOUND, 200: {"content": {"image/png": {}}}})
+def content(id: FileId, request: Request) -> Response:
+    """Its bytes, to be saved rather than shown."""
+    service: Service = request.app.state.service
+    data = _found(lambda: service.uploads.path(request.state.user, id).read_bytes())
+    return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{id}.png"'})
+
+
+@router.delete("/v1/files/{id}", tags=["files"], responses=NOT_FOUND)
+def delete(id: FileId, request: Request) -> dict[str, Any]:
+    """Delete it now."""
+    service: Service = request.app.state.service
+    _found(lambda: service.uploads.delete(request.state.user, id))
+    return {"id": id, "object": "file", "deleted": True}
+
+
+@router.get("/health", tags=["server"])
+def health() -> dict[str, str]:
+    """Whether the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/ready", tags=["server"])
+def ready(request: Request) -> dict[str, str]:
+    """Whether it takes requests; 503 while it shuts down."""
+    service: Service = request.app.state.service
+    if service.closing:
+        raise Closing("the service is shutting down.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", tags=["server"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(request: Request) -> Response:
+    """Counts and times for Prometheus."""
+    return Response(request.app.state.service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/v1/{path:path}", include_in_schema=False)
+def unknown(path: str) -> None:
+    """Whatever else; behind it the page would answer in its own shape."""
+    raise HTTPException(404, "there is no such path; see /docs.")
+
+
+def _tool(tool: Tool[Any]) -> dict[str, Any]:
+    spec, card = tool.spec(), tool.card
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "parameters": spec.parameters,
+        "needs_image": spec.needs_image,
+        "available": not tool.missing(),
+        "expects": card.expects,
+        "scores": card.scores,
+        "validated": card.validated,
+        "limits": card.limits,
+        "licence": card.licence,
+    }
+
+
+def _file(upload: Upload) -> dict[str, Any]:
+    return {
+        "id": upload.id,
+        "object": "file",
+        "bytes": upload.bytes,
+        "created_at": int(upload.created),
+        "expires_at": int(upload.expires),
+        "filename": upload.name,
+        "purpose": "vision",
+        "status": "processed",
+    }
+
+
+def _found(look: Callable[[], T]) -> T:
+    try:
+        return look()
+    except (BadInput, OSError) as error:
+        raise HTTPException(404, str(error)) from error

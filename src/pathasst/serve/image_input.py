@@ -1,0 +1,103 @@
+"""Pictures from outside, before anything decodes them: where they come from, how large they are, what they are.
+
+A picture comes as a data URL, as the id of an uploaded file, or (from hosts on the list alone) by address. Bytes and pixels are
+limited from the header; decoding has a time limit, and what goes on is written anew from the pixels: EXIF, comments, and whatever
+else a file may be besides a picture stay behind.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pathasst.assistant.settings import ServeSettings
+from pathasst.assistant.worker import Late, Worker
+from pathasst.core.errors import BadInput
+from pathasst.serve.fetch import Fetcher
+from pathasst.serve.uploads import UploadStore
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40})?(?:;[a-z0-9=._-]{1,60}){0,3};base64,", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Intake:
+    """What one server lets in."""
+
+    settings: ServeSettings
+    uploads: UploadStore
+    fetcher: Fetcher
+
+    @classmethod
+    def of(cls, settings: ServeSettings, uploads: UploadStore) -> Intake:
+        return cls(settings, uploads, Fetcher(settings.image_hosts, settings.picture_bytes, settings.picture_seconds))
+
+    def picture(self, source: str, user: str) -> bytes:
+        """The encoded picture behind a data URL, `file-…` or address, checked. Raises BadInput or Unreachable."""
+        if source[:5].lower() == "data:":
+            return self.checked(self._data(source))
+        if source.startswith("file-"):
+            return self.checked(self.uploads.path(user, source).read_bytes())
+        return self.checked(self.fetcher.get(source))
+
+    def checked(self, data: bytes) -> bytes:
+        """The same bytes, once their header says that they are a picture within the limits. Decodes nothing."""
+        from PIL import Image, UnidentifiedImageError
+
+        from pathasst.imaging.pictures import FORMATS, UNREADABLE
+
+        if not data:
+            raise BadInput("the picture is empty.")
+        self._small_enough(len(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            try:
+                Image.init()
+                with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                    width, height = picture.size
+            except UnidentifiedImageError:
+                raise BadInput(f"the file is not a picture in a known format ({', '.join(FORMATS)}).") from None
+            except Image.DecompressionBombError:  # Pillow looks before we can
+                allowed = self.settings.picture_pixels // 1_000_000
+                raise BadInput(f"the picture has far more pixels than the {allowed} megapixels that are allowed.") from None
+            except UNREADABLE as error:
+                raise BadInput(f"the picture cannot be read: {error}") from error
+        if width * height > self.settings.picture_pixels:
+            raise BadInput(
+                f"the picture has {width}×{height} px; {self.settings.picture_pixels // 1_000_000} megapixels are allowed."
+            )
+        return data
+
+    def decoded(self, data: bytes) -> np.ndarray:
+        """H×W×3 uint8 RGB, within the time limit. Raises BadInput."""
+        from pathasst.imaging.pictures import load
+
+        worker = Worker()
+        try:
+            return worker.run(lambda: load(data, self.settings.picture_pixels), self.settings.picture_seconds)
+        except Late:
+            raise BadInput(f"the picture could not be decoded within {self.settings.picture_seconds:g} s.") from None
+        finally:
+            worker.close()
+
+    def _data(self, url: str) -> bytes:
+        head = _DATA.match(url)
+        if head is None:
+            raise BadInput("a data URL of a picture reads data:image/png;base64,…")
+        body = url[head.end() :]
+        self._small_enough(len(body) * 3 // 4)
+        try:
+            return base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadInput("the data URL is not valid base64.") from None
+
+    def _small_enough(self, size: int) -> None:
+        if size > self.settings.picture_bytes:
+            raise BadInput(f"the picture has {size / 2**20:.1f} MB; {self.settings.picture_bytes / 2**20:g} MB are allowed.")

@@ -1,0 +1,216 @@
+"""Pictures and slides that a person gives: read safely, shown small, regions cut out with their scale. Knows Desks, no Gradio."""
+
+from __future__ import annotations
+
+import base64
+import io
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.serve.markup.layers import image_html
+from pathasst.serve.markup.words import escape
+from pathasst.serve.page.sessions import Desk, Given
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+    from pathasst.assistant.settings import ServeSettings
+
+SLIDES = ".svs, .ndpi, .scn, .bif, .tif"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF and BigTIFF files begin."""
+THUMBNAIL = 900
+"""Longer side in px of a slide as shown for picking a region."""
+REGION_SIDE = 2048
+"""Longest side in px of a region as read; larger regions are read from a coarser level."""
+
+
+def take(desk: Desk, path: Path, settings: ServeSettings) -> Given | None:
+    """Put an uploaded file on the desk, and remove it from where it was uploaded to. None: it is a slide, now open.
+
+    Raises BadInput for what is neither, is damaged or too large.
+    """
+    from pathasst.imaging import slides
+
+    desk.framed = None
+    try:
+        if slides.is_slide(path) or (path.suffix.lower() in (".tif", ".tiff") and path.stat().st_size > settings.picture_bytes):
+            open_slide(desk, path)
+            return None
+        size = path.stat().st_size
+        if size > settings.picture_bytes:
+            raise BadInput(
+                f"{path.name} has {size / 2**20:.0f} MB; pictures may have {settings.picture_bytes >> 20} MB. "
+                "Cut out the part of interest, or save it as JPEG."
+            )
+        return put(desk, read(path, settings), path.name, most=settings.pictures)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def read(path: Path, settings: ServeSettings) -> np.ndarray:
+    """H×W×3 uint8 RGB. Raises BadInput."""
+    from pathasst.imaging.pictures import load
+
+    return load(path, settings.picture_pixels)
+
+
+def put(desk: Desk, pixels: np.ndarray, name: str, um_per_px: float | None = None, origin: str = "", *, most: int = 8) -> Given:
+    """Put pixels on the desk as the current picture. Raises BadInput when the conversation holds `most` already."""
+    from pathasst.imaging.pictures import encode_png
+
+    if len(desk.talk.pictures) >= most:
+        raise BadInput(f"a conversation takes {most} pictures; remove one, or begin a new conversation.")
+    height, width = pixels.shape[:2]
+    given = Given(name, encode_png(pixels), width, height, um_per_px, origin)
+    desk.talk.pictures.append(given)
+    return given
+
+
+def open_slide(desk: Desk, path: Path) -> None:
+    """Move a slide to the desk's own folder and open it there, in place of the one before. Raises BadInput or MissingPackage.
+
+    Only slides that are one TIFF file: the formats of several files name the others, and OpenSlide reads whatever they name.
+    """
+    from pathasst.imaging.slides import read_region
+
+    with path.open("rb") as file:
+        if file.read(4) not in TIFF:
+            raise BadInput(f"{path.name} cannot be opened as a slide: slides are taken as one TIFF-based file ({SLIDES}).")
+
+    place = desk.private() / f"{secrets.token_hex(8)}{path.suffix.lower()}"
+    shutil.move(path, place)
+    try:
+        read_region(place, (0, 0, 1, 1))
+    except BadInput as error:
+        place.unlink(missing_ok=True)
+        raise BadInput(str(error).replace(place.name, path.name)) from error
+    if desk.slide is not None:
+        desk.slide.unlink(missing_ok=True)
+    desk.slide, desk.slide_name = place, path.name
+
+
+def frame(desk: Desk) -> None:
+    """Choose a region of the current picture, as one does of a slide. Raises BadInput without a picture."""
+    if not desk.talk.pictures:
+        raise BadInput("give a picture first.")
+    desk.framed = desk.talk.pictures[-1]
+
+
+def picker(desk: Desk) -> dict[str, Any]:
+    """What the region picker needs of the framed picture or the slide: a small one as data address, size in px, scale."""
+    small, (width, height), scale, name = _framed(desk.framed) if desk.framed else _slide(desk)
+    sink = io.BytesIO()
+    small.save(sink, "JPEG", quality=84)
+    side = min(1024, width, height) if desk.framed is None else min(width, height) // 2
+    return {
+        "src": "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode(),
+        "name": name,
+        "width": width,
+        "height": height,
+        "scale": f"{scale:.4g}" if scale else "",
+        "box": [(width - side) // 2, (height - side) // 2, side, side],
+    }
+
+
+def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
+    """The region `x, y, width, height` of the framed picture or the slide as the current picture.
+
+    A region of a slide longer than REGION_SIDE is read from the first level at which it fits; the scale is of the picture as
+    read. A framed picture that was not asked about yet makes room for its region. Raises BadInput or BadSettings.
+    """
+    from pathasst.imaging.slides import parse_box
+
+    box = parse_box(text)
+    pixels, scale, whole = _part(desk.framed, box) if desk.framed else _region(desk, box)
+    pictures = desk.talk.pictures
+    if desk.framed and not desk.framed.sent:
+        pictures[:] = [p for p in pictures if p is not desk.framed]
+    x, y, width, height = box
+    origin = f"region {x}, {y}, {width} × {height} px of {whole}"
+    return put(desk, pixels, f"{Path(whole).stem} region", scale, origin, most=most)
+
+
+def _slide(desk: Desk) -> tuple[Image, tuple[int, int], float | None, str]:
+    import openslide
+
+    if desk.slide is None:
+        raise BadInput("open a slide first.")
+    slide = openslide.OpenSlide(str(desk.slide))
+    try:
+        scale = slide.properties.get("openslide.mpp-x", "")
+        small = slide.get_thumbnail((THUMBNAIL, THUMBNAIL)).convert("RGB")
+        return small, slide.dimensions, float(scale) if _is_number(scale) else None, desk.slide_name
+    finally:
+        slide.close()
+
+
+def _framed(given: Given) -> tuple[Image, tuple[int, int], float | None, str]:
+    from PIL import Image
+
+    from pathasst.imaging.pictures import load
+
+    small = Image.fromarray(load(given.image))
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return small, (given.width, given.height), given.um_per_px, given.name
+
+
+def _region(desk: Desk, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
+    """Pixels, scale and name of a box of the slide."""
+    import openslide
+
+    from pathasst.imaging.slides import read_region
+
+    if desk.slide is None:
+        raise BadInput("open a slide first.")
+    slide = openslide.OpenSlide(str(desk.slide))
+    shrinks = slide.level_downsamples
+    slide.close()
+    level = next((n for n, s in enumerate(shrinks) if max(box[2:]) / s <= REGION_SIDE), len(shrinks) - 1)
+    region = read_region(desk.slide, box, level)
+    if max(region.image.shape[:2]) > 2 * REGION_SIDE:
+        raise BadSettings(f"the region is too large for this slide's levels; choose at most {REGION_SIDE}×{REGION_SIDE} px.")
+    return region.image, region.um_per_px, desk.slide_name
+
+
+def _part(given: Given, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
+    """Pixels, scale and name of a box of a picture."""
+    from pathasst.imaging.pictures import load
+
+    x, y, width, height = box
+    if min(x, y) < 0 or x + width > given.width or y + height > given.height:
+        raise BadInput(f"the region does not lie within the picture of {given.width} × {given.height} px.")
+    return load(given.image)[y : y + height, x : x + width], given.um_per_px, given.name
+
+
+def shown(desk: Desk) -> str:
+    """The pictures on the desk, the current one large."""
+    from pathasst.imaging.pictures import load
+
+    pictures = desk.talk.pictures
+    if not pictures:
+        return ""
+    *others, current = pictures
+    state = "in the conversation" if current.sent else "goes with your next question"
+    scale = f" · {current.um_per_px:.4g} µm per px" if current.um_per_px else ""
+    origin = f"<br>{escape(current.origin)}" if current.origin else ""
+    small = "".join(
+        f'<div class="pa-thumb">{image_html(load(p.image), f"Picture {n}, {p.name}", 160)}</div>' for n, p in enumerate(others, 1)
+    )
+    return (
+        f'<figure class="pa-current">{image_html(load(current.image), f"Your picture {current.name}", 900)}'
+        f"<figcaption><strong>{escape(current.name)}</strong><br>"
+        f'<span class="pa-quiet">{current.width} × {current.height} px{scale} · {state}{origin}</span></figcaption></figure>'
+        f"{f'<div class=pa-thumbs>{small}</div>' if small else ''}"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False

@@ -1,0 +1,177 @@
+"""What the server keeps of one open page: pictures, slide, conversations, the question in hand. In memory, for a set time.
+
+A desk is found by a random token that the browser tab holds: a reload finds its conversation again, another person does not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathasst.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathasst.assistant.answer import Answer
+    from pathasst.serve.jobs import Job
+
+MAX_DESKS = 500
+MOST_BYTES = 2 * 2**30
+"""Of pictures and answers on all desks together."""
+MOST_BYTES_OF_ONE = 512 * 2**20
+"""On one desk, when another conversation is begun there."""
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(slots=True)
+class Given:
+    """One picture on the desk."""
+
+    name: str
+    image: bytes  # PNG, written anew from its pixels
+    width: int
+    height: int
+    um_per_px: float | None = None
+    origin: str = ""  # where it comes from: "region 400, 500, 1024 × 1024 of slide.svs"
+    sent: bool = False  # whether a question was asked with it already
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One question, its answer once there is one, and how both look."""
+
+    question: str
+    html: str = ""
+    answer: Answer | None = None
+
+
+@dataclass(slots=True)
+class Talk:
+    """One conversation with its pictures."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    pictures: list[Given] = field(default_factory=list)
+
+    @property
+    def last(self) -> Answer | None:
+        return next((e.answer for e in reversed(self.exchanges) if e.answer), None)
+
+    @property
+    def size(self) -> int:
+        """Bytes, about; the last answer holds the pictures of all before it."""
+        html = sum(len(exchange.html) for exchange in self.exchanges)
+        return html + sum(len(p.image) for p in self.pictures) + (self.last.size if self.last else 0)
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [e.answer for e in self.exchanges if e.answer]
+
+
+@dataclass(slots=True)
+class Desk:
+    """Everything of one open page."""
+
+    token: str
+    talks: list[Talk] = field(default_factory=lambda: [Talk()])
+    open: int = 0  # which of `talks` is shown
+    slide: Path | None = None
+    slide_name: str = ""
+    framed: Given | None = None  # the picture of which a region is being chosen, before the slide
+    job: Job[Answer] | None = None
+    asking: Exchange | None = None  # the exchange that `job` will answer
+    used: float = field(default_factory=time.monotonic)
+    home: Path | None = None  # where `folder` is made; None: the platform's folder for temporary files
+    folder: Path | None = None  # private files (slides), deleted with the desk
+
+    @property
+    def user(self) -> str:
+        return f"page-{self.token}"
+
+    @property
+    def talk(self) -> Talk:
+        return self.talks[self.open]
+
+    @property
+    def size(self) -> int:
+        """Bytes of pictures and answers, about."""
+        return sum(talk.size for talk in self.talks)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was done yet."""
+        return len(self.talks) == 1 and not self.talk.exchanges and not self.talk.pictures and self.slide is None
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None and not self.job.done
+
+    def private(self) -> Path:
+        """The desk's own folder, which no web address leads to."""
+        if self.folder is None:
+            if self.home is not None:
+                self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir=self.home))
+        return self.folder
+
+    def close(self) -> None:
+        """Stop what runs and delete what lies on disk."""
+        if self.job is not None:
+            self.job.cancel()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Desks:
+    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused ones when all hold too much.
+
+    `home`: where the desks' private files lie. What a server that was killed has left there goes, too, once it is old enough.
+    """
+
+    def __init__(
+        self, keep_seconds: float, most: int = MAX_DESKS, most_bytes: int = MOST_BYTES, home: Path | None = None
+    ) -> None:
+        self.keep_seconds, self.most, self.most_bytes, self.home = keep_seconds, most, most_bytes, home
+        self._desks: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+
+    def get(self, token: str) -> Desk:
+        """The desk of a browser tab; a new one for a token not known. Raises BadInput for what is no token."""
+        if not _TOKEN.fullmatch(token or ""):
+            raise BadInput("the page has not finished loading; wait a moment, or reload it.")
+        with self._lock:
+            self._clear(token)
+            desk = self._desks.get(token) or self._desks.setdefault(token, Desk(token, home=self.home))
+            desk.used = time.monotonic()
+            if desk.folder is not None:
+                os.utime(desk.folder)
+            return desk
+
+    def sweep(self) -> None:
+        """Clear what nobody has used for `keep_seconds`."""
+        with self._lock:
+            self._clear()
+        for folder in self.home.glob("desk-*") if self.home else ():
+            if time.time() - folder.stat().st_mtime > self.keep_seconds:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Clear all desks."""
+        with self._lock:
+            for token in list(self._desks):
+                self._desks.pop(token).close()
+
+    def _clear(self, wanted: str = "") -> None:
+        """`wanted`: the token of a desk that stays, however much it holds."""
+        now, idle = time.monotonic(), sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
+        held, count = sum(d.size for d in self._desks.values()), len(self._desks) + (wanted not in self._desks)
+        for desk in idle:
+            too_much = (held > self.most_bytes or count > self.most) and desk.token != wanted
+            if too_much or now - desk.used > self.keep_seconds:
+                held, count = held - desk.size, count - 1
+                self._desks.pop(desk.token).close()

@@ -1,0 +1,182 @@
+"""Asking and watching: from a question to the views of the conversation while it is answered. Knows Desks and the Service.
+
+A question goes on when its page is reloaded or closed: the job belongs to the desk, and `follow` may begin anew at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pathasst.core.errors import BadSettings
+from pathasst.serve.markup import answer_html, person_html, step_html
+from pathasst.serve.markup.words import escape, markdown, title_of
+from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Desk, Exchange, Given, Talk
+from pathasst.serve.page.words import alert, explained
+
+if TYPE_CHECKING:
+    from pathasst.assistant.agent import Event
+    from pathasst.assistant.answer import Answer, Shown
+    from pathasst.serve.jobs import Job
+    from pathasst.serve.service import Service
+
+
+PAUSE = 0.2
+"""Seconds at least between two views that only add words."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the conversation looks like now. `question`: new content of the box, None to leave it."""
+
+    past: str | None = None  # None: as before
+    live: str = ""
+    busy: bool = False
+    question: str | None = None
+
+
+def ask(desk: Desk, service: Service, question: str) -> Iterator[View]:
+    """Put a question, then follow it."""
+    question = question.strip()
+    if desk.busy:
+        told = alert("One question at a time", "The last question is still being answered.", "Wait, or press Stop.")
+        yield View(live=told, busy=True)
+        return
+    if not question:
+        yield View(live=alert("No question yet", "Write what you want to know.", "For example: What does this picture show?"))
+        return
+    talk = desk.talk
+    new = [p for p in talk.pictures if not p.sent]
+    exchange = Exchange(question, person_html(question, [_as_shown(p) for p in new]))
+    try:
+        job = service.submit(_with_scale(question, new), [p.image for p in new], talk.last, desk.user)
+    except Exception as error:  # noqa: BLE001 - told in plain words
+        yield View(live=explained(error), question=question)
+        return
+    talk.exchanges.append(exchange)
+    desk.job, desk.asking = job, exchange
+    yield View(past(desk), waiting("Waiting for the model …"), busy=True, question="")
+    yield from follow(desk)
+
+
+def follow(desk: Desk) -> Iterator[View]:
+    """Views until the question in hand is answered; a single one when there is none."""
+    job, exchange, talk = desk.job, desk.asking, desk.talk
+    if job is None or exchange is None:
+        yield View(past(desk))
+        return
+    live, shown = Live(), 0.0
+    try:
+        for event in job.events():
+            live.add(event)
+            if event.kind == "text" and time.monotonic() - shown < PAUSE:
+                continue  # words that came while a slow browser took the last view are shown together
+            yield View(live=live.html(), busy=True)
+            shown = time.monotonic()
+    except Exception:  # noqa: BLE001, S110 - `_settled` asks for the result and tells
+        pass
+    yield _settled(desk, talk, job, exchange)
+
+
+class Live:
+    """An answer in the making: what was run, what runs, the words so far."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.running, self.words = "", ""
+
+    def add(self, event: Event) -> None:
+        if event.kind == "text":
+            self.words += event.text
+        elif event.kind == "thinking":
+            self.running, self.words = "Thinking …", ""
+        elif event.kind == "call" and event.call:
+            self.running, self.words = f"Running {title_of(event.call.name)} …", ""
+        elif event.kind == "step" and event.step:
+            self.steps.append(step_html(event.step))
+            self.running = "Reading the result …"
+
+    def html(self) -> str:
+        steps = f'<div class="pa-steps">{"".join(self.steps)}</div>' if self.steps else ""
+        words = f'<div class="pa-words">{markdown(self.words)}</div>' if self.words.strip() else ""
+        return f'<section class="pa-answer">{steps}{words}{waiting(self.running if not words else "Writing …")}</section>'
+
+
+def waiting(words: str) -> str:
+    """A line that says what is going on, spoken by a screen reader."""
+    return f'<p class="pa-waiting" role="status"><span class="pa-dot" aria-hidden="true"></span>{escape(words)}</p>'
+
+
+def past(desk: Desk) -> str:
+    """The conversation so far, oldest first; empty when nothing was asked."""
+    return "".join(f'<article class="pa-exchange">{e.html}</article>' for e in desk.talk.exchanges)
+
+
+def stop(desk: Desk) -> None:
+    """Ask the question in hand to stop; what was found so far becomes its answer."""
+    if desk.job is not None:
+        desk.job.cancel()
+
+
+def begin_anew(desk: Desk) -> None:
+    """Open an empty conversation, unless the open one is empty; where the desk holds very much, the oldest ones go.
+
+    Raises BadSettings while a question is answered.
+    """
+    if desk.busy:
+        raise BadSettings("a question is still being answered; wait, or press Stop.")
+    if desk.talk.exchanges:
+        desk.talks.append(Talk())
+        while desk.size > MOST_BYTES_OF_ONE:
+            desk.talks.pop(0)
+        desk.open = len(desk.talks) - 1
+    desk.talk.pictures.clear()
+    desk.framed = None
+
+
+def titles(desk: Desk) -> list[tuple[str, int]]:
+    """The conversations of this page as (title, number), for a list to choose from."""
+    found = []
+    for number, talk in enumerate(desk.talks):
+        first = talk.exchanges[0].question if talk.exchanges else "New conversation"
+        short = first if len(first) <= 48 else first[:47].rsplit(" ", 1)[0] + " …"
+        found.append((f"{number + 1} · {short}", number))
+    return found
+
+
+def _settled(desk: Desk, talk: Talk, job: Job[Answer], exchange: Exchange) -> View:
+    """The view after the end. Several followers may come here; the first one writes the answer down."""
+    try:
+        answer = job.result()
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - told in plain words
+        if exchange in talk.exchanges:
+            talk.exchanges.remove(exchange)
+        _forget(desk, job)
+        return View(past(desk), explained(error), question=exchange.question)
+    if exchange.answer is None:
+        exchange.html += answer_html(answer)
+        exchange.answer = answer
+        for picture in talk.pictures:
+            picture.sent = True
+    _forget(desk, job)
+    return View(past(desk), '<p class="pa-unseen" role="status">The answer is ready.</p>')
+
+
+def _forget(desk: Desk, job: Job[Answer]) -> None:
+    if desk.job is job:
+        desk.job = desk.asking = None
+
+
+def _with_scale(question: str, new: list[Given]) -> str:
+    """The question with the scale of new pictures, so that the model can hand it to a tool."""
+    scales = list(dict.fromkeys(f"{p.um_per_px:.4g}" for p in new if p.um_per_px))
+    return f"{question}\nScale of the picture: {', '.join(scales)} µm per pixel." if scales else question
+
+
+def _as_shown(given: Given) -> Shown:
+    from pathasst.assistant.answer import PERSON, Shown
+
+    return Shown(number=1, name=given.name, by=PERSON, image=given.image)

@@ -1,0 +1,340 @@
+"""The one object that API, page and MCP share: brain, tools, literature and PathCLIP, each loaded once, behind one bounded queue.
+
+Knows no web server. Everything heavy runs on the queue's threads: `submit` gives a Job with events and a result; `ask` waits for
+it. Users are told apart by a name that the caller has checked; files, conversations and limits are kept per user.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pathasst.assistant.agent import Event, Watch
+from pathasst.assistant.answer import Answer
+from pathasst.assistant.answering import ask as ask_alone
+from pathasst.assistant.answering import default_registry
+from pathasst.assistant.brain import Brain, open_brain
+from pathasst.assistant.settings import AssistantSettings
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.serve.audit_log import Journal
+from pathasst.serve.batching import SharedBrain
+from pathasst.serve.conversation_cache import Conversations
+from pathasst.serve.image_input import Intake
+from pathasst.serve.jobs import Job, WorkQueue
+from pathasst.serve.malloc import give_back
+from pathasst.serve.metrics import Metrics
+from pathasst.serve.uploads import Upload, UploadStore
+from pathasst.tools.protocol import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pathasst.clip.model import PathCLIP
+
+LOCAL = "local"
+"""The user of a server without keys."""
+VERDICTS = ("good", "bad")
+SWEEP_SECONDS = 60.0
+
+
+class OrderedRegistry(Registry):
+    """The tools of a registry, each run by one thread at a time: a model is loaded once, and its memory is used once."""
+
+    def __init__(self, registry: Registry, told: Callable[[ToolResult], None] = lambda result: None) -> None:
+        super().__init__(dict(registry.tools))
+        self._locks = {name: threading.Lock() for name in registry.tools}
+        self._told = told
+
+    def only(self, names: Sequence[str]) -> OrderedRegistry:
+        """The tools of these names, with the same locks. Raises BadSettings for an unknown name."""
+        if unknown := sorted(set(names) - set(self.tools)):
+            raise BadSettings(f"no tool is called {', '.join(unknown)}; the tools are: {', '.join(self.tools)}.")
+        fewer = OrderedRegistry(Registry({name: self.tools[name] for name in names}), self._told)
+        fewer._locks = self._locks
+        return fewer
+
+    def call(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
+        """As `Registry.call`; waits while another question uses the tool."""
+        with self._locks.get(call.name, threading.Lock()):
+            result = super().call(call, image)
+        self._told(result)
+        return result
+
+
+class Service:
+    """The assistant for many people. Make one per process; `close` it at the end.
+
+    `brain`, `registry`: in place of those that the settings choose. The brain is opened at once, so that a missing model is an
+    error at the start and not at the first question; PathCLIP and the tools' models are loaded when first used.
+    Raises MissingWeights, MissingPackage or BadSettings.
+    """
+
+    def __init__(
+        self, settings: AssistantSettings | None = None, *, brain: Brain | None = None, registry: Registry | None = None
+    ) -> None:
+        self.settings = settings or AssistantSettings()
+        serve = self.settings.serve
+        self.metrics = Metrics(self)
+        self.brain = SharedBrain(brain or open_brain(self.settings.brain), told=self.metrics.batch)
+        tools = registry if registry is not None else default_registry(look=not self.brain.brain.sees)
+        self.registry = OrderedRegistry(tools, self.metrics.tool)
+        self.queue = WorkQueue(serve.at_once, serve.waiting, serve.wait_seconds)
+        self.uploads = UploadStore(serve.home / "uploads", serve.keep_seconds, serve.quota_bytes)
+        self.intake = Intake.of(serve, self.uploads)
+        self.conversations = Conversations(serve.keep_seconds)
+        self.audit = Journal(serve.home / "audit.jsonl")
+        self._feedback = Journal(serve.home / "feedback.jsonl")
+        self._clip: PathCLIP | None = None
+        self._clip_lock = threading.Lock()
+        self._closed, self._closing_since = threading.Event(), 0.0
+        self.sweeps: list[Callable[[], object]] = [self.uploads.sweep, self.conversations.sweep, give_back]  # called every minute
+        self.at_close = ExitStack()  # what is closed with the service
+        threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
+
+    @property
+    def brain_name(self) -> str:
+        """Which brain answers, with its version."""
+        return self.brain.brain.name
+
+    @property
+    def closing(self) -> bool:
+        """Whether no new work is taken any more."""
+        return self._closed.is_set()
+
+    # questions
+
+    def submit(
+        self,
+        question: str,
+        images: Sequence[Any] = (),
+        history: Answer | Callable[[], Answer | None] | None = None,
+        user: str = LOCAL,
+        watch: Watch | None = None,
+        cancel: threading.Event | None = None,
+        tools: Sequence[str] | None = None,
+    ) -> Job[Answer]:
+        """Put a question in the queue. The Job gives Events (`events`, `stream`) and the Answer (`result`).
+
+        `images`: as `assistant.ask` takes them, new with this question. `history`: the answer before, or a function that makes
+        it on the queue's thread. `tools`: names of those on offer; None: all. Raises Busy (429), Closing (503); the rest, as
+        `assistant.ask` raises it, comes with the result.
+        """
+
+        def work(job: Job[Answer]) -> Answer:
+            started = time.monotonic()
+            if cancel is not None and cancel.is_set():
+                job.cancelled.set()
+
+            def told(event: Event) -> None:
+                if cancel is not None and cancel.is_set():
+                    job.cancelled.set()
+                job.tell(event)
+                if watch is not None:
+                    watch(event)
+
+            answer = ask_alone(
+                [self.intake.decoded(i) if isinstance(i, bytes) else i for i in images] or None,
+                question,
+                history() if callable(history) else history,
+                self.brain.view(job.cancelled),
+                self.registry if tools is None else self.registry.only(tools),
+                limits=self.settings.limits,
+                watch=told,
+                cancel=cancel or job.cancelled,
+            )
+            self._note(user, question, answer, len(images), time.monotonic() - started)
+            return answer
+
+        return self.queue.submit(work, user)
+
+    def ask(
+        self,
+        question: str,
+        images: Sequence[Any] = (),
+        history: Answer | None = None,
+        user: str = LOCAL,
+        watch: Watch | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Answer:
+        """As `submit`, but waits on this thread."""
+        return self.submit(question, images, history, user, watch, cancel).result()
+
+    def submit_reply(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec], user: str = LOCAL
+    ) -> Job[Turn]:
+        """One reply of the brain, whose tool calls the client runs itself, as a Job. `images`: checked, encoded pictures."""
+
+        def work(job: Job[Turn]) -> Turn:
+            from pathasst.imaging.pictures import encode_png
+
+            clean = [encode_png(self.intake.decoded(i)) for i in images]
+            started = time.monotonic()
+            turn = self.brain.view(job.cancelled).reply(turns, clean, tools)
+            self.audit.write(event="reply", user=user, brain=self.brain_name, seconds=round(time.monotonic() - started, 3))
+            known = {tool.name for tool in tools}
+            readable = [call for call in turn.tool_calls if call.name in known]
+            lost = turn.tool_calls and not readable and not turn.content
+            return replace(
+                turn, tool_calls=readable, content="(The model's tool call could not be read.)" if lost else turn.content
+            )
+
+        return self.queue.submit(work, user)
+
+    def count_tokens(self, *texts: str) -> tuple[int, bool]:
+        """Tokens of texts, and whether that is the brain's own count rather than a guess of four characters a token."""
+        count = getattr(self.brain.brain, "count_tokens", None)
+        if count is None:
+            return sum(-(-len(text) // 4) for text in texts), False
+        return sum(count(text) for text in texts), True
+
+    # tools, papers, PathCLIP by hand
+
+    def run_tool(self, call: ToolCall, image: Any = None, user: str = LOCAL) -> ToolResult:
+        """Run one tool by hand. `image`: path, bytes, H×W×3 uint8 or PIL picture. What is wrong with the call is in `error`.
+
+        Raises BadInput for a picture that cannot be read, Busy, Closing.
+        """
+        return self.submit_tool(call, image, user).result()
+
+    def submit_tool(self, call: ToolCall, image: Any = None, user: str = LOCAL) -> Job[ToolResult]:
+        """As `run_tool`, as a Job."""
+        from pathasst.assistant.images import Album
+
+        def work(job: Job[ToolResult]) -> ToolResult:
+            album = Album()
+            given = self.intake.decoded(image) if isinstance(image, bytes) else image
+            pixels = None if given is None else album.pixels(album.give(given))
+            result = self.registry.call(call, pixels)
+            self.audit.write(event="tool", user=user, tool=_ran(result), pictures=int(image is not None))
+            return result
+
+        return self.queue.submit(work, user)
+
+    def search_papers(
+        self,
+        query: str,
+        k: int = 10,
+        mode: str = "hybrid",
+        filters: dict[str, Any] | None = None,
+        user: str = LOCAL,
+    ) -> list[Hit]:
+        """The best abstracts for a query; `filters` as `papers.Filters` (since, until, journals, types, retracted).
+
+        Raises BadDataset when there is no collection, BadSettings for a wrong mode, filter or k, Busy, Closing.
+        """
+        return self.submit_search(query, k, mode, filters, user).result()
+
+    def submit_search(
+        self, query: str, k: int = 10, mode: str = "hybrid", filters: dict[str, Any] | None = None, user: str = LOCAL
+    ) -> Job[list[Hit]]:
+        """As `search_papers`, as a Job."""
+        from pathasst.tools.papers_search import PapersSearch
+
+        tool = self.registry.tools.get("papers_search")
+        if tool is None:
+            raise BadSettings("this server offers no literature search.")
+
+        def work(job: Job[list[Hit]]) -> list[Hit]:
+            if not isinstance(tool, PapersSearch):  # another collection behind the same tool
+                given = {n: v for n, v in {"query": query, "k": k}.items() if n in tool.arguments.model_fields}
+                result = self.registry.call(ToolCall(name=tool.name, arguments=given))
+                if result.error:
+                    raise BadInput(result.error)
+                return result.hits
+            hits = tool.index().search(query, k, mode, filters)
+            self.audit.write(event="papers", user=user, found=len(hits))
+            return hits
+
+        return self.queue.submit(work, user)
+
+    def submit_embedding(self, texts: Sequence[str] = (), images: Sequence[bytes] = (), user: str = LOCAL) -> Job[np.ndarray]:
+        """PathCLIP's vectors of texts or of encoded pictures, as a Job: float32 [n, d], unit rows."""
+        if bool(texts) == bool(images):
+            raise BadInput("embed texts or pictures, at least one, not both at once.")
+
+        def work(job: Job[np.ndarray]) -> np.ndarray:
+            self.audit.write(event="embedding", user=user, texts=len(texts), pictures=len(images))
+            clip = self.clip()
+            with self._clip_lock:
+                return clip.encode_text(texts) if texts else clip.encode_image(self.intake.decoded(i) for i in images)
+
+        return self.queue.submit(work, user)
+
+    def submit_upload(self, name: str, data: bytes, user: str = LOCAL) -> Job[Upload]:
+        """Store a picture for this user until it expires, written anew from its pixels, as a Job. Raises BadInput."""
+        data = self.intake.checked(data)
+
+        def work(job: Job[Upload]) -> Upload:
+            from pathasst.imaging.pictures import encode_png
+
+            self.audit.write(event="upload", user=user, bytes=len(data))
+            return self.uploads.put(user, name, encode_png(self.intake.decoded(data)))
+
+        return self.queue.submit(work, user)
+
+    def clip(self) -> PathCLIP:
+        """PathCLIP, loaded on the first call. Raises MissingWeights."""
+        with self._clip_lock:
+            if self._clip is None:
+                from pathasst.clip.model import PathCLIP
+
+                self._clip = PathCLIP.load("pathclip-embedded")
+            return self._clip
+
+    # what is kept
+
+    def feedback(self, verdict: str, answer: Answer | None = None, comment: str = "", user: str = LOCAL) -> None:
+        """Store a person's judgement on this machine, with the question and the answer it is about. Raises BadInput."""
+        if verdict not in VERDICTS:
+            raise BadInput(f"a verdict is one of {', '.join(VERDICTS)}.")
+        about = (
+            {"question": answer.question, "answer": answer.text, "brain": answer.brain, "ran": [_ran(r) for r in answer.results]}
+            if answer
+            else {}
+        )
+        self._feedback.write(user=user, verdict=verdict, comment=comment[:5000], **about)
+
+    def begin_closing(self) -> None:
+        """Refuse new work from now on; what runs goes on, for `drain_seconds` in all."""
+        if not self._closed.is_set():
+            self._closing_since = time.monotonic()
+        self._closed.set()
+        self.queue.refuse_new()
+
+    def close(self, seconds: float | None = None) -> bool:
+        """Refuse new work, let what runs finish, cancel the rest. True when all finished in time."""
+        self.begin_closing()
+        left = self.settings.serve.drain_seconds - (time.monotonic() - self._closing_since)
+        finished = self.queue.close(max(0.0, left) if seconds is None else seconds)
+        self.at_close.close()
+        return finished
+
+    def _note(self, user: str, question: str, answer: Answer, images: int, seconds: float) -> None:
+        self.metrics.answer(answer)
+        text = {"question": question, "answer": answer.text} if self.settings.serve.audit_text else {}
+        self.audit.write(
+            event="question",
+            user=user,
+            brain=answer.brain,
+            characters=len(question),
+            pictures=images,
+            ran=[_ran(r) for r in answer.results],
+            stopped=answer.stopped,
+            struck=len(answer.struck),
+            seconds=round(seconds, 3),
+            **text,
+        )
+
+    def _sweep(self) -> None:
+        while not self._closed.wait(SWEEP_SECONDS):
+            for sweep in self.sweeps:
+                sweep()
+
+
+def _ran(result: ToolResult) -> dict[str, Any]:
+    return {"tool": result.name, "version": result.version, "seconds": round(result.seconds, 3), "ok": not result.error}

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathasst.assistant.images import Album
+from pathasst.core.errors import BadInput
+from pathasst.core.records import Picture, ToolSpec
+from pathasst.imaging.pictures import encode_png
+
+SPEC = ToolSpec(name="t", description="d", parameters={"type": "object", "properties": {"a": {"type": "integer"}}})
+
+
+def test_pictures_of_every_kind_become_the_same_pixels(spots: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "spots.png"
+    path.write_bytes(encode_png(spots))
+    album = Album()
+    for given in (path, str(path), path.read_bytes(), spots, Image.fromarray(spots)):
+        assert (album.pixels(album.give(given)) == spots).all()
+    assert [s.name for s in album.shown] == ["spots.png", "spots.png", "picture", "picture", "picture"]
+
+
+def test_what_else_a_file_holds_goes_no_further(spots: np.ndarray) -> None:
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[0x010E] = "patient name"
+    Image.fromarray(spots).save(out, "JPEG", exif=exif)
+    shown = Album().give(out.getvalue() + b"trailing secret")
+    assert b"patient name" not in shown.image
+    assert b"secret" not in shown.image
+
+
+@pytest.mark.parametrize("image", [7, np.zeros((4, 4)), np.zeros((4, 4, 3)), "/no/such/file.png"])
+def test_other_things_are_refused(image: object) -> None:
+    with pytest.raises(BadInput):
+        Album().give(image)
+
+
+def test_a_call_means_the_persons_latest_picture(spots: np.ndarray) -> None:
+    album = Album()
+    assert album.choose() is None
+    album.made([Picture(name="drawn", image=encode_png(spots))], by="draw")
+    assert album.choose().handle == "image1"  # type: ignore[union-attr]
+    album.give(spots)
+    album.made([Picture(name="overlay", image=encode_png(spots))], by="count")
+    assert album.choose().handle == "image2"  # type: ignore[union-attr]
+    for handle in ("image3", "Image 3", 3, "3", "overlay"):
+        assert album.choose(handle).number == 3  # type: ignore[union-attr]
+    with pytest.raises(BadInput, match="image1, image2, image3"):
+        album.choose("image9")
+
+
+def test_the_choice_is_offered_when_there_is_one(spots: np.ndarray) -> None:
+    album = Album()
+    assert album.offer([SPEC]) == [SPEC]
+    album.give(spots)
+    assert album.offer([SPEC]) == [SPEC]
+    album.give(spots)
+    (offered,) = album.offer([SPEC])
+    assert offered.parameters["properties"]["image"]["enum"] == ["image1", "image2"]
+    assert "image" not in SPEC.parameters["properties"]
+    own = ToolSpec(name="t", description="d", parameters={"properties": {"image": {"type": "integer"}}})
+    assert album.offer([own]) == [own]
