@@ -2,8 +2,8 @@
 
 Input is a folder of folders (`pathology/…`, `other/…`) or a table with the columns image, label and, where copies of one
 original exist, group; the split never cuts through a group. Knows `pathasst.nn.classifier`, which trains and calibrates; this
-module adds the publishers' page as augmentation (both classes pass through the same frames, letters, JPEG and montage, so that none of
-these can become the answer) and the threshold.
+module adds the publishers' page as augmentation (both classes pass through the same frames, letters, JPEG and montage, so that
+none of these can become the answer) and the threshold.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The two networks of the recipes behind one small interface: maps, loss, decoding.
 
 `lite0` joins EfficientNet-Lite0 with ImageNet weights (`pathasst.nn.pretrained`) to RTMDet's neck, head and loss (Lyu et al.
-2022) as libreyolo has them: on a few hundred pictures, features that have seen ImageNet beat any nano network trained from nothing, and
-the dynamic soft-label assignment needs no anchors to tune. `yolov7` is libreyolo's YOLOv7 (the paper's sub-models 2 and 3; Wang
-et al. 2022) with its own loss. The training loop is ours: libreyolo's writes pickles and knows no budget of minutes.
+2022) as libreyolo has them: on a few hundred pictures, features that have seen ImageNet beat any nano network trained from
+nothing, and the dynamic soft-label assignment needs no anchors to tune. `yolov7` is libreyolo's YOLOv7 (the paper's sub-models 2
+and 3; Wang et al. 2022) with its own loss. The training loop is ours: libreyolo's writes pickles and knows no budget of minutes.
 """
 
 from __future__ import annotations
