@@ -78,7 +78,7 @@ def tool_choice(conversations: list[Conversation], model: PathAsst, count: int, 
         same = [k.arguments for k in c.turns[1].tool_calls] == [k.arguments for k in turn.tool_calls]
         template = c.trail[0].note if c.trail else c.conversation_id
         rows.append((wanted, got, same, template))
-        scenario = c.trail[0].by if c.trail else ""
+        scenario = f"{c.scenario} {c.tool}".strip()
         text = c.turns[0].content
         row = {"part": "tools", "id": c.conversation_id, "scenario": scenario, "asked": text, "wanted": wanted, "got": got}
         record.append(row | {"said": turn.content})

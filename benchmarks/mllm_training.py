@@ -20,9 +20,9 @@ import torch
 from measured import save
 
 from pathasst import dataset
-from pathasst.core.records import Conversation
+from pathasst.core.records import IMAGE, Conversation
 from pathasst.mllm import lora
-from pathasst.mllm.chat import IMAGE, render
+from pathasst.mllm.chat import render
 from pathasst.mllm.data import FeatureTable, common_lists, cut_after_call, regrouped, samples_of
 from pathasst.mllm.model import ModelSettings, Parts, build, pixels
 from pathasst.mllm.pack import build_row, plan

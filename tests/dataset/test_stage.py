@@ -35,7 +35,7 @@ def test_rows_drops_and_manifest(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_identical_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     run(tmp_path / "one")
     run(tmp_path / "two", workers=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
@@ -112,7 +112,8 @@ def test_bad_settings(tmp_path: Path, more: dict, message: str) -> None:
 
 
 def _env(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **more}
+    path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **more}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")

@@ -25,7 +25,7 @@ def made() -> list[Conversation]:
 
 
 def scenario(conversation: Conversation) -> str:
-    return conversation.trail[0].by.split(":")[0]
+    return conversation.scenario
 
 
 def test_the_turns_are_well_formed() -> None:
@@ -65,7 +65,7 @@ def test_offers_vary_and_keep_the_usual_order() -> None:
 
 @pytest.mark.parametrize("name", ["not_offered", "wrong_picture", "no_picture", "unable", "off_topic", "plain"])
 def test_refusals_and_plain_talk_call_nothing(name: str) -> None:
-    some = [c for c in made() if scenario(c) == name and len({m.by.split(":")[0] for m in c.trail}) == 1]
+    some = [c for c in made() if scenario(c) == name and len({m.by for m in c.trail}) == 1]
     assert len(some) >= COUNT * SHARES[name] / 3
     assert not [t for c in some for t in c.turns if t.tool_calls]
 
@@ -73,14 +73,15 @@ def test_refusals_and_plain_talk_call_nothing(name: str) -> None:
 def test_what_is_not_offered_is_not_there_and_no_number_is_invented() -> None:
     for c in made():
         if scenario(c) == "not_offered":
-            assert c.trail[0].by.split(":")[1] not in c.tools
+            assert c.tool
+            assert c.tool not in c.tools
             assert not re.search(r"\d", c.turns[-1].content.replace("Ki67", "").replace("HER2", "").replace("PD-L1", ""))
 
 
 def test_pictures_fit_the_tool_and_wrong_ones_are_named() -> None:
     domains = {tool: Wordings().load(f"tools/{tool}")["domain"] for tool in CLASSES}
     for c in made():
-        kind, _, tool = c.trail[0].by.partition(":")
+        kind, tool = c.scenario, c.tool
         for call in (call for t in c.turns for call in t.tool_calls):
             assert domains[call.name] == "any" or c.pair_id.startswith(domains[call.name])
         if kind in ("single", "failed") and domains[tool] != "any":
@@ -176,4 +177,4 @@ def test_a_marker_prefers_pictures_of_its_own() -> None:
     ]
     invoker = Invoker(SPECS, Wordings(), shares={"single": 1.0})
     some = [invoker.make(n, {s: {"ihc": [*other, *plain]} for s in POOLS}) for n in range(270)]
-    assert {c.pair_id for c in some if c.trail[0].by == "single:her2_cells"} == {"ihc:p"}
+    assert {c.pair_id for c in some if (c.scenario, c.tool) == ("single", "her2_cells")} == {"ihc:p"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, Turn
-from pathasst.mllm.chat import CHATML, IMAGE, PAPER, ChatTemplate, from_tokenizer, render
+from pathasst.core.records import IMAGE, ToolCall, Turn
+from pathasst.mllm.chat import CHATML, PAPER, ChatTemplate, from_tokenizer, render
 
 from .conftest import SPECS, WORDS, make_tokenizer
 

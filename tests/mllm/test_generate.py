@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pathasst.core.errors import BadInput
-from pathasst.core.records import Turn
+from pathasst.core.records import IMAGE, Turn
 from pathasst.mllm import model
-from pathasst.mllm.chat import IMAGE, render
+from pathasst.mllm.chat import render
 from pathasst.mllm.generate import PathAsst
 
 from .conftest import BLUE, RED, SPECS, picture

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, Turn
+from pathasst.core.records import IMAGE, ToolCall, Turn
 from pathasst.mllm import export
-from pathasst.mllm.chat import CHATML, IMAGE, PAPER, render
+from pathasst.mllm.chat import CHATML, PAPER, render
 from pathasst.mllm.generate import PathAsst
 from pathasst.mllm.grammar import calls_grammar
 from pathasst.mllm.llamacpp import LlamaPathAsst, prompt_text, square

@@ -8,9 +8,9 @@ from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.records import Turn
+from pathasst.core.records import IMAGE, Turn
 from pathasst.mllm import model
-from pathasst.mllm.chat import IMAGE, render
+from pathasst.mllm.chat import render
 
 from .conftest import BLUE, RED, picture
 

@@ -24,10 +24,10 @@ def item(text: str, tools: tuple[str, ...] = ("t",), said: Any = (), before: tup
 def test_arguments_come_with_their_call_unless_the_words_do_not_hold_them() -> None:
     call = ToolCall(name="t", arguments={"points": [[1, 2]], "on": True, "q": "x y"})
     turns = (Turn(role="user", content="Do."), Turn(role="assistant", tool_calls=[call]))
-    (one,) = items_of([conversation("single:t", *turns)])
+    (one,) = items_of([conversation("single", *turns)])
     assert one.said == (("t.points", ((1, 2),)), ("t.on", True), ("t.q", "x y"))
-    (again,) = items_of([conversation("repeat:t", *turns)])
-    (refused,) = items_of([conversation("not_offered:t", turns[0], Turn(role="assistant", content="No."))])
+    (again,) = items_of([conversation("repeat", *turns)])
+    (refused,) = items_of([conversation("not_offered", turns[0], Turn(role="assistant", content="No."), tool="t")])
     assert again.said is refused.said is None
 
 

@@ -33,9 +33,11 @@ def write(out: Path, conversations: list[Conversation]) -> Path:
     return out
 
 
-def conversation(marks: str, *turns: Turn) -> Conversation:
+def conversation(marks: str, *turns: Turn, tool: str = "") -> Conversation:
+    """`marks`: the scenario of each request; `tool`: what the first is about."""
     trail = [Mark(step="invoke", by=mark, note="w") for mark in marks.split()]
-    return Conversation(conversation_id="c", kind="invoke", turns=list(turns), source=OWN, trail=trail, split="train")
+    shared = {"kind": "invoke", "source": OWN, "trail": trail, "split": "train", "scenario": marks.split()[0]}
+    return Conversation(conversation_id="c", turns=list(turns), tool=tool, **shared)  # type: ignore[arg-type]
 
 
 def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
@@ -44,7 +46,7 @@ def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
         items_of(
             [
                 conversation(
-                    "several talk:a",
+                    "several talk",
                     Turn(role="user", content="<image>\nDo both."),
                     call,
                     Turn(role="tool", content="1", tool="b"),
@@ -52,7 +54,9 @@ def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
                     Turn(role="user", content="Thanks."),
                     Turn(role="assistant", content="Welcome."),
                 ),
-                conversation("not_offered:c", Turn(role="user", content="Do c."), Turn(role="assistant", content="Cannot.")),
+                conversation(
+                    "not_offered", Turn(role="user", content="Do c."), Turn(role="assistant", content="Cannot."), tool="c"
+                ),
                 conversation("unable", Turn(role="user", content="Do d."), Turn(role="assistant", content="Cannot.")),
             ]
         )

@@ -21,7 +21,7 @@ from pathasst.assistant.notices import Draft, conclude, library_of
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, BadSettings, PathAsstError
-from pathasst.core.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.records import IMAGE, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.tools.protocol import Registry
 
 
@@ -108,7 +108,7 @@ class Loop:
             words += f"\n(Pictures given: {_listed(album.shown)}. You cannot see them; the tools can.)"
         elif len(album.shown) > 1:
             words += f"{GIVEN}{_listed(album.shown)}.)"
-        return Turn(role="user", content="<image>\n" * (new_pictures if self.brain.sees else 0) + words)
+        return Turn(role="user", content=f"{IMAGE}\n" * (new_pictures if self.brain.sees else 0) + words)
 
     def _converse(self, draft: Draft) -> None:
         """Rounds of reply and tools until the brain answers without a call. What came so far is in `draft`."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pathasst.assistant.sanitize import as_data
 from pathasst.core import weights
-from pathasst.core.records import ToolResult, Turn
+from pathasst.core.records import IMAGE, ToolResult, Turn
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Look(Tool[LookArguments]):
         from pathasst.imaging.pictures import encode_png
 
         brain, clip, names = self._loaded()
-        turn = brain.reply([Turn(role="user", content=f"<image>\n{as_data(arguments.question)}")], [encode_png(image)], ())
+        turn = brain.reply([Turn(role="user", content=f"{IMAGE}\n{as_data(arguments.question)}")], [encode_png(image)], ())
         shares = clip.classify([image], list(PROMPTS.values()))[0]
         nearest = sorted(zip(names, map(float, shares), strict=True), key=lambda pair: -pair[1])[:3]
         listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in nearest)

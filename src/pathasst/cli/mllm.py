@@ -45,7 +45,7 @@ def chat(
 
     Example: pathasst chat slide.png -q "What does this picture show?"
     """
-    from pathasst.core.records import Turn
+    from pathasst.core.records import IMAGE, Turn
     from pathasst.mllm.generate import PathAsst
 
     assistant = PathAsst.load(model)
@@ -56,7 +56,7 @@ def chat(
         asked = question or typer.prompt("You", default="", show_default=False)
         if not asked:
             return
-        mark = "<image>\n" if images and not turns else ""
+        mark = f"{IMAGE}\n" if images and not turns else ""
         turns.append(Turn(role="user", content=mark + asked))
         for piece in assistant.stream(turns, images, max_new_tokens=max_new_tokens):
             if isinstance(piece, str):

@@ -12,7 +12,7 @@ a `dict` is a JSON string.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -20,8 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IMAGE = "image"
-ImageBytes = Annotated[bytes, IMAGE]
+IMAGE = "<image>"
+"""Marks in a turn's content where a picture goes."""
+NOTICE = "Research use only: not a medical device, not for diagnosis."
+"""What every result of a specialist model and every answer carries. The one place of these words."""
+
+_PICTURE = "picture"
+ImageBytes = Annotated[bytes, _PICTURE]
 """An encoded picture (PNG, JPEG …), not decoded; empty when the picture was not fetched."""
 
 R = TypeVar("R")
@@ -113,6 +118,7 @@ class Pair:
     label: str = ""  # class label, for pairs composed from labels
     group: str = ""  # copies of one original share it; splits never cut through a group
     split: str = "train"  # train | val | test
+    phash: str = ""  # perceptual hash of `image`, 64 bits as 16 hexadecimal digits; finds near-duplicates across shards
     trail: list[Mark] = field(default_factory=list)
 
 
@@ -168,7 +174,23 @@ class ToolResult:
     pictures: list[Picture] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)  # literature search alone
     seconds: float = 0.0
-    error: str = ""  # why the call failed; the loop reports it to the model
+    error: str = ""  # why the call failed; the agent reports it to the model
+    warnings: list[str] = field(default_factory=list)  # why the tool itself doubts this result, as whole sentences
+    notice: str = ""  # how the result may be used (NOTICE, of every specialist model)
+
+    @property
+    def words(self) -> str:
+        """What a reader must be told of the result: its text, its warnings, its notice."""
+        return " ".join(filter(None, [self.text, *(f"Warning: {w}" for w in self.warnings), self.notice]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A picture that a turn speaks of, without its bytes."""
+
+    handle: str  # image1, image2 …, as a tool call names it
+    name: str = ""
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +198,14 @@ class Turn:
     """One message of a conversation."""
 
     role: str  # system | user | assistant | tool
-    content: str = ""  # "<image>" marks where a picture goes
+    content: str = ""  # IMAGE marks where a picture goes
     tool_calls: list[ToolCall] = field(default_factory=list)
     tool: str = ""  # role tool: the name of the tool that answers
+    attachments: list[Attachment] = field(default_factory=list)  # user: all pictures so far; tool: those it made
+    advice: str = ""  # role user: what the person's own program asks for (its system message); never the person's words
+    warnings: list[str] = field(default_factory=list)  # role tool: as in ToolResult
+    notice: str = ""  # role tool: as in ToolResult
+    thoughts: str = ""  # role assistant: a reasoning model's thinking; neither answer nor call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +215,8 @@ class Conversation:
     conversation_id: str
     kind: str  # describe | converse | invoke
     turns: list[Turn]
+    scenario: str = ""  # kind invoke: single, several, chain, not_offered …, as `instruct` drew it
+    tool: str = ""  # kind invoke: the tool that the scenario is about, called or not
     images: list[ImageBytes] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)  # names of the tools on offer
     source: Source | None = None
@@ -235,8 +264,10 @@ def to_row(record: Any) -> dict[str, Any]:
 def from_row(kind: type[R], row: Mapping[str, Any]) -> R:
     """The record behind a row; fields the row lacks take their defaults, unknown columns are left out.
 
-    Raises TypeError when a field without a default is missing.
+    Rows of before a field existed are read, too (`_EARLIER`). Raises TypeError when a field without a default is missing.
     """
+    if upgrade := _EARLIER.get(kind):
+        row = upgrade(row)
     return kind(**{name: _record(row[name], hint) for name, hint in _hints(kind).items() if name in row})
 
 
@@ -254,6 +285,33 @@ def arrow_schema(kind: type) -> pa.Schema:
     return schema.with_metadata(metadata)
 
 
+def _earlier_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Datasets of before `Pair.phash` hold the hash in the note of a mark."""
+    if "phash" in row or "trail" not in row:
+        return row
+    notes = [m["note"] for m in row["trail"] or () if m["step"] == "quality" and m["note"].startswith("phash ")]
+    return {**row, "phash": notes[-1].removeprefix("phash ")} if notes else row
+
+
+def _earlier_conversation(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Datasets of before `Conversation.scenario` and `tool` hold both in their marks: `by="scenario:tool"`."""
+    if "scenario" in row or "trail" not in row:
+        return row
+    trail = [dict(m) for m in row["trail"] or ()]
+    named = [m for m in trail if m["step"] == "invoke"]
+    if not named:
+        return row
+    scenario, _, tool = named[0]["by"].partition(":")
+    for mark in named:
+        mark["by"] = mark["by"].partition(":")[0]
+    return {**row, "trail": trail, "scenario": scenario, "tool": "" if scenario == "plain" else tool}
+
+
+_EARLIER: dict[type, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    Pair: _earlier_pair,
+    Conversation: _earlier_conversation,
+}
+
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
@@ -266,7 +324,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _is_image(hint: Any) -> bool:
-    return get_origin(hint) is Annotated and IMAGE in get_args(hint)[1:]
+    return get_origin(hint) is Annotated and _PICTURE in get_args(hint)[1:]
 
 
 def _unwrap_optional(hint: Any) -> Any:
@@ -336,9 +394,12 @@ def _feature(kind: pa.DataType) -> Any:
 
 
 __all__ = [
+    "IMAGE",
+    "NOTICE",
     "Abstract",
     "Annotation",
     "Article",
+    "Attachment",
     "Conversation",
     "Figure",
     "Hit",

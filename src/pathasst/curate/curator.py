@@ -252,7 +252,7 @@ class Curator:
         marks: list[Mark],
         relevance: float | None,
     ) -> Pair | Dropped:
-        """Quality and refinement of one pair; the perceptual hash goes into its trail for the pass across shards."""
+        """Quality and refinement of one pair; its perceptual hash is for the pass across shards."""
         s = self.settings
         reason, detail = picture_fault(part, s.quality)
         if not reason and s.quality.min_relevance and relevance is not None and relevance < s.quality.min_relevance:
@@ -268,7 +268,7 @@ class Curator:
             *figure.trail,
             *marks,
             Mark(step="refine", by=refined_by),
-            Mark(step="quality", by="rules-1", note=f"phash {phash(part):016x}"),
+            Mark(step="quality", by="rules-1"),
         ]
         return Pair(
             pair_id=name,
@@ -278,6 +278,7 @@ class Curator:
             md5=hashlib.md5(image, usedforsecurity=False).hexdigest(),
             width=part.shape[1],
             height=part.shape[0],
+            phash=f"{phash(part):016x}",
             caption=caption,
             original=text,
             panel=replace(panel, box=tuple(round(v, 1) for v in panel.box)),  # type: ignore[arg-type]

@@ -99,7 +99,7 @@ def _across(
     )
 
 
-_LIGHT = ("pair_id", "source", "trail")
+_LIGHT = ("pair_id", "source", "phash", "trail")
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,8 @@ class Sieve:
 def _hashes(folder: Path) -> Iterator[tuple[str, int]]:
     for path in shard_paths(folder):
         for pair in read(path, Pair, columns=_LIGHT):
-            for mark in pair.trail:
-                if mark.step == "quality" and mark.note.startswith("phash "):
-                    yield pair.pair_id, int(mark.note[6:], 16)
+            if pair.phash:
+                yield pair.pair_id, int(pair.phash, 16)
 
 
 def find_leaks(

@@ -17,12 +17,11 @@ from typing import Any, TypeVar
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.files import write_atomic
-from pathasst.core.records import Conversation, Pair, Turn
+from pathasst.core.records import IMAGE, Conversation, Pair, Turn
 from pathasst.dataset.manifest import Manifest
 from pathasst.dataset.shards import read
 
 R = TypeVar("R", Pair, Conversation)
-MARK = "<image>"
 SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png", b"GIF": ".gif", b"RIF": ".webp"}
 
 
@@ -123,7 +122,7 @@ def _llava_turns(turns: list[Turn], pictured: bool) -> list[dict[str, str]]:
         if turn.role == "system":
             continue
         calls = [json.dumps({"name": c.name, "arguments": c.arguments}, sort_keys=True) for c in turn.tool_calls]
-        text = "\n".join(filter(None, [turn.content.replace(MARK, "").strip(), *(f"<tool_call>{c}</tool_call>" for c in calls)]))
+        text = "\n".join(filter(None, [turn.content.replace(IMAGE, "").strip(), *(f"<tool_call>{c}</tool_call>" for c in calls)]))
         if turn.role == "tool":
             text = f"<tool_response>{text}</tool_response>"
         speaker = "gpt" if turn.role == "assistant" else "human"
@@ -134,5 +133,5 @@ def _llava_turns(turns: list[Turn], pictured: bool) -> list[dict[str, str]]:
     if lines and lines[-1]["from"] == "human":
         lines.pop()  # a question without an answer teaches nothing
     if lines and pictured:
-        lines[0]["value"] = f"{MARK}\n{lines[0]['value']}"
+        lines[0]["value"] = f"{IMAGE}\n{lines[0]['value']}"
     return lines

@@ -13,7 +13,7 @@ from typing import Any
 
 from pathasst.assistant.brain import Brain
 from pathasst.core.errors import BadInput
-from pathasst.core.records import Turn
+from pathasst.core.records import IMAGE, Turn
 from pathasst.core.statistics import mean_interval
 from pathasst.evaluate import answers
 from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
@@ -88,7 +88,7 @@ def _ask(brain: Brain, questions: Sequence[Question], cache: Predictions, prompt
     for q in questions:
         picture = blank_picture() if is_blind else _picture(q)
         text = prompt.replace("{question}", q.question)
-        asked.append(([Turn(role="user", content=f"<image>\n{text}")], [picture], []))
+        asked.append(([Turn(role="user", content=f"{IMAGE}\n{text}")], [picture], []))
     with bar("PathVQA, blank picture" if is_blind else "PathVQA", len(asked)) as progress:
         return ask_all(brain, asked, cache, progress=progress)
 

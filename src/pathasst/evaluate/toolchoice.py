@@ -19,7 +19,7 @@ import numpy as np
 
 from pathasst.assistant.brain import Brain
 from pathasst.core.errors import BadSettings
-from pathasst.core.records import ImageBytes, ToolCall, ToolSpec, Turn
+from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.core.statistics import f1_interval, mean_interval, sums_interval
 from pathasst.evaluate.asking import Asked, ask_all, bar
 from pathasst.evaluate.predictions import Predictions, Share, Value
@@ -151,7 +151,7 @@ def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], s
             has = kind != "none"
             if has and brain.sees:
                 images.append(shown[kind][number % len(shown[kind])])
-            mark = "<image>\n" if has and brain.sees else ""
+            mark = f"{IMAGE}\n" if has and brain.sees else ""
             blind = "\n(Pictures given: image1. You cannot see them; the tools can.)" if has and not brain.sees else ""
             turns.append(Turn(role="user", content=f"{mark}{one.content}{blind}"))
         if turn == request.before[:1]:

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from pathasst.core.errors import BadInput
-from pathasst.core.records import Conversation, Mark, Pair, Turn
+from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
 from pathasst.instruct.balance import Balance, Term
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import as_description, conversation_of, sentences
@@ -45,7 +45,7 @@ def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4, bal
     said: list[Turn] = []
     for i, e in enumerate(chosen):
         said += [
-            Turn(role="user", content=("<image>\n" if i == 0 else "") + e.question),
+            Turn(role="user", content=(f"{IMAGE}\n" if i == 0 else "") + e.question),
             Turn(role="assistant", content=e.answer),
         ]
     marks = [Mark(step="instruct", by="template", note=e.template) for e in chosen]

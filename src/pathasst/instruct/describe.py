@@ -9,7 +9,7 @@ import re
 from random import Random
 
 from pathasst.core.errors import BadInput
-from pathasst.core.records import Conversation, Mark, Pair, Turn
+from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
 from pathasst.instruct.check import mentions_caption
 from pathasst.instruct.wordings import Wordings, templates
 
@@ -31,7 +31,7 @@ def describe(pair: Pair, rng: Random, wordings: Wordings, *, text: str = "", by:
         raise BadInput("mentions-caption")
     template = rng.choice(templates(wordings.load("describe"), pair.split))
     question = template.fill(rng, wordings.slots(rng, pair.split))
-    turns = [Turn(role="user", content=f"<image>\n{question}"), Turn(role="assistant", content=answer)]
+    turns = [Turn(role="user", content=f"{IMAGE}\n{question}"), Turn(role="assistant", content=answer)]
     return conversation_of(pair, "describe", turns, Mark(step="instruct", by=by, note=template.text))
 
 

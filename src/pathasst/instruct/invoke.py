@@ -12,7 +12,7 @@ from functools import cached_property
 from random import Random
 
 from pathasst.core.errors import BadSettings
-from pathasst.core.records import Conversation, Pair, Source, ToolSpec, Turn
+from pathasst.core.records import IMAGE, Conversation, Pair, Source, ToolSpec, Turn
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.literature import literature
 from pathasst.instruct.requests import Requests
@@ -145,10 +145,12 @@ class _Draw:
     def _finished(self, number: int, script: Script, pair: Pair | None, offered: list[str]) -> Conversation:
         turns = [self._known_arguments(t) for t in script.turns]
         if pair is not None:
-            turns[0] = replace(turns[0], content=f"<image>\n{turns[0].content}")
+            turns[0] = replace(turns[0], content=f"{IMAGE}\n{turns[0].content}")
         return Conversation(
             conversation_id=f"invoke/{number:06d}",
             kind="invoke",
+            scenario=script.scenario,
+            tool=script.tool,
             turns=turns,
             images=[pair.image] if pair else [],
             tools=offered,

@@ -74,7 +74,7 @@ class Summary:
     """Counts over a dataset of conversations."""
 
     kinds: Counter[tuple[str, str]] = field(default_factory=Counter)  # (split, kind)
-    scenarios: Counter[tuple[str, str]] = field(default_factory=Counter)  # (split, scenario without its tool)
+    scenarios: Counter[tuple[str, str]] = field(default_factory=Counter)  # (split, scenario)
     tools: Counter[tuple[str, str]] = field(default_factory=Counter)  # (split, tool called)
     wordings: dict[str, set[str]] = field(default_factory=dict)  # split → templates used
     answers: Counter[str] = field(default_factory=Counter)  # yes | no, of yes-no questions
@@ -92,7 +92,7 @@ def summary(conversations: Iterable[Conversation]) -> Summary:
         s.wordings.setdefault(c.split, set()).update(m.note for m in marks)
         for mark in marks:
             if mark.step == "invoke":
-                s.scenarios[c.split, mark.by.split(":")[0]] += 1
+                s.scenarios[c.split, mark.by] += 1
         for turn in c.turns:
             s.tools.update((c.split, call.name) for call in turn.tool_calls)
             if turn.role == "assistant" and turn.content:

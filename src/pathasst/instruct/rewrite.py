@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.records import Conversation, Mark, Pair, Turn
+from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
 from pathasst.dataset import Dropped
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import conversation_of, describe, sentences
@@ -140,6 +140,6 @@ class Rewriter:
 def _turns(asked: Sequence[Asked]) -> list[Turn]:
     turns: list[Turn] = []
     for i, one in enumerate(asked):
-        turns.append(Turn(role="user", content=("" if i else "<image>\n") + one.question.strip()))
+        turns.append(Turn(role="user", content=("" if i else f"{IMAGE}\n") + one.question.strip()))
         turns.append(Turn(role="assistant", content=one.answer.strip()))
     return turns

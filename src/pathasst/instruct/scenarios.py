@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from pathasst.core.records import Mark, Pair, ToolCall, Turn
+from pathasst.core.records import NOTICE, Mark, Pair, ToolCall, Turn
 from pathasst.instruct.converse import exchanges
 from pathasst.instruct.literature import result_text
 from pathasst.instruct.requests import Request, Requests, join
@@ -18,7 +18,6 @@ from pathasst.instruct.results import draw as draw_result
 from pathasst.instruct.typos import Typist
 from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
 
-NOTICE = "Research use only: not a medical device, not for diagnosis."  # as the tools end their results
 EMPTY = 0.04  # of the results find nothing
 TOGETHER = 0.4  # of the requests for two tools name both in one sentence
 TOOL_TOPICS = ("bethesda", "is-bethesda", "cell", "is-cell")  # what a tool on offer may be better at
@@ -31,12 +30,17 @@ class Script:
 
     turns: list[Turn] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    scenario: str = ""  # of the first request
+    tool: str = ""  # that the first request is about
 
     def say(self, role: str, content: str, **more: Any) -> None:
         self.turns.append(Turn(role=role, content=content, **more))
 
-    def mark(self, scenario: str, wording: str, score: float | None = None) -> None:
-        self.marks.append(Mark(step="invoke", by=scenario, note=wording, score=score))
+    def mark(self, scenario: str, wording: str, tool: str = "") -> None:
+        """Note which wording the next request uses, and what for."""
+        if not self.marks:
+            self.scenario, self.tool = scenario, tool
+        self.marks.append(Mark(step="invoke", by=scenario, note=wording))
 
 
 class Scenarios:
@@ -77,7 +81,7 @@ class Scenarios:
         self.single(tools[0], pair, script, follow=0.2)
         second = self._request(tools[1])
         again = self.rng.choice(templates(self.wordings.load("frame")["again"], self.split))
-        script.mark(f"chain:{tools[1]}", second.template)
+        script.mark("chain", second.template)
         script.say("user", join("", second.text, again, self.rng))
         self._served(second, pair, script)
 
@@ -101,21 +105,21 @@ class Scenarios:
         """After a result, words that ask for nothing to be run."""
         self._first(tool, pair, script)
         said, answer = self.rng.choice(choices(self.wordings.load("later")["talk"], self.split))
-        script.mark(f"talk:{tool}", said)
+        script.mark("talk", said)
         script.say("user", self._typed(said))
         script.say("assistant", answer)
 
     def _first(self, tool: str, pair: Pair | None, script: Script) -> Request:
         """One request, served."""
         request = self._request(tool)
-        script.mark(f"single:{tool}", request.template)
+        script.mark("single", request.template, tool)
         script.say("user", request.framed)
         self._served(request, pair, script)
         return request
 
     def _later(self, kind: str, tool: str, script: Script) -> str:
         template = self.rng.choice(templates(self.wordings.load("later")[kind], self.split))
-        script.mark(f"{kind}:{tool}", template.text)
+        script.mark(kind, template.text)
         return self._typed(template.text)
 
     def _typed(self, wording: str) -> str:
@@ -129,7 +133,7 @@ class Scenarios:
         """A request that is refused: the tool is not offered, the picture is of the wrong kind, or there is none."""
         request = self._request(tool)
         node = self.node(tool)
-        script.mark(f"{scenario}:{tool}", request.template)
+        script.mark(scenario, request.template, tool)
         script.say("user", request.framed)
         script.say("assistant", self._refusal(scenario, {"able": node["able"], "needs": node["needs"] or "a picture", **slots}))
 
@@ -153,13 +157,13 @@ class Scenarios:
         if pair is not None and self.rng.random() < 0.5:
             asked = [e for e in exchanges(pair, self.rng, self.wordings, 4) if e.topic not in TOOL_TOPICS][:2]
             for e in asked:
-                script.mark("plain:picture", e.template)
+                script.mark("plain", e.template)
                 script.say("user", e.question)
                 script.say("assistant", e.answer)
             if asked:
                 return
         kind, question, answer = self._talk()
-        script.mark(f"plain:{kind}", question.text)
+        script.mark("plain", question.text)
         text = capital(question.fill(self.rng, {}))
         script.say("user", self.requests.frame(text, self.rng, self.split, "any") if kind != "chat" else text)
         script.say("assistant", answer)
@@ -190,7 +194,7 @@ class Scenarios:
         node, errors = self.node(tool), self.wordings.load("decline")["errors"]
         wording = self.rng.choice([*errors["any"], *errors.get(node["domain"], [])])
         error = Template(wording).fill(self.rng, {"needs": node["needs"] or "a picture"})
-        script.mark(f"failed:{tool}", request.template)
+        script.mark("failed", request.template, tool)
         script.say("user", request.framed)
         script.say("assistant", "", tool_calls=[request.call])
         script.say("tool", f"Error: {error}", tool=tool)
@@ -249,7 +253,7 @@ class Scenarios:
         if "none" in facts or "empty" in facts:
             return
         question, answer = self.rng.choice(choices(self.node(tool)["follow_ups"], self.split))
-        script.mark(f"follow_up:{tool}", question)
+        script.mark("follow_up", question)
         script.say("user", Template(question).fill(self.rng, facts))
         script.say("assistant", capital(Template(answer).fill(self.rng, facts)))
 

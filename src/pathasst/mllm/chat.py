@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.records import ToolSpec, Turn
+from pathasst.core.records import IMAGE, ToolSpec, Turn
 from pathasst.mllm.tool_text import calls_of, list_tools, write_calls
 
-IMAGE = "<image>"
 FILE = "chat_template.pathasst.json"
 _LOOP = re.compile(r"(.{8,120}?)\1{3}\Z", re.DOTALL)
 ROLES = ("system", "user", "assistant", "tool")

@@ -18,7 +18,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput
 from pathasst.core.files import write_atomic
-from pathasst.core.records import Conversation, ToolSpec
+from pathasst.core.records import IMAGE, Conversation, ToolSpec
 from pathasst.dataset import Dropped
 from pathasst.mllm.chat import render
 from pathasst.mllm.model import Parts, features
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # pictures that pass the tower at once
 CHOOSE = "choose"  # kind of the samples that `cut_after_call` makes
-NOT_OFFERED = "not_offered:"  # mark of a conversation about a tool that is missing from its list
+NOT_OFFERED = "not_offered"  # scenario of a conversation about a tool that is missing from its list
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ def _sample(
     )
     if not any(rendered.mask):
         raise BadInput(f"{conversation.conversation_id}: the assistant says nothing.")
-    places = rendered.ids.count(parts.tokenizer.convert_tokens_to_ids("<image>")) // max(parts.image_tokens, 1)
+    places = rendered.ids.count(parts.tokenizer.convert_tokens_to_ids(IMAGE)) // max(parts.image_tokens, 1)
     images = tuple(table.add(image, parts) for image in conversation.images[:places])
     ids, mask = np.array(rendered.ids, np.int32), np.array(rendered.mask, bool)
     opening = rendered.opening if images else 0
@@ -178,15 +178,14 @@ def regrouped(conversation: Conversation, tool_lists: Sequence[tuple[str, ...]])
     """The list of tools a conversation is shown with: a common one that fits it, or its own.
 
     One fits that holds the tools it calls and none that it is refused. Which of them depends on its first picture, so that
-    conversations about one picture share it too. A conversation that no step of `instruct` marked keeps its own.
+    conversations about one picture share it too. A conversation without a scenario, which `instruct` did not draw, keeps its own.
     """
     called = {c.name for t in conversation.turns for c in t.tool_calls}
-    marks = [m.by for m in conversation.trail if m.step == "invoke"]
-    missing = {m.removeprefix(NOT_OFFERED) for m in marks if m.startswith(NOT_OFFERED)}
+    missing = {conversation.tool} if conversation.scenario == NOT_OFFERED else set()
     by = conversation.images[0] if conversation.images else conversation.conversation_id.encode()
     first = int(hashlib.md5(by, usedforsecurity=False).hexdigest(), 16) % max(1, len(tool_lists))
     fitting = [n for n in [*tool_lists[first:], *tool_lists[:first]] if called <= set(n) and not missing & set(n)]
-    return fitting[0] if fitting and marks else tuple(conversation.tools)
+    return fitting[0] if fitting and conversation.scenario else tuple(conversation.tools)
 
 
 def _check(image: bytes) -> None:

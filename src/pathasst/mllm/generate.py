@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.hardware import has_fast_bfloat16
-from pathasst.core.records import ToolCall, ToolSpec, Turn
+from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
 from pathasst.mllm import adapter, model
-from pathasst.mllm.chat import IMAGE, goes_round, render
+from pathasst.mllm.chat import goes_round, render
 from pathasst.mllm.constrain import allowed
 from pathasst.mllm.model import Parts
 from pathasst.mllm.packed_loss import embed

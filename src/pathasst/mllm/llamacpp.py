@@ -20,8 +20,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, ToolSpec, Turn
-from pathasst.mllm.chat import IMAGE, ChatTemplate
+from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
+from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.export import ABOUT, LANGUAGE, VISION
 from pathasst.mllm.generate import MAX_LENGTH, PathAsst
 from pathasst.mllm.grammar import arguments_grammar, calls_grammar

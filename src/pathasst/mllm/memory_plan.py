@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pathasst import dataset
-from pathasst.core.records import Conversation
+from pathasst.core.records import IMAGE, Conversation
 from pathasst.mllm.settings import PhaseSettings, TrainSettings
 
 CHARACTERS_A_TOKEN = 3.6  # of English prose in byte-level BPE vocabularies of 32 to 150 thousand
@@ -123,7 +123,7 @@ def estimate(
         for c in dataset.read(folder, Conversation, columns=["conversation_id", "kind", "turns", "tools", "split"]):
             if c.split == "train":
                 words = sum(len(t.content) + 60 * len(t.tool_calls) for t in c.turns) / CHARACTERS_A_TOKEN
-                marks = sum(t.content.count("<image>") for t in c.turns)
+                marks = sum(t.content.count(IMAGE) for t in c.turns)
                 lengths.setdefault(c.kind, []).append(int(words) + marks * image_tokens + 6 * len(c.turns) + 20)
     lines = [f"{shape.name}: {shape.parameters / 1e6:,.0f} M parameters, {devices} device(s) at {teraflops:g} TFLOP/s each"]
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
-from pathasst.mllm.chat import IMAGE, ChatTemplate, template_of
+from pathasst.core.records import IMAGE
+from pathasst.mllm.chat import ChatTemplate, template_of
 
 if TYPE_CHECKING:
     import torch

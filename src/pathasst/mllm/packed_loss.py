@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pathasst.mllm.chat import IMAGE
+from pathasst.core.records import IMAGE
 from pathasst.mllm.model import Parts
 from pathasst.mllm.pack import Row
 from pathasst.mllm.tree_attention import register

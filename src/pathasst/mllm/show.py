@@ -13,8 +13,8 @@ from typing import Any
 from pathasst import dataset
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
-from pathasst.core.records import Conversation, ToolSpec
-from pathasst.mllm.chat import IMAGE, painted, render, template_of
+from pathasst.core.records import IMAGE, Conversation, ToolSpec
+from pathasst.mllm.chat import painted, render, template_of
 
 
 @dataclass(frozen=True, slots=True)

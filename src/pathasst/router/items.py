@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pathasst.core.records import Conversation, Mark, ToolCall, Turn
+from pathasst.core.records import IMAGE, Conversation, ToolCall, Turn
 
 REFUSED = ("not_offered", "wrong_picture", "no_picture")  # kinds of tool conversations that ask for a tool and do not get it
 UNSAID = (*REFUSED, "repeat")  # kinds whose calls' arguments are not there, or not in the words
-IMAGE = "<image>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,12 @@ def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
         for at, (turn, reply) in enumerate(zip(conversation.turns, conversation.turns[1:], strict=False)):
             if turn.role != "user":
                 continue
-            mark = marks[min(place, len(marks) - 1)] if marks else Mark(step="invoke", by="")
-            kind, _, meant = mark.by.partition(":")
-            names = {c.name for c in reply.tool_calls} or ({meant} if kind in REFUSED and meant else set())
+            mark = marks[min(place, len(marks) - 1)] if marks else None
+            kind = mark.by if mark else ""
+            names = {c.name for c in reply.tool_calls} or ({conversation.tool} - {""} if kind in REFUSED else set())
             before = tuple(tools_before(conversation.turns[:at]))
             said = None if kind in UNSAID else tuple(_arguments(reply.tool_calls))
-            text, group = plain(turn.content), mark.note or turn.content
+            text, group = plain(turn.content), (mark.note if mark else "") or turn.content
             yield Item(text, tuple(sorted(names)), conversation.split, kind, group, before, said)
             place += 1
 

@@ -31,7 +31,7 @@ from pathasst.router.settings import RouterConfig, TrainSettings
 if TYPE_CHECKING:
     import torch
 
-COLUMNS = ["conversation_id", "kind", "turns", "split", "trail"]
+COLUMNS = ["conversation_id", "kind", "scenario", "tool", "turns", "split", "trail"]
 WARMUP = 0.03  # share of the steps
 CHUNK = 2048  # texts embedded between two lines of progress
 

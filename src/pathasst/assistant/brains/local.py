@@ -13,7 +13,7 @@ from pathasst.assistant.brains.grounded import grounded
 from pathasst.assistant.images import ARGUMENT, GIVEN, MADE
 from pathasst.assistant.sanitize import without_advice
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ImageBytes, ToolSpec, Turn
+from pathasst.core.records import IMAGE, ImageBytes, ToolSpec, Turn
 from pathasst.core.text import shortened
 from pathasst.router.items import plain, tools_before
 from pathasst.router.slot_filling import read
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathasst.mllm import PathAsst
     from pathasst.router import Router
 
-IMAGE = "<image>"
 RESULT_CHARACTERS = 1500  # of one tool result: the embedded model was trained on 2,048 tokens
 _SHORTER = (600, 200)  # tried in turn when a conversation does not fit
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pathasst.assistant.repair import UNREADABLE, loads_leniently
-from pathasst.core.records import ImageBytes, ToolCall, ToolSpec, Turn
+from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolSpec, Turn
 
-IMAGE = "<image>"
 LONGEST_SIDE = 2048  # px of a picture as it is sent; tools always get the whole one
 
 SYSTEM = """You are PathAsst, an assistant for pathologists, for research use only.

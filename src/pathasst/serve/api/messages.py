@@ -11,12 +11,11 @@ from pathasst.assistant.answer import Answer
 from pathasst.assistant.images import Album
 from pathasst.assistant.repair import loads_leniently
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, ToolSpec, Turn
+from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
 from pathasst.serve.api.schemas import ChatRequest, FilePart, ImagePart, Message, TextPart
 
 FOOTER = "\n\n---\n*PathAsst ran:*"
 """How the part of an answer's text begins that is not the model's own (see `footer`)."""
-IMAGE = "<image>"
 
 
 @dataclass(slots=True)
