@@ -34,9 +34,9 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from server_parts import RuleBrain, settings
 from assistant_parts import CountDark, Shelf, HITS
-from pathasst.assistant.api import create_app
-from pathasst.assistant.heap import keep_few_arenas
-from pathasst.assistant.service import Service
+from pathasst.serve.api import create_app
+from pathasst.serve.malloc import keep_few_arenas
+from pathasst.serve.service import Service
 from pathasst.tools.protocol import Registry
 import uvicorn
 from pathlib import Path

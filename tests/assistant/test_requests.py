@@ -36,7 +36,13 @@ def declared(seen: list[tuple[str, Any]]) -> Registry:
             )
             return ToolResult(name=self.name, text="done", pictures=made)
 
-        registry.add(type(cls.__name__, (cls,), {"run": run, "weights": (), "version": lambda self: "declared@1"})())
+        registry.add(
+            type(
+                cls.__name__,
+                (cls,),
+                {"run": run, "weights": (), "missing": lambda self: [], "version": lambda self: "declared@1"},
+            )()
+        )
     return registry
 
 

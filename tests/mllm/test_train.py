@@ -87,7 +87,7 @@ import sys, json
 from pathlib import Path
 from pathasst.mllm.settings import TrainSettings
 from pathasst.mllm.train import train
-from pathasst.records import ToolSpec
+from pathasst.core.records import ToolSpec
 settings = TrainSettings(**json.loads(Path(sys.argv[3]).read_text()))
 specs = [ToolSpec(**s) for s in json.loads(Path(sys.argv[4]).read_text())]
 train([sys.argv[1]], sys.argv[2], settings, specs, say=lambda s: print(s, flush=True))

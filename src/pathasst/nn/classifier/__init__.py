@@ -1,6 +1,6 @@
 """Picture classifiers: any timm backbone, trained on the user's labels, calibrated, measured. Knows no tool and no stain.
 
-from pathasst.classifier import Classifier, TrainSettings, read_items, train
+from pathasst.nn.classifier import Classifier, TrainSettings, read_items, train
 train(TrainSettings(minutes=10), read_items(Path("my_cells")), Path("out/cells"))
 Classifier.load("out/cells").predict([picture])        # float32 [n, classes]
 """

@@ -37,7 +37,7 @@ def _timm() -> Any:
     """timm, which knows `pathasst.nn.multiscale` by name from then on."""
     import timm
 
-    import pathasst.levels  # noqa: F401
+    import pathasst.nn.multiscale  # noqa: F401
 
     return timm
 
