@@ -82,6 +82,23 @@ class Draw(Tool[Nothing]):
         )
 
 
+class ScaledArguments(Arguments):
+    um_per_px: float | None = Field(default=None, gt=0.02, lt=10.0)
+
+
+class Scaled(Tool[ScaledArguments]):
+    """Says at which scale it ran, and gives the picture back."""
+
+    name = "scaled"
+    card = ToolCard(purpose="Measures.", expects="any", validated=True)
+    arguments = ScaledArguments
+
+    def run(self, arguments: ScaledArguments, image: np.ndarray) -> ToolResult:
+        scale = arguments.um_per_px
+        copy = Picture(name="copy", image=encode_png(image))
+        return ToolResult(name=self.name, text=f"Ran at {scale} µm/px.", numbers={"um_per_px": scale}, pictures=[copy])
+
+
 class QueryArguments(Arguments):
     query: str = Field(min_length=2)
 

@@ -43,6 +43,15 @@ def test_answers_and_writes_a_folder(chat_server: ChatServer, picture: Path, tmp
     assert {p.name for p in out.iterdir()} == {"answer.md", "answer.json", "answer_2.md", "answer_2.json", "image1_person.png"}
 
 
+def test_scales_are_given_once_or_for_each_picture(chat_server: ChatServer, picture: Path) -> None:
+    command = ["ask", str(picture), str(picture), "What is this?", "--brain", f"{chat_server.url}#m", "--json"]
+    for scales, known in (([], [None, None]), ([0.5], [0.5, 0.5]), ([0.5, 0.25], [0.5, 0.25])):
+        options = [word for scale in scales for word in ("--um-per-px", str(scale))]
+        result = CliRunner().invoke(app, [*command, *options])
+        assert [p["um_per_px"] for p in json.loads(result.stdout)["pictures"]] == known
+    assert CliRunner().invoke(app, [*command, *["--um-per-px", "1"] * 3]).exit_code
+
+
 def test_json_alone_on_standard_output(chat_server: ChatServer) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pathasst.cli.main", "ask", "Hello?", "--json", "--brain", f"{chat_server.url}#m"],

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pathasst.assistant.brains.grounded import QUOTED_CHARACTERS, grounded
-from pathasst.core.records import ToolCall, Turn
+from pathasst.core.records import NOTICE, ToolCall, Turn
 
-COUNTED = (
-    "130 tumour cells: 3 Ki67-positive, 127 negative; Ki67 index 2.3 %. Warning: odd stain. Research use only: not a device."
-)
+COUNTED = "130 tumour cells: 3 Ki67-positive, 127 negative; Ki67 index 2.3 %."
 FOUND = "[PMID 11] Ki67 in prostate cancer (2020). High expression went with relapse.\n[PMID 22] Other title (2021). Other words."
 
 
@@ -19,7 +17,7 @@ def after(*results: tuple[str, str]) -> list[Turn]:
         Turn(role="tool", tool="ki67_cells", content="An index of 50 % for the question before."),
         Turn(role="user", content="What fraction is Ki67 positive?"),
         Turn(role="assistant", tool_calls=[ToolCall(name=name) for name, _ in results]),
-        *(Turn(role="tool", tool=name, content=text) for name, text in results),
+        *(Turn(role="tool", tool=name, content=text, warnings=["odd stain."], notice=NOTICE) for name, text in results),
     ]
 
 
@@ -48,7 +46,7 @@ def test_what_the_results_say_stands(said: str) -> None:
 def test_what_strays_is_replaced_by_the_tools_own_words(said: str) -> None:
     shown = grounded(said, after(("ki67_cells", COUNTED)))
     assert shown.startswith("ki67_cells: 130 tumour cells: 3 Ki67-positive")
-    assert "Research use only" not in shown
+    assert shown.endswith("2.3 %. Warning: odd stain.")  # what the tool doubts is said, the notice stands below every answer
     assert "50" not in shown
 
 
@@ -74,7 +72,7 @@ def test_long_results_are_cut_and_several_quoted_one_by_one() -> None:
     shown = grounded("", after(("a", "word " * 400), ("b", "Short."))).splitlines()
     assert len(shown) == 2
     assert len(shown[0]) <= QUOTED_CHARACTERS + 5
-    assert shown[1] == "b: Short."
+    assert shown[1] == "b: Short. Warning: odd stain."
 
 
 def test_without_results_the_words_stand() -> None:

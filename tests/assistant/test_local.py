@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from pathasst.assistant.brains.local import LocalBrain
-from pathasst.assistant.sanitize import advised
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, ToolSpec, Turn
+from pathasst.core.records import Attachment, ToolCall, ToolSpec, Turn
 from pathasst.router.slot_filling import Said
 
 SPEC = ToolSpec(name="t", description="d", parameters={"properties": {"a": {}, "image": {"type": "string"}}})
@@ -63,9 +62,9 @@ def conversation() -> list[Turn]:
     return [
         Turn(role="user", content="<image>\nFirst question."),
         Turn(role="assistant", content="First answer."),
-        Turn(role="user", content="Second question.\n(Pictures: image1 (a.png), image2 (x).)"),
+        Turn(role="user", content="Second question.\n(Pictures: mine.)", attachments=[Attachment(handle="image1", name="a.png")]),
         Turn(role="assistant", tool_calls=[]),
-        Turn(role="tool", tool="t", content="word " * 400 + "\nPictures made: image2 (x)."),
+        Turn(role="tool", tool="t", content="word " * 400, attachments=[Attachment(handle="image2", name="x")]),
     ]
 
 
@@ -81,7 +80,8 @@ def test_results_are_cut_first_and_old_questions_dropped_last(room: int, tool_ch
     assert "Pictures made" not in turns[-1].content
     assert sum(t.role == "user" for t in turns) == questions
     assert sum(t.content.count("<image>") for t in turns) == len(images) == 1  # the picture moves to the question that is left
-    assert not any("(Pictures: " in t.content for t in turns)
+    assert any(t.content.endswith("Second question.\n(Pictures: mine.)") for t in turns)  # nothing of the person's is cut off
+    assert not any("image1" in t.content for t in turns)
     assert "image" not in tools[0].parameters["properties"]
 
 
@@ -107,10 +107,10 @@ BLIND = ToolSpec(name="blind", description="d", parameters={"properties": {}}, n
 OTHER = ToolSpec(name="other", description="d", parameters={"properties": {}})
 
 
-def chosen(question: str, images: list[bytes], tools: list[ToolSpec]) -> tuple[Turn, Narrow]:
+def chosen(question: str, images: list[bytes], tools: list[ToolSpec], advice: str = "") -> tuple[Turn, Narrow]:
     model: Any = Narrow(10_000)
     brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
-    asked = ([Turn(role="user", content="<image>\n" * len(images) + question)], images, tools)
+    asked = ([Turn(role="user", content="<image>\n" * len(images) + question, advice=advice)], images, tools)
     one, (many,) = brain.reply(*asked), brain.reply_many([asked])
     assert one == many
     return one, model
@@ -118,7 +118,7 @@ def chosen(question: str, images: list[bytes], tools: list[ToolSpec]) -> tuple[T
 
 def test_what_the_clients_program_advises_chooses_no_tool_and_is_not_read() -> None:
     """Every OpenAI client sends a system message; ours names tools in it."""
-    turn, model = chosen(advised("Call t or blind first.", "t please"), [b"png"], [SPEC, BLIND])
+    turn, model = chosen("t please", [b"png"], [SPEC, BLIND], "Call t or blind first.")
     assert [c.name for c in turn.tool_calls] == ["t"]
     assert model.given[0][0].content == "<image>\nt please"
 

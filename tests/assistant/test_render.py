@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from pathasst.assistant import Answer, ask, render
-from pathasst.core.records import Hit
-from pathasst.tools.protocol import NOTICE, Registry
+from pathasst.core.records import NOTICE, Hit
+from pathasst.tools.protocol import Registry
 
 
 @pytest.fixture

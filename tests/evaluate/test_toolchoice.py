@@ -87,7 +87,7 @@ def test_a_brain_that_always_calls_one_tool(tmp_path, monkeypatch):
     assert row(table)["precision"].value < 0.2
 
 
-def test_looking_is_no_tool_call_and_blind_brains_are_told_of_pictures(tmp_path, monkeypatch):
+def test_looking_is_no_tool_call(tmp_path, monkeypatch):
     monkeypatch.delenv("PATHASST_DATA", raising=False)
     seen = []
 
@@ -98,7 +98,6 @@ def test_looking_is_no_tool_call_and_blind_brains_are_told_of_pictures(tmp_path,
     table = evaluate(RuleBrain(rule, sees=False), tmp_path, tools=all_specs())
     assert row(table, "none")["right tools, or rightly none"].value == 1.0
     assert all(n == 0 and look for _, n, look in seen)
-    assert any("(Pictures given" in words for words, _, _ in seen)
 
 
 def request(wanted, **arguments):
@@ -246,8 +245,9 @@ def test_requests_of_ones_own_are_asked_as_written_and_scored(own):
 def test_blind_brains_get_words_in_the_place_of_pictures(own):
     asked = Kept(brain, sees=False)
     evaluate(asked, own, tools=all_specs(), requests=own / "own.yaml", folder=own / "pictures")
-    told = "\n(Pictures given: image1. You cannot see them; the tools can.)"
-    assert [t.content for t in asked.given[1][0] if t.role == "user"] == [f"Count these.{told}", f"And here?{told}"]
+    people = [t for t in asked.given[1][0] if t.role == "user"]
+    assert [t.content for t in people] == ["Count these.", "And here?"]
+    assert [[a.handle for a in t.attachments] for t in people] == [["image1"]] * 2
     assert asked.given[4][0][0].content == "Thank you."
     assert all(images == [] for _, images in asked.given)
 

@@ -46,6 +46,8 @@ class RuleBrain:
         calls = []
         if "count" in words and "count_dark" in names:
             calls.append(ToolCall(name="count_dark", arguments={"threshold": 100}))
+        if "measure" in words and "scaled" in names:
+            calls.append(ToolCall(name="scaled"))
         if "papers" in words and "papers_search" in names:
             calls.append(ToolCall(name="papers_search", arguments={"query": "Ki67"}))
         if "weather" in words and "get_weather" in names:

@@ -187,8 +187,8 @@ def test_decoding_is_limited_in_time(intake: Intake, monkeypatch: pytest.MonkeyP
 
 def test_a_data_url_and_a_file_are_let_in(intake: Intake) -> None:
     data = saved("PNG")
-    assert intake.picture(f"data:image/png;base64,{base64.b64encode(data).decode()}", "anna") == data
+    assert intake.picture(f"data:image/png;base64,{base64.b64encode(data).decode()}", "anna").image == data
     stored = intake.uploads.put("anna", "a.png", data)
-    assert intake.picture(stored.id, "anna") == data
+    assert intake.picture(stored.id, "anna").image == data
     with pytest.raises(BadInput, match="no file"):
         intake.picture(stored.id, "bert")

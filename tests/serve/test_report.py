@@ -13,8 +13,9 @@ from assistant_parts import CountDark, ScriptedBrain, call, say
 from pathasst.assistant import ask
 from pathasst.assistant.answer import Answer
 from pathasst.core.errors import BadInput
+from pathasst.core.records import NOTICE
 from pathasst.serve import report
-from pathasst.tools.protocol import NOTICE, Registry
+from pathasst.tools.protocol import Registry
 
 
 class Addresses(HTMLParser):

@@ -9,9 +9,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, ToolResult
+from pathasst.core.records import NOTICE, ToolCall, ToolResult
 from pathasst.tools import protocol
-from pathasst.tools.protocol import NOTICE, Arguments, Registry, Tool, ToolCard
+from pathasst.tools.protocol import Arguments, Registry, Tool, ToolCard
 
 
 class BrightArguments(Arguments):

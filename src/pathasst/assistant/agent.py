@@ -1,7 +1,7 @@
 """The loop: the brain decides, tools run, their results go back, and the brain answers. Paper: "Tool Augmented MLLM Inference".
 
 Knows the Brain and Tool protocols, and no model. It never fakes success: what the brain did not do, did wrong or left
-unfinished is said in the answer's notices (see `verdict`).
+unfinished is said in the answer's notices (see `notices`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import repair, sanitize
 from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.brain import Brain, Streaming
-from pathasst.assistant.images import ARGUMENT, GIVEN, MADE, Album
+from pathasst.assistant.images import ARGUMENT, Album
 from pathasst.assistant.notices import Draft, conclude, library_of
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, BadSettings, PathAsstError
-from pathasst.core.records import IMAGE, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.records import IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.tools.protocol import Registry
 
 
@@ -63,8 +63,8 @@ Watch = Callable[[Event], None]
 
 
 @dataclass(slots=True)
-class Loop:
-    """One conversation's machinery. `run` answers one question; a Loop answers one at a time."""
+class Agent:
+    """One conversation's machinery. `run` answers one question; an Agent answers one at a time."""
 
     brain: Brain
     registry: Registry
@@ -74,15 +74,17 @@ class Loop:
     worker: Worker = field(default_factory=Worker)
     late_tools: dict[str, threading.Event] = field(default_factory=dict)  # tools whose late call still runs
 
-    def run(self, question: str, album: Album, history: Answer | None = None, new_pictures: int = 0) -> Answer:
+    def run(self, question: str, album: Album, history: Answer | None = None, new_pictures: int = 0, advice: str = "") -> Answer:
         """Answer one question about the album's pictures, of which the last `new_pictures` came with it.
+
+        `advice`: what the person's own program asks for; the brain reads it, nothing takes it for the person's words.
 
         Raises what the brain raises when it fails before anything was run; later failures are told in the answer.
         """
         draft = Draft(
             question=question,
             album=album,
-            turns=[*(history.turns if history else []), self._question(question, album, new_pictures)],
+            turns=[*(history.turns if history else []), self._question(question, album, new_pictures, advice)],
             library=dict(history.library) if history else {},
         )
         try:
@@ -101,14 +103,14 @@ class Loop:
         self.watch(Event(kind="answer", text=answer.text, answer=answer))
         return answer
 
-    def _question(self, question: str, album: Album, new_pictures: int) -> Turn:
+    def _question(self, question: str, album: Album, new_pictures: int, advice: str) -> Turn:
         """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number."""
-        words = sanitize.as_data(question)
-        if album.shown and not self.brain.sees:
-            words += f"\n(Pictures given: {_listed(album.shown)}. You cannot see them; the tools can.)"
-        elif len(album.shown) > 1:
-            words += f"{GIVEN}{_listed(album.shown)}.)"
-        return Turn(role="user", content=f"{IMAGE}\n" * (new_pictures if self.brain.sees else 0) + words)
+        return Turn(
+            role="user",
+            content=f"{IMAGE}\n" * (new_pictures if self.brain.sees else 0) + sanitize.as_data(question),
+            attachments=[_attached(s) for s in album.shown],
+            advice=sanitize.as_data(advice),
+        )
 
     def _converse(self, draft: Draft) -> None:
         """Rounds of reply and tools until the brain answers without a call. What came so far is in `draft`."""
@@ -126,7 +128,7 @@ class Loop:
             for place, call in enumerate(turn.tool_calls):
                 step = self._step(call, place, draft)
                 draft.steps.append(step)
-                draft.turns.append(Turn(role="tool", tool=step.call.name, content=self._for_brain(step, draft)))
+                draft.turns.append(self._for_brain(step, draft))
                 self.watch(Event(kind="step", step=step))
 
     def _reply(self, draft: Draft, *, offer_tools: bool) -> Turn:
@@ -187,6 +189,9 @@ class Loop:
             pixels = draft.album.pixels(shown) if shown else None
         except BadInput as error:
             return Step(asked=asked, call=call, result=_failed(call, str(error)), repairs=notes)
+        if tool is not None and shown is not None:
+            arguments, note = tool.scaled(call.arguments, shown.um_per_px)
+            call, notes = replace(call, arguments=arguments), [*notes, *([note] if note else [])]
         where = shown.handle if shown else ""
         key = json.dumps([call.name, call.arguments, where], sort_keys=True, default=str)
         if key in draft.done:
@@ -194,7 +199,7 @@ class Loop:
             return replace(before, asked=asked, call=call, result=replace(before.result, call_id=call.id), repeated=True)
         self.watch(Event(kind="call", call=call))
         result = self._timed(call, lambda: self.registry.call(call, pixels), draft)
-        made = draft.album.made(result.pictures, by=call.name, synthetic=shown.synthetic if shown else False)
+        made = draft.album.made(result.pictures, by=call.name, source=shown)
         draft.library.update(library_of([result]))
         _, withheld = sanitize.withhold(result.text)
         step = Step(
@@ -261,16 +266,22 @@ class Loop:
             result = _failed(call, f"{call.name} failed inside: {type(error).__name__}: {str(error)[:300]}")
         return replace(result, seconds=time.monotonic() - started)
 
-    def _for_brain(self, step: Step, draft: Draft) -> str:
+    def _for_brain(self, step: Step, draft: Draft) -> Turn:
         """A step as the brain reads it: cleaned, cut to size, with the pictures that the next call may use."""
         result = step.result
         text, _ = sanitize.for_brain(f"Error: {result.error}" if result.error else result.text)
         if len(text) > self.limits.result_chars:
             text = text[: self.limits.result_chars].rsplit(" ", 1)[0] + " … (cut)"
-        made = [s for s in draft.album.shown if s.handle in step.made]
-        if made and not step.repeated:
-            text += f"{MADE}{_listed(made)}."
-        return f"{text}\n(The same call was run before.)" if step.repeated else text
+        if step.repeated:
+            text += "\n(The same call was run before.)"
+        return Turn(
+            role="tool",
+            tool=step.call.name,
+            content=text,
+            attachments=[] if step.repeated else [_attached(s) for s in draft.album.shown if s.handle in step.made],
+            warnings=result.warnings,
+            notice=result.notice,
+        )
 
 
 def _numbered(calls: list[ToolCall], taken: set[str]) -> list[ToolCall]:
@@ -289,5 +300,6 @@ def _failed(call: ToolCall, error: str) -> ToolResult:
     return ToolResult(name=call.name, call_id=call.id, error=error)
 
 
-def _listed(pictures: Sequence[Shown]) -> str:
-    return ", ".join(f"{s.handle} ({sanitize.as_data(s.name)}{', synthetic' if s.synthetic else ''})" for s in pictures)
+def _attached(shown: Shown) -> Attachment:
+    """A picture as the brain may read of it: a file's name is text from outside."""
+    return Attachment(handle=shown.handle, name=sanitize.as_data(shown.name), synthetic=shown.synthetic)

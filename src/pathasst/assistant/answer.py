@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pathasst.core.records import Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
-from pathasst.tools.protocol import NOTICE
+from pathasst.core.records import NOTICE, Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
 
 PERSON = "person"
 """`Shown.by` of a picture that the person gave."""
@@ -27,6 +26,7 @@ class Shown:
     by: str  # PERSON, or the name of the tool that made it
     image: ImageBytes
     synthetic: bool = False
+    um_per_px: float | None = None  # its scale, where known; tools that run on it get it
 
     @property
     def handle(self) -> str:
@@ -44,7 +44,7 @@ class Step:
     repairs: list[str] = field(default_factory=list)  # what was changed in the call before it ran
     made: list[str] = field(default_factory=list)  # handles of the pictures it made
     repeated: bool = False  # the same call was run before: its result was given again
-    withheld: int = 0  # sentences of the result that were kept from the brain (see `untrusted`)
+    withheld: int = 0  # sentences of the result that were kept from the brain (see `sanitize`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,14 @@ class Answer:
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "pictures": [
-                {"file": file_name(p), "handle": p.handle, "name": p.name, "by": p.by, "synthetic": p.synthetic}
+                {
+                    "file": file_name(p),
+                    "handle": p.handle,
+                    "name": p.name,
+                    "by": p.by,
+                    "synthetic": p.synthetic,
+                    "um_per_px": p.um_per_px,
+                }
                 for p in self.pictures
             ],
             "turns": [
@@ -129,6 +136,8 @@ class Answer:
                     "role": t.role,
                     "content": t.content,
                     **({"tool": t.tool} if t.tool else {}),
+                    **({"pictures": [a.handle for a in t.attachments]} if t.attachments else {}),
+                    **({"warnings": t.warnings} if t.warnings else {}),
                     **({"tool_calls": [_call_json(c) for c in t.tool_calls]} if t.tool_calls else {}),
                 }
                 for t in self.turns
@@ -164,6 +173,8 @@ def _step_json(step: Step) -> dict[str, Any]:
         "image": step.image,
         "seconds": round(result.seconds, 3),
         "text": result.text,
+        "warnings": result.warnings,
+        "notice": result.notice,
         "numbers": result.numbers,
         "annotations": [annotation_json(a) for a in result.annotations],
         "pictures": step.made,

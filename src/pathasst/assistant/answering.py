@@ -6,10 +6,10 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.agent import Limits, Loop, Watch
+from pathasst.assistant.agent import Agent, Limits, Watch
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.brain import Brain, BrainSettings, open_brain
-from pathasst.assistant.images import Album
+from pathasst.assistant.images import Album, PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.tools.protocol import Registry
 
@@ -29,13 +29,17 @@ def ask(
     limits: Limits | None = None,
     watch: Watch | None = None,
     cancel: threading.Event | None = None,
+    um_per_px: float | None = None,
+    advice: str = "",
 ) -> Answer:
     """Answer a question about a picture (or several, or none).
 
-    `image`: a path, encoded bytes, H×W×3 uint8 RGB, a PIL image, a sequence of these, or None (with `history`: the pictures of
-    before). `history`: the answer before, whose conversation goes on. `brain`: see `open_brain`. `registry`: the tools on offer;
-    by default every specialist model that is here, the literature and, for a brain that does not see, `look`. `watch` is told
-    what happens while it happens; `cancel`, once set, ends the wait and gives what there is.
+    `image`: a path, encoded bytes, H×W×3 uint8 RGB, a PIL image, a `PictureInput`, a sequence of these, or None (with `history`:
+    the pictures of before). `um_per_px`: micrometres per pixel of these pictures, where a PictureInput
+    does not say its own. `history`: the answer before, whose conversation goes on. `brain`: see `open_brain`. `registry`: the
+    tools on offer; by default every specialist model that is here, the literature and, for a brain that does not see, `look`.
+    `watch` is told what happens while it happens; `cancel`, once set, ends the wait and gives what there is. `advice`: see
+    `Agent.run`.
 
     Raises BadInput (picture), BadSettings (question, brain), MissingWeights, MissingPackage or Unreachable.
     """
@@ -46,18 +50,18 @@ def ask(
     album = Album(list(history.pictures) if history else [])
     pictures = _pictures(image)
     for picture in pictures:
-        album.give(picture)
+        album.give(picture if isinstance(picture, PictureInput) else PictureInput(picture, um_per_px=um_per_px))
     mind = brain if isinstance(brain, Brain) else open_brain(brain)
     tools = registry if registry is not None else default_registry(look=not mind.sees)
-    loop = Loop(mind, tools, limits or Limits())
+    agent = Agent(mind, tools, limits or Limits())
     if watch is not None:
-        loop.watch = watch
+        agent.watch = watch
     if cancel is not None:
-        loop.cancel = cancel
+        agent.cancel = cancel
     try:
-        return loop.run(question, album, history, len(pictures))
+        return agent.run(question, album, history, len(pictures), advice)
     finally:
-        loop.worker.close()
+        agent.worker.close()
 
 
 @lru_cache(maxsize=2)

@@ -7,6 +7,7 @@ picture is meant, or, when the person gave none, the latest that a tool made.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 ARGUMENT = "image"
-MADE = "\nPictures made: "
-"""What stands before the list of new pictures in a tool's turn."""
-GIVEN = "\n(Pictures: "
-"""What stands before the list of all pictures in the person's turn, when there is more than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInput:
+    """A person's picture with what they know of it.
+
+    `image`: a path, encoded bytes, H×W×3 uint8 RGB or a PIL image. `um_per_px`: micrometres per pixel.
+    """
+
+    image: Any
+    name: str = ""
+    um_per_px: float | None = None
 
 
 @dataclass(slots=True)
@@ -35,19 +44,30 @@ class Album:
     _pixels: dict[int, Any] = field(default_factory=dict)
 
     def give(self, image: Any) -> Shown:
-        """Add the person's picture: a path, encoded bytes, H×W×3 uint8 RGB or a PIL image. Raises BadInput if unreadable."""
-        name, data, pixels = _read(image)
-        shown = Shown(number=len(self.shown) + 1, name=name, by=PERSON, image=data)
+        """Add the person's picture: what `PictureInput.image` may be, or a PictureInput. Raises BadInput if unreadable."""
+        known = image if isinstance(image, PictureInput) else PictureInput(image)
+        name, data, pixels = _read(known.image)
+        number = len(self.shown) + 1
+        shown = Shown(number=number, name=known.name or name, by=PERSON, image=data, um_per_px=known.um_per_px)
         self.shown.append(shown)
         self._pixels[shown.number] = pixels
         return shown
 
-    def made(self, pictures: Iterable[Picture], by: str, *, synthetic: bool = False) -> list[Shown]:
-        """Add what a tool made; `synthetic` also marks what was made from a synthetic picture."""
-        new = [
-            Shown(number=len(self.shown) + n, name=p.name, by=by, image=p.image, synthetic=p.synthetic or synthetic)
-            for n, p in enumerate(pictures, start=1)
-        ]
+    def made(self, pictures: Iterable[Picture], by: str, source: Shown | None = None) -> list[Shown]:
+        """Add what a tool made of `source`: a synthetic picture gives synthetic ones, and a copy of its size has its scale."""
+        new = []
+        for number, picture in enumerate(pictures, start=len(self.shown) + 1):
+            same_size = source is not None and source.um_per_px is not None and _size(picture.image) == _size(source.image)
+            new.append(
+                Shown(
+                    number=number,
+                    name=picture.name,
+                    by=by,
+                    image=picture.image,
+                    synthetic=picture.synthetic or (source is not None and source.synthetic),
+                    um_per_px=source.um_per_px if source is not None and same_size else None,
+                )
+            )
         self.shown += new
         return new
 
@@ -96,6 +116,14 @@ class Album:
             "description": f"Which picture; {default.handle if default else 'image1'} if left out.",
         }
         return replace(spec, parameters={**spec.parameters, "properties": {**properties, ARGUMENT: choice}})
+
+
+def _size(image: bytes) -> tuple[int, int]:
+    """Width and height in px, from the header."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(image)) as picture:
+        return picture.size
 
 
 def _read(image: Any) -> tuple[str, bytes, np.ndarray]:

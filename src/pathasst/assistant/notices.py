@@ -22,7 +22,6 @@ _STOPS = {
     "cancelled": "The question was cancelled before the model had answered.",
     "brain": "The model failed before it had answered",
 }
-_WARNING = re.compile(r"\bWarning: (.+?\.)(?=\s|$)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -97,7 +96,7 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
             notices.append(f"{name} gave no result: {step.result.error}")
         elif step.repairs:
             notices.append(f"The call of {name} did not fit and was repaired before it ran: {'; '.join(step.repairs)}.")
-        notices += [f"{name} warns: {warning}" for warning in _WARNING.findall(step.result.text)]
+        notices += [f"{name} warns: {warning}" for warning in step.result.warnings]
         if any(s.synthetic for s in draft.album.shown if s.handle == step.image):
             notices.append(f"{name} ran on a synthetic picture: its result says nothing about any patient.")
         if any(s.synthetic for s in draft.album.shown if s.handle in step.made):

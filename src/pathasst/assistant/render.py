@@ -106,7 +106,7 @@ def _passage(source: Source) -> str:
 def _outcome(step: Step) -> str:
     """What a step gave; abstracts are listed as sources already, with their passages."""
     result = step.result
-    found = f"{len(result.hits)} abstracts: see the sources." if result.hits else result.text
+    found = f"{len(result.hits)} abstracts: see the sources." if result.hits else result.words
     return f"failed: {result.error}" if result.error else found
 
 

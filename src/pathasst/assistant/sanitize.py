@@ -23,7 +23,6 @@ _STRUCTURE = re.compile(
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
 )
-_ADVICE = re.compile(r"\A((?:<image>\n)*)‹advice›.*?‹/advice›\n\n", re.DOTALL)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 _PUBMED_LINK = re.compile(r"\[([^\]]*)\]\(https?://(?:www\.)?pubmed\.ncbi\.nlm\.nih\.gov/(\d{1,9})/?[^)]*\)")
@@ -64,16 +63,6 @@ def plain(text: str) -> str:
 def as_data(text: str) -> str:
     """The text with every template mark broken, so that no tokenizer reads it as a new turn, a picture or a tool call."""
     return _STRUCTURE.sub(lambda mark: _broken(mark.group()), plain(text))
-
-
-def advised(advice: str, words: str) -> str:
-    """What a person says, below what their client's program advises; `without_advice` takes the two apart."""
-    return f"‹advice›{advice.replace('‹', '<')}‹/advice›\n\n{words}" if advice.strip() else words
-
-
-def without_advice(text: str) -> str:
-    """What the person alone said: a model that chooses tools by the words must not take the program's for theirs."""
-    return _ADVICE.sub(r"\1", text, count=1)
 
 
 def withhold(text: str) -> tuple[str, int]:

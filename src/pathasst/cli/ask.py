@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pathasst.assistant import Answer, Event
+    from pathasst.assistant.images import PictureInput
     from pathasst.assistant.settings import AssistantSettings
 
 
@@ -27,6 +28,7 @@ def ask(
     out: Path = typer.Option(None, help="Folder for answer.md, answer.json and the pictures."),
     report: Path = typer.Option(None, help="One HTML file with pictures, tools and sources, ready to print."),
     as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON."),
+    um_per_px: list[float] = typer.Option([], help="Micrometres per pixel of the pictures: once for all, or once for each."),
 ) -> None:
     """Ask about a picture, or without one. Ctrl-C stops and shows what there is.
 
@@ -43,10 +45,10 @@ def ask(
     settings = load_settings(recipe, brain)
     console = Console(stderr=as_json)
     _prepare(console, out)
+    pictures = _pictures(words[:-1], um_per_px)
     answers: list[Answer] = []
     for n, question in enumerate([words[-1], *then]):
-        images = list(words[:-1]) if n == 0 else None
-        answer = _answer(console, settings, images or None, question, answers[-1] if answers else None)
+        answer = _answer(console, settings, pictures if n == 0 else [], question, answers[-1] if answers else None)
         answers.append(answer)
         if not as_json:
             console.print(render.to_terminal(answer))
@@ -75,6 +77,18 @@ def _prepare(console: Console, out: Path | None) -> None:
         console.print(f"[dim]Not on offer, for lack of files (pathasst doctor): {', '.join(missing)}[/]", highlight=False)
 
 
+def _pictures(paths: list[str], um_per_px: list[float]) -> list[PictureInput]:
+    """The pictures, each with its scale. Raises BadSettings when there are several scales, but not one for each."""
+    from pathasst.assistant.images import PictureInput
+
+    if len(um_per_px) > 1 and len(um_per_px) != len(paths):
+        raise BadSettings(f"--um-per-px stands {len(um_per_px)} times for {len(paths)} pictures; give it once, or once for each.")
+    if any(scale <= 0 for scale in um_per_px):
+        raise BadSettings("--um-per-px is above zero.")
+    scales: list[float | None] = [*um_per_px] if len(um_per_px) > 1 else [*(um_per_px or [None])] * len(paths)
+    return [PictureInput(path, um_per_px=scale) for path, scale in zip(paths, scales, strict=True)]
+
+
 def _json(answers: list[Answer], *, several: bool) -> str:
     import json
 
@@ -83,7 +97,7 @@ def _json(answers: list[Answer], *, several: bool) -> str:
 
 
 def _answer(
-    console: Console, settings: AssistantSettings, images: list[str] | None, question: str, history: Answer | None
+    console: Console, settings: AssistantSettings, images: list[PictureInput], question: str, history: Answer | None
 ) -> Answer:
     """One question, with its progress shown and Ctrl-C turned into a cancel; while models load, nothing asks for it."""
     import signal
@@ -114,7 +128,9 @@ def _answer(
                     done = "failed" if event.step.result.error else "done"
                     console.print(f"[dim]{call_line(event.step)}: {done}, {event.step.result.seconds:.1f} s[/]", highlight=False)
 
-            return assistant.ask(images, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel)
+            return assistant.ask(
+                images or None, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel
+            )
     finally:
         signal.signal(signal.SIGINT, before)
         for timer in late:

@@ -166,7 +166,7 @@ def _watch(console: Console) -> Callable[[Event], None]:
         elif event.kind == "step" and event.step:
             result = event.step.result
             console.print(
-                f"   [cyan]result[/] ({result.seconds:.1f} s) {escape(result.error or result.text[:400])}", soft_wrap=True
+                f"   [cyan]result[/] ({result.seconds:.1f} s) {escape(result.error or result.words[:400])}", soft_wrap=True
             )
 
     return watch

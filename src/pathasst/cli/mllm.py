@@ -45,13 +45,13 @@ def chat(
 
     Example: pathasst chat slide.png -q "What does this picture show?"
     """
-    from pathasst.core.records import IMAGE, Turn
+    from pathasst.core.records import IMAGE, NOTICE, Turn
     from pathasst.mllm.generate import PathAsst
 
     assistant = PathAsst.load(model)
     images = [image.read_bytes()] if image else []
     turns: list[Turn] = []
-    typer.secho("Research use only: not a medical device, not for diagnosis.", fg="yellow", err=True)
+    typer.secho(NOTICE, fg="yellow", err=True)
     while True:
         asked = question or typer.prompt("You", default="", show_default=False)
         if not asked:

@@ -68,7 +68,7 @@ def run(
     result = batch.run_one(tool, image, given, parse_box(region) if region else None, level)
     if result.error:
         raise BadInput(result.error)
-    typer.echo(batch.as_json(result) if as_json else f"{result.text}\n[{result.version}, {result.seconds:.2f} s]")
+    typer.echo(batch.as_json(result) if as_json else f"{result.words}\n[{result.version}, {result.seconds:.2f} s]")
     if out is not None:
         stem = image.name if image else name
         if region:  # another region of the slide is another result

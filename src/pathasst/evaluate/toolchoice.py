@@ -19,7 +19,7 @@ import numpy as np
 
 from pathasst.assistant.brain import Brain
 from pathasst.core.errors import BadSettings
-from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolSpec, Turn
+from pathasst.core.records import IMAGE, Attachment, ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.core.statistics import f1_interval, mean_interval, sums_interval
 from pathasst.evaluate.asking import Asked, ask_all, bar
 from pathasst.evaluate.predictions import Predictions, Share, Value
@@ -152,8 +152,8 @@ def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], s
             if has and brain.sees:
                 images.append(shown[kind][number % len(shown[kind])])
             mark = f"{IMAGE}\n" if has and brain.sees else ""
-            blind = "\n(Pictures given: image1. You cannot see them; the tools can.)" if has and not brain.sees else ""
-            turns.append(Turn(role="user", content=f"{mark}{one.content}{blind}"))
+            attached = [Attachment(handle="image1")] if has else []
+            turns.append(Turn(role="user", content=f"{mark}{one.content}", attachments=attached))
         if turn == request.before[:1]:
             turns += request.before[1:]
     return turns, images, tools

@@ -12,9 +12,10 @@ import binascii
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pathasst.assistant.images import PictureInput
 from pathasst.assistant.settings import ServeSettings
 from pathasst.assistant.worker import Late, Worker
 from pathasst.core.errors import BadInput
@@ -39,13 +40,17 @@ class Intake:
     def of(cls, settings: ServeSettings, uploads: UploadStore) -> Intake:
         return cls(settings, uploads, Fetcher(settings.image_hosts, settings.picture_bytes, settings.picture_seconds))
 
-    def picture(self, source: str, user: str) -> bytes:
-        """The encoded picture behind a data URL, `file-…` or address, checked. Raises BadInput or Unreachable."""
+    def picture(self, source: str, user: str) -> PictureInput:
+        """The encoded picture behind a data URL, `file-…` or address, checked, with the scale that its upload came with.
+
+        Raises BadInput or Unreachable.
+        """
         if source[:5].lower() == "data:":
-            return self.checked(self._data(source))
+            return PictureInput(self.checked(self._data(source)))
         if source.startswith("file-"):
-            return self.checked(self.uploads.path(user, source).read_bytes())
-        return self.checked(self.fetcher.get(source))
+            upload = self.uploads.get(user, source)
+            return PictureInput(self.checked(self.uploads.path(user, source).read_bytes()), upload.name, upload.um_per_px)
+        return PictureInput(self.checked(self.fetcher.get(source)))
 
     def checked(self, data: bytes) -> bytes:
         """The same bytes, once their header says that they are a picture within the limits. Decodes nothing."""
@@ -74,6 +79,10 @@ class Intake:
                 f"the picture has {width}×{height} px; {self.settings.picture_pixels // 1_000_000} megapixels are allowed."
             )
         return data
+
+    def opened(self, picture: PictureInput) -> PictureInput:
+        """The same picture with its bytes, if it has any, as pixels. Raises BadInput."""
+        return replace(picture, image=self.decoded(picture.image)) if isinstance(picture.image, bytes) else picture
 
     def decoded(self, data: bytes) -> np.ndarray:
         """H×W×3 uint8 RGB, within the time limit. Raises BadInput."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pathasst
 from pathasst.assistant import sanitize
 from pathasst.assistant.answer import annotation_json
+from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadInput, BadSettings, PathAsstError
-from pathasst.core.records import ImageBytes, ToolCall, ToolResult, ToolSpec, Turn, to_row
+from pathasst.core.records import NOTICE, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn, to_row
 from pathasst.serve.service import LOCAL, Service
-from pathasst.tools.protocol import NOTICE
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -103,7 +103,7 @@ async def _run(service: Service, roots: Sequence[Path], name: str, given: dict[s
 
     tool = service.registry.tools.get(name)
     source = given.pop(IMAGE, None) if tool is not None and tool.needs_image else None
-    image = None
+    image: PictureInput | None = None
     if source is not None:
         if not isinstance(source, str):
             raise BadInput("`image` is a path, a data URL or the id of a picture, as text.")
@@ -114,8 +114,8 @@ async def _run(service: Service, roots: Sequence[Path], name: str, given: dict[s
     return job.result()
 
 
-def _picture(service: Service, roots: Sequence[Path], source: str) -> bytes:
-    """The encoded picture. Raises BadInput for a path outside of the folders, also by `..` or a link."""
+def _picture(service: Service, roots: Sequence[Path], source: str) -> PictureInput:
+    """The encoded picture, with its scale where known. Raises BadInput for a path outside of the folders, also by a link."""
     if source.startswith(("data:", "file-", "http:", "https:")):
         return service.intake.picture(source, LOCAL)
     if not roots:
@@ -128,7 +128,7 @@ def _picture(service: Service, roots: Sequence[Path], source: str) -> bytes:
         if path.is_relative_to(root) and path.is_file():
             if path.stat().st_size > service.settings.serve.picture_bytes:
                 raise BadInput(f"{path.name} has more than {service.settings.serve.picture_bytes >> 20} MB.")
-            return service.intake.checked(path.read_bytes())
+            return PictureInput(service.intake.checked(path.read_bytes()), path.name)
     raise BadInput(f"there is no picture {source[:200]!r} in the allowed folders.")
 
 
@@ -159,16 +159,18 @@ def _shown(result: ToolResult, service: Service) -> types.CallToolResult:
     if result.error:
         return types.CallToolResult(content=[types.TextContent(text=sanitize.as_data(result.error))], is_error=True)
     text, withheld = sanitize.for_brain(result.text)
+    text = " ".join([text, *(f"Warning: {w}" for w in result.warnings)])
     ids = [service.uploads.put(LOCAL, f"{p.name}.png", p.image).id for p in result.pictures]
     made = [f"{p.name}: {id_}{' (synthetic)' if p.synthetic else ''}" for p, id_ in zip(result.pictures, ids, strict=True)]
     lines = [text, *([f"Pictures made: {'; '.join(made)}"] if made else [])]
     lines += [f"({withheld} sentences withheld: written to an assistant, not to a reader.)"] if withheld else []
-    lines.append(f"[{result.name}, {result.version or 'no version'}, {result.seconds:.2f} s. {NOTICE}]")
+    lines.append(f"[{result.name}, {result.version or 'no version'}, {result.seconds:.2f} s. {result.notice or NOTICE}]")
     pictures = [types.ImageContent(data=base64.b64encode(p.image).decode(), mime_type="image/png") for p in result.pictures]
     return types.CallToolResult(
         content=[types.TextContent(text="\n".join(lines)), *pictures],
         structured_content={
             "numbers": result.numbers,
+            "warnings": result.warnings,
             "annotations": [annotation_json(a) for a in result.annotations],
             "pictures": ids,
             "hits": [to_row(hit) for hit in result.hits],

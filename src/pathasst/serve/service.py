@@ -18,6 +18,7 @@ from pathasst.assistant.answer import Answer
 from pathasst.assistant.answering import ask as ask_alone
 from pathasst.assistant.answering import default_registry
 from pathasst.assistant.brain import Brain, open_brain
+from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.settings import AssistantSettings
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
@@ -29,7 +30,7 @@ from pathasst.serve.jobs import Job, WorkQueue
 from pathasst.serve.malloc import give_back
 from pathasst.serve.metrics import Metrics
 from pathasst.serve.uploads import Upload, UploadStore
-from pathasst.tools.protocol import Registry
+from pathasst.tools.protocol import SCALE, Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,17 +112,18 @@ class Service:
     def submit(
         self,
         question: str,
-        images: Sequence[Any] = (),
+        images: Sequence[PictureInput] = (),
         history: Answer | Callable[[], Answer | None] | None = None,
         user: str = LOCAL,
         watch: Watch | None = None,
         cancel: threading.Event | None = None,
         tools: Sequence[str] | None = None,
+        advice: str = "",
     ) -> Job[Answer]:
         """Put a question in the queue. The Job gives Events (`events`, `stream`) and the Answer (`result`).
 
-        `images`: as `assistant.ask` takes them, new with this question. `history`: the answer before, or a function that makes
-        it on the queue's thread. `tools`: names of those on offer; None: all. Raises Busy (429), Closing (503); the rest, as
+        `images`: new with this question. `history`: the answer before, or a function that makes it on the queue's thread.
+        `tools`: names of those on offer; None: all. `advice`: see `Agent.run`. Raises Busy (429), Closing (503); the rest, as
         `assistant.ask` raises it, comes with the result.
         """
 
@@ -138,7 +140,7 @@ class Service:
                     watch(event)
 
             answer = ask_alone(
-                [self.intake.decoded(i) if isinstance(i, bytes) else i for i in images] or None,
+                [self.intake.opened(i) for i in images] or None,
                 question,
                 history() if callable(history) else history,
                 self.brain.view(job.cancelled),
@@ -146,6 +148,7 @@ class Service:
                 limits=self.settings.limits,
                 watch=told,
                 cancel=cancel or job.cancelled,
+                advice=advice,
             )
             self._note(user, question, answer, len(images), time.monotonic() - started)
             return answer
@@ -155,7 +158,7 @@ class Service:
     def ask(
         self,
         question: str,
-        images: Sequence[Any] = (),
+        images: Sequence[PictureInput] = (),
         history: Answer | None = None,
         user: str = LOCAL,
         watch: Watch | None = None,
@@ -194,22 +197,28 @@ class Service:
 
     # tools, papers, PathCLIP by hand
 
-    def run_tool(self, call: ToolCall, image: Any = None, user: str = LOCAL) -> ToolResult:
-        """Run one tool by hand. `image`: path, bytes, H×W×3 uint8 or PIL picture. What is wrong with the call is in `error`.
+    def run_tool(self, call: ToolCall, image: PictureInput | None = None, user: str = LOCAL) -> ToolResult:
+        """Run one tool by hand, at the picture's scale unless the call names one. What is wrong with the call is in `error`.
 
         Raises BadInput for a picture that cannot be read, Busy, Closing.
         """
         return self.submit_tool(call, image, user).result()
 
-    def submit_tool(self, call: ToolCall, image: Any = None, user: str = LOCAL) -> Job[ToolResult]:
+    def submit_tool(self, call: ToolCall, image: PictureInput | None = None, user: str = LOCAL) -> Job[ToolResult]:
         """As `run_tool`, as a Job."""
-        from pathasst.assistant.images import Album
 
         def work(job: Job[ToolResult]) -> ToolResult:
-            album = Album()
-            given = self.intake.decoded(image) if isinstance(image, bytes) else image
-            pixels = None if given is None else album.pixels(album.give(given))
-            result = self.registry.call(call, pixels)
+            pixels, asked, note = None, call, ""
+            if image is not None:
+                album = Album()
+                pixels = album.pixels(album.give(self.intake.opened(image)))
+                tool = self.registry.tools.get(call.name)
+                if tool is not None and SCALE not in call.arguments:
+                    arguments, note = tool.scaled(call.arguments, image.um_per_px)
+                    asked = replace(call, arguments=arguments)
+            result = self.registry.call(asked, pixels)
+            if note:
+                result = replace(result, warnings=[*result.warnings, f"{note}."])
             self.audit.write(event="tool", user=user, tool=_ran(result), pictures=int(image is not None))
             return result
 
@@ -265,7 +274,7 @@ class Service:
 
         return self.queue.submit(work, user)
 
-    def submit_upload(self, name: str, data: bytes, user: str = LOCAL) -> Job[Upload]:
+    def submit_upload(self, name: str, data: bytes, user: str = LOCAL, um_per_px: float | None = None) -> Job[Upload]:
         """Store a picture for this user until it expires, written anew from its pixels, as a Job. Raises BadInput."""
         data = self.intake.checked(data)
 
@@ -273,7 +282,7 @@ class Service:
             from pathasst.imaging.pictures import encode_png
 
             self.audit.write(event="upload", user=user, bytes=len(data))
-            return self.uploads.put(user, name, encode_png(self.intake.decoded(data)))
+            return self.uploads.put(user, name, encode_png(self.intake.decoded(data)), um_per_px)
 
         return self.queue.submit(work, user)
 

@@ -29,6 +29,7 @@ class Upload:
     bytes: int
     created: float  # seconds since 1970
     expires: float
+    um_per_px: float | None = None
 
 
 class UploadStore:
@@ -38,7 +39,7 @@ class UploadStore:
         self.home, self.keep_seconds, self.quota = home, keep_seconds, quota
         self._lock = threading.Lock()
 
-    def put(self, user: str, name: str, data: bytes) -> Upload:
+    def put(self, user: str, name: str, data: bytes, um_per_px: float | None = None) -> Upload:
         """Store a file. Raises BadInput when the person's quota is used up."""
         now = time.time()
         upload = Upload(
@@ -47,6 +48,7 @@ class UploadStore:
             bytes=len(data),
             created=now,
             expires=now + self.keep_seconds,
+            um_per_px=um_per_px,
         )
         folder = self._folder(user)
         with self._lock:

@@ -16,7 +16,7 @@ from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.core.records import ToolCall, ToolResult, to_row
 from pathasst.imaging.pictures import load
 from pathasst.imaging.slides import is_slide, read_region
-from pathasst.tools.protocol import Tool
+from pathasst.tools.protocol import SCALE, Tool
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
 
@@ -58,12 +58,15 @@ def run_one(
             image = load(path)
     except PathAsstError as error:
         return ToolResult(name=tool.name, error=str(error))
-    if part and part.um_per_px and "um_per_px" in tool.arguments.model_fields:
-        arguments = {"um_per_px": part.um_per_px, **arguments}
+    note = ""
+    if part and SCALE not in arguments:
+        arguments, note = tool.scaled(arguments, part.um_per_px)
     result = tool(ToolCall(name=tool.name, arguments=arguments), image)
+    if note:
+        result = replace(result, warnings=[*result.warnings, f"{note}."])
     if part is None or result.error:
         return result
-    where = {"region": list(part.box), "level": level, "um_per_px": arguments.get("um_per_px") or part.um_per_px}
+    where = {"region": list(part.box), "level": level, "um_per_px": arguments.get(SCALE) or part.um_per_px}
     return replace(result, numbers={**result.numbers, **where})
 
 
@@ -120,7 +123,8 @@ def _earlier(file: Path, asked: Path, key: str, tool: Tool[Any]) -> ToolResult |
     row = json.loads(file.read_text(encoding="utf-8"))
     if row["name"] != tool.name or row["version"] != tool.version_or_empty():
         return None
-    return ToolResult(name=row["name"], version=row["version"], text=row["text"], numbers=row["numbers"], seconds=row["seconds"])
+    known = ("name", "version", "text", "numbers", "seconds", "warnings", "notice")
+    return ToolResult(**{name: row[name] for name in known if name in row})
 
 
 def write_csv(rows: Iterable[Done], file: Path) -> None:

@@ -12,7 +12,7 @@ from pathasst.core import weights
 from pathasst.core.records import Picture, ToolResult
 from pathasst.imaging.pictures import per_mm2, require_brightfield
 from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
-from pathasst.tools.protocol import NOTICE, ToolCard
+from pathasst.tools.protocol import ToolCard
 
 if TYPE_CHECKING:
     from pathasst.nn.detector.boxes import Boxes
@@ -78,7 +78,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
                 labels[place] = f"WBC {kind}"
         made = marks(found, labels)
         pictures = [Picture(name="blood", image=annotate(image, made))]
-        text = f"{_text(numbers)}{missing} {NOTICE}"
+        text = f"{_text(numbers)}{missing}"
         return ToolResult(name=self.name, text=text, numbers=numbers, annotations=made, pictures=pictures)
 
     def locate(self, image: np.ndarray, arguments: BloodCellsArguments) -> tuple[Boxes, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pathasst.tools.protocol import NOTICE, Tool
+from pathasst.core.records import NOTICE
+from pathasst.tools.protocol import Tool
 
 
 def as_markdown(cls: type[Tool[Any]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from pathasst.core import weights
 from pathasst.core.records import Annotation, Picture, ToolResult
 from pathasst.imaging.pictures import require_brightfield
-from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
+from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
     from pathasst.nn.classifier import Classifier
@@ -130,7 +130,7 @@ class LbcClassify(Tool[LbcClassifyArguments]):
             parts.append(
                 "Judged as a field; of fields only NILM, LSIL, HSIL and SCC were labelled, so ASC-US and ASC-H are not given."
             )
-        return " ".join([*parts, NOTICE])
+        return " ".join(parts)
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from pathasst.core.records import Picture, ToolResult
 from pathasst.imaging.pictures import per_mm2, require_brightfield
 from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
 from pathasst.tools.lbc_classify import BETHESDA
-from pathasst.tools.protocol import NOTICE, ToolCard
+from pathasst.tools.protocol import ToolCard
 
 TRAINED_ON = "conventional Pap smears (CRIC), not liquid-based ones"
 
@@ -61,7 +61,7 @@ class LbcDetect(BoxTool[LbcDetectArguments]):
 def _text(numbers: dict[str, Any], counts: dict[str, int]) -> str:
     trained = f"The detector was trained on {TRAINED_ON}; it is weak, and its classes are guesses."
     if not numbers["cells"]:
-        return f"No abnormal cells were found; that does not exclude them. {trained} {NOTICE}"
+        return f"No abnormal cells were found; that does not exclude them. {trained}"
     parts = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     density = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
-    return f"{counted(numbers['cells'], 'abnormal cell')}: {parts}.{density} {trained} {NOTICE}"
+    return f"{counted(numbers['cells'], 'abnormal cell')}: {parts}.{density} {trained}"

@@ -12,7 +12,7 @@ from pydantic import Field
 from pathasst.core import weights
 from pathasst.core.errors import PathAsstError
 from pathasst.core.records import Picture, ToolResult
-from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
+from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,4 +158,4 @@ def _text(arguments: LbcGenerateArguments, numbers: dict[str, Any]) -> str:
     ]
     if numbers["recognised"] is not None:
         parts.append(f"Our classifier of cells takes {numbers['recognised']} of {n} for {arguments.cell_class}.")
-    return " ".join([*parts, NOTICE])
+    return " ".join(parts)

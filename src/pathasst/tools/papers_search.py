@@ -42,6 +42,7 @@ class PapersSearch(Tool[PapersArguments]):
     )
     arguments = PapersArguments
     needs_image = False
+    notice = ""
 
     def __init__(self, index: PaperIndex | None = None) -> None:
         self._index = index

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -15,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, PathAsstError
-from pathasst.core.records import ToolCall, ToolResult, ToolSpec
+from pathasst.core.records import NOTICE, ToolCall, ToolResult, ToolSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
-NOTICE = "Research use only: not a medical device, not for diagnosis."
+SCALE = "um_per_px"
+"""The argument that a picture's scale goes into."""
 
 
 class Arguments(BaseModel):
@@ -53,6 +55,7 @@ class Tool(ABC, Generic[A]):
     arguments: ClassVar[type[Arguments]]
     needs_image: ClassVar[bool] = True
     weights: ClassVar[tuple[str, ...]] = ()  # ids in the registry of weights; all must be present
+    notice: ClassVar[str] = NOTICE  # of every result; empty for what is no model's output
 
     @classmethod
     def spec(cls) -> ToolSpec:
@@ -81,9 +84,25 @@ class Tool(ABC, Generic[A]):
         except PathAsstError as error:
             result = ToolResult(name=self.name, error=str(error))
         seconds = time.perf_counter() - started
-        return replace(
-            result, name=self.name, call_id=call.id, version=result.version or self.version_or_empty(), seconds=seconds
-        )
+        version = result.version or self.version_or_empty()
+        notice = "" if result.error else self.notice
+        return replace(result, name=self.name, call_id=call.id, version=version, seconds=seconds, notice=notice)
+
+    def scaled(self, arguments: Mapping[str, Any], um_per_px: float | None) -> tuple[dict[str, Any], str]:
+        """The arguments with the scale of the picture that the call runs on, and a note where that changed or refused something.
+
+        The picture's own scale counts more than one that a model wrote. One that the tool does not take (a typing slip, a
+        resolution meant for printing) is left out, so that nobody reads an error about an argument that they did not give.
+        """
+        if um_per_px is None or SCALE not in self.arguments.model_fields:
+            return dict(arguments), ""
+        asked = arguments.get(SCALE)
+        with_scale = {**arguments, SCALE: um_per_px}
+        if SCALE in self._faults(with_scale):
+            return dict(arguments), f"left out the picture's scale of {um_per_px:g} µm per pixel, which {self.name} does not take"
+        if isinstance(asked, int | float) and abs(asked - um_per_px) > 0.01 * um_per_px:
+            return with_scale, f"took the picture's own scale, {um_per_px:g} µm per pixel, instead of {asked:g}"
+        return with_scale, ""
 
     def version_or_empty(self) -> str:
         """`version`, or empty when the weights are not here: an error result has to be made all the same."""
@@ -95,6 +114,14 @@ class Tool(ABC, Generic[A]):
     @abstractmethod
     def run(self, arguments: A, image: np.ndarray) -> ToolResult:
         """Do the work on H×W×3 uint8 RGB. Raises BadInput for a picture the tool cannot work on."""
+
+    def _faults(self, arguments: Mapping[str, Any]) -> set[str]:
+        """Names of the arguments that do not fit."""
+        try:
+            self.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            return {str(e["loc"][0]) for e in error.errors() if e["loc"]}
+        return set()
 
     def _parse(self, call: ToolCall) -> A:
         try:

@@ -14,7 +14,7 @@ from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation, Picture, ToolResult
 from pathasst.imaging import rle
 from pathasst.imaging.pictures import encode_png, require_side
-from pathasst.tools.protocol import NOTICE, Arguments, Tool, ToolCard
+from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
     from pathasst.nn.sam.model import Mask, Sam
@@ -187,14 +187,14 @@ def _drawn(masks: list[Mask], image: np.ndarray, annotations: list[Annotation]) 
 def _text(numbers: dict[str, Any], arguments: SegmentArguments, model: str) -> str:
     n = numbers["count"]
     if not n:
-        return f"Segmentation ({model}) found no object. {NOTICE}"
+        return f"Segmentation ({model}) found no object."
     scale = arguments.um_per_px
     if arguments.points or arguments.box:
         area = f"{numbers['areas_px'][0]} px" + (f" = {numbers['areas_um2'][0]:.1f} µm²" if scale else "")
-        return f"Segmentation ({model}) outlined the object: area {area}, {numbers['covered_percent']} % of the picture. {NOTICE}"
+        return f"Segmentation ({model}) outlined the object: area {area}, {numbers['covered_percent']} % of the picture."
     median = f"{numbers['median_area_px']:.0f} px" + (f" = {numbers['median_area_px'] * scale**2:.1f} µm²" if scale else "")
     return (
         f"Segmentation ({model}) outlined {n} objects, median area {median}, together {numbers['covered_percent']} % of the "
         "picture. It asked at a grid of points: small objects between them are missed, so this is no count. It does not know "
-        f"what they are. {NOTICE}"
+        "what they are."
     )

@@ -13,9 +13,10 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from assistant_parts import Slow
+from assistant_parts import Scaled, Slow
 from server_parts import RuleBrain, Running, data_url, running, settings
 
+from pathasst.core.records import NOTICE
 from pathasst.imaging.pictures import encode_png
 from pathasst.serve.service import Service
 from pathasst.tools.protocol import Registry
@@ -88,14 +89,50 @@ def test_a_conversation_from_elsewhere_is_read_from_its_messages(
     messages = [
         {"role": "system", "content": "Be brief."},
         *asked("What is this?", encode_png(spots)),
-        {"role": "assistant", "content": "Spots.\n\n---\n*PathAsst ran:* no tool."},
+        {"role": "assistant", "content": "Spots.\n\n---\nNo tool.", "footer": "\n\n---\nNo tool."},
         *asked("And now?"),
     ]
     answer = client.chat.completions.create(model="pathasst", messages=messages)
     assert "Question 2, 1 pictures. It was: And now?" in answer.choices[0].message.content
     given = served.brain.given[-1]
-    assert given[0].content.startswith("<image>\n‹advice›Be brief.‹/advice›\n\nWhat is this?")
+    assert given[0].content == "<image>\nWhat is this?" and given[0].advice == "Be brief."
     assert given[1].content == "Spots."
+
+
+def test_words_that_look_like_our_footer_are_not_cut(served: Running, client: openai.OpenAI) -> None:
+    pasted = "Explain:\n\n---\n*PathAsst ran:* no tool. And more words."
+    messages = [*asked(pasted), {"role": "assistant", "content": pasted}, *asked("And now?")]
+    client.chat.completions.create(model="pathasst", messages=messages)
+    assert [t.content for t in served.brain.given[-1][:2]] == [pasted, pasted]
+
+
+def test_an_answers_footer_is_a_field_and_comes_back_as_one(served: Running, client: openai.OpenAI) -> None:
+    first = client.chat.completions.create(model="pathasst", messages=asked("Hello."))
+    message = first.choices[0].message.model_dump(exclude_none=True)
+    assert message["content"].endswith(message["footer"]) and "not for diagnosis" in message["footer"]
+    messages = [*asked("Another beginning."), message, *asked("And now?")]  # nothing that this server remembers
+    client.chat.completions.create(model="pathasst", messages=messages)
+    assert served.brain.given[-1][1].content == message["content"].removesuffix(message["footer"])
+
+
+def test_the_scale_comes_with_the_picture_or_with_its_upload(
+    served: Running, client: openai.OpenAI, spots: np.ndarray, registry: Registry
+) -> None:
+    served.service.registry.tools["scaled"] = Scaled()
+    url = {"url": data_url(encode_png(spots)), "um_per_px": 0.25}
+    stored = httpx.post(f"{served.v1}/files", files={"file": encode_png(spots)}, data={"um_per_px": "0.5"}).json()
+    assert stored["um_per_px"] == 0.5
+    for part, scale in (
+        ({"type": "image_url", "image_url": url}, 0.25),
+        ({"type": "file", "file": {"file_id": stored["id"]}}, 0.5),
+        ({"type": "image_url", "image_url": data_url(encode_png(spots))}, None),  # some clients send plain text
+    ):
+        messages = [{"role": "user", "content": [{"type": "text", "text": "measure"}, part]}]
+        answer = client.chat.completions.create(model="pathasst", messages=messages)
+        assert answer.model_extra["pathasst"]["ran"][0]["numbers"]["um_per_px"] == scale
+    by_hand = httpx.post(f"{served.v1}/tools/scaled/run", json={"image": stored["id"]}).json()
+    assert by_hand["numbers"]["um_per_px"] == 0.5
+    assert by_hand["notice"] == NOTICE and by_hand["warnings"] == []
 
 
 @pytest.mark.parametrize("question", ["Count the spots.", "Hello there. How are you?"])

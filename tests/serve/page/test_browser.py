@@ -17,9 +17,10 @@ from assistant_parts import CountDark, Draw
 from page_parts import CHROMIUM, CONTRAST, FOCUSED, QUIET, collection, slide
 from server_parts import Running, running
 
+from pathasst.core.records import NOTICE
 from pathasst.imaging.pictures import encode_png
 from pathasst.tools.papers_search import PapersSearch
-from pathasst.tools.protocol import NOTICE, Registry
+from pathasst.tools.protocol import Registry
 
 pytestmark = [
     pytest.mark.browser,

@@ -86,7 +86,7 @@ def test_a_region_of_a_picture_takes_its_place_until_it_was_asked_about(spots: n
     assert (first.width, first.height, first.um_per_px) == (30, 40, 0.25)
     assert first.image == encode_png(spots[20:60, 10:40])
     assert first.origin == "region 10, 20, 30 × 40 px of spots.png"
-    whole.sent = True
+    whole.handle = "image1"
     second = pictures.cut(desk, "0, 0, 96, 96")  # another one of the same picture
     assert desk.talk.pictures == [first, second]
     for outside in ("90, 0, 10, 10", "-1, 0, 10, 10", "0, 0, 0, 5"):

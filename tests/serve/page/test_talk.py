@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from assistant_parts import CountDark
+from assistant_parts import CountDark, Scaled
 from server_parts import RuleBrain, settings
 
 from pathasst.core.errors import BadInput, BadSettings
@@ -25,6 +25,7 @@ TOKEN = "0123456789abcdef" * 2
 def service(tmp_path: Path) -> Iterator[Service]:
     registry = Registry()
     registry.add(CountDark())
+    registry.add(Scaled())
     brain = RuleBrain()
     made = Service(settings(tmp_path, at_once=1, waiting=1), brain=brain, registry=registry)
     yield made
@@ -44,9 +45,23 @@ def test_a_question_becomes_an_exchange(service: Service, desk: Desk, spots: np.
     assert any("Running Count dark" in view.live for view in views)
     assert not views[-1].busy and "5 dark spots" in (views[-1].past or "") and "pa-layers" in (views[-1].past or "")
     assert given.sent and not desk.busy
-    assert "Scale of the picture: 0.5 µm per pixel." in desk.talk.answers[0].question
+    assert desk.talk.answers[0].question == "count them"
+    assert desk.talk.answers[0].pictures[0].um_per_px == 0.5
     list(talk.ask(desk, service, "and now?"))
     assert len(desk.talk.answers[-1].pictures) == 2  # the person's, and the one that the tool made: none was sent again
+
+
+def test_a_scale_set_after_the_first_question_holds_for_the_next(service: Service, desk: Desk, spots: np.ndarray) -> None:
+    given = pictures.put(desk, spots, "spots", um_per_px=0.5)
+    list(talk.ask(desk, service, "measure"))
+    given.um_per_px = 0.25
+    pictures.put(desk, spots, "more", um_per_px=1.0)
+    list(talk.ask(desk, service, "measure"))
+    list(talk.ask(desk, service, "measure again"))
+    ran = [result.numbers["um_per_px"] for answer in desk.talk.answers for result in answer.results]
+    assert ran == [0.5, 1.0, 1.0]
+    scales = {p.name: p.um_per_px for p in desk.talk.answers[-1].pictures if p.by == "person"}
+    assert scales == {"spots": 0.25, "more": 1.0}
 
 
 def test_stopping_ends_every_follower(service: Service, desk: Desk) -> None:

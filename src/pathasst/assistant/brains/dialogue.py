@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pathasst.assistant.brains.messages import SYSTEM
+from pathasst.assistant.brains.messages import SYSTEM, person_words, result_words
 from pathasst.core.records import ToolSpec, Turn
 
 HOW = """You work in steps. To the person's words you first reply with the tools needed now, as JSON: {"tools": [names]}.
@@ -55,9 +55,9 @@ def dialogue(turns: Sequence[Turn], tools: Sequence[ToolSpec], longest: int) -> 
             _say(said, "assistant", turn.content)
         elif turn.role == "tool":
             given = calls.pop(0)["arguments"] if calls else {}
-            _say(said, "user", _result(turn.tool, given, turn.content, longest))
+            _say(said, "user", _result(turn.tool, given, result_words(turn), longest))
         else:
-            _say(said, "user", turn.content)
+            _say(said, "user", person_words(turn, sees=False))
     return said
 
 

@@ -20,14 +20,13 @@ MAX_NEW_WORDS = 0.2
 MOST_ABSTRACTS = 3
 QUOTED_CHARACTERS = 420
 _PMID = re.compile(r"\[PMID (\d+)\]")
-_NOTICE = re.compile(r"\s*Research use only\b.*$", re.DOTALL)
 
 
 def grounded(said: str, turns: Sequence[Turn]) -> str:
     """`said`, an answer to a conversation that ends with tools' results; or those results, where it strays from them."""
     question = max((n for n, t in enumerate(turns) if t.role == "user"), default=0)
     results = [t for t in turns[question:] if t.role == "tool"]
-    source = " ".join(t.content for t in turns[question:] if t.role in ("user", "tool"))
+    source = " ".join(" ".join([t.content, *t.warnings]) for t in turns[question:] if t.role in ("user", "tool"))
     retrieved = set(_PMID.findall(" ".join(t.content for t in results)))
     strays = set(numbers(said)) - set(numbers(source)) or new_word_share(said, source) > MAX_NEW_WORDS
     if said and not strays and (not retrieved or (retrieved & set(_PMID.findall(said)) and _verbatim(said, results))):
@@ -48,4 +47,5 @@ def quoted(result: Turn) -> str:
             :MOST_ABSTRACTS
         ]
         return "\n".join(["The nearest abstracts say:", *(f"- {line}" for line in found)])
-    return f"{result.tool}: {shortened(_NOTICE.sub('', result.content), QUOTED_CHARACTERS)}"
+    words = " ".join([result.content, *(f"Warning: {w}" for w in result.warnings)])
+    return f"{result.tool}: {shortened(words, QUOTED_CHARACTERS)}"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.grounded import grounded
-from pathasst.assistant.images import ARGUMENT, GIVEN, MADE
-from pathasst.assistant.sanitize import without_advice
+from pathasst.assistant.brains.messages import result_words
+from pathasst.assistant.images import ARGUMENT
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ImageBytes, ToolSpec, Turn
 from pathasst.core.text import shortened
@@ -68,15 +68,15 @@ class LocalBrain:
         """As `reply`, with the words as they are made, and the Turn last."""
         fitting, images = self._fitting(turns, images, tools)
         decided = self._decided(fitting, images, tools)
-        if not isinstance(decided, Turn) and self._checks(fitting):
+        if not isinstance(decided, Turn) and self._checks(turns):
             said = self.model.reply(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
-            decided = self._checked(said, fitting, tools)
+            decided = self._checked(said, turns, tools)
         if isinstance(decided, Turn):
             yield from filter(None, [decided.content])
             yield decided
             return
         for piece in self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided):
-            yield self._checked(piece, fitting, tools) if isinstance(piece, Turn) else piece
+            yield self._checked(piece, turns, tools) if isinstance(piece, Turn) else piece
 
     def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
         """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
@@ -87,7 +87,7 @@ class LocalBrain:
             asked = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
             said = self.model.reply_many(asked, max_new_tokens=self.max_tokens, calls=calls) if asked else []
             for n, turn in zip(open_, said, strict=True):
-                replies[n] = self._checked(turn, fitting[n][0], requests[n][2])
+                replies[n] = self._checked(turn, requests[n][0], requests[n][2])
         return [reply for reply in replies if isinstance(reply, Turn)]
 
     def _checks(self, turns: Sequence[Turn]) -> bool:
@@ -149,15 +149,9 @@ class LocalBrain:
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:
     """Tool results cut to what a small model can read; no lists of pictures, no advice, which it was never taught to use."""
-    cut = []
-    for turn in turns:
-        if turn.role == "tool":
-            turn = replace(turn, content=shortened(turn.content.rsplit(MADE, 1)[0], longest))
-        elif turn.role == "user":
-            words = turn.content.rsplit(GIVEN, 1)[0] if turn.content.endswith(".)") else turn.content
-            turn = replace(turn, content=without_advice(words))
-        cut.append(turn)
-    return cut
+    return [
+        replace(t, content=shortened(result_words(replace(t, attachments=[])), longest)) if t.role == "tool" else t for t in turns
+    ]
 
 
 def _as_trained(tools: Sequence[ToolSpec]) -> list[ToolSpec]:

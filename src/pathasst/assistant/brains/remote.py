@@ -49,7 +49,7 @@ class RemoteBrain:
         """The assistant's next turn. Raises Unreachable, with the server's reason, after the allowed tries."""
         body: dict[str, Any] = {
             "model": self.settings.model,
-            "messages": to_messages(turns, images),
+            "messages": to_messages(turns, images, sees=self.sees),
             "max_tokens": self.settings.max_tokens,
             "temperature": self.settings.temperature,
         }

@@ -37,24 +37,27 @@ async def complete(asked: ChatRequest, request: Request) -> Any:
     """
     service: Service = request.app.state.service
     user: str = request.state.user
-    said = await run_in_threadpool(
+    chat = await run_in_threadpool(
         messages.read, asked.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
     )
     if asked.tools:
-        return await _reply(service, user, asked, said, request)
-    if said[-1].role != "user" or not said[-1].words.strip():
+        return await _reply(service, user, asked, chat, request)
+    if chat[-1].role != "user" or not chat[-1].words.strip():
         raise BadInput("the last message holds no question.")
-    job = _submit(service, user, asked, said)
+    job = _submit(service, user, asked, chat)
     if asked.stream:
-        return await _streamed(request, job, _answer_chunks(service, user, asked, said, job))
+        return await _streamed(request, job, _answer_chunks(service, user, asked, chat, job))
     answer = await outcome(request, job)
-    text = answer.text + (messages.footer(answer) if asked.pathasst.footer else "")
-    service.conversations.remember(user, [*messages.key(said), *messages.key([messages.Said("assistant", text)])], answer)
+    footer = messages.footer(answer) if asked.pathasst.footer else ""
+    text = answer.text + footer
+    service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", text)]), answer)
     return ChatCompletion(
         id=_id(),
         created=int(time.time()),
         model=asked.model,
-        choices=[Choice(message=ReplyMessage(content=text), finish_reason=FINISH[answer.stopped])],  # type: ignore[arg-type]
+        choices=[
+            Choice(message=ReplyMessage(content=text, footer=footer), finish_reason=FINISH[answer.stopped])  # type: ignore[arg-type]
+        ],
         usage=_usage(service, answer.turns[:-1], answer.raw),
         pathasst=await run_in_threadpool(details, service, user, answer),
     )
@@ -95,22 +98,23 @@ def details(service: Service, user: str, answer: Answer) -> dict[str, Any]:
     return {**{k: whole[k] for k in kept}, "pictures": pictures}
 
 
-def _submit(service: Service, user: str, asked: ChatRequest, said: list[messages.Said]) -> Job[Answer]:
-    before = said[:-1]
+def _submit(service: Service, user: str, asked: ChatRequest, chat: list[messages.ChatMessage]) -> Job[Answer]:
+    before = chat[:-1]
     known = service.conversations.recall(user, messages.key(before))
-    sees, decoded = service.brain.brain.sees, service.intake.decoded
+    sees, decoded = service.brain.brain.sees, service.intake.opened
     return service.submit(
-        said[-1].words,
-        said[-1].pictures,
+        chat[-1].words,
+        chat[-1].pictures,
         known or (lambda: messages.history(before, sees, decoded)),
         user,
         tools=asked.pathasst.tools,
+        advice=chat[-1].advice,
     )
 
 
-async def _reply(service: Service, user: str, asked: ChatRequest, said: list[messages.Said], request: Request) -> Any:
+async def _reply(service: Service, user: str, asked: ChatRequest, chat: list[messages.ChatMessage], request: Request) -> Any:
     """One reply of the brain; the calls in it are the client's to run."""
-    turns, pictures = messages.turns(asked.messages, said, service.brain.brain.sees)
+    turns, pictures = messages.turns(asked.messages, chat, service.brain.brain.sees)
     job = service.submit_reply(turns, pictures, messages.specs(asked), user)
     if asked.stream:
         return await _streamed(request, job, _reply_chunks(service, asked, turns, job))
@@ -158,7 +162,7 @@ class _Chunks:
 
 
 async def _answer_chunks(
-    service: Service, user: str, asked: ChatRequest, said: list[messages.Said], job: Job[Answer]
+    service: Service, user: str, asked: ChatRequest, chat: list[messages.ChatMessage], job: Job[Answer]
 ) -> AsyncIterator[str]:
     chunks, sent, piece = _Chunks(asked), "", ""
     yield chunks.delta(role="assistant", content="")
@@ -172,12 +176,14 @@ async def _answer_chunks(
                 piece = "" if event.kind == "call" else piece
                 yield chunks.delta(extra=_told(event))
         answer = job.result()
-        for words in (_rest(answer, piece, sent), messages.footer(answer) if asked.pathasst.footer else ""):
-            if words:
-                sent += words
-                yield chunks.delta(content=words)
-        key = [*messages.key(said), *messages.key([messages.Said("assistant", sent)])]
-        service.conversations.remember(user, key, answer)
+        if rest := _rest(answer, piece, sent):
+            sent += rest
+            yield chunks.delta(content=rest)
+        if asked.pathasst.footer:
+            footer = messages.footer(answer)
+            sent += footer
+            yield chunks.delta(content=footer, footer=footer)
+        service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", sent)]), answer)
         yield chunks.delta(FINISH[answer.stopped], await run_in_threadpool(details, service, user, answer))
         if asked.stream_options and asked.stream_options.include_usage:
             yield chunks.usage(_usage(service, answer.turns[:-1], answer.raw))
@@ -220,7 +226,7 @@ def _told(event: Event) -> dict[str, Any]:
         return {"event": "call", "tool": event.call.name, "arguments": event.call.arguments}
     if event.step:
         result = event.step.result
-        return {"event": "step", "tool": result.name, "text": result.text, "error": result.error, "seconds": result.seconds}
+        return {"event": "step", "tool": result.name, "text": result.words, "error": result.error, "seconds": result.seconds}
     return {"event": event.kind}
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from pathasst.core.records import NOTICE
 from pathasst.serve.keys import KeyStore
 
 LOGIN, COOKIE = "/login", "pathasst_session"
@@ -22,7 +23,7 @@ FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewp
 input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.4rem 0}}</style>
 <h1>PathAsst</h1><p role="alert">{message}</p><form method="post" action="/login"><label>Key
 <input type="password" name="key" autocomplete="current-password" required autofocus></label><button>Open</button></form>
-<p>Research use only: not a medical device, not for diagnosis.</p></html>"""
+<p>{notice}</p></html>"""
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Logins:
 @router.get(LOGIN)
 def form() -> Response:
     """The form."""
-    return HTMLResponse(FORM.format(message="This server asks for a key."))
+    return HTMLResponse(FORM.format(message="This server asks for a key.", notice=NOTICE))
 
 
 @router.post(LOGIN)
@@ -66,7 +67,7 @@ def login(request: Request, key: Annotated[str, Form(max_length=200)]) -> Respon
     """Check the key and give the cookie."""
     token = request.app.state.logins.start(key.strip())
     if token is None:
-        return HTMLResponse(FORM.format(message="This key is not valid."), 401)
+        return HTMLResponse(FORM.format(message="This key is not valid.", notice=NOTICE), 401)
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, token, max_age=HOURS * 3600, httponly=True, samesite="strict", secure=secure)

@@ -4,80 +4,82 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import sanitize
 from pathasst.assistant.answer import Answer
-from pathasst.assistant.images import Album
+from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.repair import loads_leniently
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
 from pathasst.serve.api.schemas import ChatRequest, FilePart, ImagePart, Message, TextPart
 
-FOOTER = "\n\n---\n*PathAsst ran:*"
-"""How the part of an answer's text begins that is not the model's own (see `footer`)."""
-
 
 @dataclass(slots=True)
-class Said:
-    """One message: its words, and the pictures that came with it, as checked bytes."""
+class ChatMessage:
+    """One message: its words, the pictures that came with it, and what stands beside the words."""
 
     role: str
     words: str
-    pictures: list[bytes] = field(default_factory=list)
+    pictures: list[PictureInput] = field(default_factory=list)  # as checked bytes
+    advice: str = ""  # the system messages before it
+    footer: str = ""  # of an answer that this server gave: the end of `words` that is not the model's own
 
 
-def read(messages: Sequence[Message], picture: Callable[[str], bytes], most: int) -> list[Said]:
-    """The messages' words and pictures; `picture` gives the checked bytes behind a URL or file id.
+def read(messages: Sequence[Message], picture: Callable[[str], PictureInput], most: int) -> list[ChatMessage]:
+    """The messages' words and pictures; `picture` gives the checked picture behind a URL or file id.
 
-    The words of system messages stand before those of the next user message, marked: a client advises, it does not replace our
-    own system message. Raises BadInput for too many pictures, or one that is not let in.
+    The words of system messages are the next user message's `advice`: a client advises, it does not replace our own system
+    message. Raises BadInput for too many pictures, or one that is not let in.
     """
-    said: list[Said] = []
+    chat: list[ChatMessage] = []
     advice: list[str] = []
     count = 0
     for message in messages:
-        words, urls = _parts(message)
-        count += len(urls)
+        words, sources = _parts(message)
+        count += len(sources)
         if count > most:
             raise BadInput(f"a conversation may hold {most} pictures.")
-        if urls and message.role != "user":
+        if sources and message.role != "user":
             raise BadInput("pictures come with the user's messages alone.")
         if message.role in ("system", "developer"):
             advice.append(words)
             continue
-        if message.role == "user" and advice:
-            words, advice = sanitize.advised("\n\n".join(advice), words), []
-        said.append(Said(message.role, words, [picture(url) for url in urls]))
-    return said
+        one = ChatMessage(message.role, words, [_scaled(picture(url), scale) for url, scale in sources], footer=message.footer)
+        if message.role == "user":
+            one.advice, advice = "\n\n".join(advice), []
+        chat.append(one)
+    return chat
 
 
-def key(said: Sequence[Said]) -> list[str]:
-    """What a conversation is remembered by: words and pictures, in order."""
-    return [" ".join([s.role, s.words.strip(), *(hashlib.sha256(p).hexdigest() for p in s.pictures)]) for s in said]
+def key(chat: Sequence[ChatMessage]) -> list[str]:
+    """What a conversation is remembered by: words, advice and pictures, in order."""
+    return [
+        " ".join([m.role, m.words.strip(), m.advice, *(hashlib.sha256(p.image).hexdigest() for p in m.pictures)]) for m in chat
+    ]
 
 
-def history(said: Sequence[Said], sees: bool, decoded: Callable[[bytes], object]) -> Answer | None:
+def history(chat: Sequence[ChatMessage], sees: bool, decoded: Callable[[PictureInput], PictureInput]) -> Answer | None:
     """A conversation that this server does not remember, from its messages alone; None when there was none."""
-    if not said:
+    if not chat:
         return None
     album, turns = Album(), []
-    for one in said:
-        words = sanitize.as_data(one.words)
+    for one in chat:
         for picture in one.pictures:
             album.give(decoded(picture))
         marks = f"{IMAGE}\n" * (len(one.pictures) if sees else 0)
-        turns.append(Turn(role=one.role, content=marks + words.partition(FOOTER)[0]))
+        words = sanitize.as_data(one.words.removesuffix(one.footer))
+        turns.append(Turn(role=one.role, content=marks + words, advice=sanitize.as_data(one.advice)))
     return Answer(question="", text="", turns=turns, pictures=album.shown)
 
 
-def turns(messages: Sequence[Message], said: Sequence[Said], sees: bool) -> tuple[list[Turn], list[bytes]]:
+def turns(messages: Sequence[Message], chat: Sequence[ChatMessage], sees: bool) -> tuple[list[Turn], list[bytes]]:
     """The conversation of a client that runs its tools itself, and its pictures. Raises BadInput for a result without a call."""
     made: list[Turn] = []
     names: dict[str, str] = {}
     plain = [m for m in messages if m.role not in ("system", "developer")]
-    for message, one in zip(plain, said, strict=True):
-        words = sanitize.as_data(one.words)
+    for message, one in zip(plain, chat, strict=True):
+        words = sanitize.as_data(one.words.removesuffix(one.footer))
         if message.role == "tool":
             if message.tool_call_id not in names:
                 raise BadInput(f"a tool message answers {message.tool_call_id!r}, which no call before it has as its id.")
@@ -87,8 +89,8 @@ def turns(messages: Sequence[Message], said: Sequence[Said], sees: bool) -> tupl
         calls = [_call(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or []]
         names.update({c.id: c.name for c in calls})
         marks = f"{IMAGE}\n" * (len(one.pictures) if sees else 0)
-        made.append(Turn(role=message.role, content=marks + words, tool_calls=calls))
-    return made, [p for s in said for p in s.pictures] if sees else []
+        made.append(Turn(role=message.role, content=marks + words, tool_calls=calls, advice=sanitize.as_data(one.advice)))
+    return made, [p.image for m in chat for p in m.pictures] if sees else []
 
 
 def specs(request: ChatRequest) -> list[ToolSpec]:
@@ -106,13 +108,16 @@ def specs(request: ChatRequest) -> list[ToolSpec]:
 
 
 def footer(answer: Answer) -> str:
-    """What an answer must carry also where a client shows its text alone: what ran, sources, notices, research use."""
+    """What an answer must carry also where a client shows its text alone: what ran, sources, notices, research use.
+
+    Clients get it as a field, too, and send that back, so that the model's own words can be told from it.
+    """
     ran = [
         f"{s.result.name or 'a call that could not be read'} ({s.result.version or 'no version'}, {s.result.seconds:.1f} s"
         f"{', failed' if s.result.error else ''})"
         for s in answer.steps
     ]
-    lines = [f"{FOOTER} {'; '.join(ran) or 'no tool'}. Answered by {answer.brain} in {answer.seconds:.1f} s."]
+    lines = [f"\n\n---\n*PathAsst ran:* {'; '.join(ran) or 'no tool'}. Answered by {answer.brain} in {answer.seconds:.1f} s."]
     lines += [
         f"- PMID {s.hit.pmid}: {sanitize.plain(s.hit.title)}{f' ({s.hit.year})' if s.hit.year else ''}" for s in answer.sources
     ]
@@ -120,15 +125,22 @@ def footer(answer: Answer) -> str:
     return "\n\n".join([*lines, f"*{answer.research_use}*"])
 
 
-def _parts(message: Message) -> tuple[str, list[str]]:
+def _scaled(picture: PictureInput, um_per_px: float | None) -> PictureInput:
+    return replace(picture, um_per_px=um_per_px) if um_per_px else picture
+
+
+def _parts(message: Message) -> tuple[str, list[tuple[str, float | None]]]:
+    """The words, and each picture's address or id with the scale that the client gives."""
     content = message.content
     if content is None or isinstance(content, str):
         return content or "", []
     words = [p.text for p in content if isinstance(p, TextPart)]
-    urls = [
-        p.image_url.url if isinstance(p, ImagePart) else p.file.file_id for p in content if isinstance(p, ImagePart | FilePart)
+    sources = [
+        (p.image_url.url, p.image_url.um_per_px) if isinstance(p, ImagePart) else (p.file.file_id, p.file.um_per_px)
+        for p in content
+        if isinstance(p, ImagePart | FilePart)
     ]
-    return "\n".join(words), urls
+    return "\n".join(words), sources
 
 
 def _call(id_: str, name: str, given: str) -> ToolCall:

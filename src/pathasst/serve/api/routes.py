@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Path, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from pathasst.assistant.answer import annotation_json
 from pathasst.core.errors import BadInput
-from pathasst.core.records import ToolCall, to_row
+from pathasst.core.records import NOTICE, ToolCall, to_row
 from pathasst.serve.api.chat import outcome
 from pathasst.serve.api.errors import NOT_FOUND
 from pathasst.serve.api.schemas import (
@@ -29,7 +30,7 @@ from pathasst.serve.api.schemas import (
 from pathasst.serve.jobs import Closing
 from pathasst.serve.service import Service
 from pathasst.serve.uploads import Upload
-from pathasst.tools.protocol import NOTICE, Tool
+from pathasst.tools.protocol import Tool
 
 T = TypeVar("T")
 router = APIRouter()
@@ -62,7 +63,7 @@ async def embeddings(asked: EmbeddingRequest, request: Request) -> Embeddings:
     pictures = [text for text in given if _PICTURE.match(text)]
     if pictures and len(pictures) < len(given):
         raise BadInput("send texts or pictures, not both in one request.")
-    checked = await run_in_threadpool(lambda: [service.intake.picture(p, user) for p in pictures])
+    checked = await run_in_threadpool(lambda: [service.intake.picture(p, user).image for p in pictures])
     vectors = await outcome(request, service.submit_embedding([] if pictures else given, checked, user))
     plain = asked.encoding_format != "base64"
     data = [
@@ -91,6 +92,7 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
     image = None
     if asked.image is not None and tool.needs_image:
         image = await run_in_threadpool(service.intake.picture, asked.image, user)
+        image = replace(image, um_per_px=asked.um_per_px or image.um_per_px)
     result = await outcome(request, service.submit_tool(ToolCall(name=name, arguments=asked.arguments), image, user))
     if result.error:
         raise BadInput(result.error)
@@ -99,6 +101,7 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
         "version": result.version,
         "seconds": round(result.seconds, 3),
         "text": result.text,
+        "warnings": result.warnings,
         "numbers": result.numbers,
         "annotations": [annotation_json(a) for a in result.annotations],
         "pictures": [
@@ -106,7 +109,7 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
             for p in result.pictures
         ],
         "hits": [to_row(hit) for hit in result.hits],
-        "notice": NOTICE,
+        "notice": result.notice,
     }
 
 
@@ -120,11 +123,15 @@ async def search_papers(asked: PapersRequest, request: Request) -> dict[str, Any
 
 
 @router.post("/v1/files", tags=["files"])
-async def upload(request: Request, file: Annotated[UploadFile, File(description="A picture.")]) -> dict[str, Any]:
+async def upload(
+    request: Request,
+    file: Annotated[UploadFile, File(description="A picture.")],
+    um_per_px: Annotated[float | None, Form(gt=0, le=1000, description="Its micrometres per pixel.")] = None,
+) -> dict[str, Any]:
     """Store a picture for later requests; it is the user's own, written anew from its pixels, and deleted after a set time."""
     service: Service = request.app.state.service
     data = await file.read(service.settings.serve.picture_bytes + 1)
-    return _file(await outcome(request, service.submit_upload(file.filename or "file", data, request.state.user)))
+    return _file(await outcome(request, service.submit_upload(file.filename or "file", data, request.state.user, um_per_px)))
 
 
 @router.get("/v1/files", tags=["files"])
@@ -209,6 +216,7 @@ def _file(upload: Upload) -> dict[str, Any]:
         "expires_at": int(upload.expires),
         "filename": upload.name,
         "purpose": "vision",
+        "um_per_px": upload.um_per_px,
         "status": "processed",
     }
 

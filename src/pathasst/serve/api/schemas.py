@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Text = Annotated[str, Field(max_length=100_000)]
+Scale = Annotated[float | None, Field(gt=0, le=1000, description="Micrometres per pixel of the picture, for the tools.")]
 
 
 class Shape(BaseModel):
@@ -26,19 +27,26 @@ class ImageUrl(Shape):
     """A picture as `data:image/…;base64,…`, the id of an uploaded file, or an address of a host that the server allows."""
 
     url: Annotated[str, Field(min_length=1, max_length=64 * 2**20)]
+    um_per_px: Scale = None
 
 
 class ImagePart(Shape):
-    """A picture."""
+    """A picture. Some clients send its address as plain text."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
+
+    @field_validator("image_url", mode="before")
+    @classmethod
+    def _address(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
 
 
 class FileId(Shape):
     """A file uploaded through /v1/files."""
 
     file_id: Annotated[str, Field(max_length=100)]
+    um_per_px: Scale = None
 
 
 class FilePart(Shape):
@@ -73,6 +81,7 @@ class Message(Shape):
     content: Text | list[Part] | None = None
     tool_calls: list[MessageToolCall] | None = None
     tool_call_id: Annotated[str, Field(max_length=200)] | None = None
+    footer: Text = Field(default="", description="Of an answer of this server: the `footer` that it came with, sent back.")
 
 
 class Function(Shape):
@@ -167,6 +176,7 @@ class ReplyMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str | None = None
     tool_calls: list[MessageToolCall] | None = None
+    footer: str = ""  # the end of `content` that is not the model's own: what ran, sources, notices
 
 
 class Choice(BaseModel):
@@ -245,6 +255,7 @@ class ToolRun(Shape):
 
     arguments: dict[str, Any] = Field(default_factory=dict)
     image: Annotated[str, Field(min_length=1, max_length=64 * 2**20)] | None = None
+    um_per_px: Scale = None
 
 
 class PapersRequest(Shape):

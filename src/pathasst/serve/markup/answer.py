@@ -84,7 +84,7 @@ def step_html(step: Step) -> str:
         f"<span>{escape(title_of(step.call.name or 'unreadable call'))}{repeated}</span>"
         f'<span class="pa-seconds">{result.seconds:.1f} s</span></summary>'
         f"<p><code>{escape(call_line(step))}</code></p><p class=pa-quiet>{escape(result.version or 'no version')}</p>"
-        f"{f'<ul>{changed}</ul>' if changed else ''}<pre>{escape(result.error or result.text)}</pre>{withheld}</details>"
+        f"{f'<ul>{changed}</ul>' if changed else ''}<pre>{escape(result.error or result.words)}</pre>{withheld}</details>"
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pathasst.core.records import NOTICE
 from pathasst.serve.markup.words import escape
 from pathasst.serve.page import literature, tools_tab
 from pathasst.serve.page.examples import EXAMPLES
@@ -14,7 +15,6 @@ from pathasst.serve.page.parts import html_part
 from pathasst.serve.page.pictures import SLIDES
 from pathasst.serve.page.sessions import Desks
 from pathasst.serve.page.wiring import EMPTY, Wiring
-from pathasst.tools.protocol import NOTICE
 
 if TYPE_CHECKING:
     from pathasst.serve.service import Service

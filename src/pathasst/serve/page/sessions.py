@@ -39,7 +39,12 @@ class Given:
     height: int
     um_per_px: float | None = None
     origin: str = ""  # where it comes from: "region 400, 500, 1024 × 1024 of slide.svs"
-    sent: bool = False  # whether a question was asked with it already
+    handle: str = ""  # what the conversation calls it; empty until a question was asked with it
+
+    @property
+    def sent(self) -> bool:
+        """Whether a question was asked with it already."""
+        return bool(self.handle)
 
 
 @dataclass(slots=True)
@@ -49,6 +54,7 @@ class Exchange:
     question: str
     html: str = ""
     answer: Answer | None = None
+    pictures: list[Given] = field(default_factory=list)  # new with this question
 
 
 @dataclass(slots=True)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pathasst.assistant.answer import PERSON, Shown
+from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.serve.markup import answer_html, person_html, step_html
 from pathasst.serve.markup.words import escape, markdown, title_of
@@ -19,7 +21,7 @@ from pathasst.serve.page.words import alert, explained
 
 if TYPE_CHECKING:
     from pathasst.assistant.agent import Event
-    from pathasst.assistant.answer import Answer, Shown
+    from pathasst.assistant.answer import Answer
     from pathasst.serve.jobs import Job
     from pathasst.serve.service import Service
 
@@ -50,9 +52,10 @@ def ask(desk: Desk, service: Service, question: str) -> Iterator[View]:
         return
     talk = desk.talk
     new = [p for p in talk.pictures if not p.sent]
-    exchange = Exchange(question, person_html(question, [_as_shown(p) for p in new]))
+    exchange = Exchange(question, person_html(question, [_as_shown(p) for p in new]), pictures=new)
     try:
-        job = service.submit(_with_scale(question, new), [p.image for p in new], talk.last, desk.user)
+        images = [PictureInput(p.image, p.name, p.um_per_px) for p in new]
+        job = service.submit(question, images, _rescaled(talk.last, talk.pictures), desk.user)
     except Exception as error:  # noqa: BLE001 - told in plain words
         yield View(live=explained(error), question=question)
         return
@@ -159,8 +162,9 @@ def _settled(desk: Desk, talk: Talk, job: Job[Answer], exchange: Exchange) -> Vi
     if exchange.answer is None:
         exchange.html += answer_html(answer)
         exchange.answer = answer
-        for picture in talk.pictures:
-            picture.sent = True
+        mine = [shown for shown in answer.pictures if shown.by == PERSON]
+        for picture, shown in zip(exchange.pictures, mine[len(mine) - len(exchange.pictures) :], strict=True):
+            picture.handle = shown.handle
     _forget(desk, job)
     return View(past(desk), '<p class="pa-unseen" role="status">The answer is ready.</p>')
 
@@ -170,13 +174,14 @@ def _forget(desk: Desk, job: Job[Answer]) -> None:
         desk.job = desk.asking = None
 
 
-def _with_scale(question: str, new: list[Given]) -> str:
-    """The question with the scale of new pictures, so that the model can hand it to a tool."""
-    scales = list(dict.fromkeys(f"{p.um_per_px:.4g}" for p in new if p.um_per_px))
-    return f"{question}\nScale of the picture: {', '.join(scales)} µm per pixel." if scales else question
+def _rescaled(answer: Answer | None, pictures: list[Given]) -> Answer | None:
+    """The conversation so far, with the scales that the person has set since for its pictures."""
+    if answer is None:
+        return None
+    scales = {p.handle: p.um_per_px for p in pictures if p.sent}
+    shown = [replace(s, um_per_px=scales[s.handle]) if s.handle in scales else s for s in answer.pictures]
+    return replace(answer, pictures=shown)
 
 
 def _as_shown(given: Given) -> Shown:
-    from pathasst.assistant.answer import PERSON, Shown
-
-    return Shown(number=1, name=given.name, by=PERSON, image=given.image)
+    return Shown(number=1, name=given.name, by=PERSON, image=given.image, um_per_px=given.um_per_px)

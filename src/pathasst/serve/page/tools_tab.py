@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.answer import PERSON, Shown
+from pathasst.assistant.images import PictureInput
 from pathasst.core.records import ToolCall, ToolResult
-from pathasst.serve.markup import result_html
+from pathasst.serve.markup import notices_html, result_html
 from pathasst.serve.markup.words import escape, title_of
 from pathasst.serve.page.forms import Field, arguments, fields
 from pathasst.serve.page.sessions import Desk, Desks
 from pathasst.serve.page.talk import waiting
 from pathasst.serve.page.words import alert, explained
-from pathasst.tools.protocol import NOTICE, Tool
+from pathasst.tools.protocol import SCALE, Tool
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 ELSEWHERE = ("papers_search",)
 """Tools that have a place of their own on the page."""
-SCALE = "um_per_px"
 
 
 def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
@@ -111,15 +111,16 @@ def run(service: Service, desk: Desk, name: str, form: list[Field], entries: lis
         return alert("No picture yet", f"{title_of(name)} works on a picture.", "Drop one, or press an example; then run it.")
     try:
         call = ToolCall(name=name, arguments=arguments(form, entries))
-        if picture is not None and picture.um_per_px and any(f.name == SCALE for f in form):
-            call.arguments.setdefault(SCALE, picture.um_per_px)
-        result = service.run_tool(call, picture.image if picture else None, desk.user)
+        image = PictureInput(picture.image, picture.name, picture.um_per_px) if picture else None
+        result = service.run_tool(call, image, desk.user)
     except Exception as error:  # noqa: BLE001 - told in plain words
         return explained(error)
     if result.error:
         return alert("The tool could not work with this", result.error, "Change the entries or the picture, and run it again.")
-    given = Shown(number=1, name=picture.name, by=PERSON, image=picture.image) if picture else None
-    return hand_html(call, result, given)
+    shown = None
+    if picture is not None:
+        shown = Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
+    return hand_html(call, result, shown)
 
 
 def hand_html(call: ToolCall, result: ToolResult, given: Shown | None) -> str:
@@ -129,12 +130,11 @@ def hand_html(call: ToolCall, result: ToolResult, given: Shown | None) -> str:
         for n, p in enumerate(result.pictures, 2)
     ]
     ran = ", ".join(f"{title_of(k)} {v}" for k, v in call.arguments.items()) or "no settings"
-    text = result.text.replace(NOTICE, "").strip()
     return (
-        f'<section class="pa-answer" role="status"><div class="pa-words"><p>{escape(text)}</p></div>'
-        f"{result_html(result, given, made)}"
+        f'<section class="pa-answer" role="status"><div class="pa-words"><p>{escape(result.text)}</p></div>'
+        f"{notices_html(result.warnings)}{result_html(result, given, made)}"
         f'<p class="pa-foot">{escape(title_of(result.name))} · {escape(result.version or "no version")} · {escape(ran)} · '
-        f"{result.seconds:.1f} s. {NOTICE}</p></section>"
+        f"{result.seconds:.1f} s. {escape(result.notice)}</p></section>"
     )
 
 

@@ -14,7 +14,7 @@ from pathasst.core.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.profile import PARTIAL, Profiles, doubt, in_nuclei, profile
 from pathasst.tools.cells.size import NUCLEUS
-from pathasst.tools.protocol import NOTICE, ToolCard
+from pathasst.tools.protocol import ToolCard
 
 GRADES = ("0", "1+", "2+", "3+")
 WEAK, STRONG = 0.2, 0.6  # optical density (log10) of the stained membrane
@@ -55,7 +55,8 @@ class Her2Cells(detect.CellTool):
         numbers["brown_in_nuclei"] = None if around is None else in_nuclei(around)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="her2", image=annotate(image, marks))]
-        return ToolResult(name=self.name, text=_text(numbers, own), numbers=numbers, annotations=marks, pictures=pictures)
+        text, warnings = _text(numbers, own), doubt(numbers["brown_in_nuclei"])
+        return ToolResult(name=self.name, text=text, numbers=numbers, annotations=marks, pictures=pictures, warnings=warnings)
 
 
 def grade(profiles: Profiles) -> np.ndarray:
@@ -79,8 +80,8 @@ def score(counts: dict[str, int]) -> str | None:
 def _text(numbers: dict[str, Any], own: bool) -> str:
     n = numbers["cells"]
     if not n:
-        return f"No cells were found, so no HER2 score is given. {NOTICE}"
+        return "No cells were found, so no HER2 score is given."
     counts = ", ".join(f"{g}: {c} ({100 * c / n:.0f} %)" for g, c in numbers["counts"].items())
     dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
-    how = OWN if own else UNVALIDATED + doubt(numbers["brown_in_nuclei"])
-    return f"{n} cells by membrane staining – {counts}; estimated HER2 score {numbers['score']}.{dense} {how} {NOTICE}"
+    how = OWN if own else UNVALIDATED
+    return f"{n} cells by membrane staining – {counts}; estimated HER2 score {numbers['score']}.{dense} {how}"

@@ -9,9 +9,13 @@ import numpy as np
 from pathasst.core.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.size import NUCLEUS
-from pathasst.tools.protocol import NOTICE, ToolCard
+from pathasst.tools.protocol import ToolCard
 
 TRAINED_ON = "Ki67 fields of breast cancer (BCData, SHIDC-B-Ki-67)"
+OUTSIDE = (
+    "most of the brown lies outside of nuclei, as in a membrane or cytoplasm stain; if this is not a Ki67 stain, the index means "
+    "nothing."
+)
 ELSEWHERE = 0.7  # share of brown outside of positive nuclei from which the picture is doubted
 FEW = 100  # cells below which an index is not worth its decimals
 
@@ -57,7 +61,15 @@ class Ki67Cells(detect.CellTool):
         numbers["brown_outside_nuclei"] = round(stain_elsewhere(image, brown, NUCLEUS / scale), 3)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="ki67", image=annotate(image, marks))]
-        return ToolResult(name=self.name, text=_text(numbers), numbers=numbers, annotations=marks, pictures=pictures)
+        doubted = numbers["cells"] and numbers["brown_outside_nuclei"] > ELSEWHERE
+        return ToolResult(
+            name=self.name,
+            text=_text(numbers),
+            numbers=numbers,
+            annotations=marks,
+            pictures=pictures,
+            warnings=[OUTSIDE] if doubted else [],
+        )
 
 
 def _index(positive: int, negative: int) -> float | None:
@@ -67,17 +79,12 @@ def _index(positive: int, negative: int) -> float | None:
 def _text(numbers: dict[str, Any]) -> str:
     n = numbers["cells"]
     if not n:
-        return f"No tumour cells were found. The detector was trained on {TRAINED_ON}. {NOTICE}"
+        return f"No tumour cells were found. The detector was trained on {TRAINED_ON}."
     counts = f"{numbers['positive']} Ki67-positive, {numbers['negative']} negative"
     parts = [f"{n} tumour cells: {counts}; Ki67 index {numbers['index_percent']} %."]
     if numbers["cells_per_mm2"] is not None:
         parts.append(f"Density {numbers['cells_per_mm2']:.0f} cells/mm².")
     if n < FEW:
         parts.append(f"Fewer than {FEW} cells: the index is uncertain.")
-    if numbers["brown_outside_nuclei"] > ELSEWHERE:
-        parts.append(
-            "Warning: most of the brown lies outside of nuclei, as in a membrane or cytoplasm stain; if this is not a Ki67 "
-            "stain, the index means nothing."
-        )
     parts.append(f"The detector was trained on {TRAINED_ON}.")
-    return " ".join([*parts, NOTICE])
+    return " ".join(parts)

@@ -14,7 +14,7 @@ from pathasst.core.records import Picture, ToolResult
 from pathasst.tools.cells import detect
 from pathasst.tools.cells.profile import PARTIAL, Profiles, doubt, in_nuclei, profile
 from pathasst.tools.cells.size import NUCLEUS
-from pathasst.tools.protocol import NOTICE, ToolCard
+from pathasst.tools.protocol import ToolCard
 
 WEAK = 0.2  # optical density (log10): any intensity counts for PD-L1
 UNVALIDATED = (
@@ -54,7 +54,8 @@ class Pdl1Cells(detect.CellTool):
         numbers["brown_in_nuclei"] = None if around is None else in_nuclei(around)
         marks = detect.marks(cells, labels)
         pictures = [Picture(name="pdl1", image=annotate(image, marks))]
-        return ToolResult(name=self.name, text=_text(numbers, own), numbers=numbers, annotations=marks, pictures=pictures)
+        text, warnings = _text(numbers, own), doubt(numbers["brown_in_nuclei"])
+        return ToolResult(name=self.name, text=text, numbers=numbers, annotations=marks, pictures=pictures, warnings=warnings)
 
 
 def is_positive(profiles: Profiles) -> np.ndarray:
@@ -64,10 +65,9 @@ def is_positive(profiles: Profiles) -> np.ndarray:
 
 def _text(numbers: dict[str, Any], own: bool) -> str:
     if not numbers["cells"]:
-        return f"No cells were found, so no TPS is given. {NOTICE}"
+        return "No cells were found, so no TPS is given."
     dense = "" if numbers["cells_per_mm2"] is None else f" Density {numbers['cells_per_mm2']:.0f} cells/mm²."
-    how = OWN if own else UNVALIDATED + doubt(numbers["brown_in_nuclei"])
     return (
         f"{numbers['cells']} cells: {numbers['positive']} PD-L1-positive, {numbers['negative']} negative; estimated TPS "
-        f"{numbers['tps_percent']} %.{dense} {how} {NOTICE}"
+        f"{numbers['tps_percent']} %.{dense} {OWN if own else UNVALIDATED}"
     )

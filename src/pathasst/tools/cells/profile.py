@@ -71,14 +71,14 @@ def in_nuclei(profiles: Profiles) -> float | None:
     return round(float(profiles.nucleus[stained].sum() / profiles.membrane[stained].sum()), 2)
 
 
-def doubt(brown_in_nuclei: float | None) -> str:
-    """What a tool for membranous stains says of a picture whose brown lies in nuclei; empty otherwise."""
+def doubt(brown_in_nuclei: float | None) -> list[str]:
+    """What a tool for membranous stains warns of in a picture whose brown lies in nuclei; empty otherwise."""
     if brown_in_nuclei is None or brown_in_nuclei < NUCLEAR:
-        return ""
-    return (
-        " Warning: the brown is nearly as strong in the nuclei as around them, as in a nuclear stain (Ki67); if this is one, "
+        return []
+    return [
+        "the brown is nearly as strong in the nuclei as around them, as in a nuclear stain (Ki67); if this is one, "
         "the score means nothing."
-    )
+    ]
 
 
 def stain_elsewhere(image: np.ndarray, positive: np.ndarray, radius: float) -> float:
