@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pathasst.core import weights
-from pathasst.core.records import ToolCall
+from pathasst.core.records import NOTICE, ToolCall
 from pathasst.imaging.pictures import load
 from pathasst.tools.blood_cells import TYPES, BloodCells, _text, crop
 
@@ -42,7 +42,7 @@ def test_a_real_smear_is_counted_with_boxes_text_and_picture(tool, smear):
     assert abs(result.numbers["RBC"] - labelled["RBC"]) <= 6
     assert result.numbers["cells"] == len(result.annotations)
     assert "white blood cell" in result.text
-    assert result.text.endswith("not for diagnosis.")
+    assert result.notice == NOTICE
     assert result.version.startswith("blood-embedded@")
     shown = load(result.pictures[0].image)
     assert shown.shape[1] == image.shape[1]

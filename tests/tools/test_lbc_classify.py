@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pathasst.core import weights
-from pathasst.core.records import ToolCall
+from pathasst.core.records import NOTICE, ToolCall
 from pathasst.nn.classifier import Classifier, ClassifierConfig
 from pathasst.nn.classifier.model import build
 from pathasst.tools.lbc_classify import BETHESDA, OF_FIELDS, WEIGHTS, LbcClassify
@@ -35,7 +35,7 @@ def test_an_own_model_gives_its_classes_and_says_so(folder):
     result = call(LbcClassify(folder), smear(90, 90))
     assert not result.error and sum(result.numbers["probabilities"].values()) == pytest.approx(1, abs=0.01)
     assert result.numbers["class"] == next(iter(result.numbers["probabilities"]))
-    assert "own trained model" in result.text and "Research use only" in result.text
+    assert "own trained model" in result.text and result.notice == NOTICE
     assert result.pictures[0].image[:4] == b"\x89PNG" and result.annotations[0].coordinates == [0, 0, 90, 90]
 
 

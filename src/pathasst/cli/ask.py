@@ -85,8 +85,8 @@ def _pictures(paths: list[str], um_per_px: list[float]) -> list[PictureInput]:
         raise BadSettings(f"--um-per-px stands {len(um_per_px)} times for {len(paths)} pictures; give it once, or once for each.")
     if any(scale <= 0 for scale in um_per_px):
         raise BadSettings("--um-per-px is above zero.")
-    scales: list[float | None] = [*um_per_px] if len(um_per_px) > 1 else [*(um_per_px or [None])] * len(paths)
-    return [PictureInput(path, um_per_px=scale) for path, scale in zip(paths, scales, strict=True)]
+    scales = um_per_px if len(um_per_px) > 1 else um_per_px * len(paths)
+    return [PictureInput(path, um_per_px=scales[n] if scales else None) for n, path in enumerate(paths)]
 
 
 def _json(answers: list[Answer], *, several: bool) -> str:

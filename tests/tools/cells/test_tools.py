@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pathasst.core import weights
-from pathasst.core.records import ToolCall
+from pathasst.core.records import NOTICE, ToolCall
 from pathasst.imaging.pictures import load
 from pathasst.imaging.stains import HAEMATOXYLIN, unmix
 from pathasst.tools.cells import detect
@@ -37,7 +37,7 @@ def test_counts_marks_picture_and_density_agree(results, demo, name):
     for mark in result.annotations:
         assert 0 <= mark.coordinates[0] <= 512 and 0 <= mark.coordinates[1] <= 512 and 0 <= mark.score <= 1
     assert load(result.pictures[0].image).shape[1] == 512
-    assert "Research use only" in result.text and str(n) in result.text
+    assert result.notice == NOTICE and str(n) in result.text
 
 
 def test_the_blue_nuclei_of_the_stroma_are_found(results, demo):
@@ -50,15 +50,15 @@ def test_the_blue_nuclei_of_the_stroma_are_found(results, demo):
 
 
 def test_a_membrane_stain_is_doubted_as_ki67_and_said_what_it_was_trained_on(results):
-    assert "Warning" in results["ki67_cells"].text and "BCData" in results["ki67_cells"].text
+    assert results["ki67_cells"].warnings and "BCData" in results["ki67_cells"].text
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["her2_cells", "pdl1_cells"])
 def test_a_ki67_stain_is_doubted_as_a_membrane_stain(real_data, results, name):
     ki67 = load(real_data / "bcdata_ki67" / "images" / "0.jpg")
-    assert "Warning" in tool_class(name)()(ToolCall(name=name), ki67).text
-    assert "Warning" not in results[name].text
+    assert tool_class(name)()(ToolCall(name=name), ki67).warnings
+    assert not results[name].warnings
 
 
 @pytest.mark.parametrize("name", ["her2_cells", "pdl1_cells"])
