@@ -34,7 +34,7 @@ from pathasst.curate.letters import LetterReader, are_sure
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import PanelFinder
 from pathasst.curate.panels_train import PanelsRecipe, read_pictures
-from pathasst.curate.pictures import crop, decode
+from pathasst.imaging.pictures import crop, load
 
 Figures = Iterator[tuple[np.ndarray, list, str, int]]
 """Picture, boxes of its panels, group, and how many panels its caption names."""
@@ -79,7 +79,7 @@ def score_panels(finder: PanelFinder, figures: Figures, *, told: bool = True) ->
 def real(data: Path, figures: list[dict]) -> Figures:
     """The figures of `articles`."""
     for figure in figures:
-        picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
+        picture = load((data / "articles" / "figures" / figure["image"]).read_bytes())
         yield picture, figure["panel_boxes"], figure["pmcid"], _named(figure)
 
 
@@ -113,7 +113,7 @@ def score_letters(data: Path, figures: list[dict], finder: PanelFinder, models: 
     ways = ["letters", "order", *models]
     right = {way: [0, 0, 0] for way in ways}
     for figure in (f for f in figures if f["labels"]):
-        picture = decode((data / "articles" / "figures" / figure["image"]).read_bytes())
+        picture = load((data / "articles" / "figures" / figure["image"]).read_bytes())
         panels, small = finder.cut(picture, _named(figure))
         letters = reader(picture, panels, small)
         gold = {x.upper() for x in figure["labels"]}

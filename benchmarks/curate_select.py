@@ -15,9 +15,9 @@ import numpy as np
 from measured import save
 
 from pathasst.core.statistics import Interval
-from pathasst.curate.pictures import decode
 from pathasst.curate.select import EMBEDDED, Selector
 from pathasst.curate.select_train import evaluate, read_samples
+from pathasst.imaging.pictures import load
 
 UNSEEN = ("wsss4luad", "pannuke", "bcdata_ki67", "shidc_ki67", "nuclick_lyon19_ihc", "pdl1_tma")
 
@@ -35,7 +35,7 @@ def main(labels: Path, model: str, keep: Path | None) -> None:
     for name in UNSEEN:
         files = [p for p in sorted((data / name).rglob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff")]
         files = [p for p in files if "mask" not in str(p.relative_to(data)).lower() and "label" not in p.parent.name.lower()]
-        pictures = [decode(p.read_bytes()) for p in files]
+        pictures = [load(p.read_bytes()) for p in files]
         coloured = [p for p in pictures if np.ptp(p.astype(int), axis=2).mean() > 3]  # masks stored as pictures are grey
         if coloured:
             kept = int((selector.score(coloured) >= selector.threshold).sum())

@@ -23,7 +23,7 @@ import numpy as np
 from curate_drawings import DRAWINGS
 from PIL import Image
 
-from pathasst.curate.pictures import decode
+from pathasst.imaging.pictures import load
 
 # Figures of `articles` that show bright-field microscopy alone (by eye).
 _PATHOLOGY = """
@@ -101,7 +101,7 @@ def articles(data: Path, out: Path):
             yield row(path, "pathology" if name in PATHOLOGY else "other", figure["pmcid"], "articles", split[figure["pmcid"]])
         if (len(boxes) < 2 and name not in MIXED) or MIXED.get(name, ()) is None:
             continue
-        picture = decode(path.read_bytes())
+        picture = load(path.read_bytes())
         for n, (x1, y1, x2, y2) in enumerate(boxes):
             panel = picture[int(y1) + 2 : int(y2) - 2, int(x1) + 2 : int(x2) - 2]
             if min(panel.shape[:2]) >= 48:
@@ -156,7 +156,7 @@ def photographs(out: Path):
     (out / "photos").mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for path in files:
-        picture = decode(path.read_bytes())
+        picture = load(path.read_bytes())
         height, width = picture.shape[:2]
         for n in range(6):
             part = picture

@@ -15,6 +15,7 @@ from pathasst.clip.retrieval import retrieve
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Pair, Source
 from pathasst.dataset import Unit, run_stage
+from pathasst.imaging.pictures import load
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +52,10 @@ def test_what_cannot_be_read_costs_that_picture_alone(clip: PathCLIP, tmp_path: 
 
 def test_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(png(0)[:50])
-    with pytest.raises(BadInput, match=r"half\.png: the picture cannot be read"):
-        pictures.read_picture(tmp_path / "half.png")
+    with pytest.raises(BadInput, match=r"half\.png cannot be decoded"):
+        load(tmp_path / "half.png")
     with pytest.raises(BadInput, match="No such file"):
-        pictures.read_picture(tmp_path / "gone.png")
+        load(tmp_path / "gone.png")
 
 
 def test_retrieval_leaves_out_what_cannot_be_read(clip: PathCLIP, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathasst.clip import zeroshot as zs
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.retrieval import by_chance, draw_curve, retrieve
-from pathasst.clip.search import contact_sheet, embed_folder, nearest
+from pathasst.clip.search import embed_folder, nearest
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.recipes import recipes_dir
 
@@ -155,8 +155,7 @@ def test_folder_search_finds_the_nearest_and_reads_only_what_is_new(
     more = embed_folder(clip, folder, cache)
     assert [p.name for p in seen] == ["new.png"] and len(more[0]) == 7 and more[2] == 1
     np.testing.assert_array_equal(more[1][:3], vectors[:3])
-    sheet = contact_sheet([(paths[n], s) for n, s in nearest(vectors, vectors[0], 6)], "bands")
-    assert sheet.size == (800, 30 + 2 * 230)
+    assert nearest(vectors, vectors[0], 6)[0][0] == 0
     with pytest.raises(BadDataset, match="holds no pictures"):
         embed_folder(clip, folder / "other")
 

@@ -1,13 +1,21 @@
 """Every odd picture becomes RGB of the right values, or an error that says why."""
 
 import io
+import re
+import sys
+import tempfile
+from pathlib import Path
 
+import cv2
 import numpy as np
+import pydicom
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps
 
-from pathasst.core.errors import BadInput
-from pathasst.imaging.pictures import is_dark_field, is_grey, load, require_side
+from pathasst.core.errors import BadInput, MissingPackage
+from pathasst.imaging import pictures
+from pathasst.imaging.pictures import is_dark_field, is_grey, load, read, read_header, read_labels, require_side, thumbnail
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -41,16 +49,10 @@ def test_float_with_negative_values_is_refused():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_colours_in_separate_planes_come_back_right_or_not_at_all(tmp_path, bits):
-    tifffile = pytest.importorskip("tifffile")
+def test_colours_in_separate_planes_are_put_together(tmp_path, bits):
     pixels = np.random.default_rng(0).integers(0, 2**bits, (16, 16, 3)).astype(f"uint{bits}")
     tifffile.imwrite(tmp_path / "x.tif", pixels.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
-    if bits == 16:  # Pillow would give noise
-        with pytest.raises(BadInput, match="separate planes"):
-            load(tmp_path / "x.tif")
-        pixels = (pixels >> 8).astype(np.uint8)
-        tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb")
-    assert np.array_equal(load(tmp_path / "x.tif"), pixels)
+    assert np.array_equal(load(tmp_path / "x.tif"), np.round(pixels * (255 / (2**bits - 1))))
 
 
 def test_cmyk_becomes_rgb():
@@ -125,3 +127,159 @@ def test_grey_dark_and_tiny_pictures_are_recognised():
     assert is_dark_field(glow) and not is_dark_field(brown)
     with pytest.raises(BadInput, match="64×64 px; this one has 10×10"):
         require_side(np.zeros((10, 10, 3), np.uint8), 64, "The count")
+
+
+def tiff(pixels: np.ndarray, **options) -> bytes:
+    sink = io.BytesIO()
+    tifffile.imwrite(sink, pixels, **options)
+    return sink.getvalue()
+
+
+COLOURS = np.random.default_rng(3).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_channels_in_three_pages_are_one_colour_picture(kind):
+    channels = tiff(np.ascontiguousarray(COLOURS.transpose(2, 0, 1)), **{kind: True}, metadata={"axes": "CYX"})
+    picture = read(channels)
+    assert np.array_equal(picture.pixels, COLOURS) and picture.notes == ()
+
+
+@pytest.mark.parametrize("kind", ["tiff", "png"])
+def test_twelve_bits_of_colour_in_sixteen_are_not_dark(kind):
+    deep = COLOURS.astype(np.uint16) * 16
+    content = tiff(deep, photometric="rgb") if kind == "tiff" else cv2.imencode(".png", deep[..., ::-1])[1].tobytes()
+    picture = read(content)
+    assert np.abs(picture.pixels.astype(int) - COLOURS).max() <= 1 and "12-bit" in picture.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("TIFF", "3 pages"), ("GIF", "several frames"), ("WEBP", "several frames"), ("PNG", "several frames")],
+)
+def test_further_pages_are_named(kind, count):
+    pages = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
+    picture = read(encoded(pages[0], kind, save_all=True, append_images=pages[1:]))
+    assert count in picture.notes[0] and picture.pixels[0, 0, 0] > 200
+    assert read(encoded(pages[0], kind)).notes == ()
+
+
+def test_levels_of_a_pyramid_are_no_pages():
+    sink = io.BytesIO()
+    with tifffile.TiffWriter(sink) as file:
+        file.write(COLOURS, photometric="rgb")
+        file.write(np.ascontiguousarray(COLOURS[::2, ::2]), photometric="rgb", subfiletype=1)
+    assert read(sink.getvalue()).notes == ()
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "AVIF", "WEBP", "BMP", "PPM"])
+def test_less_common_formats_are_read(kind):
+    flat = Image.new("RGB", (32, 24), (200, 60, 120))
+    assert np.abs(load(encoded(flat, kind)).astype(int) - (200, 60, 120)).max() <= 6
+
+
+def test_a_heic_photograph_is_read_or_the_extra_named(tmp_path, monkeypatch):
+    head = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(MissingPackage, match=r"pathasst\[heic\]"):
+        load(head)
+    monkeypatch.undo()
+    pytest.importorskip("pi_heif")
+    with pytest.raises(BadInput):
+        load(head)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_every_orientation_is_pillows(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(COLOURS), kind, exif=exif)
+    with Image.open(io.BytesIO(content)) as opened:
+        upright = np.asarray(ImageOps.exif_transpose(opened))
+    header = read_header(content)
+    assert np.array_equal(load(content), upright) and (header.height, header.width) == upright.shape[:2]
+    assert thumbnail(content, 999).size == upright.shape[1::-1]
+
+
+def test_orientation_holds_for_deep_colours_too():
+    content = tiff(COLOURS.astype(np.uint16) * 257, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
+    assert np.array_equal(load(content), np.rot90(COLOURS, -1))
+
+
+def test_labels_keep_their_values():
+    values = np.array([[0, 1], [300, 65535]], np.uint16)
+    assert read_labels_of(Image.fromarray(values)).tolist() == values.tolist()
+    palette = Image.new("P", (3, 2), 7)
+    palette.putpalette(list(range(256)) * 3)
+    assert (read_labels_of(palette) == 7).all()
+    with pytest.raises(BadInput, match="colour picture"):
+        read_labels_of(Image.fromarray(COLOURS))
+
+
+def read_labels_of(image: Image.Image) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "mask.png"
+        file.write_bytes(encoded(image))
+        return read_labels(file)
+
+
+def dicom(pixels: np.ndarray, **attributes) -> bytes:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.2"  # VL microscopic
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.set_pixel_data(pixels, "RGB" if pixels.ndim == 3 else "MONOCHROME2", 8 * pixels.itemsize)
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    sink = io.BytesIO()
+    dataset.save_as(sink, enforce_file_format=True)
+    return sink.getvalue()
+
+
+def test_dicom_gives_pixels_and_scale():
+    picture = read(dicom(COLOURS, PixelSpacing=[0.0005, 0.0005]))
+    assert np.array_equal(picture.pixels, COLOURS)
+    assert (picture.um_per_px, picture.scale_source) == (pytest.approx(0.5), "DICOM pixel spacing")
+    assert load(dicom(np.full((8, 8), 4095, np.uint16), BitsStored=12, HighBit=11)).max() == 255
+    with pytest.raises(BadInput, match="damaged"):
+        load(dicom(COLOURS)[:-500])
+    with pytest.raises(BadInput, match="DICOM slide of 9000×9000"):
+        load(dicom(COLOURS, TotalPixelMatrixColumns=9000, TotalPixelMatrixRows=9000))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"ome": True, "metadata": {"PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}}, (0.25, "OME-XML")),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm"}}, (0.25, "OME-XML")),
+        (
+            {"description": "Aperio Image Library v11.2.1\n|AppMag = 20|MPP = 0.4990", "metadata": None},
+            (0.499, "Aperio description"),
+        ),
+        ({"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}, (0.5, "TIFF resolution")),
+    ],
+)
+def test_scales_in_metadata(options, expected):
+    picture = read(tiff(COLOURS, photometric="rgb", **options))
+    assert (picture.um_per_px, picture.scale_source) == (pytest.approx(expected[0]), expected[1]) and not picture.notes
+
+
+def test_the_scale_of_imagej():
+    grey = np.ascontiguousarray(COLOURS[..., 0])
+    assert read(tiff(grey, imagej=True, resolution=(2, 2), metadata={"unit": "um"})).um_per_px == pytest.approx(0.5)
+    assert read(tiff(grey, imagej=True, resolution=(2, 2), metadata={"unit": "pixel"})).um_per_px is None
+
+
+@pytest.mark.parametrize("dpi", [72, 96, 300, 600, 1200])
+def test_a_print_resolution_is_no_scale(dpi):
+    picture = read(tiff(COLOURS, photometric="rgb", resolution=(dpi, dpi), resolutionunit="INCH"))
+    assert picture.um_per_px is None and "not believed" in picture.notes[0]
+    assert read(encoded(Image.fromarray(COLOURS), "JPEG", dpi=(dpi, dpi))).notes == ()  # every JPEG has one: not worth a word
+
+
+def test_one_module_opens_pictures():
+    source = Path(pictures.__file__).parents[1]
+    opening = re.compile(r"\bImage\.open\(|\bcv2\.imread\(")
+    assert [f.name for f in source.rglob("*.py") if opening.search(f.read_text(encoding="utf-8"))] == ["pictures.py"]

@@ -119,7 +119,7 @@ def test_stream_is_the_reply_and_errors_are_bad_input(both):
     assert "".join(p for p in pieces if isinstance(p, str)).strip() == pieces[-1].content
     with pytest.raises(BadInput, match="too long"):
         theirs.reply([Turn(role="user", content="red " * 6000)])
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="not a picture"):
         theirs.reply(ASK, [b"nothing"])
     with pytest.raises(BadInput, match="1 <image> marks for 0 pictures"):
         theirs.reply(ASK)

@@ -51,5 +51,5 @@ def test_unreadable_pictures_and_unknown_projectors():
 
 
 def test_unreadable_picture(parts):
-    with pytest.raises(BadInput, match="picture 1 cannot be read"):
+    with pytest.raises(BadInput, match="picture 1 is not a picture"):
         model.features(parts, [b"no picture"])

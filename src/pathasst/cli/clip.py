@@ -45,14 +45,14 @@ def classify(
     from rich.table import Column, Table
 
     from pathasst.clip.onnx import load
-    from pathasst.clip.pictures import read_picture
     from pathasst.core.errors import BadInput
+    from pathasst.imaging.pictures import load as load_picture
 
     table = Table(Column("picture", overflow="fold"), *prompt, box=None)
     read = []
     for path in images:
         try:
-            read.append((path, read_picture(path)))
+            read.append((path, load_picture(path)))
         except BadInput as error:
             typer.secho(str(error), fg="yellow", err=True)
     if not read:
@@ -74,10 +74,11 @@ def search(
     """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
     from pathasst.clip.onnx import load
     from pathasst.clip.pictures import pictures_under
-    from pathasst.clip.search import contact_sheet, embed_folder, nearest
+    from pathasst.clip.search import embed_folder, nearest
     from pathasst.core import weights
     from pathasst.core.errors import BadDataset
     from pathasst.evaluate.asking import bar
+    from pathasst.imaging.contact_sheet import contact_sheet
 
     total = len(pictures_under(folder))
     clip = load(model, threads=0)
@@ -90,7 +91,8 @@ def search(
         typer.echo(f"{rank:3d}  {score:.3f}  {path}")
     if unreadable:
         typer.secho(f"{unreadable} files could not be read", fg="yellow", err=True)
-    contact_sheet(hits, text).save(sheet)
+    words = (f"{rank}. {score:.3f} {path.name}" for rank, (path, score) in enumerate(hits, 1))
+    contact_sheet(zip((path for path, _ in hits), words, strict=True), text, columns=4).save(sheet)
     typer.echo(f"contact sheet: {sheet}")
 
 

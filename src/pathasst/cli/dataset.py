@@ -46,10 +46,11 @@ def show(
     for record in islice(read(folder, kind), rows):
         console.print(Pretty(_without_bytes(record), max_string=300))
     if pictures:
-        from pathasst.dataset.contact_sheet import contact_sheet
+        from pathasst.imaging.contact_sheet import contact_sheet
 
-        shown = contact_sheet(islice(read(folder, kind), 48), pictures)
-        console.print(f"{shown} pictures → {pictures}")
+        tiles = [(_first_image(record), getattr(record, "caption", "")) for record in islice(read(folder, kind), 48)]
+        contact_sheet(tiles).save(pictures)
+        console.print(f"{len(tiles)} pictures → {pictures}")
 
 
 @app.command("validate")
@@ -96,3 +97,7 @@ def _without_bytes(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_bytes(v) for v in value]
     return value
+
+
+def _first_image(record: Any) -> bytes:
+    return getattr(record, "image", b"") or next(iter(getattr(record, "images", [])), b"")

@@ -71,7 +71,7 @@ def _walk(console: Console, out: Path) -> None:
     from pathasst.core.records import Conversation, Pair
     from pathasst.curate.report import yields
     from pathasst.dataset import read
-    from pathasst.dataset.contact_sheet import contact_sheet
+    from pathasst.imaging.contact_sheet import contact_sheet
 
     console.rule("2 · data walk: an article → figures → pairs → conversations")
     for manifest in _collect_curate_instruct(out):
@@ -81,7 +81,7 @@ def _walk(console: Console, out: Path) -> None:
     for pair in read(out / "pairs", Pair):
         letter = pair.panel.letter if pair.panel else ""
         console.print(f"   [bold]{letter or '–'}[/] {pair.width}×{pair.height} px  {pair.caption}", soft_wrap=True)
-    contact_sheet(read(out / "pairs", Pair), out / "pairs.png")
+    contact_sheet((pair.image, pair.caption) for pair in read(out / "pairs", Pair)).save(out / "pairs.png")
     console.print(f"   [dim]→ {out / 'pairs.png'}, {out / 'pairs' / 'report.html'}[/]", soft_wrap=True)
     conversation = next(read(out / "conversations", Conversation), None)
     console.print("   one of the conversations:")
@@ -146,12 +146,10 @@ def _answers(console: Console, out: Path) -> None:
 
 def _pathclip(console: Console, picture: Path) -> None:
     """What PathCLIP alone makes of the picture, asked among four kinds."""
-    from PIL import Image
-
     from pathasst.clip.model import PathCLIP
+    from pathasst.imaging.pictures import load
 
-    with Image.open(picture) as image:
-        scores = PathCLIP.load("pathclip-embedded").classify([image.convert("RGB")], list(KINDS))[0]
+    scores = PathCLIP.load("pathclip-embedded").classify([load(picture)], list(KINDS))[0]
     ranked = sorted(zip(KINDS, scores, strict=True), key=lambda pair: -pair[1])
     console.print("PathCLIP alone, asked which of four fits: " + ", ".join(f"{kind} {score:.2f}" for kind, score in ranked))
 

@@ -17,7 +17,7 @@ import numpy as np
 from pathasst.clip.model import to_square
 from pathasst.core.errors import BadInput
 from pathasst.core.files import write_atomic
-from pathasst.curate.pictures import decode
+from pathasst.imaging.pictures import load
 
 CHUNK, KEEP = 64, 64  # pictures decoded at once; chunks after which the file's index is written
 
@@ -69,7 +69,7 @@ def _decoded(pictures: Iterable[tuple[str, bytes]], size: int) -> Iterator[tuple
 
 def _square(content: bytes, size: int) -> np.ndarray | None:
     try:
-        return np.asarray(to_square(decode(content), size))
+        return np.asarray(to_square(load(content), size))
     except BadInput:
         return None
 

@@ -13,23 +13,10 @@ import numpy as np
 
 from pathasst.clip.model import BATCH, DualEncoder
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.curate.pictures import decode
+from pathasst.imaging.pictures import SUFFIXES, load
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 Report = Callable[[int], None]
 """Gets the number of pictures that are done since it was last called."""
-
-
-def read_picture(source: Path | bytes) -> np.ndarray:
-    """A file or its bytes as H×W×3 uint8 RGB. Raises BadInput."""
-    if isinstance(source, bytes):
-        return decode(source)
-    try:
-        return decode(source.read_bytes())
-    except OSError as error:
-        raise BadInput(f"{source} cannot be read: {error.strerror or error}.") from error
-    except BadInput as error:
-        raise BadInput(f"{source}: {error}") from error
 
 
 def pictures_under(folder: Path) -> list[Path]:
@@ -58,6 +45,6 @@ def embed(clip: DualEncoder, sources: Sequence[Path | bytes], report: Report | N
 
 def _try(source: Path | bytes) -> np.ndarray | None:
     try:
-        return read_picture(source)
+        return load(source)
     except BadInput:
         return None

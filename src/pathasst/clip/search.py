@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathasst.clip.pictures import Report, embed, pictures_under, read_picture
+from pathasst.clip.pictures import Report, embed, pictures_under
 from pathasst.core.files import write_atomic
 
 if TYPE_CHECKING:
@@ -76,20 +76,3 @@ def nearest(vectors: np.ndarray, query: np.ndarray, count: int) -> list[tuple[in
     scores = vectors @ query
     best = np.argsort(-scores, kind="stable")[:count]
     return [(int(n), float(scores[n])) for n in best]
-
-
-def contact_sheet(hits: list[tuple[Path, float]], title: str, columns: int = 4, cell: int = 200) -> Any:
-    """The hits as one PIL picture: thumbnails with rank, cosine and file name."""
-    from PIL import Image, ImageDraw
-
-    rows = -(-len(hits) // columns)
-    sheet = Image.new("RGB", (columns * cell, 30 + rows * (cell + 30)), "white")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((8, 8), title[: columns * cell // 7], fill="black")
-    for n, (path, score) in enumerate(hits):
-        left, top = (n % columns) * cell, 30 + (n // columns) * (cell + 30)
-        thumb = Image.fromarray(read_picture(path))
-        thumb.thumbnail((cell - 8, cell - 8))
-        sheet.paste(thumb, (left + 4, top))
-        draw.text((left + 4, top + cell - 4), f"{n + 1}. {score:.3f} {path.name}"[: cell // 6], fill="black")
-    return sheet

@@ -20,6 +20,7 @@ from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.recipes import read_recipe
 from pathasst.core.records import Pair
 from pathasst.dataset import read
+from pathasst.imaging.pictures import SUFFIXES, load
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder
@@ -51,7 +52,7 @@ class Example:
 
     def picture(self) -> np.ndarray:
         """H×W×3 uint8 RGB. Raises BadInput."""
-        return pictures.read_picture(self.source)
+        return load(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str]
     folder, if it has one. Raises BadDataset, which says what is expected and what is there, when no picture is of a class.
     """
     folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in pictures.SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if originals is None and (folder / ORIGINALS).is_file():
         originals = read_originals(folder / ORIGINALS)
     labels = ((p, _label(p, task)) for p in paths)
@@ -152,7 +153,7 @@ def _seen_of(folder: Path, paths: list[Path]) -> str:
     if not folder.is_dir():
         return "there is no such folder"
     if not paths:
-        return f"it holds no pictures ({', '.join(pictures.SUFFIXES)})"
+        return f"it holds no pictures ({', '.join(SUFFIXES)})"
     names = sorted({p.parent.name for p in paths})
     return f"its pictures lie in folders called {', '.join(names[:6])}{' …' if len(names) > 6 else ''}"
 

@@ -26,11 +26,11 @@ from pathasst.curate.detect import load_detector
 from pathasst.curate.letters import LetterReader, are_sure
 from pathasst.curate.non_micrograph import not_a_micrograph
 from pathasst.curate.panels import PanelFinder, with_letters
-from pathasst.curate.pictures import crop, decode, encode_jpeg
 from pathasst.curate.quality import licence_fits, phash, picture_fault, text_fault
 from pathasst.curate.select import Selector
 from pathasst.curate.settings import CurateSettings
 from pathasst.dataset import Dropped, Unit, read
+from pathasst.imaging.pictures import crop, encode_jpeg, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,7 +127,7 @@ class Curator:
             yield Dropped(figure.figure_id, reason, detail)
             return
         try:
-            picture = decode(figure.image)
+            picture = load(figure.image)
         except BadInput as error:
             yield Dropped(figure.figure_id, "unreadable", str(error))
             return

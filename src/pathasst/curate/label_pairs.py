@@ -23,6 +23,7 @@ from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import Mark, Pair, Source
 from pathasst.curate.label_sets import Item, LabelRecipe, LabelSet, read_items
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage
+from pathasst.imaging.pictures import load, read_header
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -155,10 +156,11 @@ def _picture(item: Item, max_side: int) -> tuple[bytes, int, int]:
     """The item's JPEG (or the file as it is, when nothing has to be cut or reduced), its width and height."""
     from PIL import Image
 
-    with Image.open(item.path) as opened:
-        if item.box is None and max(opened.size) <= max_side:
-            return item.path.read_bytes(), opened.width, opened.height
-        picture = opened.convert("RGB")
+    content = item.path.read_bytes()
+    header = read_header(content, name=item.path.name)
+    if item.box is None and max(header.width, header.height) <= max_side:
+        return content, header.width, header.height
+    picture = Image.fromarray(load(content))
     if item.box is not None:
         picture = _crop(picture, item.box)
     if max(picture.size) > max_side:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.recipes import read_recipe
+from pathasst.imaging.pictures import read_header, read_labels
 
 
 class Strict(BaseModel):
@@ -174,13 +175,9 @@ def _square(one: LabelSet, row: dict[str, str]) -> tuple[int, int, int, int]:
 
 def _read_masks(one: LabelSet, table: Path) -> list[Item]:
     """Tiles (half overlapping) of which nine tenths of the tissue belong to one class."""
-    import numpy as np
-    from PIL import Image
-
     items = []
     for r in _rows(table):
-        with Image.open(table.parent / r["mask"]) as opened:
-            mask = np.asarray(opened)
+        mask = read_labels(table.parent / r["mask"])
         for top in range(0, max(1, mask.shape[0] - one.tile + 1), max(1, one.tile // 2)):
             for left in range(0, max(1, mask.shape[1] - one.tile + 1), max(1, one.tile // 2)):
                 tile = mask[top : top + one.tile, left : left + one.tile]
@@ -194,16 +191,14 @@ def _read_masks(one: LabelSet, table: Path) -> list[Item]:
 
 def _read_fields(one: LabelSet, table: Path) -> list[Item]:
     """Whole pictures, or tiles of them, with the count of marked objects inside."""
-    from PIL import Image
-
     by_image: dict[str, list[dict[str, str]]] = defaultdict(list)
     for r in _rows(table):
         by_image[r["image"]].append(r)
     classes = sorted({r["label"] for rows in by_image.values() for r in rows})
     items = []
     for name in sorted(by_image):
-        with Image.open(table.parent / name) as opened:
-            width, height = opened.size
+        size = read_header(table.parent / name)
+        width, height = size.width, size.height
         edge_x, edge_y = one.tile or width, one.tile or height
         for top in range(0, height - edge_y + 1, edge_y):
             for left in range(0, width - edge_x + 1, edge_x):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.curate.pictures import decode
 from pathasst.curate.quality import HashIndex, orientations, phash, shingles
+from pathasst.imaging.pictures import load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ def index_of(sources: Sequence[str | Path], *, bits: int = 6, encoder: Encoder |
                 index.add_text(text, name)
             if content:
                 try:
-                    index.add_picture(decode(content), name)
+                    index.add_picture(load(content), name)
                 except BadInput:
                     continue
         if not count:

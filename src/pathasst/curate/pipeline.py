@@ -17,11 +17,11 @@ from pathasst.core.records import Mark, Pair
 from pathasst.curate.curator import Curator, Similarity
 from pathasst.curate.detect import load_detector
 from pathasst.curate.leakage import Encoder, Leak, index_of
-from pathasst.curate.pictures import decode
 from pathasst.curate.quality import duplicates
 from pathasst.curate.select import Selector
 from pathasst.curate.settings import CurateSettings
 from pathasst.dataset import Dropped, Manifest, Unit, read, run_stage, shard_paths, units_of_dataset
+from pathasst.imaging.pictures import load
 
 CANDIDATES = "candidates"
 
@@ -141,7 +141,7 @@ def find_leaks(
     index = index_of(list(sources), encoder=encoder, cosine=cosine)
     found = {}
     for pair in read(pairs, Pair):
-        leaks = index.check(decode(pair.image) if pair.image else None, pair.original or pair.caption)
+        leaks = index.check(load(pair.image) if pair.image else None, pair.original or pair.caption)
         if leaks:
             found[pair.pair_id] = leaks
     return found

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.records import Figure, Pair
 from pathasst.curate.pipeline import CANDIDATES
 from pathasst.curate.sankey import Step, sankey
 from pathasst.dataset import Manifest, read
+from pathasst.imaging.pictures import thumbnail
 
 STEPS: dict[str, tuple[str, ...]] = {
     "read": ("no_picture", "no_caption", "unreadable"),
@@ -217,14 +218,9 @@ def _sheet(items: Iterator[tuple[bytes, str, str]]) -> str:
 
 
 def _thumbnail(image: bytes) -> str:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(io.BytesIO(image)) as picture:
-            picture.draft("RGB", (THUMB * 2, THUMB * 2))
-            small = picture.convert("RGB")
-            small.thumbnail((THUMB, THUMB))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        small = thumbnail(image, THUMB)
+    except BadInput:
         return "no picture"
     sink = io.BytesIO()
     small.save(sink, "JPEG", quality=80)

@@ -97,8 +97,8 @@ def _panels(table: Table, folder: Path) -> None:
 
     from pathasst.curate.letters import LetterReader
     from pathasst.curate.panels import CutDetector
-    from pathasst.curate.pictures import decode
     from pathasst.evaluate.asking import bar
+    from pathasst.imaging.pictures import load
     from pathasst.nn.detector.boxes import Boxes, iou_matrix
     from pathasst.nn.detector.evaluate import Truth
     from pathasst.nn.detector.evaluate import evaluate as measure
@@ -108,7 +108,7 @@ def _panels(table: Table, folder: Path) -> None:
     found, truth, exact, articles, read, printed = [], [], [], [], 0, 0
     with bar("panels", len(rows)) as progress:
         for row in rows:
-            picture = decode((folder / "figures" / row["image"]).read_bytes())
+            picture = load((folder / "figures" / row["image"]).read_bytes())
             panels, small = detector.cut(picture)
             boxes = np.array([p.box for p in panels], np.float32).reshape(-1, 4)
             gold = np.array(row["panel_boxes"], np.float32).reshape(-1, 4)

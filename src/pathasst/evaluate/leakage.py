@@ -15,8 +15,8 @@ def evaluate(pairs: Path, sets: Sequence[Path], *, bits: int = 6) -> Table:
     from pathasst.core.errors import BadInput
     from pathasst.core.records import Pair
     from pathasst.curate.leakage import index_of
-    from pathasst.curate.pictures import decode
     from pathasst.dataset import count, read
+    from pathasst.imaging.pictures import load
 
     table = Table(
         id="leakage", title="Training pairs that repeat an evaluation set", columns=["set", "by", "pairs", "of", "share"]
@@ -27,7 +27,7 @@ def evaluate(pairs: Path, sets: Sequence[Path], *, bits: int = 6) -> Table:
         with bar(f"leakage, {source.name}", total) as progress:
             for pair in read(pairs, Pair):
                 try:
-                    picture = decode(pair.image) if pair.image else None
+                    picture = load(pair.image) if pair.image else None
                 except BadInput:
                     picture, unreadable = None, unreadable + 1
                 for leak in index.check(picture, pair.original or pair.caption):

@@ -1,6 +1,13 @@
-"""Reading pictures safely: anything a person may upload becomes H×W×3 uint8 RGB, or a BadInput that says why not.
+"""The one reader of pictures: what a person hands in becomes H×W×3 uint8 RGB and its scale, or a BadInput that says why not.
 
-Knows file formats, not pathology. Sizes are checked from the header, before any pixel is decoded.
+Knows file formats, not pathology. Page, API, tools, curation and training all read by these rules:
+
+- formats: `FORMATS`, DICOM, and HEIC with the extra `heic`; told from the bytes, not from the name;
+- limits: MAX_BYTES and MAX_PIXELS, checked from the header before any pixel is decoded;
+- pixels: EXIF orientation applied, transparency on white, CMYK and palettes as RGB, 16 bits scaled to 8 (12-bit values by their
+  own range), channels in separate planes or pages put together;
+- of several pages or frames the first, and a note that there are more;
+- scale: from the metadata (`pathasst.imaging.scales`).
 """
 
 from __future__ import annotations
@@ -9,51 +16,135 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from pathasst.core.errors import BadInput
+from pathasst.core.errors import BadInput, MissingPackage
+from pathasst.imaging import scales
+from pathasst.imaging.deep import deep_colours, to_eight_bits
 
 MAX_BYTES = 256 * 2**20
-MAX_PIXELS = 100_000_000
-"""10,000 × 10,000 px. Larger pictures are slides: read a region of them with `pathasst.imaging.slides`."""
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000")
-UNREADABLE = (
+MAX_PIXELS = 120_000_000
+"""A poster at 300 dpi, 360 MB as RGB. Larger pictures are slides: read a region of them with `pathasst.imaging.slides`."""
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+"""Pillow's names of the formats it may decode here."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".avif", ".heic", ".dcm")
+"""Names that picture files of a folder have."""
+_DAMAGED = (
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
-    IndexError,
+    LookupError,
     TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise on damaged files."""
+"""What decoders raise on damaged files."""
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPicture:
+    """A decoded picture.
+
+    `pixels`: H×W×3 uint8 RGB. `um_per_px`: the microscope's scale by the file's own metadata, None when unknown; `scale_source`:
+    which metadata. `notes`: what a person should know of the reading (further pages, a scale not believed), each a clause.
+    """
+
+    pixels: np.ndarray
+    format: str
+    um_per_px: float | None = None
+    scale_source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself before it is decoded: its format, and the size in px as shown (EXIF orientation applied)."""
+
+    format: str
+    width: int
+    height: int
+
+
+def read(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str = "") -> LoadedPicture:
+    """The picture in a file or in bytes; `name` stands in messages instead of the file's.
+
+    Raises BadInput for a missing, foreign, damaged or truncated file and for one over the limits.
+    """
+    name, content = _content(source, name)
+    if content[128:132] == b"DICM":
+        with _as_bad_input(name, max_pixels):
+            return _read_dicom(name, content, max_pixels)
+    with _opened(name, content, max_pixels) as picture:
+        picture.seek(0)
+        tags = getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+        scale = scales.of_tiff(tags)
+        notes = [scale.note] if scale.note else []
+        planes = _pages_that_are_channels(tags)
+        if further := _further_pages(picture, max(planes, 1)):
+            notes.append(further)
+        pixels, note = _pixels(name, content, picture, tags, planes)
+        if note:
+            notes.append(note)
+        pixels = _upright(pixels, _orientation(picture))
+        return LoadedPicture(pixels, picture.format or "", scale.um_per_px, scale.source, tuple(notes))
 
 
 def load(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The picture in a file or in bytes, as H×W×3 uint8 RGB.
+    """The pixels of `read` alone: H×W×3 uint8 RGB. Raises BadInput as `read` does."""
+    return read(source, max_pixels).pixels
 
-    Orientation from EXIF is applied, transparency lies on white, the first frame of an animation is taken, 16-bit greys are
-    scaled to 8 bits (12-bit data by its own range), CMYK and palettes become RGB.
-    Raises BadInput for a missing, foreign, damaged or truncated file and for one over the limits.
-    """
-    name, content = _content(source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is stricter
-        try:
-            Image.init()  # or Pillow may not know yet the less common of our formats
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                _check_size(name, picture.size, max_pixels)
-                return _decode(name, picture)
-        except UnidentifiedImageError:
-            raise BadInput(f"{name} is not a picture in a known format ({', '.join(FORMATS)}).") from None
-        except Image.DecompressionBombError:  # Pillow looks before we can
-            raise BadInput(_too_large(name, "far too many pixels", max_pixels)) from None
-        except UNREADABLE as error:
-            raise BadInput(f"{name} cannot be decoded, it is damaged or cut off: {error}") from error
+
+def read_header(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str = "") -> Header:
+    """Format and size, without decoding. Raises BadInput for what is no picture or is over the limits."""
+    name, content = _content(source, name)
+    if content[128:132] == b"DICM":
+        picture = read(content, max_pixels, name)
+        return Header(picture.format, picture.pixels.shape[1], picture.pixels.shape[0])
+    with _opened(name, content, max_pixels) as opened:
+        turned = _orientation(opened) >= 5 and opened.format != "TIFF"  # whose size Pillow turns itself
+        width, height = opened.size[::-1] if turned else opened.size
+        return Header(opened.format or "", width, height)
+
+
+def read_labels(source: Path) -> np.ndarray:
+    """A mask file's own values, H×W whole numbers (of a palette its indices), unscaled. Raises BadInput, also for colours."""
+    name, content = _content(source, f"the mask {source.name}")
+    with _opened(name, content, MAX_PIXELS) as opened:
+        values, mode = np.asarray(opened), opened.mode
+    if values.ndim != 2:
+        raise BadInput(
+            f"{name} is a colour picture ({mode}); save it with one channel (8- or 16-bit grey PNG or TIFF), 0 "
+            "where nothing is and another number for each object."
+        )
+    return values.astype(np.int64) if values.dtype.kind == "f" else values
+
+
+def thumbnail(source: str | Path | bytes, side: int) -> Image.Image:
+    """A small RGB picture that fits `side`×`side` px, decoded at reduced size where the format can (JPEG). Raises BadInput."""
+    name, content = _content(source, "")
+    if content[:3] == b"\xff\xd8\xff":
+        with _opened(name, content, MAX_PIXELS) as opened:
+            opened.draft("RGB", (side * 2, side * 2))
+            small = Image.fromarray(_upright(np.asarray(opened.convert("RGB")), _orientation(opened)))
+    else:
+        small = Image.fromarray(read(content, name=name).pixels)
+    small.thumbnail((side, side))
+    return small
 
 
 def require_side(image: np.ndarray, least: int, what: str) -> None:
@@ -75,14 +166,6 @@ def require_brightfield(image: np.ndarray, least: int, what: str) -> None:
 def per_mm2(count: int, image: np.ndarray, um_per_px: float | None) -> float | None:
     """Cells per mm² of the whole picture, when its scale is known."""
     return round(count / (image.shape[0] * image.shape[1] * um_per_px**2 * 1e-6), 1) if um_per_px else None
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """H×W×3 uint8 RGB (or H×W uint8) as PNG."""
-    import cv2
-
-    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    return cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1], quick)[1].tobytes()
 
 
 def is_grey(image: np.ndarray, tolerance: float = 10.0) -> bool:
@@ -107,12 +190,72 @@ def spread(image: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)  # type: ignore[no-any-return]
 
 
-def _content(source: str | Path | bytes) -> tuple[str, bytes]:
+def encode_png(image: np.ndarray) -> bytes:
+    """H×W×3 uint8 RGB (or H×W uint8) as PNG."""
+    import cv2
+
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    return cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1], quick)[1].tobytes()
+
+
+def encode_jpeg(picture: np.ndarray, quality: int = 92) -> bytes:
+    """H×W×3 uint8 RGB as JPEG bytes, the same bytes for the same pixels."""
+    sink = io.BytesIO()
+    Image.fromarray(picture).save(sink, "JPEG", quality=quality, subsampling=0)
+    return sink.getvalue()
+
+
+def crop(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The pixels inside a box x1 y1 x2 y2 (px), clipped to the picture. Raises BadInput when nothing is left."""
+    height, width = picture.shape[:2]
+    x1, y1 = max(0, round(box[0])), max(0, round(box[1]))
+    x2, y2 = min(width, round(box[2])), min(height, round(box[3]))
+    if x2 <= x1 or y2 <= y1:
+        raise BadInput(f"the box {box} lies outside the picture of {width}×{height} px.")
+    return picture[y1:y2, x1:x2]
+
+
+@contextmanager
+def _as_bad_input(name: str, max_pixels: int) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's of bombs (our own limit is stricter), and those of damaged metadata
+        try:
+            yield
+        except UnidentifiedImageError:
+            raise BadInput(f"{name} is not a picture in a known format ({', '.join(FORMATS)}, DICOM).") from None
+        except Image.DecompressionBombError:  # Pillow looks before we can
+            raise BadInput(_too_large(name, "far too many pixels", max_pixels)) from None
+        except _DAMAGED as error:
+            raise BadInput(f"{name} cannot be decoded, it is damaged or cut off: {error}") from error
+
+
+@contextmanager
+def _opened(name: str, content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The file opened by Pillow, its size within the limit, nothing decoded; decoders' errors become BadInput."""
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+        _register_heic(name)
+    with _as_bad_input(name, max_pixels):
+        Image.init()  # or Pillow may not know yet the less common of our formats
+        with Image.open(io.BytesIO(content), formats=[*FORMATS, *({"HEIF"} & set(Image.OPEN))]) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise BadInput(_too_large(name, f"{picture.width}×{picture.height} px", max_pixels))
+            yield picture
+
+
+def _register_heic(name: str) -> None:
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError:
+        raise MissingPackage(f"{name} is a HEIC photograph: pip install 'pathasst[heic]', or save it as JPEG or PNG.") from None
+    register_heif_opener()
+
+
+def _content(source: str | Path | bytes, name: str) -> tuple[str, bytes]:
     if isinstance(source, bytes):
-        name, content = "the picture", source
+        name, content = name or "the picture", source
     else:
         path = Path(source)
-        name = path.name
+        name = name or path.name
         try:
             if path.stat().st_size > MAX_BYTES:
                 raise BadInput(f"{name} has {path.stat().st_size >> 20} MB, the limit is {MAX_BYTES >> 20} MB.")
@@ -126,18 +269,6 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
     return name, content
 
 
-def _deep_planes(picture: Image.Image) -> bool:
-    """Whether a TIFF has more than 8 bits a sample in separate planes (tags 258 and 284)."""
-    tags = getattr(picture, "tag_v2", {})
-    bits = tags.get(258, (8,))
-    return tags.get(284) == 2 and isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
-
-
-def _check_size(name: str, size: tuple[int, int], limit: int) -> None:
-    if size[0] * size[1] > limit:
-        raise BadInput(_too_large(name, f"{size[0]}×{size[1]} px", limit))
-
-
 def _too_large(name: str, size: str, limit: int) -> str:
     return (
         f"{name} has {size}, the limit is {limit // 1_000_000} megapixels; "
@@ -145,32 +276,107 @@ def _too_large(name: str, size: str, limit: int) -> str:
     )
 
 
-def _decode(name: str, picture: Image.Image) -> np.ndarray:
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's 1–8; 1 is upright, from 5 on width and height change places."""
+    value = picture.getexif().get(0x0112, 1)
+    return value if value in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _further_pages(picture: Image.Image, read: int) -> str:
+    """A note when there are pages or frames after the first `read`; smaller levels and a phone's preview do not count."""
+    if picture.format == "MPO":
+        return ""
+    count, size = 1, picture.size
+    try:
+        while count < 1000:
+            picture.seek(count)
+            if picture.size != size:  # a level, a thumbnail or a label
+                break
+            count += 1
+            if picture.format != "TIFF":  # finding the number of frames may mean to decode them
+                break
+    except EOFError:
+        pass
     picture.seek(0)
-    if picture.format == "TIFF" and _deep_planes(picture):
-        raise BadInput(
-            f"{name} has its 16-bit colours in separate planes, which Pillow misreads; save it interleaved, or in 8 bits."
-        )
+    if count <= read:
+        return ""
+    if picture.format != "TIFF":
+        return "it has several frames, of which the first was read"
+    pages = count if count < 1000 else "over 1,000"
+    return f"it has {pages} pages, of which the first {'was' if read == 1 else f'{read} were'} read"
+
+
+def _pages_that_are_channels(tags: Mapping[int, Any]) -> int:
+    """3 when the first three pages of a TIFF are red, green and blue, as OME-XML or ImageJ state; otherwise 0."""
+    text = str(tags.get(270, ""))
+    if tags.get(277, 1) != 1:
+        return 0
+    if "<OME" in text[:2000]:
+        channels, order = 'SizeC="3"' in text, 'DimensionOrder="XYC' in text or ('SizeZ="1"' in text and 'SizeT="1"' in text)
+        return 3 if channels and order else 0
+    return 3 if text.startswith("ImageJ=") and "channels=3\n" in text else 0
+
+
+def _pixels(name: str, content: bytes, picture: Image.Image, tags: Mapping[int, Any], planes: int) -> tuple[np.ndarray, str]:
+    """H×W×3 uint8 as stored (not turned yet), and a note where values had to be scaled."""
+    if planes:
+        pages = []
+        for n in range(planes):
+            picture.seek(n)
+            pages.append(np.array(picture))
+        if len({p.shape for p in pages}) > 1 or pages[0].ndim != 2:
+            raise BadInput(f"{name} states three channels, its pages do not fit them.")
+        return to_eight_bits(name, np.stack(pages, axis=-1))
+    bits = tags.get(258, (8,))
+    deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8 if tags else content[24] > 8 and picture.format == "PNG"
+    if deep and picture.mode in ("RGB", "RGBA", "RGBX"):  # of which Pillow would keep the high bytes alone
+        colours = deep_colours(name, content, picture.format == "TIFF")
+        return to_eight_bits(name, colours)
     picture.load()
-    # Pillow has no exact type for what `exif_transpose` returns when it is not in place.
-    upright: Image.Image = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _from_deep(name, np.asarray(upright))
-    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
-        over = upright.convert("RGBA")
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return to_eight_bits(name, np.repeat(np.asarray(picture)[..., None], 3, axis=-1))
+    if picture.mode in _TRANSPARENT or "transparency" in picture.info:
+        over = picture.convert("RGBA")
         white = Image.new("RGBA", over.size, "white")
-        return np.asarray(Image.alpha_composite(white, over).convert("RGB"))
-    return np.array(upright.convert("RGB"))
+        return np.asarray(Image.alpha_composite(white, over).convert("RGB")), ""
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB")), ""
 
 
-def _from_deep(name: str, grey: np.ndarray) -> np.ndarray:
-    """A 16-bit, 32-bit or float grey picture as 8-bit RGB."""
-    top = float(np.nanmax(grey)) if grey.size else 0.0
-    if not np.isfinite(grey).all() or float(grey.min()) < 0 or top > 65535:
-        raise BadInput(f"{name} holds values outside of 0–65535; save it as an 8- or 16-bit picture.")
-    if grey.dtype.kind == "f":
-        white = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
-    else:
-        white = 255.0 if top <= 255 else 4095.0 if top <= 4095 else 65535.0
-    eight = np.round(grey.astype(np.float32) * (255 / white)).clip(0, 255).astype(np.uint8)
-    return np.repeat(eight[..., None], 3, axis=-1)
+def _read_dicom(name: str, content: bytes, max_pixels: int) -> LoadedPicture:
+    """A DICOM picture (VL microscopic, photographic …); of a multi-frame one the first frame. A tiled slide is refused."""
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    if "PixelData" not in dataset:
+        raise BadInput(f"{name} is a DICOM file without a picture.")
+    width, height, frames = int(dataset.Columns), int(dataset.Rows), int(dataset.get("NumberOfFrames") or 1)
+    whole = int(dataset.get("TotalPixelMatrixColumns") or width), int(dataset.get("TotalPixelMatrixRows") or height)
+    if whole[0] > width or whole[1] > height:
+        raise BadInput(
+            f"{name} is a DICOM slide of {whole[0]}×{whole[1]} px in tiles: read a region of it (--region x,y,width,height)."
+        )
+    if width * height > max_pixels:
+        raise BadInput(_too_large(name, f"{width}×{height} px", max_pixels))
+    values = pixel_array(dataset, index=0)
+    if values.ndim == 2:
+        if values.dtype != np.uint8:
+            values = np.clip(values.astype(np.float32) * (255 / (2 ** int(dataset.BitsStored) - 1)), 0, 255).astype(np.uint8)
+        if dataset.PhotometricInterpretation == "MONOCHROME1":
+            values = 255 - values
+        values = np.repeat(values[..., None], 3, axis=-1)
+    pixels, note = to_eight_bits(name, values)
+    scale = scales.of_dicom(dataset)
+    further = f"it has {frames} frames, of which the first was read" if frames > 1 else ""
+    notes = tuple(n for n in (scale.note, further, note) if n)
+    return LoadedPicture(np.ascontiguousarray(pixels), "DICOM", scale.um_per_px, scale.source, notes)

@@ -189,11 +189,6 @@ def regrouped(conversation: Conversation, tool_lists: Sequence[tuple[str, ...]])
 
 
 def _check(image: bytes) -> None:
-    import io
+    from pathasst.imaging.pictures import read
 
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        Image.open(io.BytesIO(image)).load()
-    except (UnidentifiedImageError, OSError) as error:
-        raise BadInput(f"its picture cannot be read: {error}") from error
+    read(image, name="its picture")

@@ -191,12 +191,11 @@ def square(image: bytes, side: int) -> bytes:
     """A picture as the tower reads it, as PNG: shorter side to `side` px (bicubic), centre square. Raises BadInput."""
     import io
 
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        opened = Image.open(io.BytesIO(image)).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise BadInput(f"picture 1 cannot be read: {error}") from error
+    from pathasst.imaging.pictures import load
+
+    opened = Image.fromarray(load(image))
     scale = side / min(opened.size)
     width, height = (max(side, int(s * scale)) for s in opened.size)
     left, top = (width - side) // 2, (height - side) // 2

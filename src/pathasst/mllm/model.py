@@ -218,18 +218,11 @@ def load(folder: Path, dtype: torch.dtype | None = None) -> Parts:
 
 def pixels(parts: Parts, images: list[bytes]) -> torch.Tensor:
     """Encoded pictures as the tower reads them: n×3×H×W, float of the model's dtype. Raises BadInput for an unreadable one."""
-    import io
+    from PIL import Image
 
-    from PIL import Image, UnidentifiedImageError
+    from pathasst.imaging.pictures import read
 
-    from pathasst.core.errors import BadInput
-
-    opened = []
-    for n, image in enumerate(images):
-        try:
-            opened.append(Image.open(io.BytesIO(image)).convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise BadInput(f"picture {n + 1} cannot be read: {error}") from error
+    opened = [Image.fromarray(read(image, name=f"picture {n}").pixels) for n, image in enumerate(images, start=1)]
     values: torch.Tensor = parts.image_processor(opened, return_tensors="pt")["pixel_values"]
     return values.to(parts.model.dtype)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import re
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -54,30 +52,10 @@ class Intake:
 
     def checked(self, data: bytes) -> bytes:
         """The same bytes, once their header says that they are a picture within the limits. Decodes nothing."""
-        from PIL import Image, UnidentifiedImageError
+        from pathasst.imaging.pictures import read_header
 
-        from pathasst.imaging.pictures import FORMATS, UNREADABLE
-
-        if not data:
-            raise BadInput("the picture is empty.")
         self._small_enough(len(data))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            try:
-                Image.init()
-                with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                    width, height = picture.size
-            except UnidentifiedImageError:
-                raise BadInput(f"the file is not a picture in a known format ({', '.join(FORMATS)}).") from None
-            except Image.DecompressionBombError:  # Pillow looks before we can
-                allowed = self.settings.picture_pixels // 1_000_000
-                raise BadInput(f"the picture has far more pixels than the {allowed} megapixels that are allowed.") from None
-            except UNREADABLE as error:
-                raise BadInput(f"the picture cannot be read: {error}") from error
-        if width * height > self.settings.picture_pixels:
-            raise BadInput(
-                f"the picture has {width}×{height} px; {self.settings.picture_pixels // 1_000_000} megapixels are allowed."
-            )
+        read_header(data, self.settings.picture_pixels)
         return data
 
     def opened(self, picture: PictureInput) -> PictureInput:

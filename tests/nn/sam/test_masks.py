@@ -129,8 +129,8 @@ def broken(masks):
 @pytest.mark.parametrize(
     ("put", "reason"),
     [
-        (broken, "the mask a.png cannot be decoded"),
-        (lambda masks: (masks / "a.png").write_text("no picture"), "the mask a.png cannot be decoded"),
+        (broken, "the mask a.png is not a picture"),
+        (lambda masks: (masks / "a.png").write_text("no picture"), "the mask a.png is not a picture"),
         (lambda masks: Image.new("RGB", (48, 40), "red").save(masks / "a.png"), "one channel"),
         (lambda masks: Image.new("L", (9, 9), 1).save(masks / "a.png"), "9×9 px, its picture 48×40"),
         (lambda masks: Image.new("1", (30_000, 30_000)).save(masks / "a.png"), "mask a.png"),

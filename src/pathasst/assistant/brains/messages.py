@@ -127,17 +127,14 @@ def _content(text: str, pictures: Iterator[ImageBytes]) -> str | list[dict[str, 
 
 
 def _data_url(image: ImageBytes) -> tuple[str, str]:
-    from PIL import Image
+    from pathasst.imaging.pictures import read_header, thumbnail
 
-    with Image.open(io.BytesIO(image)) as picture:
-        width, height = picture.size
-        words = f"({width}×{height} px)"
-        if max(width, height) > LONGEST_SIDE:
-            small = picture.convert("RGB")
-            small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            out = io.BytesIO()
-            small.save(out, "PNG")
-            image, words = out.getvalue(), f"({width}×{height} px, shown reduced)"
+    size = read_header(image)
+    words = f"({size.width}×{size.height} px)"
+    if max(size.width, size.height) > LONGEST_SIDE:
+        out = io.BytesIO()
+        thumbnail(image, LONGEST_SIDE).save(out, "PNG")
+        image, words = out.getvalue(), f"({size.width}×{size.height} px, shown reduced)"
     return f"data:image/png;base64,{base64.b64encode(image).decode()}", words
 
 

@@ -176,10 +176,6 @@ def cut(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarr
 
 @lru_cache(maxsize=2)  # many boxes lie in one picture
 def _decode(path: Path) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from pathasst.imaging.pictures import load
 
-    try:
-        with Image.open(path) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadInput(f"{path} cannot be read as a picture: {error}") from error
+    return load(path)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadInput
 from pathasst.imaging.annotations import group_of, read_marks
+from pathasst.imaging.pictures import load, read_header
 from pathasst.nn.detector.settings import DetectorData
 
 CACHE_BYTES = 1_000_000_000
@@ -39,12 +40,10 @@ class Labelled:
             return self._kept
         if callable(self.source):
             return self.source()
-        import cv2
-
-        image = cv2.imread(str(self.source), cv2.IMREAD_COLOR)
-        if image is None:
-            raise BadDataset(f"{self.source} is missing or is no picture that OpenCV reads.")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        try:
+            return load(self.source)
+        except BadInput as error:
+            raise BadDataset(str(error)) from error
 
 
 def keep_in_memory(pictures: Sequence[Labelled], limit: int = CACHE_BYTES) -> None:
@@ -137,7 +136,6 @@ def _from_coco(file: Path, root: Path) -> Found:
 
 def _from_yolo(file: Path, root: Path) -> Found:
     import yaml
-    from PIL import Image
 
     content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     names = content.get("names")
@@ -151,8 +149,8 @@ def _from_yolo(file: Path, root: Path) -> Found:
         for picture in sorted(
             p for p in (root / content.get("path", "") / content[part]).rglob("*") if p.suffix.lower() in _PICTURES
         ):
-            with Image.open(picture) as opened:
-                width, height = opened.size
+            size = read_header(picture)
+            width, height = size.width, size.height
             label = Path(*["labels" if p == "images" else p for p in picture.parts]).with_suffix(".txt")
             lines = label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
             found[picture] = (part, [_yolo_row(line, names, width, height, label) for line in lines if line.strip()])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.imaging.pictures import FORMATS, MAX_PIXELS, UNREADABLE, load
+from pathasst.imaging.pictures import load, read_labels
 from pathasst.nn.classifier.items import SUFFIXES
 
 LEAST = 12
@@ -100,7 +100,7 @@ def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
     from scipy.ndimage import find_objects
     from skimage.measure import label
 
-    image, values = load(picture), _values(mask)
+    image, values = load(picture), read_labels(mask)
     if values.shape != image.shape[:2]:
         raise BadInput(f"the mask {mask.name} has {_size(values)} px, its picture {_size(image)}: they must be of one size.")
     if mask.suffix.lower() in (".jpg", ".jpeg"):  # JPEG has no exact numbers: only the objects' value stands out
@@ -111,25 +111,6 @@ def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
     windows = enumerate(find_objects(parts), start=1)
     found = [Object(columns.start, rows.start, parts[rows, columns] == n) for n, (rows, columns) in windows]
     return image, [o for o in found if o.pixels.sum() >= LEAST]
-
-
-def _values(mask: Path) -> np.ndarray:
-    """H×W whole numbers (of a palette its places). Raises BadInput."""
-    from PIL import Image
-
-    try:
-        with Image.open(mask, formats=FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise BadInput(f"the mask {mask.name} has more than {MAX_PIXELS // 1_000_000} megapixels; cut picture and mask.")
-            values, mode = np.asarray(opened), opened.mode
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
-        raise BadInput(f"the mask {mask.name} cannot be decoded, it is damaged or cut off: {error}") from error
-    if values.ndim != 2:
-        raise BadInput(
-            f"the mask {mask.name} is a colour picture ({mode}); save it with one channel (8- or 16-bit grey PNG or TIFF), 0 "
-            "where nothing is and another number for each object."
-        )
-    return values.astype(np.int64) if values.dtype.kind == "f" else values
 
 
 def _size(pixels: np.ndarray) -> str:
