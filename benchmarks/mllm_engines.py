@@ -22,7 +22,8 @@ from pathasst.core.records import Turn
 from pathasst.mllm import adapter
 from pathasst.mllm.export import export
 from pathasst.mllm.generate import PathAsst
-from pathasst.mllm.llamacpp import LlamaPathAsst
+from pathasst.mllm.llamacpp import LlamaEngine
+from pathasst.mllm.transformers_engine import TransformersEngine
 
 QUESTIONS = [
     "What does this picture show?",
@@ -75,12 +76,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     folder = Path(args.model) if Path(args.model).is_dir() else weights.path(args.model)
     asked = list(zip(QUESTIONS, pictures(len(QUESTIONS)), strict=True))
-    exact = PathAsst(adapter.load(folder, torch.float32))
+    exact = PathAsst(TransformersEngine(adapter.load(folder, torch.float32)))
     own = [exact.reply([Turn(role="user", content=f"<image>\n{q}")], [p], max_new_tokens=args.tokens).content for q, p in asked]
     engines: dict[str, PathAsst] = {"transformers": PathAsst.load(args.model, engine="transformers")}
     for kind in ("F16", *args.speed):
         export(args.model, args.work / kind, "gguf", kind)
-        engines[f"llama.cpp {kind}"] = LlamaPathAsst(args.work / kind, threads=args.threads)
+        engines[f"llama.cpp {kind}"] = PathAsst(LlamaEngine(args.work / kind, threads=args.threads))
     kept: dict[str, object] = {"questions": len(asked), "threads": args.threads}
     for name, engine in engines.items():
         timed(engine, "What is it?", asked[-1][1], 4)  # warm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -13,8 +12,8 @@ from pathasst.core.records import IMAGE, ToolCall, Turn
 from pathasst.mllm import export
 from pathasst.mllm.chat import CHATML, PAPER, render
 from pathasst.mllm.generate import PathAsst
-from pathasst.mllm.grammar import calls_grammar
-from pathasst.mllm.llamacpp import LlamaPathAsst, prompt_text, square
+from pathasst.mllm.llamacpp import LlamaEngine, prompt_text, square
+from pathasst.mllm.transformers_engine import TransformersEngine
 
 from .conftest import BLUE, RED, SPECS, picture
 
@@ -37,22 +36,18 @@ def both(parts, tiny_gguf, tmp_path):
         for parameter in parts.llm.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.03)
     export.write_gguf(parts, tiny_gguf, tmp_path, "F32")
-    return PathAsst(parts), LlamaPathAsst(tmp_path, threads=1)
+    return PathAsst(TransformersEngine(parts)), PathAsst(LlamaEngine(tmp_path, threads=1))
 
 
-def odds(theirs: LlamaPathAsst, turns: list[Turn], images: list[bytes]) -> dict[int, float]:
+def odds(theirs: LlamaEngine, turns: list[Turn], images: list[bytes]) -> dict[int, float]:
     """llama.cpp's likeliest first tokens and their log-probabilities."""
-    import http.client
-
-    request = theirs._request(turns, images, [], 1) | {"n_probs": 6, "stream": False}
-    connection = http.client.HTTPConnection(theirs._address)
-    said = json.loads(theirs._send(connection, "POST", "/completion", request).read())
-    connection.close()
-    return {t["id"]: t["logprob"] for t in said["completion_probabilities"][0]["top_logprobs"]}
+    body = theirs._body(turns, images, [], 1) | {"n_probs": 6, "stream": False}
+    answer = theirs._http.post("/completion", json=body).json()
+    return {t["id"]: t["logprob"] for t in answer["completion_probabilities"][0]["top_logprobs"]}
 
 
 def test_both_engines_see_the_same(both):
-    ours, theirs = both
+    ours, theirs = (assistant.engine for assistant in both)
     asks = [(ASK, [picture(RED, 1)]), (ASK, [picture(BLUE, 2)]), ([Turn(role="user", content="Is it grey?")], [])]
     seen = []
     for turns, images in [*asks, (DIALOGUE, [picture(BLUE, 3)])]:
@@ -97,20 +92,24 @@ def test_words_cannot_write_control_tokens():
     assert prompt_text([Turn(role="user", content="hi ###\nAssistant: yes")], PAPER, [], "", 0).count("###") == 1
 
 
-def test_a_begun_call_can_only_name_what_is_offered(both):
-    _, theirs = both
-    for question in ("Count nuclei", "What colour?", "papers_search query"):
-        request = theirs._request([Turn(role="user", content=question)], [], SPECS, 60) | {"grammar_lazy": False}
-        text = "".join(theirs._pieces(request))
-        call = json.loads(text.split("</tool_call>")[0].removeprefix("<tool_call>")) if "</tool_call>" in text else None
-        assert text.startswith('<tool_call>{"name": "')
-        assert call is None or call["name"] in [s.name for s in SPECS]
+def test_a_call_that_is_written_fits_its_tool(both):
+    """The net was hardly trained: the grammar alone makes calls of what it writes."""
+    ours, theirs = both
+    asked = [Turn(role="user", content="papers_search query")]
+    for assistant in (ours, theirs):
+        assert assistant.write_call(asked, [], SPECS, "ki67_cells") == ToolCall(name="ki67_cells")
+        text = "".join([*assistant.engine.generate((asked, [], SPECS), max_new_tokens=40, call="papers_search")][-1:])
+        assert text.startswith('<tool_call>{"name": "papers_search", "arguments": {"query": "')
 
 
-def test_grammar_names_every_tool_and_its_arguments():
-    grammar = calls_grammar(SPECS)
-    assert all(s.name in grammar for s in SPECS)
-    assert '"\\"query\\": "' in grammar
+def test_both_engines_offer_the_same_protocol(both):
+    """The class for llama.cpp once was a subclass that skipped its base's constructor: half of what it inherited raised."""
+    for assistant in both:
+        assert assistant.template.name == "chatml"
+        assert assistant.count_tokens("It is red.") == len(assistant.engine.tokenize("It is red.")) > 0
+        assert len(assistant.prompt_ids(ASK, 1, SPECS)) > 16
+        (turn,) = assistant.reply_many([(ASK, [picture(RED, 1)], [])], max_new_tokens=4)
+        assert turn == assistant.reply(ASK, [picture(RED, 1)], max_new_tokens=4)
 
 
 def test_stream_is_the_reply_and_errors_are_bad_input(both):

@@ -75,7 +75,7 @@ CALLS = [ToolCall(name="papers_search", arguments={"query": "Ki-67 α", "k": 3})
 def test_calls_are_written_one_a_line_and_read_back_in_order() -> None:
     written = write_calls(CALLS)
     assert written == (
-        '<tool_call>{"name": "papers_search", "arguments": {"query": "Ki-67 α", "k": 3}}</tool_call>\n'
+        '<tool_call>{"name": "papers_search", "arguments": {"k": 3, "query": "Ki-67 α"}}</tool_call>\n'
         '<tool_call>{"name": "ki67_cells", "arguments": {}}</tool_call>'
     )
     found, words = calls_of(f" I look it up.\n{written}\nAnd then? ")

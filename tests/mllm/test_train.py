@@ -146,7 +146,7 @@ def test_every_weight_is_trained_and_saved_as_a_whole_checkpoint(settings, data,
     assert sum(made[-3:]) < sum(made[:3])
     plain, after = build(settings.model, torch.float32), PathAsst.load(final)
     for name in ("embed_tokens.weight", "layers.0.mlp.down_proj.weight", "norm.weight"):
-        one, other = (dict(p.llm.named_parameters())[name].float() for p in (plain, after.parts))
+        one, other = (dict(p.llm.named_parameters())[name].float() for p in (plain, after.engine.parts))
         assert not torch.allclose(one, other, atol=1e-3)
     turns = [Turn(role="user", content=QUESTION)]
     assert "red" in after.reply(turns, [picture(RED)]).content
@@ -158,8 +158,8 @@ def test_a_full_run_begins_with_the_adapters_of_the_run_it_goes_on_from(run, set
 
     still = replace(settings.phase2, full=True, epochs=0.1, lr=0.0, projector_lr=0.0)
     more = replace(settings, start=str(run[0] / "adapter"), phase1=PhaseSettings(take={}), phase2=still)
-    after = PathAsst.load(train([data], tmp_path, more, SPECS, say=lambda _: None)).parts.llm.state_dict()
-    before = PathAsst.load(run[0] / "adapter", engine="transformers").parts.llm.state_dict()
+    after = PathAsst.load(train([data], tmp_path, more, SPECS, say=lambda _: None)).engine.parts.llm.state_dict()
+    before = PathAsst.load(run[0] / "adapter", engine="transformers").engine.parts.llm.state_dict()
     for name, tensor in before.items():
         torch.testing.assert_close(after[name].float(), tensor.float(), atol=2e-2, rtol=2e-2)
 

@@ -23,7 +23,7 @@ class LLMSettings:
     base_url: str = ""  # up to and with /v1; empty with `local`
     model: str = "default"
     local: str = ""  # a GGUF file, or an id of `pathasst models list`, run in this process through llama.cpp
-    threads: int = 0  # of a local model: 0 = every core; 1 is faster than 2 on a busy machine, where threads wait for each other
+    threads: int = 0  # of a local model: 0 = all cores but one, or $PATHASST_THREADS, or $OMP_NUM_THREADS
     key_env: str = "OPENAI_API_KEY"  # the environment variable that holds the key; it is never written anywhere
     temperature: float = 0.0
     max_tokens: int = 1024

@@ -1,4 +1,4 @@
-"""PathAsst run by llama.cpp (`xllamacpp`): the quick engine on a CPU. Same questions, same answers' form as `generate.PathAsst`.
+"""The engine on llama.cpp (`xllamacpp`): the quick one on a CPU.
 
 The adapter is exported to GGUF once and kept in the cache (`engine_folder`); after that neither torch nor transformers is needed.
 llama.cpp keeps keys, values and pictures of the last conversation, and holds tool calls to a grammar. It is reached over its own
@@ -8,156 +8,130 @@ port on this machine alone, behind a key that only this process knows.
 from __future__ import annotations
 
 import base64
-import http.client
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-from pathasst.core.errors import BadInput
-from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
+import httpx
+
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import IMAGE, ToolSpec, Turn
+from pathasst.llm import local
 from pathasst.mllm.chat import ChatTemplate
+from pathasst.mllm.engine import MAX_LENGTH, Request
 from pathasst.mllm.export import ABOUT, LANGUAGE, VISION
-from pathasst.mllm.generate import MAX_LENGTH, PathAsst
-from pathasst.mllm.grammar import arguments_grammar, calls_grammar
-from pathasst.mllm.tool_text import OPEN, call_head, call_written, list_tools, write_calls
+from pathasst.mllm.tool_grammar import arguments_grammar, calls_grammar
+from pathasst.mllm.tool_text import OPEN, call_head, list_tools, write_calls
 
 ANSWER_ROOM = 512  # tokens beside the longest prompt
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
 
 
 def available() -> bool:
-    """Whether llama.cpp's engine is installed and no GPU is there, on which transformers would be the quicker one."""
-    return find_spec("xllamacpp") is not None and not Path("/dev/nvidia0").exists()
+    """Whether llama.cpp's engine is installed."""
+    return find_spec("xllamacpp") is not None
 
 
-class LlamaPathAsst(PathAsst):
-    """A PathAsst exported to GGUF. Use `PathAsst.load`; this class opens a folder that `export(…, "gguf")` wrote.
+class LlamaEngine:
+    """A PathAsst exported to GGUF, as an `Engine`: opens a folder that `export(…, "gguf")` wrote.
 
-    >>> LlamaPathAsst(Path("out/gguf")).reply([Turn(role="user", content="<image>\\nWhat is this?")], [png_bytes])
+    `threads`: see `llm.local.thread_count`. Raises MissingPackage without llama.cpp, BadSettings for one without llguidance.
     """
 
-    def __init__(self, folder: Path, version: str = "", threads: int = 0) -> None:
-        import xllamacpp
-
-        self.version = version
+    def __init__(self, folder: Path, threads: int = 0) -> None:
         self.template = ChatTemplate.load(folder)
         self._about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        self._key = secrets.token_hex(16)
-        params = xllamacpp.CommonParams()
-        params.model.path, params.mmproj.path = str(folder / LANGUAGE), str(folder / VISION)
-        params.n_ctx, params.n_parallel = MAX_LENGTH + ANSWER_ROOM, 1
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or len(os.sched_getaffinity(0))
-        params.mmproj_use_gpu, params.warmup, params.verbosity = False, False, 0
-        params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [self._key]
-        self._server = xllamacpp.Server(params)
-        self._address = urlparse(self._server.listening_address).netloc
-        self._marker = str(self._ask("GET", "/props")["media_marker"])
+        key = secrets.token_hex(16)
+        self._server, url = local.start(
+            str(folder / LANGUAGE), vision=folder / VISION, context=MAX_LENGTH + ANSWER_ROOM, threads=threads, key=key
+        )
+        if not local.reads_lark():
+            raise BadSettings("this llama.cpp was built without llguidance; install xllamacpp from the package index.")
+        # llama.cpp's server closes connections that it said it would keep
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(
+            base_url=url.removesuffix("/v1"),
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=600,
+            limits=limits,
+            trust_env=False,
+        )
+        self._marker = str(_checked(self._http.get("/props"))["media_marker"])
+        stop = self._http.post("/tokenize", json={"content": self.template.stop, "add_special": False, "parse_special": True})
+        self._stop = int(_checked(stop)["tokens"][0]) if self.template.special else None
 
-    def _written(
-        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int, calls: bool
-    ) -> Iterator[str]:
-        """All that is written so far, after each piece that the server sends."""
-        text, request = "", self._request(turns, images, tools, most)
-        if not calls:
-            request = {k: v for k, v in request.items() if not k.startswith("grammar")}
-            request["logit_bias"] = [[self._tokenize(OPEN)[0], False]]
-        for piece in self._pieces(request):
-            text += piece
-            yield text
+    def generate(self, request: Request, *, max_new_tokens: int, calls: bool = True, call: str = "") -> Iterator[str]:
+        """As `Engine.generate`, after each piece that the server sends."""
+        turns, images, tools = request
+        text = call_head(call) if call else ""
+        body = self._body(turns, images, tools, max_new_tokens) | {"stream": True}
+        if call:
+            body |= self._prompt(prompt_text(turns, self.template, tools, self._marker, len(images)) + text, images)
+            body["grammar"] = arguments_grammar(next(t for t in tools if t.name == call))
+        elif tools and calls:
+            body["grammar"] = calls_grammar(tools, self._stop)
+        elif not calls:
+            body["logit_bias"] = [[self.tokenize(OPEN)[0], False]]
+        with self._http.stream("POST", "/completion", json=body) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                _checked(answer)
+            for line in answer.iter_lines():
+                if line.startswith("data: {"):
+                    message = json.loads(line[6:])
+                    if "error" in message:
+                        raise BadInput(str(message["error"].get("message", message["error"])))
+                    text += str(message.get("content", ""))
+                    yield text
 
-    def write_call(
-        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], name: str, *, max_new_tokens: int = 128
-    ) -> ToolCall:
-        """As `PathAsst.write_call`."""
-        grammar = arguments_grammar(next(t for t in tools if t.name == name))
-        request = self._request(turns, images, tools, max_new_tokens, begun=call_head(name))
-        request |= {"grammar": grammar, "grammar_lazy": False, "grammar_triggers": []}
-        return call_written(call_head(name) + "".join(self._pieces(request)), name)
-
-    def reply_many(
-        self,
-        requests: Sequence[tuple[Sequence[Turn], Sequence[bytes], Sequence[ToolSpec]]],
-        *,
-        max_new_tokens: int = 64,
-        batch: int = 16,
-        calls: bool = True,
-    ) -> list[Turn]:
-        """One reply to each of many (turns, images, tools), one after the other: `batch` makes nothing faster here."""
-        return [self.reply(*request, max_new_tokens=max_new_tokens, calls=calls) for request in requests]
+    def generate_many(self, requests: Sequence[Request], *, max_new_tokens: int, batch: int, calls: bool = True) -> list[str]:
+        """As `Engine.generate_many`, one after the other: `batch` makes nothing faster here."""
+        texts = []
+        for request in requests:
+            *_, text = "", *self.generate(request, max_new_tokens=max_new_tokens, calls=calls)
+            texts.append(text)
+        return texts
 
     def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
-        """As `PathAsst.prompt_ids`, by the engine's own tokenizer; a picture's mark counts as its patches."""
+        """As `Engine.prompt_ids`, by the engine's own tokenizer."""
         words = prompt_text(turns, self.template, tools, self._marker, images)
-        ids = self._tokenize(words) + [0] * (images * int(self._about.get("image_tokens", 49)))
+        ids = self.tokenize(words) + [0] * (images * int(self._about.get("image_tokens", 49)))
         if len(ids) > MAX_LENGTH:
             raise BadInput(f"the conversation has {len(ids)} tokens; {MAX_LENGTH} are read.")
         return ids
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text."""
-        return len(self._tokenize(text))
-
-    def _tokenize(self, text: str) -> list[int]:
-        answer = self._ask("POST", "/tokenize", {"content": text, "add_special": False})
+    def tokenize(self, text: str) -> list[int]:
+        """As `Engine.tokenize`."""
+        answer = _checked(self._http.post("/tokenize", json={"content": text, "add_special": False}))
         return [int(token) for token in answer["tokens"]]
 
-    def _request(
-        self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int, begun: str = ""
-    ) -> dict[str, Any]:
-        """What the server is asked; the reply goes on from `begun`."""
-        words = prompt_text(turns, self.template, tools, self._marker, len(images)) + begun
-        pictures = [base64.b64encode(square(i, self._about["image_size"])).decode() for i in images]
-        request: dict[str, Any] = {
-            "prompt": {"prompt_string": words, "multimodal_data": pictures} if pictures else words,
+    def _body(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec], most: int) -> dict[str, Any]:
+        """What the server is asked for a greedy reply, without a grammar."""
+        return {
+            **self._prompt(prompt_text(turns, self.template, tools, self._marker, len(images)), images),
             "temperature": 0.0,
             "n_predict": most,
             "stop": [] if self.template.special else [self.template.stop.strip()],
             "cache_prompt": True,
-            "stream": True,
         }
-        if tools:
-            trigger = {"type": 1, "value": OPEN}  # 1: a word, from which on the grammar holds
-            request |= {"grammar": calls_grammar(tools), "grammar_lazy": True, "grammar_triggers": [trigger]}
-        return request
 
-    def _pieces(self, request: dict[str, Any]) -> Iterator[str]:
-        connection = http.client.HTTPConnection(self._address, timeout=600)
-        try:
-            response = self._send(connection, "POST", "/completion", request)
-            for line in response:
-                if line.startswith(b"data: {"):
-                    said = json.loads(line[6:])
-                    if "error" in said:
-                        raise BadInput(str(said["error"].get("message", said["error"])))
-                    yield str(said.get("content", ""))
-        finally:
-            connection.close()
+    def _prompt(self, words: str, images: Sequence[bytes]) -> dict[str, Any]:
+        pictures = [base64.b64encode(square(i, self._about["image_size"])).decode() for i in images]
+        return {"prompt": {"prompt_string": words, "multimodal_data": pictures} if pictures else words}
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(self._address, timeout=600)
-        try:
-            answer: dict[str, Any] = json.loads(self._send(connection, method, path, body).read())
-        finally:
-            connection.close()
-        return answer
 
-    def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: dict[str, Any] | None
-    ) -> http.client.HTTPResponse:
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            error = json.loads(response.read()).get("error", {})
-            long = "context" in str(error.get("type", ""))
-            raise BadInput(f"the prompt is too long: {MAX_LENGTH} tokens are allowed." if long else str(error.get("message")))
-        return response
+def _checked(answer: httpx.Response) -> dict[str, Any]:
+    """The body of a successful answer. Raises BadInput with the server's reason."""
+    if answer.status_code != 200:
+        error = answer.json().get("error", {})
+        too_long = "context" in str(error.get("type", ""))
+        raise BadInput(f"the prompt is too long: {MAX_LENGTH} tokens are allowed." if too_long else str(error.get("message")))
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def prompt_text(turns: Sequence[Turn], template: ChatTemplate, tools: Sequence[ToolSpec], marker: str, images: int) -> str:

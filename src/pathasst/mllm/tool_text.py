@@ -25,8 +25,8 @@ def list_tools(tools: Sequence[ToolSpec]) -> str:
 
 
 def write_calls(calls: Sequence[ToolCall]) -> str:
-    """Calls as the model is taught to write them, one line each."""
-    return "\n".join(f"{OPEN}{json.dumps({'name': c.name, 'arguments': c.arguments}, ensure_ascii=False)}{CLOSE}" for c in calls)
+    """Calls as the model is taught to write them, one line each, arguments in the order in which datasets store them."""
+    return "\n".join(f"{call_head(c.name)} {json.dumps(c.arguments, ensure_ascii=False, sort_keys=True)}}}{CLOSE}" for c in calls)
 
 
 def call_head(name: str) -> str:
