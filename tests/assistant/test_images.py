@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from pathasst.assistant.images import Album
+from pathasst.assistant.images import Album, PictureInput
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Picture, ToolSpec
 from pathasst.imaging.pictures import encode_png
@@ -64,3 +65,11 @@ def test_the_choice_is_offered_when_there_is_one(spots: np.ndarray) -> None:
     assert "image" not in SPEC.parameters["properties"]
     own = ToolSpec(name="t", description="d", parameters={"properties": {"image": {"type": "integer"}}})
     assert album.offer([own]) == [own]
+
+
+def test_a_files_own_scale_is_the_pictures_unless_another_is_given():
+    sink = io.BytesIO()
+    tifffile.imwrite(sink, np.full((16, 16, 3), 200, np.uint8), photometric="rgb", resolution=(20000, 20000), resolutionunit=3)
+    album = Album()
+    assert album.give(sink.getvalue()).um_per_px == pytest.approx(0.5)
+    assert album.give(PictureInput(sink.getvalue(), um_per_px=0.25)).um_per_px == 0.25

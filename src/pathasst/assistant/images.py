@@ -7,7 +7,6 @@ picture is meant, or, when the person gave none, the latest that a tool made.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,8 @@ ARGUMENT = "image"
 class PictureInput:
     """A person's picture with what they know of it.
 
-    `image`: a path, encoded bytes, H×W×3 uint8 RGB or a PIL image. `um_per_px`: micrometres per pixel.
+    `image`: a path, encoded bytes, H×W×3 uint8 RGB or a PIL image. `um_per_px`: micrometres per pixel, if the file's
+    own metadata should not say.
     """
 
     image: Any
@@ -46,9 +46,10 @@ class Album:
     def give(self, image: Any) -> Shown:
         """Add the person's picture: what `PictureInput.image` may be, or a PictureInput. Raises BadInput if unreadable."""
         known = image if isinstance(image, PictureInput) else PictureInput(image)
-        name, data, pixels = _read(known.image)
+        name, data, pixels, stated = _read(known.image)
         number = len(self.shown) + 1
-        shown = Shown(number=number, name=known.name or name, by=PERSON, image=data, um_per_px=known.um_per_px)
+        scale = known.um_per_px or stated
+        shown = Shown(number=number, name=known.name or name, by=PERSON, image=data, um_per_px=scale)
         self.shown.append(shown)
         self._pixels[shown.number] = pixels
         return shown
@@ -120,28 +121,30 @@ class Album:
 
 def _size(image: bytes) -> tuple[int, int]:
     """Width and height in px, from the header."""
-    from PIL import Image
+    from pathasst.imaging.pictures import read_header
 
-    with Image.open(io.BytesIO(image)) as picture:
-        return picture.size
+    header = read_header(image)
+    return header.width, header.height
 
 
-def _read(image: Any) -> tuple[str, bytes, np.ndarray]:
-    """Name, PNG and pixels. Written anew from the pixels: whatever else the file held (EXIF, trailing data) goes no further."""
+def _read(image: Any) -> tuple[str, bytes, np.ndarray, float | None]:
+    """Name, PNG, pixels and the scale that the file states.
+
+    The PNG is written anew from the pixels: whatever else the file held (EXIF, trailing data) goes no further.
+    """
     import numpy as np
     from PIL import Image
 
-    from pathasst.imaging.pictures import encode_png, load
+    from pathasst.imaging.pictures import encode_png, read
 
-    name = "picture"
-    if isinstance(image, str | Path):
-        name, pixels = Path(image).name, load(image)
-    elif isinstance(image, bytes):
-        pixels = load(image)
+    name, um_per_px = "picture", None
+    if isinstance(image, str | Path | bytes):
+        picture = read(image)
+        name, pixels, um_per_px = name if isinstance(image, bytes) else Path(image).name, picture.pixels, picture.um_per_px
     elif isinstance(image, Image.Image):
         pixels = np.asarray(image.convert("RGB"))
     elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         pixels = image
     else:
         raise BadInput("a picture is a path, encoded bytes, an H×W×3 uint8 array or a PIL image.")
-    return name, encode_png(pixels), pixels
+    return name, encode_png(pixels), pixels, um_per_px
