@@ -17,7 +17,7 @@ import numpy as np
 from measured import save
 
 from pathasst.core import recipes
-from pathasst.nn.classifier import Classifier, Item, Scores, TrainSettings, evaluate, split_items
+from pathasst.nn.classifier import Classifier, ClassifierTraining, Item, Scores, evaluate, split_items
 from pathasst.nn.classifier.items import parts, read_picture, read_source
 from pathasst.tools.lbc_classify import BETHESDA, OF_FIELDS, WEIGHTS
 
@@ -63,8 +63,9 @@ def main() -> None:
     parser.add_argument("--model", default=WEIGHTS)
     parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
-    settings, sources = TrainSettings.load(str(recipes.recipe_path("lbc", "embedded")), Path(os.environ["PATHASST_DATA"]))
-    items = split_items([i for s in sources for i in read_source(s)], settings.validation, settings.test, settings.seed)
+    recipe = recipes.recipe_path("lbc", "embedded")
+    settings = ClassifierTraining.load(recipe).rooted(Path(os.environ["PATHASST_DATA"]))
+    items = split_items([i for s in settings.data for i in read_source(s)], settings.val, settings.test, settings.seed)
     split, model = parts(items), Classifier.load(given.model)
     for source, classes in (("mendeley", OF_FIELDS), ("cric", BETHESDA)):
         train, test = ([i for i in split[name] if i.source == source] for name in ("train", "test"))

@@ -26,7 +26,9 @@ def test_a_folder_of_folders_becomes_a_classifier(tmp_path):
         for n in range(6):
             pixels = np.clip(np.array(colour) + rng.integers(-30, 30, (40, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / label / f"{n}.png")
-    run = CliRunner().invoke(app, ["classifier", str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--minutes", "0.0001"])
+    run = CliRunner().invoke(
+        app, ["classifier", str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--set", "minutes=0.0001"]
+    )
     assert run.exit_code == 0, run.output
     assert "test: macro F1" in run.output
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())["scores"]

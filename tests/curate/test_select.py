@@ -8,11 +8,10 @@ import torch
 from curate_samples import png, texture
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings, MissingWeights
-from pathasst.core.recipes import load_recipe
 from pathasst.curate.augment import Augment
 from pathasst.curate.select import CLASSES, Selector, build_released, read_threshold
-from pathasst.curate.select_train import choose_threshold, evaluate, read_samples, train
-from pathasst.nn.classifier import Classifier, ClassifierConfig, TrainSettings
+from pathasst.curate.select_train import SelectTraining, choose_threshold, evaluate, read_samples, train
+from pathasst.nn.classifier import Classifier, ClassifierConfig
 from pathasst.nn.classifier.model import build, to_tensor
 
 SMALL = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
@@ -84,9 +83,9 @@ def labelled(tmp_path):
 
 
 def test_training_learns_a_simple_difference_and_writes_what_loads(labelled, tmp_path):
-    settings = TrainSettings(
+    settings = SelectTraining(
         backbone="convnext_tiny", options=SMALL | {"ls_init_value": 1.0}, size=32, start="", steps=40, minutes=0, batch=16,
-        lr=3e-3, backbone_rate=1.0, ema=0.8, evaluations=2, validation=0.3, test=0.3,
+        lr=3e-3, backbone_rate=1.0, ema=0.8, evaluate_every=20, val=0.3, test=0.3,
     )  # fmt: skip
     samples = read_samples(labelled / "labels.csv", settings)
     scores = train(samples, tmp_path / "out", settings)
@@ -103,7 +102,7 @@ def test_a_last_layer_fitted_on_pretrained_features_tells_them_apart(labelled, t
 
     if not weights.present("efficientnet-lite0"):
         pytest.skip("efficientnet-lite0 is not on this machine: pathasst weights pull efficientnet-lite0")
-    settings = TrainSettings(size=64, validation=0.3, test=0.3)
+    settings = SelectTraining(size=64, val=0.3, test=0.3)
     scores = train(read_samples(labelled / "labels.csv", settings), tmp_path / "out", settings, quick=True)
     assert scores["f1"] > 0.9
     assert Selector.load(tmp_path / "out").classifier.config.backbone == "tf_efficientnet_lite0"
@@ -131,7 +130,7 @@ def test_the_threshold_lies_where_f1_is_best_and_scores_count_sources(labelled):
 
 
 def test_groups_never_cross_the_split_and_folders_work_as_tables(labelled):
-    settings = TrainSettings(validation=0.3, test=0.3)
+    settings = SelectTraining(val=0.3, test=0.3)
     sides: dict[str, set[str]] = {}
     for s in read_samples(labelled / "labels.csv", settings):
         sides.setdefault(s.group, set()).add(s.split)
@@ -161,7 +160,7 @@ def test_augmentation_follows_from_its_generator_and_montages_keep_to_the_class(
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_recipes_load(recipe):
-    settings = load_recipe("select", recipe, TrainSettings)
+    settings = SelectTraining.load(recipe)
     assert settings.size in (160, 224)
     assert json.dumps(settings.options) is not None
 

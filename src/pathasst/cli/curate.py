@@ -78,23 +78,18 @@ def train_select(
     labels: Path = typer.Argument(help="CSV with image, label (pathology or other) and, if known, group; or a folder of both."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    minutes: float | None = typer.Option(None, help="Minutes of training, instead of the recipe's."),
+    changes: list[str] = typer.Option([], "--set", help="Change a setting: name=value; may be given several times."),
     quick: bool = typer.Option(False, "--quick", help="Fit the last layer alone: two minutes."),
 ) -> None:
-    """Train the classifier that selects pathology, on labels of your own. A killed training goes on where it was.
+    """Train the classifier that selects pathology, on labels of your own. Interrupted runs resume.
 
     Example: pathasst train select my/labels.csv --out my/select
     """
     import json
-    from dataclasses import replace
 
-    from pathasst.core import recipes
     from pathasst.curate import select_train
-    from pathasst.nn.classifier import TrainSettings
 
-    settings = recipes.load_recipe("select", recipe, TrainSettings)
-    if minutes is not None:
-        settings = replace(settings, minutes=minutes)
+    settings = select_train.SelectTraining.load(recipe, changes)
     samples = select_train.read_samples(labels, settings)
     scores = select_train.train(samples, out, settings, log=lambda entry: typer.echo(json.dumps(entry)), quick=quick)
     typer.echo(json.dumps(scores, indent=1))

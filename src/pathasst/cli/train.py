@@ -16,6 +16,8 @@ app = typer.Typer(help="Train PathCLIP, PathAsst, the router, or a specialist mo
 RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
 STEPS = typer.Option(0, help="Other number of steps than the recipe's.")
+SET_HELP = "Change a setting: name=value, with dots into nested settings; may be given several times."
+SET = typer.Option([], "--set", help=SET_HELP)
 S = TypeVar("S", bound="DataclassInstance")
 
 
@@ -153,27 +155,24 @@ def classifier(
     ),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
     data: Path = typer.Option(Path(), "--data", "-d", help="Folder that the recipe's paths start at."),
-    minutes: float = typer.Option(0.0, help="Other time limit than the recipe's."),
-    seed: int = typer.Option(-1, help="Other seed than the recipe's."),
+    changes: list[str] = SET,
 ) -> None:
-    """Train a picture classifier on labelled pictures: columns path, label, group. A killed run goes on with the same command.
+    """Train a picture classifier on labelled pictures: columns path, label, group. Interrupted runs resume.
 
-    Example: pathasst train classifier my_cells/labels.csv --out out/cells
+    Example: pathasst train classifier my_cells/labels.csv --out out/cells --set minutes=5
     """
-    from pathasst.nn.classifier import TrainSettings, read_items, train
+    from pathasst.nn.classifier import ClassifierTraining, read_items, train
     from pathasst.nn.classifier.items import read_source
 
     if Path(recipe).suffix in (".yaml", ".yml"):
-        settings, sources = TrainSettings.load(recipe, data)
-        items = [item for source in sources for item in read_source(source)]
+        settings = ClassifierTraining.load(recipe, changes).rooted(data)
+        items = [item for source in settings.data for item in read_source(source)]
     else:
-        settings, items = TrainSettings(), read_items(Path(recipe))
-    settings = replace(settings, minutes=minutes or settings.minutes, seed=settings.seed if seed < 0 else seed)
-    scores = train(settings, items, out, log=_say)
-    for split, found in scores.items():
-        if "macro_f1" in found:
-            low, high = found["macro_f1"]["interval"]
-            typer.echo(f"{split}: macro F1 {found['macro_f1']['value']:.3f} ({low:.3f}–{high:.3f}), n {found['n']}")
+        settings, items = ClassifierTraining.of({}, changes), read_items(Path(recipe))
+    for split, scores in train(settings, items, out, log=_say).items():
+        if "macro_f1" in scores:
+            low, high = scores["macro_f1"]["interval"]
+            typer.echo(f"{split}: macro F1 {scores['macro_f1']['value']:.3f} ({low:.3f}–{high:.3f}), n {scores['n']}")
 
 
 @app.command("segment")

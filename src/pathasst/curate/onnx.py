@@ -31,7 +31,7 @@ class OnnxClassifier:
         """Raises MissingWeights, BadInput as `Classifier.load`."""
         from pathasst.nn.classifier import ClassifierConfig
 
-        self.config: ClassifierConfig = ClassifierConfig.load(folder)
+        self.config: ClassifierConfig = ClassifierConfig.load_from(folder)
         self.file = compiled(folder, write_classifier)
 
     @cached_property

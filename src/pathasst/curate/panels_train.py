@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathasst.nn.detector.data import Labelled
 
 CLASSES = ("panel", "letter")
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "val", "test")
 SEED = 7
 
 
@@ -31,7 +31,7 @@ class PanelsRecipe:
     """`recipes/<recipe>/panels.yaml`: the figures, how many of each split, and the detector's training."""
 
     compose: ComposeSettings = field(default_factory=ComposeSettings)
-    figures: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "validation": 80, "test": 300})
+    figures: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "val": 80, "test": 300})
     leave: tuple[str, ...] = ()  # sources of the table that are no single pictures
     training: TrainSettings = field(default_factory=lambda: TrainSettings(model=DetectorSettings(classes=CLASSES)))
 
@@ -106,6 +106,7 @@ def train_panels(
         some = [r for n, r in enumerate(layouts) if (n % 10 == 0) == (name == "test")]  # layouts are kept apart, too
         composer = Composer(pictures[name], some, recipe.compose)
         sets[name] = drawn(composer, recipe.figures[name], SEED + k)
+    sets["validation"] = sets.pop("val")
     return train(recipe.training, Path(out), pictures=sets, log=log)
 
 

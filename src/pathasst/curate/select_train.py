@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.statistics import f1_interval
 from pathasst.curate.augment import Augment
 from pathasst.curate.select import CLASSES, Selector
-from pathasst.nn.classifier import Item, TrainSettings, read_items, split_items
+from pathasst.nn.classifier import ClassifierTraining, Item, read_items, split_items
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +31,22 @@ NAMES = {
 MAX_SIDE = 320  # px; pictures are kept in memory at this size at most
 
 
-def read_samples(path: Path | str, settings: TrainSettings | None = None) -> list[Item]:
+class SelectTraining(ClassifierTraining):
+    """How the select model is trained: as any classifier."""
+
+    room: ClassVar[str] = "select"
+
+
+def read_samples(path: Path | str, settings: SelectTraining | None = None) -> list[Item]:
     """Labelled pictures of a table or of a folder of folders, with their split.
 
     Raises BadSettings when a label is unknown, BadDataset when a class is missing.
     """
-    settings, items = settings or TrainSettings(), read_items(Path(path))
+    settings, items = settings or SelectTraining(), read_items(Path(path))
     if unknown := sorted({i.label for i in items if i.label.lower() not in NAMES}):
         raise BadSettings(f"{path}: label {unknown[0]!r} is unknown; use pathology or other.")
     items = [replace(i, label=NAMES[i.label.lower()]) for i in items]
-    return split_items(items, settings.validation, settings.test, settings.seed)
+    return split_items(items, settings.val, settings.test, settings.seed)
 
 
 def load_pictures(items: Sequence[Item]) -> list[np.ndarray]:
@@ -62,24 +68,24 @@ def load_pictures(items: Sequence[Item]) -> list[np.ndarray]:
 def train(
     items: Sequence[Item],
     out: Path | str,
-    settings: TrainSettings | None = None,
+    settings: SelectTraining | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
     *,
     quick: bool = False,
 ) -> dict[str, Any]:
-    """Train, calibrate, choose the threshold on the validation split, write what `Selector.load` reads, return the test scores.
+    """Train, calibrate, choose the threshold on the split val, write what `Selector.load` reads, return the test scores.
 
-    `quick`: only the last layer is fitted, on the pretrained network's features; two minutes of one core. Else a killed training
-    goes on where it was. The scores hold F1 with its 95 % interval by group, and right/all of each source.
+    `quick`: only the last layer is fitted, on the pretrained network's features; two minutes of one core. Else an interrupted
+    training resumes. The scores hold F1 with its 95 % interval by group, and right/all of each source.
     """
     from pathasst.nn import classifier
 
-    settings, out = settings or TrainSettings(), Path(out)
-    settings = replace(settings, classes=CLASSES)
-    items = split_items(items, settings.validation, settings.test, settings.seed)
-    parts = {name: [i for i in items if i.split == name] for name in ("train", "validation", "test")}
+    settings, out = settings or SelectTraining(), Path(out)
+    settings = settings.replace(classes=CLASSES)
+    items = split_items(items, settings.val, settings.test, settings.seed)
+    parts = {name: [i for i in items if i.split == name] for name in ("train", "val", "test")}
     if not all({i.label for i in part} == set(CLASSES) for part in parts.values()):
-        raise BadSettings("each of train, validation and test needs pictures of both classes; add pictures or groups.")
+        raise BadSettings("each of train, val and test needs pictures of both classes; add pictures or groups.")
     training = parts["train"]
     augment = Augment(load_pictures(training), [(i.label, i.source) for i in training])
     if quick:
@@ -87,7 +93,7 @@ def train(
     else:
         classifier.train(settings, items, out, augment=augment, log=log)
     (out / "threshold.json").unlink(missing_ok=True)
-    threshold = choose_threshold(Selector.load(out), parts["validation"])
+    threshold = choose_threshold(Selector.load(out), parts["val"])
     (out / "threshold.json").write_text(json.dumps({"threshold": threshold}) + "\n", encoding="utf-8")
     scores = evaluate(Selector.load(out), parts["test"])
     scores |= {f"n_{name}": len(part) for name, part in parts.items()}
@@ -95,10 +101,10 @@ def train(
     return scores
 
 
-def fit_head(settings: TrainSettings, parts: Mapping[str, list[Item]], augment: Augment, out: Path) -> None:
+def fit_head(settings: SelectTraining, parts: Mapping[str, list[Item]], augment: Augment, out: Path) -> None:
     """A logistic regression on the pretrained network's features as its last layer; training pictures are seen plain and varied.
 
-    The strength of its penalty is the one of least log loss on the validation split; the temperature follows there.
+    The strength of its penalty is the one of least log loss on the split val; the temperature follows there.
     """
     import numpy as np
     import torch
@@ -112,25 +118,27 @@ def fit_head(settings: TrainSettings, parts: Mapping[str, list[Item]], augment: 
 
     classifier = Classifier(build(settings.config(CLASSES)), settings.config(CLASSES))
     start_from(classifier.network, settings.start)
-    training, validation = parts["train"], parts["validation"]
+    training, val = parts["train"], parts["val"]
     varied = [augment(np.random.default_rng((settings.seed, n)), n) for n in range(len(training))]
-    seen = classifier.features([*augment.pictures, *varied])
-    shown = classifier.features(load_pictures(validation))
-    labels, wanted = (np.array([i.label == "pathology" for i in part], int) for part in (training, validation))
+    features = classifier.features([*augment.pictures, *varied])
+    val_features = classifier.features(load_pictures(val))
+    labels, val_labels = (np.array([i.label == "pathology" for i in part], int) for part in (training, val))
     counts = Counter((i.label, i.source) for i in training)
     weight = np.tile([counts[i.label, i.source] ** -settings.balance for i in training], 2)
-    scaler = StandardScaler().fit(seen)
+    scaler = StandardScaler().fit(features)
     fits = [
-        LogisticRegression(C=c, max_iter=300).fit(scaler.transform(seen), np.tile(labels, 2), weight * len(weight) / weight.sum())
+        LogisticRegression(C=c, max_iter=300).fit(
+            scaler.transform(features), np.tile(labels, 2), weight * len(weight) / weight.sum()
+        )
         for c in (1e-4, 1e-3, 1e-2)
     ]
-    best = min(fits, key=lambda f: log_loss(wanted, f.predict_proba(scaler.transform(shown))))
+    best = min(fits, key=lambda f: log_loss(val_labels, f.predict_proba(scaler.transform(val_features))))
     slope = best.coef_[0] / scaler.scale_
     head = classifier.network.get_classifier()
     with torch.no_grad():
         head.weight.zero_()[1] = torch.tensor(slope)
         head.bias.zero_()[1] = float(best.intercept_[0] - (slope * scaler.mean_).sum())
-    classifier.config = replace(classifier.config, temperature=temperature(classifier, validation))
+    classifier.config = classifier.config.replace(temperature=temperature(classifier, val))
     classifier.save(out)
 
 
@@ -150,19 +158,19 @@ def evaluate(selector: Selector, items: Sequence[Item]) -> dict[str, Any]:
     import numpy as np
 
     labels = np.array([i.label == "pathology" for i in items])
-    found = selector.score(load_pictures(items)) >= selector.threshold
-    counts = np.stack([labels & found, ~labels & found, labels & ~found], axis=1)
+    chosen = selector.score(load_pictures(items)) >= selector.threshold
+    counts = np.stack([labels & chosen, ~labels & chosen, labels & ~chosen], axis=1)
     f1 = f1_interval(counts, [i.group for i in items])
     sources: dict[str, list[int]] = {}
-    for item, hit in zip(items, found == labels, strict=True):
+    for item, hit in zip(items, chosen == labels, strict=True):
         entry = sources.setdefault(f"{item.label}/{item.source}", [0, 0])
         entry[0] += int(hit)
         entry[1] += 1
-    true = int((labels & found).sum())
+    true = int((labels & chosen).sum())
     return {
         "f1": f1.value,
         "f1_interval": (f1.low, f1.high),
-        "precision": true / max(int(found.sum()), 1),
+        "precision": true / max(int(chosen.sum()), 1),
         "recall": true / max(int(labels.sum()), 1),
         "n": len(items),
         "per_source": {k: f"{v[0]}/{v[1]}" for k, v in sorted(sources.items())},

@@ -1,7 +1,7 @@
 """Picture classifiers: any timm backbone, trained on the user's labels, calibrated, measured. Knows no tool and no stain.
 
-from pathasst.nn.classifier import Classifier, TrainSettings, read_items, train
-train(TrainSettings(minutes=10), read_items(Path("my_cells")), Path("out/cells"))
+from pathasst.nn.classifier import Classifier, ClassifierTraining, read_items, train
+train(ClassifierTraining(minutes=10), read_items(Path("my_cells")), Path("out/cells"))
 Classifier.load("out/cells").predict([picture])        # float32 [n, classes]
 """
 
@@ -10,9 +10,19 @@ from typing import Any
 from pathasst.nn.classifier.items import Item, read_items, split_items
 from pathasst.nn.classifier.model import Classifier
 from pathasst.nn.classifier.scores import Scores, evaluate
-from pathasst.nn.classifier.settings import ClassifierConfig, TrainSettings
+from pathasst.nn.classifier.settings import ClassifierConfig, ClassifierTraining
 
-__all__ = ["Classifier", "ClassifierConfig", "Item", "Scores", "TrainSettings", "evaluate", "read_items", "split_items", "train"]
+__all__ = [
+    "Classifier",
+    "ClassifierConfig",
+    "ClassifierTraining",
+    "Item",
+    "Scores",
+    "evaluate",
+    "read_items",
+    "split_items",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pathasst.nn.classifier.settings import TrainSettings
+from pathasst.nn.classifier.settings import ClassifierTraining
 
 
 def squash(picture: np.ndarray, size: int) -> np.ndarray:
@@ -14,7 +14,7 @@ def squash(picture: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR))
 
 
-def vary(picture: np.ndarray, settings: TrainSettings, rng: np.random.Generator) -> np.ndarray:
+def vary(picture: np.ndarray, settings: ClassifierTraining, rng: np.random.Generator) -> np.ndarray:
     """A random view of H×W×3 uint8 RGB as size×size×3 uint8."""
     placed = _place(picture, settings, rng)
     coloured = recolour(placed, settings.colour, rng) if settings.colour else placed
@@ -26,7 +26,7 @@ def vary(picture: np.ndarray, settings: TrainSettings, rng: np.random.Generator)
     return np.asarray(coloured)
 
 
-def _place(picture: np.ndarray, settings: TrainSettings, rng: np.random.Generator) -> np.ndarray:
+def _place(picture: np.ndarray, settings: ClassifierTraining, rng: np.random.Generator) -> np.ndarray:
     size, zoom = settings.size, settings.zoom
     angle = float(rng.uniform(0, 2 * np.pi)) if settings.turns else float(rng.uniform(-0.1, 0.1))
     scale = np.exp(rng.uniform(-zoom, zoom, 1) + rng.uniform(-zoom, zoom, 2) / 3)

@@ -1,6 +1,6 @@
 """Labelled pictures: an image folder, or a CSV or Parquet table; and their split by group. Knows no network.
 
-A table has the columns `path` (or `image`) and `label`, and may have `group`, `split` (train, validation, test), `source`, and a
+A table has the columns `path` (or `image`) and `label`, and may have `group`, `split` (train, val, test), `source`, and a
 box `xmin, ymin, xmax, ymax` in px of what is to be classified; paths are relative to the table. In a folder each class is a
 sub-folder. A group (patient, slide, original) never lies on two sides.
 """
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.nn.classifier.settings import Source
+from pathasst.nn.classifier.settings import PictureSource
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +30,16 @@ class Item:
     image: Path | np.ndarray
     label: str
     group: str  # what must stay on one side of the split
-    split: str = ""  # train | validation | test; empty: to be drawn
+    split: str = ""  # train | val | test; empty: to be drawn
     source: str = ""  # data set, for balanced sampling and tables of scores
     box: tuple[float, float, float, float] | None = None  # x1 y1 x2 y2 px; what lies beyond the picture's edge is mirrored
 
+    def with_picture(self, picture: np.ndarray) -> Item:
+        """The same item with its pixels in memory, H×W×3 uint8 RGB, in place of a file or of what is in its box."""
+        return replace(self, image=picture, box=None)
 
-def read_source(source: Source) -> list[Item]:
+
+def read_source(source: PictureSource) -> list[Item]:
     """Items of one source of a recipe, with its margin around boxes and its named splits.
 
     Raises BadDataset when the table has no such column or a named group is not there, since a typing error
@@ -105,28 +109,28 @@ def _from_row(row: dict[str, Any], table: Path, column: str) -> Item:
     image = table.parent / name
     group = (row[column] if column else row.get("group") or row.get("original")) or name
     box = None if row.get("xmin") is None else tuple(float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))
-    split = {"val": "validation"}.get(row.get("split") or "", row.get("split") or "")
+    split = {"validation": "val", "valid": "val"}.get(row.get("split") or "", row.get("split") or "")
     if split not in ("", *SPLITS):
         raise BadDataset(f"{table}: the split {split!r} of {image.name} is none of {', '.join(SPLITS)}.")
     return Item(image, str(row["label"]), str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
 
 
-def split_items(items: Sequence[Item], validation: float, test: float, seed: int = 0) -> list[Item]:
+def split_items(items: Sequence[Item], val: float, test: float, seed: int = 0) -> list[Item]:
     """The items with a split each: given ones stay, the others are drawn by group, classes alike as far as groups allow.
 
-    Where some name a test split and none a validation split, that one alone is drawn, out of the training split.
+    Where some name a split test and none a split val, that one alone is drawn, out of the training split.
     """
     given = {i.group: i.split for i in items if i.split}
     split = [given.get(i.group, "") for i in items]
     free = [n for n, name in enumerate(split) if not name]
-    if not free and "validation" not in split:
+    if not free and "val" not in split:
         free = [n for n, name in enumerate(split) if name == "train"]
         test = 0.0
     if free:
         tested = set(_part(items, free, test, seed)) if test else set()
         rest = [n for n in free if n not in tested]
         drawn = {**dict.fromkeys(free, "train"), **dict.fromkeys(tested, "test")}
-        drawn |= dict.fromkeys(_part(items, rest, validation / (1 - test), seed + 1), "validation")
+        drawn |= dict.fromkeys(_part(items, rest, val / (1 - test), seed + 1), "val")
         split = [drawn.get(n, name) for n, name in enumerate(split)]
     return [replace(i, split=name) for i, name in zip(items, split, strict=True)]
 
@@ -147,10 +151,10 @@ def _part(items: Sequence[Item], among: Sequence[int], share: float, seed: int) 
 
 def parts(items: Iterable[Item]) -> dict[str, list[Item]]:
     """Items by split."""
-    found: dict[str, list[Item]] = {name: [] for name in SPLITS}
+    split: dict[str, list[Item]] = {name: [] for name in SPLITS}
     for item in items:
-        found[item.split].append(item)
-    return found
+        split[item.split].append(item)
+    return split
 
 
 def read_picture(item: Item) -> np.ndarray:

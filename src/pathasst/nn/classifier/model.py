@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.nn.classifier.settings import ClassifierConfig
 from pathasst.nn.pretrained import left_out
 
@@ -29,8 +28,8 @@ def build(config: ClassifierConfig) -> Any:
 
 def statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of pixel values in 0–1 that the backbone's pretrained weights were fed; ImageNet's for one without any."""
-    found = _timm().get_pretrained_cfg(backbone)
-    return (found.mean, found.std) if found else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pretrained = _timm().get_pretrained_cfg(backbone)
+    return (pretrained.mean, pretrained.std) if pretrained else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def _timm() -> Any:
@@ -54,21 +53,22 @@ def to_tensor(pictures: Sequence[np.ndarray], backbone: str) -> torch.Tensor:
 class Classifier:
     """A trained classifier: pictures in, calibrated probabilities out. Made once, called often."""
 
-    def __init__(self, network: Any, config: ClassifierConfig, version: str = "") -> None:
+    def __init__(self, network: Any, config: ClassifierConfig, version: str = "", device: str = "auto") -> None:
         import torch
 
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.device = torch.device(device_of(device))
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
         self.config = config
         self.version = version
-        # On CPUs with bf16 units the half-width numbers are more than twice as fast and change no class.
-        self.bf16 = has_fast_bfloat16()
+        # Where hardware multiplies bfloat16 it is more than twice as fast and changes no class.
+        self.bf16 = has_fast_bfloat16(self.device.type)
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.config.classes
 
     @classmethod
-    def load(cls, source: str | Path) -> Classifier:
+    def load(cls, source: str | Path, device: str = "auto") -> Classifier:
         """`source`: an id of the registry of weights, or a folder with `model.safetensors` and `config.json`.
 
         Raises MissingWeights when nothing is there, BadInput when the files do not fit each other.
@@ -77,13 +77,13 @@ class Classifier:
         from safetensors.torch import load_file
 
         folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
-        config = ClassifierConfig.load(folder)
+        config = ClassifierConfig.load_from(folder)
         network = build(config)
         try:
             network.load_state_dict({**left_out(config.base), **_floats(load_file(folder / "model.safetensors"))})
         except (SafetensorError, OSError, RuntimeError) as error:
             raise BadInput(f"{folder}/model.safetensors does not fit its config.json: {str(error)[:300]}") from error
-        return cls(network, config, weights.version(str(source)))
+        return cls(network, config, weights.version(str(source)), device)
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` (fp16) and `config.json`; what still equals `config.base` is left out."""
@@ -91,13 +91,13 @@ class Classifier:
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in self.network.state_dict().items()}
+        state = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in self.network.state_dict().items()}
         base = left_out(self.config.base)
         same = {
             k for k, v in state.items() if k in base and v.shape == base[k].shape and torch.equal(v.to(base[k].dtype), base[k])
         }
         save_file({k: v for k, v in state.items() if k not in same}, folder / "model.safetensors", metadata={"format": "pt"})
-        (self.config if same else replace(self.config, base="")).save(folder)
+        (self.config if same else self.config.replace(base="")).save(folder)
 
     def predict(self, pictures: Sequence[np.ndarray], batch: int = 32) -> np.ndarray:
         """Calibrated probabilities, float32 [n, classes], of H×W×3 uint8 RGB pictures of any sizes."""
@@ -108,8 +108,8 @@ class Classifier:
 
     def logits(self, pictures: Sequence[np.ndarray], batch: int = 32) -> np.ndarray:
         """The network's outputs before temperature and softmax, float32 [n, classes]."""
-        found = [self._run(pictures[i : i + batch]) for i in range(0, len(pictures), batch)]
-        return np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
+        logits = [self._run(pictures[i : i + batch]) for i in range(0, len(pictures), batch)]
+        return np.concatenate(logits) if logits else np.zeros((0, len(self.classes)), np.float32)
 
     def features(self, pictures: Sequence[np.ndarray], batch: int = 32) -> np.ndarray:
         """Pooled features before the head, float32 [n, d]."""
@@ -120,13 +120,13 @@ class Classifier:
 
         from pathasst.nn.classifier.augment import squash
 
-        pixels = to_tensor([squash(p, self.config.size) for p in pictures], self.config.backbone)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        pixels = to_tensor([squash(p, self.config.size) for p in pictures], self.config.backbone).to(self.device)
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if features:
                 out = self.network.forward_head(self.network.forward_features(pixels), pre_logits=True)
             else:
                 out = self.network(pixels)
-        array: np.ndarray = out.float().numpy()
+        array: np.ndarray = out.float().cpu().numpy()
         return array
 
 
@@ -141,11 +141,11 @@ def start_from(network: Any, start: str) -> int:
     prefixes `module.` and `model_global.` (the paper's classifiers). Returns how many tensors fitted; raises BadInput when those
     are fewer than half.
     """
-    found = _checkpoint(start)
+    state = _checkpoint(start)
     own = network.state_dict()
     if "head.fc.weight" in own:  # the paper's ConvNeXts have their last layer outside of timm's network
-        found = {f"head.{k}" if k.startswith("fc.") else k: v for k, v in found.items()}
-    fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
+        state = {f"head.{k}" if k.startswith("fc.") else k: v for k, v in state.items()}
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
         raise BadInput(f"{start} fits {len(fitting)} of the {len(own)} tensors of the backbone; is it another network's?")
     network.load_state_dict(fitting, strict=False)

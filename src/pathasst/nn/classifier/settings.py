@@ -3,122 +3,110 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from pydantic import field_validator, model_validator
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.recipes import read_recipe
+from pathasst.core.settings import Field, Settings
+from pathasst.training.settings import BatchSize, Ema, Every, LearningRate, Minutes, Share, Steps, TrainingSettings, WeightDecay
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierConfig:
+class ClassifierConfig(Settings):
     """What a trained classifier is; stored as `config.json` beside `model.safetensors`, so that loading never guesses."""
 
-    classes: tuple[str, ...]
-    backbone: str = "tf_efficientnet_lite0"  # any name timm knows
-    size: int = 224  # px; pictures are squashed to size×size, as the paper's classifiers do
-    options: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model, such as narrower widths
-    temperature: float = 1.0  # fitted on the validation split; logits are divided by it
-    base: str = ""  # id of the weights whose tensors the file leaves out, since training did not change them; "": holds all
+    classes: tuple[str, ...] = Field(min_length=2, description="Names, in the order of the outputs.")
+    backbone: str = Field("tf_efficientnet_lite0", description="Any name that timm knows.")
+    size: int = Field(224, ge=32, description="px; pictures are squashed to size×size, as the paper's classifiers do.")
+    options: dict[str, Any] = Field({}, description="Further arguments of timm.create_model, such as narrower widths.")
+    temperature: float = Field(1.0, gt=0, description="Logits are divided by it; fitted on the split val.")
+    base: str = Field("", description="Id of weights whose equal tensors the file leaves out; empty: the file holds all.")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
-        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise BadSettings("a classifier needs at least two different classes")
-        if self.size < 32 or self.temperature <= 0:
-            raise BadSettings("size must be at least 32 px and the temperature positive")
+    @field_validator("classes")
+    @classmethod
+    def _different(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("the classes must have different names")
+        return classes
 
     def save(self, folder: Path) -> None:
-        (folder / "config.json").write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(json.dumps(self.plain(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> ClassifierConfig:
+    def load_from(cls, folder: Path) -> Self:
         """Raises BadInput when the folder has no such `config.json`."""
         try:
-            return cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+            return cls.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, BadSettings) as error:
             raise BadInput(f"{folder} holds no classifier of ours (config.json): {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class PictureSource(Settings):
     """One source of labelled pictures in a recipe: a folder of folders, or a CSV or Parquet table (`items.read_items`)."""
 
+    renamed: ClassVar[dict[str, str]] = {"validation": "val"}
+
     path: str
-    name: str = ""  # of the data set
-    group: str = ""  # the table's column that names patient, slide or original
-    margin: float = 0.0  # share of a box's width and height that is added on each side
-    classes: dict[str, str] = field(default_factory=dict)  # label in the table → class
-    train: tuple[str, ...] = ()  # groups of each split; the others are drawn
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("train", "validation", "test"):
-            object.__setattr__(self, name, tuple(str(v) for v in getattr(self, name)))
+    name: str = Field("", description="Name of the data set.")
+    group: str = Field("", description="The table's column that names patient, slide or original.")
+    margin: float = Field(0.0, ge=0, description="Share of a box's width and height that is added on each side.")
+    classes: dict[str, str] = Field({}, description="Label in the table → class.")
+    train: tuple[str, ...] = Field((), description="Groups of the split train; groups that no split names are drawn.")
+    val: tuple[str, ...] = Field((), description="Groups of the split val.")
+    test: tuple[str, ...] = Field((), description="Groups of the split test.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
+class ClassifierTraining(TrainingSettings):
     """How a classifier is trained. The defaults fine-tune EfficientNet-Lite0 on a CPU core in ten minutes."""
 
-    classes: tuple[str, ...] = ()  # in the order of the outputs; empty: the labels, sorted
-    backbone: str = "tf_efficientnet_lite0"
-    size: int = 224
-    options: dict[str, Any] = field(default_factory=dict)
-    start: str = "efficientnet-lite0"  # that id (ImageNet), a checkpoint file of the same backbone, or empty: from scratch
-    freeze: tuple[str, ...] = ()  # parts of the backbone that stay as they are (prefixes): the early ones cost most to train
-    probe: int = 2  # first fit the head on the frozen features of so many random views of each picture; 0: start it at random
-    norms: bool = False  # whether batch norms go on learning; few pictures teach them worse than ImageNet did
-    steps: int = 1000  # 0: the head alone, as `probe` fits it
-    minutes: float = 10.0  # stop after so many minutes of training, the rate falling to zero by then; 0: no limit
-    batch: int = 32
-    lr: float = 1e-3  # of the head
-    backbone_rate: float = 0.3  # factor on it for the backbone; 1 when nothing is pretrained
-    weight_decay: float = 0.02
-    warmup: float = 0.05  # share of the training
-    smoothing: float = 0.05  # of the labels
-    ema: float = 0.99
-    balance: float = 0.7  # 0: every picture alike; 1: every class of a source alike
-    validation: float = 0.15  # share of the groups that chooses the weights and the temperature
-    test: float = 0.2  # share of the groups never trained on
-    evaluations: int = 8  # how often the validation split is looked at
-    turns: bool = True  # all rotations; False for pictures with an up and a down
-    zoom: float = 0.15  # pictures are scaled by a factor in 1 ± zoom, and moved as much
-    colour: float = 0.15  # strength of the random change of stain, brightness and white
-    seed: int = 0
-    bf16: bool = True  # where the CPU multiplies it in hardware; else float32
+    room: ClassVar[str] = "classifier"
+    renamed: ClassVar[dict[str, str]] = {**TrainingSettings.renamed, "validation": "val"}
 
-    def __post_init__(self) -> None:
-        for name in ("classes", "freeze"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not 0 < self.validation < 1 or not 0 <= self.test < 1 or self.validation + self.test >= 1:
-            raise BadSettings("validation and test are shares of the groups that leave something to train on")
-        if self.steps < 0 or self.batch < 2 or self.evaluations < 1:
-            raise BadSettings("steps must be at least 0, evaluations at least 1, batch at least 2")
+    data: tuple[PictureSource, ...] = Field((), description="Sources of labelled pictures.")
+    classes: tuple[str, ...] = Field((), description="In the order of the outputs; empty: the labels, sorted.")
+    backbone: str = Field("tf_efficientnet_lite0", description="Any name that timm knows.")
+    size: int = Field(224, ge=32, description="px a side of the network's input.")
+    options: dict[str, Any] = Field({}, description="Further arguments of timm.create_model.")
+    start: str = Field(
+        "efficientnet-lite0", description="That id (ImageNet), a checkpoint file of the same backbone, or empty: from scratch."
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="Prefixes of parts of the backbone that stay as they are; the early ones cost most to train."
+    )
+    probe: int = Field(
+        2, ge=0, description="Fit the head first, on features of so many random views of each picture; 0: start it at random."
+    )
+    norms: bool = Field(False, description="Whether batch norms keep learning; few pictures teach them worse than ImageNet did.")
+    steps: Steps = 1000
+    minutes: Minutes = 10.0
+    batch: BatchSize = 32
+    lr: LearningRate = 1e-3
+    backbone_rate: float = Field(0.3, ge=0, description="Factor on lr for the backbone; 1 when nothing is pretrained.")
+    weight_decay: WeightDecay = 0.02
+    smoothing: Share = Field(0.05, description="Smoothing of the labels.")
+    ema: Ema = 0.99
+    balance: Share = Field(0.7, description="0: every picture alike; 1: every class of a source alike.")
+    val: float = Field(0.15, gt=0, lt=1, description="Share of the groups that chooses the weights and the temperature.")
+    test: float = Field(0.2, ge=0, lt=1, description="Share of the groups that is never trained on.")
+    evaluate_every: Every = 125
+    turns: bool = Field(True, description="All rotations; false for pictures with an up and a down.")
+    zoom: float = Field(0.15, ge=0, description="Pictures are scaled by a factor in 1 ± zoom, and moved as much.")
+    colour: float = Field(0.15, ge=0, description="Strength of the random change of stain, brightness and white.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError("val and test are shares of the groups that leave something to train on")
         if not self.steps and not (self.probe and self.start):
-            raise BadSettings("without steps, the head must be fitted to a pretrained backbone: set probe and start")
+            raise ValueError("without steps, the head must be fitted to a pretrained backbone: set probe and start")
+        return self
 
     def config(self, classes: tuple[str, ...]) -> ClassifierConfig:
         """The configuration of the classifier that this training makes."""
         base = self.start if self.start == "efficientnet-lite0" else ""
         return ClassifierConfig(classes=classes, backbone=self.backbone, size=self.size, options=self.options, base=base)
 
-    @classmethod
-    def load(cls, recipe: str, root: Path | None = None) -> tuple[TrainSettings, list[Source]]:
-        """A recipe's settings and its sources, whose relative paths start at `root`. Raises BadSettings."""
-        values = read_recipe("classifier", recipe)
-        sources = [_make(Source, dict(v)) for v in values.pop("data", [])]
-        sources = [replace(s, path=str((root or Path.cwd()) / s.path)) for s in sources]
-        return _make(cls, values), sources
-
-
-def _make(kind: Any, values: dict[str, Any]) -> Any:
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise BadSettings(f"unknown settings {', '.join(unknown)}; {kind.__name__} has {', '.join(sorted(known))}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise BadSettings(f"{kind.__name__}: {error}") from error
+    def rooted(self, root: Path) -> Self:
+        """The same settings, relative paths of the data starting at `root`."""
+        return self.replace(data=tuple(source.replace(path=str(root / source.path)) for source in self.data))

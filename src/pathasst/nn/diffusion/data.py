@@ -9,7 +9,7 @@ from typing import Any
 
 from pathasst.core import recipes
 from pathasst.core.errors import BadDataset, BadSettings
-from pathasst.nn.classifier import Item, TrainSettings, split_items
+from pathasst.nn.classifier import ClassifierTraining, Item, split_items
 from pathasst.nn.classifier.items import parts, read_source
 from pathasst.nn.diffusion.training import GeneratorSettings
 
@@ -27,9 +27,9 @@ def recipe_cells(recipe: str, root: Path) -> tuple[GeneratorSettings, dict[str, 
         )
     name, chosen = str(values.pop("split")), set(values.pop("data"))
     file = name if name.endswith((".yaml", ".yml")) else str(recipes.recipes_dir() / "embedded" / f"{name}.yaml")
-    settings, sources = TrainSettings.load(file, root)
-    items = [item for source in sources for item in read_source(source)]
-    split = parts(split_items(items, settings.validation, settings.test, settings.seed))
+    settings = ClassifierTraining.load(file).rooted(root)
+    items = [item for source in settings.data for item in read_source(source)]
+    split = parts(split_items(items, settings.val, settings.test, settings.seed))
     return GeneratorSettings.make(values), {k: [i for i in v if i.source in chosen] for k, v in split.items()}
 
 

@@ -1,0 +1,277 @@
+"""The loop: what it promises holds to the bit, or to the order of sums."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import training_line
+from torch import nn
+from training_line import DEFAULTS, Line, Small
+
+from pathasst.core.errors import BadSettings, MissingPackage
+from pathasst.training import checkpoint, fit
+
+SCRIPT = Path(training_line.__file__)
+
+
+def settings(**changes: Any) -> Small:
+    return Small(**{**DEFAULTS, **changes})
+
+
+def trained(out: Path, *, stop_at: int = 0, dropout: float = 0.2, **changes: Any) -> dict[str, torch.Tensor]:
+    """The weights of a training in this process."""
+    chosen = settings(**changes)
+    task = Line(chosen, dropout)
+    fit(task, chosen, out, stop_at=stop_at)
+    return {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in found]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.allclose(one[k], other[k], atol=1e-5) for k in one)
+
+
+def test_it_learns_and_logs(tmp_path: Path) -> None:
+    chosen = settings(steps=300, width=32, evaluate_every=100)
+    heard: list[dict[str, Any]] = []
+    untrained = Line(chosen).evaluate(Line(chosen).model.eval())["score"]
+    result = fit(Line(chosen, 0.0), chosen, tmp_path, log=heard.append)
+    assert result.finished
+    assert result.step == 300
+    assert result.scores["score"] > -0.15 > untrained
+    found = lines(tmp_path)
+    assert [{k: v for k, v in line.items() if k != "seconds"} for line in heard] == found
+    assert [line["step"] for line in found if "score" in line] == [100, 200, 300]
+    assert {"loss", "largest", "lr"} <= found[0].keys()
+    with (tmp_path / "log.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(found)
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert checkpoint.steps_saved(tmp_path) == [300]
+    result.remove_checkpoints()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("stop", [7, 20, 59])
+def test_a_training_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path, stop: int) -> None:
+    whole = trained(tmp_path / "whole")
+    trained(tmp_path / "parts", stop_at=stop)
+    assert same(trained(tmp_path / "parts"), whole)
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+
+
+def test_a_killed_training_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    def run(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(SCRIPT), str(out), "steps=400", "save_every=25", "workers=1"])
+
+    whole = run(tmp_path / "whole")
+    killed = run(tmp_path / "killed")
+    deadline = time.monotonic() + 120
+    while not checkpoint.steps_saved(tmp_path / "killed") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "weights.pt").exists(), "it was killed before its end"
+    assert whole.wait() == 0
+    assert run(tmp_path / "killed").wait() == 0
+    assert same(*(torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "killed")))
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+def test_accumulated_parts_are_one_larger_batch(tmp_path: Path) -> None:
+    once = trained(tmp_path / "once", dropout=0.0)
+    assert close(trained(tmp_path / "parts", dropout=0.0, accumulate=4), once)
+    assert not close(trained(tmp_path / "small", dropout=0.0, batch=2), once)
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    values = ["steps=20", "accumulate=2", "evaluate_every=5"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DROPOUT": "0"}
+    subprocess.run([*launch, str(SCRIPT), str(tmp_path / "two"), *values], check=True, env=environment)
+    subprocess.run([sys.executable, str(SCRIPT), str(tmp_path / "one"), *values], check=True, env=environment)
+    one, two = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("one", "two"))
+    assert close(one, two)
+    for first, second in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        assert first == pytest.approx({**first, **{k: v for k, v in second.items() if k != "largest"}}, rel=1e-3)
+
+
+def test_the_average_is_what_is_kept_and_measured(tmp_path: Path) -> None:
+    steps: list[dict[str, torch.Tensor]] = []
+
+    class Watched(Line):
+        best = ""
+
+        def train_mode(self, model: nn.Module) -> None:
+            steps.append({n: p.detach().clone() for n, p in self.model.named_parameters()})
+            super().train_mode(model)
+
+    chosen = settings(steps=5, evaluate_every=0)
+    start = Watched(chosen)
+    before = {n: p.detach().clone() for n, p in start.model.named_parameters()}
+    result = fit(start, chosen, tmp_path / "with")
+    plain = Watched(chosen.replace(ema=0.0))
+    fit(plain, chosen.replace(ema=0.0), tmp_path / "without")
+    weights = [*steps[1:5], {n: p.detach() for n, p in plain.model.named_parameters()}]
+    for name, average in before.items():
+        for step, now in enumerate(weights):
+            average.lerp_(now[name], 1 - min(0.9, (1 + step) / (10 + step)))
+        assert torch.allclose(dict(start.model.named_parameters())[name], average, atol=1e-6)
+    assert result.scores == pytest.approx(start.evaluate(start.model.eval()), rel=1e-4)
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
+    class Worse(Line):
+        """Says that it was best in the middle."""
+
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            seen.append({n: p.detach().clone() for n, p in model.named_parameters()})
+            return {"score": [0.1, 0.9, 0.5][len(seen) - 1]}
+
+    seen: list[dict[str, torch.Tensor]] = []
+    task = Worse(settings())
+    result = fit(task, settings(), tmp_path)
+    assert result.scores == {"score": 0.9}
+    assert len(seen) == 3
+    assert same(dict(task.model.named_parameters()), seen[1])
+
+
+def test_the_best_so_far_survives_an_interruption(tmp_path: Path) -> None:
+    scores = iter([0.9, 0.1, 0.2])
+
+    class Early(Line):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            return {"score": next(scores)}
+
+    chosen = settings()
+    fit(Early(chosen), chosen, tmp_path, stop_at=25)
+    assert fit(Early(chosen), chosen, tmp_path).scores == {"score": 0.9}
+
+
+def test_minutes_end_the_training_and_the_rate_with_them(tmp_path: Path) -> None:
+    class Slow(Line):
+        def train_mode(self, model: nn.Module) -> None:
+            time.sleep(0.02)
+            super().train_mode(model)
+
+    chosen = settings(steps=100_000, minutes=0.02, save_every=1000, evaluate_every=0)
+    result = fit(Slow(chosen), chosen, tmp_path)
+    assert result.finished
+    assert 0 < result.step < 1000
+    assert result.seconds >= 1.2
+    rates = [line["lr"] for line in lines(tmp_path) if "lr" in line]
+    assert rates[-1] < 0.2 * max(rates)
+
+
+def test_checkpoints_are_kept_by_count(tmp_path: Path) -> None:
+    chosen = settings(keep=2)
+    task = Line(chosen)
+    fit(task, chosen, tmp_path).remove_checkpoints()
+    assert checkpoint.steps_saved(tmp_path) == [50, 60]
+    again = Line(chosen)
+    fit(again, chosen, tmp_path, log=lambda _: pytest.fail("a finished training is not trained again"))
+    assert same(again.model.state_dict(), task.model.state_dict())
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.01}, {"batch": 4}, {"seed": 1}])
+def test_an_interrupted_training_with_other_settings_is_not_overwritten(tmp_path: Path, change: dict[str, Any]) -> None:
+    trained(tmp_path, stop_at=20)
+    with pytest.raises(BadSettings, match=rf"{next(iter(change))}: .* → ") as error:
+        trained(tmp_path, **change)
+    assert "checkpoints" in str(error.value)
+
+
+def test_an_interrupted_training_on_other_data_is_not_continued(tmp_path: Path) -> None:
+    trained(tmp_path, stop_at=20)
+    other = Line(settings())
+    other.data = "others"
+    with pytest.raises(BadSettings, match="the data"):
+        fit(other, settings(), tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"steps": 80}, {"save_every": 7}, {"minutes": 60.0}, {"accumulate": 2}, {"keep": 3}])
+def test_what_only_says_how_long_and_where_may_change(tmp_path: Path, change: dict[str, Any]) -> None:
+    trained(tmp_path, stop_at=20)
+    chosen = settings(**change)
+    assert fit(Line(chosen), chosen, tmp_path).step == chosen.steps
+
+
+def test_a_cut_line_of_the_log_does_no_harm(tmp_path: Path) -> None:
+    trained(tmp_path, stop_at=25)
+    with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 30, "lo')
+    trained(tmp_path)
+    assert [line["step"] for line in lines(tmp_path) if "loss" in line] == [10, 20, 30, 40, 50, 60]
+
+
+def test_frozen_weights_stay_and_are_not_in_checkpoints(tmp_path: Path) -> None:
+    chosen = settings(keep=1)
+    task = Line(chosen)
+    first: Any = task.model[0]  # type: ignore[index]
+    first.requires_grad_(False)
+    before = first.weight.clone()
+    fit(task, chosen, tmp_path)
+    assert torch.equal(first.weight, before)
+    state = torch.load(checkpoint.path_of(tmp_path, 60), weights_only=True)
+    assert set(state["model"]) == {"3.weight", "3.bias"}
+
+
+def test_no_steps_train_nothing_and_measure(tmp_path: Path) -> None:
+    chosen = settings(steps=0)
+    task = Line(chosen)
+    before = {n: p.clone() for n, p in task.model.state_dict().items()}
+    result = fit(task, chosen, tmp_path)
+    assert result.scores
+    assert same(task.model.state_dict(), before)
+
+
+def test_bfloat16_trains_and_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    chosen = settings(precision="bf16", ema=0.0)
+    task = Line(chosen)
+    fit(task, chosen, tmp_path)
+    assert all(p.dtype == torch.float32 for p in task.model.parameters())
+    assert "forward" not in task.model.__dict__
+    assert not close(task.model.state_dict(), trained(tmp_path / "full", ema=0.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"accumulate": 3}, "8 examples cannot be shared"), ({"precision": "fp16"}, "needs a GPU"), ({"lr": 1e30}, "lower lr")],
+)
+def test_what_cannot_work_is_said(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadSettings, match=words):
+        trained(tmp_path, **change)
+
+
+def test_a_missing_gpu_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadSettings, match="no CUDA device"):
+        trained(tmp_path, device="cuda")
+
+
+def test_a_tracker_gets_the_log(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    trained(tmp_path / "run", trackers=("tensorboard",))
+    events = list((tmp_path / "run").rglob("events.out.tfevents*"))
+    assert any(b"largest" in path.read_bytes() for path in events)
+
+
+def test_a_tracker_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingPackage, match="pip install mlflow"):
+        trained(tmp_path, trackers=("mlflow",))
