@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from measured import save
 
-from pathasst.core.recipes import load_recipe
 from pathasst.core.statistics import mean_interval, wilson
 from pathasst.curate.align import AlignSettings, align
 from pathasst.curate.captions.split import split
@@ -90,7 +89,7 @@ def _named(figure: dict) -> int:
 def composed(labels: Path, layouts: Path, recipe: PanelsRecipe, count: int, **change: float) -> Figures:
     """Composed figures nobody trained on, of whose panels a caption would name all; `change`: settings of the composer."""
     held = [r for n, r in enumerate(read_layouts(layouts)) if n % 10 == 0]
-    settings = replace(recipe.compose, **change)
+    settings = recipe.compose.replace(**change)
     composer = Composer(read_pictures(labels, recipe.leave)["test"], held, settings)
     for n in range(count):
         figure = composer(np.random.default_rng((99, n)))
@@ -170,7 +169,7 @@ def main() -> None:
     parser.add_argument("--no-letters", action="store_true")
     parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
-    data, recipe = Path(os.environ["PATHASST_DATA"]), load_recipe("panels", "embedded", PanelsRecipe)
+    data, recipe = Path(os.environ["PATHASST_DATA"]), PanelsRecipe.load("embedded")
     assert isinstance(recipe.compose, ComposeSettings)
     figures = json.loads((data / "articles" / "figures.json").read_text())
     models = {}

@@ -20,7 +20,7 @@ from pathasst.core import recipes
 from pathasst.nn.detector.boxes import Boxes
 from pathasst.nn.detector.data import Labelled, gather
 from pathasst.nn.detector.evaluate import evaluate
-from pathasst.nn.detector.settings import TrainSettings
+from pathasst.nn.detector.settings import DetectorTraining
 from pathasst.nn.detector.train import score, truths
 from pathasst.tools.lbc_detect import LbcDetect
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--model", help="a folder of other weights")
     parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
-    recipe = TrainSettings.load(str(recipes.recipe_path("lbc_detect", "embedded")), Path(os.environ["PATHASST_DATA"]))
+    recipe = DetectorTraining.load(recipes.recipe_path("lbc_detect", "embedded")).rooted(Path(os.environ["PATHASST_DATA"]))
     pictures = gather(recipe.data, recipe.model.classes)["test"]
     tool = LbcDetect(given.model) if given.model else LbcDetect()
     tool.detector.reader.bf16 = False  # type: ignore[attr-defined] # float32: the same table on every machine

@@ -52,10 +52,10 @@ def test_boxes_become_a_detector_that_is_measured(tmp_path):
         rows.append(f"{n}.png,{10 + 6 * n},20,{31 + 6 * n},41,WBC,{'train' if n < 2 else 'val' if n < 3 else 'test'}")
     (tmp_path / "boxes.csv").write_text("\n".join(rows) + "\n")
     model = {"classes": ["WBC", "RBC"], "channels": 32, "blocks": 1, "size": 64, "scale": 1.0, "overlap": 32}
-    data = [{"boxes": "boxes.csv", "splits": {"val": "validation"}}]
+    data = [{"boxes": "boxes.csv", "splits": {"val": "val"}}]
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"model": model, "data": data, "start": "", "frozen": "none", "batch": 2, "crop": 64}))
-    run = CliRunner().invoke(app, ["detector", str(recipe), "--out", str(tmp_path / "out"), "--steps", "2"])
+    run = CliRunner().invoke(app, ["detector", str(recipe), "--out", str(tmp_path / "out"), "--set", "steps=2"])
     assert run.exit_code == 0, run.output
     assert "AP@0.5" in run.output and (tmp_path / "out/model.safetensors").is_file()
     measured = ["evaluate", "blood_cells", str(tmp_path / "boxes.csv"), "--split", "test", "--model", str(tmp_path / "out")]

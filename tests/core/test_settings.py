@@ -15,7 +15,7 @@ class Part(Settings):
     """One of two parts."""
 
     path: str
-    share: float = Field(0.5, gt=0, lt=1)
+    share: float = Field(default=0.5, gt=0, lt=1)
 
 
 class Whole(Settings):
@@ -23,11 +23,11 @@ class Whole(Settings):
 
     room: ClassVar[str] = "whole"
     renamed: ClassVar[dict[str, str]] = {"rounds": "steps", "bf16": "precision: bf16 or fp32"}
-    steps: int = Field(100, ge=1, description="optimiser steps")
-    lr: float = Field(1e-3, gt=0)
+    steps: int = Field(default=100, ge=1, description="optimiser steps")
+    lr: float = Field(default=1e-3, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     classes: tuple[str, ...] = ()
-    names: dict[str, str] = Field({})
+    names: dict[str, str] = Field(default={})
     first: Part = Part(path="a")
     parts: tuple[Part, ...] = ()
 

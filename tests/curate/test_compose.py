@@ -5,7 +5,6 @@ import pytest
 from curate_samples import texture
 
 from pathasst.core.errors import BadInput
-from pathasst.core.recipes import load_recipe
 from pathasst.curate.compose import Composer, ComposeSettings, close_gaps, draw_grid, read_layouts, tight
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector
@@ -107,6 +106,6 @@ def test_drawn_sets_give_the_trainer_boxes_and_labels_of_the_picture_it_will_see
 
 @pytest.mark.parametrize("name", ["embedded", "paper"])
 def test_the_recipes_load(name):
-    recipe = load_recipe("panels", name, PanelsRecipe)
+    recipe = PanelsRecipe.load(name)
     assert recipe.training.model.classes == ("panel", "letter")
     assert recipe.training.model.size == recipe.training.crop <= recipe.compose.side

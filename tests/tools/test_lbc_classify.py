@@ -72,11 +72,11 @@ def test_of_a_field_only_what_was_labelled_is_said(side, kind, classes):
 @pytest.mark.real
 def test_fields_of_the_held_out_originals_are_mostly_right(real_data):
     from pathasst.core import recipes
-    from pathasst.nn.classifier import TrainSettings, split_items
+    from pathasst.nn.classifier import ClassifierTraining, split_items
     from pathasst.nn.classifier.items import read_picture, read_source
 
-    settings, sources = TrainSettings.load(str(recipes.recipe_path("lbc", "embedded")), real_data)
-    items = split_items([i for s in sources for i in read_source(s)], settings.validation, settings.test, settings.seed)
+    settings = ClassifierTraining.load(recipes.recipe_path("lbc", "embedded")).rooted(real_data)
+    items = split_items([i for s in settings.data for i in read_source(s)], settings.val, settings.test, settings.seed)
     held = [i for i in items if i.split == "test" and i.source == "mendeley"][::3]
     right = [call(LbcClassify(), read_picture(i)).numbers["class"] == i.label for i in held]
     assert len(held) > 15 and np.mean(right) > 0.6

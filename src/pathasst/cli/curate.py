@@ -103,19 +103,19 @@ def train_panels(
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     layouts: Path | None = typer.Option(None, help="PanelSeg's table of boxes: layouts of real figures."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    changes: list[str] = typer.Option([], "--set", help="Change a setting, such as training.steps=100; several times."),
 ) -> None:
-    """Train the detector of panels and printed letters on figures composed of your pictures. A killed training goes on.
+    """Train the detector of panels and printed letters on figures composed of your pictures. Interrupted runs resume.
 
     Example: pathasst train panels my/labels.csv --layouts panel_boxes/train.csv --out my/panels
     """
     import json
 
-    from pathasst.core import recipes
     from pathasst.curate import panels_train as room
 
-    values = recipes.load_recipe("panels", recipe, room.PanelsRecipe)
-    given = room.read_pictures(pictures, values.leave)
-    scores = room.train_panels(given, out, values, room.layouts_of(layouts), log=lambda entry: typer.echo(json.dumps(entry)))
+    values = room.PanelsRecipe.load(recipe, changes)
+    split = room.read_pictures(pictures, values.leave)
+    scores = room.train_panels(split, out, values, room.layouts_of(layouts), log=lambda entry: typer.echo(json.dumps(entry)))
     typer.echo(json.dumps(scores, indent=1))
     typer.echo(f"use it: pathasst curate FIGURES --out PAIRS --panels {out}")
 

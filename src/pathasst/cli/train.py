@@ -133,18 +133,18 @@ def points(
 @app.command("detector")
 def detector(
     recipe: str = typer.Argument(..., help="YAML recipe, such as recipes/embedded/blood.yaml."),
-    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model, scores.md, losses.png."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model, scores.md, log.csv, curves.png."),
     data: Path = DATA,
-    steps: int = STEPS,
+    changes: list[str] = SET,
 ) -> None:
-    """Train a detector on boxes: CSV, COCO JSON or a YOLO folder. A killed run goes on with the same command.
+    """Train a detector on boxes: CSV, COCO JSON or a YOLO folder. Interrupted runs resume.
 
-    Example: pathasst train detector recipes/embedded/blood.yaml --data $PATHASST_DATA --out out/blood
+    Example: pathasst train detector recipes/embedded/blood.yaml --data $PATHASST_DATA --out out/blood --set batch=4
     """
-    from pathasst.nn.detector.settings import TrainSettings
+    from pathasst.nn.detector.settings import DetectorTraining
     from pathasst.nn.detector.train import train
 
-    train(_taking(TrainSettings.load(recipe, data), steps), out, log=_say)
+    train(DetectorTraining.load(recipe, changes).rooted(data or Path(recipe).parent), out, log=_say)
     typer.echo((out / "scores.md").read_text(encoding="utf-8"))
 
 

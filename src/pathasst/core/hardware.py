@@ -26,7 +26,7 @@ def has_fast_bfloat16(device: str = "cpu") -> bool:
 
 
 def device_of(name: str = "auto") -> str:
-    """`auto`: `cuda` where torch can use it, else `cpu`; other names as they are. Raises BadSettings for a GPU that is missing."""
+    """`auto`: `cuda` where torch can use it, else `cpu`; other names as they are. Raises BadSettings for a missing GPU."""
     import torch
 
     if name == "auto":

@@ -6,7 +6,7 @@ A room declares its settings once and gets loading, limits and messages with the
         room: ClassVar[str] = "search"                       # recipes/<recipe>/search.yaml
         renamed: ClassVar[dict[str, str]] = {"k": "hits"}    # an old name → what to write now
 
-        hits: int = Field(10, ge=1, description="how many passages a search returns")
+        hits: int = Field(default=10, ge=1, description="how many passages a search returns")
         model: ModelSettings = ModelSettings()               # nested settings are Settings, too
 
     SearchSettings(hits=3)                                   # from Python
@@ -32,10 +32,12 @@ from pathasst.core.recipes import read_recipe, recipe_path
 __all__ = ["Field", "Settings", "override"]
 
 
-class _Checked(type(BaseModel)):  # type: ignore[misc]
-    """Settings that are made in Python fail with BadSettings, as those of a recipe do."""
+if TYPE_CHECKING:
+    _Checked = BaseModel
+else:
 
-    if not TYPE_CHECKING:
+    class _CheckedMeta(type(BaseModel)):
+        """Settings that are made in Python fail with BadSettings, as those of a recipe do."""
 
         def __call__(cls, *args: Any, **values: Any) -> Any:
             try:
@@ -43,8 +45,11 @@ class _Checked(type(BaseModel)):  # type: ignore[misc]
             except ValidationError as error:
                 raise BadSettings(explain(cls, error)) from error
 
+    class _Checked(BaseModel, metaclass=_CheckedMeta):
+        """What `Settings` extends."""
 
-class Settings(BaseModel, metaclass=_Checked):
+
+class Settings(_Checked):
     """Base of every settings class. Unknown names are errors; lists become tuples where the field is a tuple."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst.core.errors import BadInput
+from pathasst.core.settings import Field, Settings
+from pathasst.training.settings import Share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,25 +26,24 @@ Rect = tuple[float, float, float, float]
 """x1 y1 x2 y2 as shares of the figure."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComposeSettings:
-    """Chances and sizes; lengths in px of the composed figure."""
+class ComposeSettings(Settings):
+    """Chances (0–1) and sizes; lengths in px of the composed figure."""
 
-    side: int = 448  # longer side of the figure
-    single: float = 0.15  # figures of one panel
-    real_layout: float = 0.6  # layouts of real figures, where some are given
-    touching: float = 0.25  # figures whose panels touch
-    thin: float = 0.25  # gutters of one to three px
-    widest: int = 22  # of the other gutters
-    white: float = 0.75  # grounds
-    black: float = 0.12
-    border: float = 0.2  # a line around each panel
-    alike: float = 0.35  # all panels are parts of one picture, or look like it
-    inset: float = 0.12  # of panels
-    letters: float = 0.8  # figures with letters
-    inside: float = 0.55  # of those: letters inside the panels
-    marks: float = 0.3  # scale bar, arrow or word in a panel
-    words: float = 0.2  # titles above columns
+    side: int = Field(default=448, ge=32, description="Longer side of the figure.")
+    single: Share = Field(default=0.15, description="Figures of one panel.")
+    real_layout: Share = Field(default=0.6, description="Layouts of real figures, where some are given.")
+    touching: Share = Field(default=0.25, description="Figures whose panels touch.")
+    thin: Share = Field(default=0.25, description="Gutters of one to three px.")
+    widest: int = Field(default=22, ge=1, description="Of the other gutters.")
+    white: Share = Field(default=0.75, description="White grounds.")
+    black: Share = Field(default=0.12, description="Black grounds.")
+    border: Share = Field(default=0.2, description="A line around each panel.")
+    alike: Share = Field(default=0.35, description="All panels are parts of one picture, or look like it.")
+    inset: Share = Field(default=0.12, description="Insets of panels.")
+    letters: Share = Field(default=0.8, description="Figures with letters.")
+    inside: Share = Field(default=0.55, description="Of those: letters inside the panels.")
+    marks: Share = Field(default=0.3, description="Scale bar, arrow or word in a panel.")
+    words: Share = Field(default=0.2, description="Titles above columns.")
 
 
 @dataclass(slots=True)

@@ -7,14 +7,16 @@ Knows `compose`, which draws the figures, and `pathasst.nn.detector`, which lear
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import field_validator
 
 from pathasst.core.errors import BadDataset
+from pathasst.core.settings import Field, Settings
 from pathasst.curate.compose import Composer, ComposeSettings, Rect, read_layouts
-from pathasst.nn.detector.settings import DetectorSettings, TrainSettings, make
+from pathasst.nn.detector.settings import DetectorSettings, DetectorTraining
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,23 +28,32 @@ SPLITS = ("train", "val", "test")
 SEED = 7
 
 
-@dataclass(frozen=True)
-class PanelsRecipe:
+class PanelsRecipe(Settings):
     """`recipes/<recipe>/panels.yaml`: the figures, how many of each split, and the detector's training."""
 
-    compose: ComposeSettings = field(default_factory=ComposeSettings)
-    figures: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "val": 80, "test": 300})
-    leave: tuple[str, ...] = ()  # sources of the table that are no single pictures
-    training: TrainSettings = field(default_factory=lambda: TrainSettings(model=DetectorSettings(classes=CLASSES)))
+    room: ClassVar[str] = "panels"
 
-    def __post_init__(self) -> None:
-        if isinstance(self.compose, Mapping):
-            object.__setattr__(self, "compose", make(ComposeSettings, dict(self.compose), "compose"))
-        if isinstance(self.training, Mapping):
-            values = dict(self.training)
-            model = make(DetectorSettings, {"classes": list(CLASSES), **values.pop("model", {})}, "training.model")
-            object.__setattr__(self, "training", make(TrainSettings, {**values, "model": model}, "training"))
-        object.__setattr__(self, "leave", tuple(self.leave))
+    compose: ComposeSettings = ComposeSettings()
+    figures: dict[str, int] = Field(
+        default={"train": 5000, "val": 80, "test": 300}, description="Composed figures of each split."
+    )
+    leave: tuple[str, ...] = Field(default=(), description="Sources of the table that are no single pictures.")
+    training: DetectorTraining = DetectorTraining(model=DetectorSettings(classes=CLASSES))
+
+    @field_validator("figures")
+    @classmethod
+    def _splits(cls, figures: dict[str, int]) -> dict[str, int]:
+        if set(figures) != set(SPLITS):
+            raise ValueError(f"figures are counted for {', '.join(SPLITS)}")
+        return figures
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _of_panels(cls, training: Any) -> Any:
+        """The classes are given."""
+        if isinstance(training, dict):
+            return {**training, "model": {"classes": list(CLASSES), **training.get("model", {})}}
+        return training
 
 
 def read_pictures(path: Path | str, leave: Sequence[str] = (), seed: int = SEED) -> dict[str, list[np.ndarray]]:
@@ -52,17 +63,17 @@ def read_pictures(path: Path | str, leave: Sequence[str] = (), seed: int = SEED)
     from pathasst.nn.classifier import read_items, split_items
     from pathasst.nn.classifier.items import read_picture
 
-    found: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    split: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for item in split_items(read_items(Path(path)), 0.1, 0.2, seed):
         if item.source in leave:
             continue
         picture = read_picture(item)
         scale = 360 / max(picture.shape[:2])
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-        found[item.split].append(small)
-    if empty := [name for name, pictures in found.items() if not pictures]:
+        split[item.split].append(small)
+    if empty := [name for name, pictures in split.items() if not pictures]:
         raise BadDataset(f"{path} has no pictures for {', '.join(empty)}")
-    return found
+    return split
 
 
 def draw(composer: Composer, number: int, seed: int) -> np.ndarray:
@@ -78,14 +89,14 @@ def drawn(composer: Composer, count: int, seed: int) -> list[Labelled]:
 
     from pathasst.nn.detector.data import Labelled
 
-    found = []
+    pictures = []
     for n in range(count):
         figure = composer(np.random.default_rng((seed, n)))
         letters = [b for b in figure.letters if b]
         boxes = np.array([*figure.panels, *letters], np.float32).reshape(-1, 4)
         labels = np.array([0] * len(figure.panels) + [1] * len(letters), np.int64)
-        found.append(Labelled(f"{seed}-{n}", partial(draw, composer, n, seed), boxes, labels, f"{seed}-{n}"))
-    return found
+        pictures.append(Labelled(f"{seed}-{n}", partial(draw, composer, n, seed), boxes, labels, f"{seed}-{n}"))
+    return pictures
 
 
 def train_panels(
@@ -97,7 +108,7 @@ def train_panels(
 ) -> dict[str, Any]:
     """Train on figures composed of `pictures` (by split); writes what `panels.load_detector` reads, returns the scores by split.
 
-    A killed training goes on where it was.
+    Interrupted trainings resume.
     """
     from pathasst.nn.detector.train import train
 
@@ -106,7 +117,6 @@ def train_panels(
         some = [r for n, r in enumerate(layouts) if (n % 10 == 0) == (name == "test")]  # layouts are kept apart, too
         composer = Composer(pictures[name], some, recipe.compose)
         sets[name] = drawn(composer, recipe.figures[name], SEED + k)
-    sets["validation"] = sets.pop("val")
     return train(recipe.training, Path(out), pictures=sets, log=log)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def learned(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What training changes, by name: the parameters that require a gradient, and the buffers. The tensors are the model's own."""
+    """What training changes, by name: the parameters that require a gradient, and the buffers. The tensors are its own."""
     parameters = {n: p.data for n, p in model.named_parameters() if p.requires_grad}
     return parameters | dict(model.named_buffers())
 

@@ -1,8 +1,8 @@
 """The training loop: `fit(task, settings, out)`. Knows no model and no data; several processes are Accelerate's business.
 
-In the run's folder: `log.jsonl`, `log.csv`, `curves.png`, and `checkpoints/` while it trains. A training that is killed goes on from
-its newest checkpoint when it is called again with the same settings, and on a CPU ends with the same bits. One process, several
-(`accelerate launch`, `torchrun`) and accumulated parts train the same model, up to the order of sums.
+In the run's folder: `log.jsonl`, `log.csv`, `curves.png`, and `checkpoints/` while it trains. An interrupted training resumes
+from its newest checkpoint when it is called again with the same settings, and on a CPU it ends with the same bits. One process,
+several (`accelerate launch`, `torchrun`) and accumulated parts train the same model, up to the order of sums.
 """
 
 from __future__ import annotations

@@ -69,12 +69,16 @@ class TrainingSettings(Settings):
     clip_norm: ClipNorm = 1.0
     ema: Ema = 0.0
     precision: Precision = "auto"
-    seed: int = Field(0, ge=0, description="All random choices follow from it.")
-    save_every: Every = Field(100, ge=1, description="Steps between checkpoints, from which an interrupted training resumes.")
-    keep: int = Field(0, ge=0, description="Checkpoints that stay after the training; the newest stay.")
-    evaluate_every: Every = Field(200, ge=0, description="Steps between evaluations on the split val. 0: only at the end.")
-    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
-        (), description="Where the log goes besides the folder of the run."
+    seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
+    save_every: Every = Field(
+        default=100, ge=1, description="Steps between checkpoints, from which an interrupted training resumes."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one.")
-    workers: int = Field(1, ge=0, description="Further processes that prepare the next batches. 0: none.")
+    keep: int = Field(default=0, ge=0, description="Checkpoints that stay after the training; the newest stay.")
+    evaluate_every: Every = Field(
+        default=200, ge=0, description="Steps between evaluations on the split val. 0: only at the end."
+    )
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        default=(), description="Where the log goes besides the folder of the run."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU if there is one.")
+    workers: int = Field(default=1, ge=0, description="Further processes that prepare the next batches. 0: none.")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pathasst.nn.detector.data import Labelled
-from pathasst.nn.detector.settings import DetectorSettings, TrainSettings
+from pathasst.nn.detector.settings import DetectorSettings, DetectorTraining
 
 COLOURS = ((200, 40, 40), (40, 60, 200))
 
@@ -29,21 +29,22 @@ def field(seed: int, width: int = 96, height: int = 80, count: int = 4) -> Label
     return Labelled(f"{seed}.png", lambda: image, np.array(boxes, np.float32), np.array(labels), group=f"{seed}")
 
 
-DISCS = TrainSettings(
+DISCS = DetectorTraining(
     model=DetectorSettings(classes=("red", "blue"), channels=32, blocks=1, size=96, scale=1.0, overlap=48),
     start="",
     frozen="none",
-    steps=60,
+    steps=80,
     batch=4,
     crop=64,
     lr=3e-3,
     backbone_rate=1.0,
-    warmup=5,
+    warmup=0.1,
     ema=0.9,
     mosaic=0.2,
     colour=0.3,
-    evaluate_every=30,
+    evaluate_every=40,
     save_every=10,
+    workers=0,
 )
 
 
@@ -60,7 +61,7 @@ def colours() -> tuple[tuple[int, int, int], ...]:
 
 
 @pytest.fixture(scope="session")
-def settings() -> TrainSettings:
+def settings() -> DetectorTraining:
     """A training of seconds."""
     return DISCS
 
@@ -69,7 +70,7 @@ def settings() -> TrainSettings:
 def splits() -> dict[str, list[Labelled]]:
     return {
         "train": [field(i) for i in range(12)],
-        "validation": [field(i) for i in range(50, 53)],
+        "val": [field(i) for i in range(50, 53)],
         "test": [field(i) for i in range(90, 94)],
     }
 

@@ -68,12 +68,12 @@ def test_groups_stay_whole_and_a_draw_depends_on_names_alone(tmp_path):
     lines = ["image,xmin,ymin,xmax,ymax,label"]
     lines += [f"p{i // 3}_{i}.png,1,1,9,9,cell" for i in range(90)]
     (tmp_path / "boxes.csv").write_text("\n".join(lines))
-    data = DetectorData(boxes=str(tmp_path / "boxes.csv"), group=r"^(p\d+)_", test=0.3, validation=0.2)
+    data = DetectorData(boxes=str(tmp_path / "boxes.csv"), group=r"^(p\d+)_", test=0.3, val=0.2)
     parts = split(read(data, ("cell",)), data)
     groups = {k: {p.group for p in v} for k, v in parts.items()}
     assert sum(map(len, parts.values())) == 90
     assert not groups["train"] & groups["test"]
-    assert not groups["train"] & groups["validation"]
+    assert not groups["train"] & groups["val"]
     assert all(len(g) >= 2 for g in groups.values())
     (tmp_path / "boxes.csv").write_text("\n".join(lines[:46]))  # half of the pictures: the others stay where they were
     fewer = split(read(data, ("cell",)), data)
@@ -107,7 +107,7 @@ def test_an_unknown_split_and_an_absent_file_are_refused(tmp_path):
 
 @pytest.mark.real
 def test_bccd_keeps_its_public_split(real_data):
-    data = DetectorData(boxes=str(real_data / "bccd/boxes.csv"), splits={"val": "test"}, validation=0.12)
+    data = DetectorData(boxes=str(real_data / "bccd/boxes.csv"), splits={"val": "test"}, val=0.12)
     parts = gather([data], ("WBC", "RBC", "Platelets"))
     assert {k: len(v) for k, v in parts.items()}["test"] == 87
-    assert 15 <= len(parts["validation"]) <= 35
+    assert 15 <= len(parts["val"]) <= 35

@@ -1,7 +1,5 @@
 """From pictures to boxes: tiles, scales, batches; a trained detector on disk and as ONNX."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -60,14 +58,14 @@ def test_a_scale_changes_what_is_looked_at_not_the_coordinates():
     image, boxes = squares(240, 200)
     found = Detector(read_squares, SQUARES).detect([image], scale=0.5)[0]
     assert iou_matrix(found.xyxy, boxes).max(1).min() > 0.6
-    fitted = Detector(read_squares, replace(SQUARES, scale=0.0)).detect([image])[0]  # 240 px fitted to 128
+    fitted = Detector(read_squares, SQUARES.replace(scale=0.0)).detect([image])[0]  # 240 px fitted to 128
     assert iou_matrix(fitted.xyxy, boxes).max(1).min() > 0.6
 
 
 def test_scores_classes_and_numbers_are_limited_as_asked():
     image, boxes = squares(300, 300)
     image[5:45, 5:45] = 10
-    detector = Detector(read_squares, replace(SQUARES, ignored=("darker",)))
+    detector = Detector(read_squares, SQUARES.replace(ignored=("darker",)))
     found = detector.detect([image], min_score=0.01)[0]
     assert len(found) == len(boxes) - 1
     assert not found.classes.any()
@@ -78,7 +76,7 @@ def test_scores_classes_and_numbers_are_limited_as_asked():
 @pytest.mark.parametrize("views", [2, 4])
 def test_mirrored_readings_agree_with_the_plain_one(views):
     image, boxes = squares(130, 210)
-    plain, fused = (Detector(read_squares, replace(SQUARES, views=v)).detect([image])[0] for v in (1, views))
+    plain, fused = (Detector(read_squares, SQUARES.replace(views=v)).detect([image])[0] for v in (1, views))
     assert iou_matrix(fused.xyxy, boxes).max(1) == pytest.approx(1.0)
     assert fused.scores == pytest.approx(plain.scores)
 
@@ -152,7 +150,7 @@ def test_a_foreign_yolov7_is_read(tmp_path, rows):
 def test_a_file_leaves_out_what_its_base_has(tmp_path, monkeypatch):
     base = pretrained.efficientnet_lite0(pretrained=False)
     monkeypatch.setattr(pretrained, "efficientnet_lite0", lambda: base)
-    settings = replace(SQUARES, channels=16, blocks=1, base="efficientnet-lite0")
+    settings = SQUARES.replace(channels=16, blocks=1, base="efficientnet-lite0")
     network = build(settings)
     network.body.load_state_dict(base.state_dict(), strict=False)
     with torch.no_grad():
@@ -203,4 +201,4 @@ def test_settings_that_cannot_be_are_refused(settings):
         {"base": "x"},
     ):
         with pytest.raises(BadSettings):
-            replace(settings.model, **change)
+            settings.model.replace(**change)

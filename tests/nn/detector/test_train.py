@@ -1,63 +1,68 @@
 """Training: the loss falls, a killed run goes on to the same weights, weights to start from, recipes, the command line."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.recipes import recipes_dir
 from pathasst.nn.detector import train as room
 from pathasst.nn.detector.nets import build
-from pathasst.nn.detector.settings import DetectorSettings, TrainSettings
+from pathasst.nn.detector.settings import DetectorSettings, DetectorTraining
 
 torch.set_num_threads(1)
 
 
 def test_what_a_training_leaves_behind(trained):
     folder, scores = trained
-    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
-    losses = [line["total"] for line in lines if "total" in line]
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.8 * losses[0]
-    assert sum("map50" in line for line in lines) == 2  # at steps 30 and 60
-    assert (folder / "losses.png").stat().st_size > 5_000
-    assert not (folder / "state.pt").exists()
+    assert sum("map50" in line for line in lines) == 2  # at steps 40 and 80
+    assert (folder / "curves.png").stat().st_size > 5_000
+    assert not (folder / "checkpoints").exists()
     assert (folder / "model.safetensors").stat().st_size < 5_000_000
     config = json.loads((folder / "config.json").read_text())
     assert 0.05 <= config["settings"]["min_score"] <= 0.9
-    assert set(scores) == {"validation", "test"}
+    assert set(scores) == {"val", "test"}
     assert "red" in (folder / "scores.md").read_text()
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, splits, monkeypatch, settings):
-    settings = replace(settings, steps=8, save_every=4, evaluate_every=100, bf16=False)
+    settings = settings.replace(steps=8, save_every=4, evaluate_every=100, precision="fp32")
     part = {"train": splits["train"]}
-    room.fit(settings, part, tmp_path / "whole")
+    room.train(settings, tmp_path / "whole", part)
     steps = 0
-    step = room._step
+    loss = room.DetectorTask.loss
 
     def killed(*given):
         nonlocal steps
         steps += 1
         if steps == 7:
             raise KeyboardInterrupt
-        return step(*given)
+        return loss(*given)
 
-    monkeypatch.setattr(room, "_step", killed)
+    monkeypatch.setattr(room.DetectorTask, "loss", killed)
     with pytest.raises(KeyboardInterrupt):
-        room.fit(settings, part, tmp_path / "cut")
-    monkeypatch.setattr(room, "_step", step)
-    room.fit(settings, part, tmp_path / "cut")
+        room.train(settings, tmp_path / "cut", part)
+    monkeypatch.setattr(room.DetectorTask, "loss", loss)
+    room.train(settings, tmp_path / "cut", part)
     whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
 
 
 def test_minutes_end_a_training(tmp_path, splits, settings):
-    room.fit(replace(settings, steps=10_000, minutes=0.02), {"train": splits["train"]}, tmp_path)
+    room.train(settings.replace(steps=10_000, minutes=0.02), tmp_path, {"train": splits["train"]})
     assert json.loads((tmp_path / "config.json").read_text())["step"] < 500
+
+
+def test_a_training_without_a_single_box_is_refused(tmp_path, discs, settings):
+    empty = discs(1, count=0)
+    with pytest.raises(BadDataset, match="has a box"):
+        room.train(settings, tmp_path, {"train": [empty]})
 
 
 @pytest.mark.parametrize("architecture", ["lite0", "yolov7"])
@@ -86,16 +91,16 @@ def test_both_networks_lower_their_loss_on_one_picture(architecture, discs):
 
 
 def test_weights_of_an_earlier_detector_are_taken_and_a_strangers_refused(trained, tmp_path, settings):
-    settings = replace(settings, start=str(trained[0]), model=replace(settings.model, classes=("red", "blue", "green")))
+    settings = settings.replace(start=str(trained[0]), model=settings.model.replace(classes=("red", "blue", "green")))
     network = room.start_network(settings)
     kept = load_file(trained[0] / "model.safetensors")["body.conv_stem.weight"]
     assert torch.equal(network.state_dict()["body.conv_stem.weight"].half(), kept)
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(BadInput, match="fits 0"):
-        room.start_network(replace(settings, start=str(tmp_path / "x.safetensors")))
+        room.start_network(settings.replace(start=str(tmp_path / "x.safetensors")))
     (tmp_path / "y.pt").write_bytes(b"no weights")
     with pytest.raises(BadInput, match="plain weights"):
-        room.start_network(replace(settings, start=str(tmp_path / "y.pt")))
+        room.start_network(settings.replace(start=str(tmp_path / "y.pt")))
 
 
 @pytest.mark.parametrize(
@@ -107,13 +112,14 @@ def test_weights_of_an_earlier_detector_are_taken_and_a_strangers_refused(traine
         ("body", ("body.bn1.bias", "body.blocks.5.0.conv_pw.weight"), ("lateral.0.weight",)),
     ],
 )
-def test_what_is_frozen_does_not_learn(settings, frozen, still_there, learning):
-    network = room.start_network(replace(settings, frozen=frozen))
+def test_what_is_frozen_does_not_learn(settings, splits, frozen, still_there, learning):
+    network = room.start_network(settings.replace(frozen=frozen))
     still = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert still >= set(still_there)
     assert still.isdisjoint(learning)
     assert not any(n.startswith(("head", "neck")) for n in still)
-    trainable = sum(len(g["params"]) for g in room._groups(network, settings))
+    task = room.DetectorTask(settings.replace(frozen=frozen), splits)
+    trainable = sum(len(g["params"]) for g in task.optimizer(settings).param_groups)
     assert trainable == sum(p.requires_grad for p in network.parameters())
 
 
@@ -121,7 +127,7 @@ def test_what_is_frozen_does_not_learn(settings, frozen, still_there, learning):
     "recipe", sorted(recipes_dir().glob("*/blood.yaml")) + sorted(recipes_dir().glob("*/lbc_detect.yaml")), ids=str
 )
 def test_the_recipes_are_valid(recipe):
-    settings = TrainSettings.load(str(recipe))
+    settings = DetectorTraining.load(recipe)
     assert settings.data[0].boxes.endswith(".csv")
     assert settings.model.architecture == ("yolov7" if "paper" in str(recipe) else "lite0")
 
@@ -129,11 +135,11 @@ def test_the_recipes_are_valid(recipe):
 def test_a_wrong_setting_is_named(tmp_path, settings):
     (tmp_path / "r.yaml").write_text("model: {classes: [a]}\nstep: 3\n")
     with pytest.raises(BadSettings, match="step"):
-        TrainSettings.load(str(tmp_path / "r.yaml"))
+        DetectorTraining.load(str(tmp_path / "r.yaml"))
     with pytest.raises(BadSettings, match="crop"):
-        replace(settings, crop=100)
+        settings.replace(crop=100)
     with pytest.raises(BadSettings, match="frozen"):
-        replace(settings, frozen="all")
+        settings.replace(frozen="all")
 
 
 def test_the_command_trains_on_a_csv(tmp_path, discs):
@@ -153,8 +159,8 @@ def test_the_command_trains_on_a_csv(tmp_path, discs):
         ]
     (tmp_path / "boxes.csv").write_text("\n".join(rows))
     recipe = "model: {classes: [red, blue], channels: 16, blocks: 1, size: 96, scale: 1.0, overlap: 48}\n"
-    recipe += "data: [{boxes: boxes.csv}]\nstart: ''\ncrop: 64\nbatch: 2\nsteps: 4\nwarmup: 2\n"
+    recipe += "data: [{boxes: boxes.csv}]\nstart: ''\ncrop: 64\nbatch: 2\nsteps: 4\nworkers: 0\n"
     (tmp_path / "r.yaml").write_text(recipe)
     run = CliRunner().invoke(app, ["detector", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")])
     assert run.exit_code == 0, run.output
-    assert "validation, 2 pictures" in run.output
+    assert "val, 2 pictures" in run.output

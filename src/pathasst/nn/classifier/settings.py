@@ -17,11 +17,11 @@ class ClassifierConfig(Settings):
     """What a trained classifier is; stored as `config.json` beside `model.safetensors`, so that loading never guesses."""
 
     classes: tuple[str, ...] = Field(min_length=2, description="Names, in the order of the outputs.")
-    backbone: str = Field("tf_efficientnet_lite0", description="Any name that timm knows.")
-    size: int = Field(224, ge=32, description="px; pictures are squashed to size×size, as the paper's classifiers do.")
-    options: dict[str, Any] = Field({}, description="Further arguments of timm.create_model, such as narrower widths.")
-    temperature: float = Field(1.0, gt=0, description="Logits are divided by it; fitted on the split val.")
-    base: str = Field("", description="Id of weights whose equal tensors the file leaves out; empty: the file holds all.")
+    backbone: str = Field(default="tf_efficientnet_lite0", description="Any name that timm knows.")
+    size: int = Field(default=224, ge=32, description="px; pictures are squashed to size×size, as the paper's classifiers do.")
+    options: dict[str, Any] = Field(default={}, description="Further arguments of timm.create_model, such as narrower widths.")
+    temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it; fitted on the split val.")
+    base: str = Field(default="", description="Id of weights whose equal tensors the file leaves out; empty: the file holds all.")
 
     @field_validator("classes")
     @classmethod
@@ -48,13 +48,13 @@ class PictureSource(Settings):
     renamed: ClassVar[dict[str, str]] = {"validation": "val"}
 
     path: str
-    name: str = Field("", description="Name of the data set.")
-    group: str = Field("", description="The table's column that names patient, slide or original.")
-    margin: float = Field(0.0, ge=0, description="Share of a box's width and height that is added on each side.")
-    classes: dict[str, str] = Field({}, description="Label in the table → class.")
-    train: tuple[str, ...] = Field((), description="Groups of the split train; groups that no split names are drawn.")
-    val: tuple[str, ...] = Field((), description="Groups of the split val.")
-    test: tuple[str, ...] = Field((), description="Groups of the split test.")
+    name: str = Field(default="", description="Name of the data set.")
+    group: str = Field(default="", description="The table's column that names patient, slide or original.")
+    margin: float = Field(default=0.0, ge=0, description="Share of a box's width and height that is added on each side.")
+    classes: dict[str, str] = Field(default={}, description="Label in the table → class.")
+    train: tuple[str, ...] = Field(default=(), description="Groups of the split train; groups that no split names are drawn.")
+    val: tuple[str, ...] = Field(default=(), description="Groups of the split val.")
+    test: tuple[str, ...] = Field(default=(), description="Groups of the split test.")
 
 
 class ClassifierTraining(TrainingSettings):
@@ -63,36 +63,41 @@ class ClassifierTraining(TrainingSettings):
     room: ClassVar[str] = "classifier"
     renamed: ClassVar[dict[str, str]] = {**TrainingSettings.renamed, "validation": "val"}
 
-    data: tuple[PictureSource, ...] = Field((), description="Sources of labelled pictures.")
-    classes: tuple[str, ...] = Field((), description="In the order of the outputs; empty: the labels, sorted.")
-    backbone: str = Field("tf_efficientnet_lite0", description="Any name that timm knows.")
-    size: int = Field(224, ge=32, description="px a side of the network's input.")
-    options: dict[str, Any] = Field({}, description="Further arguments of timm.create_model.")
+    data: tuple[PictureSource, ...] = Field(default=(), description="Sources of labelled pictures.")
+    classes: tuple[str, ...] = Field(default=(), description="In the order of the outputs; empty: the labels, sorted.")
+    backbone: str = Field(default="tf_efficientnet_lite0", description="Any name that timm knows.")
+    size: int = Field(default=224, ge=32, description="px a side of the network's input.")
+    options: dict[str, Any] = Field(default={}, description="Further arguments of timm.create_model.")
     start: str = Field(
-        "efficientnet-lite0", description="That id (ImageNet), a checkpoint file of the same backbone, or empty: from scratch."
+        default="efficientnet-lite0",
+        description="That id (ImageNet), a checkpoint file of the same backbone, or empty: from scratch.",
     )
     freeze: tuple[str, ...] = Field(
-        (), description="Prefixes of parts of the backbone that stay as they are; the early ones cost most to train."
+        default=(), description="Prefixes of parts of the backbone that stay as they are; the early ones cost most to train."
     )
     probe: int = Field(
-        2, ge=0, description="Fit the head first, on features of so many random views of each picture; 0: start it at random."
+        default=2,
+        ge=0,
+        description="Fit the head first, on features of so many random views of each picture; 0: start it at random.",
     )
-    norms: bool = Field(False, description="Whether batch norms keep learning; few pictures teach them worse than ImageNet did.")
+    norms: bool = Field(
+        default=False, description="Whether batch norms keep learning; few pictures teach them worse than ImageNet did."
+    )
     steps: Steps = 1000
     minutes: Minutes = 10.0
     batch: BatchSize = 32
     lr: LearningRate = 1e-3
-    backbone_rate: float = Field(0.3, ge=0, description="Factor on lr for the backbone; 1 when nothing is pretrained.")
+    backbone_rate: float = Field(default=0.3, ge=0, description="Factor on lr for the backbone; 1 when nothing is pretrained.")
     weight_decay: WeightDecay = 0.02
-    smoothing: Share = Field(0.05, description="Smoothing of the labels.")
+    smoothing: Share = Field(default=0.05, description="Smoothing of the labels.")
     ema: Ema = 0.99
-    balance: Share = Field(0.7, description="0: every picture alike; 1: every class of a source alike.")
-    val: float = Field(0.15, gt=0, lt=1, description="Share of the groups that chooses the weights and the temperature.")
-    test: float = Field(0.2, ge=0, lt=1, description="Share of the groups that is never trained on.")
+    balance: Share = Field(default=0.7, description="0: every picture alike; 1: every class of a source alike.")
+    val: float = Field(default=0.15, gt=0, lt=1, description="Share of the groups that chooses the weights and the temperature.")
+    test: float = Field(default=0.2, ge=0, lt=1, description="Share of the groups that is never trained on.")
     evaluate_every: Every = 125
-    turns: bool = Field(True, description="All rotations; false for pictures with an up and a down.")
-    zoom: float = Field(0.15, ge=0, description="Pictures are scaled by a factor in 1 ± zoom, and moved as much.")
-    colour: float = Field(0.15, ge=0, description="Strength of the random change of stain, brightness and white.")
+    turns: bool = Field(default=True, description="All rotations; false for pictures with an up and a down.")
+    zoom: float = Field(default=0.15, ge=0, description="Pictures are scaled by a factor in 1 ± zoom, and moved as much.")
+    colour: float = Field(default=0.15, ge=0, description="Strength of the random change of stain, brightness and white.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

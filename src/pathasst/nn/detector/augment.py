@@ -13,22 +13,22 @@ import numpy as np
 
 from pathasst.core.errors import BadDataset
 from pathasst.nn.detector.data import Labelled
-from pathasst.nn.detector.settings import TrainSettings
+from pathasst.nn.detector.settings import DetectorTraining
 
-SEEN = 0.4
+VISIBLE = 0.4
 """A box stays when at least this share of it lies in the window; it is cut to the window."""
 GREY = 114
 """Beyond a picture's edge, as YOLO pads."""
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def base_scale(shape: tuple[int, ...], settings: TrainSettings) -> float:
+def base_scale(shape: tuple[int, ...], settings: DetectorTraining) -> float:
     """The factor at which detection shows a picture of this shape to the network."""
     model = settings.model
     return model.scale or model.size / max(shape[:2])
 
 
-def window(picture: Labelled, width: int, height: int, settings: TrainSettings, rng: np.random.Generator) -> Sample:
+def window(picture: Labelled, width: int, height: int, settings: DetectorTraining, rng: np.random.Generator) -> Sample:
     """A random window: pixels height×width×3 uint8, boxes n×4 float32, labels n int64."""
     image = picture.pixels()
     low, high = (base_scale(image.shape, settings) * z for z in settings.zoom)
@@ -67,8 +67,8 @@ def _warp(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, matrix: np.n
     first, second = (boxes[:, i : i + 2] @ matrix[:, :2].T + matrix[:, 2] for i in (0, 2))
     moved = np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
     cut = np.clip(moved, 0, [width, height, width, height])
-    kept = area(cut) >= np.maximum(SEEN * area(moved), 9)
-    return np.asarray(pixels), cut[kept].astype(np.float32), labels[kept]
+    large = area(cut) >= np.maximum(VISIBLE * area(moved), 9)
+    return np.asarray(pixels), cut[large].astype(np.float32), labels[large]
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
@@ -107,22 +107,20 @@ def repeats(labels: Sequence[np.ndarray], rare: float) -> np.ndarray:
 
 
 class Windows:
-    """Endless training batches: `windows[step]` is (pixels b×3×S×S uint8 tensor, boxes, labels). Usable by a DataLoader."""
+    """Endless training batches of random windows."""
 
-    def __init__(self, pictures: Sequence[Labelled], settings: TrainSettings) -> None:
+    def __init__(self, pictures: Sequence[Labelled], settings: DetectorTraining) -> None:
         if not pictures:
             raise BadDataset("no picture is left for training; check the splits of the recipe.")
         self.pictures, self.settings = pictures, settings
         self.epoch = np.repeat(np.arange(len(pictures)), repeats([p.labels for p in pictures], settings.rare))
 
-    def __len__(self) -> int:
-        return self.settings.steps
-
-    def __getitem__(self, step: int) -> tuple[Any, list[Any], list[Any]]:
+    def batch(self, step: int, places: range) -> tuple[Any, list[Any], list[Any]]:
+        """The windows at some places of a step: pixels b×3×S×S uint8 tensor, boxes and labels of each."""
         import torch
 
         s = self.settings
-        made = [self._one(np.random.default_rng((s.seed, step, place)), step * s.batch + place) for place in range(s.batch)]
+        made = [self._one(np.random.default_rng((s.seed, step, place)), step * s.batch + place) for place in places]
         pixels = np.stack([m[0].transpose(2, 0, 1) for m in made])
         return torch.from_numpy(pixels), [torch.from_numpy(m[1]) for m in made], [torch.from_numpy(m[2]) for m in made]
 
@@ -144,8 +142,8 @@ class Windows:
         for index, (x0, x1, y0, y1) in zip(
             chosen, ((0, x, 0, y), (x, side, 0, y), (0, x, y, side), (x, side, y, side)), strict=True
         ):
-            part, found, kinds = window(self.pictures[int(index)], x1 - x0, y1 - y0, self.settings, rng)
+            part, where, kinds = window(self.pictures[int(index)], x1 - x0, y1 - y0, self.settings, rng)
             pixels[y0:y1, x0:x1] = part
-            boxes.append(found + np.array([x0, y0, x0, y0], np.float32))
+            boxes.append(where + np.array([x0, y0, x0, y0], np.float32))
             labels.append(kinds)
         return pixels, np.concatenate(boxes), np.concatenate(labels)

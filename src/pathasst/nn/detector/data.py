@@ -79,26 +79,26 @@ def read(data: DetectorData, classes: Sequence[str]) -> list[Labelled]:
 
 
 def split(pictures: Sequence[Labelled], data: DetectorData) -> dict[str, list[Labelled]]:
-    """Pictures by `train`, `validation`, `test`; groups of pictures without a split are drawn, whole and reproducibly."""
-    parts: dict[str, list[Labelled]] = {"train": [], "validation": [], "test": []}
+    """Pictures by `train`, `val`, `test`; groups of pictures without a split are drawn, whole and reproducibly."""
+    parts: dict[str, list[Labelled]] = {"train": [], "val": [], "test": []}
     for picture in pictures:
         name = picture.split or ("test" if _draw(picture.group, f"test{data.seed}") < data.test else "train")
-        if name in ("val", "valid"):
-            name = "validation"
+        if name in ("valid", "validation"):
+            name = "val"
         if name not in parts:
-            raise BadDataset(f"{picture.name} is of the split {name!r}; map it to train, validation or test with `splits`.")
-        if name == "train" and _draw(picture.group, f"validation{data.seed}") < data.validation:
-            name = "validation"
+            raise BadDataset(f"{picture.name} is of the split {name!r}; map it to train, val or test with `splits`.")
+        if name == "train" and _draw(picture.group, f"validation{data.seed}") < data.val:
+            name = "val"
         parts[name].append(picture)
     groups = {k: {p.group for p in v} for k, v in parts.items()}
-    if shared := groups["train"] & (groups["test"] | groups["validation"]):
+    if shared := groups["train"] & (groups["test"] | groups["val"]):
         raise BadDataset(f"the groups {sorted(shared)[:5]} lie on both sides of the split.")
     return parts
 
 
 def gather(sources: Sequence[DetectorData], classes: Sequence[str]) -> dict[str, list[Labelled]]:
     """All sources' pictures by split. Raises BadDataset when nothing is left to train on."""
-    parts: dict[str, list[Labelled]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[Labelled]] = {"train": [], "val": [], "test": []}
     for data in sources:
         for name, pictures in split(read(data, classes), data).items():
             parts[name] += pictures

@@ -13,7 +13,7 @@ from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.core.hardware import has_fast_bfloat16
 from pathasst.imaging.tiles import Tile, plan
 from pathasst.nn.detector.boxes import Boxes, fuse, suppress
-from pathasst.nn.detector.settings import DetectorSettings, as_plain, make
+from pathasst.nn.detector.settings import DetectorSettings
 
 if TYPE_CHECKING:
     import torch
@@ -182,7 +182,7 @@ def save(network: Network, settings: DetectorSettings, folder: Path, **notes: An
     if base:
         own = {k: v for k, v in load_file(file).items() if k not in base or not torch.equal(v, base[k].to(v.dtype).cpu())}
         save_file(own, file, metadata={"format": "pt"})
-    content = {"settings": as_plain(settings), **notes}
+    content = {"settings": settings.plain(), **notes}
     (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -201,7 +201,7 @@ def load(folder: Path) -> tuple[Network, DetectorSettings]:
         raise MissingWeights(f"{folder} holds no detector (config.json and model.safetensors, by `pathasst train detector`).")
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        settings = make(DetectorSettings, content["settings"], str(folder / "config.json"))
+        settings = DetectorSettings.of(content["settings"], where=str(folder / "config.json"))
         network, base = build(settings), _base(settings)
         network.load_state_dict(base, strict=False)
         missing, unknown = load_model(network, str(file), strict=False)

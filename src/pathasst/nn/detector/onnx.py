@@ -11,7 +11,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.nn.detector.infer import GREY, Detector, load
-from pathasst.nn.detector.settings import DetectorSettings, as_plain, make
+from pathasst.nn.detector.settings import DetectorSettings
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def export(folder: Path, file: Path, opset: int = 17) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter needs two packages more; this one is enough for these layers
         torch.onnx.export(Whole().eval(), (torch.zeros(1, 3, 64, 96),), str(file), dynamo=False, opset_version=opset, **names)
-    file.with_suffix(".onnx.json").write_text(json.dumps({"settings": as_plain(settings)}, indent=1) + "\n", encoding="utf-8")
+    file.with_suffix(".onnx.json").write_text(json.dumps({"settings": settings.plain()}, indent=1) + "\n", encoding="utf-8")
 
 
 def load_onnx(file: Path, settings: DetectorSettings | None = None, threads: int = 0) -> Detector:
@@ -52,7 +52,7 @@ def load_onnx(file: Path, settings: DetectorSettings | None = None, threads: int
     if settings is None:
         if not beside.is_file():
             raise BadInput(f"{file} has no {beside.name} beside it: give its settings (classes, size …).")
-        settings = make(DetectorSettings, json.loads(beside.read_text(encoding="utf-8"))["settings"], str(beside))
+        settings = DetectorSettings.of(json.loads(beside.read_text(encoding="utf-8"))["settings"], where=str(beside))
     return Detector(OnnxReader(file, len(settings.classes), threads), settings)
 
 
