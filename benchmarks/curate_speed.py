@@ -25,7 +25,7 @@ from pathlib import Path
 
 from measured import save
 
-from pathasst.cli.curate import clip_similarity
+from pathasst.clip.similarity import clip_similarity
 from pathasst.core.recipes import load_recipe
 from pathasst.core.records import Figure, Source
 from pathasst.curate import pipeline
@@ -132,7 +132,7 @@ def measure(args: argparse.Namespace, out: Path) -> None:
     given = {k: v for k, v in (("select", args.select), ("similarity", args.similarity)) if v is not None}
     settings = replace(load_recipe("curate", "embedded", CurateSettings), **given)
     settings = replace(settings, quality=replace(settings.quality, duplicate_bits=0))
-    clip = clip_similarity(settings)
+    clip = clip_similarity(settings.similarity)
     result: dict[str, float] = {"figures": rows, "shards": len(units)}
     for workers in (1, 2):
         started = time.perf_counter()

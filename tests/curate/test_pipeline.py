@@ -167,7 +167,7 @@ def test_the_report_counts_and_shows_kept_and_dropped(figures, tmp_path):
 def test_settings_and_inputs_that_cannot_work_are_refused_before_any_work(figures, tmp_path):
     with pytest.raises(BadSettings, match="captions"):
         CurateSettings(captions="magic")
-    with pytest.raises(BadSettings, match="section quality"):
+    with pytest.raises(BadSettings, match="no setting quality.sharp"):
         CurateSettings(quality={"sharp": 1})
     curated(figures, tmp_path / "pairs")
     with pytest.raises(BadSettings, match="needs Figures"):

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
-
-if TYPE_CHECKING:
-    from pathasst.curate.settings import CurateSettings
-
-PATHCLIP = "pathclip-embedded"
 
 
 def curate(
     figures: Path = typer.Argument(help="Dataset folder of figures, as `pathasst collect` makes it."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the pairs."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    overrides: list[str] = typer.Option([], "--set", help="Replace one setting of the recipe: name=value; repeatable."),
     select: str | None = typer.Option(None, help="Classifier: id, folder or the paper's checkpoint file; '' keeps all."),
     panels: str | None = typer.Option(None, help="xycut, a detector's folder or id, or its ONNX file."),
     similarity: str | None = typer.Option(None, help="PathCLIP for aligning: id or folder, auto, or none."),
@@ -35,33 +29,29 @@ def curate(
     workers: int = typer.Option(1, help="Processes on this machine."),
     runner: str = typer.Option("native", help="native, or ray for a cluster."),
 ) -> None:
-    """Figures → pairs: select pathology, cut panels, split captions, align, check quality. A killed run goes on where it stopped.
+    """Figures → pairs: select pathology, cut panels, split captions, align, check quality. Interrupted runs resume.
 
     Example: pathasst curate out/figures --out out/pairs --recipe embedded
     Example: pathasst curate out/figures --out out/pairs --leakage eval/pathvqa --workers 2
     """
-    from dataclasses import replace
-
-    from pathasst.core import recipes
+    from pathasst.clip.similarity import clip_similarity
     from pathasst.curate import pipeline
     from pathasst.curate import report as reports
     from pathasst.curate import settings as room
 
-    settings = recipes.load_recipe("curate", recipe, room.CurateSettings)
-    given: dict[str, Any] = {"select": select, "panels": panels, "similarity": similarity}
-    given["prompts"] = str(prompts) if prompts else None
-    given["leakage"] = tuple(str(p) for p in leakage) or None
-    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
-    if report_leaks:
-        settings = replace(settings, exclude_leaks=False)
+    changes: dict[str, Any] = {"select": select, "panels": panels, "similarity": similarity}
+    changes["prompts"] = str(prompts) if prompts else None
+    changes["leakage"] = tuple(str(p) for p in leakage) or None
+    changes["exclude_leaks"] = False if report_leaks else None
+    settings = room.CurateSettings.load(recipe, overrides, **{k: v for k, v in changes.items() if v is not None})
     if licence:
-        settings = replace(settings, quality=replace(settings.quality, licence=licence))
+        settings = settings.replace(quality=settings.quality.replace(licence=licence))
     if llm:
         server = {"base_url": llm} if llm.startswith("http") else {"preset": llm}
-        settings = replace(settings, captions="llm", llm={**settings.llm, **server})
+        settings = settings.replace(captions="llm", llm={**settings.llm, **server})
     numbers = {"model": llm_model or None, "price_in": price_in, "price_out": price_out, "max_cost": max_cost}
-    settings = replace(settings, llm={**settings.llm, **{k: v for k, v in numbers.items() if v is not None}})
-    clip = clip_similarity(settings)
+    settings = settings.replace(llm={**settings.llm, **{k: v for k, v in numbers.items() if v is not None}})
+    clip = clip_similarity(settings.similarity)
     encoder = clip.encode if clip and settings.leakage else None
     manifest = pipeline.run(figures, out, settings, similarity=clip, encoder=encoder, workers=workers, runner=runner)
     counts = reports.yields(out)
@@ -118,39 +108,3 @@ def train_panels(
     scores = room.train_panels(split, out, values, room.layouts_of(layouts), log=lambda entry: typer.echo(json.dumps(entry)))
     typer.echo(json.dumps(scores, indent=1))
     typer.echo(f"use it: pathasst curate FIGURES --out PAIRS --panels {out}")
-
-
-@dataclass
-class ClipSimilarity:
-    """PathCLIP as the callable that `curate` takes; loads in the process that calls it, by ONNX Runtime where that can be."""
-
-    id: str
-    version: str = field(default="")
-
-    @cached_property
-    def _clip(self) -> Any:
-        from pathasst.clip.onnx import load
-
-        return load(self.id)
-
-    def __call__(self, pictures: Any, texts: Any) -> Any:
-        return self._clip.similarity(pictures, texts)
-
-    def encode(self, pictures: Any) -> Any:
-        """Embeddings of pictures, (n, d)."""
-        return self._clip.encode_image(pictures)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"id": self.id, "version": self.version}
-
-
-def clip_similarity(settings: CurateSettings) -> ClipSimilarity | None:
-    """PathCLIP by the settings, ready for workers; `auto` takes the embedded one where its weights are here."""
-    from pathasst.clip.onnx import prepare
-    from pathasst.core import weights
-
-    name = PATHCLIP if settings.similarity == "auto" else settings.similarity
-    if name == "none" or (settings.similarity == "auto" and not weights.present(PATHCLIP)):
-        return None
-    prepare(name)
-    return ClipSimilarity(name, weights.version(name))

@@ -90,9 +90,8 @@ def _walk(console: Console, out: Path) -> None:
 
 
 def _collect_curate_instruct(out: Path) -> Iterator[Manifest]:
-    from dataclasses import replace
 
-    from pathasst.cli.curate import clip_similarity
+    from pathasst.clip.similarity import clip_similarity
     from pathasst.collect.folder import collect_folder
     from pathasst.core.recipes import load_recipe
     from pathasst.core.resources import example_article
@@ -104,9 +103,9 @@ def _collect_curate_instruct(out: Path) -> Iterator[Manifest]:
 
     yield collect_folder(example_article(), out / "figures", progress=False)
     settings = load_recipe("curate", "embedded", CurateSettings)
-    yield curation.run(out / "figures", out / "pairs", settings, similarity=clip_similarity(settings), progress=False)
+    yield curation.run(out / "figures", out / "pairs", settings, similarity=clip_similarity(settings.similarity), progress=False)
     write_report(out / "pairs")
-    few = replace(load_recipe("instruct", "embedded", instruction.InstructSettings), invoke=20)
+    few = instruction.InstructSettings.load("embedded", invoke=20)
     yield instruction.run([out / "pairs"], out / "conversations", few, all_specs(), progress=False)
 
 

@@ -12,6 +12,7 @@ def instruct(
     pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the conversations."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    overrides: list[str] = typer.Option([], "--set", help="Replace one setting of the recipe: name=value; repeatable."),
     invoke: int | None = typer.Option(None, help="How many tool conversations; 0 for none."),
     abstracts: Path | None = typer.Option(None, help="JSON lines of real abstracts for the literature samples."),
     wordings: Path | None = typer.Option(None, help="Folder of wordings that replace the packaged ones."),
@@ -28,15 +29,11 @@ def instruct(
     Example: pathasst instruct out/pairs --out out/conversations
     Example: pathasst instruct out/pairs --out out/conversations --llm vllm --llm-model Qwen/Qwen3-8B
     """
-    from dataclasses import replace
-
-    from pathasst.core import recipes
     from pathasst.instruct import pipeline
     from pathasst.tools.registry import all_specs
 
-    settings = recipes.load_recipe("instruct", recipe, pipeline.InstructSettings)
-    settings = replace(
-        settings,
+    settings = pipeline.InstructSettings.load(recipe, overrides)
+    settings = settings.replace(
         invoke=settings.invoke if invoke is None else invoke,
         abstracts=str(abstracts or settings.abstracts),
         wordings=str(wordings or settings.wordings),

@@ -129,22 +129,12 @@ def evaluate(
 
 
 def _make(name: str, model: str | None = None) -> Tool[Any]:
-    from pathasst.core import weights
-    from pathasst.core.errors import BadSettings, MissingWeights
-    from pathasst.tools.registry import tool_class
+    from pathasst.core.errors import BadSettings
+    from pathasst.tools.registry import make
 
-    cls = tool_class(name)
     if name == "papers_search":
         raise BadSettings(f"{name} looks at no picture and has no weights: it is run by `pathasst papers search`.")
-    if model is not None:
-        if model not in weights.registry():
-            if not Path(model).is_dir():
-                raise BadSettings(f"--model {model}: no such folder, nor a model of that name in `pathasst models list`.")
-            model = str(Path(model).resolve())  # without a slash it would be taken for a name
-        return cls(model)  # type: ignore[call-arg]
-    if missing := cls.missing():
-        raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
-    return cls()
+    return make(name, model)
 
 
 def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pathasst.core.records import Panel
+from pathasst.core.settings import Field, Settings
 from pathasst.curate.captions.split import SubCaption
 from pathasst.curate.metrics import iou
 from pathasst.curate.panels import reading_order
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class AlignSettings:
-    """Weights of the evidence; a match is kept from `least` on."""
+class AlignSettings(Settings):
+    """Weights of the evidence that a panel and a sub-caption belong together."""
 
-    letter: float = 2.0  # the printed letter is the caption's
-    clash: float = -1.5  # both are known and differ
-    order: float = 0.6  # same rank in reading order and in the caption; falls with the distance
-    similarity: float = 1.0  # of the similarity, scaled to 0–1 within the figure
-    least: float = 0.55
+    letter: float = Field(2.0, description="the printed letter is the caption's")
+    clash: float = Field(-1.5, description="printed letter and the caption's letter are known and differ")
+    order: float = Field(0.6, description="same rank in reading order and in the caption; falls with the distance")
+    similarity: float = Field(1.0, description="weight of PathCLIP's similarity, scaled to 0–1 within the figure")
+    least: float = Field(0.55, description="a match is kept from this sum on")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pathasst.core.errors import BadSettings
+from pathasst.core.settings import Field, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,26 +20,19 @@ OPEN = ("CC0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-2.5", "CC-BY-2.0", "CC-BY", "CC-
 RESEARCH = (*OPEN, "CC-BY-NC", "CC-BY-ND", "TDM")
 
 
-@dataclass(frozen=True, slots=True)
-class QualitySettings:
+class QualitySettings(Settings):
     """What a pair must reach. Zero switches a test off."""
 
-    min_side: int = 96  # px, of the shorter side
-    min_sharpness: float = 6.0  # see `sharpness`
-    max_blank: float = 0.97  # share of pixels of one flat tone
-    min_words: int = 3
-    max_words: int = 600
-    min_relevance: float = 0.0  # cosine of picture and caption, where a similarity model is given
-    english: bool = True
-    licence: str = "any"  # any | research | open
-    retracted: bool = False  # keep pairs of retracted articles
-    duplicate_bits: int = 4  # hashes that differ in this many of 64 bits at most are one picture
-
-    def __post_init__(self) -> None:
-        if self.licence not in ("any", "research", "open"):
-            raise BadSettings(f"quality: licence {self.licence!r} is unknown; choose open, research or any.")
-        if not 0 <= self.duplicate_bits <= 16:
-            raise BadSettings("quality: duplicate_bits must lie between 0 and 16.")
+    min_side: int = Field(96, ge=0, description="shorter side, in px")
+    min_sharpness: float = Field(6.0, ge=0, description="see `sharpness`, in grey levels")
+    max_blank: float = Field(0.97, ge=0, le=1, description="share of pixels of one flat tone")
+    min_words: int = Field(3, ge=0, description="words of a caption, at least")
+    max_words: int = Field(600, ge=1, description="words of a caption, at most")
+    min_relevance: float = Field(0.0, ge=-1, le=1, description="cosine of picture and caption, where a similarity model is given")
+    english: bool = Field(True, description="leave out captions in other languages")
+    licence: Literal["any", "research", "open"] = Field("any", description="which licences are kept")
+    retracted: bool = Field(False, description="keep pairs of retracted articles")
+    duplicate_bits: int = Field(4, ge=0, le=16, description="perceptual hashes this close (of 64 bits) are one picture")
 
 
 def picture_fault(picture: np.ndarray, s: QualitySettings) -> tuple[str, str]:

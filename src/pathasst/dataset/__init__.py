@@ -5,16 +5,19 @@ that a run killed at any moment goes on where it stopped and ends with the same 
 """
 
 from pathasst.dataset.export import to_llava, to_webdataset
+from pathasst.dataset.handle import Dataset, output_folder
 from pathasst.dataset.manifest import Manifest, ShardStats
 from pathasst.dataset.shards import count, read, schema_of, shard_paths, validate
 from pathasst.dataset.stage import Dropped, Unit, run_stage, units_of_dataset, units_of_files
 
 __all__ = [
+    "Dataset",
     "Dropped",
     "Manifest",
     "ShardStats",
     "Unit",
     "count",
+    "output_folder",
     "read",
     "run_stage",
     "schema_of",

@@ -7,17 +7,20 @@ number does not hang on the pairs. Every unit depends on its input and the setti
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import model_validator
 
 from pathasst import dataset
-from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput
 from pathasst.core.files import fingerprint
 from pathasst.core.records import Conversation, Pair, ToolSpec
+from pathasst.core.settings import Field, Settings
 from pathasst.instruct.balance import Balance
 from pathasst.instruct.converse import alone, converse
 from pathasst.instruct.describe import describe, word_count
@@ -34,35 +37,36 @@ POOL_SHARDS, POOL_PAIRS = 24, 150  # pictures of the tool conversations: from so
 _LIGHT = ["pair_id", "caption", "label", "source", "split"]
 
 
-@dataclass(frozen=True, slots=True)
-class InstructSettings:
-    """What a recipe sets."""
+class InstructSettings(Settings):
+    """Settings of `pathasst instruct`: how many conversations of which kind, and who writes them (paper, PathInstruct)."""
 
-    seed: int = 0
-    min_words: int = 12  # captions must have more words than this (paper, step 4)
-    labels_exempt: bool = True  # captions composed from class labels may be shorter
-    descriptions: int = 1  # detailed descriptions a pair
-    conversations: int = 1  # question–answer conversations a pair
-    turns: int = 4  # questions a conversation, at most
-    invoke: int = 4000  # tool conversations in all
-    shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
-    abstracts: str = ""  # JSON lines (.jsonl, .gz, .xz) of real abstracts for the literature samples; empty: invented ones
-    llm: dict[str, Any] | None = None  # who writes instead of the wordings: `preset` and fields of LLMSettings; null = nobody
-    llm_writes: list[str] = field(default_factory=lambda: ["describe", "converse"])
-    wordings: str = ""  # a folder whose files replace the packaged wordings
-    test_share: float = 0.1  # of the tool conversations
-    val_share: float = 0.05
+    room: ClassVar[str] = "instruct"
 
-    def __post_init__(self) -> None:
-        if min(self.min_words, self.descriptions, self.conversations, self.invoke) < 0 or self.turns < 1:
-            raise BadSettings("instruct: min_words, descriptions, conversations and invoke must be 0 or more, turns 1 or more.")
+    seed: int = Field(0, description="seed of all random choices")
+    min_words: int = Field(12, ge=0, description="captions must have more words than this (paper, step 4)")
+    labels_exempt: bool = Field(True, description="captions composed from class labels may be shorter")
+    descriptions: int = Field(1, ge=0, description="detailed descriptions per pair")
+    conversations: int = Field(1, ge=0, description="question–answer conversations per pair")
+    turns: int = Field(4, ge=1, description="questions per conversation, at most")
+    invoke: int = Field(4000, ge=0, description="tool conversations in all")
+    shares: dict[str, float] = Field(default_factory=lambda: dict(SHARES), description="share of each kind of tool conversation")
+    abstracts: str = Field("", description="file of real abstracts (.jsonl, .gz, .xz); empty: invented ones")
+    llm: dict[str, Any] | None = Field(None, description="language model that writes: `preset` and fields of LLMSettings")
+    llm_writes: list[str] = Field(default_factory=lambda: ["describe", "converse"], description="kinds the language model writes")
+    wordings: str = Field("", description="folder whose files replace the packaged wordings")
+    test_share: float = Field(0.1, ge=0, lt=1, description="share of the tool conversations in the test split")
+    val_share: float = Field(0.05, ge=0, lt=1, description="share of the tool conversations in the val split")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InstructSettings:
         if unknown := set(self.llm_writes) - {"describe", "converse"}:
-            raise BadSettings(f"instruct: llm_writes: {', '.join(sorted(unknown))} is unknown; choose describe, converse.")
+            raise ValueError(f"llm_writes: {', '.join(sorted(unknown))} is unknown; choose describe, converse")
         if self.llm is not None:
-            settings_of(self.llm)  # a wrong one is told before anything starts
+            settings_of(self.llm)  # a wrong one is reported before anything starts
         for name in ("abstracts", "wordings"):
             if getattr(self, name) and not Path(getattr(self, name)).exists():
-                raise BadSettings(f"instruct: {name}: {getattr(self, name)} does not exist.")
+                raise ValueError(f"{name}: {getattr(self, name)} does not exist")
+        return self
 
 
 def run(
@@ -94,7 +98,7 @@ def run(
 
 def _decisive(settings: InstructSettings, specs: Sequence[ToolSpec]) -> dict[str, Any]:
     """What decides the rows. A budget does not: a run that goes on with a higher one keeps its finished shards."""
-    plain = asdict(settings)
+    plain = settings.plain()
     if plain["llm"]:
         plain["llm"] = {k: v for k, v in plain["llm"].items() if k not in PASSING}
     stamp = Wordings(settings.wordings).stamp()

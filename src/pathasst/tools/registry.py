@@ -7,9 +7,11 @@ registry import neither torch nor a model: a tool loads its weights on its first
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from pathasst.core.errors import BadSettings
+from pathasst.core import weights
+from pathasst.core.errors import BadSettings, MissingWeights
 from pathasst.core.records import ToolSpec
 from pathasst.tools.protocol import Registry, Tool
 
@@ -53,3 +55,20 @@ def default_registry() -> Registry:
     for cls in all_classes():
         registry.add(cls())
     return registry
+
+
+def make(name: str, model: str | None = None) -> Tool[Any]:
+    """A tool by name; `model`: the id or folder of other weights than the tool's own.
+
+    Raises BadSettings for an unknown tool or model, MissingWeights when the weights are not here.
+    """
+    cls = tool_class(name)
+    if model is not None:
+        if model not in weights.registry():
+            if not Path(model).is_dir():
+                raise BadSettings(f"there is no folder {model}, nor a model of that name in `pathasst models list`.")
+            model = str(Path(model).resolve())  # without a slash it would be taken for a name
+        return cls(model)  # type: ignore[call-arg]
+    if cls.weights and (missing := cls.missing()):
+        raise MissingWeights(f"{name} needs weights that are not here: pathasst models pull {' '.join(missing)}")
+    return cls()
