@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from curate_samples import compound, figure, png, texture
@@ -111,7 +109,7 @@ def test_a_picture_that_only_looks_alike_is_noted_and_left_out_on_request(figure
     settings = CurateSettings(select="", leakage=(str(folder),))
     _, pairs = curated(figures, tmp_path / "noted", settings, encoder=alike)
     assert {(p.trail[-1].by, p.trail[-1].note) for p in pairs} == {("embedding", "eval/q.png")}
-    _, pairs = curated(figures, tmp_path / "out", replace(settings, exclude_alike=True), encoder=alike)
+    _, pairs = curated(figures, tmp_path / "out", settings.replace(exclude_alike=True), encoder=alike)
     assert pairs == []
 
 
@@ -167,7 +165,7 @@ def test_the_report_counts_and_shows_kept_and_dropped(figures, tmp_path):
 def test_settings_and_inputs_that_cannot_work_are_refused_before_any_work(figures, tmp_path):
     with pytest.raises(BadSettings, match="captions"):
         CurateSettings(captions="magic")
-    with pytest.raises(BadSettings, match="no setting quality.sharp"):
+    with pytest.raises(BadSettings, match=r"no setting quality\.sharp"):
         CurateSettings(quality={"sharp": 1})
     curated(figures, tmp_path / "pairs")
     with pytest.raises(BadSettings, match="needs Figures"):

@@ -125,10 +125,7 @@ def test_edited_prompts_are_sent(server: FakeServer, pairs: Path, tmp_path: Path
     (tmp_path / "words" / "prompts").mkdir(parents=True)
     (tmp_path / "words" / "prompts" / "describe.txt").write_text("Describe like a poet.")
     server.answer = answer
-    values = {**settings(server).__dict__} if hasattr(settings(server), "__dict__") else {}
-    made = InstructSettings(
-        invoke=0, llm=settings(server).llm, llm_writes=["describe"], wordings=str(tmp_path / "words"), **values
-    )
+    made = settings(server).replace(llm_writes=["describe"], wordings=str(tmp_path / "words"))
     run([pairs], tmp_path / "out", made, progress=False)
     assert {r["messages"][0]["content"] for r in server.requests} == {"Describe like a poet."}
     assert {r["messages"][-1]["content"] for r in server.requests} == {f"{ARTICLE} Case{n}." for n in range(6)}
