@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +24,7 @@ from pathasst.core.statistics import Interval
 from pathasst.imaging.stains import DAB, HAEMATOXYLIN, unmix
 from pathasst.nn.p2pnet.data import Field, read_fields, split_fields
 from pathasst.nn.p2pnet.infer import Cells, Detector, suppress
-from pathasst.nn.p2pnet.settings import TrainSettings
+from pathasst.nn.p2pnet.settings import PointTraining
 from pathasst.nn.p2pnet.train import best_thresholds, score_fields
 from pathasst.tools.cells.size import estimate_scale
 
@@ -81,23 +80,23 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     root = Path(os.environ["PATHASST_DATA"])
-    settings = TrainSettings.load(recipes_dir() / "embedded" / "ki67.yaml", root)
+    settings = PointTraining.load(recipes_dir() / "embedded" / "ki67.yaml").rooted(root)
     detector = Detector.load(Path(given.model) if given.model else weights.path("ki67-embedded"))
     peer = Blobs(SimpleNamespace(classes=detector.settings.classes, ignored=detector.settings.ignored, min_score=0.5))
     everything: list[Field] = []
-    validation: list[Field] = []
+    val: list[Field] = []
     print(f"{'':46s} {'n':>3s} {'cells':>5s}  F1 detection, positive, negative (95 %)   index error: mean / max / of all cells")
     sources = []
     for data in settings.data:
         splits = split_fields(read_fields(data, settings.model.classes), data)
         sources.append((Path(data.points).parent.name, data, splits))
         everything += splits["test"]
-        validation += splits["validation"]
-    peer.settings.min_score = best_thresholds(peer, validation)  # type: ignore[arg-type]
+        val += splits["val"]
+    peer.settings.min_score = best_thresholds(peer, val)  # type: ignore[arg-type]
     for name, data, splits in sources:
         show(f"{name}, scaled as trained (×{data.scale})", score_fields(detector, splits["test"]))
         if data.scale != 1:
-            whole = split_fields(read_fields(replace(data, scale=1.0), settings.model.classes), data)["test"]
+            whole = split_fields(read_fields(data.replace(scale=1.0), settings.model.classes), data)["test"]
             show(f"{name}, as given", score_fields(detector, whole))
             show(f"{name}, as given, scale estimated", score_fields(scaled(detector, "estimated"), whole))
         else:

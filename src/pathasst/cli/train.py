@@ -112,19 +112,19 @@ def clip(
 @app.command("points")
 def points(
     recipe: Path = typer.Argument(..., help="YAML recipe, such as recipes/embedded/ki67.yaml."),
-    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, train.jsonl, scores.json."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, log.csv, curves.png, scores.json."),
     data: Path = DATA,
-    steps: int = STEPS,
+    changes: list[str] = SET,
 ) -> None:
-    """Train a cell detector (DPA-P2PNet) on points CSVs: image, x, y, label. A killed run goes on with the same command.
+    """Train a cell detector (DPA-P2PNet) on points CSVs: image, x, y, label. Interrupted runs resume.
 
-    Example: pathasst train points recipes/embedded/ki67.yaml --data $PATHASST_DATA --out out/ki67
+    Example: pathasst train points recipes/embedded/ki67.yaml --data $PATHASST_DATA --out out/ki67 --set minutes=5
     """
-    from pathasst.nn.p2pnet.settings import TrainSettings
+    from pathasst.nn.p2pnet.settings import PointTraining
     from pathasst.nn.p2pnet.train import train
 
-    scores = train(_taking(TrainSettings.load(recipe, data), steps), out, _say)
-    for split in ("validation", "test"):
+    scores = train(PointTraining.load(recipe, changes).rooted(data or recipe.parent), out, _say)
+    for split in ("val", "test"):
         if split in scores:
             f1 = "  ".join(f"{k} {v['f1']:.3f}" for k, v in scores[split].items() if isinstance(v, dict) and "f1" in v)
             typer.echo(f"{split}: F1 {f1}; index error {scores[split]['index_error']}")

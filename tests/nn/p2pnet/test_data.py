@@ -7,7 +7,7 @@ from PIL import Image
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.imaging.annotations import group_of
 from pathasst.nn.p2pnet.data import Crops, Field, jitter, random_matrix, read_fields, split_fields, warp
-from pathasst.nn.p2pnet.settings import P2PNetSettings, PointData, TrainSettings
+from pathasst.nn.p2pnet.settings import P2PNetSettings, PointData, PointTraining
 
 CLASSES = ("positive", "negative")
 
@@ -50,11 +50,11 @@ def test_groups_never_cross_splits_and_unknown_groups_are_refused():
     names = ["p1_1_a.png", "p1_1_b.png", "p1_2_a.png", "p2_1_a.png"]
     pattern = r"^(p\d+_\d+)_"
     fields = [Field(n, group_of(n, pattern), blank, np.empty((0, 2)), np.empty(0, int)) for n in names]
-    data = PointData(points="x", group=pattern, validation=("p1_2",), test=("p1_1",))
+    data = PointData(points="x", group=pattern, val=("p1_2",), test=("p1_1",))
     splits = split_fields(fields, data)
     assert {k: [f.name for f in v] for k, v in splits.items()} == {
         "train": names[3:],
-        "validation": names[2:3],
+        "val": names[2:3],
         "test": names[:2],
     }
     with pytest.raises(BadDataset, match="p9_9"):
@@ -96,8 +96,8 @@ def test_jitter_keeps_shape_and_type_and_brown_browner_than_blue():
 def test_the_same_step_gives_the_same_crops_and_another_gives_others():
     image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     field = Field("f", "f", image, np.array([[40.0, 40.0]], np.float32), np.array([0]))
-    settings = TrainSettings(model=P2PNetSettings(classes=CLASSES), data=(), batch=2, crop=32)
-    one, again, other = Crops([field], [1], settings)[3], Crops([field], [1], settings)[3], Crops([field], [1], settings)[4]
+    settings = PointTraining(model=P2PNetSettings(classes=CLASSES), data=(), batch=2, crop=32)
+    one, again, other = (Crops([field], [1], settings).batch(step, range(2)) for step in (3, 3, 4))
     assert (one[0] == again[0]).all() and (one[0] != other[0]).any()
     with pytest.raises(BadDataset):
         Crops([], [], settings)
@@ -108,14 +108,14 @@ def test_the_same_step_gives_the_same_crops_and_another_gives_others():
 )
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(BadSettings):
-        TrainSettings(**{"model": P2PNetSettings(classes=CLASSES), "data": (), **wrong})
+        PointTraining(**{"model": P2PNetSettings(classes=CLASSES), "data": (), **wrong})
 
 
 def test_a_recipe_with_a_typing_error_is_refused(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("model: {classes: [a]}\nstepz: 3\n")
     with pytest.raises(BadSettings, match="stepz"):
-        TrainSettings.load(recipe)
+        PointTraining.load(recipe)
 
 
 @pytest.mark.parametrize("name", [f"{recipe}/{tool}" for recipe in ("embedded", "paper") for tool in ("ki67", "her2", "pdl1")])
@@ -123,6 +123,6 @@ def test_every_shipped_recipe_makes_its_network(name):
     from pathasst.core.recipes import recipes_dir
     from pathasst.nn.p2pnet.model import P2PNet
 
-    settings = TrainSettings.load(recipes_dir() / f"{name}.yaml")
+    settings = PointTraining.load(recipes_dir() / f"{name}.yaml")
     net = P2PNet(settings.model)
     assert net.classify[2].out_features == len(settings.model.classes) + 1

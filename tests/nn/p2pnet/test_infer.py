@@ -1,7 +1,6 @@
 """Suppression, checkpoints, and detection that does not depend on tiles or padding."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +52,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
 
 def test_a_folded_detector_sees_the_same(tmp_path):
     torch.manual_seed(0)
-    net = P2PNet(replace(SMALL, backbone="tf_efficientnet_lite0", channels=(), min_score=(0.1, 0.2, 0.3))).eval()
+    net = P2PNet(SMALL.replace(backbone="tf_efficientnet_lite0", channels=(), min_score=(0.1, 0.2, 0.3))).eval()
     save(net, tmp_path)
     picture = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
     plain, folded = Detector(load(tmp_path)), Detector.load(tmp_path)
@@ -109,7 +108,7 @@ def test_a_class_can_have_a_least_score_of_its_own():
     seen = picture([(20, 20), (60, 60)], 96, 96)
     marker = Marker()
     found = Detector(marker)(seen)
-    marker.settings = replace(SMALL, min_score=(float(found.scores.max()) + 1e-4, 0.3, 0.3))
+    marker.settings = SMALL.replace(min_score=(float(found.scores.max()) + 1e-4, 0.3, 0.3))
     assert len(found) == 2 and len(Detector(marker)(seen)) == 0 and len(Detector(marker)(seen, min_score=0.3)) == 2
 
 
@@ -135,7 +134,7 @@ def test_mirrored_views_find_the_same_cells_in_the_same_places():
     image = picture(cells, 131, 163)  # padded: mirroring must not shift what lies before the padding
     marker = Marker()
     plain = Detector(marker)(image)
-    marker.settings = replace(SMALL, views=4)
+    marker.settings = SMALL.replace(views=4)
     mirrored = Detector(marker)(image)
     assert len(mirrored) == len(cells)
     order = [np.lexsort(found.points.T) for found in (plain, mirrored)]

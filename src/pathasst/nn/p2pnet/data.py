@@ -56,11 +56,11 @@ def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
 def split_fields(fields: Sequence[Field], data: PointData) -> dict[str, list[Field]]:
     """Fields by split. Raises BadDataset when a named group is not there, since a typing error would leak test into training."""
     groups = {f.group for f in fields}
-    if missing := (set(data.validation) | set(data.test)) - groups:
+    if missing := (set(data.val) | set(data.test)) - groups:
         raise BadDataset(f"{data.points}: no picture is of the groups {sorted(missing)}")
-    splits: dict[str, list[Field]] = {"train": [], "validation": [], "test": []}
+    splits: dict[str, list[Field]] = {"train": [], "val": [], "test": []}
     for field in fields:
-        name = "test" if field.group in data.test else "validation" if field.group in data.validation else "train"
+        name = "test" if field.group in data.test else "val" if field.group in data.val else "train"
         splits[name].append(field)
     return splits
 
@@ -120,7 +120,7 @@ def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.
 
 
 class Crops:
-    """Endless random crops: `crops[step]` is a batch of (images N×3×S×S uint8 tensor, points, labels). Usable by a DataLoader."""
+    """Endless batches of random crops."""
 
     def __init__(self, fields: Sequence[Field], weights: Sequence[float], settings: Any) -> None:
         if not fields:
@@ -128,14 +128,12 @@ class Crops:
         self.fields, self.settings = fields, settings
         self.weights = np.asarray(weights, np.float64) / np.sum(weights)
 
-    def __len__(self) -> int:
-        return int(self.settings.steps)
-
-    def __getitem__(self, step: int) -> tuple[Any, list[Any], list[Any]]:
+    def batch(self, step: int, places: range) -> tuple[Any, list[Any], list[Any]]:
+        """The crops at some places of a step: images N×3×S×S uint8 tensor, points M×2 px and labels M of each."""
         import torch
 
         images, points, labels = [], [], []
-        for place in range(self.settings.batch):
+        for place in places:
             rng = np.random.default_rng((self.settings.seed, step, place))
             field = self.fields[int(rng.choice(len(self.fields), p=self.weights))]
             size = self.settings.crop

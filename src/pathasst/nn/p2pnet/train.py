@@ -1,121 +1,86 @@
-"""Training a P2PNet on points CSVs: `train(settings, out)` fits, chooses the threshold, measures; it resumes after a kill."""
+"""Training a P2PNet on points CSVs: `train(settings, out)` fits, chooses the thresholds, measures. Interrupted runs resume."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
-from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.files import fingerprint
 from pathasst.nn.p2pnet.data import Crops, Field, read_fields, split_fields
 from pathasst.nn.p2pnet.evaluate import Counts, count, interval, labelling_index
 from pathasst.nn.p2pnet.infer import Cells, Detector, load, save
 from pathasst.nn.p2pnet.loss import PointLoss
 from pathasst.nn.p2pnet.model import P2PNet
-from pathasst.nn.p2pnet.settings import TrainSettings, as_plain
+from pathasst.nn.p2pnet.settings import PointTraining
 from pathasst.nn.pretrained import efficientnet_lite0
+from pathasst.training import Task, TrainingSettings, fit
 
 Log = Callable[[dict[str, Any]], None]
 
 
-def train(settings: TrainSettings, out: Path, log: Log | None = None) -> dict[str, Any]:
-    """Train, choose the threshold on the validation split, measure on the test split.
+def train(settings: PointTraining, out: Path, log: Log | None = None) -> dict[str, Any]:
+    """Train, choose the thresholds on the split val, measure on the split test.
 
-    Writes `model.safetensors`, `train.jsonl`, `scores.json` and, while it runs, `state.pt`, from which the same call goes on
-    after a kill. Returns the scores.
+    Writes `model.safetensors`, `scores.json` and what `training.fit` writes. Interrupted trainings resume with the same call.
+    Returns the scores. Raises BadDataset when there is no picture to train on.
     """
-    torch.manual_seed(settings.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    splits = _read(settings)
-    average = fit(settings, splits["train"], out, log)
-    model = P2PNet(settings.model)
-    model.load_state_dict(average)
-    detector = Detector(model.eval().to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    thresholds = best_thresholds(detector, splits["validation"] or splits["train"])
-    model.settings = replace(settings.model, min_score=thresholds)
-    save(model, out)
-    scores = {"thresholds": dict(zip(model.settings.classes, thresholds, strict=True)), **measure(Detector(load(out)), splits)}
-    (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": as_plain(settings)}, indent=1), encoding="utf-8")
-    return scores
-
-
-def _read(settings: TrainSettings) -> dict[str, list[Field]]:
-    splits: dict[str, list[Field]] = {"train": [], "validation": [], "test": []}
+    splits: dict[str, list[Field]] = {"train": [], "val": [], "test": []}
     for data in settings.data:
         for name, fields in split_fields(read_fields(data, settings.model.classes), data).items():
             splits[name] += fields
-    return splits
+    task = PointTask(settings, splits["train"])
+    trained = fit(task, settings, out, log=log)
+    thresholds = best_thresholds(Detector(task.network), splits["val"] or splits["train"])
+    task.network.settings = settings.model.replace(min_score=thresholds)
+    save(task.network, out)
+    scores = {"thresholds": dict(zip(settings.model.classes, thresholds, strict=True)), **measure(Detector(load(out)), splits)}
+    (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": settings.plain()}, indent=1), encoding="utf-8")
+    trained.remove_checkpoints()
+    return scores
 
 
-def rate(progress: float, warm: float) -> float:
-    """Factor on the learning rate: linear warm-up, then a half cosine to zero. Both arguments are shares of the training."""
-    if progress < warm:
-        return progress / warm
-    return 0.5 * (1 + math.cos(math.pi * min((progress - warm) / max(1 - warm, 1e-9), 1)))
+class PointTask(Task):
+    """A P2PNet on random crops; the average of the last weights is kept."""
 
+    def __init__(self, settings: PointTraining, fields: Sequence[Field]) -> None:
+        torch.manual_seed(settings.seed)
+        network = P2PNet(settings.model)
+        if settings.start:
+            start_from(network, settings.start)
+        self.network: P2PNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(self.network)
+        self.settings = settings
+        # Pictures with more cells teach more, but a nearly empty one must still come up: the square root is between.
+        self.crops = Crops(fields, [math.sqrt(len(f.points) + 5) for f in fields], settings)
+        self.point_loss = PointLoss(settings.no_object, settings.point_weight, settings.match_distance)
+        self.data = fingerprint({"fields": [(f.name, f.points.tolist(), f.labels.tolist()) for f in fields]})
 
-def fit(settings: TrainSettings, fields: Sequence[Field], out: Path, log: Log | None = None) -> dict[str, torch.Tensor]:
-    """The training loop; returns the moving average of the weights."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = P2PNet(settings.model)
-    if settings.start:
-        start_from(network, settings.start)
-    model = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.train()
-    optimiser = torch.optim.AdamW(_groups(model, settings), settings.lr, weight_decay=settings.weight_decay)
-    average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
-    start, spent = _resume(out, settings, model, optimiser, average)
-    # Pictures with more cells teach more, but a nearly empty one must still come up: the square root is between.
-    crops = Crops(fields, [math.sqrt(len(f.points) + 5) for f in fields], settings)
-    batches: Any = torch.utils.data.DataLoader(
-        crops,  # type: ignore[arg-type]
-        batch_size=None,
-        sampler=range(start, settings.steps),
-        num_workers=1,
-        prefetch_factor=4,
-    )
-    loss, begun = PointLoss(settings.no_object, settings.point_weight, settings.match_distance), time.monotonic() - spent
-    recent: list[tuple[float, float]] = []
-    for step, (images, points, labels) in enumerate(batches, start):
-        spent = time.monotonic() - begun
-        progress = max(step / settings.steps, spent / (60 * settings.minutes) if settings.minutes else 0)
-        if progress >= 1:
-            break
-        for group in optimiser.param_groups:
-            group["lr"] = group["highest"] * rate(max(progress, 1 / settings.steps), settings.warmup / settings.steps)
-        losses = _step(model, optimiser, loss, images.to(device), points, labels, settings)
-        recent.append(losses)
-        _update(average, model, min(settings.ema, (1 + step) / (10 + step)))
-        if (step + 1) % 20 == 0:
-            entry = {
-                "step": step + 1,
-                "class": np.mean([r[0] for r in recent]),
-                "px²": np.mean([r[1] for r in recent]),
-                "seconds": spent,
-            }
-            recent.clear()
-            _note(out, entry, log)
-        if (step + 1) % settings.save_every == 0:
-            _checkpoint(out, settings, step + 1, spent, model, optimiser, average)
-    (out / "state.pt").unlink(missing_ok=True)
-    return {k: v.cpu() for k, v in average.items()}
+    def batch(self, step: int, places: range) -> Any:
+        """(images N×3×S×S uint8, points and labels of each)."""
+        return self.crops.batch(step, places)
 
+    def loss(self, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        images, points, labels = batch
+        proposals = model(images.float().div_(255).contiguous(memory_format=torch.channels_last))
+        losses = self.point_loss(proposals, points, labels)
+        return {"loss": losses.total, "class": losses.classification, "px²": losses.point}
 
-def _groups(model: P2PNet, settings: TrainSettings) -> list[dict[str, Any]]:
-    """The backbone with its own rate, and the rest."""
-    backbone = {id(p) for p in model.backbone.parameters()}
-    rest = [p for p in model.parameters() if id(p) not in backbone]
-    slow = {"params": list(model.backbone.parameters()), "highest": settings.lr * settings.backbone_rate}
-    return [slow, {"params": rest, "highest": settings.lr}]
+    def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
+        """The backbone with its own rate, and the rest."""
+        backbone = list(self.network.backbone.parameters())
+        ids = {id(p) for p in backbone}
+        rest = [p for p in self.network.parameters() if id(p) not in ids]
+        groups = [{"params": backbone, "lr": settings.lr * self.settings.backbone_rate}, {"params": rest, "lr": settings.lr}]
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
 
 
 def start_from(model: P2PNet, start: str) -> int:
@@ -125,10 +90,10 @@ def start_from(model: P2PNet, start: str) -> int:
     network is then tuned further (a head for other classes stays new).
     Raises BadInput when the file cannot be read or fits less than half of the network: another one's weights.
     """
-    found = _weights_of(start)
-    part = model if any(key.startswith("backbone.") for key in found) else model.backbone.body
+    state = _weights_of(start)
+    part = model if any(key.startswith("backbone.") for key in state) else model.backbone.body
     own = part.state_dict()
-    fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
         raise BadInput(
             f"{start} fits {len(fitting)} of the {len(own)} tensors of {model.settings.backbone}; name its own weights."
@@ -149,69 +114,6 @@ def _weights_of(start: str) -> dict[str, torch.Tensor]:
         return load_file(start)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{start} cannot be read as safetensors: {error}") from error
-
-
-def _step(
-    model: P2PNet,
-    optimiser: torch.optim.Optimizer,
-    loss: PointLoss,
-    images: torch.Tensor,
-    points: Any,
-    labels: Any,
-    settings: Any,
-) -> tuple[float, float]:
-    scaled = images.float().div_(255).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=settings.bf16 and has_fast_bfloat16(images.device.type)):
-        proposals = model(scaled)
-    device = images.device
-    losses = loss(proposals, [p.to(device) for p in points], [c.to(device) for c in labels])
-    optimiser.zero_grad(set_to_none=True)
-    losses.total.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    optimiser.step()
-    return float(losses.classification), float(losses.point)
-
-
-@torch.no_grad()
-def _update(average: dict[str, torch.Tensor], model: P2PNet, decay: float) -> None:
-    for key, value in model.state_dict().items():
-        if value.is_floating_point():
-            average[key].lerp_(value.float(), 1 - decay)
-        else:
-            average[key].copy_(value)
-
-
-def _note(out: Path, entry: dict[str, Any], log: Log | None) -> None:
-    with (out / "train.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({k: round(float(v), 4) for k, v in entry.items()}, ensure_ascii=False) + "\n")
-    if log:
-        log(entry)
-
-
-def _checkpoint(out: Path, settings: Any, step: int, spent: float, model: Any, optimiser: Any, average: Any) -> None:
-    state = {"step": step, "spent": spent, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
-    state["settings"] = json.dumps(as_plain(settings))
-    torch.save(state, out / "state.pt.new")
-    (out / "state.pt.new").replace(out / "state.pt")
-
-
-def _resume(
-    out: Path, settings: TrainSettings, model: P2PNet, optimiser: Any, average: dict[str, torch.Tensor]
-) -> tuple[int, float]:
-    """(step, seconds spent) of an interrupted training with the same settings; (0, 0) when there is none."""
-    file = out / "state.pt"
-    if not file.is_file():
-        (out / "train.jsonl").unlink(missing_ok=True)
-        return 0, 0.0
-    state = torch.load(file, weights_only=True)
-    if state["settings"] != json.dumps(as_plain(settings)):
-        (out / "train.jsonl").unlink(missing_ok=True)
-        return 0, 0.0
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    for key, value in state["average"].items():
-        average[key].copy_(value)
-    return int(state["step"]), float(state["spent"])
 
 
 def best_thresholds(detector: Detector, fields: Sequence[Field]) -> tuple[float, ...]:
