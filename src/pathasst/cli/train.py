@@ -178,25 +178,23 @@ def classifier(
 @app.command("segment")
 def segment(
     labels: Path = typer.Argument(..., help="COCO JSON with segmentation, or a folder with the folders images and masks."),
-    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: mask_decoder.safetensors, train.jsonl, scores.json."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: mask_decoder.safetensors, log.csv, scores.json."),
     recipe: str = RECIPE,
-    steps: int = STEPS,
+    changes: list[str] = SET,
 ) -> None:
-    """Teach a SAM objects of your own: its mask decoder is tuned. A killed run goes on with the same command.
+    """Tune SAM's mask decoder to objects of your own. Interrupted runs resume.
 
     Example: pathasst train segment my_cells --out out/sam; then pathasst tools run segment IMAGE --model out/sam
     """
-    from pathasst.core import recipes
     from pathasst.core.statistics import Interval
     from pathasst.nn.sam.masks import read_outlined
-    from pathasst.nn.sam.train import SamSettings, train
+    from pathasst.nn.sam.train import SegmentTraining, train
     from pathasst.tools.measure import masks_table
 
-    settings = recipes.load_recipe("segment", recipe, SamSettings)
-    scores = train(_taking(settings, steps), read_outlined(labels), out, _say)
+    scores = train(SegmentTraining.load(recipe, changes), read_outlined(labels), out, _say)
     for name in ("before", "after") if "after" in scores else ():
-        kept = f"{scores[name]['objects']} objects of {scores['held']} pictures kept back"
-        typer.echo(f"{name}, {kept}:\n{masks_table(scores[name])}")
+        measured = f"{scores[name]['objects']} objects of {scores['val']} pictures not trained on"
+        typer.echo(f"{name}, {measured}:\n{masks_table(scores[name])}")
     for name, gain in scores.get("gain", {}).items():
         typer.echo(f"IoU gained, asked for by {name}: {Interval(**gain)}")
 

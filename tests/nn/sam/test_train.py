@@ -10,12 +10,11 @@ import torch
 
 from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
-from pathasst.core.recipes import load_recipe
 from pathasst.nn.sam import train as sam_train
 from pathasst.nn.sam.masks import Object, Outlined
 from pathasst.nn.sam.model import Sam
 from pathasst.nn.sam.overlaps import inner_point, overlaps
-from pathasst.nn.sam.train import SamSettings, train
+from pathasst.nn.sam.train import SegmentTraining, train
 
 GAIN = ("box", "point")
 
@@ -59,12 +58,12 @@ def outlined(name: str, image: np.ndarray, *objects: Object, split: str = "") ->
 
 def test_the_loss_falls_and_the_tuned_decoder_answers(tiny, tmp_path):
     lines = []
-    settings = SamSettings(model=str(tiny), steps=60, prompts=1, lr=5e-3, warmup=5, validation=0.34, points=0.0)
+    settings = SegmentTraining(start=str(tiny), steps=60, prompts=1, lr=5e-3, val=0.34, points=0.0)
     scores = train(settings, discs(), tmp_path / "out", lines.append)
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
-    assert scores["pictures"] == 2 and scores["held"] == scores["after"]["objects"] == 1
+    assert scores["pictures"] == 2 and scores["val"] == scores["after"]["objects"] == 1
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["scores"] == scores
-    assert not (tmp_path / "out" / "state.pt").exists()
+    assert not (tmp_path / "out" / "checkpoints").exists()
     before, after = Sam(tiny), Sam(tmp_path / "out")
     held = sam_train._parts(settings, discs())[1]
     assert overlaps(after, held).plain() == scores["after"] != scores["before"] == overlaps(before, held).plain()
@@ -78,7 +77,7 @@ def test_the_loss_falls_and_the_tuned_decoder_answers(tiny, tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_decoder(tiny, tmp_path, monkeypatch):
-    settings = SamSettings(model=str(tiny), steps=12, prompts=1, validation=0.0, save_every=4)
+    settings = SegmentTraining(start=str(tiny), steps=12, prompts=1, val=0.0, save_every=4)
     train(settings, discs(), tmp_path / "a")
     real, calls = sam_train._loss, []
 
@@ -110,17 +109,17 @@ def test_a_point_lies_within_and_the_measuring_one_deep_inside():
 
 def test_splits_of_the_labels_are_kept_and_nothing_to_train_on_is_refused():
     named = [replace(p, split=s) for p, s in zip(discs(), ("train", "val", "test"), strict=True)]
-    learn, held = sam_train._parts(SamSettings(), named)
+    learn, held = sam_train._parts(SegmentTraining(), named)
     assert [p.split for p in learn] == ["train"] and [p.split for p in held] == ["val", "test"]
     with pytest.raises(BadDataset, match="train"):
-        sam_train._parts(SamSettings(), named[1:])
+        sam_train._parts(SegmentTraining(), named[1:])
 
 
 def test_a_patient_lies_on_one_side():
     empty = np.zeros((9, 9, 3), np.uint8)
     fields = [outlined(f"ROI_{patient}_{field}.jpg", empty) for patient in range(10) for field in (1, 2, 3)]
     for seed in range(5):
-        parts = sam_train._parts(SamSettings(group="_([0-9]+)_", validation=0.3, seed=seed), fields)
+        parts = sam_train._parts(SegmentTraining(group="_([0-9]+)_", val=0.3, seed=seed), fields)
         learn, held = ({p.name.split("_")[1] for p in part} for part in parts)
         assert len(held) == 3 and len(learn) == 7 and not learn & held
         assert sum(map(len, parts)) == 30
@@ -131,7 +130,7 @@ def test_a_broken_mask_costs_its_own_picture(tiny, tmp_path):
         raise BadInput("the mask is cut off")
 
     lines = []
-    settings = SamSettings(model=str(tiny), steps=10, prompts=1, validation=0.0)
+    settings = SegmentTraining(start=str(tiny), steps=10, prompts=1, val=0.0)
     pictures = [*discs(1), Outlined("bad.png", "", broken), outlined("empty.png", np.zeros((64, 64, 3), np.uint8))]
     scores = train(settings, pictures, tmp_path / "out", lines.append)
     assert scores["pictures"] == 1 and lines[-1]["step"] == 10
@@ -144,10 +143,10 @@ def test_a_broken_mask_costs_its_own_picture(tiny, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_the_recipes_can_be_read(recipe):
-    settings = load_recipe("segment", recipe, SamSettings)
-    assert settings.model in weights.registry()
+    settings = SegmentTraining.load(recipe)
+    assert settings.start in weights.registry()
     with pytest.raises(BadSettings):
-        replace(settings, points=2.0)
+        settings.replace(points=2.0)
 
 
 def test_a_decoder_of_another_network_is_refused(tiny, tmp_path):

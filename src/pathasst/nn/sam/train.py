@@ -1,4 +1,4 @@
-"""Teaching a SAM the user's own objects: its mask decoder alone, on pictures embedded once (Ma et al. 2024 tune MedSAM so).
+"""Tuning a SAM to the user's own objects: its mask decoder alone, on pictures embedded once (Ma et al. 2024 tune MedSAM so).
 
 Knows labelled objects and prompts, not file formats. What is learnt is small: `mask_decoder.safetensors`, with the name of the
 network that it belongs to in its header.
@@ -7,54 +7,60 @@ network that it belongs to in its header.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from pathasst.core import weights
-from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import fingerprint
+from pathasst.core.settings import Field
 from pathasst.imaging.annotations import group_of
 from pathasst.nn.sam.masks import Object, Outlined, usable
 from pathasst.nn.sam.model import DECODER, LOW, SIDE, Embedding, Sam
 from pathasst.nn.sam.overlaps import inner_point, overlaps
+from pathasst.training import Task, TrainingSettings, fit
+from pathasst.training.settings import BatchSize, LearningRate, Precision, Share, Steps, WeightDecay
 
 Log = Callable[[dict[str, Any]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamSettings:
+class SegmentTraining(TrainingSettings):
     """How the mask decoder is tuned."""
 
-    model: str = "mobilesam"  # id or folder of what is tuned
-    steps: int = 300  # each one picture
-    prompts: int = 8  # objects of it a step, each asked for by a box or a point
-    lr: float = 1e-4
-    warmup: int = 20
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    jitter: float = 0.1  # how far a box's sides may be moved, in its own sides: nobody draws exactly
-    points: float = 0.5  # share of the steps that ask by a point instead
-    validation: float = 0.2  # share of the groups that are not trained on, where the labels name no split
-    group: str = ""  # regular expression whose first group names the patient in a picture's file name; empty: the picture
-    save_every: int = 50
-    seed: int = 0
+    room: ClassVar[str] = "segment"
+    renamed: ClassVar[dict[str, str]] = {**TrainingSettings.renamed, "model": "start", "validation": "val"}
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.validation < 1 or not 0 <= self.points <= 1:
-            raise BadSettings("validation and points are shares between 0 and 1")
+    start: str = Field(default="mobilesam", description="Id or folder of what is tuned.")
+    steps: Steps = 300
+    batch: BatchSize = 1
+    prompts: int = Field(default=8, ge=1, description="Objects of a picture in a step, each asked for by a box or a point.")
+    lr: LearningRate = 1e-4
+    weight_decay: WeightDecay = 1e-4
+    precision: Precision = "fp32"
+    jitter: float = Field(default=0.1, ge=0, description="How far a box's sides may be moved, in its own sides.")
+    points: Share = Field(default=0.5, description="Share of the pictures that are asked by points instead of boxes.")
+    val: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of the groups that is not trained on, where the labels name no split."
+    )
+    group: str = Field(
+        default="", description="Regular expression; its first group is the patient in a file name. Empty: the picture."
+    )
+    save_every: int = Field(default=50, ge=1, description="Steps between checkpoints.")
+    workers: int = Field(default=0, ge=0, le=0, description="Pictures are embedded in the process that trains.")
 
 
-def train(settings: SamSettings, pictures: Sequence[Outlined], out: Path, log: Log | None = None) -> dict[str, Any]:
-    """Tune, and measure before and after on the pictures kept back; a killed run goes on with the same call.
+def train(settings: SegmentTraining, pictures: Sequence[Outlined], out: Path, log: Log | None = None) -> dict[str, Any]:
+    """Tune, and measure before and after on the pictures kept back. Interrupted trainings resume with the same call.
 
-    Writes `mask_decoder.safetensors`, `train.jsonl`, `scores.json`. Returns the scores: of `before` and `after`, as `Overlaps`
-    has them, their `gain`, and why pictures were `skipped`. Raises BadDataset when no picture is left to train on.
+    Writes `mask_decoder.safetensors`, `scores.json` and what `training.fit` writes. Returns the scores: of `before` and `after`,
+    as `Overlaps` has them, their `gain`, and why pictures were `skipped`. Raises BadDataset when no picture is left to train on.
     """
     from safetensors.torch import save_file
 
@@ -63,79 +69,79 @@ def train(settings: SamSettings, pictures: Sequence[Outlined], out: Path, log: L
     if log:
         for reason in skipped:
             log({"left out": reason})
-    learn, held = _parts(settings, pictures)
-    sam = Sam(weights.path(settings.model), kept=1)
-    before = overlaps(sam, held, settings.group)
-    _fit(settings, sam, learn, out, log)
+    train_pictures, val = _parts(settings, pictures)
+    sam = Sam(weights.path(settings.start), kept=1)
+    before = overlaps(sam, val, settings.group)
+    trained = fit(SegmentTask(settings, sam, train_pictures), settings, out, log=log)
     state = {k: v.detach().cpu().contiguous() for k, v in sam.network.mask_decoder.state_dict().items()}
-    save_file(state, out / DECODER, {"base": settings.model})
-    scores: dict[str, Any] = {"pictures": len(learn), "skipped": skipped}
-    if held:
-        after = overlaps(sam, held, settings.group)
-        scores |= {"held": len(held), "before": before.plain(), "after": after.plain(), "gain": after.gain(before)}
-    (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": asdict(settings)}, indent=1), encoding="utf-8")
-    (out / "state.pt").unlink(missing_ok=True)
+    save_file(state, out / DECODER, {"base": settings.start})
+    scores: dict[str, Any] = {"pictures": len(train_pictures), "skipped": skipped}
+    if val:
+        after = overlaps(sam, val, settings.group)
+        scores |= {"val": len(val), "before": before.plain(), "after": after.plain(), "gain": after.gain(before)}
+    (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": settings.plain()}, indent=1), encoding="utf-8")
+    trained.remove_checkpoints()
     return scores
 
 
-def _parts(settings: SamSettings, pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[Outlined]]:
+class _Decode(nn.Module):
+    """A SAM's `decode` as a module's forward, so that several processes can train it."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.network, self.decode = sam.network, sam.decode
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        return self.decode(*arguments, **options)
+
+
+class SegmentTask(Task):
+    """The mask decoder on pictures embedded once; the last weights are kept."""
+
+    unused_parameters = True  # boxes and points pass by different weights
+
+    def __init__(self, settings: SegmentTraining, sam: Sam, pictures: Sequence[Outlined]) -> None:
+        torch.manual_seed(settings.seed)
+        sam.network.requires_grad_(False)
+        sam.network.mask_decoder.requires_grad_(True)
+        super().__init__(_Decode(sam))
+        self.settings, self.sam, self.pictures = settings, sam, pictures
+        self.embedded: dict[int, tuple[Embedding, list[Object]]] = {}  # 2 MB a picture
+        self.data = fingerprint({"pictures": [p.name for p in pictures]})
+
+    def batch(self, step: int, places: range) -> list[tuple[int, int]]:
+        return [(step, place) for place in places]
+
+    def loss(self, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        losses = []
+        for step, place in batch:
+            rng = np.random.default_rng((self.settings.seed, step, place))
+            index = int(rng.integers(len(self.pictures)))
+            if index not in self.embedded:
+                self.embedded[index] = _embed(self.sam, self.pictures[index])
+            embedding, objects = self.embedded[index]
+            chosen = rng.choice(len(objects), min(self.settings.prompts, len(objects)), replace=False)
+            whole = replace(embedding, features=embedding.features.float())
+            losses.append(_loss(self.sam, model, whole, [objects[i] for i in chosen], self.settings, rng))
+        return {"loss": torch.stack(losses).mean()}
+
+    def train_mode(self, model: nn.Module) -> None:
+        """Norms stay as they were trained."""
+        model.eval()
+
+
+def _parts(settings: SegmentTraining, pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[Outlined]]:
     """Pictures to train on, and those kept back: as the labels say, else whole groups by chance."""
     if any(p.split for p in pictures):
-        learn, held = ([p for p in pictures if (p.split == "train") is wanted] for wanted in (True, False))
+        train, val = ([p for p in pictures if (p.split == "train") is wanted] for wanted in (True, False))
     else:
         groups = sorted({group_of(p.name, settings.group) for p in pictures})
-        n = round(settings.validation * len(groups))
+        n = round(settings.val * len(groups))
         away = {groups[i] for i in np.random.default_rng(settings.seed).permutation(len(groups))[:n]}
-        learn, held = ([p for p in pictures if (group_of(p.name, settings.group) in away) is kept] for kept in (False, True))
-    if not learn:
-        raise BadDataset("no picture is left to train on; lower `validation`, or name the split train.")
-    return learn, held
-
-
-def _fit(settings: SamSettings, sam: Sam, learn: Sequence[Outlined], out: Path, log: Log | None) -> None:
-    torch.manual_seed(settings.seed)
-    decoder = sam.network.mask_decoder
-    optimiser = torch.optim.AdamW(decoder.parameters(), settings.lr, weight_decay=settings.weight_decay)
-    embedded: dict[int, tuple[Embedding, list[Object]]] = {}  # 2 MB a picture
-    recent: list[float] = []
-    for step in range(_resume(out, settings, decoder, optimiser), settings.steps):
-        rng = np.random.default_rng((settings.seed, step))
-        place = int(rng.integers(len(learn)))
-        if place not in embedded:
-            embedded[place] = _embed(sam, learn[place])
-        embedding, objects = embedded[place]
-        warm = min((step + 1) / settings.warmup, 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = settings.lr * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-        chosen = [objects[i] for i in rng.choice(len(objects), min(settings.prompts, len(objects)), replace=False)]
-        loss = _loss(sam, replace(embedding, features=embedding.features.float()), chosen, settings, rng)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), settings.clip)
-        optimiser.step()
-        recent.append(float(loss.detach()))
-        if (step + 1) % 10 == 0:
-            entry = {"step": step + 1, "loss": round(float(np.mean(recent)), 4)}
-            recent.clear()
-            with (out / "train.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-            if log:
-                log(entry)
-        if (step + 1) % settings.save_every == 0:
-            state = {"step": step + 1, "decoder": decoder.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**state, "settings": json.dumps(asdict(settings))}, out / "state.pt.new")
-            (out / "state.pt.new").replace(out / "state.pt")
-
-
-def _resume(out: Path, settings: SamSettings, decoder: Any, optimiser: Any) -> int:
-    file = out / "state.pt"
-    state: dict[str, Any] = torch.load(file, weights_only=True) if file.is_file() else {"settings": ""}
-    if state["settings"] != json.dumps(asdict(settings)):
-        (out / "train.jsonl").unlink(missing_ok=True)
-        return 0
-    decoder.load_state_dict(state["decoder"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+        train, val = ([p for p in pictures if (group_of(p.name, settings.group) in away) is out] for out in (False, True))
+    if not train:
+        raise BadDataset("no picture is left to train on; lower `val`, or name the split train.")
+    return train, val
 
 
 def _embed(sam: Sam, picture: Outlined) -> tuple[Embedding, list[Object]]:
@@ -146,17 +152,22 @@ def _embed(sam: Sam, picture: Outlined) -> tuple[Embedding, list[Object]]:
 
 
 def _loss(
-    sam: Sam, embedding: Embedding, objects: Sequence[Object], settings: SamSettings, rng: np.random.Generator
+    sam: Sam,
+    model: nn.Module,
+    embedding: Embedding,
+    objects: Sequence[Object],
+    settings: SegmentTraining,
+    rng: np.random.Generator,
 ) -> torch.Tensor:
     """Focal and Dice loss of the asked masks, and the squared error of the IoU that is foretold (SAM, appendix A)."""
     by_point = rng.random() < settings.points
     if by_point:
         asked = np.array([inner_point(o, rng) for o in objects])[:, None]
-        logits, foretold = sam.decode(embedding, sam.place(embedding, asked), None, several=True)
+        logits, foretold = model(embedding, sam.place(embedding, asked), None, several=True)
     else:
         corners = np.array([_shaken(o.box, settings.jitter, rng) for o in objects], np.float32)
         boxes = sam.place(embedding, corners.reshape(-1, 2)).reshape(-1, 4)
-        logits, foretold = sam.decode(embedding, None, boxes, several=False)
+        logits, foretold = model(embedding, None, boxes, several=False)
     height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.seen)
     logits = logits[..., :height, :width]
     target = torch.from_numpy(np.stack([_low(o, embedding, height, width) for o in objects]))[:, None].to(logits)
