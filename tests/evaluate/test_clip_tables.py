@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pathasst.clip.model import PathCLIP
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.records import Pair, Source
 from pathasst.dataset import run_stage
 from pathasst.dataset.stage import Unit
@@ -51,6 +51,21 @@ def test_zero_shot_measures_what_is_there_and_explains_the_rest(clip, sets):
     assert {part: np.mean(s) for part, s in scores.items()} == {
         f"LC25000 colon, {row[2]}": pytest.approx(row[7].value) for row in ours
     }
+
+
+def test_zero_shot_of_one_folder_measures_the_tasks_it_has_pictures_of(clip, tmp_path):
+    for name in ("ADI/1.png", "ADI/broken.png", "TUM/2.png"):
+        (tmp_path / "crc" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(1, (70, 70, 3))).save(tmp_path / "crc" / name)
+    (tmp_path / "crc" / "ADI" / "broken.png").write_bytes(b"half a download")
+    table = zeroshot.evaluate(clip, CLIP, None, folder=tmp_path / "crc")
+    notes = "\n".join(table.notes)
+    assert {row[1] for row in table.rows if row[0] == CLIP} == {"CRC100K"}
+    assert "CRC100K: 1 pictures could not be read" in notes and "no picture of background, debris" in notes
+    with pytest.raises(BadSettings, match="no task is called nothing"):
+        zeroshot.evaluate(clip, CLIP, None, folder=tmp_path / "crc", only=["nothing"])
+    with pytest.raises(BadDataset):
+        zeroshot.evaluate(clip, CLIP, None, folder=tmp_path / "crc", only=["LC25000 lung"])
 
 
 def test_zero_shot_without_any_set_says_so(clip, tmp_path):

@@ -13,7 +13,7 @@ DATA = typer.Option(None, "--data", "-d", help="Folder with the public test sets
 OUT = typer.Option(
     Path("out/eval"), "--out", "-o", help="Folder for tables (JSON, Markdown), report.html and cached predictions."
 )
-CLIP = typer.Option("pathclip-embedded", "--clip", "-m", help="PathCLIP: id, folder or checkpoint.")
+CLIP = typer.Option("pathclip-lite", "--clip", "-m", help="PathCLIP: id, folder or checkpoint.")
 BRAIN = typer.Option("", "--brain", "-b", help="As for `pathasst ask`: pathasst, llamacpp, http://host:8000/v1#model.")
 PAIRS = typer.Option([], "--pairs", "-p", help="Dataset of pairs; repeatable.")
 SPLIT = typer.Option(["test"], "--split", help="Split(s) to measure on.")
@@ -51,10 +51,26 @@ def everything(
 
 @app.command("zero-shot")
 def zero_shot(
-    data: Path = DATA, out: Path = OUT, clip: str = CLIP, pairs: list[Path] = PAIRS, split: list[str] = SPLIT, seed: int = SEED
+    data: Path = DATA,
+    out: Path = OUT,
+    clip: str = CLIP,
+    pairs: list[Path] = PAIRS,
+    split: list[str] = SPLIT,
+    folder: Path = typer.Option(None, "--folder", help="Pictures in a public layout of Table 2, instead of --data."),
+    task: list[str] = typer.Option([], "--task", help="Names of tasks; default: all."),
+    tasks: str = typer.Option("embedded", help="Recipe of tasks: a name, or a YAML file like clip_zeroshot.yaml."),
+    originals: Path = typer.Option(None, help="CSV `image,original` for --folder: copies of one original share it (LC25000)."),
+    seed: int = SEED,
 ) -> None:
-    """Table 2: zero-shot classification. Example: pathasst eval zero-shot --data ~/pathology-sets"""
-    _run(["zero-shot"], data=data, out=out, clip=clip, pairs=tuple(pairs), split=tuple(split), seed=seed)
+    """Table 2: zero-shot classification.
+
+    Example: pathasst eval zero-shot --data ~/pathology-sets
+    Example: pathasst eval zero-shot --task CRC100K --folder ~/NCT-CRC-HE-100K --clip out/pathclip
+    """
+    _run(
+        ["zero-shot"], data=data, out=out, clip=clip, pairs=tuple(pairs), split=tuple(split), folder=folder, task=tuple(task),
+        tasks=tasks, originals=originals, seed=seed,
+    )  # fmt: skip
 
 
 @app.command("retrieval")

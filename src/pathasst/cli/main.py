@@ -37,7 +37,7 @@ FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Us
 PANELS = {
     FIRST: ("demo", "doctor", "models"),
     LINE: ("collect", "curate", "instruct", "train"),
-    USE: ("ask", "chat", "serve", "papers", "tools", "mcp"),
+    USE: ("ask", "serve", "papers", "tools", "mcp"),
     LOOK: ("dataset", "show-mask", "clip", "eval"),
 }
 """How `pathasst --help` shows the commands: as a newcomer meets them."""
@@ -69,7 +69,6 @@ app.add_typer(train.app, name="train", rich_help_panel=LINE)
 train.app.command("select")(curate.train_select)
 train.app.command("panels")(curate.train_panels)
 app.command("ask", rich_help_panel=USE)(ask.ask)
-app.command("chat", rich_help_panel=USE)(mllm.chat)
 app.add_typer(serve.app, name="serve", rich_help_panel=USE)
 app.add_typer(papers.app, name="papers", rich_help_panel=USE)
 app.add_typer(tools.app, name="tools", rich_help_panel=USE)

@@ -1,4 +1,4 @@
-"""`pathasst show-mask` and `pathasst chat`: what PathAsst is trained on, and talking to it without tools."""
+"""`pathasst show-mask`: what PathAsst is trained on."""
 
 from __future__ import annotations
 
@@ -33,36 +33,3 @@ def show_mask(
         text.append(words, style="bold green" if supervised else "bright_black")
     console.print(f"{shown.conversation_id}: {shown.tokens} tokens, {shown.supervised} supervised", style="cyan")
     console.print(text)
-
-
-def chat(
-    image: Path | None = typer.Argument(None, exists=True, dir_okay=False, help="A picture to talk about."),
-    model: str = typer.Option("pathasst-embedded", help="Model id or folder."),
-    question: str = typer.Option("", "--question", "-q", help="Ask once and end; without it, talk until an empty line."),
-    max_new_tokens: int = typer.Option(160, help="Longest answer, in tokens."),
-) -> None:
-    """Talk to PathAsst itself about a picture, without tools (`pathasst ask` has the tools).
-
-    Example: pathasst chat slide.png -q "What does this picture show?"
-    """
-    from pathasst.core.records import IMAGE, NOTICE, Turn
-    from pathasst.mllm.generate import PathAsst
-
-    assistant = PathAsst.load(model)
-    images = [image.read_bytes()] if image else []
-    turns: list[Turn] = []
-    typer.secho(NOTICE, fg="yellow", err=True)
-    while True:
-        asked = question or typer.prompt("You", default="", show_default=False)
-        if not asked:
-            return
-        mark = f"{IMAGE}\n" if images and not turns else ""
-        turns.append(Turn(role="user", content=mark + asked))
-        for piece in assistant.stream(turns, images, max_new_tokens=max_new_tokens):
-            if isinstance(piece, str):
-                typer.echo(piece, nl=False)
-            else:
-                turns.append(piece)
-        typer.echo("")
-        if question:
-            return

@@ -106,7 +106,7 @@ def clip(
     if taught:
         settings = replace(settings, teach=replace(settings.teach, data=[str(t) for t in taught]))
     train(settings, out, stop_at=stop_at, report=_say)
-    typer.echo(f"{out}: use it with PathCLIP.load({str(out)!r}), measure it with `pathasst clip zeroshot … --model {out}`")
+    typer.echo(f"{out}: use it with pathasst.PathCLIP({str(out)!r}), measure it with `pathasst eval zero-shot … --clip {out}`")
 
 
 @app.command("points")

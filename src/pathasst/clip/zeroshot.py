@@ -7,7 +7,7 @@ prompts (one a class) and an ensemble (templates × names), whose mean embedding
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,27 +223,6 @@ def _task(name: str, entry: dict[str, Any]) -> Task:
         ensemble=[[t.format(x) for t in templates for x in c["names"]] for c in classes.values()] if templates else [],
         caveat=entry.get("caveat", ""),
     )
-
-
-def write_outcome(outcome: Outcome, folder: Path | str) -> None:
-    """`<task>-<style>.csv` with every prediction, and `….png` with the confusion matrix."""
-    import csv
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{outcome.task.name}-{outcome.style}".replace("/", "_").replace(" ", "_")
-    with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "truth", "predicted", *outcome.task.classes])
-        for row in _rows(outcome):
-            writer.writerow(row)
-    draw_confusion(outcome).save(folder / f"{stem}.png")
-
-
-def _rows(outcome: Outcome) -> Iterator[list[Any]]:
-    names = outcome.task.classes
-    for id_, true, said, odds in zip(outcome.ids, outcome.truth, outcome.predicted, outcome.probabilities, strict=True):
-        yield [id_, names[true], names[said], *(f"{o:.4f}" for o in odds)]
 
 
 def draw_confusion(outcome: Outcome, cell: int = 64) -> Any:

@@ -24,10 +24,14 @@ class EvalSettings:
 
     data: Path | None = None  # folder with the public test sets
     out: Path = Path("out/eval")
-    clip: str = "pathclip-embedded"
+    clip: str = "pathclip-lite"
     brain: str = ""  # as `pathasst ask --brain` takes it; "": the recipe's
     pairs: tuple[Path, ...] = ()  # datasets of pairs, for zero-shot, retrieval and leakage
     split: tuple[str, ...] = ("test",)
+    folder: Path | None = None  # zero-shot: pictures in a public layout, instead of `data`
+    task: tuple[str, ...] = ()  # zero-shot: names of tasks; empty: all
+    tasks: str = "embedded"  # zero-shot: recipe of tasks
+    originals: Path | None = None  # zero-shot: CSV of which original a picture of `folder` was made from
     composed: bool = False  # retrieval: count captions composed from labels, too
     against: tuple[Path, ...] = ()  # leakage: evaluation sets
     index: Path | None = None  # papers
@@ -61,7 +65,17 @@ def zero_shot(settings: EvalSettings) -> Table:
     from pathasst.evaluate import zeroshot
 
     pairs = settings.pairs[0] if settings.pairs else None
-    return zeroshot.evaluate(_clip(settings), settings.clip, settings.data, pairs, settings.split)
+    return zeroshot.evaluate(
+        _clip(settings),
+        settings.clip,
+        settings.data,
+        pairs,
+        settings.split,
+        settings.tasks,
+        only=settings.task,
+        folder=settings.folder,
+        originals=settings.originals,
+    )
 
 
 def retrieval(settings: EvalSettings) -> Table:

@@ -6,7 +6,7 @@ Knows the public sets and the `clip` room, which does the classifying.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,16 @@ def evaluate(
     pairs: Path | None = None,
     split: Sequence[str] = ("test",),
     tasks: str = "embedded",
+    *,
+    only: Sequence[str] = (),
+    folder: Path | None = None,
+    originals: Path | None = None,
 ) -> Table:
     """Table 2 for one model: every public set under `root`, and every task whose labels the pairs have.
+
+    `only`: names of the tasks that are measured; empty: all of the recipe `tasks`. `folder`: pictures in a public layout, instead
+    of `root`; `originals`: a CSV `image,original` of that folder: copies of one original are one cluster of the bootstrap.
+    Raises BadSettings for an unknown task.
 
     Sets that are missing or of another layout are named in the notes, with where to get them and how they must look. Raises
     BadDataset when nothing at all is there.
@@ -44,16 +52,16 @@ def evaluate(
 
     columns = ["model", "task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy"]
     table = Table(id="zero-shot", title=f"Zero-shot classification: {name}", columns=columns, section="Table 2", seed=0)
-    recipe, missing = zeroshot.load_tasks(tasks), []
-    for id in SETS:
-        task = recipe[known()[id].task]
+    chosen = _chosen(zeroshot.load_tasks(tasks), only)
+    missing: list[str] = []
+    for task, examples in _public(chosen, root, folder, originals, missing):
         try:
-            _measure(table, clip, name, task, zeroshot.examples_of_folder(find(root, id), task))
-        except BadDataset as error:
+            _measure(table, clip, name, task, examples)
+        except BadDataset as error:  # not one picture can be read
             missing.append(str(error))
     if pairs is not None:
         pictures = zeroshot.labelled(pairs, split)
-        for task in recipe.values():
+        for task in chosen.values():
             if examples := zeroshot.examples_of_pairs(pictures, task):
                 _measure(table, clip, name, task, examples, suffix=f" ({', '.join(split)})")
     if not table.rows:
@@ -68,6 +76,31 @@ def evaluate(
         *missing,
     ]
     return table
+
+
+def _chosen(tasks: dict[str, Any], only: Sequence[str]) -> dict[str, Any]:
+    from pathasst.core.errors import BadSettings
+
+    if unknown := set(only) - set(tasks):
+        raise BadSettings(f"no task is called {', '.join(sorted(unknown))}; there are: {', '.join(tasks)}.")
+    return {name: task for name, task in tasks.items() if not only or name in only}
+
+
+def _public(
+    tasks: dict[str, Any], root: Path | None, folder: Path | None, originals: Path | None, missing: list[str]
+) -> Iterator[tuple[Any, list[Example]]]:
+    """Tasks with their pictures in public layouts: of `folder` alone, or of the sets under `root`; `missing` gets why others are not."""
+    from pathasst.clip import zeroshot
+    from pathasst.core.errors import BadDataset
+
+    copies = zeroshot.read_originals(originals) if originals else None
+    for id in SETS if folder is None else tasks:
+        task = tasks.get(known()[id].task if folder is None else id)
+        try:
+            if task is not None:
+                yield task, zeroshot.examples_of_folder(folder or find(root, id), task, copies)
+        except BadDataset as error:
+            missing.append(str(error))
 
 
 def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
