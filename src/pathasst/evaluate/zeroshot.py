@@ -89,7 +89,7 @@ def _chosen(tasks: dict[str, Any], only: Sequence[str]) -> dict[str, Any]:
 def _public(
     tasks: dict[str, Any], root: Path | None, folder: Path | None, originals: Path | None, missing: list[str]
 ) -> Iterator[tuple[Any, list[Example]]]:
-    """Tasks with their pictures in public layouts: of `folder` alone, or of the sets under `root`; `missing` gets why others are not."""
+    """Tasks with their pictures: of `folder` alone, or of the public sets under `root`; `missing` gets why others are not."""
     from pathasst.clip import zeroshot
     from pathasst.core.errors import BadDataset
 
