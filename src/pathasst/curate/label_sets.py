@@ -72,8 +72,12 @@ class LabelSet(Strict):
     classes: dict[str, list[str]] = Field(default_factory=dict)  # class → concepts, the most specific first
     counts: Counts | None = None
     column: str = "label"  # image: which column is the class
-    states: dict[str, str] = Field(default_factory=dict)  # captioned: column → concept, `{}` is the column's value, most specific first
-    named: dict[str, str] = Field(default_factory=dict)  # captioned: value of any of these columns → concept, in place of `states`
+    states: dict[str, str] = Field(
+        default_factory=dict
+    )  # captioned: column → concept, `{}` is the column's value, most specific first
+    named: dict[str, str] = Field(
+        default_factory=dict
+    )  # captioned: value of any of these columns → concept, in place of `states`
     always: list[str] = Field(default_factory=list)  # captioned: concepts true of every picture
     keep: str = ""  # figures: captions that match …
     leave: str = ""  # … and do not match

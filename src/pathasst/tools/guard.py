@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "look-embedded"
 NEEDS = (WEIGHTS, "efficientnet-lite0")
-LEAST = 0.05
+LEAST = 0.1
 """Probability of the tool's kinds below which it declines."""
 DOUBT = 0.5
 """Probability below which it answers with a warning."""

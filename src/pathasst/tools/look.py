@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pathasst.core.records import NOTICE, ToolResult
+from pathasst.core.records import ToolResult
 from pathasst.imaging.pictures import require_side
 from pathasst.tools import guard
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
@@ -53,7 +53,7 @@ class Look(Tool[LookArguments]):
         require_side(image, LEAST_SIDE, "Looking")
         seen = guard.look(image)
         warnings = ["The picture is unlike anything that the look was fitted on: nothing is stated of it."] if seen.unlike else []
-        return ToolResult(name=self.name, text=text(seen), numbers=numbers(seen), warnings=warnings, notice=NOTICE)
+        return ToolResult(name=self.name, text=text(seen), numbers=numbers(seen), warnings=warnings)
 
 
 def numbers(seen: Seen) -> dict[str, Any]:
@@ -71,9 +71,7 @@ def text(seen: Seen) -> str:
         return f"This picture is unlike anything that the look was fitted on (distance {seen.distance:.1f} of a limit of 1)."
     parts = []
     for name, answer in seen.answers.items():
-        first, second = list(answer.probabilities.items())[:2]
-        if answer.choice is not None:
-            parts.append(f"{NAMES.get(name, name)}: {answer.choice} ({first[1]:.0%}).")
-        else:
-            parts.append(f"{NAMES.get(name, name)}: cannot tell (likeliest {first[0]} {first[1]:.0%}, then {second[0]} {second[1]:.0%}).")
+        (first, p), (second, q) = list(answer.probabilities.items())[:2]
+        unsure = f"cannot tell (likeliest {first} {p:.0%}, then {second} {q:.0%})"
+        parts.append(f"{NAMES.get(name, name)}: {unsure if answer.choice is None else f'{first} ({p:.0%})'}.")
     return " ".join(parts)

@@ -93,7 +93,9 @@ def _of_table(source: LookSource, data: Path) -> list[LookItem]:
             for question, values in source.columns.items():
                 if answer := values.get(row[values["column"]]):
                     answers[question] = answer
-            items[name] = LookItem(table.parent / name, source.name, f"{source.name}:{row[source.group or next(iter(row))]}", answers)
+            items[name] = LookItem(
+                table.parent / name, source.name, f"{source.name}:{row[source.group or next(iter(row))]}", answers
+            )
     return list(items.values())
 
 
@@ -145,7 +147,7 @@ def _place(item: LookItem, question: str, classes: Sequence[str]) -> int:
 
 
 def _alike(sources: np.ndarray, settings: LookSettings) -> np.ndarray:
-    """Rows, those of small sources again and again: forty cores of tissue are no strangers because there are two thousand patches."""
+    """Rows, those of small sources again and again: ten cores are no strangers because there are two thousand patches."""
     rows = [np.flatnonzero(sources == s) for s in sorted(set(sources.tolist()))]
     return np.concatenate([np.resize(r, max(len(r), settings.alike)) for r in rows])
 

@@ -1,8 +1,8 @@
 """The fitted look: linear heads with calibrated probabilities, and a distance to what they were fitted on. Knows no pathology.
 
-Features are those of EfficientNet-Lite0 read at every depth (`nn.multiscale`), the tower of `pathclip-lite`: one run of the network
-serves all questions. Strange pictures are told by the early stages alone, which see grain, texture and colour: the last layer
-finds a chart as familiar as a tissue.
+Features are those of EfficientNet-Lite0 read at every depth (`nn.multiscale`), the tower of `pathclip-lite`: one run of the
+network serves all questions. Strange pictures are told by the early stages alone, which see grain, texture and colour: to the
+last layer a chart is as familiar as a tissue.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen in one picture. `distance` 1 is the limit above which 5 % of the training pictures lie, `unlike` beyond it."""
+    """What was seen in one picture. Beyond a `distance` of 1, where 5 % of the training pictures lie, it is `unlike` them."""
 
     answers: dict[str, Answer]
     distance: float
