@@ -77,7 +77,6 @@ class SimilarCases(Tool[SimilarCasesArguments]):
             numbers=numbers,
             pictures=pictures,
             warnings=doubts(image, votes),
-            notice=NOTICE,
         )
 
 
