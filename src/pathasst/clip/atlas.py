@@ -164,8 +164,7 @@ def _of_table(table: Path) -> Iterator[Source]:
             if not name:
                 raise BadDataset(f"{table} needs a column `file`, and `case` for the case of each picture.")
             values = {c: row.get(c) or "" for c in COLUMNS}
-            slide = row.get("slide_id") or row.get("case") or name
-            yield Source(table.parent / name, Case(case=slide, **values), row.get("kind") == "10x")
+            yield Source(table.parent / name, Case(case=row.get("case") or name, **values), row.get("kind") == "10x")
 
 
 def _of_pairs(folder: Path) -> Iterator[Source]:
@@ -192,10 +191,10 @@ def _of_folder(folder: Path) -> Iterator[Source]:
 
 def _thumbnail(picture: Path | bytes) -> bytes:
     from pathasst.clip.model import to_square
-    from pathasst.clip.pictures import read_picture
+    from pathasst.imaging.pictures import load
 
     sink = io.BytesIO()
-    small: Any = to_square(read_picture(picture), SIDE)
+    small: Any = to_square(load(picture), SIDE)
     small.save(sink, "JPEG", quality=72, optimize=True)
     return sink.getvalue()
 
