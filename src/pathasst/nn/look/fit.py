@@ -159,7 +159,7 @@ def _fit(
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
 
-    wide = features[:, :WIDE].astype(np.float32)
+    wide: np.ndarray = features[:, :WIDE].astype(np.float32)
     mean, spread = wide.mean(0), wide.std(0)
     tensors = {"mean": mean, "deviation": np.maximum(spread, 0.01 * np.abs(mean) + 1e-3)}
     normal = (wide - mean) / tensors["deviation"]

@@ -52,7 +52,7 @@ class Looker:
     """Heads and distance, ready. `tensors`: see `fit`; `config`: questions with classes, temperature and least probability."""
 
     def __init__(self, tensors: dict[str, np.ndarray], config: dict[str, Any]) -> None:
-        self.tensors = {k: v.astype(np.float32) for k, v in tensors.items()}
+        self.tensors: dict[str, np.ndarray] = {k: v.astype(np.float32) for k, v in tensors.items()}
         self.config = config
 
     @classmethod
