@@ -18,6 +18,7 @@ settings.register_profile("same", settings.get_profile("random"), derandomize=Tr
 settings.load_profile("same")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("PATHASST_GUARD", "off")  # drawn blobs are no slides; tests of the guard turn it on
 
 
 @pytest.fixture(scope="session")

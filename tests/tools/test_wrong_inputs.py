@@ -67,7 +67,7 @@ REFUSED = {
     truncated: "damaged",
     text: "not a picture",
 }
-ANY_PICTURE = {"segment": (grey, fluorescence, sixteen_bit)}
+ANY_PICTURE = dict.fromkeys(("segment", "look", "similar_cases"), (grey, fluorescence, sixteen_bit))
 """Segmentation knows edges, no stain: it takes pictures without colour too."""
 
 

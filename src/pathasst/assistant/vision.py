@@ -1,6 +1,6 @@
-"""`look`: how a brain without vision sees. PathAsst answers a question about the picture, PathCLIP names the nearest tissue.
+"""`look`: how a brain without vision sees. the look states what it is sure of, PathAsst answers in words.
 
-Knows PathAsst and PathCLIP. What they say is a small model's impression and labelled so; measuring is for the specialist tools.
+Knows PathAsst and the look. What they say is a small model's impression and labelled so; measuring is for the specialist tools.
 """
 
 from __future__ import annotations
@@ -12,23 +12,14 @@ from pydantic import Field
 from pathasst.assistant.sanitize import as_data
 from pathasst.core import weights
 from pathasst.core.records import IMAGE, ToolResult, Turn
+from pathasst.tools import guard
+from pathasst.tools.look import numbers, text
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
     import numpy as np
 
-PATHASST, PATHCLIP = "pathasst-embedded", "pathclip-embedded"
-PROMPTS = {
-    "lung adenocarcinoma": "lung adenocarcinoma",
-    "lung squamous cell carcinoma": "lung squamous cell carcinoma",
-    "benign lung tissue": "benign lung tissue",
-    "colon adenocarcinoma": "colon adenocarcinoma",
-    "normal colon tissue": "normal colon mucosa",
-    "cervical cytology": "liquid-based cervical cytology, Pap stain",
-    "blood smear": "peripheral blood smear with red blood cells",
-    "immunohistochemistry": "immunohistochemistry with brown DAB staining",
-}
-"""Name → what PathCLIP compares the picture with. Only these are compared: the nearest is not a diagnosis."""
+PATHASST = "pathasst-embedded"
 
 
 class LookArguments(Arguments):
@@ -52,36 +43,29 @@ class Look(Tool[LookArguments]):
         limits="A small model's impression; it is often wrong outside lung, colon, cervical cytology and blood.",
     )
     arguments = LookArguments
-    weights = (PATHASST, PATHCLIP)
+    weights = (PATHASST, *guard.NEEDS)
 
     def __init__(self) -> None:
-        self._models: tuple[Any, Any, Any] | None = None
+        self._brain: Any = None
 
     def run(self, arguments: LookArguments, image: np.ndarray) -> ToolResult:
-        """PathAsst's words and PathCLIP's three nearest names, with their shares of the softmax."""
+        """The look's statements first, then PathAsst's words, which nothing checked."""
         from pathasst.imaging.pictures import encode_png
 
-        brain, clip, names = self._loaded()
-        turn = brain.reply([Turn(role="user", content=f"{IMAGE}\n{as_data(arguments.question)}")], [encode_png(image)], ())
-        shares = clip.classify([image], list(PROMPTS.values()))[0]
-        nearest = sorted(zip(names, map(float, shares), strict=True), key=lambda pair: -pair[1])[:3]
-        listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in nearest)
-        return ToolResult(
-            name=self.name,
-            text=f"PathAsst says: {turn.content or '(nothing)'}\nPathCLIP, nearest of {len(PROMPTS)} names: {listed}.",
-            numbers={"nearest": dict(nearest)},
-        )
+        seen = guard.look(image)
+        question = Turn(role="user", content=f"{IMAGE}\n{as_data(arguments.question)}")
+        words = "" if seen.unlike else self._loaded().reply([question], [encode_png(image)], ()).content or "(nothing)"
+        unchecked = f"\nPathAsst, unchecked: {words}" if words else ""
+        return ToolResult(name=self.name, text=text(seen) + unchecked, numbers=numbers(seen))
 
-    def _loaded(self) -> tuple[Any, Any, Any]:
-        if self._models is None:
+    def _loaded(self) -> Any:
+        if self._brain is None:
             from pathasst.assistant.brain import BrainSettings
             from pathasst.assistant.brains.local import LocalBrain
-            from pathasst.clip.model import PathCLIP
 
-            brain = LocalBrain.open(BrainSettings(model=PATHASST, max_tokens=160))
-            self._models = (brain, PathCLIP.load(PATHCLIP), list(PROMPTS))
-        return self._models
+            self._brain = LocalBrain.open(BrainSettings(model=PATHASST, max_tokens=160))
+        return self._brain
 
     def version(self) -> str:
         """Both models' versions."""
-        return f"{weights.version(PATHASST)}, {weights.version(PATHCLIP)}"
+        return f"{weights.version(PATHASST)}, {weights.version(guard.WEIGHTS)}"

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from pathasst import __version__
 from pathasst.cli import (
     ask,
+    atlas,
     clip,
     collect,
     curate,
@@ -37,7 +38,7 @@ FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Us
 PANELS = {
     FIRST: ("demo", "doctor", "models"),
     LINE: ("collect", "curate", "instruct", "train"),
-    USE: ("ask", "serve", "papers", "tools", "mcp"),
+    USE: ("ask", "serve", "papers", "tools", "atlas", "mcp"),
     LOOK: ("dataset", "show-mask", "clip", "eval"),
 }
 """How `pathasst --help` shows the commands: as a newcomer meets them."""
@@ -72,6 +73,7 @@ app.command("ask", rich_help_panel=USE)(ask.ask)
 app.add_typer(serve.app, name="serve", rich_help_panel=USE)
 app.add_typer(papers.app, name="papers", rich_help_panel=USE)
 app.add_typer(tools.app, name="tools", rich_help_panel=USE)
+app.add_typer(atlas.app, name="atlas", rich_help_panel=USE)
 app.command("mcp", epilog=mcp.EPILOG, rich_help_panel=USE)(mcp.mcp)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=LOOK)
 app.command("show-mask", rich_help_panel=LOOK)(mllm.show_mask)

@@ -61,6 +61,31 @@ def mllm(
     train(conversations, out, settings, all_specs(), say=typer.echo)
 
 
+@app.command("look")
+def look(
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
+    recipe: str = RECIPE,
+    data: Path = typer.Option(None, "--data", "-d", envvar="PATHASST_DATA", help="Folder of the labelled sets."),
+) -> None:
+    """Fit what says stain, preparation, organ and finding, and what is unlike anything known.
+
+    Example: pathasst train look --data ~/labelled --out out/look
+    """
+    import json
+
+    from pathasst.core.errors import BadSettings
+    from pathasst.nn.look import fit
+
+    if data is None:
+        raise BadSettings("give --data FOLDER, or set PATHASST_DATA.")
+    settings = fit.LookSettings.load(recipe)
+    items = fit.read_items(settings, data)
+    looker, scores = fit.fit(settings, items, fit.features_of(items, typer.echo))
+    looker.save(out)
+    (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(scores, indent=1))
+
+
 @app.command("router")
 def router(
     conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations with tool requests."),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import Mark, Pair, Source
-from pathasst.curate.label_sets import Item, LabelRecipe, LabelSet, read_items
+from pathasst.curate.label_sets import Concept, Item, LabelRecipe, LabelSet, read_items
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage
 from pathasst.imaging.pictures import load, read_header
 
@@ -79,8 +79,10 @@ def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], chance: ran
     for attempt in range(20 * one.captions):
         if len(made) == one.captions:
             break
-        name = true[0] if len(true) == 1 or chance.random() < 0.75 else chance.choice(true[1:])
-        concept = recipe.concepts[name]
+        # Of captioned pictures every concept is said as often: their diagnosis is one of eighty, their organ one of thirty.
+        specific = len(true) == 1 or (one.kind != "captioned" and chance.random() < 0.75)
+        name = true[0] if specific else chance.choice(true if one.kind == "captioned" else true[1:])
+        concept = recipe.concepts.get(name) or Concept(names=[name])
         long = templates.long and concept.shows and attempt % 2
         template = chance.choice(templates.long if long else templates.short)
         shows = chance.choice(concept.shows) if concept.shows else ""
@@ -124,7 +126,7 @@ def _pairs(recipe: LabelRecipe, one: LabelSet, item: Item, number: int) -> Itera
     md5 = hashlib.md5(image, usedforsecurity=False).hexdigest()
     group = f"{one.id.removesuffix('_fields').removesuffix('_ki67')}:{item.group}"
     label = f"{one.id}/{item.label}" if item.label else ""
-    true = recipe.true_of().get(label, [])
+    true = item.concepts or recipe.true_of().get(label, [])
     chance = random.Random(f"{recipe.seed}:{one.id}:{item.path.name}:{number}")
     own = [(text, "") for text in item.words]
     composed = captions_of(recipe, one, true, chance) if true else []

@@ -53,7 +53,7 @@ class LabelSet(Strict):
     """One labelled set: where its pictures are, how to cut them, and what is true of each class."""
 
     id: str
-    kind: Literal["image", "cell", "box", "mask", "field", "folder", "atlas", "figures"]
+    kind: Literal["image", "cell", "box", "mask", "field", "folder", "atlas", "figures", "captioned"]
     title: str
     licence: str
     modality: str
@@ -71,6 +71,14 @@ class LabelSet(Strict):
     values: dict[str, int] = Field(default_factory=dict)  # mask: class → grey value
     classes: dict[str, list[str]] = Field(default_factory=dict)  # class → concepts, the most specific first
     counts: Counts | None = None
+    column: str = "label"  # image: which column is the class
+    states: dict[str, str] = Field(
+        default_factory=dict
+    )  # captioned: column → concept, `{}` is the column's value, most specific first
+    named: dict[str, str] = Field(
+        default_factory=dict
+    )  # captioned: value of any of these columns → concept, in place of `states`
+    always: list[str] = Field(default_factory=list)  # captioned: concepts true of every picture
     keep: str = ""  # figures: captions that match …
     leave: str = ""  # … and do not match
 
@@ -117,6 +125,7 @@ class Item:
     words: list[str] = field(default_factory=list)
     doi: str = ""
     split: str = ""  # set for stratified sets; empty: by the hash of the group
+    concepts: list[str] = field(default_factory=list)  # true of this picture, where its class does not say them
 
 
 def read_items(one: LabelSet, data: Path) -> list[Item]:
@@ -133,6 +142,7 @@ def read_items(one: LabelSet, data: Path) -> list[Item]:
         "folder": _read_folder,
         "atlas": _read_atlas,
         "figures": _read_figures,
+        "captioned": _read_captioned,
     }
     return readers[one.kind](one, place)
 
@@ -144,10 +154,22 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 def _read_images(one: LabelSet, table: Path) -> list[Item]:
     return [
-        Item(table.parent / r["image"], r["label"], r[one.group] if one.group else r["image"])
+        Item(table.parent / name, r[one.column], r[one.group] if one.group else name)
         for r in _rows(table)
-        if r["label"] in one.classes
+        if r[one.column] in one.classes
+        for name in (r.get("image") or r["file"],)
     ]
+
+
+def _read_captioned(one: LabelSet, table: Path) -> list[Item]:
+    """Pictures whose columns say what is true of them: concepts by `states`, a `caption` of their own where there is one."""
+    items = []
+    for r in _rows(table):
+        stated = [one.named.get(r[column], form.format(r[column])) for column, form in one.states.items() if r[column]]
+        concepts = list(dict.fromkeys([*stated, *one.always]))
+        words = [r["caption"]] if r.get("caption") else []
+        items.append(Item(table.parent / r["file"], "; ".join(concepts), r[one.group], words=words, concepts=concepts))
+    return items
 
 
 def _read_crops(one: LabelSet, table: Path) -> list[Item]:

@@ -8,7 +8,11 @@ are those of `tf_efficientnet_lite0`, by the same names.
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ import torch
 from timm.models import register_model
 from torch import nn
 
+from pathasst.core import weights
 from pathasst.nn import pretrained
 
 NAME = "efficientnet_lite0_levels"
@@ -115,6 +120,48 @@ def standardised(head: nn.Sequential) -> nn.Sequential:
     """OpenCLIP's head of a timm tower, its features standardised first, under the name `norm`."""
     parts = dict(head.named_children())
     return nn.Sequential(OrderedDict(norm=Standardise(3 * sum(WIDTHS)), **parts))
+
+
+def pooled(pictures: Sequence[np.ndarray], threads: int = 1, batch: int = 32) -> np.ndarray:
+    """Features float32 [n, 6192] of H×W×3 uint8 RGB pictures of any sizes: shorter side to 224 px, the middle of the longer.
+
+    By ONNX Runtime, without gradients. Raises MissingWeights.
+    """
+    session, found = _session(threads), [np.zeros((0, 3 * sum(WIDTHS)), np.float32)]
+    for start in range(0, len(pictures), batch):
+        pixels = np.stack([_square(p) for p in pictures[start : start + batch]]).astype(np.float32) / 127.5 - 1
+        found += session.run(None, {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})
+    return np.concatenate(found)
+
+
+def _square(picture: np.ndarray, side: int = 224) -> np.ndarray:
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    scale = side / min(image.size)
+    wide, high = (max(side, int(v * scale)) for v in image.size)
+    left, top = (wide - side) // 2, (high - side) // 2
+    return np.asarray(image.resize((wide, high), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side)))
+
+
+@lru_cache(maxsize=2)
+def _session(threads: int) -> Any:
+    from pathasst.nn.onnx import compiled, open_session
+
+    return open_session(compiled(weights.path("efficientnet-lite0"), _write, (pretrained.LITE0_FILE,), NAME), threads)
+
+
+def _write(folder: Path, file: Path) -> None:
+    """`pixels` float32 b×3×224×224 in −1…1 → `features` b×6192."""
+    net = Levels().eval()
+    net.load_state_dict(pretrained.efficientnet_lite0().state_dict(), strict=False)
+    axes = {"pixels": {0: "b"}, "features": {0: "b"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the newer exporter needs two packages more
+        torch.onnx.export(
+            net, (torch.zeros(2, 3, 224, 224),), str(file), dynamo=False, opset_version=17,
+            input_names=["pixels"], output_names=["features"], dynamic_axes=axes,
+        )  # fmt: skip
 
 
 default_cfgs = {NAME: {"mean": pretrained.MEAN, "std": pretrained.STD}}  # timm reads them under this name

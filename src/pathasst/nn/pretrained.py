@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "tf_efficientnet_lite0"
 """timm's name of the architecture: SAME padding, ReLU6, no squeeze-and-excitation, 1280 features, strides 2–32."""
+LITE0_FILE = "efficientnet-lite0-57934424.pth"
 MEAN = STD = (0.5, 0.5, 0.5)
 """Pixel values are scaled to −1…1, as the weights were trained."""
 
@@ -83,6 +84,6 @@ def text_encoder(folder: Path, dtype: str = "float32", attention: str = "sdpa") 
 def _released() -> dict[str, Any]:
     import torch
 
-    file = weights.path("efficientnet-lite0") / "efficientnet-lite0-57934424.pth"
+    file = weights.path("efficientnet-lite0") / LITE0_FILE
     state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return state

@@ -62,6 +62,7 @@ class LbcClassify(Tool[LbcClassifyArguments]):
     )
     arguments = LbcClassifyArguments
     weights = (WEIGHTS,)
+    wanted = ("preparation", ("cervical cytology",))
 
     def __init__(self, model: str = WEIGHTS) -> None:
         self.model = model

@@ -56,6 +56,7 @@ class Tool(ABC, Generic[A]):
     needs_image: ClassVar[bool] = True
     weights: ClassVar[tuple[str, ...]] = ()  # ids in the registry of weights; all must be present
     notice: ClassVar[str] = NOTICE  # of every result; empty for what is no model's output
+    wanted: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())  # question of the look, and its classes that the tool is made for
 
     @classmethod
     def spec(cls) -> ToolSpec:
@@ -80,7 +81,10 @@ class Tool(ABC, Generic[A]):
         """
         started = time.perf_counter()
         try:
-            result = self.run(self._parse(call), self._image(image))
+            arguments, picture = self._parse(call), self._image(image)
+            doubts = self._looked_at(picture)
+            result = self.run(arguments, picture)
+            result = replace(result, warnings=[*doubts, *result.warnings])
         except PathAsstError as error:
             result = ToolResult(name=self.name, error=str(error))
         seconds = time.perf_counter() - started
@@ -103,6 +107,15 @@ class Tool(ABC, Generic[A]):
         if isinstance(asked, int | float) and abs(asked - um_per_px) > 0.01 * um_per_px:
             return with_scale, f"took the picture's own scale, {um_per_px:g} µm per pixel, instead of {asked:g}"
         return with_scale, ""
+
+    def _looked_at(self, image: Any) -> list[str]:
+        """Doubts that the picture is of the tool's kind; none with weights of the user's own. Raises BadInput where it is not."""
+        question, classes = self.wanted
+        if not question or image is None or getattr(self, "model", "") not in ("", *self.weights):
+            return []
+        from pathasst.tools import guard
+
+        return guard.require(image, question, classes, self.name)
 
     def version_or_empty(self) -> str:
         """`version`, or empty when the weights are not here: an error result has to be made all the same."""

@@ -27,14 +27,18 @@ CLASSES: dict[str, str] = {
     "papers_search": "pathasst.tools.papers_search:PapersSearch",
 }
 """Name → "module:class", in the order of the paper's model zoo, with the literature last."""
+FURTHER: dict[str, str] = {
+    "look": "pathasst.tools.look:Look",
+}
+"""Tools beside the paper's: what a picture shows, and cases like it. No conversation of PathInstruct calls them."""
 
 
 def tool_class(name: str) -> type[Tool[Any]]:
     """The class behind a name, without making one. Raises BadSettings for an unknown name."""
     try:
-        module, cls = CLASSES[name].split(":")
+        module, cls = {**CLASSES, **FURTHER}[name].split(":")
     except KeyError:
-        raise BadSettings(f"no tool is called {name!r}; the tools are: {', '.join(CLASSES)}") from None
+        raise BadSettings(f"no tool is called {name!r}; the tools are: {', '.join([*CLASSES, *FURTHER])}") from None
     found: type[Tool[Any]] = getattr(import_module(module), cls)
     return found
 
@@ -52,7 +56,7 @@ def all_specs() -> list[ToolSpec]:
 def default_registry() -> Registry:
     """A registry of every tool; none has loaded its model yet. `Registry.offered` leaves out tools without weights."""
     registry = Registry()
-    for cls in all_classes():
+    for cls in [*all_classes(), *map(tool_class, FURTHER)]:
         registry.add(cls())
     return registry
 

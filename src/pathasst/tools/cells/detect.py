@@ -46,6 +46,7 @@ class CellTool(Tool[CellArguments]):
 
     arguments = CellArguments
     weights = (WEIGHTS,)
+    wanted = ("stain", ("DAB immunohistochemistry",))
 
     def __init__(self, model: str = WEIGHTS) -> None:
         self.model = model

@@ -1,0 +1,203 @@
+"""An atlas: pictures of known cases as vectors of PathCLIP, and the cases nearest to a picture. Knows no diagnosis by itself.
+
+A folder with `vectors.safetensors` (8-bit vectors, which case each is of, small JPEGs) and `cases.json`. The vectors are those of
+one PathCLIP: another model's mean nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathasst.core import weights
+from pathasst.core.errors import BadDataset, BadInput
+
+if TYPE_CHECKING:
+    from pathasst.clip.model import DualEncoder
+
+VECTORS, CASES = "vectors.safetensors", "cases.json"
+PATHCLIP = "pathclip-lite"
+SIDE = 112  # px of a thumbnail
+BEST = 3  # pictures of a case that say how near it is
+COLUMNS = ("organ", "diagnosis", "category", "stain", "caption", "link", "licence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is known of a case; what is not is empty."""
+
+    case: str
+    organ: str = ""
+    diagnosis: str = ""
+    category: str = ""
+    stain: str = ""
+    caption: str = ""
+    link: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A case and how near it is: the mean cosine of its nearest pictures, −1…1; `thumbnail` is a JPEG of one of them."""
+
+    case: Case
+    similarity: float
+    thumbnail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One picture to be part of an atlas."""
+
+    picture: Path | bytes
+    case: Case
+    thumbnail: bool = False  # the one that stands for its case, if it can
+
+
+@dataclass(slots=True)
+class Atlas:
+    """`vectors` float32 [n, d], unit rows; `of` int [n], the place in `cases` of each; `thumbnails`: a JPEG for each case."""
+
+    vectors: np.ndarray
+    of: np.ndarray
+    cases: list[Case]
+    thumbnails: list[bytes]
+    model: str = PATHCLIP
+    fingerprint: str = field(default="")
+
+    @classmethod
+    def load(cls, source: str | Path) -> Atlas:
+        """By registry id or folder. Raises MissingWeights, BadInput."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
+        try:
+            tensors = load_file(folder / VECTORS)
+            stored = json.loads((folder / CASES).read_text(encoding="utf-8"))
+            cases = [Case(**c) for c in stored["cases"]]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise BadInput(f"{folder} holds no atlas that `pathasst atlas build` made: {error}") from error
+        edges = tensors["edges"]
+        pictures = [tensors["thumbnails"][a:b].tobytes() for a, b in pairwise(edges)]
+        return cls(
+            _units(tensors["vectors"].astype(np.float32)), tensors["of"], cases, pictures, stored["model"], stored["fingerprint"]
+        )
+
+    def save(self, folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        scaled = np.round(self.vectors / np.abs(self.vectors).max(axis=1, keepdims=True) * 127).astype(np.int8)
+        edges = np.cumsum([0, *map(len, self.thumbnails)]).astype(np.int64)
+        content = np.frombuffer(b"".join(self.thumbnails), np.uint8)
+        tensors = {"vectors": scaled, "of": self.of.astype(np.int32), "edges": edges, "thumbnails": content}
+        save_file(tensors, folder / VECTORS)
+        stored = {"model": self.model, "fingerprint": self.fingerprint, "cases": [asdict(c) for c in self.cases]}
+        (folder / CASES).write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def nearest(self, vector: np.ndarray, k: int = 3, leave_out: str = "") -> list[Similar]:
+        """The k nearest cases of a unit vector [d]; `leave_out` names a case that is not to be answered."""
+        cosines = self.vectors @ vector
+        nearness = np.full(len(self.cases), -2.0)
+        for place in range(len(self.cases)):
+            own = cosines[self.of == place]
+            if len(own) and self.cases[place].case != leave_out:
+                nearness[place] = np.sort(own)[-BEST:].mean()
+        order = [int(i) for i in np.argsort(-nearness) if nearness[i] > -2]
+        return [Similar(self.cases[i], float(nearness[i]), self.thumbnails[i]) for i in order[:k]]
+
+
+def build(
+    sources: Sequence[Source], clip: DualEncoder, model: str = PATHCLIP, report: Callable[[int], None] | None = None
+) -> tuple[Atlas, int]:
+    """The atlas of pictures, and how many could not be read. Raises BadDataset when none can be."""
+    from pathasst.clip import pictures
+
+    vectors, rows = pictures.embed(clip, [s.picture for s in sources], report)
+    if not rows:
+        raise BadDataset("none of the pictures could be read.")
+    places: dict[Case, int] = {}
+    of = np.array([places.setdefault(sources[r].case, len(places)) for r in rows])
+    first: dict[int, Source] = {}
+    for place, row in zip(of.tolist(), rows, strict=True):
+        if place not in first or (sources[row].thumbnail and not first[place].thumbnail):
+            first[place] = sources[row]
+    thumbnails = [_thumbnail(first[place].picture) for place in range(len(places))]
+    return Atlas(vectors, of, list(places), thumbnails, model, clip.fingerprint()), len(sources) - len(rows)
+
+
+def read_sources(place: Path, link: str = "", licence: str = "") -> list[Source]:
+    """Pictures for an atlas: a CSV (`file`, `case`, and any of organ, diagnosis, category, stain, caption, link, licence), a
+    dataset of pairs, or a folder of pictures, whose sub-folders are diagnoses.
+
+    `link`, `licence`: of rows that name none; `{case}` stands for the case. Raises BadDataset.
+    """
+    if place.is_file():
+        found = list(_of_table(place))
+    else:
+        found = list(_of_pairs(place) if (place / "manifest.json").is_file() else _of_folder(place))
+    if not found:
+        raise BadDataset(f"{place} holds no pictures for an atlas.")
+    return [_completed(s, link, licence) for s in found]
+
+
+def _completed(source: Source, link: str, licence: str) -> Source:
+    values = asdict(source.case)
+    values["link"] = values["link"] or link.replace("{case}", source.case.case)
+    values["licence"] = values["licence"] or licence
+    return Source(source.picture, Case(**values), source.thumbnail)
+
+
+def _of_table(table: Path) -> Iterator[Source]:
+    with table.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name = row.get("file") or row.get("image")
+            if not name:
+                raise BadDataset(f"{table} needs a column `file`, and `case` for the case of each picture.")
+            values = {c: row.get(c) or "" for c in COLUMNS}
+            yield Source(table.parent / name, Case(case=row.get("case") or name, **values), row.get("kind") == "10x")
+
+
+def _of_pairs(folder: Path) -> Iterator[Source]:
+    from pathasst.core.records import Pair
+    from pathasst.dataset import read
+
+    seen: set[str] = set()
+    for pair in read(folder, Pair):
+        if pair.md5 not in seen:
+            seen.add(pair.md5)
+            case = Case(
+                case=pair.group or pair.figure_id, caption=pair.caption, licence=pair.source.licence, link=pair.source.doi
+            )
+            yield Source(pair.image, case)
+
+
+def _of_folder(folder: Path) -> Iterator[Source]:
+    from pathasst.clip.pictures import pictures_under
+
+    for path in pictures_under(folder):
+        diagnosis = path.parent.name if path.parent != folder else ""
+        yield Source(path, Case(case=path.stem, diagnosis=diagnosis))
+
+
+def _thumbnail(picture: Path | bytes) -> bytes:
+    from pathasst.clip.model import to_square
+    from pathasst.imaging.pictures import load
+
+    sink = io.BytesIO()
+    small: Any = to_square(load(picture), SIDE)
+    small.save(sink, "JPEG", quality=72, optimize=True)
+    return sink.getvalue()
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]

@@ -1,0 +1,65 @@
+"""Whether a picture is of the kind that a tool was made for, by the look. Knows kinds of pictures, no tool.
+
+Without the look's weights, or with PATHASST_GUARD=off, every picture passes. A tool with weights of the user's own does not ask:
+only the user knows what these were trained on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from pathasst.core import weights
+from pathasst.core.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pathasst.nn.look import Seen
+
+WEIGHTS = "look-embedded"
+NEEDS = (WEIGHTS, "efficientnet-lite0")
+LEAST = 0.1
+"""Probability of the tool's kinds below which it declines."""
+DOUBT = 0.5
+"""Probability below which it answers with a warning."""
+
+
+def on() -> bool:
+    """Whether pictures are looked at before a tool works on them."""
+    return os.environ.get("PATHASST_GUARD", "on") != "off" and all(weights.present(id) for id in NEEDS)
+
+
+def look(image: np.ndarray) -> Seen:
+    """What the look sees in a picture. Raises MissingWeights."""
+    from pathasst.nn.look.model import load
+
+    return load(WEIGHTS)([image])[0]
+
+
+def require(image: np.ndarray, question: str, wanted: Collection[str], what: str) -> list[str]:
+    """Warnings for the result; none where the picture is clearly one of the `wanted` classes of the look's `question`.
+
+    Raises BadInput, with what the picture looks like, where it is hardly of these or unlike anything that the look was fitted on.
+    """
+    if not on():
+        return []
+    seen = look(image)
+    kinds = ", ".join(sorted(wanted))
+    if seen.distance > seen.far:
+        raise BadInput(
+            f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "
+            f"(distance {seen.distance:.1f}, limit {seen.far:.1f}). PATHASST_GUARD=off runs it all the same."
+        )
+    shares = seen.answers[question].probabilities
+    share = sum(shares[k] for k in wanted)
+    if share < LEAST:
+        likeliest = next(iter(shares))
+        raise BadInput(
+            f"{what} needs a picture of {kinds}; this one looks like {likeliest} ({shares[likeliest]:.0%}). "
+            "PATHASST_GUARD=off runs it all the same."
+        )
+    if share < DOUBT:
+        return [f"The picture hardly looks like {kinds} ({share:.0%})."]
+    return ["The picture is unlike those that the look was fitted on."] if seen.unlike else []
