@@ -17,7 +17,7 @@ import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.imaging.annotations import group_of, read_marks
-from pathasst.imaging.pictures import load, read_header
+from pathasst.imaging.pictures import load
 from pathasst.nn.detector.settings import DetectorData
 
 CACHE_BYTES = 1_000_000_000
@@ -108,7 +108,9 @@ def gather(sources: Sequence[DetectorData], classes: Sequence[str]) -> dict[str,
     if not parts["train"]:
         raise BadDataset("no picture is left for training; check the recipe's data and splits.")
     if not any(len(p.boxes) for p in parts["train"]):
-        raise BadDataset(f"none of the {len(parts['train'])} training pictures has a box of {', '.join(classes)}; check the labels' classes.")
+        raise BadDataset(
+            f"none of the {len(parts['train'])} training pictures has a box of {', '.join(classes)}; check the labels' classes."
+        )
     return parts
 
 
@@ -189,11 +191,15 @@ def _from_yolo(file: Path, root: Path) -> Found:
                 rows = [_yolo_row(line, names, width, height, label or picture) for line in lines if line.strip()]
                 pictures.setdefault(picture, (part, rows))
     if not pictures:
-        raise BadDataset(f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}.")
+        raise BadDataset(
+            f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}."
+        )
     if unlabelled == len(pictures):
         raise BadDataset(f"{file}: none of its {unlabelled} pictures has a label file beside it or in a folder labels.")
     if unlabelled:
-        warnings.warn(f"{file.name}: {unlabelled} of {len(pictures)} pictures have no label file and count as empty.", stacklevel=2)
+        warnings.warn(
+            f"{file.name}: {unlabelled} of {len(pictures)} pictures have no label file and count as empty.", stacklevel=2
+        )
     return pictures
 
 
