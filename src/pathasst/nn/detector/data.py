@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
+from pathasst.core.tables import read_text
 from pathasst.imaging.annotations import group_of, read_marks
 from pathasst.imaging.pictures import load
 from pathasst.nn.detector.settings import DetectorData
