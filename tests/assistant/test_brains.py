@@ -36,7 +36,25 @@ def test_one_setting_chooses_the_brain(setting: str, expected: tuple[str, str, s
     assert (settings.kind, settings.model, settings.url, settings.sees) == expected
 
 
-@pytest.mark.parametrize("setting", ["", "gpt", "http://host/v1", "http://host/v1#m,deaf", "ftp://x#y"])
+@pytest.mark.parametrize(
+    ("setting", "router"),
+    [("pathasst", "router-embedded"), ("pathasst:/models/mine", ""), ("pathasst:/models/mine,router", "router-embedded")],
+)
+def test_a_model_of_ones_own_chooses_its_tools_itself_unless_the_router_is_asked_for(setting: str, router: str) -> None:
+    """A random LLM once scored 1.000 in tool choice: the shipped router had chosen."""
+    assert parse_brain(setting).chooses_tools == router
+
+
+def test_stops_are_sent_to_the_server(chat_server: ChatServer, spots: np.ndarray, registry: Registry) -> None:
+    """A server of the paper's template writes on after its answer, else: the next "User:" stood in it."""
+    chat_server.answer = lambda body: (200, message("Glands."))
+    ask(spots, "What is this?", brain=parse_brain(f"{chat_server.url}#text,blind,stop=###"), registry=registry)
+    assert [r.get("stop") for r in chat_server.requests] == [["###"]]
+    ask(spots, "What is this?", brain=parse_brain(f"{chat_server.url}#text,blind"), registry=registry)
+    assert "stop" not in chat_server.requests[-1]
+
+
+@pytest.mark.parametrize("setting", ["", "gpt", "pathasst:m,chooser", "http://host/v1", "http://host/v1#m,deaf", "ftp://x#y"])
 def test_other_settings_are_refused(setting: str) -> None:
     with pytest.raises(BadSettings):
         parse_brain(setting)

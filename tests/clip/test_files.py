@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from pathasst.clip.build import CONFIG, ClipConfig, build
 from pathasst.clip.convert import to_huggingface
+from pathasst.clip.files import read_state
 from pathasst.clip.model import PathCLIP
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 
@@ -145,3 +147,34 @@ def test_damaged_and_missing_files(clip: PathCLIP, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(BadInput, match="could not be read"):
         PathCLIP.load(tmp_path)
+
+
+WRAPPED = {
+    "compile": lambda s: {"state_dict": {f"_orig_mod.{k}": v for k, v in s.items()}},
+    "ddp-compile": lambda s: {"state_dict": {f"module._orig_mod.{k}": v for k, v in s.items()}},
+    "lightning": lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "epoch": 3},
+    "clip-prefix": lambda s: {f"clip.{k}": v for k, v in s.items()},
+    "model-state-dict": lambda s: {"model_state_dict": s},
+    "ema": lambda s: {"model_ema": {f"module.{k}": v for k, v in s.items()}},
+    "namespace": lambda s: {"state_dict": s, "args": argparse.Namespace(lr=1)},
+}
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+def test_what_training_loops_wrap_around_a_checkpoint_is_taken_off(form, tmp_path):
+    state = {"visual.proj": torch.ones(2, 2), "logit_scale": torch.zeros(()), "attn_mask": torch.zeros(1)}
+    torch.save(WRAPPED[form](state), tmp_path / "x.pt")
+    assert set(read_state(tmp_path / "x.pt")) == {"visual.proj", "logit_scale"}
+
+
+def test_shards_are_read_by_their_index(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"visual.proj": torch.ones(2, 2)}, tmp_path / "a.safetensors")
+    save_file({"logit_scale": torch.zeros(1)}, tmp_path / "b.safetensors")
+    index = {"weight_map": {"visual.proj": "a.safetensors", "logit_scale": "b.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert set(read_state(tmp_path / "model.safetensors.index.json")) == {"visual.proj", "logit_scale"}
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(BadInput, match="could not be read"):
+        read_state(tmp_path / "model.safetensors.index.json")

@@ -5,6 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from pathasst.core.errors import BadSettings
 from pathasst.mllm import lora
 
 
@@ -60,3 +61,9 @@ def test_starts_as_the_plain_model_and_stored_adapters_are_added(tiny_llm):
                 parameter.normal_(std=0.1)
         lora.add_state(plain, lora.state(model), scale=2.0)
         torch.testing.assert_close(plain(ids).last_hidden_state, model(ids).last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("modules", [["foo"], ["q_proj", "qkv_proj"]])
+def test_adapters_that_match_nothing_are_an_error(tiny_llm, modules):
+    with pytest.raises(BadSettings, match=f"is called {modules[-1]}; it has down_proj, gate_proj"):
+        lora.attach(AutoModelForCausalLM.from_pretrained(tiny_llm).model, 4, 8, modules)

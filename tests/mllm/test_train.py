@@ -8,10 +8,12 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from pathasst.core.errors import BadDataset, BadSettings
-from pathasst.core.records import ToolCall, Turn
+from pathasst.core.records import Source, ToolCall, Turn
 from pathasst.mllm import training_log as room
+from pathasst.mllm.data import FeatureTable, samples_of
 from pathasst.mllm.generate import PathAsst
 from pathasst.mllm.model import ModelSettings, build
 from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
@@ -213,3 +215,50 @@ def test_settings_that_exclude_each_other_are_refused():
 def test_unknown_settings_are_named():
     with pytest.raises(BadSettings, match="phase1: unknown settings lrate"):
         TrainSettings(phase1={"take": {}, "lrate": 1})
+
+
+def test_features_survive_a_kill_and_are_shared(parts, tmp_path):
+    pictures = [picture(RED, n) for n in range(1, 6)]
+    table = FeatureTable.open(tmp_path / "f16", parts)
+    for image in pictures[:3]:
+        table.add(image, parts)
+    whole = table.tensor(parts).clone()
+    with (tmp_path / "f16").open("ab") as file:  # killed while a row was written
+        file.write(b"half a row")
+    with (tmp_path / "f16.keys").open("a") as file:
+        file.write("0123")
+    again = FeatureTable.open(tmp_path / "f16", parts)
+    assert [again.add(image, parts) for image in pictures] == [0, 1, 2, 3, 4]
+    assert torch.equal(again.tensor(parts)[:3], whole) and again.computed == 2
+    reader = FeatureTable.open(tmp_path / "f16", parts, write=False)
+    assert [reader.add(image, parts) for image in pictures] == [0, 1, 2, 3, 4] and reader.computed == 0
+    memory = FeatureTable()
+    for image in pictures:
+        memory.add(image, parts)
+    torch.testing.assert_close(reader.tensor(parts), memory.tensor(parts), atol=2e-3, rtol=1e-2)
+    with torch.no_grad():
+        parts.model.model.vision_tower.embeddings.class_embedding.add_(1.0)
+    assert not FeatureTable.open(tmp_path / "f16", parts).rows  # another tower
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_computed(tiny_llm, tiny_tower, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    data = write(tmp_path / "data", colours(6))
+    settings = TrainSettings(model=ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm)), device="cuda")
+    with pytest.raises(BadSettings, match="no CUDA GPU"):
+        train([data], tmp_path / "run", settings, SPECS)
+    assert not (tmp_path / "run" / "features.f16").exists()
+
+
+def test_the_papers_subset_is_books_long_single_captions_and_tool_use(parts):
+    describe, invoke = colours(2)[:2]
+    conversations = [
+        replace(describe, conversation_id="book", source=Source(article_id="b", kind="book"), caption="short"),
+        replace(describe, conversation_id="long", panels=1, caption="cell " * 51),
+        replace(describe, conversation_id="panels", panels=2, caption="cell " * 51),
+        replace(describe, conversation_id="short", panels=1, caption="cell " * 50),
+        invoke,
+    ]
+    samples, _ = samples_of(conversations, parts, FeatureTable(), {s.name: s for s in SPECS})
+    assert [s.name for s in samples if s.paper] == ["book", "long", invoke.conversation_id]

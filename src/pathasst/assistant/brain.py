@@ -15,6 +15,8 @@ from pathasst.core.errors import BadSettings
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 
 KINDS = ("pathasst", "openai", "llamacpp")
+EMBEDDED, ROUTER = "pathasst-embedded", "router-embedded"
+"""Our own model, too small to choose its tools itself, and what chooses them for it."""
 
 
 @runtime_checkable
@@ -55,13 +57,16 @@ class BrainSettings:
     """Which brain, as a recipe's `assistant.yaml` holds it under `brain`."""
 
     kind: str = "pathasst"  # pathasst (our own model) | openai (any OpenAI-compatible server) | llamacpp (a GGUF in this process)
-    model: str = "pathasst-embedded"  # id in the registry of weights, a folder, or the server's model name
-    router: str = "router-embedded"  # pathasst: id or folder of what decides which tools are called; empty: the model itself
+    model: str = EMBEDDED  # id in the registry of weights, a folder, or the server's model name
+    router: str | None = None  # pathasst: id or folder of what chooses tools; empty: the model itself; None: see `chooses_tools`
     url: str = ""  # openai: the server's base, ending in /v1
     sees: bool = True  # openai: whether the model takes pictures
     key_env: str = "PATHASST_API_KEY"  # openai: the environment variable that holds the key
     max_tokens: int = 512  # longest reply
     temperature: float = 0.0
+    stop: tuple[
+        str, ...
+    ] = ()  # openai: what ends a reply besides the server's own end; a PathAsst of the paper's template: "###"
     seconds: float = 120.0  # openai, llamacpp: time-out of one reply
     parallel: int = 1  # llamacpp: conversations answered at once, each with memory of its own; openai: as many as it is asked
 
@@ -72,23 +77,39 @@ class BrainSettings:
             raise BadSettings("an OpenAI-compatible brain needs a url such as http://127.0.0.1:8000/v1.")
         if self.max_tokens < 1 or self.seconds <= 0 or self.parallel < 1:
             raise BadSettings("a brain's max_tokens, seconds and parallel must be above zero.")
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+
+    @property
+    def chooses_tools(self) -> str:
+        """The router that chooses the tools, or empty where the model itself does: every model but the embedded one, unless the
+        settings name a router. A model's own choice is what is measured."""
+        if self.router is not None:
+            return self.router
+        return ROUTER if self.model == EMBEDDED else ""
 
 
 def parse_brain(setting: str) -> BrainSettings:
     """The settings behind one word, as `--brain` and `PATHASST_BRAIN` take it.
 
-    `pathasst` or `pathasst:<id or folder>`; `llamacpp` or `llamacpp:<id or folder>`; `http://host:8000/v1#model`, with
-    `#model,blind` for a model that takes no pictures. Raises BadSettings for anything else.
+    `pathasst` or `pathasst:<id or folder>`, with `,router` behind it to let the embedded router choose its tools; `llamacpp` or
+    `llamacpp:<id or folder>`; `http://host:8000/v1#model`, with `#model,blind` for a model that takes no pictures and
+    `#model,stop=###` for one that writes on after its answer. Raises BadSettings for anything else.
     """
     if setting.startswith(("http://", "https://")):
         url, _, name = setting.partition("#")
-        model, _, flag = name.partition(",")
-        if not model or flag not in ("", "blind"):
-            raise BadSettings(f"{setting!r}: write the address as http://host:8000/v1#model, or …#model,blind without vision.")
-        return BrainSettings(kind="openai", model=model, url=url.rstrip("/"), sees=flag != "blind")
+        model, *flags = name.split(",")
+        stops = tuple(f.removeprefix("stop=") for f in flags if f.startswith("stop="))
+        if not model or len(stops) + ("blind" in flags) != len(flags):
+            raise BadSettings(
+                f"{setting!r}: write the address as http://host:8000/v1#model; behind it ,blind without vision or ,stop=###."
+            )
+        return BrainSettings(kind="openai", model=model, url=url.rstrip("/"), sees="blind" not in flags, stop=stops)
     kind, _, model = setting.partition(":")
     if kind == "pathasst":
-        return BrainSettings(model=model) if model else BrainSettings()
+        model, _, flag = model.partition(",")
+        if flag not in ("", "router"):
+            raise BadSettings(f"{setting!r}: write pathasst:<id or folder>, or pathasst:<id or folder>,router.")
+        return BrainSettings(model=model or EMBEDDED, router=ROUTER if flag else None)
     if kind == "llamacpp":
         return BrainSettings(kind="llamacpp", model=model or "qwen2.5-coder-1.5b", sees=False)
     raise BadSettings(f"no brain is called {setting!r}; use pathasst, llamacpp, or http://host:8000/v1#model.")

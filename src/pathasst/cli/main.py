@@ -37,7 +37,7 @@ FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Us
 PANELS = {
     FIRST: ("demo", "doctor", "models"),
     LINE: ("collect", "curate", "instruct", "train"),
-    USE: ("ask", "serve", "papers", "tools", "mcp"),
+    USE: ("ask", "serve", "papers", "tools", "mcp", "export"),
     LOOK: ("dataset", "show-mask", "clip", "eval"),
 }
 """How `pathasst --help` shows the commands: as a newcomer meets them."""
@@ -73,6 +73,7 @@ app.add_typer(serve.app, name="serve", rich_help_panel=USE)
 app.add_typer(papers.app, name="papers", rich_help_panel=USE)
 app.add_typer(tools.app, name="tools", rich_help_panel=USE)
 app.command("mcp", epilog=mcp.EPILOG, rich_help_panel=USE)(mcp.mcp)
+app.command("export", rich_help_panel=USE)(mllm.export)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=LOOK)
 app.command("show-mask", rich_help_panel=LOOK)(mllm.show_mask)
 app.add_typer(clip.app, name="clip", rich_help_panel=LOOK)

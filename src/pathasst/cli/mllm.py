@@ -1,4 +1,4 @@
-"""`pathasst show-mask`: what PathAsst is trained on."""
+"""`pathasst show-mask` and `export`: what PathAsst is trained on, and its other formats."""
 
 from __future__ import annotations
 
@@ -33,3 +33,19 @@ def show_mask(
         text.append(words, style="bold green" if supervised else "bright_black")
     console.print(f"{shown.conversation_id}: {shown.tokens} tokens, {shown.supervised} supervised", style="cyan")
     console.print(text)
+
+
+def export(
+    checkpoint: str = typer.Argument(help="A trained PathAsst: id, folder of an adapter, or folder of a whole checkpoint."),
+    to: str = typer.Option(..., "--to", help="huggingface, vllm, gguf (llama.cpp) or peft (the adapters alone)."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder to write."),
+    quantisation: str = typer.Option("Q8_0", help="gguf: precision of the LLM's matrices: Q8_0, Q4_1, F16 or F32."),
+) -> None:
+    """Write a trained PathAsst in another program's format.
+
+    Example: pathasst export out/pathasst/adapter --to vllm --out out/llava; then vllm serve out/llava
+    """
+    from pathasst.mllm.export import export as write
+
+    for file in write(checkpoint, out, to, quantisation):
+        typer.echo(file)

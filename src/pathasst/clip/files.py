@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pathasst.clip.build import CONFIG, GELU, QUICK_GELU, WEIGHTS, ClipConfig, build, load_own_state
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+PREFIXES = ("module.", "_orig_mod.", "model.", "clip.", "network.", "ema.")
+"""What wrappers put before every name of a checkpoint."""
+INDEX = "model.safetensors.index.json"
 OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -65,33 +68,47 @@ def load_named(name: str, tag: str, *, activation: str = "") -> tuple[nn.Module,
 
 
 def _state(folder: Path) -> dict[str, torch.Tensor]:
-    for name in (WEIGHTS, *OPENCLIP_WEIGHTS):
+    for name in (WEIGHTS, *OPENCLIP_WEIGHTS, INDEX):
         if (folder / name).is_file():
             return read_state(folder / name)
     raise MissingWeights(f"{folder} holds no weights; expected one of {', '.join((WEIGHTS, *OPENCLIP_WEIGHTS))}.")
 
 
 def read_state(file: Path) -> dict[str, torch.Tensor]:
-    """A state dict from safetensors or a torch file; `module.` prefixes and the wrappers of training loops are taken off.
+    """A state dict from safetensors, the index of its shards, or a torch file, by the names that the model itself gives.
 
+    What training loops wrap around it is taken off: mappings (`state_dict`, `model_state_dict`, `model`; of an average alone,
+    `state_dict_ema`, `model_ema`) and prefixes that all names share (DDP, torch.compile, Lightning). The arguments of a run
+    (`argparse.Namespace`) may lie beside the weights.
     Raises BadInput for a file that is damaged or holds more than weights.
     """
+    import argparse
     import pickle
 
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    stored: Any
     try:
-        stored = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        if file.suffix == ".json":
+            names = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+            stored = {k: v for name in names for k, v in load_file(file.parent / Path(name).name).items()}
+        elif file.suffix == ".safetensors":
+            stored = load_file(file)
+        else:
+            with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, no code
+                stored = torch.load(file, map_location="cpu", weights_only=True)
+    except (KeyError, ValueError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise BadInput(f"{file} could not be read as weights: {str(error).splitlines()[0]}") from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema"):
         if isinstance(stored, dict) and isinstance(stored.get(wrapper), dict):
             stored = stored[wrapper]
     if not isinstance(stored, dict) or not all(isinstance(v, torch.Tensor) for v in stored.values()):
         raise BadInput(f"{file} is no state dict.")
-    return {k.removeprefix("module."): v for k, v in stored.items() if not k.endswith("attn_mask")}
+    while prefix := next((p for p in PREFIXES if stored and all(k.startswith(p) for k in stored)), ""):
+        stored = {k.removeprefix(prefix): v for k, v in stored.items()}
+    return {k: v for k, v in stored.items() if not k.endswith("attn_mask")}
 
 
 def _bare_checkpoint(file: Path, activation: str, arch: str) -> tuple[nn.Module, ClipConfig]:

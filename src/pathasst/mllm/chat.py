@@ -10,17 +10,54 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import IMAGE, ToolSpec, Turn
-from pathasst.mllm.tool_text import calls_of, list_tools, write_calls
+from pathasst.mllm.tool_text import CLOSE, HOW, OPEN, PURPOSE_CHARACTERS, calls_of, list_tools, write_calls
 
 FILE = "chat_template.pathasst.json"
 _LOOP = re.compile(r"(.{8,120}?)\1{3}\Z", re.DOTALL)
+_JINJA_TOOLS = f"""
+{{%- macro text(content) -%}}
+{{%- if content is string -%}}{{{{ content }}}}
+{{%- else -%}}{{%- for part in content or [] -%}}
+{{%- if part.type in ('image', 'image_url') -%}}{{{{ '{IMAGE}\\n' }}}}{{%- else -%}}{{{{ part.text }}}}{{%- endif -%}}
+{{%- endfor -%}}{{%- endif -%}}
+{{%- endmacro -%}}
+{{%- macro kind(schema) -%}}
+{{%- set some = (schema.anyOf or []) | rejectattr('type', 'equalto', 'null') | list -%}}
+{{%- if schema.enum is defined -%}}{{{{ schema.enum | join('|') }}}}
+{{%- elif some -%}}{{{{ kind(some[0]) }}}}
+{{%- elif schema.type == 'array' and schema.prefixItems -%}}
+[{{%- for item in schema.prefixItems -%}}{{{{ kind(item) }}}}{{{{ ', ' if not loop.last else '' }}}}{{%- endfor -%}}]
+{{%- elif schema.type == 'array' -%}}[{{{{ kind(schema['items'] or {{}}) }}}}]
+{{%- else -%}}
+{{{{ {{'number': 'float', 'integer': 'int', 'string': 'str', 'boolean': 'bool'}}.get(schema.type, 'any') }}}}
+{{%- endif -%}}
+{{%- endmacro -%}}
+{{%- macro list_tools(tools) -%}}
+{{{{ 'Tools:\\n' }}}}
+{{%- for tool in tools -%}}{{%- set f = tool.function or tool -%}}
+{{{{ f.name }}}}({{%- for name, schema in (f.parameters.properties or {{}}).items() -%}}
+{{{{ name }}}}{{%- if name in (f.parameters.required or []) -%}}{{{{ ': ' + kind(schema) }}}}{{%- else -%}}?{{%- endif -%}}
+{{{{ ', ' if not loop.last else '' }}}}
+{{%- endfor -%}}){{%- set first = f.description.split('. ')[0].rstrip('.') -%}}
+{{{{ ': ' }}}}
+{{%- if first | length <= {PURPOSE_CHARACTERS} -%}}{{{{ first }}}}
+{{%- else -%}}{{{{ first[:{PURPOSE_CHARACTERS}].rsplit(' ', 1)[0].rstrip(',;(') }}}}{{%- endif -%}}{{{{ '\\n' }}}}
+{{%- endfor -%}}{{{{ {HOW!r} }}}}
+{{%- endmacro -%}}
+{{%- macro call(f) -%}}
+{{{{ '{OPEN}{{"name": "' + f.name + '", "arguments": ' + (f.arguments | tojson(sort_keys=true)) + '}}{CLOSE}' }}}}
+{{%- endmacro -%}}
+"""
+"""`tool_text.list_tools` and `write_calls` for other programs, and a message's words with its pictures."""
 ROLES = ("system", "user", "assistant", "tool")
 PAPER_SYSTEM = (
     "A dialogue between a professional pathology assistant and a human. "
@@ -49,6 +86,8 @@ class ChatTemplate:
     stop: str  # what ends the assistant's words, supervised; what follows it in the closer is not
     system: str = PAPER_SYSTEM  # said when the conversation has no system turn
     special: bool = True  # openers and closers hold control tokens of the tokenizer
+    bos: str = ""  # control token that the tokenizer puts before a text, for a template without control tokens of its own
+    lead: str = ""  # what the assistant's words begin with: part of them, so that a prompt does not end in half a token
 
     def __post_init__(self) -> None:
         for role in ROLES:
@@ -71,26 +110,34 @@ class ChatTemplate:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def jinja(self) -> str:
-        """The same template for `transformers`' `apply_chat_template`: text turns and picture placeholders, without tools."""
+        """The same template for `apply_chat_template` of transformers and vLLM: pictures, tools, calls and names.
+
+        It gives the ids of `render` (tested)."""
         cases = "".join(
-            f"{{% {'if' if n == 0 else 'elif'} message['role'] == {role!r} %}}"
-            f"{{{{ {self.openers[role]!r} }}}}{{{{ words.text }}}}{{{{ {self.closers[role]!r} }}}}"
+            f"{{%- {'if' if n == 0 else 'elif'} m.role == {role!r} %}}"
+            f"{{{{- {self.openers[role]!r} + {self.lead if role == 'assistant' else ''!r} + t.words + {self.closers[role]!r} }}}}"
             for n, role in enumerate(ROLES)
         )
-        parts = (
-            "{% set words = namespace(text='') %}{% if message['content'] is string %}{% set words.text = message['content'] %}"
-            "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}{% set words.text = words.text + '"
-            + IMAGE
-            + "\\n' %}{% else %}{% set words.text = words.text + part['text'] %}{% endif %}{% endfor %}{% endif %}"
+        end = repr(self.closers["system"])
+        return (
+            f"{_JINJA_TOOLS}{{%- set ns = namespace(start=0, system={self.system!r}) %}}"
+            "{%- if messages and messages[0].role == 'system' %}{%- set ns.start = 1 %}"
+            "{%- set ns.system = text(messages[0].content) %}{%- endif %}"
+            "{{- " + repr(self.bos + self.openers["system"]) + " + ns.system + (('\\n' if ns.system else '') + list_tools(tools)"
+            f" if tools else '') + {end} }}}}"
+            "{%- for m in messages[ns.start:] %}{%- set t = namespace(words=text(m.content)) %}"
+            "{%- if m.role == 'tool' and (m.name or m.tool_name) %}{%- set t.words = (m.name or m.tool_name) + ': ' + t.words %}"
+            "{%- endif %}{%- if m.tool_calls %}{%- for c in m.tool_calls %}"
+            "{%- set t.words = t.words + ('\n' if t.words else '') + call(c.function or c) %}{%- endfor %}{%- endif %}"
+            f"{cases}{{%- endif %}}{{%- endfor %}}"
+            f"{{%- if add_generation_prompt %}}{{{{- {self.openers['assistant']!r} }}}}{{%- endif %}}"
         )
-        first = self.openers["system"] + self.system + self.closers["system"]
-        start = f"{{% if not messages or messages[0]['role'] != 'system' %}}{{{{ {first!r} }}}}{{% endif %}}"
-        prompt = f"{{% if add_generation_prompt %}}{{{{ {self.openers['assistant']!r} }}}}{{% endif %}}"
-        return f"{start}{{% for message in messages %}}{parts}{cases}{{% endif %}}{{% endfor %}}{prompt}"
 
     def stop_ids(self, tokenizer: Any) -> list[int]:
-        """The stop as token ids, exactly as `render` supervises them."""
-        return _encode(tokenizer, self.stop, special=self.special)
+        """The stop as token ids, as they follow words."""
+        if self.special:
+            return _encode(tokenizer, self.stop, special=True)
+        return _encode(tokenizer, f"a{self.stop}", special=False)[len(_encode(tokenizer, "a", special=False)) :]
 
     def before_stop(self, text: str, *, finished: bool = False) -> str:
         """What the model wrote up to the stop; until it is `finished`, without an end that may be the beginning of one."""
@@ -115,21 +162,32 @@ CHATML = ChatTemplate(
 )
 PAPER = ChatTemplate(
     name="paper",
-    openers={"system": "", "user": "User: ", "assistant": "Assistant: ", "tool": "Tool: "},
-    closers={"system": "\n", "user": " ###\n", "assistant": " ###\n", "tool": " ###\n"},
+    openers={"system": "", "user": "User: ", "assistant": "Assistant:", "tool": "Tool: "},
+    closers={"system": " ###\n", "user": " ###\n", "assistant": " ###\n", "tool": " ###\n"},
     stop=" ###",
     special=False,
+    lead=" ",
 )
 TEMPLATES = {t.name: t for t in (CHATML, PAPER)}
 
 
 def template_of(name: str, tokenizer: Any) -> ChatTemplate:
-    """A template by name: `chatml`, `paper`, or `tokenizer` (the tokenizer's own). Raises BadSettings for any other."""
+    """A template by name: `chatml`, `paper`, or `tokenizer` (the tokenizer's own).
+
+    Raises BadSettings for any other, and for one whose control tokens are plain words to this tokenizer: such a stop is several
+    tokens, of which the first also begins other words.
+    """
     if name == "tokenizer":
         return from_tokenizer(tokenizer)
     if name not in TEMPLATES:
         raise BadSettings(f"no chat template is called {name!r}; choose one of {', '.join([*TEMPLATES, 'tokenizer'])}.")
-    return TEMPLATES[name]
+    template = TEMPLATES[name]
+    if template.special:
+        if len(template.stop_ids(tokenizer)) != 1:
+            raise BadSettings(f"template {name}: {template.stop} is no token of this LLM; use template: paper, or tokenizer.")
+        return template
+    first = tokenizer("a").input_ids[:1]
+    return replace(template, bos=tokenizer.bos_token if first and first[0] == tokenizer.bos_token_id else "")
 
 
 def from_tokenizer(tokenizer: Any) -> ChatTemplate:
@@ -187,29 +245,31 @@ def render(
     marks = sum(t.content.count(IMAGE) for t in turns if t.role == "user")
     if marks != images:
         raise BadInput(f"{name}: {marks} {IMAGE} marks for {images} pictures.")
-    rendered, add = _appender(tokenizer)
-    add(template.openers["system"], False, template.special)
-    add("\n".join(filter(None, [system, list_tools(tools)])), False, False)
-    add(template.closers["system"], False, template.special)
-    prefix = len(rendered.ids)
-    opening = 0
-    if turns and turns[0].role == "user" and turns[0].content.startswith(IMAGE):
-        opening = prefix + len(_encode(tokenizer, template.openers["user"], special=template.special)) + image_tokens
+    text = _Text(tokenizer, template, image_tokens)
+    text.add(template.bos + template.openers["system"], control=True)
+    text.add("\n".join(filter(None, [system, list_tools(tools)])))
+    text.add(template.closers["system"], control=True)
+    prefix = opening = len(text.pieces)
+    begins_with_picture = bool(turns) and turns[0].role == "user" and turns[0].content.startswith(IMAGE)
     ends: list[tuple[int, bool]] = []
-    for turn in turns:
-        _add_turn(turn, template, add, rendered, tokenizer, image_tokens)
-        ends.append((len(rendered.ids), turn.role == "assistant"))
+    for n, turn in enumerate(turns):
+        _add_turn(turn, template, text)
+        ends.append((len(text.pieces), turn.role == "assistant"))
+        if n == 0 and begins_with_picture:
+            opening = next(m for m, piece in enumerate(text.pieces) if m >= prefix and piece.picture) + 1
     if prompt:
-        add(template.openers["assistant"], False, template.special)
-    if not max_length or len(rendered.ids) <= max_length:
-        return Rendered(rendered.ids, rendered.mask, prefix, opening)
+        text.add(template.openers["assistant"], control=True)
+    ids, mask, starts = text.tokens()
+    edge = starts[opening] if begins_with_picture else 0
+    if not max_length or len(ids) <= max_length:
+        return Rendered(ids, mask, starts[prefix], edge)
     if prompt:
-        raise BadInput(f"{name}: the prompt has {len(rendered.ids)} tokens, {max_length} are allowed. Ask for less at once.")
-    fitting = [n for n, (end, answer) in enumerate(ends) if answer and end <= max_length]
+        raise BadInput(f"{name}: the prompt has {len(ids)} tokens, {max_length} are allowed. Ask for less at once.")
+    fitting = [n for n, (end, answer) in enumerate(ends) if answer and starts[end] <= max_length]
     if not fitting:
         raise BadInput(f"{name}: within {max_length} tokens nothing of the assistant's words is left; raise max_length.")
-    end = ends[fitting[-1]][0]
-    return Rendered(rendered.ids[:end], rendered.mask[:end], prefix, opening, len(turns) - fitting[-1] - 1)
+    end = starts[ends[fitting[-1]][0]]
+    return Rendered(ids[:end], mask[:end], starts[prefix], edge, len(turns) - fitting[-1] - 1)
 
 
 def goes_round(text: str) -> bool:
@@ -217,48 +277,79 @@ def goes_round(text: str) -> bool:
     return bool(_LOOP.search(text[-600:]))
 
 
-def _appender(tokenizer: Any) -> tuple[Rendered, Callable[[str, bool, bool], None]]:
-    """The one helper through which text enters: ids and mask grow together."""
-    rendered = Rendered()
+@dataclass(slots=True)
+class _Piece:
+    """A run of text that the loss counts or does not."""
 
-    def add(text: str, supervised: bool, special: bool) -> None:
-        ids = _encode(tokenizer, text, special=special)
-        rendered.ids.extend(ids)
-        rendered.mask.extend([supervised] * len(ids))
-
-    return rendered, add
+    text: str
+    supervised: bool
+    control: bool  # control tokens in it are control tokens; in others they stay words
+    picture: bool = False
 
 
-def _add_turn(
-    turn: Turn,
-    template: ChatTemplate,
-    add: Callable[[str, bool, bool], None],
-    rendered: Rendered,
-    tokenizer: Any,
-    image_tokens: int,
-) -> None:
+class _Text:
+    """A conversation in the making: the one place through which text, and with it the mask, enters."""
+
+    def __init__(self, tokenizer: Any, template: ChatTemplate, image_tokens: int) -> None:
+        self.tokenizer, self.template, self.image_tokens = tokenizer, template, image_tokens
+        self.pieces: list[_Piece] = []
+        self._control = re.compile("|".join(map(re.escape, {*tokenizer.all_special_tokens, IMAGE})))
+
+    def add(self, text: str, *, supervised: bool = False, control: bool = False) -> None:
+        """Append a run; in a template of plain words, words that spell a control token or the stop are broken up."""
+        if not self.template.special and not control:
+            text = self._control.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text.replace(self.template.stop.strip(), "# # #"))
+        self.pieces.append(_Piece(text, supervised, control))
+
+    def add_picture(self) -> None:
+        """Append a picture's placeholders."""
+        self.pieces.append(_Piece(IMAGE * self.image_tokens, supervised=False, control=True, picture=True))
+
+    def tokens(self) -> tuple[list[int], list[bool], list[int]]:
+        """Ids, mask, and where each piece begins among them, with the end of the last.
+
+        Control tokens part the pieces of one kind of template, so they are tokenised one by one. Where only words part them,
+        tokens may reach over an edge (`▁User`): the whole text is tokenised at once, as any other program does. A token
+        begins the piece of its last character, and is supervised if any of its characters is.
+        """
+        ids: list[int] = []
+        mask: list[bool] = []
+        if self.template.special:
+            starts = [0]
+            for piece in self.pieces:
+                ids += _encode(self.tokenizer, piece.text, special=piece.control)
+                mask += [piece.supervised] * (len(ids) - len(mask))
+                starts.append(len(ids))
+            return ids, mask, starts
+        coded = self.tokenizer("".join(p.text for p in self.pieces), add_special_tokens=False, return_offsets_mapping=True)
+        ids = list(coded.input_ids)
+        lengths = [len(p.text) for p in self.pieces]
+        counted = np.cumsum([0, *np.repeat([p.supervised for p in self.pieces], lengths)])  # supervised characters before each
+        mask = [bool(counted[end] > counted[start]) for start, end in coded.offset_mapping]
+        last = [max(start, end - 1) for start, end in coded.offset_mapping]
+        starts = np.searchsorted(last, np.cumsum([0, *lengths]), side="left").tolist()
+        starts[-1] = len(ids)
+        return ids, mask, starts
+
+
+def _add_turn(turn: Turn, template: ChatTemplate, text: _Text) -> None:
     if turn.role not in ROLES or turn.role == "system":
         raise BadInput(f"a turn of the role {turn.role!r} cannot stand inside a conversation.")
-    add(template.openers[turn.role], False, template.special)
-    content = (
-        turn.content if template.special else turn.content.replace(template.stop.strip(), "# # #")
-    )  # words cannot end a turn
+    text.add(template.openers[turn.role], control=True)
     if turn.role == "user":
-        pieces = content.split(IMAGE)
-        for n, piece in enumerate(pieces):
-            add(piece, False, False)
-            if n < len(pieces) - 1:
-                rendered.ids.extend([tokenizer.convert_tokens_to_ids(IMAGE)] * image_tokens)
-                rendered.mask.extend([False] * image_tokens)
+        for n, words in enumerate(turn.content.split(IMAGE)):
+            if n:
+                text.add_picture()
+            text.add(words)
     elif turn.role == "tool":
-        add(f"{turn.tool}: {content}" if turn.tool else content, False, False)
+        text.add(f"{turn.tool}: {turn.content}" if turn.tool else turn.content)
     else:
-        add("\n".join(filter(None, [content, write_calls(turn.tool_calls)])), True, False)
+        text.add(template.lead + "\n".join(filter(None, [turn.content, write_calls(turn.tool_calls)])), supervised=True)
     closer = template.closers[turn.role]
     if turn.role == "assistant":
-        add(template.stop, True, template.special)
+        text.add(template.stop, supervised=True, control=True)
         closer = closer.removeprefix(template.stop)
-    add(closer, False, template.special)
+    text.add(closer, control=True)
 
 
 def _encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:

@@ -7,7 +7,6 @@ Knows records, the chat template and the tower; knows no training loop.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from pathasst.core.errors import BadInput
 from pathasst.core.files import write_atomic
 from pathasst.core.records import IMAGE, Conversation, ToolSpec
 from pathasst.dataset import Dropped
+from pathasst.instruct.subsets import in_phase2
 from pathasst.mllm.chat import render
 from pathasst.mllm.model import Parts, features
 from pathasst.mllm.pack import Sample
@@ -34,12 +34,33 @@ NOT_OFFERED = "not_offered"  # scenario of a conversation about a tool that is m
 
 @dataclass(slots=True)
 class FeatureTable:
-    """Patch tokens of every picture, float16 images × patches × width, by the picture's MD5."""
+    """Patch tokens of every picture, float16 images × patches × width, by the picture's MD5.
 
+    With a `file`, rows are written as they are computed and read through a memory map: an interrupted run keeps them, and the
+    processes of one machine share them. Beside it `<file>.keys` holds the tower's key, then a row's MD5 a line.
+    """
+
+    file: Path | None = None
     rows: dict[str, int] = field(default_factory=dict)
-    blocks: list[torch.Tensor] = field(default_factory=list)
+    blocks: list[torch.Tensor] = field(default_factory=list)  # without a file
     waiting: list[bytes] = field(default_factory=list)
     computed: int = 0  # how many passed the tower in this run
+
+    @classmethod
+    def open(cls, file: Path, parts: Parts, *, write: bool = True) -> FeatureTable:
+        """The table at `file`, as far as the same tower computed it. `write` off: another process writes it."""
+        table, tower, count = cls(file), tower_key(parts), 0
+        lines = table._keys.read_text(encoding="utf-8").split() if table._keys.is_file() and file.is_file() else [""]
+        row_bytes = 2 * parts.image_tokens * parts.model.config.vision_config.hidden_size
+        if lines[0] == tower:
+            whole = [k for k in lines[1:] if len(k) == 32]  # a kill may have cut the last
+            count = min(len(whole), file.stat().st_size // row_bytes)
+            table.rows = {k: n for n, k in enumerate(whole[:count])}
+        if write:
+            with file.open("ab") as rows:
+                rows.truncate(count * row_bytes)
+            write_atomic(table._keys, "".join(f"{line}\n" for line in (tower, *table.rows)).encode())
+        return table
 
     def add(self, image: bytes, parts: Parts) -> int:
         """The row of a picture; it passes the tower once. Raises BadInput for an unreadable one."""
@@ -53,43 +74,38 @@ class FeatureTable:
         return self.rows[key]
 
     def flush(self, parts: Parts) -> None:
-        """Send the waiting pictures through the tower."""
-        if self.waiting:
-            self.blocks.append(features(parts, self.waiting).half())
-            self.computed += len(self.waiting)
-            self.waiting = []
+        """Send the waiting pictures through the tower, on the device where it is."""
+        if not self.waiting:
+            return
+        block = features(parts, self.waiting).half().cpu().contiguous()
+        if self.file is None:
+            self.blocks.append(block)
+        else:
+            with self.file.open("ab") as rows:
+                rows.write(block.numpy().tobytes())
+            keys = list(self.rows)[-len(self.waiting) :]
+            with self._keys.open("a", encoding="utf-8") as names:
+                names.write("".join(f"{key}\n" for key in keys))
+        self.computed += len(self.waiting)
+        self.waiting = []
 
     def tensor(self, parts: Parts) -> torch.Tensor:
-        """The whole table."""
+        """The whole table; of a file, a map of it that is read where it is used."""
         import torch
 
         self.flush(parts)
-        width = parts.model.config.vision_config.hidden_size
-        if not self.blocks:
-            return torch.zeros(0, parts.image_tokens, width, dtype=torch.float16)
+        shape = (len(self.rows), parts.image_tokens, parts.model.config.vision_config.hidden_size)
+        if not self.rows:
+            return torch.zeros(shape, dtype=torch.float16)
+        if self.file is not None:
+            return torch.from_numpy(np.memmap(self.file, np.float16, "c", shape=shape))
         self.blocks = [torch.cat(self.blocks)]
         return self.blocks[0]
 
-    def save(self, path: Path, parts: Parts) -> None:
-        """Keep the table beside the checkpoints."""
-        from safetensors.torch import save
-
-        keys = json.dumps(sorted(self.rows, key=self.rows.__getitem__))
-        write_atomic(path, save({"features": self.tensor(parts)}, {"md5": keys, "tower": tower_key(parts)}))
-
-    @classmethod
-    def load(cls, path: Path, parts: Parts) -> FeatureTable:
-        """What an earlier run with the same tower kept; empty otherwise."""
-        from safetensors import safe_open
-
-        if not path.is_file():
-            return cls()
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if metadata.get("tower") != tower_key(parts):
-                return cls()
-            keys = json.loads(metadata["md5"])
-            return cls({k: n for n, k in enumerate(keys)}, [file.get_tensor("features")])
+    @property
+    def _keys(self) -> Path:
+        assert self.file is not None
+        return self.file.with_name(f"{self.file.name}.keys")
 
 
 def tower_key(parts: Parts) -> str:
@@ -97,7 +113,7 @@ def tower_key(parts: Parts) -> str:
     digest = hashlib.sha256(str(parts.model.config.vision_feature_layer).encode())
     for name, tensor in sorted(parts.model.model.vision_tower.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.float().sum(dim=tuple(range(tensor.dim() - 1))).numpy().tobytes())
+        digest.update(tensor.float().sum(dim=tuple(range(tensor.dim() - 1))).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -151,7 +167,8 @@ def _sample(
     images = tuple(table.add(image, parts) for image in conversation.images[:places])
     ids, mask = np.array(rendered.ids, np.int32), np.array(rendered.mask, bool)
     opening = rendered.opening if images else 0
-    return Sample(conversation.conversation_id, ids, mask, rendered.prefix, images, conversation.kind, opening)
+    paper = conversation.kind == CHOOSE or in_phase2(conversation)
+    return Sample(conversation.conversation_id, ids, mask, rendered.prefix, images, conversation.kind, paper, opening)
 
 
 def cut_after_call(conversation: Conversation) -> Conversation:

@@ -43,7 +43,7 @@ def shard(llm: Any) -> None:
         from torch.distributed.fsdp import fully_shard
 
         for layer in llm.layers:
-            fully_shard(layer)
+            fully_shard(layer, reshard_after_forward=True)  # a layer is its own root here, for which the default is off
 
 
 def share(rows: Sequence[T]) -> list[tuple[T, float]]:
@@ -57,12 +57,19 @@ def share(rows: Sequence[T]) -> list[tuple[T, float]]:
 
 
 def average(parameters: Iterable[torch.Tensor]) -> None:
-    """Average the gradients of parameters that are whole on every process, in place."""
+    """Average the gradients of parameters that are whole on every process, in place.
+
+    A parameter without a gradient takes part with zeros: the rows of one process may hold no picture, and then its projector has
+    none, while the others wait for it.
+    """
+    import torch
     import torch.distributed as dist
 
     size = world()[1]
     for parameter in parameters if size > 1 else ():
-        if parameter.grad is not None and not hasattr(parameter, "full_tensor"):
+        if not hasattr(parameter, "full_tensor"):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
             parameter.grad.div_(size)
 

@@ -14,34 +14,48 @@ from typing import TYPE_CHECKING, Any
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.mllm import adapter, gguf_llm, model
+from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.gguf_vision import write_vision
 from pathasst.mllm.model import Parts
 
 if TYPE_CHECKING:
     import numpy as np
 
-FORMATS = ("huggingface", "gguf", "peft")
+FORMATS = ("huggingface", "vllm", "gguf", "peft")
 LANGUAGE, VISION, ABOUT = "pathasst-llm.gguf", "pathasst-mmproj.gguf", "pathasst-gguf.json"
 QUANTISATION = "Q8_0"  # of the engine that `PathAsst.load` makes
 EXPORT = 2  # raised when an export of the same adapter changes
 
 
 def export(source: str | Path, out: Path, format: str = "huggingface", quantisation: str = "Q8_0") -> list[Path]:
-    """Write a trained PathAsst (id or folder of an adapter) to `out`; returns the files that count.
+    """Write a trained PathAsst (id, or folder of an adapter or of a whole checkpoint) to `out`; returns the files that count.
 
-    Raises BadSettings for an unknown format or quantisation, MissingWeights when a part is not here.
+    `huggingface` and `vllm` are the same files: a LLaVA checkpoint whose names and chat template both programs read. Raises
+    BadSettings for an unknown format or quantisation and for what a format cannot hold, MissingWeights when a part is not here.
     """
     if format not in FORMATS:
         raise BadSettings(f"format {format!r} is unknown; choose {', '.join(FORMATS)}.")
     folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
-    out.mkdir(parents=True, exist_ok=True)
+    is_adapter = (folder / adapter.FILE).is_file()
+    if not is_adapter:
+        ChatTemplate.load(folder)  # raises for a folder that is no PathAsst
+    if out.resolve() == folder.resolve():
+        raise BadSettings(f"{out} is the checkpoint itself; choose another folder.")
+    if format in ("huggingface", "vllm"):
+        model.save(adapter.load(folder) if is_adapter else model.load(folder), out)
+        return [*sorted(out.glob("*.safetensors")), out / "config.json"]
+    if not is_adapter:
+        what = "has no adapters of its own" if format == "peft" else "would need the vocabulary of its LLM as GGUF"
+        raise BadSettings(f"{folder} is a whole checkpoint, which {what}; export it to huggingface or vllm.")
+    about = json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))
     if format == "peft":
+        if not about["lora"]["rank"]:
+            raise BadSettings(f"{folder} holds a projector and no adapters of the LLM: there is nothing that peft could read.")
+        out.mkdir(parents=True, exist_ok=True)
         return [_peft(folder, out)]
-    if format == "huggingface":
-        model.save(adapter.load(folder), out)
-        return [out / "model.safetensors", out / "config.json"]
-    llm = json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))["model"]["llm"]
-    return write_gguf(adapter.load(folder), _vocabulary(llm), out, quantisation)
+    base = _vocabulary(about["model"]["llm"])  # raises before anything is loaded
+    out.mkdir(parents=True, exist_ok=True)
+    return write_gguf(adapter.load(folder), base, out, quantisation)
 
 
 def _vocabulary(llm: str) -> Path:
@@ -49,6 +63,11 @@ def _vocabulary(llm: str) -> Path:
     ggufs = sorted(base.glob("*.gguf"))
     if not ggufs:
         raise BadSettings(f"{base} holds no GGUF file whose vocabulary could be copied; export to huggingface instead.")
+    if not gguf_llm.readable(ggufs[0]):
+        raise BadSettings(
+            f"{ggufs[0].name} is no llama-architecture GGUF with a byte-level BPE vocabulary (SmolLM2, Llama 3), and only such "
+            "files can be written here; export to huggingface instead."
+        )
     return ggufs[0]
 
 

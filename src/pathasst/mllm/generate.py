@@ -96,7 +96,7 @@ class PathAsst:
         """As `reply`, but yields the text piece by piece as it is made, and the Turn last. Words that repeat end there."""
         text, shown, checked = "", "", 0
         for text in self.engine.generate((turns, images, tools), max_new_tokens=max_new_tokens, calls=calls):
-            words = self.template.before_stop(text)
+            words = self.template.before_stop(text).lstrip()
             if len(words) > len(shown) and not words.endswith("\ufffd") and OPEN[0] not in words[len(shown) :]:
                 yield words[len(shown) :]  # whole characters, no half of a call
                 shown = words
@@ -104,7 +104,7 @@ class PathAsst:
                 checked = len(text)
                 if goes_round(text):
                     break
-        text = self.template.before_stop(text, finished=True)
+        text = self.template.before_stop(text, finished=True).lstrip()
         if len(text) > len(shown) and (not tools or OPEN not in text):
             yield text[len(shown) :]
         yield self.template.parse(text) if tools else Turn(role="assistant", content=text.strip())

@@ -153,6 +153,7 @@ def prompt_text(turns: Sequence[Turn], template: ChatTemplate, tools: Sequence[T
             said = "\n".join(filter(None, [said, write_calls(turn.tool_calls)]))
         said = _words(said, template)
         said = said.replace(IMAGE, marker) if turn.role == "user" else said
+        said = template.lead + said if turn.role == "assistant" else said
         parts += [template.openers[turn.role], said, template.closers[turn.role]]
     return "".join([*parts, template.openers["assistant"]])
 

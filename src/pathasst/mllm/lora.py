@@ -46,15 +46,20 @@ class LoraLinear(nn.Module):
 def attach(llm: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed: int = 0, bits: int = 16) -> int:
     """Replace the named linear layers by adapted ones, in place; returns how many.
 
-    With `bits` 4 the frozen weights are kept in NF4 (QLoRA, Dettmers et al. 2023). Raises BadSettings without bitsandbytes.
+    With `bits` 4 the frozen weights are kept in NF4 (QLoRA, Dettmers et al. 2023). Raises BadSettings without bitsandbytes, and
+    for a name that no linear layer of `llm` has: an adapter that is nowhere would train nothing, and nobody would notice.
     """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    found = [(n, m) for n, m in llm.named_modules() if isinstance(m, nn.Linear) and n.rsplit(".", 1)[-1] in modules]
-    for name, module in found:
+    linears = [(n, m, n.rsplit(".", 1)[-1]) for n, m in llm.named_modules() if isinstance(m, nn.Linear)]
+    if unmatched := sorted(set(modules) - {last for _, _, last in linears}):
+        known = ", ".join(sorted({last for _, _, last in linears}))
+        raise BadSettings(f"lora: no linear layer of this LLM is called {', '.join(unmatched)}; it has {known}.")
+    adapted = [(n, m) for n, m, last in linears if last in modules]
+    for name, module in adapted:
         _replace(llm, name, LoraLinear(_four_bits(module) if bits == 4 else module, rank, alpha, generator))
-    return len(found)
+    return len(adapted)
 
 
 def _four_bits(layer: nn.Linear) -> nn.Linear:

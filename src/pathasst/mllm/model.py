@@ -82,7 +82,9 @@ def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int =
     tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
     template = template_of(settings.template, tokenizer)
     model = assemble(tower, config, state, tokenizer.convert_tokens_to_ids(IMAGE), settings, dtype, seed)
-    model.generation_config.eos_token_id = template.stop_ids(tokenizer)[-1] if template.special else tokenizer.eos_token_id
+    stop = template.stop_ids(tokenizer)
+    stops = [i for i in (tokenizer.eos_token_id, *(stop if len(stop) == 1 else [])) if i is not None]
+    model.generation_config.eos_token_id = sorted(set(stops)) if len(set(stops)) > 1 else stops[0] if stops else None
     model.generation_config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id
     model.generation_config.suppress_tokens = [tokenizer.convert_tokens_to_ids(IMAGE)]
     return Parts(model.eval(), tokenizer, template, processor)
@@ -191,7 +193,8 @@ def save(parts: Parts, folder: Path, state: dict[str, torch.Tensor] | None = Non
     from transformers import LlavaProcessor
 
     folder.mkdir(parents=True, exist_ok=True)
-    parts.model.save_pretrained(folder, state_dict=state)
+    state = parts.model.state_dict() if state is None else state
+    parts.model.save_pretrained(folder, state_dict={_tower_name(n): t for n, t in state.items()})
     parts.tokenizer.chat_template = parts.template.jinja()
     processor = LlavaProcessor(
         image_processor=parts.image_processor,
@@ -204,6 +207,13 @@ def save(parts: Parts, folder: Path, state: dict[str, torch.Tensor] | None = Non
     )
     processor.save_pretrained(folder)
     parts.template.save(folder)
+
+
+def _tower_name(name: str) -> str:
+    """Of a weight: vLLM's tower keeps `vision_model.` in its names, which transformers left out and still reads."""
+    tower = "model.vision_tower."
+    own = name.removeprefix(tower)
+    return f"{tower}vision_model.{own}" if name.startswith(tower) and not own.startswith("vision_model.") else name
 
 
 def load(folder: Path, dtype: torch.dtype | None = None) -> Parts:
@@ -232,7 +242,7 @@ def features(parts: Parts, images: list[bytes]) -> torch.Tensor:
     import torch
 
     with torch.inference_mode():
-        out = parts.model.model.vision_tower(pixels(parts, images), output_hidden_states=True)
+        out = parts.model.model.vision_tower(pixels(parts, images).to(parts.model.device), output_hidden_states=True)
         hidden: torch.Tensor = out.hidden_states[parts.model.config.vision_feature_layer][:, 1:]
     return hidden.clone()
 

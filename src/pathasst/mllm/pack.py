@@ -28,6 +28,7 @@ class Sample:
     prefix: int  # length of the system turn
     images: tuple[int, ...] = ()  # rows of the table of vision features, in order of their placeholders
     kind: str = ""
+    paper: bool = True  # whether it belongs to the paper's subset for phase 2 (`instruct.subsets`)
     opening: int = 0  # where the picture that the first question begins with ends; 0: it begins with none
 
     @property

@@ -34,6 +34,7 @@ class PhaseSettings:
 
     take: dict[str, int]  # describe | converse | invoke | choose → how many, drawn by the seed; 0 = all. Empty: no such phase
     longest: int = 0  # supervised tokens of one conversation; longer ones are left out. 0 = any
+    subset: str = ""  # "paper": of books, single-panel captions over 50 tokens, and tool use alone (`instruct.subsets`)
     epochs: float = 1.0
     lr: float = 2e-4  # of the adapters
     projector_lr: float = 2e-3
@@ -49,6 +50,8 @@ class PhaseSettings:
         self.lora = nested(LoraSettings, self.lora, "lora")
         if self.epochs <= 0 or self.row_tokens < 1 or self.rows_per_step < 1:
             raise BadSettings("a phase needs epochs > 0, row_tokens >= 1 and rows_per_step >= 1.")
+        if self.subset not in ("", "paper"):
+            raise BadSettings(f"subset {self.subset!r} is unknown; leave it empty, or choose paper.")
         if self.full and self.lora.bits != 16:
             raise BadSettings("a phase with full: true trains every weight; leave lora.bits at 16.")
         if unknown := set(self.take) - {"describe", "converse", "invoke", "choose"}:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst import dataset
+from pathasst.clip.processes import Processes
 from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.files import fingerprint, write_atomic
@@ -36,7 +37,7 @@ from pathasst.mllm.whiten import Basis, first_guess
 if TYPE_CHECKING:
     import torch
 
-FEATURES, CHECKPOINT = "features.safetensors", "checkpoint.safetensors"
+FEATURES, CHECKPOINT = "features.f16", "checkpoint.safetensors"
 
 
 def train(
@@ -65,8 +66,8 @@ def train(
     bf16 = has_fast_bfloat16(settings.device) if settings.precision == "auto" else settings.precision == "bf16"
     dtype = torch.bfloat16 if bf16 else torch.float32
     parts = build(settings.model, dtype, settings.seed)
+    parts.model.to(_device(settings.device))
     table, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say)
-    parts.model.to(settings.device)
     _freeze(parts)
     adapters = _start(parts, settings.start)
     basis = Basis.of(table if settings.whiten else table[:0])
@@ -74,7 +75,7 @@ def train(
     table = basis.apply(table) if settings.whiten else table
     if settings.whiten and settings.first_guess and not settings.start and settings.model.projector == "linear":
         described = [s for s in train_samples if s.kind == "describe"]
-        first_guess(parts.projector.linear_1, parts.llm.get_input_embeddings().weight, described, table)
+        first_guess(parts.projector.linear_1, parts.llm.get_input_embeddings().weight.detach().cpu(), described, table)
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
         if not phase.take:
             continue
@@ -112,7 +113,10 @@ def _load(
     folders: Sequence[Path | str], out: Path, parts: Parts, settings: TrainSettings, specs: Sequence[ToolSpec], say: Any
 ) -> tuple[torch.Tensor, list[Sample], list[Sample]]:
     started = time.monotonic()
-    table = FeatureTable.load(out / FEATURES, parts)
+    processes = Processes(*distributed.world())
+    if not processes.first:  # the first computes the features; the others read its file
+        processes.wait()
+    table = FeatureTable.open(out / FEATURES, parts, write=processes.first)
     named = {s.name: s for s in specs}
     lists = common_lists(named, settings.tool_lists, settings.seed) if specs else []
     chosen = chosen_ids(folders, settings)
@@ -127,8 +131,8 @@ def _load(
             by_split[conversation.split] += made
             lost += dropped
     features = table.tensor(parts)
-    if table.computed and _first():
-        table.save(out / FEATURES, parts)
+    if processes.first:
+        processes.wait()
     if not by_split["train"]:
         raise BadDataset("no conversation can be trained on; look into them with `pathasst show-mask`.")
     for drop in lost[:3]:
@@ -162,6 +166,15 @@ def chosen_ids(folders: Sequence[Path | str], settings: TrainSettings) -> dict[s
             chosen |= dict.fromkeys(members[: most or None], role)
             members = members[most or len(members) :]
     return chosen
+
+
+def _device(device: str) -> str:
+    """The device, if it is there. Raises BadSettings before anything is computed."""
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BadSettings(f"device {device} was asked for, but torch sees no CUDA GPU; set device: cpu, or look at nvidia-smi.")
+    return device
 
 
 def _start(parts: Parts, start: str) -> dict[str, torch.Tensor]:
@@ -227,7 +240,8 @@ class Phase:
         chosen: list[Sample] = []
         for kind, most in take.items():
             longest = self.phase.longest or math.inf
-            fitting = [s for s in samples if s.kind == kind and s.supervised <= longest]
+            wanted = [s for s in samples if s.kind == kind and (s.paper or self.phase.subset != "paper")]
+            fitting = [s for s in wanted if s.supervised <= longest]
             random.Random(self.settings.seed).shuffle(fitting)
             chosen += fitting[: most or None]
         return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.assistant.brain import BrainSettings
@@ -48,11 +49,12 @@ class LocalBrain:
         from pathasst.mllm import PathAsst
 
         model, name, router = PathAsst.load(settings.model), weights.version(settings.model), None
-        if settings.router and weights.present(settings.router):
+        chooser = settings.chooses_tools
+        if chooser and (Path(chooser).is_dir() or weights.present(chooser)):
             from pathasst.router import Router
 
-            router = Router.load(settings.router)
-            name = f"{name}, tools chosen by {router.version}"
+            router = Router.load(chooser)
+        name = f"{name}, tools chosen by {router.version if router else 'itself'}"
         return cls(model, name, settings.max_tokens, router=router)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:

@@ -53,6 +53,8 @@ class RemoteBrain:
             "max_tokens": self.settings.max_tokens,
             "temperature": self.settings.temperature,
         }
+        if self.settings.stop:
+            body["stop"] = list(self.settings.stop)
         if tools:
             body["tools"] = to_tools(tools)
         answer, _ = self.transport.post(body)
