@@ -107,3 +107,19 @@ def test_calls_in_words() -> None:
     assert (words, opened) == ("Yes.  Wait.", True)
     assert calls_in("No call.", CLASSES) == ([], "No call.", False)
     assert json.dumps(calls_in("<tool_call>oops", CLASSES)) == '[[], "", true]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"name": "papers_search", "arguments": {"query": "ki-67"}}\n```',
+        '{"name": "functions.papers_search", "parameters": {"query": "ki-67"}}',
+        "<function=papers_search>\n<parameter=query>\nki-67\n</parameter>\n</function>",
+    ],
+)
+def test_a_reply_that_is_nothing_but_a_call_is_one(text: str) -> None:
+    calls, words, opened = calls_in(text, ["papers_search"])
+    assert [(c.name, c.arguments) for c in calls] == [("papers_search", {"query": "ki-67"})]
+    assert not words and not opened
+    assert calls_in(text, ["other"]) == ([], text, False)
+    assert calls_in(f"For example: {text} and so on.", ["papers_search"])[0] == []

@@ -22,6 +22,7 @@ from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, BadSettings, PathAsstError
 from pathasst.core.records import IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.llm.thoughts import Stream, split
 from pathasst.tools.protocol import Registry
 
 
@@ -36,6 +37,7 @@ class Limits:
     brain_seconds: float = 180.0  # one reply of the brain
     seconds: float = 600.0  # the whole question
     result_chars: int = 6000  # of a tool's text that the brain reads; the person gets all of it
+    answer_chars: int = 100_000  # of a reply; the rest comes from a model that goes round
 
     def __post_init__(self) -> None:
         if min(self.calls, self.calls_per_turn, self.result_chars) < 1 or self.rounds < 0:
@@ -145,13 +147,16 @@ class Agent:
             turn = self.worker.run(lambda: self._said(turns, images, specs, draft.library, over), seconds, self.cancel)
         finally:
             over.set()
-        words, calls, broken = turn.content, list(turn.tool_calls), False
+        inside, words = split(turn.content[: self.limits.answer_chars])
+        thoughts, calls, broken = "\n".join(filter(None, [turn.thoughts, inside])), list(turn.tool_calls), False
         if not calls:
             calls, words, broken = repair.calls_in(words, self.registry.tools)
             if broken and not calls:
                 calls = [ToolCall(name=repair.UNREADABLE)]
         known = {call.id for t in draft.turns for call in t.tool_calls}
-        return Turn(role="assistant", content=sanitize.plain(words).strip(), tool_calls=_numbered(calls, known))
+        return Turn(
+            role="assistant", content=sanitize.plain(words).strip(), tool_calls=_numbered(calls, known), thoughts=thoughts
+        )
 
     def _said(
         self,
@@ -164,7 +169,7 @@ class Agent:
         """The brain's turn; where it streams, its words are shown as they come. Runs on the worker's thread."""
         if not isinstance(self.brain, Streaming):
             return self.brain.reply(turns, images, specs)
-        speech = Speech(library)
+        speech, thoughts = Speech(library), Stream()
         turn = Turn(role="assistant")
         with closing(self.brain.stream(turns, images, specs)) as pieces:
             for piece in pieces:
@@ -172,9 +177,9 @@ class Agent:
                     raise Cancelled("cancelled")
                 if isinstance(piece, Turn):
                     turn = piece
-                elif words := speech.add(piece):
+                elif words := speech.add(thoughts.add(piece)):
                     self.watch(Event(kind="text", text=words))
-        if speech.written and (words := speech.close()):
+        if words := speech.add(thoughts.close()) + speech.close():
             self.watch(Event(kind="text", text=words))
         return turn
 

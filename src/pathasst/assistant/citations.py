@@ -7,6 +7,7 @@ DOI or PMCID. Figures that stand in no tool result, no passage and no question a
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,14 +18,17 @@ _AFTER = r"[\s:#=：№.\-]*"
 _JOIN = r"\s*(?:,|;|/|&|\||\band\b|\bor\b)+\s*(?:and\s+)?"
 _REFERENCE = re.compile(
     rf"""
-    (?P<open>[\[(])?\s*{_NAME}{_AFTER}(?P<ids>\d{{1,9}}(?!\d)(?:{_JOIN}(?:{_NAME}{_AFTER}\d{{1,9}}|\d{{5,9}})(?!\d))*)(?P<close>\s*[\])])?
+    {_NAME}{_AFTER}(?P<ids>\d{{1,9}}(?!\d)(?:{_JOIN}(?:{_NAME}{_AFTER}\d{{1,9}}|\d{{5,9}})(?!\d))*)(?P<close>\s{{0,3}}[\])])?
   | \[\s*(?P<bare>\d{{6,9}}(?:\s*[,;]\s*\d{{6,9}})*)\s*\]
   | (?:https?://)?(?:www\.)?(?:pubmed\.ncbi\.nlm\.nih\.gov|ncbi\.nlm\.nih\.gov/pubmed)/(?P<link>\d{{1,9}})/?
   | (?P<other>(?:\bdoi:\s*)?\b10\.\d{{4,9}}/[^\s\])>,;"']*[\w/]|\bPMC\d{{4,9}}\b)
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_AUTHOR_YEAR = re.compile(r"\b[A-Z][\w'-]+(?:\s+(?:et\s+al\.?|and\s+[A-Z][\w'-]+|&\s+[A-Z][\w'-]+)),?\s*\(?(?:19|20)\d\d\)?")
+_AUTHOR = r"[A-Z][\w'-]{1,40}"
+_AUTHOR_YEAR = re.compile(
+    rf"\b{_AUTHOR}(?:\s{{1,3}}(?:et\s{{1,3}}al\.?|(?:and|&)\s{{1,3}}{_AUTHOR})),?\s{{0,3}}\(?(?:19|20)\d\d\)?"
+)
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w]|\.\d)")
 _WORDS_TO_COMPARE, _CLEARLY_MORE = 5, 0.2
 _TRIVIAL = 10  # small whole numbers are words more often than measurements ("two of 3 regions", list numbers)
@@ -62,11 +66,24 @@ def check(text: str, library: Mapping[str, Hit]) -> Checked:
             known = pmid in library
             (cited if known else struck)[pmid if known else f"PMID {pmid}"] = None
             marks.append(f"[PMID {pmid}]" if known else f"~~[PMID {pmid}]~~")
-        lone = "" if match["open"] and match["close"] else (match["open"] or ""), "" if match["open"] else (match["close"] or "")
-        lead = " " if match.group()[:1].isspace() else ""
-        return lead + lone[0] + " ".join(marks) + lone[1]
+        return " ".join(marks)
 
-    text = _REFERENCE.sub(replace, text.replace("~~", ""))
+    text = text.replace("~~", "")
+    parts: list[str] = []
+    done = 0
+    for match in _REFERENCE.finditer(text):
+        start, opened = match.start(), ""
+        if match["ids"]:  # the bracket and the blanks before it belong to it
+            while start > done and text[start - 1].isspace():
+                start -= 1
+            if start > done and text[start - 1] in "[(":
+                start, opened = start - 1, text[start - 1]
+        closed = match["close"] or ""
+        lead = " " if text[start].isspace() else ""
+        before, after = ("", "") if opened and closed else (opened, closed)
+        parts += [text[done:start], lead, before, replace(match), after]
+        done = match.end()
+    text = "".join([*parts, text[done:]])
     return Checked(text, list(cited), list(struck), list(dict.fromkeys(_AUTHOR_YEAR.findall(text))))
 
 
@@ -77,12 +94,13 @@ def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
     letters. A hint: it finds a PMID put beside another abstract's statement, and no false claim.
     """
     found: dict[tuple[str, str], None] = {}
+    stems = {pmid: _stems(f"{hit.title} {hit.passage}") for pmid, hit in library.items()}
     for statement, marks in (pair for line in text.splitlines() for pair in _cited_words(line)):
         words = _stems(statement)
         pmids = [p for p in re.findall(r"\d+", marks) if p in library]
         if len(words) < _WORDS_TO_COMPARE or not pmids:
             continue
-        share = {pmid: len(words & _stems(f"{hit.title} {hit.passage}")) / len(words) for pmid, hit in library.items()}
+        share = {pmid: len(words & known) / len(words) for pmid, known in stems.items()}
         nearest = max(share, key=lambda pmid: share[pmid])
         own = max(share[p] for p in pmids)
         if share[nearest] - own >= _CLEARLY_MORE:
@@ -92,13 +110,20 @@ def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
 
 def _cited_words(line: str) -> Iterable[tuple[str, str]]:
     """(words, the references they belong to) of one line."""
-    parts = re.split(r"((?:\s*\[PMID \d+\])+)", line)
+    parts = re.split(r"((?:\s{0,3}\[PMID \d{1,9}\])+)", line)
     first = 0 if any(c.isalpha() for c in parts[0]) else 2
     return zip(parts[first::2], parts[1::2], strict=False)
 
 
 def _stems(text: str) -> set[str]:
-    return {word.lower()[:6] for word in re.findall(r"[^\W\d_]{4,}|\w*\d\w*[^\W\d]\w*", text)}
+    """The first six letters of long words, and of names that go on after a digit (Ki67positive)."""
+    stems = set()
+    for word in re.findall(r"\w+", text.lower()):
+        if re.search(r"\d\D", word):
+            stems.add(word[:6])
+        else:
+            stems.update(letters[:6] for letters in re.findall(r"[^\W\d_]{4,}", word))
+    return stems
 
 
 def retrieved(results: Iterable[ToolResult]) -> dict[str, Hit]:
@@ -111,12 +136,12 @@ def unbacked_figures(text: str, evidence: Iterable[str], numbers: Iterable[float
 
     PMIDs, years and whole numbers up to ten are left out. A hint for the person, not a proof: a right sum would be named too.
     """
-    known = [float(n.replace(",", "").replace("−", "-")) for e in evidence for n in _NUMBER.findall(e)] + [
-        float(n) for n in numbers
-    ]
-    stripped = re.sub(r"~*\[PMID \d+\]~*", "", text)
+    known = sorted(
+        {*(float(n.replace(",", "").replace("−", "-")) for e in evidence for n in _NUMBER.findall(e)), *map(float, numbers)}
+    )
+    stripped = re.sub(r"~{0,2}\[PMID \d{1,9}\]~{0,2}", "", text)
     strange = []
-    for figure in _NUMBER.findall(stripped):
+    for figure in dict.fromkeys(_NUMBER.findall(stripped)):
         value = float(figure.replace(",", "").replace("−", "-"))
         whole = "." not in figure
         if whole and (abs(value) <= _TRIVIAL or 1900 <= value <= 2100):
@@ -124,6 +149,12 @@ def unbacked_figures(text: str, evidence: Iterable[str], numbers: Iterable[float
         decimals = len(figure.partition(".")[2])
         tolerance = 0.5 * 10**-decimals + 1e-9
         forms = (value, value * 100, value / 100)  # shares are written 0.231 or 23.1 %
-        if not any(abs(form - k) <= tolerance * form / value if value else k == 0 for form in forms for k in known):
+        if not any(_near(form, tolerance * form / value if value else 0.0, known) for form in forms):
             strange.append(figure)
-    return list(dict.fromkeys(strange))
+    return strange
+
+
+def _near(value: float, tolerance: float, known: list[float]) -> bool:
+    """Whether one of the sorted `known` differs from `value` by at most `tolerance`."""
+    at = bisect_left(known, value - tolerance)
+    return at < len(known) and known[at] <= value + tolerance

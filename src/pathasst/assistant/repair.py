@@ -52,16 +52,50 @@ def calls_in(text: str, known: Iterable[str]) -> tuple[list[ToolCall], str, bool
     Only the brain's own words are ever given to this; a call inside tool output is never looked for.
     """
     if OPEN not in text:
-        return [], text, False
+        call = _fenced(text, known) or _xml(text, known)
+        return ([call], "", False) if call else ([], text, False)
     before, _, rest = text.partition(OPEN)
     body, _, after = rest.partition(CLOSE)
-    value = loads_leniently(body)
-    if isinstance(value, dict):
-        name = value.get("name") or value.get("tool") or value.get("function")
-        if isinstance(name, str):
-            given: dict[str, Any] = next((value[w] for w in _WRAPPERS if isinstance(value.get(w), dict)), {})
-            return [ToolCall(name=tool_name(name, known), arguments=given)], (before + after).strip(), True
-    return [], before.strip(), True
+    call = _call_of(loads_leniently(body), known)
+    return ([call], (before + after).strip(), True) if call else ([], before.strip(), True)
+
+
+def _call_of(value: Any, known: Iterable[str]) -> ToolCall | None:
+    """A call written as a JSON object with a name and arguments."""
+    if not isinstance(value, dict):
+        return None
+    name = value.get("name") or value.get("tool") or value.get("function")
+    if not isinstance(name, str):
+        return None
+    given: dict[str, Any] = next((value[w] for w in _WRAPPERS if isinstance(value.get(w), dict)), {})
+    return ToolCall(name=tool_name(name, known), arguments=given)
+
+
+def _fenced(text: str, known: Iterable[str]) -> ToolCall | None:
+    """A reply that is nothing but a call of a known tool as JSON, in a code fence or bare."""
+    body = text.strip()
+    if body.startswith("```") and body.endswith("```"):
+        body = body[3:-3].strip().removeprefix("json").strip()
+    known = list(known)
+    call = _call_of(json_or_none(body), known) if body.startswith("{") and body.endswith("}") else None
+    return call if call and call.name in known else None
+
+
+def _xml(text: str, known: Iterable[str]) -> ToolCall | None:
+    """A reply that is nothing but `<function=name><parameter=key>value</parameter>…</function>` of a known tool."""
+    body = text.strip()
+    if not (body.startswith("<function=") and body.endswith("</function>")):
+        return None
+    name, _, rest = body.removeprefix("<function=").removesuffix("</function>").partition(">")
+    known, given = list(known), {}
+    if tool_name(name.strip(), known) not in known:
+        return None
+    for part in rest.split("<parameter=")[1:]:
+        key, _, value = part.partition(">")
+        value = value.partition("</parameter>")[0].strip()
+        read = json_or_none(value)
+        given[key.strip()] = value if read is None else read
+    return ToolCall(name=tool_name(name.strip(), known), arguments=given)
 
 
 def loads_leniently(text: str) -> Any:
@@ -76,7 +110,7 @@ def loads_leniently(text: str) -> Any:
     for attempt in (text, _tidied(text), _closed(_tidied(text))):
         try:
             return json.JSONDecoder().raw_decode(attempt)[0]
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
     return None
 
@@ -177,7 +211,7 @@ def json_or_none(text: str) -> Any:
     """The value a JSON text holds, or None."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None
 
 

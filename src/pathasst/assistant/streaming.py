@@ -1,6 +1,6 @@
 """A model's words while they are made, checked before they are shown: the same checks as the finished answer goes through.
 
-Knows `citations` and `untrusted`. Words are shown a sentence at a time, since a reference or a link can only be judged whole.
+Knows `citations` and `sanitize`. Words are shown a sentence at a time, since a reference or a link can only be judged whole.
 """
 
 from __future__ import annotations
@@ -12,44 +12,63 @@ from dataclasses import dataclass
 from pathasst.assistant import citations, sanitize
 from pathasst.core.records import Hit
 
-_END = re.compile(r"[.!?][\"')\]]*\s+|\n+")
-_HELD = re.compile(
-    r"\[[^\]]*$|\([^)]*$|<[^>]*$|!$|\b(?:PMIDs?|PubMed)\b(?:[\d\s,;:#=№./&|\-]|\band\b|\bor\b|PMIDs?|PubMed|\bIDs?\b)*$",
-    re.IGNORECASE,
-)  # what may yet become a link, a mark or a (longer) list of references
+_END = re.compile(r"[.!?][\"')\]]{0,3}\s+|\n+")
+_REFERENCES = re.compile(
+    r"\b(?:PMIDs?|PubMed)\b(?:[\d\s,;:#=№./&|\-]|\band\b|\bor\b|PMIDs?|PubMed|\bIDs?\b)*$", re.IGNORECASE
+)  # what may yet become a longer list of references
+_BRACKETS = (("[", "]"), ("(", ")"), ("<", ">"))
 _LONGEST = 400  # characters held back at most, should no sentence end
+_MOST_HELD = 1000  # and at most of what began as a link or a list
 
 
 @dataclass(slots=True)
 class Speech:
-    """One reply in the making. `library`: PMID → abstracts retrieved so far."""
+    """One reply in the making. `library`: PMID → abstracts retrieved so far. Each word is looked at a bounded number of times."""
 
     library: Mapping[str, Hit]
-    written: str = ""
     shown: str = ""
+    pending: str = ""  # not shown yet
 
     def add(self, piece: str) -> str:
         """The words that can be shown now that `piece` has come; empty while a sentence is open."""
-        self.written += piece
-        ends = [m.end() for m in _END.finditer(self.written)]
+        self.pending += piece
+        if len(self.pending) > _MOST_HELD and self.pending.isspace():
+            self.pending = self.pending[:1]
+        ends = [m.end() for m in _END.finditer(self.pending)]
         end = ends[-1] if ends else 0
-        if len(self.written) - end > _LONGEST:
-            end = self.written.rfind(" ", end) + 1
-        safe = self.written[:end]
-        if held := _HELD.search(safe):
-            safe = safe[: held.start()]
-        return self._show(safe)
+        if len(self.pending) - end > _LONGEST:
+            end = self.pending.rfind(" ", end) + 1
+        if len(self.pending) > _MOST_HELD:  # no blank for so long: not words
+            end = len(self.pending)
+        safe = self.pending[:end]
+        if len(safe) <= _MOST_HELD:
+            safe = safe[: _open_at(safe)]
+        return self._show(len(safe.rstrip()))  # blanks between sentences come with the next one
 
     def close(self) -> str:
         """The rest."""
-        return self._show(self.written)
+        return self._show(len(self.pending.rstrip()))
 
-    def _show(self, text: str) -> str:
-        checked = checked_text(text, self.library).strip()  # blanks between sentences come with the next one
-        if not checked.startswith(self.shown):
-            return ""  # the check changed its mind about what is shown already: the finished answer says it right
-        new, self.shown = checked[len(self.shown) :], checked
-        return new
+    def _show(self, end: int) -> str:
+        if not end:
+            return ""
+        words = checked_text(self.pending[:end], self.library)
+        if not self.shown:
+            words = words.lstrip()
+        self.pending = self.pending[end:]
+        self.shown += words
+        return words
+
+
+def _open_at(text: str) -> int:
+    """Where something begins that may yet become a link, a mark or a longer list of references; the end if nothing does."""
+    starts = [text.find(opens, text.rfind(closes) + 1) for opens, closes in _BRACKETS]
+    if text.endswith("!"):
+        starts.append(len(text) - 1)
+    tail = max(0, len(text) - _LONGEST)
+    if references := _REFERENCES.search(text, tail):
+        starts.append(references.start())
+    return min((start for start in starts if start >= 0), default=len(text))
 
 
 def checked_text(text: str, library: Mapping[str, Hit]) -> str:

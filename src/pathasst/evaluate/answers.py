@@ -10,6 +10,8 @@ import re
 import string
 from collections import Counter
 
+from pathasst.llm.thoughts import split
+
 _YES_NO = re.compile(r"\b(yes|no)\b")
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
@@ -22,26 +24,26 @@ def is_closed(answer: str) -> bool:
 
 def closed_strict(said: str, answer: str) -> bool | None:
     """Our rule: the first word that is yes or no decides; None when there is none (invalid, counted as wrong)."""
-    found = _YES_NO.search(said.lower())
+    found = _YES_NO.search(split(said)[1].lower())
     return found[1] == answer.strip().lower().rstrip(".") if found else None
 
 
 def closed_llava_med(said: str, answer: str) -> bool:
     """LLaVA-Med v1: 'yes' or 'no' is a substring of the prediction, and the answer is a substring too."""
-    text, wanted = said.lower(), answer.strip().lower()
+    text, wanted = split(said)[1].lower(), answer.strip().lower()
     return ("yes" in text or "no" in text) and wanted in text
 
 
 def closed_quilt(said: str, answer: str) -> bool:
     """quilt-llava: "no" if any word is No, not or no; otherwise "yes"."""
-    words = said.replace(".", "").replace(",", "").split(" ")
+    words = split(said)[1].replace(".", "").replace(",", "").split(" ")
     verdict = "no" if any(w in ("No", "not", "no") for w in words) else "yes"
     return verdict == answer.strip().lower()
 
 
 def normalised(text: str) -> list[str]:
     """Words after SQuAD's normalisation: lower case, without punctuation and articles. Punctuation parts words here."""
-    return _ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+    return _ARTICLE.sub(" ", split(text)[1].lower().translate(_PUNCTUATION)).split()
 
 
 def token_f1(said: str, answer: str) -> float:

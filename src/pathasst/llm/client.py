@@ -144,7 +144,7 @@ class Client:
 
     def _reply(self, body: dict[str, Any], messages: list[Message]) -> Reply:
         choice, usage = body["choices"][0], body.get("usage") or {}
-        text = choice["message"]["content"]
+        text = choice["message"]["content"]  # without thoughts (see `transport`)
         tokens_in = int(usage.get("prompt_tokens") or sum(rough_tokens(m.content) for m in messages))
         tokens_out = int(usage.get("completion_tokens") or rough_tokens(text))
         return Reply(

@@ -19,7 +19,10 @@ import httpx
 
 from pathasst.core.errors import Unreachable
 from pathasst.llm.settings import LLMSettings
+from pathasst.llm.thoughts import apart as thoughts_apart
 
+MOST_BYTES = 16 * 2**20
+"""Of one answer, however long the model talks."""
 AGAIN = frozenset({408, 409, 425, 429})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -44,17 +47,23 @@ class Transport:
         timeout = httpx.Timeout(settings.timeout, connect=min(10.0, settings.timeout))
         self.http = httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_keepalive_connections=kept))
 
-    def post(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """The answer's JSON and how many tries it took. Raises Refused for a 4xx, Unreachable after the last try."""
+    def post(self, body: dict[str, Any], left: Callable[[], bool] = lambda: False) -> tuple[dict[str, Any], int]:
+        """The answer's JSON and how many tries it took; its thoughts are in `reasoning_content` alone, its content is text.
+
+        `left`: whether nobody waits for the answer any more; asked whenever something of it comes. Raises Refused for a 4xx,
+        Unreachable after the last try, for an answer of more than MOST_BYTES, and when it was left.
+        """
         reason, wait = "", 0.0
         for attempt in range(1, self.settings.attempts + 1):
             if attempt > 1:
                 self.sleep(wait)
             try:
-                answer = self.http.post(self.url, json=body)
+                answer = self._answer(body, left)
             except httpx.HTTPError as error:
                 reason, wait = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, self._backoff(attempt)
                 continue
+            except UnicodeEncodeError as error:  # a lone surrogate in the question
+                raise Refused(f"the request cannot be written as UTF-8: {error}", 400) from error
             if answer.status_code == 200 and (found := _completion(answer)) is not None:
                 return found, attempt
             reason = f"HTTP {answer.status_code}: {_brief(answer)}"
@@ -65,6 +74,26 @@ class Transport:
             f"{self.url} gave no answer in {self.settings.attempts} tries; the last: {reason}. Check that the server runs, "
             "then run the same command again: answers so far are kept."
         )
+
+    def _answer(self, body: dict[str, Any], left: Callable[[], bool]) -> httpx.Response:
+        """One whole answer within `timeout` seconds in all: a server that sends a byte now and then is not waited for.
+
+        Raises httpx.HTTPError, Unreachable.
+        """
+        deadline = time.monotonic() + self.settings.timeout
+        with self.http.stream("POST", self.url, json=body) as answer:
+            parts, size = [], 0
+            for part in answer.iter_bytes():
+                size += len(part)
+                parts.append(part)
+                if size > MOST_BYTES:
+                    raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
+                if left():
+                    raise Unreachable("nobody waits for this answer any more.")
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
+            headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-encoding", "content-length")}
+            return httpx.Response(answer.status_code, headers=headers, content=b"".join(parts), request=answer.request)
 
     def stream(self, body: dict[str, Any]) -> Iterator[str]:
         """The answer's text piece by piece, in one try; leaving early ends the generation. Raises Refused or Unreachable."""
@@ -90,12 +119,19 @@ class Transport:
 
 
 def _completion(answer: httpx.Response) -> dict[str, Any] | None:
-    """The body, if it is a chat completion with text or tool calls."""
+    """The body, if it is a chat completion with text, thoughts or tool calls; thoughts and text are taken apart in it."""
     try:
         body = answer.json()
         message = body["choices"][0]["message"]
-        return body if isinstance(message.get("content"), str) or isinstance(message.get("tool_calls"), list) else None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        thoughts, content = thoughts_apart(message)
+        content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be passed on
+        thoughts = thoughts.encode("utf-8", "replace").decode()
+        calls = message.get("tool_calls")
+        if not isinstance(message.get("content"), str | list) and not thoughts and not isinstance(calls, list):
+            return None
+        message |= {"content": content, "reasoning_content": thoughts}
+        return body  # type: ignore[no-any-return]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return None
 
 

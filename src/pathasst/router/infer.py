@@ -19,8 +19,9 @@ from pathasst.router.slot_filling import Said
 
 WEIGHTS = "model.safetensors"
 SURE, POSSIBLE = 0.9, 0.02  # least probability of a clause's tool, in the clause and in the whole (chosen on the split val)
+MOST_CLAUSES = 40  # of a request that are read one by one: pasted text has any number
 GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
-_CLAUSE = re.compile(r"[.;?!:]\s+|,\s+|\s+(?:and|then|plus|also|as well as|besides|&|\+)\s+", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.;?!:,] | (?:and|then|plus|also|as well as|besides|&|\+) ", re.IGNORECASE)  # of words with single blanks
 
 
 class Router:
@@ -76,9 +77,8 @@ class Router:
         `before`: the tools that the turn before called, for "again" or "any papers on it?". Of a request that asks for something,
         each clause is also read alone: the second wish of a sentence is easily overheard.
         """
-        clauses = [c for c in _CLAUSE.split(plain(request)) if len(c.split()) > 1]
-        clauses = clauses if len(clauses) > 1 else []
-        rows = self.probabilities([request, *clauses], [before, *[()] * len(clauses)])
+        parts = clauses(request)
+        rows = self.probabilities([request, *parts], [before, *[()] * len(parts)])
         row, alone = rows[0], rows[1:].max(0, initial=0.0)
         asked = row >= self.config.threshold
         if asked.any():
@@ -105,6 +105,13 @@ class Router:
             choices={own[n]: found for n, found in choices.items() if n in own},
             spans={own[n]: found for n, found in spans.items() if n in own},
         )
+
+
+def clauses(request: str) -> list[str]:
+    """The clauses of a request of several, of at least two words each; the first MOST_CLAUSES of them."""
+    words = " ".join(plain(request).split())
+    found = [c for c in _CLAUSE.split(words, maxsplit=MOST_CLAUSES) if len(c.split(None, 2)) > 1][:MOST_CLAUSES]
+    return found if len(found) > 1 else []
 
 
 def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

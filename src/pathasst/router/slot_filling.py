@@ -18,6 +18,7 @@ from pathasst.router.slot_values import Place, Span, negated, numbers, places, s
 SCALE = "um_per_px"  # an argument of this name is a scale, whatever the tool
 TRUE = "true"
 _SHORT = 3  # words of a description that is another name of its argument
+_NEAR = 200  # characters around a number that are looked at
 _BEFORE, _AFTER = 5, 4  # words between the name of an argument and its number
 _SAME = {  # how else people say a name
     "score": "scor|thresh|cut|confid|certain|probab|limit",
@@ -115,7 +116,9 @@ def _scalars(properties: Mapping[str, Any], words: str, said: Said, taken: Itera
         if schema.get("type") not in ("number", "integer") or name == SCALE:
             continue
         for value, span in free:
-            value = value / 100 if words[span[1] :].lstrip()[:1] == "%" and schema.get("maximum", 2) <= 1 else value
+            value = (
+                value / 100 if words[span[1] : span[1] + _NEAR].lstrip()[:1] == "%" and schema.get("maximum", 2) <= 1 else value
+            )
             seen = any(a < span[1] and span[0] < b for a, b in said.spans.get(name, ()))
             far = 0.0 if seen else _distance(name, words, span)
             if far is None and _how_many(schema) and _is_amount(words, span):
@@ -175,8 +178,8 @@ def _within(span: Span, piece: Span) -> bool:
 def _distance(name: str, words: str, span: Span) -> float | None:
     """Words between a number and the name of an argument, nearer where the name comes first; None where the name is not near."""
     parts = [_SAME.get(p, p) for p in _stems(name)]
-    before = [w.lower() for w in re.findall(r"[^\W\d_]+", words[: span[0]])][-_BEFORE:][::-1]
-    after = [w.lower() for w in re.findall(r"[^\W\d_]+", words[span[1] :])][:_AFTER]
+    before = [w.lower() for w in re.findall(r"[^\W\d_]+", words[max(0, span[0] - _NEAR) : span[0]])][-_BEFORE:][::-1]
+    after = [w.lower() for w in re.findall(r"[^\W\d_]+", words[span[1] : span[1] + _NEAR])][:_AFTER]
     far = [
         min(
             [n + 1.0 for n, w in enumerate(before) if re.match(p, w)] + [n + 1.5 for n, w in enumerate(after) if re.match(p, w)]
@@ -196,8 +199,8 @@ def _how_many(schema: Mapping[str, Any]) -> bool:
 
 def _is_amount(words: str, span: Span) -> bool:
     """Whether a number counts what a tool may give: a plural follows it soon (`4 pictures`), or it is a limit (`top 8`)."""
-    after = words[span[1] :]
-    return not _OTHERS.match(after) and bool(_AMOUNT.match(after) or _MOST.search(words[: span[0]]))
+    after = words[span[1] : span[1] + _NEAR]
+    return not _OTHERS.match(after) and bool(_AMOUNT.match(after) or _MOST.search(words[max(0, span[0] - _NEAR) : span[0]]))
 
 
 def _mentioned(name: str, schema: Mapping[str, Any], words: str) -> bool:

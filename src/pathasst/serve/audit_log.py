@@ -6,12 +6,16 @@ ask for text.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -19,17 +23,33 @@ class Journal:
 
     def __init__(self, file: Path, max_bytes: int = 50 * 2**20, keep: int = 5) -> None:
         self.file, self.max_bytes, self.keep = file, max_bytes, keep
+        self.lost = 0  # entries that could not be written
         self._lock = threading.Lock()
 
     def write(self, **entry: Any) -> None:
-        """Append one entry with the time (UTC)."""
+        """Append one entry with the time (UTC). Where that fails (a full disk), the entry is lost, counted and logged."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}, ensure_ascii=False, default=str)
+        data = f"{line}\n".encode("utf-8", "replace")
         with self._lock:
-            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self.file.exists() and self.file.stat().st_size + len(line) > self.max_bytes:
-                self._rotate()
-            with os.fdopen(os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as sink:
-                sink.write(line + "\n")
+            try:
+                self._append(data)
+            except OSError as error:
+                self.lost += 1
+                _log.error("%s could not be written, %d lines so far: %s", self.file.name, self.lost, error)
+
+    def _append(self, data: bytes) -> None:
+        """The whole line or nothing of it: half a line would swallow the next."""
+        self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.file.exists() and self.file.stat().st_size + len(data) > self.max_bytes:
+            self._rotate()
+        sink = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            size = os.fstat(sink).st_size
+            if os.write(sink, data) < len(data):
+                os.ftruncate(sink, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(sink)
 
     def _rotate(self) -> None:
         for n in range(self.keep - 1, 0, -1):

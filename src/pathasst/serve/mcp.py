@@ -160,8 +160,11 @@ def _shown(result: ToolResult, service: Service) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(text=sanitize.as_data(result.error))], is_error=True)
     text, withheld = sanitize.for_brain(result.text)
     text = " ".join([text, *(f"Warning: {w}" for w in result.warnings)])
-    ids = [service.uploads.put(LOCAL, f"{p.name}.png", p.image).id for p in result.pictures]
-    made = [f"{p.name}: {id_}{' (synthetic)' if p.synthetic else ''}" for p, id_ in zip(result.pictures, ids, strict=True)]
+    ids = [service.kept(LOCAL, f"{p.name}.png", p.image) for p in result.pictures]
+    made = [
+        f"{p.name}: {id_ or 'not stored'}{' (synthetic)' if p.synthetic else ''}"
+        for p, id_ in zip(result.pictures, ids, strict=True)
+    ]
     lines = [text, *([f"Pictures made: {'; '.join(made)}"] if made else [])]
     lines += [f"({withheld} sentences withheld: written to an assistant, not to a reader.)"] if withheld else []
     lines.append(f"[{result.name}, {result.version or 'no version'}, {result.seconds:.2f} s. {result.notice or NOTICE}]")

@@ -6,6 +6,7 @@ it. Users are told apart by a name that the caller has checked; files, conversat
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from pathasst.clip.model import PathCLIP
 
+_log = logging.getLogger(__name__)
 LOCAL = "local"
 """The user of a server without keys."""
 VERDICTS = ("good", "bad")
@@ -308,6 +310,14 @@ class Service:
         )
         self._feedback.write(user=user, verdict=verdict, comment=comment[:5000], **about)
 
+    def kept(self, user: str, name: str, data: bytes, um_per_px: float | None = None) -> str | None:
+        """The id of a picture that a tool made, stored for this user; None without room: the answer is not lost for it."""
+        try:
+            return self.uploads.put(user, name, data, um_per_px).id
+        except (BadInput, OSError) as error:
+            _log.warning("a picture that a tool made was not stored: %s", error)
+            return None
+
     def begin_closing(self) -> None:
         """Refuse new work from now on; what runs goes on, for `drain_seconds` in all."""
         if not self._closed.is_set():
@@ -341,8 +351,15 @@ class Service:
 
     def _sweep(self) -> None:
         while not self._closed.wait(SWEEP_SECONDS):
-            for sweep in self.sweeps:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what has expired. A sweep that fails costs no other, and is tried again a minute later."""
+        for sweep in self.sweeps:
+            try:
                 sweep()
+            except Exception:  # noqa: BLE001 - whatever it is: the promise to delete must outlive it
+                _log.exception("a sweep failed; it is tried again in %g s", SWEEP_SECONDS)
 
 
 def _ran(result: ToolResult) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import threading
@@ -54,14 +53,18 @@ class UploadStore:
         with self._lock:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.mkdir(exist_ok=True, mode=0o700)
-            used = sum(file.stat().st_size for file in os.scandir(folder))
+            used = self._used(folder)
             if used + len(data) > self.quota:
-                raise BadInput(
-                    f"your uploads hold {used >> 20} MB of {self.quota >> 20} MB; delete some, or wait until they expire."
-                )
+                raise BadInput(_full(used, self.quota))
             (folder / f"{upload.id}.json").write_text(json.dumps(asdict(upload)), encoding="utf-8")
             (folder / upload.id).write_bytes(data)  # last: what has no record is never swept
         return upload
+
+    def require_room(self, user: str) -> None:
+        """Raises BadInput when the person's quota is used up: before work whose pictures would have nowhere to go."""
+        used = self._used(self._folder(user))
+        if used >= self.quota:
+            raise BadInput(_full(used, self.quota))
 
     def list(self, user: str) -> list[Upload]:
         """The person's files that have not expired, oldest first."""
@@ -98,8 +101,15 @@ class UploadStore:
             file.unlink(missing_ok=True)
             file.with_name(f"{file.name}.json").unlink(missing_ok=True)
 
+    def _used(self, folder: Path) -> int:
+        return sum(file.stat().st_size for file in folder.glob("*"))
+
     def _folder(self, user: str) -> Path:
         return self.home / hashlib.sha256(user.encode()).hexdigest()[:32]
+
+
+def _full(used: int, quota: int) -> str:
+    return f"your uploads hold {used >> 20} MB of {quota >> 20} MB; delete some, or wait until they expire."
 
 
 def _read(file: Path) -> Upload | None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def calls_of(tool: ToolSpec, turns: Sequence[Turn], router: Router, write: Callable[[str], ToolCall]) -> list[ToolCall]:
     """The calls that the last turn, the person's, asks for. `write(name)`: the model's own call of the tool."""
-    words, write = plain(turns[-1].content), cache(write)  # the model writes the same for each of several calls
+    words = " ".join(plain(turns[-1].content).split())  # single blanks: what reads values looks at each only so often
+    write = cache(write)  # the model writes the same for each of several calls
     said = router.said(words, tool.name)
     again = tool.name in tools_before(turns[:-1]) and tool.name not in router.choose(words)
     calls = []

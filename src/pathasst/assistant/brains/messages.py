@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pathasst.assistant.repair import UNREADABLE, loads_leniently
+from pathasst.assistant.repair import UNREADABLE, json_or_none, loads_leniently
 from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolSpec, Turn
+from pathasst.llm.thoughts import apart
 
+MOST_CALLS = 32  # of one turn; more come from a model that goes round
 LONGEST_SIDE = 2048  # px of a picture as it is sent; tools always get the whole one
 
 SYSTEM = """You are PathAsst, an assistant for pathologists, for research use only.
@@ -83,10 +85,10 @@ def to_tools(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
 def to_turn(message: Mapping[str, Any]) -> Turn:
     """A server's message as a turn. Calls whose arguments no lenient reading can make out are named `UNREADABLE`."""
     calls = []
-    for call in message.get("tool_calls") or []:
+    listed = message.get("tool_calls")
+    for call in listed[:MOST_CALLS] if isinstance(listed, list) else []:
         function = call.get("function") or {} if isinstance(call, dict) else {}
-        name, given = function.get("name"), function.get("arguments", "{}")
-        value = given if isinstance(given, dict) else loads_leniently(given or "{}") if isinstance(given, str) else None
+        name, value = function.get("name"), _arguments(function.get("arguments"))
         readable = isinstance(name, str) and isinstance(value, dict)
         calls.append(
             ToolCall(
@@ -95,7 +97,8 @@ def to_turn(message: Mapping[str, Any]) -> Turn:
                 id=str(call.get("id") or "") if isinstance(call, dict) else "",
             )
         )
-    return Turn(role="assistant", content=_text(message.get("content")), tool_calls=calls)
+    thoughts, content = apart(message)
+    return Turn(role="assistant", content=content, tool_calls=calls, thoughts=thoughts)
 
 
 def _assistant(turn: Turn) -> dict[str, Any]:
@@ -138,9 +141,10 @@ def _data_url(image: ImageBytes) -> tuple[str, str]:
     return f"data:image/png;base64,{base64.b64encode(image).decode()}", words
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):  # some servers answer in parts
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return ""
+def _arguments(given: Any) -> Any:
+    """A call's arguments as servers write them: JSON text, a dict, JSON text within JSON text, or nothing."""
+    if given is None or given == "":
+        return {}
+    if isinstance(given, str) and given.lstrip().startswith('"'):
+        given = json_or_none(given)
+    return loads_leniently(given) if isinstance(given, str) else given

@@ -44,6 +44,7 @@ async def complete(asked: ChatRequest, request: Request) -> Any:
         return await _reply(service, user, asked, chat, request)
     if chat[-1].role != "user" or not chat[-1].words.strip():
         raise BadInput("the last message holds no question.")
+    service.uploads.require_room(user)
     job = _submit(service, user, asked, chat)
     if asked.stream:
         return await _streamed(request, job, _answer_chunks(service, user, asked, chat, job))
@@ -91,7 +92,7 @@ async def _watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
 
 def details(service: Service, user: str, answer: Answer) -> dict[str, Any]:
     """What stands behind an answer; the pictures that tools made are stored as files of this user's."""
-    stored = {p.handle: service.uploads.put(user, f"{p.handle}_{p.by}.png", p.image).id for p in answer.made()}
+    stored = {p.handle: service.kept(user, f"{p.handle}_{p.by}.png", p.image, p.um_per_px) for p in answer.made()}
     whole = answer.to_json()
     pictures = [{**p, "file_id": stored.get(p["handle"])} for p in whole["pictures"]]
     kept = ("brain", "ran", "sources", "struck_references", "notices", "stopped", "seconds")

@@ -89,6 +89,7 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
     tool = service.registry.tools.get(name)
     if tool is None:
         raise HTTPException(404, f"no tool is called {name[:100]!r}; GET /v1/tools lists them.")
+    service.uploads.require_room(user)
     image = None
     if asked.image is not None and tool.needs_image:
         image = await run_in_threadpool(service.intake.picture, asked.image, user)
@@ -105,7 +106,7 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
         "numbers": result.numbers,
         "annotations": [annotation_json(a) for a in result.annotations],
         "pictures": [
-            {"name": p.name, "synthetic": p.synthetic, "file_id": service.uploads.put(user, f"{p.name}.png", p.image).id}
+            {"name": p.name, "synthetic": p.synthetic, "file_id": service.kept(user, f"{p.name}.png", p.image)}
             for p in result.pictures
         ],
         "hits": [to_row(hit) for hit in result.hits],

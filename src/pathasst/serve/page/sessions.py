@@ -5,6 +5,7 @@ A desk is found by a random token that the browser tab holds: a reload finds its
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -163,8 +164,9 @@ class Desks:
         with self._lock:
             self._clear()
         for folder in self.home.glob("desk-*") if self.home else ():
-            if time.time() - folder.stat().st_mtime > self.keep_seconds:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # its desk was closed meanwhile
+                if time.time() - folder.stat().st_mtime > self.keep_seconds:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Clear all desks."""

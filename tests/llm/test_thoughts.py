@@ -1,0 +1,124 @@
+"""What a reasoning model thinks is kept apart from what it says, in every form that servers use; slow and endless servers end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from pathasst.core.errors import Unreachable
+from pathasst.llm import transport
+from pathasst.llm.settings import LLMSettings
+from pathasst.llm.thoughts import Stream, apart, split
+from pathasst.llm.transport import Transport
+
+
+@pytest.mark.parametrize(
+    ("message", "thoughts", "content"),
+    [
+        ({"content": "Yes."}, "", "Yes."),
+        ({"content": "<think>No necrosis.</think>\n\nYes."}, "No necrosis.", "Yes."),
+        ({"content": "No necrosis.\n</think>\nYes."}, "No necrosis.", "Yes."),
+        ({"content": "<think>cut off"}, "cut off", ""),
+        ({"content": "Yes.", "reasoning_content": "No necrosis."}, "No necrosis.", "Yes."),
+        ({"content": None, "reasoning": "No necrosis."}, "No necrosis.", ""),
+        ({"content": [{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]}, "", "Yes."),
+        ({"content": "<think>a</think>Yes <think>b</think>indeed."}, "a\nb", "Yes indeed."),
+        ({"content": "x < y > z"}, "", "x < y > z"),
+    ],
+)
+def test_thoughts_are_kept_apart(message: dict[str, Any], thoughts: str, content: str) -> None:
+    assert apart(message) == (thoughts, content)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_stream_shows_what_is_said_alone(size: int) -> None:
+    text, stream = "<think>secret</think>Yes <b>and</b> <th", Stream()
+    shown = "".join(stream.add(text[n : n + size]) for n in range(0, len(text), size)) + stream.close()
+    assert shown == "Yes <b>and</b> <th"
+    assert split(text)[0] == "secret"
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """A chat server whose replies a test writes byte by byte."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            try:
+                for part in state.parts():
+                    self.wfile.write(part)
+            except OSError:
+                pass
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    class State:
+        parts: Any = staticmethod(lambda: iter(()))
+
+    state = State()
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{made.server_port}/v1"  # type: ignore[attr-defined]
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield state
+    made.shutdown()
+    made.server_close()
+
+
+def asked(server: Any, **more: Any) -> Transport:
+    return Transport(LLMSettings(base_url=server.url, model="m", backoff=0.0, **more), server.url)
+
+
+def test_a_server_that_drips_is_left_when_the_time_for_its_whole_reply_is_over(server: Any) -> None:
+    def drip() -> Iterator[bytes]:
+        for _ in range(600):
+            yield b" "
+            time.sleep(0.05)
+
+    server.parts = drip
+    with pytest.raises(Unreachable, match="no whole answer within"):
+        asked(server, timeout=0.5).post({})
+
+
+def test_an_endless_reply_is_not_read_to_its_end(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MOST_BYTES", 2**20)
+    sent = []
+
+    def pour() -> Iterator[bytes]:
+        for _ in range(1000):
+            sent.append(1)
+            yield b" " * 2**16
+
+    server.parts = pour
+    with pytest.raises(Unreachable, match="more than 1 MB"):
+        asked(server).post({})
+    assert len(sent) < 1000
+
+
+def test_a_reply_that_nobody_waits_for_is_left(server: Any) -> None:
+    server.parts = lambda: (b" " for _ in range(10))
+    with pytest.raises(Unreachable, match="nobody waits"):
+        asked(server).post({}, left=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"content": [{"type": "text", "text": "In parts."}]}, "In parts."),
+        ({"content": "a\ud800b"}, "a?b"),
+        ({"content": None, "reasoning_content": "only thoughts"}, ""),
+    ],
+)
+def test_odd_replies_are_taken(server: Any, message: dict[str, Any], content: str) -> None:
+    server.parts = lambda: iter([json.dumps({"choices": [{"message": message}]}).encode()])
+    body, tries = asked(server).post({})
+    assert (body["choices"][0]["message"]["content"], tries) == (content, 1)

@@ -1,0 +1,59 @@
+"""The audit log on a full disk, and what must outlive any error."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from server_parts import RuleBrain, settings
+
+from pathasst.core.errors import BadInput
+from pathasst.serve.audit_log import Journal
+from pathasst.serve.service import Service
+from pathasst.serve.uploads import UploadStore
+from pathasst.tools.protocol import Registry
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_costs_the_line_alone() -> None:
+    journal = Journal(Path("/dev/full"))
+    journal.write(event="question")
+    assert journal.lost == 1
+
+
+def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, write = Journal(tmp_path / "a.jsonl"), os.write
+    monkeypatch.setattr(os, "write", lambda sink, data: write(sink, data[:10]))
+    journal.write(event="torn")
+    monkeypatch.undo()
+    journal.write(event="whole")
+    assert [json.loads(line)["event"] for line in (tmp_path / "a.jsonl").read_text().splitlines()] == ["whole"]
+    assert journal.lost == 1
+
+
+def test_a_lone_surrogate_is_written_as_something_else(tmp_path: Path) -> None:
+    Journal(tmp_path / "a.jsonl").write(question="\ud800")
+    assert json.loads((tmp_path / "a.jsonl").read_text())["question"] == "?"
+
+
+def test_a_sweep_that_fails_costs_no_other(tmp_path: Path) -> None:
+    service = Service(settings(tmp_path), brain=RuleBrain(), registry=Registry())
+    done = []
+    service.sweeps[:] = [lambda: 1 / 0, lambda: done.append(1)]
+    service.sweep()
+    service.close()
+    assert done == [1]
+
+
+def test_room_is_asked_for_before_the_work_and_a_picture_without_room_costs_no_answer(tmp_path: Path) -> None:
+    store = UploadStore(tmp_path, quota=1000)
+    store.require_room("anna")
+    store.put("anna", "a.png", b"x" * 900)
+    with pytest.raises(BadInput, match="your uploads hold"):
+        store.require_room("anna")
+    store.require_room("bert")
+    service = Service(settings(tmp_path / "s", quota_bytes=10), brain=RuleBrain(), registry=Registry())
+    assert service.kept("anna", "a.png", b"x" * 100) is None
+    service.close()
