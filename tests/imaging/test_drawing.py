@@ -55,3 +55,21 @@ def test_known_labels_have_their_colours():
     colours = colours_of(["negative", "positive", "odd"])
     assert colours["positive"] != colours["negative"] != colours["odd"]
     assert colours_of(["odd", "positive"])["positive"] == colours["positive"]
+
+
+def test_a_labels_colour_does_not_depend_on_the_others():
+    assert colours_of(["RBC", "WBC"])["RBC"] == colours_of(["WBC", "x", "RBC"])["RBC"]
+    assert colours_of(["x"])["x"] == colours_of(["y", "z", "x"])["x"]
+
+
+def test_many_boxes_have_no_words_over_the_cells():
+    image = np.full((600, 600, 3), 255, np.uint8)
+    boxes = [Annotation(kind="box", label="RBC", coordinates=[40 + 15 * n, 100, 50 + 15 * n, 110], score=0.9) for n in range(31)]
+    above = slice(80, 97), slice(30, 560)
+    assert (load(annotate(image, boxes))[above] == 255).all() and (load(annotate(image, boxes[:30]))[above] != 255).any()
+
+
+def test_the_legend_grows_with_the_picture():
+    mark = [Annotation(kind="point", label="positive", coordinates=[9.0, 9.0])]
+    small, large = (load(annotate(np.full((s, s, 3), 255, np.uint8), mark)).shape[0] - s for s in (600, 2400))
+    assert large > 2.5 * small

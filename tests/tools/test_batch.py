@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
 from pathasst.cli.tools import app
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights
-from pathasst.core.records import Picture, ToolResult
+from pathasst.core.records import Annotation, Picture, ToolResult
 from pathasst.imaging.pictures import encode_png
 from pathasst.imaging.slides import parse_box, read_region
-from pathasst.tools.batch import run_folder, run_one, save
+from pathasst.tools.batch import passed_over, run_folder, run_one, save
 from pathasst.tools.lbc_detect import LbcDetect
 from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
@@ -75,6 +76,58 @@ def test_finished_pictures_are_kept_unless_the_arguments_change(folder, tmp_path
     assert float(rows_of(out / "results.csv")["b.jpg"]["mean"]) == pytest.approx(30, abs=1)
     list(run_folder(Mean(), folder, out, {"um_per_px": 0.5}))
     assert Mean.runs == before + 3
+
+
+class Edge(Mean):
+    """Boxes the whole picture, and names it by a formula."""
+
+    def run(self, arguments: MeanArguments, image: np.ndarray) -> ToolResult:
+        box = Annotation(
+            kind="box", label="+cell", coordinates=[0.0, 0.0, float(image.shape[1]), float(image.shape[0])], score=0.5
+        )
+        return ToolResult(name=self.name, numbers={"um_per_px": arguments.um_per_px, "low": -1, "word": "@x"}, annotations=[box])
+
+
+def test_a_dead_link_costs_itself_and_rows_are_there_as_they_come(folder, tmp_path):
+    (folder / "aa.jpg").symlink_to(folder / "gone.jpg")
+    out = tmp_path / "out"
+    for n, done in enumerate(run_folder(Mean(), folder, out, {}), start=1):
+        assert len(rows_of(out / "results.csv")) == n and done.name in rows_of(out / "results.csv")
+    assert "No such file" in rows_of(out / "results.csv")["aa.jpg"]["error"] and n == 5
+
+
+def test_a_spreadsheet_meets_no_formula(folder, tmp_path):
+    (folder / "a.png").rename(folder / "=cmd|calc.png")
+    for _ in range(2):  # the second time from the first one's results
+        list(run_folder(Edge(), folder, tmp_path / "out", {}))
+        rows = rows_of(tmp_path / "out" / "results.csv")
+        assert rows["'=cmd|calc.png"]["word"] == "'@x" and rows["'=cmd|calc.png"]["low"] == "-1"
+        cells = rows_of(tmp_path / "out" / "cells.csv")
+        assert set(cells) == {"'=cmd|calc.png", "b.jpg", "sub/a.png"} and cells["b.jpg"]["label"] == "'+cell"
+        assert (cells["b.jpg"]["x"], cells["b.jpg"]["x2"], cells["b.jpg"]["score"]) == ("4.0", "8.0", "0.5")
+
+
+def test_what_is_passed_over_is_counted(folder, tmp_path):
+    (folder / "x.svg").write_text("<svg/>")
+    (folder / "y.SVG").write_text("<svg/>")
+    assert passed_over(folder) == {".svg": 2, ".txt": 1}
+
+
+@pytest.mark.parametrize(("resolution", "scale"), [((20_000, 20_000, 3), 0.5), ((72, 72, 2), None)])
+def test_a_pictures_own_scale_is_used_and_a_print_resolution_is_not(tmp_path, resolution, scale):
+    pixels = np.full((16, 24, 3), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", resolution=resolution[:2], resolutionunit=resolution[2])
+    result = run_one(Mean(), tmp_path / "a.tif", {})
+    assert result.numbers["um_per_px"] == (scale and pytest.approx(scale))
+    assert bool(result.warnings) == (scale is None)
+    assert run_one(Mean(), tmp_path / "a.tif", {"um_per_px": 0.3}).numbers["um_per_px"] == 0.3
+
+
+def test_a_region_of_a_large_picture_that_is_no_slide(tmp_path, monkeypatch):
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(tmp_path / "a.png")
+    result = run_one(Mean(), tmp_path / "a.png", {}, (2, 1, 3, 2))
+    assert result.numbers["size"] == [2, 3] and result.numbers["region"] == [2, 1, 3, 2] and result.numbers["mean"] == 15
+    assert "does not lie within" in run_one(Mean(), tmp_path / "a.png", {}, (6, 1, 3, 2)).error
 
 
 def test_a_changed_picture_is_done_again(folder, tmp_path):

@@ -81,7 +81,7 @@ def run(
 def batch_folder(
     name: str = typer.Argument(help="A tool of `pathasst tools list`."),
     folder: Path = typer.Argument(help="Folder of pictures or slides, searched with its sub-folders."),
-    out: Path = typer.Option(..., help="Folder for results.csv, JSON results and annotated pictures."),
+    out: Path = typer.Option(..., help="Folder for results.csv (a row a picture), cells.csv (a row a cell), JSON and drawings."),
     arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the pictures."),
     model: str = typer.Option(None, help="A folder of your own weights."),
@@ -98,7 +98,9 @@ def batch_folder(
     failed = [d for d in done if d.result.error]
     skipped = sum(d.skipped for d in done)
     counts = f"{total - len(failed) - skipped} done, {skipped} done before, {len(failed)} not usable"
-    typer.echo(f"{total} pictures: {counts}; {out / 'results.csv'}")
+    typer.echo(f"{total} pictures: {counts}; {out / 'results.csv'}, {out / 'cells.csv'}")
+    if others := batch.passed_over(folder, out):
+        typer.echo("passed over, no pictures: " + ", ".join(f"{n} {suffix}" for suffix, n in others.items()), err=True)
     for d in failed:
         typer.echo(f"  {d.name}: {d.result.error}", err=True)
 

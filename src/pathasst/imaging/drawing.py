@@ -5,6 +5,7 @@ Knows annotations and colours, no tool.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
     import supervision as sv
 
 COLOURS = {"positive": "#e5352b", "negative": "#1f6fe0", "0": "#1f6fe0", "1+": "#f2c500", "2+": "#f28500", "3+": "#e5352b"}
-"""Fixed colours of labels that pathologists know; others take the palette below, in the order they appear."""
+COLOURS |= {"WBC": "#8e44ad", "RBC": "#e5352b", "Platelets": "#1f6fe0"}
+COLOURS |= {"NILM": "#00a878", "ASC-US": "#f2c500", "LSIL": "#f28500", "ASC-H": "#c2185b", "HSIL": "#e5352b", "SCC": "#8e44ad"}
+"""Fixed colours of the labels of our tools; any other label has one of the palette, the same in every picture."""
 PALETTE = ("#00a878", "#8e44ad", "#e67e22", "#16a2b8", "#c2185b", "#7cb342", "#5c6bc0", "#8d6e63", "#fdd835", "#455a64")
+MANY_BOXES = 30
+"""Above this number of boxes their labels would hide the cells: colours and legend say the class."""
 MIN_SHOWN = 512
 """Smaller pictures are enlarged to this before drawing, so that marks and legend stay readable."""
 
 
 def colours_of(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each label, the same for the same list."""
-    free = iter(range(10**6))
-    return {label: COLOURS.get(label) or PALETTE[next(free) % len(PALETTE)] for label in dict.fromkeys(labels)}
+    """A colour for each label, which depends on the label alone."""
+    return {label: COLOURS.get(label) or PALETTE[zlib.crc32(label.encode()) % len(PALETTE)] for label in dict.fromkeys(labels)}
 
 
 def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: bool = False) -> bytes:
@@ -49,7 +53,7 @@ def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: b
         for start in range(0, len(chosen), few):
             scene = _draw(kind, scene, chosen[start : start + few], colours, image.shape, zoom, per_object)
     rgb = np.ascontiguousarray(scene[..., ::-1])
-    return encode_png(np.vstack([rgb, _legend(rgb.shape[1], Counter(labels), colours)]) if labels else rgb)
+    return encode_png(np.vstack([rgb, _legend(rgb.shape, Counter(labels), colours)]) if labels else rgb)
 
 
 def _detections(annotations: Sequence[Annotation], names: list[str], shape: tuple[int, ...], zoom: int) -> sv.Detections:
@@ -91,6 +95,8 @@ def _draw(
         return np.asarray(sv.PolygonAnnotator(palette, thickness=thin, color_lookup=lookup).annotate(filled, found))
     if kind == "box":
         boxed = sv.BoxAnnotator(palette, thickness=thin + 1, color_lookup=lookup).annotate(scene.copy(), found)
+        if len(chosen) > MANY_BOXES:
+            return np.asarray(boxed)
         texts, line = [f"{a.label} {a.score:.2f}" for a in chosen], 12 + 4 * thin
         found.xyxy[:, 1] = found.xyxy[:, 1].clip(min=line)  # a label stands on its box, or within one that touches the top edge
         label = sv.LabelAnnotator(palette, color_lookup=lookup, text_scale=0.35 + 0.1 * thin, text_padding=2)
@@ -100,24 +106,25 @@ def _draw(
     return np.asarray(dot.annotate(scene.copy(), found))
 
 
-def _legend(width: int, counts: Counter[str], colours: dict[str, str]) -> np.ndarray:
-    """A white strip with a coloured dot, the label and its count for each label; wraps to as many lines as needed."""
+def _legend(shape: tuple[int, ...], counts: Counter[str], colours: dict[str, str]) -> np.ndarray:
+    """A white strip with a coloured dot, the label and its count for each label; wraps, and grows with the picture of `shape`."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font, line = ImageFont.load_default(16), 24
-    places, x, y = [], 8, 0
-    known = [label for label in COLOURS if label in counts]  # grades rise from left to right
-    for label in [*known, *(label for label in counts if label not in COLOURS)]:
-        n = counts[label]
-        text = f"{label}: {n}"
-        need = 20 + int(font.getlength(text)) + 16
-        if x > 8 and x + need > width:
-            x, y = 8, y + line
+    width, size = shape[1], max(16, round(max(shape[:2]) / 48))
+    font, line, dot = ImageFont.load_default(size), round(size * 1.5), round(size * 0.75)
+    places, x, y = [], dot, 0
+    fixed = [label for label in COLOURS if label in counts]  # grades rise from left to right
+    for label in [*fixed, *(label for label in counts if label not in COLOURS)]:
+        text = f"{label}: {counts[label]}"
+        need = 2 * dot + int(font.getlength(text)) + size
+        if x > dot and x + need > width:
+            x, y = dot, y + line
         places.append((x, y, label, text))
         x += need
     strip = Image.new("RGB", (width, y + line + 4), "white")
     pen = ImageDraw.Draw(strip)
     for x, y, label, text in places:
-        pen.ellipse([x, y + 7, x + 12, y + 19], fill=colours[label])
-        pen.text((x + 18, y + 3), text, fill="black", font=font)
+        top = y + (line - dot) // 2 + 2
+        pen.ellipse([x, top, x + dot, top + dot], fill=colours[label])
+        pen.text((x + round(dot * 1.5), y + (line - size) // 2), text, fill="black", font=font)
     return np.asarray(strip)

@@ -32,6 +32,8 @@ from pathasst.imaging.deep import deep_colours, to_eight_bits
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 120_000_000
 """A poster at 300 dpi, 360 MB as RGB. Larger pictures are slides: read a region of them with `pathasst.imaging.slides`."""
+MAX_PIXELS_OF_REGION = 400_000_000
+"""A picture that is no slide is decoded whole to take a region of it: 1.2 GB."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 """Pillow's names of the formats it may decode here."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".avif", ".heic", ".dcm")
@@ -270,10 +272,11 @@ def _content(source: str | Path | bytes, name: str) -> tuple[str, bytes]:
 
 
 def _too_large(name: str, size: str, limit: int) -> str:
-    return (
-        f"{name} has {size}, the limit is {limit // 1_000_000} megapixels; "
-        "cut it, or read a region of a slide (`pathasst tools run … --region x,y,width,height`)."
-    )
+    if limit >= MAX_PIXELS_OF_REGION:
+        way = "save it as a pyramidal TIFF (`vips tiffsave IN OUT.tif --tile --pyramid`), of which regions are read."
+    else:
+        way = "cut it, or read a region of it (`pathasst tools run … --region x,y,width,height`)."
+    return f"{name} has {size}, the limit is {limit // 1_000_000} megapixels; {way}"
 
 
 def _orientation(picture: Image.Image) -> int:
