@@ -58,7 +58,7 @@ def main(out: Path) -> None:
 def row(image: Path, label: str, group: str, source: str, split: str = "") -> dict[str, str]:
     """One line of the CSV; without a split, 20 % of the groups are for the test and 15 % for the validation, by hash."""
     place = int(hashlib.sha256(f"0:{source}:{group}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
-    split = {"val": "validation"}.get(split, split) or ("test" if place < 0.2 else "validation" if place < 0.35 else "train")
+    split = {"validation": "val"}.get(split, split) or ("test" if place < 0.2 else "val" if place < 0.35 else "train")
     return {"image": str(image.resolve()), "label": label, "group": f"{source}:{group}", "source": source, "split": split}
 
 

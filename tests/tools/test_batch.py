@@ -277,7 +277,7 @@ def test_a_model_is_a_folder_or_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     refused = CliRunner().invoke(app, ["run", "lbc_detect", "a.png", "--model", "nowhere"])
-    assert isinstance(refused.exception, BadSettings) and "no such folder" in str(refused.exception)
+    assert isinstance(refused.exception, BadSettings) and "there is no folder nowhere" in str(refused.exception)
     Image.new("RGB", (64, 64), (230, 120, 180)).save("a.png")
     seen = CliRunner().invoke(app, ["run", "lbc_detect", "a.png", "--model", "mine"])
     assert f"{tmp_path / 'mine'} holds no detector" in str(seen.exception)
