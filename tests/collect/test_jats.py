@@ -136,12 +136,11 @@ def external(tmp_path) -> bytes:
         b"<html></html>",
         b"\x00\x01\x02",
         article_xml(fig("f1"))[:-40],
-        article_xml(fig("f1", "caf\u00e9")).replace("é".encode(), b"\xe9"),
         bomb("<p>&a8;</p>"),
         bomb('<fig id="&a8;"/>'),
         b"<article>" + b"<a>" * 100_000,
     ],
-    ids=["empty", "no-article", "binary", "truncated", "not-utf8", "bomb", "attribute-bomb", "deep"],
+    ids=["empty", "no-article", "binary", "truncated", "bomb", "attribute-bomb", "deep"],
 )
 def test_bad_xml_costs_one_article(content: bytes) -> None:
     start = time.monotonic()

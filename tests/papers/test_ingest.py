@@ -34,7 +34,7 @@ def test_one_bad_file_loses_no_other(medline, tmp_path):
     manifest = ingest([bad, medline("b.xml", record(1))], tmp_path / "out", progress=False)
     assert alive(tmp_path / "out") == {"1": "An abstract."}
     assert [f.failed for f in manifest.failures] == [
-        "a0.xml is no MEDLINE/PubMed XML: it does not begin with a PubmedArticleSet."
+        "a0.xml is no MEDLINE/PubMed XML: it begins with <html>, not with a PubmedArticleSet."
     ]
 
 

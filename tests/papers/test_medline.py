@@ -30,8 +30,8 @@ def test_every_field_of_a_record(medline):
     assert read(path) == [
         Abstract(
             pmid="7",
-            title="Café 18F.",
-            abstract="BACKGROUND: One in H2O.\nTwo < three.",
+            title="Café ¹⁸F.",
+            abstract="BACKGROUND: One in H₂O.\nTwo < three.",
             journal="Journal of Tests",
             date="2001-06",
             mesh=["Animals"],

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pathasst.core.text import shortened
+
 if TYPE_CHECKING:
     from pathasst.dataset import Manifest
+
+EXAMPLES = 3  # of what was left out, printed for each reason
 
 app = typer.Typer(help="Figures with captions: from JATS articles, PubMed Central, books.", no_args_is_help=True)
 
 
 @app.command("folder")
 def folder(
-    folder: Path = typer.Argument(..., help="Folder with JATS articles (.xml, .nxml, .gz), searched with its subfolders."),
+    folder: Path = typer.Argument(
+        ..., help="JATS or BITS file, or a folder of them (.xml, .nxml, .gz), searched with its subfolders."
+    ),
     out: Path = typer.Option(..., "--out", "-o", help="Dataset folder to write."),
     figures: Path | None = typer.Option(None, help="Folder with the picture files, when they do not lie beside the articles."),
     mapping: Path | None = typer.Option(None, help='JSON or CSV that says which file is which figure: href or "article/figure".'),
@@ -42,13 +48,23 @@ def folder(
     summary(manifest, out)
 
 
-def summary(manifest: Manifest, out: Path) -> None:
-    """Print what a stage made and what it left out."""
+def summary(manifest: Manifest, out: Path, *, may_be_empty: bool = False) -> None:
+    """Print what a stage made, and what it left out with examples. Exits with 1 when nothing came of an input, which is an error
+    but where it `may_be_empty` (an update without news).
+    """
     typer.echo(f"{manifest.stage}: {manifest.rows} figures in {len(manifest.shards)} shards → {out}")
     for reason, number in manifest.dropped.most_common():
         typer.echo(f"  left out, {reason}: {number}")
+        drops = [d for s in manifest.shards for d in s.drops if d["reason"] == reason]
+        for drop in drops[:EXAMPLES]:
+            typer.echo(f"    {drop['id']}" + (f": {shortened(drop['detail'], 160)}" if drop["detail"] else ""))
+        if number > EXAMPLES:
+            typer.echo(f"    … all of them stand in {out}/*.json")
     for shard in manifest.failures:
         typer.echo(f"  failed, tried again in the next run: {shard.unit}: {shard.failed}")
+    if not manifest.rows and not (may_be_empty and not manifest.dropped and not manifest.failures):
+        typer.secho("No figure was taken: the lines above say what was seen and why it was left out.", fg="red", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("pmc")
@@ -106,7 +122,7 @@ def pmc(
     manifest = collect_pmc(
         articles, out, store=where, rules=rules, per_shard=per_shard, connections=connections, workers=workers, runner=runner
     )
-    summary(manifest, out)
+    summary(manifest, out, may_be_empty=True)
 
 
 @app.command("books")

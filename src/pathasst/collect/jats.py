@@ -1,31 +1,26 @@
-"""JATS (and its ancestor, NLM) XML → Article and Figures.
+"""JATS and BITS (and their ancestor, NLM) XML → Articles and Figures.
 
-Knows the markup of one article. Knows nothing of where it lies, of its picture files, or of other articles. The XML is outside
-data: entities are never fetched, expansion bombs, too deep or broken files raise BadInput, which costs that article alone.
+Knows the markup of articles and books. Knows nothing of where they lie, of their picture files, or of other articles. The XML is
+outside data: entities are never fetched, expansion bombs, too deep or broken files raise BadInput, which costs that file alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
 from lxml import etree
 
 from pathasst.collect import licences
-from pathasst.collect.markup import blocks_text, resolve_entities, text_of
 from pathasst.core.errors import BadInput
+from pathasst.core.jats import HREF, article_meta, date_of, documents, ids_of, is_retracted, pmc_id
+from pathasst.core.jats_text import resolve_entities, text_of
 from pathasst.core.records import Article, Figure, Source
 
-# Entities stay references: nothing is fetched and no bomb unfolds. `resolve_entities` replaces the harmless ones.
-_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-_HREF = "{http://www.w3.org/1999/xlink}href"
 _REF_TYPES = frozenset({"fig", "figure", "Fig", "fig-group"})
-_DATE_ORDER = ("epub", "pub", "epub-ppub", "ppub", "collection", "epreprint", "epub-version", "epub-original")
-_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTHS = {m: i for i, m in enumerate(_MONTH_NAMES, 1)}
 MAX_MENTIONS = 50  # a figure of an honest article has one to ten
 _EXCLUDED = frozenset({"supplementary-material", "inline-supplementary-material"})
 _RANGE = re.compile(r"^\s*(?:[-–—]|to|through)\s*$")
@@ -33,78 +28,101 @@ _IN_WORDS = re.compile(r"\bfig(?:ure|s|ures)?\b\.?\s*(s?\d+)", re.I)
 _RASTER = re.compile(r"\.(?:jpe?g|png|gif)$", re.I)
 
 
+@dataclass(frozen=True)
+class Parsed:
+    """One article or book with its figures (pictures empty), in document order."""
+
+    article: Article
+    figures: list[Figure]
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # (figure id, reason) of what it holds beside
+    others: dict[str, list[str]] = field(default_factory=dict)  # figure id → hrefs of the same picture in other formats
+
+
 def parse(content: bytes, name: str) -> tuple[Article, list[Figure]]:
-    """One article's metadata and its figures (pictures empty), in document order.
+    """The first article's metadata and figures. Raises BadInput as `parse_all`, and for a first article that is not usable."""
+    first = parse_all(content, name)[0]
+    if isinstance(first, BadInput):
+        raise first
+    return first.article, first.figures
 
-    `name` (its file name) identifies it when it has neither PMCID nor DOI. A figure with several graphics gives one Figure
-    each. Figures of supplementary material are left out; `alternatives` count once.
 
-    Raises BadInput when the bytes are no well-formed XML within libxml2's limits (an entity bomb is not), or no article.
+def parse_all(content: bytes, name: str) -> list[Parsed | BadInput]:
+    """Every article and book of a file, in order; of one that cannot be used, why.
+
+    `name` (the file's name) identifies what has neither PMCID nor DOI. A figure with several graphics gives one Figure each,
+    `alternatives` count once; figures of supplementary material are left out and named.
+
+    Raises BadInput when the bytes hold no well-formed XML within libxml2's limits (an entity bomb is not), or no article.
     """
-    root, figures, references = _read(content, name)
-    meta = root.find("front/article-meta")
-    if meta is None:
-        meta = root.find("front-stub")
-    source = _source(root, meta, PurePath(name).name.split(".")[0] or name)
-    article = _article(meta, source)
+    roots, faults = documents(content, name)
+    stem = PurePath(name).name.split(".")[0] or name
+    result: list[Parsed | BadInput] = []
+    for number, root in enumerate(roots):
+        try:
+            result.append(_parsed(root, name, stem if number == 0 else f"{stem}~{number + 1}"))
+        except BadInput as error:
+            result.append(error)
+    return [*result, *map(BadInput, faults)]
+
+
+def _parsed(root: Any, name: str, stem: str) -> Parsed:
+    figures, supplements, references = _elements(root, name)
+    if root.tag == "article":
+        meta = article_meta(root)
+        source = _source(root, meta, stem)
+        article = _article(meta, source)
+    else:
+        article = Article(source=_book(root, stem))
+        source = article.source
     mentions = _mentions(root, figures, references)
     keywords = article.keywords + [m for m in article.mesh if m not in article.keywords]
-    return article, [
-        figure
-        for number, (element, fig_id) in enumerate(zip(figures, _ids(figures), strict=True))
-        for figure in _figure(element, fig_id, source, mentions.get(number, []), keywords)
+    rows, others = [], {}
+    for number, (element, fig_id) in enumerate(zip(figures, _ids(figures), strict=True)):
+        for figure, same in _figure(element, fig_id, source, mentions.get(number, []), keywords):
+            rows.append(figure)
+            if same:
+                others[figure.figure_id] = same
+    left_out = [
+        (f"{source.article_id}/{e.get('id') or f'supplement~{n}'}", "supplementary") for n, e in enumerate(supplements, 1)
     ]
+    return Parsed(article, rows, left_out, others)
 
 
-def _read(content: bytes, name: str) -> tuple[Any, list[Any], list[Any]]:
-    """The article element, its figures, and its references to figures: one walk over the tree, which is the costly part."""
-    root = _root(content, name)
-    if root.tag != "article":
-        found = next(root.iter("article"), None)  # OAI answers and <pmc-articleset> wrap it
-        if found is None:
-            raise BadInput(f"{name}: <{root.tag}> holds no JATS <article>.")
-        root = found
-    figures, references, entities = [], [], []
-    for element in root.iter("fig", "xref", etree.Entity):
+def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any]]:
+    """(figures, figures of supplements, references to figures): one walk over the tree, which is the costly part."""
+    figures, supplements, references, entities = [], [], [], []
+    for element in root.iter("fig", "xref", "fig-group", "graphic", etree.Entity):
         tag = element.tag
         if tag == "xref":
             if element.get("ref-type") in _REF_TYPES:
                 references.append(element)
         elif tag == "fig":
-            if not _excluded(element):
-                figures.append(element)
+            (supplements if _excluded(element) else figures).append(element)
+        elif tag == "fig-group":
+            # A group with a picture of its own, which its members' captions share, is one figure.
+            if element.find("graphic") is not None and next((f for f in element.iter("fig") if _graphics(f)), None) is None:
+                (supplements if _excluded(element) else figures).append(element)
+        elif tag == "graphic":
+            if element.find("caption") is not None and next(element.iterancestors("fig", "fig-group"), None) is None:
+                (supplements if _excluded(element) else figures).append(element)
         else:
             entities.append(element)
+    if figures and any(f.tag == "fig-group" for f in figures):
+        whole = {f for f in figures if f.tag == "fig-group"}
+        figures = [f for f in figures if f in whole or not any(a in whole for a in f.iterancestors("fig-group"))]
     resolve_entities(entities, name)
-    return root, figures, references
-
-
-def _root(content: bytes, name: str) -> Any:
-    """The document element. The list of references, often half of the bytes and never with a figure, is left out."""
-    start = content.rfind(b"<ref-list")  # the last one: what follows up to the first end tag is a whole element
-    end = content.find(b"</ref-list>", start) if start > 0 else -1
-    if end > 0:
-        try:
-            return etree.fromstring(content[:start] + content[end + len(b"</ref-list>") :], _PARSER)
-        except (etree.XMLSyntaxError, ValueError):
-            pass  # it stood in a comment, or the file is broken anyway: the whole file decides
-    try:
-        return etree.fromstring(content, _PARSER)
-    except (etree.XMLSyntaxError, ValueError, AssertionError, LookupError) as error:
-        raise BadInput(f"{name}: no readable XML ({error}). Fetch it again or leave it out.") from error
+    return figures, supplements, references
 
 
 def _source(root: Any, meta: Any, stem: str) -> Source:
-    ids: dict[str, str] = {}
-    for element in () if meta is None else meta.iterfind("article-id"):
-        ids.setdefault(element.get("pub-id-type", ""), text_of(element))
-    number, version = _pmc(ids)
-    pmcid = f"PMC{number}" if number else ""
-    doi = re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", "", ids.get("doi", ""))
     if meta is None:
         return Source(article_id=f"file:{stem}")
+    ids = ids_of(meta)
+    number, version = pmc_id(ids)
+    pmcid = f"PMC{number}" if number else ""
+    doi = ids.get("doi", "")
     title = text_of(t) if (t := meta.find("title-group/article-title")) is not None else ""
-    licence, url = licences.of_permissions(meta.find("permissions"))
+    licence, url = licences.of_permissions(p if (p := meta.find("permissions")) is not None else meta)
     return Source(
         article_id=f"{pmcid}.{version}" if pmcid else f"doi:{doi}" if doi else f"file:{stem}",
         pmcid=pmcid,
@@ -113,20 +131,45 @@ def _source(root: Any, meta: Any, stem: str) -> Source:
         version=version,
         title=title,
         journal=_journal(root),
-        date=_date(meta),
+        date=date_of(meta),
         licence=licence,
         licence_url=url,
-        retracted=title.lower().lstrip("[ ").startswith("retracted")
-        or any("retraction-forward" in e.get("related-article-type", "") for e in meta.iterfind("related-article")),
+        retracted=is_retracted(root, meta, title),
     )
 
 
-def _pmc(ids: dict[str, str]) -> tuple[str, int]:
-    """(digits, version) of the PMCID; the older and the newer tagging of PMC."""
-    for key in ("pmcid-ver", "pmcid", "pmc", "pmcaid"):
-        if match := re.match(r"(?:PMC)?(\d+)(?:\.(\d+))?$", ids.get(key, "")):
-            return match[1], int(match[2] or 1)
-    return "", 1
+def _book(root: Any, stem: str) -> Source:
+    """The source of a BITS book, or of one part of it (NCBI Bookshelf gives each chapter a file)."""
+    meta = next((m for m in (root.find("book-meta"), root.find("collection-meta")) if m is not None), None)
+    part = root if root.tag == "book-part" else root.find("book-part") if root.tag == "book-part-wrapper" else None
+    own = None if part is None else part.find("book-part-meta")
+    titles = [_text_at(meta, "book-title-group/book-title"), _text_at(own, "title-group/title")]
+    chapter = (own is not None and ids_of(own, "book-part-id")) or {}
+    ids = ids_of(meta, "book-id")
+    book_id = root.get("id") or chapter.get("pmcid") or chapter.get("doi") or (part.get("id") if part is not None else "")
+    book_id = book_id or ids.get("pmcid") or ids.get("doi") or stem
+    licence, url = licences.UNKNOWN, ""
+    for element in (own, meta):
+        permissions = None if element is None else element.find("permissions")
+        if permissions is not None and licence == licences.UNKNOWN:
+            licence, url = licences.of_permissions(permissions)
+    title = ": ".join(t for t in titles if t)
+    front = own if own is not None else meta
+    dates = [d for e in (own, meta) if e is not None and (d := date_of(e))]
+    return Source(
+        article_id=f"book:{book_id}",
+        kind="book",
+        doi=chapter.get("doi") or ids.get("doi", ""),
+        title=title or stem,
+        date=dates[0] if dates else "",
+        licence=licence,
+        licence_url=url,
+        retracted=front is not None and is_retracted(root, front, title),
+    )
+
+
+def _text_at(element: Any, path: str) -> str:
+    return text_of(e) if element is not None and (e := element.find(path)) is not None else ""
 
 
 def _journal(root: Any) -> str:
@@ -134,25 +177,6 @@ def _journal(root: Any) -> str:
         if (element := root.find(path)) is not None:
             return text_of(element)
     return ""
-
-
-def _date(meta: Any) -> str:
-    """The publication date, ISO 8601, as precise as it is given; online before print."""
-    found = {(e.get("date-type") or e.get("pub-type") or "pub"): e for e in reversed(meta.findall("pub-date"))}
-    for kind in _DATE_ORDER:
-        if kind in found and (date := _iso(found[kind])):
-            return date
-    return ""
-
-
-def _iso(element: Any) -> str:
-    year, month, day = ((element.findtext(k) or "").strip() for k in ("year", "month", "day"))
-    if not re.fullmatch(r"\d{4}", year):
-        return (element.get("iso-8601-date") or "")[:10]
-    number = int(month) if month.isdigit() else _MONTHS.get(month[:3].lower(), 0)
-    if not 1 <= number <= 12:
-        return year
-    return f"{year}-{number:02d}" + (f"-{int(day):02d}" if day.isdigit() and 1 <= int(day) <= 31 else "")
 
 
 def _article(meta: Any, source: Source) -> Article:
@@ -165,7 +189,7 @@ def _article(meta: Any, source: Source) -> Article:
     for group in meta.iterfind("kwd-group"):
         into = mesh if "mesh" in (group.get("kwd-group-type") or group.get("vocab") or "").lower() else keywords
         into += [text for k in group.iter("kwd", "compound-kwd") if (text := text_of(k)) and text not in into]
-    return Article(source=source, abstract=blocks_text(plain[0]) if plain else "", keywords=keywords, mesh=mesh)
+    return Article(source=source, abstract=text_of(plain[0]) if plain else "", keywords=keywords, mesh=mesh)
 
 
 def _excluded(element: Any) -> bool:
@@ -183,14 +207,16 @@ def _ids(figures: list[Any]) -> Iterator[str]:
         yield fig_id
 
 
-def _figure(element: Any, fig_id: str, source: Source, mentions: list[str], keywords: list[str]) -> Iterator[Figure]:
+def _figure(
+    element: Any, fig_id: str, source: Source, mentions: list[str], keywords: list[str]
+) -> Iterator[tuple[Figure, list[str]]]:
+    """Each picture of a figure element, with the hrefs of its other formats."""
     label, title, caption = _caption(element)
     if (permissions := element.find("permissions")) is not None:
         licence, url = licences.of_permissions(permissions)  # a figure taken from elsewhere has terms of its own
         source = replace(source, licence=licence, licence_url=url)
-    hrefs = _graphics(element) or [""]
-    for part, href in enumerate(hrefs):
-        yield Figure(
+    for part, hrefs in enumerate(_graphics(element) or [[""]]):
+        figure = Figure(
             figure_id=f"{source.article_id}/{fig_id}" + (f"#{part}" if part else ""),
             source=source,
             label=label,
@@ -198,40 +224,51 @@ def _figure(element: Any, fig_id: str, source: Source, mentions: list[str], keyw
             caption=caption,
             mentions=mentions,
             keywords=keywords,
-            graphic=href,
+            graphic=hrefs[0],
             part=part,
         )
+        yield figure, hrefs[1:]
 
 
 def _caption(element: Any) -> tuple[str, str, str]:
-    """(label, title, caption with title). A figure inside a group takes what the group says about all of its members."""
-    label = text_of(e) if (e := element.find("label")) is not None else ""
-    own = element.find("caption")
-    title = text_of(e) if own is not None and (e := own.find("title")) is not None else ""
-    caption = blocks_text(own) if own is not None else ""
+    """(label, title, caption with title). A figure inside a group takes what the group says about all of its members, and a group
+    that is one figure what its members say.
+    """
+    label, own = _text_at(element, "label"), element.find("caption")
+    title = _text_at(own, "title")
+    texts = [text_of(own)] if own is not None else []
     group = element.getparent()
-    if group is not None and group.tag == "fig-group":
-        label = label or (text_of(e) if (e := group.find("label")) is not None else "")
-        if (shared := group.find("caption")) is not None:
-            caption = " ".join(filter(None, (blocks_text(shared), caption)))
-            title = title or (text_of(e) if (e := shared.find("title")) is not None else "")
+    if element.tag == "fig-group":
+        texts += [" ".join(filter(None, (_text_at(f, "label"), _text_at(f, "caption")))) for f in element.iter("fig")]
+    elif element.tag == "fig" and group is not None and group.tag == "fig-group":
+        label = label or _text_at(group, "label")
+        shared = group.find("caption")
+        texts.insert(0, text_of(shared) if shared is not None else "")
+        title = title or _text_at(shared, "title")
+    caption = ""
+    for text in filter(None, texts):
+        caption += (" " if caption[-1:] in ".?!:;" else ". ") + text if caption else text
     return label, title, caption
 
 
-def _graphics(element: Any) -> list[str]:
-    """The hrefs of a figure's graphics; of `alternatives` the one that a browser shows, or the first."""
-    hrefs: list[str] = []
-    for graphic in element.iter("graphic"):
-        parent = graphic.getparent()
+def _graphics(element: Any) -> list[list[str]]:
+    """The hrefs of each picture of a figure. Of `alternatives` the one that a browser shows stands first, the others follow."""
+    pictures: list[list[str]] = []
+    graphics = [element] if element.tag == "graphic" else [*element.iter("graphic")] or [*element.iter("inline-graphic", "media")]
+    for graphic in graphics:
+        parent, href = graphic.getparent(), graphic.get(HREF) or ""
+        nearest = element if graphic is element else next(graphic.iterancestors("fig", "fig-group"), None)
+        if not href or nearest is not element or parent.tag in ("disp-formula", "inline-formula"):
+            continue
+        if graphic.tag == "media" and not (graphic.get("mimetype") == "image" or _RASTER.search(href)):
+            continue
+        hrefs = [href]
         if parent.tag == "alternatives":
-            others = [h for g in parent.iterfind("graphic") if (h := g.get(_HREF))]
-            chosen = next((h for h in others if _RASTER.search(h)), others[0] if others else "")
-            if graphic.get(_HREF) != chosen:
-                continue
-        href = graphic.get(_HREF) or ""
-        if href and href not in hrefs and parent.tag not in ("disp-formula", "inline-formula"):
-            hrefs.append(href)
-    return hrefs
+            hrefs = [h for g in parent.iterfind("graphic") if (h := g.get(HREF))]
+            hrefs.sort(key=lambda h: not _RASTER.search(h))
+        if not any(set(hrefs) & set(known) for known in pictures):
+            pictures.append(hrefs)
+    return pictures
 
 
 def _mentions(root: Any, figures: list[Any], references: list[Any]) -> dict[int, list[str]]:
@@ -252,9 +289,9 @@ def _mentions(root: Any, figures: list[Any], references: list[Any]) -> dict[int,
     if not by_paragraph and figures:
         by_paragraph = _in_words(root, figures)
     mentions: dict[int, list[str]] = {}
-    for paragraph, found in by_paragraph.items():
+    for paragraph, hits in by_paragraph.items():
         if next(paragraph.iterancestors("caption"), None) is None and (text := text_of(paragraph)):
-            for number in found:
+            for number in hits:
                 if len(texts := mentions.setdefault(number, [])) < MAX_MENTIONS:
                     texts.append(text)
     return mentions
@@ -266,6 +303,7 @@ def _targets(figures: list[Any]) -> dict[str, list[int]]:
     for number, figure in enumerate(figures):
         group = figure.getparent()
         elements = [figure, *([group] if group is not None and group.tag == "fig-group" else []), *figure.iterfind("graphic")]
+        elements += figure.iter("fig") if figure.tag == "fig-group" else []
         for element in elements:
             if id_ := element.get("id"):
                 targets.setdefault(id_, []).append(number)
@@ -277,10 +315,10 @@ def _in_words(root: Any, figures: list[Any]) -> dict[Any, dict[int, None]]:
     for position, figure in enumerate(figures):
         if match := _IN_WORDS.search(figure.findtext("label") or ""):
             numbers.setdefault(match[1].lower(), position)
-    body = root.find("body")
-    found: dict[Any, dict[int, None]] = {}
+    body = root.find("body") if root.tag == "article" else root
+    hits: dict[Any, dict[int, None]] = {}
     for paragraph in () if body is None or not numbers else body.iter("p"):
         for match in _IN_WORDS.finditer("".join(paragraph.itertext())):
             if (number := numbers.get(match[1].lower())) is not None:
-                found.setdefault(paragraph, {})[number] = None
-    return found
+                hits.setdefault(paragraph, {})[number] = None
+    return hits

@@ -8,21 +8,30 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pathasst.collect.markup import text_of
 from pathasst.core.errors import BadSettings
+from pathasst.core.jats import ALI, HREF
+from pathasst.core.jats_text import text_of
 
 UNKNOWN = "unknown"
-_XLINK = "{http://www.w3.org/1999/xlink}href"
-_ALI = "{http://www.niso.org/schemas/ali/1.0}license_ref"
+_ALI = f"{ALI}license_ref"
 _CC_URL = re.compile(r"creativecommons\.org/licen[cs]es?/(by(?:-nc)?(?:-nd|-sa)?)(?:/(\d(?:\.\d)?))?", re.I)
 _PUBLIC_URL = re.compile(r"creativecommons\.org/(?:publicdomain|licenses)/(zero|mark|publicdomain)(?:/(\d\.\d))?", re.I)
 _CC_SHORT = re.compile(
-    r"\bcc[ \-]?by((?:[ \-]?(?:nc|nd|sa))*)(?:[ \-]?(\d\.\d))?\b|creativecommons(by(?:-nc)?(?:-nd|-sa)?)", re.I
+    r"\bcc[\s\-‐‑–]?by((?:[\s\-‐‑–]?(?:nc|nd|sa))*)(?:[\s\-‐‑–]?(?:v(?:ersion)?\.?\s?)?(\d\.\d))?\b"
+    r"|creative\s?commons(by(?:-nc)?(?:-nd|-sa)?)|\bcc(by(?:nc)?(?:nd|sa)?)licen[cs]e",
+    re.I,
 )
+_BY = r"attribution|atribuci[oó]n|reconocimiento|namensnennung|atribui[cç][aã]o|attribuzione|paternit[eé]"
+_NC = r"non?[\s\-‐‑–]?commerc|no[\s\-]?comercial|nicht[\s\-]?kommerziell|utilisation commerciale|n[aã]o[\s\-]comercial|non commerciale"
+_ND = r"no[\s\-‐‑–]?deriv|sin\s?(?:obra)?\s?derivad|keine[\s\-]bearbeitung|pas de modification|sem\s?deriva|non opere derivate"
+_SA = r"share[\s\-‐‑–]?alike|compartir\s?igual|gleichen bedingungen|dans les m[eê]mes conditions|compartilha|condividi"
 _CC_WORDS = re.compile(
-    r"creative\s*commons\s+(?:public\s+domain|cc0|[\w\s\-–,:()]{0,20}?attribution)(?:[^.;]|\.(?=\d)){0,80}", re.I
+    rf"creative\s*commons\W+(?:public\s+domain|cc0|zero|[\w\s\-‐‑–,:()«»“”\"']{{0,30}}?(?:{_BY}))(?:[^.;]|\.(?=\d)){{0,100}}",
+    re.I,
 )
 _VERSION = re.compile(r"\b([1-4]\.\d)\b")
+# Terms for text mining alone say nothing of a reader's rights.
+_MINING = re.compile(r"text.?mining|\btdm\b|stm-asf", re.I)
 
 POLICIES: dict[str, str] = {
     "open": "may be redistributed, commercially too (CC0, public domain, CC BY, CC BY-SA)",
@@ -43,16 +52,15 @@ def from_url(url: str) -> str:
 def from_words(text: str) -> str:
     """The code that a licence statement or attribute names in words, else `unknown`."""
     if match := _CC_SHORT.search(text):
-        return _code(
-            match[3] or "by" + "".join(f"-{p}" for p in re.findall("nc|nd|sa", (match[1] or "").lower())), match[2] or ""
-        )
-    if re.search(r"\bcc[ \-]?0\b|public domain", text, re.I):
+        parts = re.findall("nc|nd|sa", (match[1] or match[3] or match[4] or "").lower())
+        return _code("by" + "".join(f"-{p}" for p in parts), match[2] or "")
+    if re.search(r"\bcc[ \-]?(?:0|zero)\b|public domain", text, re.I):
         return "CC0-1.0"
     if match := _CC_WORDS.search(text):
         words = match[0].lower()
         kind = "by"
-        kind += "-nc" if re.search(r"non[\s\-–]?commercial", words) else ""
-        kind += "-nd" if re.search(r"no[\s\-–]?deriv", words) else "-sa" if re.search(r"share[\s\-–]?alike", words) else ""
+        kind += "-nc" if re.search(_NC, words) else ""
+        kind += "-nd" if re.search(_ND, words) else "-sa" if re.search(_SA, words) else ""
         version = _VERSION.search(words)
         return _code(kind, version[1] if version else "")
     return UNKNOWN
@@ -66,21 +74,25 @@ def from_pmc(code: str | None) -> str:
 
 
 def of_permissions(permissions: Any) -> tuple[str, str]:
-    """(code, URL) of a JATS `permissions` element; (`unknown`, "") when it grants nothing recognisable.
+    """(code, URL) of a JATS `permissions` element, or of the `article-meta` of older files that hold its parts themselves;
+    (`unknown`, "") when it grants nothing recognisable.
 
-    An address wins over an attribute, an attribute over words: "open access" alone says nothing about reuse.
+    An address wins over an attribute, an attribute over words: "open access" alone says nothing about reuse. Words may stand in
+    the licence or in the copyright statement.
     """
     if permissions is None:
         return UNKNOWN, ""
-    licences = permissions.findall("license")
-    urls = [e.get(_XLINK) for e in licences] + [e.text for e in permissions.iter(_ALI)]
-    urls += [e.get(_XLINK) for licence in licences for e in licence.iter("ext-link", "uri")]
+    licences = [e for e in permissions.iterfind("license") if not _MINING.search(e.get("specific-use", ""))]
+    statements = [*licences, *permissions.iterfind("copyright-statement"), *permissions.iterfind("copyright-holder")]
+    urls = [e.get(HREF) for e in licences]
+    urls += [e.text for e in permissions.iter(_ALI) if not _MINING.search(e.get("specific-use", ""))]
+    urls += [e.get(HREF) for s in statements for e in s.iter("ext-link", "uri")]
     for url in filter(None, urls):
         if (code := from_url(url.strip())) != UNKNOWN:
             return code, url.strip()
-    for licence in licences:
-        text = text_of(licence)
-        for code in (from_url(text), from_words(licence.get("license-type", "")), from_words(text)):
+    types = [e.get(a, "") for e in (*licences, *permissions.iter(_ALI)) for a in ("license-type", "content-type", "specific-use")]
+    for text in [*types, *map(text_of, statements)]:
+        for code in (from_url(text), from_words(text)):
             if code != UNKNOWN:
                 return code, ""
     return UNKNOWN, next((u.strip() for u in urls if u), "")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pathasst.core.errors import BadSettings, MissingWeights
 from pathasst.core.files import fingerprint, write_atomic
+from pathasst.core.jats_text import plain_scripts
 from pathasst.core.records import Abstract, from_row
 from pathasst.papers import versions
 from pathasst.papers.clusters import ClusterSettings
@@ -29,6 +30,7 @@ from pathasst.papers.versions import SEGMENTS, VERSIONS, SegmentInfo, Version
 from pathasst.papers.words import write_words
 
 WORDS = "words"
+EXAMPLES = 5  # of what was left out, named for each reason
 Say = Callable[[str], None]
 
 
@@ -55,7 +57,8 @@ class BuildSettings:
 def build(paths: Iterable[Path | str], home: Path, settings: BuildSettings | None = None, say: Say = print) -> Version:
     """Make the index in `home` from files of abstracts, replacing the one that is there when it is done.
 
-    Raises BadSettings when there is nothing to read, BadDataset when another process is writing.
+    Raises BadSettings when there is nothing to read, or nothing in the files could be read (the index then stays as it was),
+    BadDataset when another process is writing.
     """
     settings = settings or BuildSettings()
     files = find_files(paths)
@@ -161,17 +164,26 @@ class _Plan:
         workers = min(settings.workers, sum(parts_of(files)))
         manifest = ingest(files, out, workers=workers, runner=settings.runner)
         for reason, count in sorted(manifest.dropped.items()):
-            say(f"  {count} × {reason}")
+            names = [d["id"] for s in manifest.shards for d in s.drops if d["reason"] == reason]
+            say(f"  {count} × {reason}: {', '.join(names[:EXAMPLES])}{' …' if count > EXAMPLES else ''}")
         for failure in manifest.failures:
             say(f"  {failure.failed}")
         alive = living(out)
+        if not manifest.rows and not len(alive.deleted):
+            reasons = "; ".join(
+                [*(f"{n} × {r}" for r, n in manifest.dropped.most_common()), *(f.failed for f in manifest.failures)]
+            )
+            raise BadSettings(
+                f"no abstract was read from {len(files)} file{'s'[: len(files) != 1]} ({reasons or 'no record in them'}); "
+                "the index is as it was."
+            )
         say(f"{manifest.rows} records read, {len(alive)} current ones with an abstract ({alive.empty} have none).")
-        keys, lengths = _keys_and_lengths(alive)
         try:
             store = VectorStore(settings.embedder, home=settings.vectors_home)
         except MissingWeights as error:
             say(f"Words only: {error}")
             store = None
+        keys, lengths = _keys_and_lengths(alive, store)
         return cls(files, alive, keys, lengths, store, settings)
 
     def vectors(self) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
@@ -192,12 +204,21 @@ class _Plan:
         self.store.make(wanted, workers=self.settings.workers, runner=self.settings.runner)
 
 
-def _keys_and_lengths(alive: Living) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Of every living text, its key and its characters; one shard of texts is in memory at a time."""
+def _keys_and_lengths(alive: Living, store: VectorStore | None) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Of every living text, its key and its characters; one shard of texts is in memory at a time.
+
+    A text whose vector was made when super- and subscripts were still read as plain letters keeps that vector.
+    """
     keys, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
     for batch in alive.batches(["title", "abstract"]):
         texts = [join_text(row["title"], row["abstract"]) for row in batch.to_pylist()]
-        keys.append(np.array([key_of(t) for t in texts], np.int64))
+        exact = np.array([key_of(t) for t in texts], np.int64)
+        if store is not None:
+            for row in np.flatnonzero(~store.has(exact)):
+                plain = np.array([key_of(plain_scripts(texts[row]))], np.int64)
+                if store.has(plain)[0]:
+                    exact[row] = plain[0]
+        keys.append(exact)
         lengths.append(np.array([len(t) for t in texts], np.int32))
     return np.concatenate(keys), np.concatenate(lengths)
 

@@ -1,57 +1,65 @@
-"""The abstract of one JATS article (PMC), hardened as the MEDLINE reader is. Knows the front matter only."""
+"""The abstracts of a JATS file (PMC), hardened as the MEDLINE reader is. Knows the front matter only."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from lxml import etree
-
+from pathasst.core import jats
 from pathasst.core.errors import BadInput
+from pathasst.core.jats_text import text_of
 from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
 
-MAX_ARTICLE = 64 << 20  # bytes; the largest real articles have below 20 MB
-IDS = ("pmid", "pmcid", "pmc", "doi")
 
+def parse_jats_abstracts(path: Path) -> Iterator[Abstract | Dropped]:
+    """The abstract of each article of a file, under its PMID, or else PMC id or DOI; of one that has none, why.
 
-def parse_jats_abstract(path: Path) -> Abstract | Dropped:
-    """The article's abstract, under its PMID, or else PMC id or DOI. Raises BadInput when the file is no article."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    Raises BadInput when the file holds no article.
+    """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MAX_ARTICLE + 1)
-        if len(content) > MAX_ARTICLE:
-            return Dropped(path.name, "too large", f"more than {MAX_ARTICLE >> 20} MB")
-        root = etree.fromstring(content, parser)
-    except (OSError, EOFError, zlib.error, etree.XMLSyntaxError, ValueError) as error:
-        return Dropped(path.name, "bad XML", str(error)[:200])
-    meta = root.find(".//article-meta")
-    if meta is None:
-        raise BadInput(f"{path.name} is neither MEDLINE XML nor a JATS article.")
-    ids = {e.get("pub-id-type", ""): (e.text or "").strip() for e in meta.iterfind("article-id")}
-    id = next((ids[name] for name in IDS if ids.get(name)), "")
+        roots, faults = jats.documents(jats.read_file(path), path.name)
+    except BadInput as error:
+        if "holds no JATS" in str(error):
+            raise BadInput(f"{path.name} is neither MEDLINE XML nor a JATS article.") from error
+        yield Dropped(path.name, "bad XML", str(error)[:200])
+        return
+    yield from (Dropped(path.name, "bad XML", fault[:200]) for fault in faults)
+    for number, root in enumerate(roots, 1):
+        name = path.name if len(roots) == 1 else f"{path.name}:{number}"
+        meta = jats.article_meta(root)
+        try:
+            yield Dropped(name, "no article-meta", f"<{root.tag}>") if meta is None else _abstract_of(root, meta, name)
+        except BadInput as error:
+            yield Dropped(name, "bad XML", str(error)[:200])
+
+
+def _abstract_of(root: Any, meta: Any, name: str) -> Abstract | Dropped:
+    jats.entities_of(root, name)
+    ids = jats.ids_of(meta)
+    number, _ = jats.pmc_id(ids)
+    id = ids.get("pmid") or (f"PMC{number}" if number else "") or ids.get("doi", "")
     if not id:
-        return Dropped(path.name, "no id")
-    if id == ids.get("pmc") and id.isdecimal():
-        id = f"PMC{id}"
+        return Dropped(name, "no id")
+    title = _text(meta.find("title-group/article-title"))
+    kind = (root.get("article-type") or "").replace("-", " ").capitalize()
     return Abstract(
         pmid=id,
-        title=_text(meta.find("title-group/article-title")),
+        title=title,
         abstract=_abstract(meta),
         journal=_text(root.find(".//journal-meta//journal-title")),
-        date=_date(meta),
-        types=[t for t in [(root.get("article-type") or "").replace("-", " ").capitalize()] if t],
-        retracted=any(e.get("related-article-type") == "retraction-in" for e in meta.iterfind("related-article")),
+        date=jats.date_of(meta),
+        types=[kind] if kind else [],
+        retracted=jats.is_retracted(root, meta, title),
     )
 
 
-def _text(element: etree._Element | None) -> str:
-    return "" if element is None else " ".join("".join(element.itertext()).split())  # type: ignore[arg-type]
+def _text(element: Any) -> str:
+    return "" if element is None else text_of(element)
 
 
-def _abstract(meta: etree._Element) -> str:
+def _abstract(meta: Any) -> str:
     """The main abstract, one line a paragraph, a section's title before its first; no graphical or lay summary."""
     for abstract in meta.iterfind("abstract"):
         if abstract.get("abstract-type") in (None, "", "section", "structured"):
@@ -62,22 +70,5 @@ def _abstract(meta: etree._Element) -> str:
                 title = _text(heading) if first and parent is not None and (heading := parent.find("title")) is not None else ""
                 text = _text(paragraph)
                 lines.append(f"{title.rstrip(':.')}: {text}" if title and title.lower() != "abstract" else text)
-            return "\n".join(line for line in lines if line)
+            return "\n".join(line for line in lines if line) or _text(abstract)
     return ""
-
-
-def _date(meta: etree._Element) -> str:
-    dates = [
-        "-".join(f"{int(p):02d}" if len(p) < 4 else p for p in parts) for d in meta.iterfind("pub-date") if (parts := _parts(d))
-    ]
-    return min(dates, default="")
-
-
-def _parts(date: etree._Element) -> list[str]:
-    parts = []
-    for name in ("year", "month", "day"):
-        value = (date.findtext(name) or "").strip()
-        if not value.isdecimal() or (name == "year" and len(value) != 4):
-            break
-        parts.append(value)
-    return parts

@@ -19,6 +19,7 @@ from isal import isal_zlib  # twice as fast as zlib on these files
 from lxml import etree
 
 from pathasst.core.errors import BadInput
+from pathasst.core.jats_text import text_of
 from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
 
@@ -27,7 +28,7 @@ MAX_RECORD = 32 << 20  # bytes of one record; the largest real ones are below 3 
 MAX_FILE = 16 << 30  # bytes of one file after decompression; real files have below 0.5 GB
 MAX_HEAD = 64 << 10  # bytes before the first record
 
-START, END = b"<PubmedArticle", b"</PubmedArticle>"
+START, END = re.compile(rb"<PubmedArticle(?=[\s>])"), b"</PubmedArticle>"  # not <PubmedArticleSet
 LAST = b"<PubmedData>"  # the second and last part of a record; the first is the citation
 UNUSED = tuple(
     (b"<" + name, b"</" + name + b">") for name in (b"AuthorList", b"KeywordList", b"ChemicalList", b"InvestigatorList")
@@ -36,6 +37,7 @@ OPEN = b'<R xmlns:mml="http://www.w3.org/1998/Math/MathML">'  # MathML's prefix 
 MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: f"{number:02d}" for number, name in enumerate(MONTH_NAMES, 1)}
 RETRACTED = "Retracted Publication"
+_RETRACTED_TITLE = re.compile(r"^\W*(?:RETRACTED|WITHDRAWN)\b\s*(?:ARTICLE|PAPER)?\s*[:\].]", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parser = _parser("utf-8")
+        self.bare = False  # records without a set around them, as scripts write a single one
         self.position = 0  # decompressed bytes before the end of the last record
 
     def records(self) -> Iterator[bytes]:
@@ -88,7 +91,7 @@ class _Reader:
             buffer += block
             if first:
                 if (
-                    START not in buffer
+                    not START.search(buffer)
                     and b"<DeleteCitation" not in buffer
                     and len(buffer) < MAX_HEAD
                     and b"ArticleSet>" not in buffer
@@ -109,13 +112,17 @@ class _Reader:
             self._check_head(buffer)
         self.position += len(buffer)
         yield buffer
-        if b"ArticleSet>" not in buffer[-4096:]:
+        if not self.bare and b"ArticleSet>" not in buffer[-4096:]:
             raise _Cut("the closing tag of the set is missing: download the file again")
 
     def _check_head(self, buffer: bytes) -> None:
-        head = buffer.partition(START)[0][:MAX_HEAD]
-        if b"ArticleSet" not in head and b"<BookDocumentSet" not in head:
-            raise BadInput(f"{self.path.name} is no MEDLINE/PubMed XML: it does not begin with a PubmedArticleSet.")
+        first = START.search(buffer)
+        head = buffer[: first.start() if first else None][:MAX_HEAD]
+        if b"ArticleSet" not in head and b"<BookDocumentSet" not in head and (first is None or re.search(rb"<[A-Za-z]", head)):
+            tag = re.search(rb"<[A-Za-z_][\w.:-]*", buffer)
+            told = f"with {tag[0].decode()}>" if tag else "with no element"
+            raise BadInput(f"{self.path.name} is no MEDLINE/PubMed XML: it begins {told}, not with a PubmedArticleSet.")
+        self.bare = b"ArticleSet" not in head and b"<BookDocumentSet" not in head
         if b"<!ENTITY" in head:
             raise BadInput(f"{self.path.name} declares XML entities, which MEDLINE files never do; it was not read.")
         if declared := re.match(rb"""\s*(?:\xef\xbb\xbf)?<\?xml[^>]*encoding=["']([A-Za-z0-9._-]+)""", head):
@@ -187,14 +194,15 @@ def _gunzip(file: object) -> Iterator[bytes]:
 
 
 def _items(record: bytes, parser: etree.XMLParser, name: str) -> Iterator[Item]:
-    start = record.find(START + b">")
+    match = START.search(record)
+    start = match.start() if match else -1
     between = record if start < 0 else record[:start]
     if b"<Delete" in between:
         yield from _deletions(between)
     if b"<PubmedBookArticle" in between:
         yield from (Dropped(p, "book article") for p in _pmids(between.partition(b"<PubmedBookArticle")[2])[:1])
     if start < 0:
-        if END in record or START in between:
+        if END in record:
             yield Dropped(name, "bad XML", record[:80].decode("utf-8", "replace"))
         return
     try:
@@ -245,26 +253,25 @@ def _abstract(root: etree._Element) -> Abstract:
     pmid = (citation.findtext("PMID") or "").strip()
     if not pmid.isdecimal():
         raise ValueError("no PMID")
+    title = _text(article.find("ArticleTitle")) or _text(article.find("VernacularTitle"))
     types = [_text(t) for t in article.iterfind("PublicationTypeList/PublicationType")]
     return Abstract(
         pmid=pmid,
-        title=_text(article.find("ArticleTitle")) or _text(article.find("VernacularTitle")),
+        title=title,
         abstract=_sections(article.find("Abstract")),
         journal=_text(article.find("Journal/Title")) or _text(article.find("Journal/ISOAbbreviation")),
         date=_date(article),
         mesh=[_text(d) for d in citation.iterfind("MeshHeadingList/MeshHeading/DescriptorName")],
         types=types,
         retracted=RETRACTED in types
+        or bool(_RETRACTED_TITLE.match(title))
         or citation.find("CommentsCorrectionsList/CommentsCorrections[@RefType='RetractionIn']") is not None,
     )
 
 
 def _text(element: etree._Element | None) -> str:
-    """The element's text, inline markup (sub, sup, i …) dissolved, white space made single."""
-    if element is None:
-        return ""
-    text = "".join(element.itertext()) if len(element) else element.text or ""  # type: ignore[arg-type]
-    return " ".join(text.split())
+    """The element's text, super- and subscripts and formulas as Unicode, other markup dissolved, white space made single."""
+    return "" if element is None else text_of(element)
 
 
 def _sections(abstract: etree._Element | None) -> str:

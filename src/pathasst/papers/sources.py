@@ -7,12 +7,15 @@ import csv
 import gzip
 import json
 import lzma
+import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import Abstract
+from pathasst.core.tables import decoded, encoding_of, rows_of, separator_of
 from pathasst.dataset import Dropped
 from pathasst.papers.medline import Item, parse_medline
 
@@ -20,7 +23,10 @@ OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 KINDS = (".xml", ".nxml", ".jsonl", ".csv", ".tsv")
 MANY_FILES, PART = 16, 24 << 20  # fewer files than that are split into parts of about so many bytes on disk
 MAX_LINE = 4 << 20  # characters of one line of a table
-ID_NAMES = ("pmid", "PMID", "id", "pmcid")
+HEAD = 1 << 20  # bytes from which a file's encoding and separator are told
+ID_NAMES = ("pmid", "id", "pmcid")
+TEXT_NAMES = ("abstract", "text", "abstracttext", "abstract_text", "abstract text")
+DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
 def find_files(paths: Iterable[Path | str]) -> list[Path]:
@@ -59,7 +65,7 @@ def read_file(path: Path, part: int = 0, parts: int = 1) -> Iterator[Item]:
     elif kind == ".jsonl":
         yield from _jsonl(path)
     else:
-        yield from _csv(path, "\t" if kind == ".tsv" else ",")
+        yield from _csv(path)
 
 
 def parts_of(files: Sequence[Path]) -> list[int]:
@@ -70,16 +76,20 @@ def parts_of(files: Sequence[Path]) -> list[int]:
     return [-(-f.stat().st_size // PART) if z and f.stat().st_size else 1 for f, z in zip(files, gzipped, strict=True)]
 
 
-def _open(path: Path) -> IO[str]:
-    opener = OPENERS.get(path.suffix.lower(), open)
-    return opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
-
-
 def _lines(path: Path) -> Iterator[str]:
-    """Lines of at most MAX_LINE characters; a longer one comes cut, and fails as a record. A damaged end is a Dropped later."""
-    with _open(path) as file:
+    """Lines of at most MAX_LINE characters, in the file's own encoding; a longer one comes cut, and fails as a record."""
+    encoding = encoding_of(_head(path))
+    with OPENERS.get(path.suffix.lower(), open)(path, "rt", encoding=encoding, errors="replace", newline="") as file:
+        first = True
         while line := file.readline(MAX_LINE):
-            yield line
+            yield line.removeprefix("\ufeff") if first else line
+            first = False
+
+
+def _head(path: Path) -> bytes:
+    with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+        head: bytes = file.read(HEAD)
+    return head
 
 
 def _jsonl(path: Path) -> Iterator[Item]:
@@ -92,46 +102,58 @@ def _jsonl(path: Path) -> Iterator[Item]:
                 yield abstract_of(row)
             except (ValueError, RecursionError, BadInput) as error:
                 yield Dropped(f"{path.name}:{number}", "bad row", str(error)[:200])
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except DAMAGE as error:
         yield Dropped(path.name, "file cut off", str(error))
 
 
-def _csv(path: Path, delimiter: str) -> Iterator[Item]:
+def _csv(path: Path) -> Iterator[Item]:
     try:
-        rows = csv.DictReader(_lines(path), delimiter=delimiter)
-        if rows.fieldnames is None or not set(ID_NAMES) & set(rows.fieldnames):
-            raise BadInput(f"{path.name}: the first line must name the columns, one of them {', '.join(ID_NAMES)}.")
-        for row in rows:
+        names, rows = rows_of(_lines(path), separator_of(decoded(_head(path))))
+        if not {n.lower() for n in ID_NAMES} & {n.lower() for n in names}:
+            columns = ", ".join(names[:20]) or "none"
+            raise BadInput(f"{path.name}: no column is called {', '.join(ID_NAMES)}. The first line names the columns {columns}.")
+        if not {n.lower() for n in names} & {*TEXT_NAMES, "title"}:
+            raise BadInput(f"{path.name}: no column is called {', '.join(TEXT_NAMES)} or title, but {', '.join(names[:20])}.")
+        for number, row in rows:
             try:
-                yield abstract_of({k: v for k, v in row.items() if isinstance(k, str)})
+                yield abstract_of(row)
             except BadInput as error:
-                yield Dropped(f"{path.name}:{rows.line_num}", "bad row", str(error)[:200])
+                yield Dropped(f"{path.name}:{number}", "bad row", str(error)[:200])
     except csv.Error as error:
         yield Dropped(path.name, "bad table", str(error))
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except DAMAGE as error:
         yield Dropped(path.name, "file cut off", str(error))
 
 
 def abstract_of(row: Any) -> Abstract:
     """An abstract from a table's row: an id (`pmid` or `id`), and title, abstract, journal, date or year, mesh, types, retracted.
 
-    Lists may be lists, or text with ";" between. Raises BadInput without an id.
+    Names in any case; lists may be lists, or text with ";" between. Raises BadInput without an id.
     """
     if not isinstance(row, Mapping):
         raise BadInput("the line is no object")
-    id = next((str(row[name]).strip() for name in ID_NAMES if row.get(name) not in (None, "")), "")
+    row = {str(k).strip().lower(): v for k, v in row.items()}
+    id = next((_id(row[name.lower()]) for name in ID_NAMES if row.get(name.lower()) not in (None, "")), "")
     if not id:
         raise BadInput(f"the row has no {' or '.join(ID_NAMES)}")
     return Abstract(
         pmid=id,
-        title=_string(row.get("title")),
-        abstract=_string(row.get("abstract") or row.get("text")),
-        journal=_string(row.get("journal")),
-        date=_string(row.get("date") or row.get("year")),
+        title=_string(row.get("title") or row.get("article title")),
+        abstract=_string(next((row[n] for n in TEXT_NAMES if row.get(n)), "")),
+        journal=_string(row.get("journal") or row.get("journal/book")),
+        date=_string(row.get("date") or row.get("year") or row.get("publication year")),
         mesh=_strings(row.get("mesh")),
         types=_strings(row.get("types") or row.get("publication_types")),
         retracted=str(row.get("retracted", "")).strip().lower() in ("true", "1", "yes"),
     )
+
+
+def _id(value: Any) -> str:
+    """An id as PubMed writes it; spreadsheets make 12345.0 of it, people "PMID: 12345"."""
+    text = _string(value)
+    if match := re.fullmatch(r"(?:pmid\W*)?0*(\d+)(?:\.0+)?", text, re.I):
+        return match[1]
+    return text
 
 
 def _string(value: Any) -> str:
@@ -147,14 +169,16 @@ def _strings(value: Any) -> list[str]:
 
 def _looks_like_jats(path: Path) -> bool:
     try:
-        with _open(path) as file:
-            head = file.read(4096)
-    except (OSError, EOFError, lzma.LZMAError):
+        head = decoded(_head(path)[:8192])
+    except DAMAGE:
         return False  # the MEDLINE reader says what is wrong
-    return "<article" in head and "ArticleSet" not in head
+    is_medline = re.search(
+        r"<(?:\w+:)?(?:Pubmed(?:Book)?Article(?:Set)?|MedlineCitation(?:Set)?|BookDocumentSet|DeleteCitation)[\s>]", head
+    )
+    return not is_medline and re.search(r"<(?:[\w.-]+:)?(?:article|pmc-articleset|OAI-PMH)[\s>]", head) is not None
 
 
 def _jats(path: Path) -> Iterator[Item]:
-    from pathasst.papers.jats_abstract import parse_jats_abstract
+    from pathasst.papers.jats_abstract import parse_jats_abstracts
 
-    yield parse_jats_abstract(path)
+    yield from parse_jats_abstracts(path)

@@ -49,11 +49,16 @@ class VectorStore:
 
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
         """Which keys have a vector, bool [n], and the codes of those that do, int8 [sum, dim], in the order of `keys`."""
+        known = self.has(keys)
+        return known, self._codes[np.searchsorted(self._keys, keys[known])]
+
+    def has(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which keys have a vector, bool [n]."""
         if not len(self._keys) or not len(keys):
-            return np.zeros(len(keys), np.bool_), self._codes[:0]
+            return np.zeros(len(keys), np.bool_)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        known = self._keys[place] == keys
-        return known, self._codes[place[known]]
+        known: NDArray[np.bool_] = self._keys[place] == keys
+        return known
 
     def make(
         self,
