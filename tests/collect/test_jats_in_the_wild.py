@@ -44,7 +44,23 @@ def ids(content: bytes) -> list[str]:
         BARE.replace(b"<article ", b'<article xmlns="https://jats.nlm.nih.gov/ns/archiving/1.3/" '),
         re.sub(rb"<(/?)(?=[a-z-]+[ >/])(?!ali)", rb"<\1j:", BARE).replace(b"<j:article ", b'<j:article xmlns:j="urn:x" '),
     ],
-    ids="newline spaces bom bom-newline comment prose utf16 utf16-newline wrong-label cp1252 entity control xlink default prefix".split(),
+    ids=[
+        "newline",
+        "spaces",
+        "bom",
+        "bom-newline",
+        "comment",
+        "prose",
+        "utf16",
+        "utf16-newline",
+        "wrong-label",
+        "cp1252",
+        "entity",
+        "control",
+        "xlink",
+        "default",
+        "prefix",
+    ],
 )
 def test_one_article_in_any_wrapping_is_read(content: bytes) -> None:
     assert ids(content) == ["PMC77.1/f1"]
@@ -77,7 +93,8 @@ def test_a_set_that_ends_early_keeps_what_is_whole_and_counts_the_rest(tmp_path)
 
 @pytest.mark.parametrize("root", ["book", "book-part-wrapper", "book-part"])
 def test_books_of_ncbi_bookshelf(root: str) -> None:
-    meta = "<book-meta><book-id pub-id-type='pmcid'>NBK9</book-id><book-title-group><book-title>Atlas</book-title></book-title-group>"
+    meta = "<book-meta><book-id pub-id-type='pmcid'>NBK9</book-id>"
+    meta += "<book-title-group><book-title>Atlas</book-title></book-title-group>"
     meta += "<permissions><license><license-p>CC BY 4.0</license-p></license></permissions></book-meta>"
     part = "<book-part id='ch1'><book-part-meta><title-group><title>Colon</title></title-group></book-part-meta><body>"
     part += f"<p>See <xref ref-type='fig' rid='f1'>1</xref>.</p>{fig('f1')}</body></book-part>"
@@ -92,10 +109,12 @@ def test_books_of_ncbi_bookshelf(root: str) -> None:
 
 def test_pictures_of_groups_alternatives_and_loose_graphics() -> None:
     graphic = '<graphic xlink:href="{}"/>'.format
-    members = '<fig id="a"><label>A</label><caption><p>Liver.</p></caption></fig><fig id="b"><label>B</label><caption><p>Lung.</p></caption></fig>'
+    member = '<fig id="{0}"><label>{0}</label><caption><p>{1}.</p></caption></fig>'.format
+    members = member("A", "Liver") + member("B", "Lung")
     group = f'<fig-group id="g"><label>Fig. 1</label><caption><title>Organs</title></caption>{members}{graphic("g1")}</fig-group>'
     loose = '<graphic xlink:href="g2"><label>Plate 1</label><caption><p>Kidney.</p></caption></graphic>'
-    nested = f'<fig id="o"><caption><p>Outer.</p></caption>{graphic("g3")}<fig id="i"><caption><p>Inner.</p></caption>{graphic("g4")}</fig></fig>'
+    inner = f'<fig id="i"><caption><p>Inner.</p></caption>{graphic("g4")}</fig>'
+    nested = f'<fig id="o"><caption><p>Outer.</p></caption>{graphic("g3")}{inner}</fig>'
     formula = f"<p><inline-formula>{graphic('no')}</inline-formula></p>"
     _, figures = parse(article_xml(group + loose + nested + formula), "a.xml")
     assert [(f.caption, f.graphic) for f in figures] == [

@@ -16,8 +16,8 @@ MML = 'xmlns:mml="http://www.w3.org/1998/Math/MathML"'
 
 def article(pmid: int, abstract: str = "An abstract.", extra: str = "") -> str:
     return (
-        f'<article {MML}><front><article-meta><article-id pub-id-type="pmid">{pmid}</article-id><title-group><article-title>T{pmid}'
-        f"</article-title></title-group>{extra}<abstract><p>{abstract}</p></abstract></article-meta></front></article>"
+        f'<article {MML}><front><article-meta><article-id pub-id-type="pmid">{pmid}</article-id>'
+        f"<title-group><article-title>T{pmid}</article-title></title-group>{extra}<abstract><p>{abstract}</p></abstract></article-meta></front></article>"
     )
 
 
@@ -93,7 +93,7 @@ TABLE = "PMID;Title;Abstract\n12345.0;Größe;Zellen µm\nPMID: 7;;x\n"
         TABLE.replace(";", ",").encode(),
         TABLE.replace(";", "\t").encode(),
     ],
-    ids="utf8 bom utf16 utf16-without-bom cp1252 comma tab".split(),
+    ids=["utf8", "bom", "utf16", "utf16-without-bom", "cp1252", "comma", "tab"],
 )
 def test_tables_of_any_program(tmp_path, content) -> None:
     (tmp_path / "a.csv").write_bytes(content)

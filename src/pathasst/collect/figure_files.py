@@ -119,8 +119,8 @@ def _beside(href: str, article_file: Path) -> Path | None:
         articles, pictures = _pictures(root, deep)
         for stem in _stems(href):
             # A bare last part is everyone's name where several articles lie together, unless it is long.
-            if (articles < 2 or stem == _stem(href).lower() or len(stem) > 8) and (path := _only(pictures, stem)):
-                return path
+            if (articles < 2 or stem == _stem(href).lower() or len(stem) > 8) and (only := _only(pictures, stem)):
+                return only
     return next(iter(exact), None)
 
 
@@ -151,7 +151,7 @@ def _stems(href: str) -> list[str]:
 
 
 def _pictures(folder: Path, deep: bool) -> tuple[int, dict[str, list[Path]]]:
-    """How many articles a folder holds, and its pictures by stem, lower case; `deep`: its sub-folders' too, when it has but one."""
+    """How many articles a folder holds, and its pictures by stem, lower case; `deep`: its sub-folders' too, if it has but one."""
     if not folder.is_dir():
         return 0, {}
     if not deep:
@@ -162,7 +162,7 @@ def _pictures(folder: Path, deep: bool) -> tuple[int, dict[str, list[Path]]]:
 
 
 @lru_cache(maxsize=64)
-def _listing(folder: Path, changed: int) -> tuple[int, dict[str, list[Path]]]:  # noqa: ARG001 - part of the key
+def _listing(folder: Path, changed: int) -> tuple[int, dict[str, list[Path]]]:
     paths = [p for p in sorted(folder.iterdir()) if p.is_file() and _inside(p, folder)]
     return sum(p.name.lower().endswith(jats.SUFFIXES) for p in paths), _by_stem(paths)
 

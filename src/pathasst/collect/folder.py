@@ -40,7 +40,7 @@ def collect_folder(
     Picture files lie beside their article, or in `figures`, or where the JSON or CSV `mapping` says (see
     `figure_files.FigureFiles`). `licence` is a policy of `licences.POLICIES`; `text_only` keeps figures without pictures.
     An article that lies there twice is taken once, from the file whose pictures are there. Articles that cannot be parsed or have
-    no figure, and figures without a usable picture are counted in the manifest, with their names and reasons; nothing else is lost.
+    no figure, and figures without a usable picture are counted in the manifest, by name and reason; nothing else is lost.
 
     Raises BadSettings when there is no article, or an option is wrong.
     """

@@ -90,7 +90,10 @@ def _parsed(root: Any, name: str, stem: str) -> Parsed:
 
 def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any]]:
     """(figures, figures of supplements, references to figures): one walk over the tree, which is the costly part."""
-    figures, supplements, references, entities = [], [], [], []
+    figures: list[Any] = []
+    supplements: list[Any] = []
+    references: list[Any] = []
+    entities: list[Any] = []
     for element in root.iter("fig", "xref", "fig-group", "graphic", etree.Entity):
         tag = element.tag
         if tag == "xref":

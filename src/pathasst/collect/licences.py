@@ -22,7 +22,7 @@ _CC_SHORT = re.compile(
     re.I,
 )
 _BY = r"attribution|atribuci[oó]n|reconocimiento|namensnennung|atribui[cç][aã]o|attribuzione|paternit[eé]"
-_NC = r"non?[\s\-‐‑–]?commerc|no[\s\-]?comercial|nicht[\s\-]?kommerziell|utilisation commerciale|n[aã]o[\s\-]comercial|non commerciale"
+_NC = r"non?[\s\-‐‑–]?commerc|no[\s\-]?comercial|nicht[\s\-]?kommerz|utilisation commerciale|n[aã]o[\s\-]comercial"
 _ND = r"no[\s\-‐‑–]?deriv|sin\s?(?:obra)?\s?derivad|keine[\s\-]bearbeitung|pas de modification|sem\s?deriva|non opere derivate"
 _SA = r"share[\s\-‐‑–]?alike|compartir\s?igual|gleichen bedingungen|dans les m[eê]mes conditions|compartilha|condividi"
 _CC_WORDS = re.compile(

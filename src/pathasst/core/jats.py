@@ -166,7 +166,7 @@ def _root(content: bytes) -> Any:
 
 
 def _without(content: bytes, tag: bytes) -> bytes:
-    """The bytes without the elements of a tag that hold no figure. What follows a start up to the first end tag is one element."""
+    """The bytes without the elements of a tag that hold no figure. A start and what follows up to the first end tag are one."""
     opening, closing = b"<" + tag, b"</" + tag + b">"
     parts, position = [], 0
     while (start := content.find(opening, position)) >= 0:
