@@ -6,6 +6,7 @@ caption ("Figure 3 …"); a telling alternative text; the headings above it (how
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
 import zipfile
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from lxml import etree, html
 
@@ -25,11 +26,13 @@ MAX_RATIO = 200  # unpacked : packed
 _XML = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _EMBED = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}embed"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+_IMAGE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|tiff?|bmp)(?:[?#]|$)", re.I)
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _BLOCKS = ("p", "li", "td", "th", "dd", "dt", "blockquote", "pre", "figcaption", "caption", *_HEADINGS)
 _CONTAINERS = ("li", "td", "th", "dd", "blockquote")  # text blocks that may hold other blocks
 _NESTED = ("p", "figure", "table", "ul", "ol", "div")
-_SKIPPED = ("script", "style", "nav", "head", "header", "footer", "noscript", "template", "iframe", "svg")
+_SKIPPED = ("script", "style", "nav", "head", "header", "footer", "noscript", "template", "iframe")
 _DULL_ALT = re.compile(
     r"^\W*$|click|tıkla|thumbnail|screenshot|^(?:image|img|figure|fig|photo|picture|logo|icon)\W*\d*$|\.(?:jpe?g|png|gif)$", re.I
 )
@@ -82,20 +85,49 @@ def read_html(content: bytes, name: str) -> tuple[str, list[Block]]:
 
 def read_docx(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block], dict[str, str]]:
     """(title, blocks, picture reference → member). Raises BadInput when it is no Word document."""
-    body = _xml(archive, "word/document.xml", name)
-    relations = _xml(archive, "word/_rels/document.xml.rels", name)
-    targets = {r.get("Id"): posixpath.normpath(posixpath.join("word", r.get("Target", ""))) for r in relations}
+    main = _main_part(archive)
+    folder, base = posixpath.split(main)
+    body = _xml(archive, main, name)
+    relations = _xml(archive, posixpath.join(folder, "_rels", f"{base}.rels"), name)
+    targets = {r.get("Id"): posixpath.normpath(posixpath.join("/", folder, r.get("Target", ""))).lstrip("/") for r in relations}
     blocks, title = [], ""
     for paragraph in body.iter(f"{_W}p"):
-        text = " ".join("".join(t.text or "" for t in paragraph.iter(f"{_W}t")).split())
+        text = " ".join("".join(_runs(paragraph)).split())
         style = next((s.get(f"{_W}val", "") for s in paragraph.iter(f"{_W}pStyle")), "").lower()
-        blocks += [Block("picture", picture=id_) for p in paragraph.iter("{*}blip") if (id_ := p.get(_EMBED)) in targets]
+        blocks += [Block("picture", picture=id_) for id_ in dict.fromkeys(_embedded(paragraph)) if id_ in targets]
         if text:
             heading = re.match(r"(?:heading|berschrift|titre)\s*(\d)|title", style)
             kind = "caption" if style.startswith("caption") else "heading" if heading else "text"
             blocks.append(Block(kind, text, int(heading[1] or 1) if heading else 0))
             title = title or (text if heading else "")
     return title, blocks, {k: v for k, v in targets.items() if k}
+
+
+def _main_part(archive: zipfile.ZipFile) -> str:
+    """The document's part, which `_rels/.rels` names; Word calls it word/document.xml, other programs as they like."""
+    relations = _xml(archive, "_rels/.rels", "") if member(archive, "_rels/.rels") is not None else ()
+    for relation in relations:
+        if relation.get("Type", "").endswith("/officeDocument"):
+            return posixpath.normpath(posixpath.join("/", relation.get("Target", ""))).lstrip("/")
+    return "word/document.xml"
+
+
+_BREAKS = {f"{_W}tab": " ", f"{_W}ptab": " ", f"{_W}br": " ", f"{_W}cr": " ", f"{_W}noBreakHyphen": "-"}
+
+
+def _runs(paragraph: Any) -> Iterator[str]:
+    """The words of a paragraph; those of a text box in it are a paragraph of their own."""
+    for element in paragraph.iter(f"{_W}t", *_BREAKS):
+        if next(element.iterancestors(f"{_W}p"), None) is paragraph and element.getparent().tag == f"{_W}r":
+            yield _BREAKS.get(element.tag) or element.text or ""
+
+
+def _embedded(paragraph: Any) -> Iterator[str]:
+    """Relation ids of a paragraph's pictures: DrawingML, and VML of older files (a fallback repeats the drawing before it)."""
+    for picture in paragraph.iter("{*}blip", "{urn:schemas-microsoft-com:vml}imagedata"):
+        if next(picture.iterancestors(f"{_W}p"), None) is paragraph:
+            if next(picture.iterancestors("{*}Fallback"), None) is None:
+                yield picture.get(_EMBED) or picture.get(_EMBED.replace("embed", "id")) or ""
 
 
 def read_epub(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block]]:
@@ -114,7 +146,8 @@ def read_epub(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block]]:
         at = posixpath.dirname(chapter)
         shift = len(blocks) + 1
         for block in read_html(content, f"{name}:{chapter}")[1]:
-            picture = posixpath.normpath(posixpath.join(at, local(block.picture))) if block.picture else ""
+            name = local(block.picture)
+            picture = posixpath.normpath(posixpath.join(at, name)) if name else block.picture
             blocks.append(Block(block.kind, block.text, block.level, picture, block.group + shift * 10_000 if block.group else 0))
     return title, blocks
 
@@ -132,6 +165,22 @@ def member(archive: zipfile.ZipFile, path: str) -> bytes | None:
         raise BadInput(f"{path}: damaged in the archive ({error}).") from error
 
 
+def inline(reference: str) -> bytes | None:
+    """The bytes of a `data:` address, None for any other. Raises BadInput when they are no base64."""
+    if not reference.startswith("data:"):
+        return None
+    head, _, text = reference.partition(",")
+    try:
+        return base64.b64decode("".join(text.split())) if head.endswith(";base64") else unquote_to_bytes(text)
+    except ValueError as error:
+        raise BadInput(f"{head}: no base64 ({error}).") from error
+
+
+def is_logo(reference: str) -> bool:
+    """Whether a picture's file name says that it is none of the book's."""
+    return bool(_DULL_FILE.search(posixpath.basename(local(reference))))
+
+
 def local(reference: str) -> str:
     """A picture reference as a relative path, empty when it leads elsewhere (http, data …)."""
     parts = urlsplit(reference)
@@ -144,7 +193,7 @@ def pair(blocks: Sequence[Block]) -> Iterator[Pictured]:
     used: set[int] = set()
     number = 0
     for at, block in enumerate(blocks):
-        if block.kind != "picture" or _DULL_FILE.search(posixpath.basename(block.picture)):
+        if block.kind != "picture" or is_logo(block.picture):
             continue
         text, how = _caption(blocks, at, used, dull=bool(_DULL_ALT.search(block.text)) or alts[block.text] > 2)
         if not text:
@@ -191,30 +240,60 @@ def _walk(element: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:
     """Blocks below an element; a text block's pictures come before its words."""
     for child in element.iterchildren("*"):
         tag = child.tag
-        if tag in _SKIPPED and not (tag == "header" and child.find(".//h1") is not None):
+        if tag in _SKIPPED and not (tag in ("header", "footer") and _tells(child)):
             continue
         if tag == "figure":
             groups[child] = len(groups) + 1
             yield from _walk(child, groups, groups[child])
-        elif tag == "img":
-            yield _picture(child, group)
+        elif tag in _PICTURES:
+            if picture := _picture(child, group):
+                yield picture
+            elif tag in ("svg", "object"):
+                yield from _walk(child, groups, group)
         elif tag in _BLOCKS and (tag not in _CONTAINERS or next(child.iter(*_NESTED), None) is None):
-            for picture in child.iter("img"):
-                yield _picture(picture, group)
+            for element in child.iter(*_PICTURES):
+                if picture := _picture(element, group):
+                    yield picture
             if text := " ".join(child.text_content().split()):
                 level = _HEADINGS.index(tag) + 1 if tag in _HEADINGS else 0
-                yield Block("heading" if level else "caption" if tag == "figcaption" else "text", text, level, group=group)
+                caption = tag == "figcaption" or "caption" in (child.get("class") or "").lower()
+                yield Block("heading" if level else "caption" if caption else "text", text, level, group=group)
         else:
-            if group and tag in ("div", "span") and "caption" in (child.get("class") or "") and child.find(".//img") is None:
+            words = tag in ("div", "span") and next(child.iter(*_PICTURES), None) is None
+            inline = words and next(child.iter(*_BLOCKS, "div"), None) in (None, child)
+            if words and "caption" in (child.get("class") or "").lower():
                 yield Block("caption", " ".join(child.text_content().split()), group=group)
+            elif inline and (text := " ".join(child.text_content().split())):
+                yield Block("text", text, group=group)
             else:
                 yield from _walk(child, groups, group)
 
 
-def _picture(element: Any, group: int) -> Block:
-    reference = element.get("src") or element.get("data-src") or ""
+_PICTURES = ("img", "image", "object", "embed")
+
+
+def _tells(element: Any) -> bool:
+    """Whether a header or footer is part of the text: it holds a figure, or a picture, or the page's title."""
+    return next(element.iter("h1", "figure", *_PICTURES), None) is not None
+
+
+def _picture(element: Any, group: int) -> Block | None:
+    """The picture of an element, from the attribute where it stands when a page loads pictures late; None when it names none."""
+    names = ("data-src", "data-original", "data-lazy-src") if _is_stub(element.get("src")) else ("src",)
+    reference = next((v for n in (*names, "src", "data", "xlink:href", "href", _XLINK) if (v := element.get(n))), "")
+    for sources in (element.get("srcset"), element.get("data-srcset")):
+        if sources and _is_stub(reference):
+            reference = sources.split(",")[-1].split()[0]  # the largest stands last
+    kind = element.get("type", "")
+    if not reference or (element.tag in ("object", "embed") and not (kind.startswith("image/") or _IMAGE_FILE.search(reference))):
+        return None
     alt = " ".join((element.get("alt") or element.get("title") or "").split())
     return Block("picture", alt, picture=reference, group=group)
+
+
+def _is_stub(reference: str | None) -> bool:
+    """Whether `src` is missing or the tiny picture that stands there until the page is scrolled."""
+    return not reference or (reference.startswith("data:") and len(reference) < 400)
 
 
 def _encoding(content: bytes) -> str | None:

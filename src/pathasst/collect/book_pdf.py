@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pathasst.collect.page_layout import Box, Line, Page, union
@@ -39,12 +40,13 @@ def opened(content: bytes, name: str) -> Iterator[Any]:
 def read_page(page: Any, ocr: bool = True) -> Page:
     """Lines and graphics of one PDF page; a scan is read by OCR and layout detector unless `ocr` is False."""
     width, height = page.get_size()
+    view = _View.of(page)
     textpage = page.get_textpage()
     try:
-        lines = _lines(textpage, height)
+        lines = _lines(textpage, view)
     finally:
         textpage.close()
-    graphics = _graphics(page, height)
+    graphics = _graphics(page, view)
     covered = any((g[2] - g[0]) * (g[3] - g[1]) > 0.5 * width * height for g in graphics)
     if sum(len(n.text) for n in lines) < SCAN_CHARACTERS and covered and ocr:
         from pathasst.collect.book_scan import read_scan
@@ -70,12 +72,48 @@ def png_of(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _lines(textpage: Any, height: float) -> list[Line]:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """From a page's own coordinates (y upwards, any origin, before /Rotate) to those of the page as shown (y downwards) and back.
+
+    Text and drawings come in the page's own coordinates, pictures are cut in those of the shown page.
+    """
+
+    left: float
+    bottom: float
+    width: float  # of the box that is shown, before it is turned
+    height: float
+    turns: int  # quarter turns clockwise
+
+    @classmethod
+    def of(cls, page: Any) -> _View:
+        left, bottom, right, top = page.get_bbox()
+        return cls(left, bottom, right - left, top - bottom, page.get_rotation() // 90 % 4)
+
+    def shown(self, left: float, bottom: float, right: float, top: float) -> Box:
+        """A rectangle of the page as a box of the shown page."""
+        (x1, y1), (x2, y2) = self._turned(left, bottom), self._turned(right, top)
+        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+    def own(self, box: Box) -> Box:
+        """A box of the shown page as (left, bottom, right, top) of the page."""
+        (x1, y1), (x2, y2) = self._back(box[0], box[1]), self._back(box[2], box[3])
+        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+    def _turned(self, x: float, y: float) -> tuple[float, float]:
+        x, y = x - self.left, y - self.bottom
+        return ((x, self.height - y), (y, x), (self.width - x, y), (self.height - y, self.width - x))[self.turns]
+
+    def _back(self, x: float, y: float) -> tuple[float, float]:
+        own = ((x, self.height - y), (y, x), (self.width - x, y), (self.width - y, self.height - x))[self.turns]
+        return own[0] + self.left, own[1] + self.bottom
+
+
+def _lines(textpage: Any, view: _View) -> list[Line]:
     """Text runs on one baseline, with no more than a word's gap between, joined into lines."""
     boxes: list[list[Box]] = []
     for index in range(textpage.count_rects()):
-        left, bottom, right, top = textpage.get_rect(index)
-        box = (left, height - top, right, height - bottom)
+        box = view.shown(*textpage.get_rect(index))
         if box[3] - box[1] < 1 or box[2] <= box[0]:
             continue
         if boxes and _same_line(union(boxes[-1]), box):
@@ -85,7 +123,7 @@ def _lines(textpage: Any, height: float) -> list[Line]:
     lines = []
     for parts in boxes:
         x1, y1, x2, y2 = box = union(parts)
-        text = " ".join(textpage.get_text_bounded(x1 - 0.5, height - y2 - 0.5, x2 + 0.5, height - y1 + 0.5).split())
+        text = " ".join(textpage.get_text_bounded(*view.own((x1 - 0.5, y1 - 0.5, x2 + 0.5, y2 + 0.5))).split())
         if text:
             lines.append(Line(text, box))
     return lines
@@ -98,18 +136,17 @@ def _same_line(line: Box, box: Box) -> bool:
     return shared > 0.4 * small and -2 <= gap < 1.1 * max(line[3] - line[1], box[3] - box[1])
 
 
-def _graphics(page: Any, height: float) -> list[Box]:
+def _graphics(page: Any, view: _View) -> list[Box]:
     import pypdfium2 as pdfium
     import pypdfium2.raw as raw
 
-    found = []
+    boxes = []
     for number, item in enumerate(page.get_objects(max_depth=1)):
         if number > MAX_OBJECTS:
             break
         if item.type != raw.FPDF_PAGEOBJ_TEXT:
             try:
-                left, bottom, right, top = item.get_bounds()
+                boxes.append(view.shown(*item.get_bounds()))
             except pdfium.PdfiumError:
                 continue
-            found.append((left, height - top, right, height - bottom))
-    return found
+    return boxes

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pathasst.collect import book_html, book_pdf, page_layout
-from pathasst.collect.folder import with_picture
+from pathasst.collect.figure_files import FigureFiles
+from pathasst.collect.folder import FolderWork, with_picture
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.files import write_atomic
 from pathasst.core.records import Figure, Mark, Source
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage, units_of_files
 
-SUFFIXES = (".pdf", ".epub", ".docx", ".html", ".htm", ".xhtml")
+SUFFIXES = (".pdf", ".epub", ".docx", ".html", ".htm", ".xhtml", ".xml", ".nxml")
 MAX_BOOK = 2 * 2**30
 MIN_SIDE = 48  # px; smaller pictures are icons
 
@@ -48,13 +49,15 @@ def collect_books(
     files = [p for p in files if p.suffix.lower() in SUFFIXES]
     if not files:
         raise BadSettings(f"{path} holds no book ({', '.join(SUFFIXES)}).")
+    stems = Counter(p.with_suffix("") for p in files)
+    twins = frozenset(str(p) for p in files if stems[p.with_suffix("")] > 1)
     root = path.parent if path.is_file() else path
     return run_stage(
         out,
         stage="collect-books",
         record=Figure,
         units=units_of_files(files, per_unit=1),
-        work=BookWork(str(root), str(html_out or out.with_name(f"{out.name}-html")), licence, ocr),
+        work=BookWork(str(root), str(html_out or out.with_name(f"{out.name}-html")), licence, ocr, twins),
         settings={"licence": licence, "ocr": ocr, "dpi": book_pdf.DPI},
         inputs=[str(path)],
         workers=workers,
@@ -71,12 +74,17 @@ class BookWork:
     html_out: str
     licence: str
     ocr: bool = True
+    twins: frozenset[str] = frozenset()  # files that share folder and stem with another
 
     def __call__(self, unit: Unit) -> Iterator[Figure | Dropped]:
         for path in map(Path, unit.paths):
             name = path.relative_to(self.root).with_suffix("").as_posix()
+            name += path.suffix if str(path) in self.twins else ""  # atlas.pdf beside atlas.epub
             source = Source(article_id=f"book:{name}", kind="book", licence=self.licence, title=path.stem)
             try:
+                if path.suffix.lower() in (".xml", ".nxml"):  # NCBI Bookshelf
+                    yield from FolderWork(FigureFiles())(Unit(unit.key, [str(path)]))
+                    continue
                 if path.stat().st_size > MAX_BOOK:
                     raise BadInput(f"{path}: larger than {MAX_BOOK} bytes.")
                 if path.suffix.lower() == ".pdf":
@@ -129,25 +137,32 @@ class BookWork:
     def _flow(self, path: Path, source: Source) -> Iterator[Figure | Dropped]:
         document = open_document(path)
         source = replace(source, title=document.title or source.title)
-        for item in book_html.pair(document.blocks):
+        items = list(book_html.pair(document.blocks))
+        taken = {item.picture for item in items}
+        for number, block in enumerate(document.blocks):
+            if block.kind == "picture" and block.picture not in taken:
+                reason = "logo" if book_html.is_logo(block.picture) else "no-caption"
+                yield Dropped(f"{source.article_id}/block-{number}", reason, block.picture[:200])
+        for item in items:
             figure = Figure(
                 figure_id=f"{source.article_id}/{item.number}",
                 source=source,
                 label=item.label,
                 caption=item.caption,
-                graphic=item.picture,
+                graphic=item.picture[:200],
                 trail=[Mark(step="collect", by="books", note=item.how)],
             )
             try:
-                if (content := document.load(item.picture)) is None:
-                    yield Dropped(figure.figure_id, "no-picture", item.picture)
+                content = book_html.inline(item.picture) or document.load(item.picture)
+                if content is None:
+                    yield Dropped(figure.figure_id, "no-picture", item.picture[:200])
                     continue
-                figure = with_picture(figure, content, item.picture)
+                figure = with_picture(figure, content, item.picture[:200])
             except BadInput as error:
                 yield Dropped(figure.figure_id, "bad-picture", str(error))
                 continue
             small = min(figure.width, figure.height) < MIN_SIDE
-            yield Dropped(figure.figure_id, "icon", item.picture) if small else figure
+            yield Dropped(figure.figure_id, "icon", item.picture[:200]) if small else figure
 
 
 def open_document(path: Path) -> book_html.Document:

@@ -14,15 +14,18 @@ Box = tuple[float, float, float, float]
 # "Figure 3.", "Fig 2-1:", "FIG. 12", "Plate IV", "Image 7 |", "Supplementary Figure 2": a kind of picture, a number, a stop.
 CAPTION = re.compile(
     r"^\W{0,2}(?P<label>(?:supplementa\w+\s+|extended data\s+|color\s+|colour\s+)?"
-    r"(?:fig(?:ure|\.)?|image|plate|photo(?:graph|micrograph)?|slide|abb(?:ildung|\.)?)s?\.?\s*"
-    r"(?P<number>[A-Z]?\d{1,3}(?:[.\-–]\d{1,3})*[A-Za-z]?|[IVXL]{1,6})(?![\w]))\s*(?P<stop>[.:|)\]–—-]*)\s*(?P<rest>.*)$",
+    r"(?:e?fig(?:ure|\.)?|image|plate|photo(?:graph|micrograph)?|slide|abb(?:ildung|\.)?)s?\.?\s*"
+    r"(?P<number>[A-Z]?\d{1,3}(?:[.\-–]\d{1,3})*(?:(?:\s?(?:and|&|,)\s?\d{1,3})(?!\d)|(?=[A-Za-z]\s?[,\-–]\s?[A-Za-z]\b)"
+    r"|(?=(?-i:[A-Z][a-z]{2}))|[A-Za-z](?!\w))?|[IVXL]{1,6})(?:(?!\w)|(?=[A-Za-z]\s?[,\-–])|(?=(?-i:[A-Z][a-z]{2}))))\s*(?P<stop>[.:|)\]–—-]*)\s*(?P<rest>.*)$",
     re.I | re.S,
 )
 # A sentence about a figure, not its caption: "Figure 3 shows …", "Fig. 2, and …", "Figure 1(a) demonstrates".
 _PROSE = re.compile(
-    r"^(?:\([a-z]\)\s*)?(?:,|\)|;|and\b|shows?\b|illustrat|demonstrat|depict|present|represents?\b|reveal|in\b|is\b|are\b|was\b|were\b|to\b|of\b)",
-    re.I,
+    r"^(?:\(?[a-zA-Z]\)?\s+(?:and\s+[a-zA-Z]\s+)?)?(?:,|\)|;|and\b|shows?\b|illustrat|demonstrat|depict|present|represents?\b|reveal|in\b|is\b|are\b|was\b"
+    r"|were\b|to\b|of\b)"
 )
+# What a caption without a stop may begin with beside a capital or a bracket: panel letters ("a H&E. b …", "A–D"), a name with a digit.
+_SMALL_START = re.compile(r"^(?:[a-z](?:\s?[,–-]\s?[a-z])*\s+[A-Z(\d]|[a-z]{1,4}\d+\b|[a-z][A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +156,14 @@ def _starts_caption(match: re.Match[str], start: Line, lines: Sequence[Line]) ->
     if _PROSE.match(match["rest"]) and not re.search(r"[.:|]", match["stop"]):
         return False
     roman = not any(c.isdigit() for c in match["number"])
-    if (roman or not match["stop"]) and match["rest"] and not match["rest"][:1].isupper() and not match["rest"].startswith("("):
-        return False
+    if (roman or not match["stop"]) and match["rest"] and not match["rest"][:1].isupper():
+        if not (match["rest"].startswith("(") or (not roman and _SMALL_START.match(match["rest"]))):
+            return False
+    return _opens(start, lines, stopped=bool(re.search(r"[.:|]", match["stop"])))
+
+
+def _opens(start: Line, lines: Sequence[Line], *, stopped: bool = False) -> bool:
+    """Whether a line opens a block: nothing, a gap, or something short (a panel letter, an axis label) stands above it."""
     above = [
         n for n in lines if n is not start and _overlap(n.box, start.box) > 0.5 and n.box[3] <= start.box[1] + 0.3 * start.height
     ]
@@ -163,11 +172,7 @@ def _starts_caption(match: re.Match[str], start: Line, lines: Sequence[Line]) ->
     nearest = max(above, key=lambda n: n.box[3])
     gap = start.box[1] - nearest.box[3]
     short = nearest.box[2] - nearest.box[0] < 0.45 * (start.box[2] - start.box[0])  # a panel letter or an axis label
-    return (
-        gap > 0.45 * start.height
-        or short
-        or (bool(re.search(r"[.:|]", match["stop"])) and abs(nearest.height - start.height) > 0.5)
-    )
+    return gap > 0.45 * start.height or short or (stopped and abs(nearest.height - start.height) > 0.5)
 
 
 def _continue(start: Line, lines: Sequence[Line], graphics: Sequence[Box]) -> list[Line]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -104,6 +107,8 @@ def gather(sources: Sequence[DetectorData], classes: Sequence[str]) -> dict[str,
             parts[name] += pictures
     if not parts["train"]:
         raise BadDataset("no picture is left for training; check the recipe's data and splits.")
+    if not any(len(p.boxes) for p in parts["train"]):
+        raise BadDataset(f"none of the {len(parts['train'])} training pictures has a box of {', '.join(classes)}; check the labels' classes.")
     return parts
 
 
@@ -121,47 +126,118 @@ def _from_csv(file: Path, root: Path) -> Found:
 
 
 def _from_coco(file: Path, root: Path) -> Found:
+    """Boxes of a COCO JSON; from the outline where an annotation has no box. An odd annotation is left out and said."""
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        names = {c["id"]: c["name"] for c in content["categories"]}
-        boxes = defaultdict(list)
+        content: dict[str, Any] = json.loads(read_text(file))
+        names = {str(c["id"]): c["name"] for c in content["categories"]}
+        boxes: dict[str, list[Row]] = defaultdict(list)
+        odd: list[str] = []
         for a in content["annotations"]:
-            x, y, w, h = a["bbox"]
-            if not a.get("iscrowd"):
-                boxes[a["image_id"]].append((x, y, x + w, y + h, names[a["category_id"]]))
-        return {root / i["file_name"]: (i.get("split", ""), boxes[i["id"]]) for i in content["images"]}
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            if a.get("iscrowd"):
+                continue
+            box, name = _coco_box(a), names.get(str(a.get("category_id")))
+            if box is None or name is None:
+                odd.append(f"{a.get('id')} ({'no box' if box is None else 'unknown category'})")
+            else:
+                boxes[str(a["image_id"])].append((*box, name))
+        if odd:
+            warnings.warn(f"{file.name}: {len(odd)} annotations are left out: {', '.join(odd[:5])}", stacklevel=2)
+        names_of = {i["file_name"].replace("\\", "/"): i for i in content["images"]}
+        return {root / n: (i.get("split", ""), boxes[str(i["id"])]) for n, i in names_of.items()}
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadDataset(f"{file} is no COCO JSON (images, categories, annotations with bbox): {error!r}") from error
 
 
-def _from_yolo(file: Path, root: Path) -> Found:
-    import yaml
+def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    box, outline = annotation.get("bbox"), annotation.get("segmentation")
+    if isinstance(box, list) and len(box) == 4:
+        x, y, w, h = map(float, box)
+        return x, y, x + w, y + h
+    if isinstance(outline, dict) and outline.get("size"):  # run-length encoding
+        from pycocotools import mask
 
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        height, width = outline["size"]
+        rle = mask.frPyObjects(outline, height, width) if isinstance(outline.get("counts"), list) else outline
+        x, y, w, h = mask.toBbox(rle)
+        return float(x), float(y), float(x + w), float(y + h)
+    points = [float(v) for part in outline for v in part] if isinstance(outline, list) else []
+    return (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])) if len(points) >= 6 else None
+
+
+def _from_yolo(file: Path, root: Path) -> Found:
+    """Boxes of a YOLO folder, as Ultralytics, Roboflow and others lay it out. Raises BadDataset when no label file is found."""
+    import yaml
+    from PIL import Image, ImageOps
+
+    content = yaml.safe_load(read_text(file)) or {}
     names = content.get("names")
     if not names:
         raise BadDataset(f"{file} lacks `names`.")
     names = dict(enumerate(names)) if isinstance(names, list) else names
-    found: dict[Path, tuple[str, list[Row]]] = {}
-    for part in ("train", "val", "test"):
-        if not content.get(part):
-            continue
-        for picture in sorted(
-            p for p in (root / content.get("path", "") / content[part]).rglob("*") if p.suffix.lower() in _PICTURES
-        ):
-            size = read_header(picture)
-            width, height = size.width, size.height
-            label = Path(*["labels" if p == "images" else p for p in picture.parts]).with_suffix(".txt")
-            lines = label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
-            found[picture] = (part, [_yolo_row(line, names, width, height, label) for line in lines if line.strip()])
-    return found
+    pictures: dict[Path, tuple[str, list[Row]]] = {}
+    tried: list[str] = []
+    unlabelled = 0
+    for part in ("train", "val", "valid", "test"):
+        given = content.get(part) or []
+        for entry in given if isinstance(given, list) else [given]:
+            for picture in _yolo_pictures(root, str(content.get("path") or ""), str(entry), tried):
+                label = _yolo_label(picture)
+                unlabelled += label is None
+                with Image.open(picture) as opened:
+                    width, height = ImageOps.exif_transpose(opened).size  # labels are of the picture as shown
+                lines = read_text(label).splitlines() if label else []
+                rows = [_yolo_row(line, names, width, height, label or picture) for line in lines if line.strip()]
+                pictures.setdefault(picture, (part, rows))
+    if not pictures:
+        raise BadDataset(f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}.")
+    if unlabelled == len(pictures):
+        raise BadDataset(f"{file}: none of its {unlabelled} pictures has a label file beside it or in a folder labels.")
+    if unlabelled:
+        warnings.warn(f"{file.name}: {unlabelled} of {len(pictures)} pictures have no label file and count as empty.", stacklevel=2)
+    return pictures
+
+
+def _yolo_pictures(root: Path, base: str, entry: str, tried: list[str]) -> list[Path]:
+    """The pictures of one entry of data.yaml: a folder, a picture, or a .txt of pictures, from wherever its paths are counted."""
+    entry = entry.replace("\\", "/")
+    bare = re.sub(r"^(?:\.{1,2}/)+", "", entry)  # Roboflow writes ../train/images though train/ lies beside data.yaml
+    for place in (root / base / entry, root / entry, root / bare, root.parent / bare, root / "images" / bare):
+        tried.append(str(place))
+        if place.is_dir():
+            return sorted(p for p in place.rglob("*") if p.suffix.lower() in _PICTURES)
+        if place.suffix.lower() == ".txt" and place.is_file():
+            lines = [line.strip().replace("\\", "/") for line in read_text(place).splitlines() if line.strip()]
+            found = [next((p for p in (place.parent / n, root / n, root / base / n) if p.is_file()), None) for n in lines]
+            return [p for p in found if p is not None]
+        if place.is_file() and place.suffix.lower() in _PICTURES:
+            return [place]
+    return []
+
+
+def _yolo_label(picture: Path) -> Path | None:
+    """The label file of a picture: in `labels` for the last `images` of its path, else beside it; its suffix in any case."""
+    folders = [picture.parent]
+    at = max((n for n, part in enumerate(picture.parts[:-1]) if part.lower() == "images"), default=-1)
+    if at >= 0:
+        folders.insert(0, Path(*picture.parts[:at], "labels", *picture.parts[at + 1 : -1]))
+        folders.append(Path(*picture.parts[:at], "Labels", *picture.parts[at + 1 : -1]))
+    tries = (folder / f"{picture.stem}{suffix}" for folder in folders for suffix in (".txt", ".TXT", ".Txt"))
+    return next((p for p in tries if p.is_file()), None)
 
 
 def _yolo_row(line: str, names: dict[int, str], width: int, height: int, file: Path) -> Row:
+    """`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …`, an outline, whose box is taken."""
     try:
-        kind, cx, cy, w, h = line.split()[:5]
-        x, y, half_w, half_h = float(cx) * width, float(cy) * height, float(w) * width / 2, float(h) * height / 2
-        return x - half_w, y - half_h, x + half_w, y + half_h, names[int(kind)]
+        kind, *values = line.split()
+        numbers = [float(v) for v in values]
+        if not all(map(math.isfinite, numbers)) or len(numbers) < 4:
+            raise ValueError("too few numbers")
+        if len(numbers) >= 6 and len(numbers) % 2 == 0:
+            x1, y1, x2, y2 = min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+        else:
+            cx, cy, w, h = numbers[:4]
+            x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+        return x1 * width, y1 * height, x2 * width, y2 * height, names[int(float(kind))]
     except (ValueError, KeyError) as error:
         raise BadDataset(f"{file}: {line!r} is no line `class cx cy w h`: {error!r}") from error
 
