@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
+from pathasst.core.tables import read_text
 from pathasst.imaging.annotations import group_of, read_marks
 from pathasst.imaging.pictures import load, read_header
 from pathasst.nn.detector.settings import DetectorData
@@ -108,7 +109,9 @@ def gather(sources: Sequence[DetectorData], classes: Sequence[str]) -> dict[str,
     if not parts["train"]:
         raise BadDataset("no picture is left for training; check the recipe's data and splits.")
     if not any(len(p.boxes) for p in parts["train"]):
-        raise BadDataset(f"none of the {len(parts['train'])} training pictures has a box of {', '.join(classes)}; check the labels' classes.")
+        raise BadDataset(
+            f"none of the {len(parts['train'])} training pictures has a box of {', '.join(classes)}; check the labels' classes."
+        )
     return parts
 
 
@@ -167,7 +170,6 @@ def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] |
 def _from_yolo(file: Path, root: Path) -> Found:
     """Boxes of a YOLO folder, as Ultralytics, Roboflow and others lay it out. Raises BadDataset when no label file is found."""
     import yaml
-    from PIL import Image, ImageOps
 
     content = yaml.safe_load(read_text(file)) or {}
     names = content.get("names")
@@ -183,17 +185,23 @@ def _from_yolo(file: Path, root: Path) -> Found:
             for picture in _yolo_pictures(root, str(content.get("path") or ""), str(entry), tried):
                 label = _yolo_label(picture)
                 unlabelled += label is None
-                with Image.open(picture) as opened:
-                    width, height = ImageOps.exif_transpose(opened).size  # labels are of the picture as shown
+                try:
+                    header = read_header(picture)  # its size as shown, which labels are of
+                except BadInput as error:
+                    raise BadDataset(str(error)) from error
                 lines = read_text(label).splitlines() if label else []
-                rows = [_yolo_row(line, names, width, height, label or picture) for line in lines if line.strip()]
+                rows = [_yolo_row(line, names, header.width, header.height, label or picture) for line in lines if line.strip()]
                 pictures.setdefault(picture, (part, rows))
     if not pictures:
-        raise BadDataset(f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}.")
+        raise BadDataset(
+            f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}."
+        )
     if unlabelled == len(pictures):
         raise BadDataset(f"{file}: none of its {unlabelled} pictures has a label file beside it or in a folder labels.")
     if unlabelled:
-        warnings.warn(f"{file.name}: {unlabelled} of {len(pictures)} pictures have no label file and count as empty.", stacklevel=2)
+        warnings.warn(
+            f"{file.name}: {unlabelled} of {len(pictures)} pictures have no label file and count as empty.", stacklevel=2
+        )
     return pictures
 
 
