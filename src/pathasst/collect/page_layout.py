@@ -24,7 +24,7 @@ _PROSE = re.compile(
     r"^(?:\(?[a-zA-Z]\)?\s+(?:and\s+[a-zA-Z]\s+)?)?(?:,|\)|;|and\b|shows?\b|illustrat|demonstrat|depict|present|represents?\b|reveal|in\b|is\b|are\b|was\b"
     r"|were\b|to\b|of\b)"
 )
-# What a caption without a stop may begin with beside a capital or a bracket: panel letters ("a H&E. b …", "A–D"), a name with a digit.
+# What a caption without a stop may begin with: beside a capital and a bracket panel letters ("a H&E. b …"), a name with a digit.
 _SMALL_START = re.compile(r"^(?:[a-z](?:\s?[,–-]\s?[a-z])*\s+[A-Z(\d]|[a-z]{1,4}\d+\b|[a-z][A-Z])")
 
 
@@ -156,9 +156,9 @@ def _starts_caption(match: re.Match[str], start: Line, lines: Sequence[Line]) ->
     if _PROSE.match(match["rest"]) and not re.search(r"[.:|]", match["stop"]):
         return False
     roman = not any(c.isdigit() for c in match["number"])
-    if (roman or not match["stop"]) and match["rest"] and not match["rest"][:1].isupper():
-        if not (match["rest"].startswith("(") or (not roman and _SMALL_START.match(match["rest"]))):
-            return False
+    small = match["rest"] and not match["rest"][:1].isupper() and not match["rest"].startswith("(")
+    if (roman or not match["stop"]) and small and (roman or not _SMALL_START.match(match["rest"])):
+        return False
     return _opens(start, lines, stopped=bool(re.search(r"[.:|]", match["stop"])))
 
 

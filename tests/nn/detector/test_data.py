@@ -111,3 +111,69 @@ def test_bccd_keeps_its_public_split(real_data):
     parts = gather([data], ("WBC", "RBC", "Platelets"))
     assert {k: len(v) for k, v in parts.items()}["test"] == 87
     assert 15 <= len(parts["val"]) <= 35
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    """Writes a YOLO folder: yolo(layout of pictures, of labels, `train` of data.yaml, the label's text)."""
+
+    def write(pictures, labels, train, text="0 0.5 0.5 0.25 0.25", where="."):
+        for folder in (pictures, labels, where):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / pictures / "a.png"), np.full((120, 160, 3), 20, np.uint8))
+        (tmp_path / labels / "a.txt").write_text(text)
+        (tmp_path / where / "data.yaml").write_text(f"names: [cell]\ntrain: {train}\n")
+        return DetectorData(boxes=str(tmp_path / where / "data.yaml"))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels", "train", "where"),
+    [
+        ("train/images", "train/labels", "../train/images", "."),
+        ("images/train", "labels/train", "[images/train]", "."),
+        ("images/blood/images/train", "images/blood/labels/train", "images/train", "images/blood"),
+        ("images", "Labels", "images", "."),
+        ("pics", "pics", "pics", "."),
+        ("pics", "pics", "pics/a.png", "."),
+    ],
+)
+def test_yolo_layouts_of_other_programs(yolo, pictures, labels, train, where) -> None:
+    (found,) = read(yolo(pictures, labels, train, where=where), ["cell"])
+    assert found.boxes.tolist() == [[60, 45, 100, 75]]
+
+
+def test_yolo_lists_outlines_and_upper_case(yolo, tmp_path) -> None:
+    data = yolo("images/train", "labels/train", "train.txt", "0.0 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75")
+    (tmp_path / "train.txt").write_text("./images/train/a.png\n")
+    (tmp_path / "labels/train/a.txt").rename(tmp_path / "labels/train/a.TXT")
+    (found,) = read(data, ["cell"])
+    assert found.boxes.tolist() == [[40, 30, 120, 90]]
+
+
+def test_a_folder_without_labels_or_boxes_is_refused(yolo, tmp_path) -> None:
+    data = yolo("images/train", "wrong", "images/train")
+    with pytest.raises(BadDataset, match="none of its 1 pictures has a label file"):
+        read(data, ["cell"])
+    with pytest.raises(BadDataset, match=r"looked in .*gone"):
+        read(yolo("images/train", "labels/train", "gone"), ["cell"])
+    with pytest.raises(BadDataset, match="none of the 1 training pictures has a box"):
+        gather([yolo("images/train", "labels/train", "images/train", "")], ["cell"])
+
+
+def test_one_odd_coco_annotation_costs_itself(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 50, 3), np.uint8))
+    rle = {"size": [40, 50], "counts": [5 * 40 + 4, 10, 40 * 50 - 5 * 40 - 14]}
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]},
+        {"id": 2, "image_id": "1", "category_id": "1", "segmentation": [[5, 5, 20, 5, 20, 15]]},
+        {"id": 3, "image_id": 1, "category_id": 1, "bbox": [], "segmentation": rle},
+        {"id": 4, "image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]},
+        {"id": 5, "image_id": 1, "category_id": 1},
+    ]
+    coco = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "cell"}], "annotations": annotations}
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    with pytest.warns(UserWarning, match=r"2 annotations are left out: 4 \(unknown category\), 5 \(no box\)"):
+        (found,) = read(DetectorData(boxes=str(tmp_path / "c.json")), ["cell"])
+    assert found.boxes.tolist() == [[1, 2, 4, 6], [5, 5, 20, 15], [5, 4, 6, 14]]

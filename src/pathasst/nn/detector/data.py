@@ -18,7 +18,7 @@ import numpy as np
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.tables import read_text
 from pathasst.imaging.annotations import group_of, read_marks
-from pathasst.imaging.pictures import load
+from pathasst.imaging.pictures import load, read_header
 from pathasst.nn.detector.settings import DetectorData
 
 CACHE_BYTES = 1_000_000_000
@@ -170,7 +170,6 @@ def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] |
 def _from_yolo(file: Path, root: Path) -> Found:
     """Boxes of a YOLO folder, as Ultralytics, Roboflow and others lay it out. Raises BadDataset when no label file is found."""
     import yaml
-    from PIL import Image, ImageOps
 
     content = yaml.safe_load(read_text(file)) or {}
     names = content.get("names")
@@ -186,10 +185,12 @@ def _from_yolo(file: Path, root: Path) -> Found:
             for picture in _yolo_pictures(root, str(content.get("path") or ""), str(entry), tried):
                 label = _yolo_label(picture)
                 unlabelled += label is None
-                with Image.open(picture) as opened:
-                    width, height = ImageOps.exif_transpose(opened).size  # labels are of the picture as shown
+                try:
+                    header = read_header(picture)  # its size as shown, which labels are of
+                except BadInput as error:
+                    raise BadDataset(str(error)) from error
                 lines = read_text(label).splitlines() if label else []
-                rows = [_yolo_row(line, names, width, height, label or picture) for line in lines if line.strip()]
+                rows = [_yolo_row(line, names, header.width, header.height, label or picture) for line in lines if line.strip()]
                 pictures.setdefault(picture, (part, rows))
     if not pictures:
         raise BadDataset(
