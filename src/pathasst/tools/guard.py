@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "look-embedded"
 NEEDS = (WEIGHTS, "efficientnet-lite0")
+BEYOND = 1.2
+"""Times the distance limit from which on it declines. Below it warns: slides of other laboratories lie there."""
 LEAST = 0.1
 """Probability of the tool's kinds below which it declines."""
 DOUBT = 0.5
@@ -47,10 +49,10 @@ def require(image: np.ndarray, question: str, wanted: Collection[str], what: str
         return []
     seen = look(image)
     kinds = ", ".join(sorted(wanted))
-    if seen.distance > seen.far:
+    if seen.distance > BEYOND * seen.far:
         raise BadInput(
             f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "
-            f"(distance {seen.distance:.1f}, limit {seen.far:.1f}). PATHASST_GUARD=off runs it all the same."
+            f"(distance {seen.distance:.1f}, limit {BEYOND * seen.far:.1f}). PATHASST_GUARD=off runs it all the same."
         )
     shares = seen.answers[question].probabilities
     share = sum(shares[k] for k in wanted)
