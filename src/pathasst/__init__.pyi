@@ -5,6 +5,7 @@ from pathlib import Path
 from pathasst import papers as papers
 from pathasst.api import line
 from pathasst.api import tools as tools
+from pathasst.api import train as train
 from pathasst.api.assistant import ask as ask
 from pathasst.api.evaluate import evaluate as evaluate
 from pathasst.api.line import curate as curate
@@ -13,6 +14,7 @@ from pathasst.api.line import instruct as instruct
 from pathasst.api.line import split_caption as split_caption
 from pathasst.api.models import PathAsst as PathAsst
 from pathasst.api.models import PathCLIP as PathCLIP
+from pathasst.api.slides import slide as slide
 from pathasst.core.records import Figure
 from pathasst.dataset import Dataset
 

@@ -17,8 +17,8 @@ from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import Figure
 from pathasst.core.resources import examples_dir
 
-DOCUMENTED = ["PathAsst", "PathCLIP", "ask", "collect", "curate", "cut_panels", "evaluate", "instruct", "split_caption"]
-PUBLIC = {*DOCUMENTED, "papers", "tools"}
+DOCUMENTED = ["PathAsst", "PathCLIP", "ask", "collect", "curate", "cut_panels", "evaluate", "instruct", "slide", "split_caption"]
+PUBLIC = {*DOCUMENTED, "papers", "tools", "train"}
 
 
 def python(code: str) -> str:
@@ -43,9 +43,9 @@ def test_the_public_names_are_listed_and_stay_public_when_rooms_are_imported() -
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_every_public_function_has_a_docstring_with_errors_and_an_example(name: str) -> None:
-    from pathasst.api import assistant, evaluate, line, models
+    from pathasst.api import assistant, evaluate, line, models, slides
 
-    thing = next(getattr(m, name) for m in (line, evaluate, assistant, models) if hasattr(m, name))
+    thing = next(getattr(m, name) for m in (line, evaluate, assistant, models, slides) if hasattr(m, name))
     words = inspect.getdoc(thing) or ""
     assert ">>> " in words
     assert "Raises" in words or name == "split_caption"
@@ -151,3 +151,19 @@ def test_pathclip_classifies_embeds_and_searches(tmp_path: Path) -> None:
     hits = clip.search(tmp_path, "signet ring cells", k=2)
     assert len(hits) == 2
     assert hits.sheet().size[0] > 0
+
+
+def test_trainings_take_settings_as_keywords_and_refuse_unknown_ones(tmp_path: Path) -> None:
+    for train in (pa.train.classifier, pa.train.segment):
+        with pytest.raises(BadSettings, match="steeps"):
+            train(tmp_path, tmp_path / "out", steeps=3)
+    with pytest.raises(BadDataset):
+        pa.train.classifier(tmp_path, tmp_path / "out", steps=1)
+
+
+def test_a_slide_is_opened(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    Image.fromarray(np.full((300, 400, 3), 200, np.uint8)).save(tmp_path / "plain.tif")
+    with pa.slide(tmp_path / "plain.tif", um_per_px=0.5) as slide:
+        assert slide.size == (400, 300)
+        assert slide.um_per_px == 0.5

@@ -31,9 +31,10 @@ class SearchHits:
 
     def sheet(self, columns: int = 4) -> Image:
         """The hits as one PIL picture: thumbnails with rank, cosine and file name."""
-        from pathasst.clip.search import contact_sheet
+        from pathasst.imaging.contact_sheet import contact_sheet
 
-        return contact_sheet(self.hits, self.text, columns)  # type: ignore[no-any-return]
+        words = ((path, f"{rank}. {cosine:.3f} {path.name}") for rank, (path, cosine) in enumerate(self.hits, 1))
+        return contact_sheet(words, self.text, columns)
 
     def __iter__(self) -> Iterator[tuple[Path, float]]:
         return iter(self.hits)
@@ -119,6 +120,7 @@ class PathAsst:
     def __init__(self, model: str | Path = DEFAULT_PATHASST, *, engine: str = "auto") -> None:
         from pathasst.mllm.generate import PathAsst as Model
 
+        self.source = model
         self.model: Model = Model.load(model, engine=engine)
         self.turns: list[Turn] = []
         self._images: list[bytes] = []
@@ -143,7 +145,7 @@ class PathAsst:
         """Write the model for another program: `huggingface` (a plain LLaVA checkpoint), `vllm` or `gguf`. Raises BadSettings."""
         from pathasst.mllm.export import export
 
-        export(self.model.version, Path(out), to)
+        export(str(self.source), Path(out), to)
         return Path(out)
 
 

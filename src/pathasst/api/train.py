@@ -1,0 +1,101 @@
+"""Training in Python: one function a model. Settings are those of the recipes, given as keywords; interrupted runs resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Folder = Path | str
+
+
+def clip(pairs: Folder | Sequence[Folder], out: Folder, *, recipe: str = "embedded", **settings: Any) -> Path:
+    """Train a PathCLIP on one or more datasets of pairs; gives the folder of the weights, for `pathasst.PathCLIP`.
+
+    Raises BadSettings for an unknown setting, BadDataset when the pairs are none.
+
+    >>> folder = pathasst.train.clip("out/pairs", out="out/pathclip", steps=500)
+    """
+    from pathasst.clip.train import ClipRecipe, train
+
+    several = [pairs] if isinstance(pairs, str | Path) else pairs
+    train(ClipRecipe.load(recipe, data=[str(p) for p in several], **settings), Path(out))
+    return Path(out)
+
+
+def mllm(conversations: Folder | Sequence[Folder], out: Folder, *, recipe: str = "embedded", **settings: Any) -> Path:
+    """Train PathAsst on one or more datasets of conversations, in two phases; gives the folder of the run.
+
+    Raises BadSettings for an unknown setting, BadDataset when the conversations are none, MissingWeights.
+
+    >>> folder = pathasst.train.mllm("out/conversations", out="out/pathasst", recipe="tutorial")
+    """
+    from dataclasses import replace
+
+    from pathasst.core.errors import BadSettings
+    from pathasst.core.recipes import load_recipe
+    from pathasst.mllm.settings import TrainSettings
+    from pathasst.mllm.train import train
+    from pathasst.tools.registry import all_specs
+
+    several = [conversations] if isinstance(conversations, str | Path) else conversations
+    try:
+        chosen = replace(load_recipe("mllm", recipe, TrainSettings), **settings)
+    except TypeError as error:
+        raise BadSettings(f"train.mllm: {error}") from error
+    train([Path(p) for p in several], Path(out), chosen, all_specs())
+    return Path(out)
+
+
+def classifier(labels: Folder, out: Folder, **settings: Any) -> dict[str, Any]:
+    """Train a picture classifier on a folder of folders, or a CSV or Parquet table with path, label and group; gives its scores.
+
+    Raises BadSettings for an unknown setting, BadDataset when there are no labelled pictures.
+
+    >>> scores = pathasst.train.classifier("cells/labels.csv", out="out/cells", minutes=5)
+    """
+    from pathasst.nn.classifier import ClassifierTraining, read_items, train
+
+    return train(ClassifierTraining(**settings), read_items(Path(labels)), Path(out))
+
+
+def detector(recipe: Folder, out: Folder, *, data: Folder | None = None, **settings: Any) -> dict[str, Any]:
+    """Train a box detector by a YAML recipe that names its labels (CSV, COCO JSON, YOLO); gives its scores.
+
+    `data`: folder that the recipe's paths start at. Raises BadSettings, BadDataset (no boxes to learn from).
+
+    >>> scores = pathasst.train.detector("blood.yaml", out="out/blood", steps=2000)
+    """
+    from pathasst.nn.detector.settings import DetectorTraining
+    from pathasst.nn.detector.train import train
+
+    return train(DetectorTraining.load(recipe, **settings).rooted(Path(data or Path(recipe).parent)), Path(out))
+
+
+def points(recipe: Folder, out: Folder, *, data: Folder | None = None, **settings: Any) -> dict[str, Any]:
+    """Train a cell detector (DPA-P2PNet) by a YAML recipe that names CSVs with image, x, y, label; gives its scores.
+
+    `data`: folder that the recipe's paths start at. Raises BadSettings, BadDataset.
+
+    >>> scores = pathasst.train.points("ki67.yaml", out="out/ki67", minutes=30)
+    """
+    from pathasst.nn.p2pnet.settings import PointTraining
+    from pathasst.nn.p2pnet.train import train
+
+    return train(PointTraining.load(recipe, **settings).rooted(Path(data or Path(recipe).parent)), Path(out))
+
+
+def segment(labels: Folder, out: Folder, *, recipe: str = "embedded", **settings: Any) -> dict[str, Any]:
+    """Tune SAM's mask decoder on a COCO JSON with segmentation, or a folder with images and masks; gives scores before and after.
+
+    Raises BadSettings, BadDataset, MissingWeights.
+
+    >>> scores = pathasst.train.segment("my_cells", out="out/sam", steps=200)
+    """
+    from pathasst.nn.sam.masks import read_outlined
+    from pathasst.nn.sam.train import SegmentTraining, train
+
+    return train(SegmentTraining.load(recipe, **settings), read_outlined(Path(labels)), Path(out))
+
+
+__all__ = ["classifier", "clip", "detector", "mllm", "points", "segment"]
