@@ -57,14 +57,15 @@ def evaluate(
     from pathasst.evaluate.suite import EvalSettings, run
 
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pathasst-eval-"))
-    paths = {name: Path(settings.pop(name)) for name in ("index", "requests", "pictures") if settings.get(name)}
+    for name in ("index", "requests", "pictures", "folder", "originals"):
+        if settings.get(name) is not None:
+            settings[name] = Path(settings[name])
     chosen = EvalSettings(
         data=Path(data).expanduser() if data is not None else None,
         pairs=tuple(Path(p) for p in pairs),
         clip=clip,
         brain=brain,
         out=folder,
-        **paths,
         **settings,
     )
     tables, refused = run(list(parts), chosen)

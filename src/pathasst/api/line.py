@@ -196,7 +196,8 @@ def cut_panels(image: Folder | bytes | np.ndarray | Image, *, detector: str = "x
     from pathasst.api.images import as_array
     from pathasst.curate.detect import load_detector
 
-    return load_detector(detector)(as_array(image))
+    panels, _ = load_detector(detector).cut(as_array(image))
+    return panels
 
 
 def instruct(

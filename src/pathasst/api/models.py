@@ -84,7 +84,7 @@ class PathCLIP:
         """Pictures → float32 [n, d], unit rows. Raises BadInput for a picture that cannot be read."""
         from pathasst.api.images import as_array
 
-        several = images if isinstance(images, list | tuple) else [images]
+        several: Sequence[ImageLike] = images if isinstance(images, list | tuple) else [images]  # type: ignore[list-item]
         return self.encoder.encode_image(as_array(image) for image in several)
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:

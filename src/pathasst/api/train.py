@@ -54,7 +54,9 @@ def classifier(labels: Folder, out: Folder, **settings: Any) -> dict[str, Any]:
 
     >>> scores = pathasst.train.classifier("cells/labels.csv", out="out/cells", minutes=5)
     """
-    from pathasst.nn.classifier import ClassifierTraining, read_items, train
+    from pathasst.nn.classifier.items import read_items
+    from pathasst.nn.classifier.settings import ClassifierTraining
+    from pathasst.nn.classifier.training import train
 
     return train(ClassifierTraining(**settings), read_items(Path(labels)), Path(out))
 

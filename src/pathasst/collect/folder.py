@@ -135,7 +135,7 @@ def repeated_articles(articles: Sequence[Path], files: FigureFiles, *, text_only
     for path in articles:
         if key := _article_key(path):
             by_id.setdefault(key, []).append(path)
-    repeats = {}
+    repeats: dict[str, str] = {}
     for paths in by_id.values():
         if len(paths) > 1:
             best = max(paths, key=lambda p: (_usable(p, files, text_only), -paths.index(p)))
