@@ -1,20 +1,25 @@
-"""What a reader may count on: files and functions that fit."""
+"""The shape of the code as a report, `pytest tests/test_structure.py -s`: size is a symptom, so only the 95th percentile is held."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
-FILES = {p: p.read_text(encoding="utf-8") for folder in ("src", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py")}
+SOURCE = {p: p.read_text(encoding="utf-8") for p in (ROOT / "src").rglob("*.py")}
 
 
-def test_no_file_is_longer_than_400_lines() -> None:
-    assert len(FILES) > 300
-    assert [str(p) for p, text in FILES.items() if len(text.splitlines()) > 400] == []
+def summary(what: str, sizes: list[int]) -> float:
+    """Print median, 95th percentile and largest, and give the 95th percentile."""
+    median, high = np.percentile(sizes, (50, 95))
+    print(f"{what}: {len(sizes)}, median {median:.0f} lines, 95th percentile {high:.0f}, largest {max(sizes)}")
+    return float(high)
 
 
-def test_no_function_is_longer_than_60_lines() -> None:
-    source = {p: text for p, text in FILES.items() if p.is_relative_to(ROOT / "src")}
-    functions = [(p, n) for p, text in source.items() for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
-    assert [f"{p.name}: {f.name}" for p, f in functions if (f.end_lineno or 0) - f.lineno >= 60] == []
+def test_most_files_and_functions_can_be_read_in_one_sitting() -> None:
+    assert len(SOURCE) > 300
+    functions = [n for text in SOURCE.values() for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
+    assert summary("files", [len(text.splitlines()) for text in SOURCE.values()]) < 350
+    assert summary("functions", [(f.end_lineno or 0) - f.lineno + 1 for f in functions]) < 50

@@ -174,7 +174,7 @@ def test_html_by_figcaption_paragraph_alt_and_heading(tmp_path) -> None:
     found, dropped = rows(pages, tmp_path / "out", licence="CC-BY-4.0")
     assert [f.caption for f in found] == ["By figcaption.", "By paragraph.", "Nests of oncocytes", "Kidney: Oncocytoma"]
     assert [f.trail[0].note for f in found] == ["figcaption", "paragraph", "alt", "heading"]
-    assert found[0].source.title == "Atlas" and found[0].source.licence == "CC-BY-4.0" and dropped == {"no-picture": 1}
+    assert found[0].source.title == "Atlas" and found[0].source.licence == "CC-BY-4.0" and dropped == {"no-picture": 1, "logo": 1}
 
 
 def zipped(members: dict[str, bytes | str]) -> bytes:

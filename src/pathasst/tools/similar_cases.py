@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections import Counter
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from pydantic import Field
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Picture, ToolResult
-from pathasst.imaging.pictures import encode_png, require_side
+from pathasst.imaging.pictures import encode_png, load, require_side
 from pathasst.tools import guard
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
@@ -127,7 +126,4 @@ def text(shown: list[Similar], votes: dict[str, dict[str, float]]) -> str:
 
 
 def _png(jpeg: bytes) -> bytes:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(jpeg)) as opened_:
-        return encode_png(np.asarray(opened_.convert("RGB")))
+    return encode_png(load(jpeg))
