@@ -1,4 +1,4 @@
-"""The shape of the code, as a report (`pytest tests/test_structure.py -s`). Size is a symptom: only the 95th percentile is held."""
+"""The shape of the code as a report: `pytest tests/test_structure.py -s`. Only the 95th percentile is held; size is a symptom."""
 
 from __future__ import annotations
 

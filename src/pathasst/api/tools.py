@@ -90,7 +90,8 @@ class Result:
         """What was found as a GeoJSON FeatureCollection that QuPath 0.5 or later opens; coordinates in px of the picture."""
         from pathasst.imaging.geojson import feature_collection
 
-        return feature_collection(self.annotations)
+        shape = (self.image.shape[0], self.image.shape[1]) if self.image is not None else None
+        return feature_collection(self.annotations, shape)
 
     def __repr__(self) -> str:
         return f"<{self.raw.name}: {self.text}>"
