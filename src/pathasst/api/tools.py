@@ -80,11 +80,11 @@ class Result:
     @property
     def picture(self) -> Image | None:
         """The first picture the tool made (the annotated input, or what it generated), as a PIL image; None without one."""
-        import io
-
         from PIL import Image as Pil
 
-        return Pil.open(io.BytesIO(self.raw.pictures[0].image)) if self.raw.pictures else None
+        from pathasst.imaging.pictures import load
+
+        return Pil.fromarray(load(self.raw.pictures[0].image)) if self.raw.pictures else None
 
     def geojson(self) -> dict[str, Any]:
         """What was found as a GeoJSON FeatureCollection that QuPath 0.5 or later opens; coordinates in px of the picture."""
