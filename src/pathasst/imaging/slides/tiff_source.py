@@ -1,4 +1,7 @@
-"""OME-TIFF and plain TIFF of any size through tifffile: strips or tiles, planar or interleaved, levels in SubIFDs."""
+"""OME-TIFF and plain TIFF of any size through tifffile: strips or tiles, planar or interleaved, levels in SubIFDs.
+
+One file alone: OME-XML may name others, which are not opened, as an uploaded file must not name what the server reads.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class TiffSource:
 
         self.errors: tuple[type[Exception], ...] = (tifffile.TiffFileError, RuntimeError, KeyError, IndexError, TypeError)
         try:
-            self._file = tifffile.TiffFile(path)
+            self._file = tifffile.TiffFile(path, _multifile=False)
             series = max(self._file.series, key=lambda s: s.size)
             self._axes: str = series.axes
             _check_whole(path, self._file)
@@ -73,7 +76,7 @@ def is_ome(path: Path) -> bool:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(path, _multifile=False) as file:
             _check_whole(path, file)
             return bool(file.is_ome)
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):

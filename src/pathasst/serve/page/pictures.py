@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput
 from pathasst.serve.markup.layers import image_html
 from pathasst.serve.markup.words import escape
 from pathasst.serve.page.sessions import Desk, Given
@@ -136,17 +136,14 @@ def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
 
 
 def _slide(desk: Desk) -> tuple[Image, tuple[int, int], float | None, str]:
-    import openslide
+    from PIL import Image
+
+    from pathasst.imaging.slides import open_slide as read_slide
 
     if desk.slide is None:
         raise BadInput("open a slide first.")
-    slide = openslide.OpenSlide(str(desk.slide))
-    try:
-        scale = slide.properties.get("openslide.mpp-x", "")
-        small = slide.get_thumbnail((THUMBNAIL, THUMBNAIL)).convert("RGB")
-        return small, slide.dimensions, float(scale) if _is_number(scale) else None, desk.slide_name
-    finally:
-        slide.close()
+    with read_slide(desk.slide) as slide:
+        return Image.fromarray(slide.overview(THUMBNAIL).image), slide.size, slide.um_per_px, desk.slide_name
 
 
 def _framed(given: Given) -> tuple[Image, tuple[int, int], float | None, str]:
@@ -161,19 +158,14 @@ def _framed(given: Given) -> tuple[Image, tuple[int, int], float | None, str]:
 
 def _region(desk: Desk, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
     """Pixels, scale and name of a box of the slide."""
-    import openslide
-
-    from pathasst.imaging.slides import read_region
+    from pathasst.imaging.slides import open_slide as read_slide
 
     if desk.slide is None:
         raise BadInput("open a slide first.")
-    slide = openslide.OpenSlide(str(desk.slide))
-    shrinks = slide.level_downsamples
-    slide.close()
-    level = next((n for n, s in enumerate(shrinks) if max(box[2:]) / s <= REGION_SIDE), len(shrinks) - 1)
-    region = read_region(desk.slide, box, level)
-    if max(region.image.shape[:2]) > 2 * REGION_SIDE:
-        raise BadSettings(f"the region is too large for this slide's levels; choose at most {REGION_SIDE}×{REGION_SIDE} px.")
+    with read_slide(desk.slide) as slide:
+        least = max(max(box[2:]) / REGION_SIDE, 1.0)
+        levels = [max(level.downsample) for level in slide.levels]
+        region = slide.read(box, downsample=next((d for d in levels if d >= least), least))
     return region.image, region.um_per_px, desk.slide_name
 
 
@@ -207,10 +199,3 @@ def shown(desk: Desk) -> str:
         f'<span class="pa-quiet">{current.width} × {current.height} px{scale} · {state}{origin}</span></figcaption></figure>'
         f"{f'<div class=pa-thumbs>{small}</div>' if small else ''}"
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) > 0
-    except ValueError:
-        return False
