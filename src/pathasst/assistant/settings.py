@@ -83,19 +83,3 @@ def _made(kind: Any, values: Any, recipe: str) -> Any:
         return kind(**values)
     except TypeError as error:
         raise BadSettings(f"recipe {recipe}: {kind.__name__}: {error}") from error
-
-
-PLUS = "embedded-plus"
-PLUS_IS_BETTER = False
-"""What the measurement of tool choice said last: 0.845 of 58 requests right, 0.948 by `embedded` (docs/assistant.md)."""
-
-
-def best_recipe() -> str:
-    """The recipe whose brain chose tools better when measured (docs/assistant.md), among those that can run here."""
-    import importlib.util
-
-    from pathasst.core import weights
-
-    if importlib.util.find_spec("xllamacpp") and weights.present("qwen2.5-coder-1.5b") and PLUS_IS_BETTER:
-        return PLUS
-    return "embedded"

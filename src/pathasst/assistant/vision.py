@@ -1,4 +1,4 @@
-"""`look`: how a brain without vision sees. the look states what it is sure of, PathAsst answers in words.
+"""`look`: how a brain without vision sees. The look states what it is sure of, PathAsst answers in words.
 
 Knows PathAsst and the look. What they say is a small model's impression and labelled so; measuring is for the specialist tools.
 """
@@ -7,27 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from pathasst.assistant.sanitize import as_data
 from pathasst.core import weights
 from pathasst.core.records import IMAGE, ToolResult, Turn
 from pathasst.tools import guard
-from pathasst.tools.look import numbers, text
-from pathasst.tools.protocol import Arguments, Tool, ToolCard
+from pathasst.tools.look import LookArguments, numbers, text
+from pathasst.tools.protocol import Tool, ToolCard
 
 if TYPE_CHECKING:
     import numpy as np
 
 PATHASST = "pathasst-embedded"
-
-
-class LookArguments(Arguments):
-    """What to look for."""
-
-    question: str = Field(
-        default="Describe the picture.", min_length=2, max_length=500, description="What you want to know about the picture."
-    )
 
 
 class Look(Tool[LookArguments]):

@@ -17,7 +17,7 @@ def build(
     link: str = typer.Option("", help="Link of each case; {case} stands for its name."),
     licence: str = typer.Option("", help="Licence and attribution, shown with each case."),
 ) -> None:
-    """Vectors and thumbnails of known cases; PATHASST_ATLAS=DIR then names them to similar_cases.
+    """Vectors and thumbnails of known cases. The assistant does not offer the tool similar_cases, which reads them, yet.
 
     Example: pathasst atlas build cases.csv --out atlas
     """

@@ -40,7 +40,7 @@ def serve(
     context: typer.Context,
     host: str = typer.Option("127.0.0.1", help="Address to listen on. Beyond loopback, every request needs a key."),
     port: int = typer.Option(8000, help="Port; 0: any free one."),
-    recipe: str = typer.Option("", help="Recipe with the assistant's settings; default: the best one whose model is here."),
+    recipe: str = typer.Option("", help="Recipe with the assistant's settings; default: embedded."),
     brain: str = typer.Option("", help="pathasst, llamacpp, or http://host:8000/v1#model (…#model,blind without vision)."),
     name: list[str] = typer.Option([], help="Host name that the server answers to besides localhost; may be repeated."),
     origin: list[str] = typer.Option([], help="Origin of other web pages that may use the API (CORS); may be repeated."),
@@ -85,11 +85,11 @@ def serve_settings(
     """The recipe's settings with the command's. Raises BadSettings for a server beyond loopback without keys."""
     from dataclasses import replace
 
-    from pathasst.assistant.settings import best_recipe, load_settings
+    from pathasst.assistant.settings import load_settings
     from pathasst.serve.api.app import KEYS
     from pathasst.serve.keys import KeyStore
 
-    settings = load_settings(recipe or best_recipe(), brain)
+    settings = load_settings(recipe or "embedded", brain)
     beyond = host not in LOOPBACK
     changes: dict[str, Any] = {"keys_required": beyond or require_keys or settings.serve.keys_required}
     known = tuple(n.lower() for n in names)
