@@ -119,7 +119,7 @@ def test_the_shipped_models_agree_with_torch_and_need_none_of_it(name, tmp_path)
     np.savez(tmp_path / "pictures.npz", *pictures)
     code = f"""
 import sys, numpy as np
-from pathasst.clip.compiled import load
+from pathasst.clip.onnx import load
 clip = load({name!r})
 pictures = list(np.load({str(tmp_path / "pictures.npz")!r}).values())
 np.savez({str(tmp_path / "vectors.npz")!r}, image=clip.encode_image(pictures), text=clip.encode_text({TEXTS!r}))

@@ -72,7 +72,7 @@ def test_a_worker_with_a_compiled_classifier_imports_no_torch(tmp_path):
     code = f"""
 import sys
 from pathasst.curate.settings import CurateSettings
-from pathasst.curate.work import Curator, _one_thread
+from pathasst.curate.curator import Curator, _one_thread
 _one_thread()
 curator = Curator(CurateSettings(select={str(tmp_path)!r}))
 curator.selector, curator.detector

@@ -9,7 +9,7 @@ import pytest
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import ToolCall
-from pathasst.tools.registry import CLASSES, FURTHER, all_specs, default_registry, tool_class
+from pathasst.tools.registry import CLASSES, all_specs, default_registry, tool_class
 
 NINE = [
     "lbc_classify",
@@ -45,7 +45,7 @@ def test_the_class_behind_a_name_carries_that_name(name):
 
 
 def test_the_default_registry_holds_every_tool():
-    assert list(default_registry().tools) == [*CLASSES, *FURTHER]
+    assert list(default_registry().tools) == list(CLASSES)
 
 
 def test_listing_specs_and_building_the_registry_import_no_torch():

@@ -54,9 +54,12 @@ def all_specs() -> list[ToolSpec]:
 
 
 def default_registry() -> Registry:
-    """A registry of every tool; none has loaded its model yet. `Registry.offered` leaves out tools without weights."""
+    """A registry of the nine; none has loaded its model yet. `Registry.offered` leaves out tools without weights.
+
+    The tools of FURTHER are made by name: a brain whose router does not know an offered tool would be left to call tools itself.
+    """
     registry = Registry()
-    for cls in [*all_classes(), *map(tool_class, FURTHER)]:
+    for cls in all_classes():
         registry.add(cls())
     return registry
 

@@ -54,8 +54,8 @@ def test_no_group_lies_on_two_sides_and_shares_are_kept():
     for item in items:
         sides.setdefault(item.group, set()).add(item.split)
     assert all(len(s) == 1 for s in sides.values())
-    counts = {name: sum(s == {name} for s in sides.values()) for name in ("train", "validation", "test")}
-    assert 8 <= counts["test"] <= 12 and 5 <= counts["validation"] <= 11 and counts["train"] >= 18
+    counts = {name: sum(s == {name} for s in sides.values()) for name in ("train", "val", "test")}
+    assert 8 <= counts["test"] <= 12 and 5 <= counts["val"] <= 11 and counts["train"] >= 18
     assert {i.label for i in items if i.split == "test"} == {"a", "b"}
 
 
@@ -63,7 +63,7 @@ def test_a_given_split_stays_and_the_missing_validation_is_drawn_from_training()
     given = [Item(i.image, i.label, i.group, "test" if int(i.group[1:]) < 10 else "train") for i in some()]
     items = split_items(given, 0.2, 0.5)
     assert [i.split == "test" for i in items] == [i.split == "test" for i in given]
-    assert 0 < sum(i.split == "validation" for i in items) < 0.4 * len(items)
+    assert 0 < sum(i.split == "val" for i in items) < 0.4 * len(items)
 
 
 def test_the_temperature_makes_an_overconfident_classifier_honest():

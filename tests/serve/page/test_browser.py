@@ -109,7 +109,7 @@ def test_a_picture_is_counted_with_layers_and_tables(page: Any, picture: Path) -
     expect(page.locator(".pa-current")).to_contain_text("spots.png")
     ask(page, "Please count the dark spots")
     figure = page.locator(".pa-layers")
-    expect(figure.locator("img")).to_have_attribute("alt", "Count dark on picture. spot: 5")
+    expect(figure.locator("img")).to_have_attribute("alt", "Count dark on spots.png. spot: 5")
     assert figure.locator("path.pa-points").get_attribute("d").count("Z") == 5
     expect(page.locator(".pa-words").last).to_contain_text("5 dark spots")
     expect(page.get_by_role("note")).to_contain_text(NOTICE)
@@ -249,7 +249,7 @@ def test_a_region_of_a_slide_by_keyboard(page: Any, tmp_path: Path) -> None:
     expect(page.locator(".pa-current")).to_contain_text("393 × 393 px · 0.5 µm per px")
     ask(page, "count")
     expect(page.locator(".pa-person")).to_be_visible()
-    expect(page.locator(".pa-layers img")).to_have_attribute("alt", "Count dark on picture. spot: 1")
+    expect(page.locator(".pa-layers img")).to_have_attribute("alt", "Count dark on small region. spot: 1")
 
 
 def test_a_region_of_a_picture(page: Any, picture: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_region_of_a_picture(page: Any, picture: Path) -> None:
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator(".pa-pick")).to_be_hidden()
     ask(page, "count")
-    expect(page.locator(".pa-layers img")).to_have_attribute("alt", "Count dark on picture. spot: 1")
+    expect(page.locator(".pa-layers img")).to_have_attribute("alt", "Count dark on spots region. spot: 1")
     expect(page.locator(".pa-person .pa-thumb")).to_have_count(1)  # the region goes, not the picture
 
 
