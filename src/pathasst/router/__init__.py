@@ -8,6 +8,7 @@ is not on offer. It knows conversations and names of tools; it knows no tool, no
 """
 
 from pathasst.router.infer import Router
+from pathasst.router.route import Reason, Route
 from pathasst.router.settings import RouterConfig, TrainSettings
 
-__all__ = ["Router", "RouterConfig", "TrainSettings"]
+__all__ = ["Reason", "Route", "Router", "RouterConfig", "TrainSettings"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
+from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.router.compact import expanded
-from pathasst.router.items import plain
+from pathasst.router.items import plain, tools_before
 from pathasst.router.network import BATCH, Encoder, build, called, padded, together
+from pathasst.router.route import Reason, Route
 from pathasst.router.settings import RouterConfig
-from pathasst.router.slot_filling import Said
+from pathasst.router.slot_filling import Said, read
 
 WEIGHTS = "model.safetensors"
 SURE, POSSIBLE = 0.9, 0.02  # least probability of a clause's tool, in the clause and in the whole (chosen on the split val)
 MOST_CLAUSES = 40  # of a request that are read one by one: pasted text has any number
+NEAR = 0.25  # least probability of a tool that is an alternative
 GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
 _CLAUSE = re.compile(r"[.;?!:,] | (?:and|then|plus|also|as well as|besides|&|\+) ", re.IGNORECASE)  # of words with single blanks
 
@@ -85,6 +88,36 @@ class Router:
             asked |= (alone >= SURE) & (row >= POSSIBLE)
         return [self.classes[n] for n in np.argsort(-row) if asked[n]]
 
+    def route(self, request: str, tools: Sequence[ToolSpec], *, pictures: int = 1, turns: Sequence[Turn] = ()) -> Route:
+        """What to do about a request: the calls of the tools on offer, with their arguments, or why there are none.
+
+        `pictures`: how many the person gave so far; `turns`: the conversation before the request.
+        """
+        words = " ".join(plain(request).split())
+        before = tools_before(turns)
+        row = self.probabilities([words], [before])[0]
+        likely = dict(zip(self.classes, map(float, row), strict=True))
+        meant = tuple(self.choose(words, before))
+        offered = {t.name: t for t in tools}
+        alternatives = tuple(n for n, p in sorted(likely.items(), key=lambda i: -i[1]) if p >= NEAR and n not in meant)
+        ready = [n for n in meant if n in offered and (pictures or not offered[n].needs_image)]
+        if ready:
+            calls = [c for n in ready for c in self._calls(offered[n], words, turns)]
+            least = min(likely[n] for n in ready)
+            return Route(calls=tuple(calls), reason=Reason.CALLS, confidence=least, tools=meant, alternatives=alternatives)
+        if meant:
+            reason = Reason.NEEDS_PICTURE if any(n in offered for n in meant) else Reason.NOT_OFFERED
+            return Route(reason=reason, confidence=likely[meant[0]], tools=meant, alternatives=alternatives)
+        nothing = float(1 - row.max(initial=0.0))
+        return Route(reason=Reason.UNKNOWN, confidence=nothing, alternatives=alternatives)
+
+    def _calls(self, tool: ToolSpec, words: str, turns: Sequence[Turn]) -> list[ToolCall]:
+        """The calls of a tool that the words ask for; what is required and not in the words is left out."""
+        again = tool.name in tools_before(turns) and tool.name not in self.choose(words)
+        earlier = next((c.arguments for t in reversed(turns) for c in t.tool_calls if c.name == tool.name), {})
+        calls = read(tool, words, self.said(words, tool.name))
+        return [ToolCall(name=tool.name, arguments=merged(earlier, call) if again else call) for call in calls]
+
     def said(self, request: str, tool: str) -> Said:
         """What the words say about the arguments of a tool, as far as these were learned. Places count within `request`."""
         if not any(name.startswith(f"{tool}.") for name in (*self.config.choices, *self.config.spans)):
@@ -105,6 +138,12 @@ class Router:
             choices={own[n]: found for n, found in choices.items() if n in own},
             spans={own[n]: found for n, found in spans.items() if n in own},
         )
+
+
+def merged(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an earlier call with what is said now in their place; a place said now replaces all earlier places."""
+    moved = any(isinstance(v, list) for v in now.values())
+    return {n: v for n, v in earlier.items() if not (moved and isinstance(v, list))} | dict(now)
 
 
 def clauses(request: str) -> list[str]:
