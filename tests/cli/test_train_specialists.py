@@ -72,6 +72,8 @@ def test_sentences_become_a_generator(tmp_path):
         Image.fromarray(np.full((64, 64, 3), 90 + 80 * n, np.uint8)).save(tmp_path / f"{n}.png")
         lines.append(json.dumps({"file_name": f"{n}.png", "text": ["a dark cell", "a pale cell"][n]}))
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
-    run = CliRunner().invoke(app, ["generator", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "1", "--minutes", "0"])
+    run = CliRunner().invoke(
+        app, ["generator", str(tmp_path), "--out", str(tmp_path / "out"), "--set", "steps=1", "--set", "minutes=0"]
+    )
     assert run.exit_code == 0, run.output
     assert (tmp_path / "out/model.safetensors").is_file()

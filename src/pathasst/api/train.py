@@ -100,4 +100,24 @@ def segment(labels: Folder, out: Folder, *, recipe: str = "embedded", **settings
     return train(SegmentTraining.load(recipe, **settings), read_outlined(Path(labels)), Path(out))
 
 
-__all__ = ["classifier", "clip", "detector", "mllm", "points", "segment"]
+def generator(cells: Folder, out: Folder, *, data: Folder | None = None, **settings: Any) -> Path:
+    """Train the small generator of cell pictures on a folder with metadata.jsonl (file_name, text) or by a YAML recipe; gives
+    the folder of the weights.
+
+    `data`: folder that the recipe's paths start at. Raises BadSettings, BadDataset (no pictures, or rows without text).
+
+    >>> folder = pathasst.train.generator("my_cells", out="out/generator", minutes=20)
+    """
+    from pathasst.nn.diffusion.data import image_texts, recipe_cells
+    from pathasst.nn.diffusion.training import GeneratorTraining, train
+
+    if Path(cells).suffix in (".yaml", ".yml"):
+        chosen, split = recipe_cells(str(cells), Path(data or Path(cells).parent), **settings)
+        train(chosen, split["train"], Path(out))
+    else:
+        items, texts = image_texts(Path(cells))
+        train(GeneratorTraining(**settings), items, Path(out), texts)
+    return Path(out)
+
+
+__all__ = ["classifier", "clip", "detector", "generator", "mllm", "points", "segment"]

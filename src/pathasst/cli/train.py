@@ -26,11 +26,6 @@ def _say(line: Mapping[str, object]) -> None:
     typer.echo("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
 
 
-def _taking(settings: S, steps: int) -> S:
-    """The settings with so many steps; 0: as they are."""
-    return replace(settings, steps=steps) if steps else settings
-
-
 @app.command("mllm")
 def mllm(
     conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations."),
@@ -234,30 +229,24 @@ def generator(
     stable: str = typer.Option(
         "", help="Fine-tune a Stable Diffusion instead: its folder, its safetensors file, or recipes/paper/generator.yaml."
     ),
-    lora: int = typer.Option(16, help="Rank of the adapters of Stable Diffusion; 0 trains all of its UNet."),
-    steps: int = STEPS,
-    minutes: float = typer.Option(-1.0, help="Other time limit in minutes; 0: none."),
+    changes: list[str] = SET,
 ) -> None:
-    """Train a generator of cell pictures from image and text. A killed run goes on with the same command.
+    """Train a generator of cell pictures from image and text. Interrupted runs resume.
 
-    Example: pathasst train generator my_cells --out out/gen --stable stable-diffusion-v1-5
+    Example: pathasst train generator my_cells --out out/gen --stable stable-diffusion-v1-5 --set lora=8
     """
     from pathasst.nn.diffusion import data as cells
-    from pathasst.nn.diffusion.training import GeneratorSettings, train
+    from pathasst.nn.diffusion.training import GeneratorTraining, train
 
     if stable:
-        from pathasst.nn.diffusion.stable import StableSettings, finetune
+        from pathasst.nn.diffusion.stable import StableTraining, finetune
 
-        settings = StableSettings(checkpoint=stable, lora=lora, lr=1e-4 if lora else 1e-5)
-        if Path(stable).suffix in (".yaml", ".yml"):
-            settings = StableSettings.load(Path(stable))
-        finetune(_taking(settings, steps), *cells.image_texts(Path(what)), out, _say)
-        return
-    if Path(what).suffix in (".yaml", ".yml"):
-        own, split = cells.recipe_cells(what, data)
-        items, texts = split["train"], None
+        recipe = Path(stable).suffix in (".yaml", ".yml")
+        settings = StableTraining.load(stable, changes) if recipe else StableTraining.of({"checkpoint": stable}, changes)
+        finetune(settings, *cells.image_texts(Path(what)), out, _say)
+    elif Path(what).suffix in (".yaml", ".yml"):
+        own, split = cells.recipe_cells(what, data, changes)
+        train(own, split["train"], out, log=_say)
     else:
-        own = GeneratorSettings()
         items, texts = cells.image_texts(Path(what))
-    own = replace(_taking(own, steps), minutes=own.minutes if minutes < 0 else minutes)
-    train(own, items, out, texts, _say)
+        train(GeneratorTraining.of({}, changes), items, out, texts, _say)

@@ -11,15 +11,14 @@ from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import ToolCall
 from pathasst.nn.classifier import Item
-from pathasst.nn.diffusion import training
 from pathasst.nn.diffusion.data import image_texts, recipe_cells
 from pathasst.nn.diffusion.network import Generator, GeneratorConfig, Squares, Words
-from pathasst.nn.diffusion.training import GeneratorSettings, train
+from pathasst.nn.diffusion.training import GeneratorTraining, train
 from pathasst.tools.lbc_generate import LbcGenerate, as_png
 
 needs_words = pytest.mark.skipif(not weights.present("minilm"), reason="MiniLM is not here: pathasst models pull minilm")
-TINY = GeneratorSettings(
-    size=16, widths=(16, 32), steps=300, minutes=0, batch=8, lr=4e-3, ema=0.9, unsaid=0.1, bf16=False, save_every=0.0
+TINY = GeneratorTraining(
+    size=16, widths=(16, 32), steps=300, minutes=0, batch=8, lr=4e-3, ema=0.9, no_text=0.1, precision="fp32", workers=0
 )
 
 
@@ -45,25 +44,16 @@ def test_words_decide_what_is_drawn_and_the_seed_repeats_it(tmp_path):
 
 
 @needs_words
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    from dataclasses import replace
-
+def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path):
     items, texts = colours(4)
-    short = replace(TINY, steps=6)
-    whole = train(short, items, tmp_path / "a", texts).network.state_dict()
-    learn = training._Training._learn
-
-    def dying(self, rate):
-        if self.step == 4:
-            raise KeyboardInterrupt
-        return learn(self, rate)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training._Training, "_learn", dying)
-        train(short, items, tmp_path / "b", texts)
+    short = TINY.replace(steps=6)
+    expected = train(short, items, tmp_path / "a", texts).network.state_dict()
+    train(short, items, tmp_path / "b", texts, stop_at=4)
+    assert not (tmp_path / "b" / "model.safetensors").exists()
     torch.manual_seed(99)
-    broken = train(short, items, tmp_path / "b", texts).network.state_dict()
-    assert all(torch.allclose(whole[k], broken[k], atol=1e-5) for k in whole)
+    resumed = train(short, items, tmp_path / "b", texts).network.state_dict()
+    assert all(torch.equal(expected[k], resumed[k]) for k in expected)
+    assert not (tmp_path / "b" / "checkpoints").exists()
 
 
 def test_squares_keep_what_their_components_hold():
@@ -94,8 +84,8 @@ def test_what_cannot_be_learnt_or_loaded_says_why(tmp_path):
         GeneratorConfig(size=20)
     with pytest.raises(BadSettings, match="channels"):
         GeneratorConfig(square=2, channels=13)
-    with pytest.raises(BadSettings, match="colours"):
-        GeneratorSettings.make({"colours": 3})
+    with pytest.raises(BadSettings, match="use no_text"):
+        GeneratorTraining(unsaid=0.1)
     (tmp_path / "bad.yaml").write_text("minutes: 3\n")
     with pytest.raises(BadSettings, match="split"):
         recipe_cells(str(tmp_path / "bad.yaml"), tmp_path)
@@ -116,9 +106,7 @@ def test_image_and_text_come_in_the_imagefolder_layout(tmp_path):
 @needs_words
 def test_the_tool_marks_its_pictures_as_synthetic(tmp_path):
     items, texts = colours(4)
-    from dataclasses import replace
-
-    train(replace(TINY, steps=1), items, tmp_path, texts)
+    train(TINY.replace(steps=1), items, tmp_path, texts)
     asked = {"cell_class": "HSIL", "nuclear_enlargement": 2.5, "hyperchromasia": True, "count": 2, "seed": 5}
     result = LbcGenerate(str(tmp_path))(ToolCall(name="lbc_generate", arguments=asked))
     assert not result.error and "synthetic" in result.text and "HSIL" in result.text and result.numbers["synthetic"] is True

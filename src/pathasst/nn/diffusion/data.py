@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,28 @@ from pathasst.core import recipes
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.nn.classifier import ClassifierTraining, Item, split_items
 from pathasst.nn.classifier.items import parts, read_source
-from pathasst.nn.diffusion.training import GeneratorSettings
+from pathasst.nn.diffusion.training import GeneratorTraining
 
 
-def recipe_cells(recipe: str, root: Path) -> tuple[GeneratorSettings, dict[str, list[Item]]]:
+def recipe_cells(
+    recipe: str, root: Path, changes: Iterable[str] = (), **settings: Any
+) -> tuple[GeneratorTraining, dict[str, list[Item]]]:
     """A recipe's settings and its cells by split. `split` names the classifier recipe whose sources and split are taken, `data`
     those of its sources that show single cells: what the classifier was tested on, the generator has not seen either.
 
-    Raises BadSettings for a recipe without them.
+    `changes` are texts `name=value`, `settings` values of single settings. Raises BadSettings for a recipe without the two.
     """
-    values = recipes.read_recipe("generator", recipe)
-    if not {"split", "data"} <= set(values):
+    own = GeneratorTraining.load(recipe, changes, **settings)
+    if not own.split or not own.data:
         raise BadSettings(
             f"{recipe}: the generator's recipe needs `split` (a classifier's recipe) and `data` (names of its sources)."
         )
-    name, chosen = str(values.pop("split")), set(values.pop("data"))
+    name = own.split
     file = name if name.endswith((".yaml", ".yml")) else str(recipes.recipes_dir() / "embedded" / f"{name}.yaml")
-    settings = ClassifierTraining.load(file).rooted(root)
-    items = [item for source in settings.data for item in read_source(source)]
-    split = parts(split_items(items, settings.val, settings.test, settings.seed))
-    return GeneratorSettings.make(values), {k: [i for i in v if i.source in chosen] for k, v in split.items()}
+    classifier = ClassifierTraining.load(file).rooted(root)
+    items = [item for source in classifier.data for item in read_source(source)]
+    split = parts(split_items(items, classifier.val, classifier.test, classifier.seed))
+    return own, {k: [i for i in v if i.source in own.data] for k, v in split.items()}
 
 
 def image_texts(folder: Path) -> tuple[list[Item], list[str]]:

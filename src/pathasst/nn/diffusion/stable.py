@@ -8,42 +8,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.recipes import load_recipe
+from pathasst.core.files import fingerprint
+from pathasst.core.settings import Field
 from pathasst.nn.classifier.augment import squash
 from pathasst.nn.classifier.items import Item, read_picture
+from pathasst.training import Task, TrainingSettings, fit
+from pathasst.training.settings import BatchSize, LearningRate, Share, Steps, Warmup
 
 ADAPTERS = "pytorch_lora_weights.safetensors"
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 """The layers that low-rank adapters are put on, as is customary."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StableSettings:
-    """Fine-tuning; the defaults are those of diffusers' own text-to-image examples."""
+class StableTraining(TrainingSettings):
+    """Fine-tuning; the defaults are those of diffusers' own text-to-image examples (recipes/paper/generator.yaml)."""
 
-    checkpoint: str = ""  # folder or single file of a Stable Diffusion
-    lora: int = 16  # rank of the adapters; 0: all of the UNet is trained
-    size: int = 512  # px
-    steps: int = 4000
-    batch: int = 4
-    lr: float = 1e-4  # 1e-5 for a full fine-tuning
-    unsaid: float = 0.1  # share without words, for classifier-free guidance
-    save_every: int = 500
-    seed: int = 0
+    room: ClassVar[str] = "generator"
+    renamed: ClassVar[dict[str, str]] = {**TrainingSettings.renamed, "unsaid": "no_text"}
 
-    @classmethod
-    def load(cls, recipe: Path) -> StableSettings:
-        """From a YAML recipe (recipes/paper/generator.yaml). Raises BadSettings."""
-        return load_recipe("generator", str(recipe), cls)
+    checkpoint: str = Field(default="", description="Folder or safetensors file of a Stable Diffusion.")
+    lora: int = Field(default=16, ge=0, description="Rank of the adapters; 0: all of the UNet is trained, then lr 1e-5.")
+    size: int = Field(default=512, ge=8, description="px a side of the pictures.")
+    steps: Steps = 4000
+    batch: BatchSize = 4
+    lr: LearningRate = 1e-4
+    warmup: Warmup = 0.0
+    no_text: Share = Field(default=0.1, description="Share of the pictures shown without words, for classifier-free guidance.")
+    save_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
 
 
 def load(checkpoint: str | Path, adapters: str | Path | None = None) -> Any:
@@ -73,9 +72,9 @@ def draw(
 ) -> np.ndarray:
     """One picture a sentence: N×H×W×3 uint8 RGB; the same seed gives the same pictures."""
     dice = [torch.Generator().manual_seed(seed + k) for k in range(len(texts))]
-    given = {"height": size, "width": size} if size else {}
-    found = pipeline(list(texts), num_inference_steps=steps, guidance_scale=guidance, generator=dice, output_type="np", **given)
-    return (found.images * 255).round().clip(0, 255).astype(np.uint8)  # type: ignore[no-any-return]
+    sides = {"height": size, "width": size} if size else {}
+    output = pipeline(list(texts), num_inference_steps=steps, guidance_scale=guidance, generator=dice, output_type="np", **sides)
+    return (output.images * 255).round().clip(0, 255).astype(np.uint8)  # type: ignore[no-any-return]
 
 
 class StableGenerator:
@@ -109,113 +108,91 @@ def _base(folder: Path) -> str:
 
 
 def finetune(
-    settings: StableSettings,
+    settings: StableTraining,
     items: Sequence[Item],
     texts: Sequence[str],
     out: Path,
     log: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    stop_at: int = 0,
 ) -> Path:
-    """Teach the checkpoint's UNet the pictures and their sentences; the VAE and the text encoder stay as they are.
+    """Tune the checkpoint's UNet to the pictures and their sentences; the VAE and the text encoder stay as they are.
 
     With `lora` the folder gets `pytorch_lora_weights.safetensors`, as diffusers' own tools read it; without, the whole pipeline.
-    A killed run goes on from its last saved state. Returns the folder. Raises BadInput for a checkpoint that cannot be read.
+    Interrupted trainings resume with the same call; `stop_at` ends one early. Returns the folder. Raises BadSettings, and
+    BadInput for a checkpoint that cannot be read.
     """
     if len(items) != len(texts) or not items:
         raise BadSettings("as many sentences as pictures are needed, and at least one")
-    torch.manual_seed(settings.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    pipeline = load(settings.checkpoint)
-    unet, parameters = _prepare(pipeline, settings)
-    optimiser = torch.optim.AdamW(parameters, settings.lr, weight_decay=1e-2)
-    step = _resume(out, settings, parameters, optimiser)
-    pictures = [squash(read_picture(i), settings.size) for i in items]
-    while step < settings.steps:
-        loss = _loss(pipeline, unet, pictures, texts, settings, step)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        step += 1
-        if log and step % 20 == 0:
-            log({"step": step, "loss": round(float(loss.detach()), 5)})
-        if step % settings.save_every == 0:
-            _save_state(out, settings, step, parameters, optimiser)
-    _write(pipeline, unet, settings, out)
-    (out / "settings.json").write_text(json.dumps(asdict(settings), indent=1), encoding="utf-8")
-    (out / "state.pt").unlink(missing_ok=True)
+    task = StableTask(settings, items, texts)
+    trained = fit(task, settings, out, log=log, stop_at=stop_at)
+    if trained.finished:
+        task.write(out)
+        (out / "settings.json").write_text(json.dumps(settings.plain(), indent=1), encoding="utf-8")
+    trained.remove_checkpoints()
     return out
 
 
-def _prepare(pipeline: Any, settings: StableSettings) -> tuple[Any, list[torch.nn.Parameter]]:
-    for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
-        part.requires_grad_(False)
-    unet = pipeline.unet
-    if settings.lora:
-        from peft import LoraConfig
+class StableTask(Task):
+    """The denoising loss of a Stable Diffusion's UNet; its adapters or all of it are trained, the last weights are kept."""
 
-        shape = LoraConfig(r=settings.lora, lora_alpha=settings.lora, init_lora_weights="gaussian", target_modules=ATTENTION)
-        unet.add_adapter(shape)
-    else:
-        unet.requires_grad_(True)
-    unet.train()
-    return unet, [p for p in unet.parameters() if p.requires_grad]
+    def __init__(self, settings: StableTraining, items: Sequence[Item], texts: Sequence[str]) -> None:
+        from diffusers import DDPMScheduler
 
+        torch.manual_seed(settings.seed)
+        self.settings, self.texts = settings, texts
+        self.pipeline = load(settings.checkpoint)
+        for part in (self.pipeline.vae, self.pipeline.text_encoder, self.pipeline.unet):
+            part.requires_grad_(False)
+        if settings.lora:
+            from peft import LoraConfig
 
-def _loss(
-    pipeline: Any, unet: Any, pictures: Sequence[np.ndarray], texts: Sequence[str], settings: StableSettings, step: int
-) -> torch.Tensor:
-    """The denoising loss of one batch; every choice follows from (seed, step)."""
-    from diffusers import DDPMScheduler
+            shape = LoraConfig(r=settings.lora, lora_alpha=settings.lora, init_lora_weights="gaussian", target_modules=ATTENTION)
+            self.pipeline.unet.add_adapter(shape)
+        else:
+            self.pipeline.unet.requires_grad_(True)
+        super().__init__(self.pipeline.unet)
+        self.noise = DDPMScheduler.from_config(self.pipeline.scheduler.config)
+        self.pictures = [squash(read_picture(i), settings.size) for i in items]
+        self.side = settings.size // self.pipeline.vae_scale_factor
+        self.data = fingerprint({"texts": list(texts), "pixels": [int(p.sum()) for p in self.pictures]})
 
-    rng, dice = np.random.default_rng((settings.seed, step)), torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    chosen = rng.integers(0, len(pictures), settings.batch)
-    said = ["" if rng.random() < settings.unsaid else texts[i] for i in chosen]
-    views = [pictures[i][:, ::-1] if rng.random() < 0.5 else pictures[i] for i in chosen]
-    device, noise = unet.device, DDPMScheduler.from_config(pipeline.scheduler.config)
-    pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
-    with torch.no_grad():
-        latents = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor
-        ids = pipeline.tokenizer(
-            said, padding="max_length", truncation=True, max_length=pipeline.tokenizer.model_max_length, return_tensors="pt"
-        )
-        context = pipeline.text_encoder(ids.input_ids.to(device))[0]
-    grain = torch.randn(latents.shape, generator=dice).to(device)
-    times = torch.randint(0, noise.config.num_train_timesteps, (len(latents),), generator=dice).to(device)
-    found = unet(noise.add_noise(latents, grain, times), times, context).sample
-    wanted = noise.get_velocity(latents, grain, times) if noise.config.prediction_type == "v_prediction" else grain
-    return F.mse_loss(found.float(), wanted.float())
+    def batch(self, step: int, places: range) -> tuple[torch.Tensor, ...]:
+        """(pictures N×3×S×S in −1…1, noise of the latents' shape, times, token ids)."""
+        pictures, noises, times, texts = [], [], [], []
+        shape = (self.pipeline.vae.config.latent_channels, self.side, self.side)
+        for place in places:
+            rng = np.random.default_rng((self.settings.seed, step, place))
+            index = int(rng.integers(len(self.pictures)))
+            texts.append("" if rng.random() < self.settings.no_text else self.texts[index])
+            pictures.append(self.pictures[index][:, ::-1] if rng.random() < 0.5 else self.pictures[index])
+            noises.append(rng.standard_normal(shape, np.float32))
+            times.append(int(rng.integers(self.noise.config.num_train_timesteps)))
+        tokenizer = self.pipeline.tokenizer
+        ids = tokenizer(
+            texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+        ).input_ids
+        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return pixels, torch.from_numpy(np.stack(noises)), torch.tensor(times), ids
 
+    def loss(self, model: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        pixels, noise, times, ids = batch
+        vae, text_encoder = self.pipeline.vae.to(pixels.device), self.pipeline.text_encoder.to(pixels.device)
+        with torch.no_grad():
+            latents = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+            context = text_encoder(ids)[0]
+        predicted = model(self.noise.add_noise(latents, noise, times), times, context).sample
+        velocity = self.noise.config.prediction_type == "v_prediction"
+        target = self.noise.get_velocity(latents, noise, times) if velocity else noise
+        return {"loss": F.mse_loss(predicted.float(), target.float())}
 
-def _write(pipeline: Any, unet: Any, settings: StableSettings, out: Path) -> None:
-    unet.eval()
-    if not settings.lora:
-        pipeline.save_pretrained(out, safe_serialization=True)
-        return
-    from diffusers.utils import convert_state_dict_to_diffusers
-    from peft.utils import get_peft_model_state_dict
+    def write(self, out: Path) -> None:
+        """The adapters, or the whole pipeline."""
+        if not self.settings.lora:
+            self.pipeline.save_pretrained(out, safe_serialization=True)
+            return
+        from diffusers.utils import convert_state_dict_to_diffusers
+        from peft.utils import get_peft_model_state_dict
 
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
-    pipeline.save_lora_weights(out, unet_lora_layers=layers, safe_serialization=True)
-
-
-def _save_state(out: Path, settings: StableSettings, step: int, parameters: Sequence[torch.nn.Parameter], optimiser: Any) -> None:
-    state = {
-        "step": step,
-        "parameters": list(parameters),
-        "optimiser": optimiser.state_dict(),
-        "settings": json.dumps(asdict(settings)),
-    }
-    torch.save(state, out / "state.pt.new")
-    (out / "state.pt.new").replace(out / "state.pt")
-
-
-def _resume(out: Path, settings: StableSettings, parameters: Sequence[torch.nn.Parameter], optimiser: Any) -> int:
-    file = out / "state.pt"
-    state = torch.load(file, weights_only=True) if file.is_file() else {"settings": ""}
-    if state["settings"] != json.dumps(asdict(settings)):
-        return 0
-    with torch.no_grad():
-        for own, saved in zip(parameters, state["parameters"], strict=True):
-            own.copy_(saved)
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.pipeline.unet))
+        self.pipeline.save_lora_weights(out, unet_lora_layers=layers, safe_serialization=True)
