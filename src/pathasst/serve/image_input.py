@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40})?(?:;[a-z0-9=._-]{1,60}){0,3};base64,", re.IGNORECASE)
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 @dataclass(slots=True)
@@ -78,10 +79,11 @@ class Intake:
         head = _DATA.match(url)
         if head is None:
             raise BadInput("a data URL of a picture reads data:image/png;base64,…")
-        body = url[head.end() :]
+        body = "".join(url[head.end() :].split())  # `base64 file` and MIME encoders break lines
         self._small_enough(len(body) * 3 // 4)
+        body = body.translate(_URL_SAFE).rstrip("=")
         try:
-            return base64.b64decode(body, validate=True)
+            return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
         except (binascii.Error, ValueError):
             raise BadInput("the data URL is not valid base64.") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -259,10 +259,62 @@ def test_errors_have_openais_shape(served: Running, body: dict, status: int, say
     assert says in answer.json()["error"]["message"]
 
 
-def test_unknown_paths_and_methods(served: Running) -> None:
-    for answer in (httpx.get(f"{served.url}/nonesuch"), httpx.put(f"{served.v1}/chat/completions")):
-        assert answer.status_code in (404, 405)
-        assert answer.json()["error"]["type"] == "invalid_request_error"
+@pytest.mark.parametrize(
+    ("method", "path", "says"),
+    [
+        ("GET", "/nonesuch", "Not Found"),
+        ("PUT", "/v1/chat/completions", "PUT"),
+        ("POST", "/v1/responses", "POST /v1/responses"),
+        ("DELETE", "/v1/models/x/y", "DELETE"),
+        ("POST", "/chat/completions", "below /v1"),
+    ],
+)
+def test_unknown_paths_and_methods(served: Running, method: str, path: str, says: str) -> None:
+    answer = httpx.request(method, f"{served.url}{path}")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert says in answer.json()["error"]["message"]
+
+
+def _wrapped(url: str, end: str) -> str:
+    return end.join(url[n : n + 76] for n in range(0, len(url), 76))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda url: {"type": "image_url", "image_url": url},
+        lambda url: {"type": "input_image", "image_url": url},
+        lambda url: {"type": "input_image", "image_url": {"url": url}, "detail": "auto"},
+        lambda url: {"type": "image_url", "image_url": {"url": _wrapped(url, "\n")}},
+        lambda url: {"type": "image_url", "image_url": {"url": _wrapped(url, "\r\n")}},
+        lambda url: {"type": "image_url", "image_url": {"url": url.replace("+", "-").replace("/", "_").replace("_", "/", 1)}},
+        lambda url: {"type": "image_url", "image_url": {"url": url.rstrip("=")}},
+    ],
+)
+def test_pictures_as_clients_send_them(served: Running, spots: np.ndarray, part: Callable[[str], dict]) -> None:
+    content = [{"type": "input_text", "text": "Count the spots."}, part(data_url(encode_png(spots)))]
+    answer = httpx.post(f"{served.v1}/chat/completions", json={"messages": [{"role": "user", "content": content}]}, timeout=60)
+    assert "5 dark spots" in answer.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url"},
+        {"type": "image_url", "image_url": 5},
+        {"type": "image_url", "image_url": {}},
+        {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ],
+)
+def test_a_wrong_part_is_named(served: Running, part: dict) -> None:
+    message = {"role": "user", "content": [{"type": "text", "text": "What?"}, part]}
+    answer = httpx.post(f"{served.v1}/chat/completions", json={"messages": [message]})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["param"].startswith("messages.0.content.parts.1")
+    assert "image_url" in error["message"]
 
 
 def test_health_metrics_docs(served: Running, client: openai.OpenAI) -> None:

@@ -186,10 +186,21 @@ def metrics(request: Request) -> Response:
     return Response(request.app.state.service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get("/v1/{path:path}", include_in_schema=False)
-def unknown(path: str) -> None:
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
+
+
+@router.api_route("/v1/{path:path}", methods=METHODS, include_in_schema=False)
+def unknown(path: str, request: Request) -> None:
     """Whatever else; behind it the page would answer in its own shape."""
-    raise HTTPException(404, "there is no such path; see /docs.")
+    raise HTTPException(404, f"there is no {request.method} /v1/{path[:100]}; see /docs.")
+
+
+@router.api_route("/chat/completions", methods=METHODS, include_in_schema=False)
+@router.api_route("/embeddings", methods=METHODS, include_in_schema=False)
+@router.api_route("/models", methods=METHODS, include_in_schema=False)
+def without_v1(request: Request) -> None:
+    """A client whose base URL lacks /v1."""
+    raise HTTPException(404, f"the API lies below /v1: the base URL ends with /v1, and the path is /v1{request.url.path}.")
 
 
 def _tool(tool: Tool[Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 Text = Annotated[str, Field(max_length=100_000)]
 Scale = Annotated[float | None, Field(gt=0, le=1000, description="Micrometres per pixel of the picture, for the tools.")]
@@ -56,7 +56,26 @@ class FilePart(Shape):
     file: FileId
 
 
-Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
+def _responses_part(value: Any) -> Any:
+    """A part as clients of OpenAI's Responses API write it, in the form of chat completions."""
+    if isinstance(value, str):
+        return {"type": "text", "text": value}
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("type")
+    if kind in ("input_text", "output_text"):
+        return {**value, "type": "text"}
+    if kind == "input_image" and value.get("image_url") is None and value.get("file_id") is not None:
+        return {"type": "file", "file": {"file_id": value["file_id"]}}
+    return {**value, "type": "image_url"} if kind == "input_image" else value
+
+
+Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type"), BeforeValidator(_responses_part)]
+Content = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[list[Part], Tag("parts")],
+    Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
+]
+"""A message's content; told apart by shape, so that an error names the part that is wrong."""
 
 
 class FunctionCall(Shape):
@@ -78,7 +97,7 @@ class Message(Shape):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Part] | None = None
+    content: Content | None = None
     tool_calls: list[MessageToolCall] | None = None
     tool_call_id: Annotated[str, Field(max_length=200)] | None = None
     footer: Text = Field(default="", description="Of an answer of this server: the `footer` that it came with, sent back.")
