@@ -291,3 +291,42 @@ def test_numbers_that_lost_the_stop_before_them_are_found():
     caption = "Enucleation of a cyst. 1. Incision of capsule2. Cyst resection3. Ovarian suture4. The closed ovary"
     assert panels(caption)["3"] == "Enucleation of a cyst. Ovarian suture"
     assert len(panels("Grown to OD2. Then diluted to OD3. Then frozen.")) == 1
+
+
+@pytest.mark.parametrize(
+    ("caption", "panels"),
+    [
+        ("(A-i) Gland. (A-ii) Duct. (B) Nerve.", {"A": "Gland. Duct.", "B": "Nerve."}),  # never A to I
+        ("(A–i) Gland. (A–ii) Duct. (B–i) Nerve.", {"A–I": "Gland.", "A–II": "Duct.", "B–I": "Nerve."}),
+        (
+            "(a-i) Gland. (a-ii) Duct. (b-i) Nerve. (b-ii) Vein.",
+            {"A-I": "Gland.", "A-II": "Duct.", "B-I": "Nerve.", "B-II": "Vein."},
+        ),
+        ("(A1) Gland. (A2) Duct. (B1) Nerve.", {"A1": "Gland.", "A2": "Duct.", "B1": "Nerve."}),
+        ("A1: Gland. A2: Duct. B1: Nerve.", {"A1": "Gland.", "A2": "Duct.", "B1": "Nerve."}),
+        ("(Ai) Gland, (Aii) duct, (Bi) nerve.", {"AI": "Gland", "AII": "duct", "BI": "nerve."}),
+        ("Gland (A1) and duct (A2). Nerve (B1).", {"A1": "Gland", "A2": "duct", "B1": "Nerve"}),
+        ("(A1–A3) Gland. (B1, B2) Nerve.", {"A1": "Gland.", "A2": "Gland.", "A3": "Gland.", "B1": "Nerve.", "B2": "Nerve."}),
+        ("(A1-3) Gland. (B1-2) Nerve.", {"A1": "Gland.", "A2": "Gland.", "A3": "Gland.", "B1": "Nerve.", "B2": "Nerve."}),
+        ("(A) Gland. (A1) Its duct. (B) Nerve.", {"A": "Gland. Its duct.", "B": "Nerve."}),
+        ("Ten mice (A-J).", dict.fromkeys("ABCDEFGHIJ", "Ten mice")),  # a range all the same
+        ("a | Gland. b | Nerve.", {"A": "Gland.", "B": "Nerve."}),
+        ("（A）Gland.（B）Nerve.", {"A": "Gland.", "B": "Nerve."}),
+        ("Fig. 1A: Gland. Fig. 1B: Nerve.", {"A": "Gland.", "B": "Nerve."}),
+        ("CK7 (A, positive) and CK20 (B, negative).", {"A": "CK7", "B": "CK20"}),
+        ("Gland and nerve (A and B, respectively).", {"A": "Gland and nerve", "B": "Gland and nerve"}),
+    ],
+)
+def test_labels_of_two_parts_and_other_prints(caption: str, panels: dict[str, str]) -> None:
+    assert {s.letter: s.text for s in split(caption)} == panels
+
+
+def test_printed_letters_settle_labels_of_two_parts() -> None:
+    assert [s.letter for s in split("(A1) Gland. (A2) Duct. (B1) Nerve.", ["A", "B"])] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    "caption", ["Levels of A1 and A2 receptors.", "Castration (Cx) and control (Av).", "The A1, A2 and B1 segments."]
+)
+def test_names_with_numbers_are_no_panels(caption: str) -> None:
+    assert [s.letter for s in split(caption)] == [""]

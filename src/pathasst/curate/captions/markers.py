@@ -33,7 +33,9 @@ STYLES: dict[str, re.Pattern[str]] = {
     ),
     "rparen": re.compile(rf"(?:{_START}|(?<=[a-z])(?=[A-Z]\)))(?:{_NOUN}\s+)?(?P<spec>{SPEC})\s?\)"),
     "panel": re.compile(
-        rf"(?:{_START}(?!in\b){_NOUN}|(?:(?<=^)|(?<=[.;]\s))in)\s+\(?(?P<spec>{SPEC})\)?(?=[\s:.,;)]|$)\s*[:.,]?", re.I
+        rf"(?:(?:{_START}(?!in\b){_NOUN}|(?:(?<=^)|(?<=[.;]\s))in)\s+|(?:(?<=^)|(?<=[.;]\s))fig(?:ure|\.)?\s?\d+)"
+        rf"\(?(?P<spec>{SPEC})\)?(?=[\s:.,;)]|$)\s*[:.,]?",
+        re.I,
     ),
     "colon": re.compile(rf"{_START}(?P<spec>{SPEC})\s?:(?=\s|[A-Z])"),
     "dot": re.compile(rf"{_START}(?P<spec>{SPEC})\.(?=\s|[A-Z(]|$)"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pathasst.curate.captions import sublabels
 from pathasst.curate.captions.assign_text import deal, join
 from pathasst.curate.captions.grammar import best_chain
 from pathasst.curate.captions.positions import split_positions
@@ -18,7 +19,9 @@ from pathasst.curate.captions.positions import split_positions
 class SubCaption:
     """One panel's words."""
 
-    letter: str  # A, B …, I, II …, 1, 2 …; a place (LEFT, TOP RIGHT) where the caption names places; empty for the whole
+    letter: (
+        str  # A, B …, A1, A-II …, I, II …, 1, 2 …; a place (LEFT, TOP RIGHT) where the caption names places; empty for the whole
+    )
     text: str  # shared words folded in
     own: str = ""  # its own words alone
     shared: str = ""
@@ -32,7 +35,8 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
     """
     caption = caption.strip()
     hint = tuple(dict.fromkeys(x.upper() for x in letters if x))
-    chain = best_chain(caption, hint)
+    plain = sublabels.plain(caption, apart=not hint)
+    chain = best_chain(plain.text, hint)
     if chain is None and len(hint) > 1:
         return [SubCaption(x, caption, "", caption) for x in hint]
     if chain is None:
@@ -40,10 +44,14 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
         if parts:
             return [SubCaption(p.name, join([p.lead, p.own, p.tail]), p.own, join([p.lead, p.tail])) for p in parts]
         return [SubCaption("", caption, caption, "")]
-    words, everyone = deal(caption, chain), chain.letters
+    words, everyone = deal(plain.text, chain), chain.letters
+    words.caption = caption  # places in the one are places in the other
     named = [
         SubCaption(
-            x.upper(), words.of(x), words.common(everyone, shared=False, letter=x), words.common(everyone, shared=True, letter=x)
+            plain.names.get(x, x.upper()),
+            words.of(x),
+            words.common(everyone, shared=False, letter=x),
+            words.common(everyone, shared=True, letter=x),
         )
         for x in everyone
         if not hint or x.upper() in hint or len(hint) < 2
