@@ -29,16 +29,23 @@ _PER_UNIT |= {"µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "pm": 1e-6, "å": 1e-4, "
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """`um_per_px` of the picture as stored, None when unknown; `source`: the metadata; `note`: what was not believed."""
+    """µm per px of a picture as stored, or of a slide's finest level; None when unknown.
+
+    `source`: which metadata states it, or `user`; empty when unknown. `note`: what was not believed, or is uneven.
+    """
 
     um_per_px: float | None = None
     source: str = ""
     note: str = ""
 
+    def __str__(self) -> str:
+        value = "unknown" if self.um_per_px is None else f"{self.um_per_px:.4g} µm/px ({self.source})"
+        return f"{value}; {self.note}" if self.note else value
+
 
 def believed(um_per_px: float, source: str) -> Scale:
     """The scale, or none and a note when no microscope has it."""
-    if FINEST < um_per_px < COARSEST:
+    if FINEST <= um_per_px <= COARSEST:
         return Scale(um_per_px, source)
     return Scale(note=f"its {source} states {um_per_px:.4g} µm per px, which was not believed: the scale is taken as unknown")
 

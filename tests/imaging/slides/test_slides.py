@@ -38,7 +38,7 @@ def test_every_format_states_its_levels_and_scale(files: dict[str, Path], name: 
         assert len(slide.levels) == levels
         assert [level.downsample[0] for level in slide.levels] == [2**i for i in range(levels)]
         assert slide.um_per_px == (None if mpp is None else pytest.approx(mpp))
-        assert slide.scale.source == ("unknown" if mpp is None else "file")
+        assert slide.scale.source == ("" if mpp is None else "file")
 
 
 @pytest.mark.parametrize("name", make.FORMATS)
@@ -108,7 +108,7 @@ def test_a_print_resolution_is_no_scale(tmp_path: Path, dpi: float, stated: str)
         path, make.picture()[:300, :300], photometric="rgb", tile=(128, 128), resolution=(dpi, dpi), resolutionunit="INCH"
     )
     with open_slide(path) as slide:
-        assert slide.scale.source == "unknown" and stated in slide.scale.note
+        assert slide.scale.source == "" and stated in slide.scale.note
         with pytest.raises(BadInput, match="--mpp"):
             slide.read(um_per_px=0.5)
 

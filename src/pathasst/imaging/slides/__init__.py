@@ -4,9 +4,10 @@ OpenSlide reads the scanners' formats and DICOM, tifffile OME-TIFF and plain TIF
 are read tile by tile. All of it comes with the extra `slides`.
 """
 
+from pathasst.imaging.scales import Scale
 from pathasst.imaging.slides.formats import SUFFIXES, is_slide, open_slide
 from pathasst.imaging.slides.regions import parse_box, read_region
-from pathasst.imaging.slides.scale import Scale, read_scales
+from pathasst.imaging.slides.scale import read_scales
 from pathasst.imaging.slides.slide import Level, Region, Slide
 
 __all__ = ["SUFFIXES", "Level", "Region", "Scale", "Slide", "is_slide", "open_slide", "parse_box", "read_region", "read_scales"]

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pathasst.core.errors import BadInput, BadSettings
+from pathasst.imaging.scales import COARSEST, FINEST, Scale
 
-FINEST, COARSEST = 0.02, 10.0
-"""µm/px that a slide's finest level can have. A TIFF's print resolution (72 or 300 dpi: 353 or 85 µm/px) lies far outside."""
 UNEVEN = 0.05
 """Relative difference of the two axes from which the scale is reported as uneven."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """µm per px of the finest level, None when unknown; `note` says what was wrong with what the file states."""
-
-    um_per_px: float | None
-    source: Literal["file", "user", "unknown"]
-    note: str = ""
-
-    def __str__(self) -> str:
-        value = "unknown" if self.um_per_px is None else f"{self.um_per_px:.4g} µm/px ({self.source})"
-        return f"{value}; {self.note}" if self.note else value
 
 
 def judge(stated: tuple[float, float] | None, mpp: float | None = None) -> Scale:
@@ -41,10 +25,10 @@ def judge(stated: tuple[float, float] | None, mpp: float | None = None) -> Scale
             note = f"the file states {sum(stated) / 2:.4g} µm/px"
         return Scale(mpp, "user", note)
     if stated is None:
-        return Scale(None, "unknown", "the file states no scale; give it with --mpp")
+        return Scale(note="the file states no scale; give it with --mpp")
     mean = sum(stated) / 2
     if not all(FINEST <= value <= COARSEST for value in stated):
-        return Scale(None, "unknown", f"the file states {mean:.4g} µm/px, which is not believed; give it with --mpp")
+        return Scale(note=f"the file states {mean:.4g} µm/px, which is not believed; give it with --mpp")
     uneven = abs(stated[0] - stated[1]) > UNEVEN * mean
     return Scale(mean, "file", f"{stated[0]:.4g} across and {stated[1]:.4g} down: the pixels are not square" if uneven else "")
 

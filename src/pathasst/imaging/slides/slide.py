@@ -12,7 +12,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput
 from pathasst.imaging.pictures import MAX_PIXELS
-from pathasst.imaging.slides.scale import Scale
+from pathasst.imaging.scales import Scale
 from pathasst.imaging.slides.source import Source
 
 PRIVATE = ("label", "macro")
