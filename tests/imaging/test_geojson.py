@@ -20,8 +20,8 @@ def test_points_boxes_and_masks_are_features_as_qupath_writes_them() -> None:
     assert point["properties"]["classification"]["name"] == "positive"
     assert point["properties"]["measurements"] == {"score": 0.9}
     assert box["geometry"]["coordinates"][0][0] == box["geometry"]["coordinates"][0][-1] == [1.0, 2.0]
-    (ring,) = gland["geometry"]["coordinates"][0]
-    assert {tuple(corner) for corner in ring} == {(6.0, 5.0), (15.0, 5.0), (15.0, 9.0), (6.0, 9.0)}  # pixel corners of OpenCV
+    (ring,) = gland["geometry"]["coordinates"]
+    assert {tuple(corner) for corner in ring} == {(6.0, 5.0), (16.0, 5.0), (16.0, 10.0), (6.0, 10.0)}  # edges of px
     assert len({f["id"] for f in (point, box, gland)}) == 3
     assert feature_collection(marks, mask.shape)["features"][0]["id"] == point["id"]
     assert feature_collection([]) == {"type": "FeatureCollection", "features": []}

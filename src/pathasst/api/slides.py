@@ -3,13 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pathasst.imaging.slides import Slide
 
 if TYPE_CHECKING:
-    from pathasst.imaging.slides import Slide
+    from pathasst.imaging.slides.tissue import Tissue
+    from pathasst.wsi.run import SlideRun
 
 
-def slide(path: Path | str, *, um_per_px: float | None = None) -> Slide:
+class WholeSlide(Slide):
+    """An open slide (see `Slide`) with what can be done on all of it."""
+
+    def tissue(self) -> Tissue:
+        """Where the tissue is: `mask` H×W bool, `outlines()` in px of the finest level, `area_mm2`. Raises BadInput."""
+        from pathasst.imaging.slides.tissue import find_tissue
+
+        return find_tissue(self)
+
+    def run(
+        self,
+        tool: str,
+        *,
+        out: Path | str | None = None,
+        include: Path | str | None = None,
+        exclude: Path | str | None = None,
+        model: str | None = None,
+        settings: dict[str, Any] | None = None,
+        progress: bool = False,
+        **arguments: Any,
+    ) -> SlideRun:
+        """Run a tool on every tile with tissue; the same call goes on with an interrupted run.
+
+        `out`: folder of the results; None: a temporary one that is removed when Python ends. `include`, `exclude`: GeoJSON of
+        areas. `settings`: of `RunSettings`, such as `{"hotspots": 5}`. `arguments`: the tool's own.
+        Raises BadInput for a slide of unknown scale, without tissue or of another kind; BadSettings; MissingWeights.
+
+        >>> run = pathasst.slide("case.svs").run("ki67_cells", out="out/case")
+        >>> run.text, run.numbers["value"], run.geojson
+        """
+        from pathasst.api.tools import _tool
+        from pathasst.dataset import output_folder
+        from pathasst.wsi.run import run_slide
+        from pathasst.wsi.settings import RunSettings
+
+        values = {"arguments": arguments, "include": str(include or ""), "exclude": str(exclude or ""), **(settings or {})}
+        chosen = RunSettings.of(values, where="settings")
+        return run_slide(self, _tool(tool, model), output_folder(out), chosen, model=model, progress=progress)
+
+
+def slide(path: Path | str, *, um_per_px: float | None = None) -> WholeSlide:
     """Open a whole slide: any format of OpenSlide, a folder of DICOM files, OME-TIFF, a large picture, a Deep Zoom folder.
 
     `um_per_px`: µm per px of the finest level, if the file does not state it or is wrong.
@@ -19,7 +62,7 @@ def slide(path: Path | str, *, um_per_px: float | None = None) -> Slide:
     """
     from pathasst.imaging.slides import open_slide
 
-    return open_slide(path, um_per_px)
+    return open_slide(path, um_per_px, WholeSlide)
 
 
-__all__ = ["slide"]
+__all__ = ["WholeSlide", "slide"]

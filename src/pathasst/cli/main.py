@@ -29,6 +29,7 @@ from pathasst.cli import (
     models,
     papers,
     serve,
+    slide,
     tools,
     train,
 )
@@ -38,7 +39,7 @@ FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Us
 PANELS = {
     FIRST: ("demo", "doctor", "models"),
     LINE: ("collect", "curate", "instruct", "train"),
-    USE: ("ask", "serve", "papers", "tools", "atlas", "mcp", "export"),
+    USE: ("ask", "serve", "papers", "tools", "slide", "atlas", "mcp", "export"),
     LOOK: ("dataset", "show-mask", "clip", "eval"),
 }
 """How `pathasst --help` shows the commands: as a newcomer meets them."""
@@ -73,6 +74,7 @@ app.command("ask", rich_help_panel=USE)(ask.ask)
 app.add_typer(serve.app, name="serve", rich_help_panel=USE)
 app.add_typer(papers.app, name="papers", rich_help_panel=USE)
 app.add_typer(tools.app, name="tools", rich_help_panel=USE)
+app.add_typer(slide.app, name="slide", rich_help_panel=USE)
 app.add_typer(atlas.app, name="atlas", rich_help_panel=USE)
 app.command("mcp", epilog=mcp.EPILOG, rich_help_panel=USE)(mcp.mcp)
 app.command("export", rich_help_panel=USE)(mllm.export)

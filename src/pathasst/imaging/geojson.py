@@ -1,61 +1,162 @@
-"""What a tool found as GeoJSON that QuPath 0.5 or later opens by drag and drop. Knows annotations, no tool."""
+"""GeoJSON as QuPath 0.5 or later writes and reads it: objects out, regions in. Knows annotations and shapes, no tool."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation
 from pathasst.imaging import rle
 from pathasst.imaging.drawing import colours_of
+from pathasst.imaging.outlines import outlines_of
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+MAX_BYTES = 500_000_000
 
 
 def feature_collection(annotations: Sequence[Annotation], shape: tuple[int, int] | None = None) -> dict[str, Any]:
     """A FeatureCollection, one detection an annotation, with class, colour and score; coordinates in px of the picture.
 
-    A point is a Point, a box a Polygon, a mask the MultiPolygon of its outlines. `shape`: height and width of the picture; masks
-    need it. Ids follow from the content: the same result gives the same file. Raises BadInput for a mask that does not fit.
+    A point is a Point, a box a Polygon, a mask the Polygon or MultiPolygon of its outlines. `shape`: height and width of the
+    picture; masks need it. Ids follow from the content: the same result gives the same file. Raises BadInput for a mask that
+    does not fit.
     """
-    colours = colours_of([a.label for a in annotations])
     features = []
     for number, mark in enumerate(annotations):
         name = json.dumps([number, mark.kind, mark.label, mark.coordinates])
-        rgb = [int(colours[mark.label].lstrip("#")[i : i + 2], 16) for i in (0, 2, 4)]
-        features.append(
-            {
-                "type": "Feature",
-                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
-                "geometry": _geometry(mark, shape),
-                "properties": {
-                    "objectType": "detection",
-                    "classification": {"name": mark.label, "color": rgb},
-                    "isLocked": False,
-                    "measurements": {"score": mark.score},
-                },
-            }
-        )
+        features.append(feature(_geometry(mark, shape), name, mark.label, {"score": mark.score}))
     return {"type": "FeatureCollection", "features": features}
+
+
+def feature(
+    geometry: dict[str, Any],
+    identity: str,
+    label: str,
+    measurements: dict[str, float],
+    *,
+    kind: str = "detection",
+    name: str = "",
+) -> dict[str, Any]:
+    """One object as QuPath writes it. `identity`: what its UUID is made of; `kind`: detection or annotation."""
+    rgb = [int(colours_of([label])[label].lstrip("#")[i : i + 2], 16) for i in (0, 2, 4)]
+    properties: dict[str, Any] = {
+        "objectType": kind,
+        "classification": {"name": label, "color": rgb},
+        "isLocked": kind == "annotation",
+        "measurements": measurements,
+    }
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
+        "geometry": geometry,
+        "properties": properties,
+    }
+
+
+def read_regions(path: Path | str, classes: Sequence[str] = ()) -> BaseGeometry:
+    """The areas of a GeoJSON file as one shape, in px of the slide's finest level: polygons alone, points and lines left out.
+
+    Read are a FeatureCollection, a list of features, one feature or a bare geometry, as QuPath of any version and others write
+    them, also gzipped. `classes`: only objects of these classes. Raises BadInput for a file without areas.
+    """
+    from shapely import make_valid, union_all
+
+    content = _json(Path(path))
+    shapes = []
+    for entry in _features(content):
+        label = class_of(entry)
+        if classes and label not in classes:
+            continue
+        shapes += _areas(entry.get("geometry") if entry.get("type") == "Feature" else entry, Path(path).name)
+    if not shapes:
+        wanted = f" of the classes {', '.join(classes)}" if classes else ""
+        raise BadInput(f"{path} holds no area{wanted}: draw regions (polygon, rectangle, brush) and export them as GeoJSON.")
+    return union_all([make_valid(shape) for shape in shapes])
+
+
+def class_of(entry: dict[str, Any]) -> str:
+    """The class of a GeoJSON feature, empty without one; QuPath writes an object, other programs a text."""
+    properties = entry.get("properties") or {}
+    classification = properties.get("classification")
+    if isinstance(classification, dict):
+        return str(classification.get("name") or ": ".join(map(str, classification.get("names") or [])))
+    return str(classification or properties.get("label") or "")
+
+
+def ring_of(corners: Sequence[Sequence[float]]) -> list[list[float]]:
+    """A closed ring with coordinates to a hundredth of a px."""
+    ring = [[round(float(x), 2), round(float(y), 2)] for x, y in corners]
+    return ring if ring[0] == ring[-1] else [*ring, ring[0]]
+
+
+def box_geometry(x1: float, y1: float, x2: float, y2: float) -> dict[str, Any]:
+    """A rectangle as a Polygon."""
+    return {"type": "Polygon", "coordinates": [ring_of([(x1, y1), (x2, y1), (x2, y2), (x1, y2)])]}
+
+
+def shape_geometry(area: BaseGeometry) -> dict[str, Any]:
+    """A Polygon or MultiPolygon."""
+    polygons = [
+        [ring_of(list(ring.coords)) for ring in (polygon.exterior, *polygon.interiors)]
+        for polygon in getattr(area, "geoms", [area])
+    ]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
 
 
 def _geometry(mark: Annotation, shape: tuple[int, int] | None) -> dict[str, Any]:
     if mark.kind == "point":
         return {"type": "Point", "coordinates": [float(v) for v in mark.coordinates[:2]]}
     if mark.kind == "mask" and mark.rle and shape is not None:
-        outlines = _outlines(rle.decode(mark.rle, *shape))
-        if outlines:
-            return {"type": "MultiPolygon", "coordinates": [[outline] for outline in outlines]}
+        outlines = outlines_of(rle.decode(mark.rle, *shape))
+        if not outlines.is_empty:
+            return shape_geometry(outlines)
     x1, y1, x2, y2 = (float(v) for v in mark.coordinates)
-    return {"type": "Polygon", "coordinates": [[[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]]]}
+    return box_geometry(x1, y1, x2, y2)
 
 
-def _outlines(mask: np.ndarray) -> list[list[list[float]]]:
-    """Closed outer outlines of an H×W bool mask, of at least three corners."""
-    import cv2
+def _json(path: Path) -> Any:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path.name} has {path.stat().st_size >> 20} MB, the limit is {MAX_BYTES >> 20} MB.")
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            with gzip.open(path) as file:
+                content = file.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
+                raise BadInput(f"{path.name} has more than {MAX_BYTES >> 20} MB when unpacked.")
+        return json.loads(content.decode("utf-8-sig"))
+    except (OSError, EOFError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no GeoJSON file: {error}") from error
 
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    rings = [contour[:, 0].astype(float).tolist() for contour in contours if len(contour) >= 3]
-    return [[*ring, ring[0]] for ring in rings]
+
+def _features(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, dict) and isinstance(content.get("features"), list):
+        content = content["features"]
+    entries = content if isinstance(content, list) else [content]
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _areas(geometry: Any, file: str) -> list[BaseGeometry]:
+    from shapely.errors import ShapelyError
+    from shapely.geometry import shape
+
+    if not isinstance(geometry, dict):
+        return []
+    if geometry.get("type") == "GeometryCollection":
+        return [area for part in geometry.get("geometries") or [] for area in _areas(part, file)]
+    if geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        return []
+    try:
+        area = shape(geometry)
+    except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise BadInput(f"{file}: an area cannot be read: {error}") from error
+    return [] if area.is_empty else [area]

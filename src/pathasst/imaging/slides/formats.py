@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from pathasst.core.errors import BadInput, MissingPackage
 from pathasst.imaging.slides.scale import judge
@@ -13,6 +14,7 @@ SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"
 """Files that are slides for sure; a TIFF, PNG, JPEG or DICOM file is opened as one when it is asked for as one."""
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF files begin."""
+S = TypeVar("S", bound=Slide)
 INSTALL = "reading slides needs the extra `slides`: pip install 'pathasst[slides]'"
 
 
@@ -21,10 +23,10 @@ def is_slide(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or (path.is_dir() and dicom_in(path) is not None)
 
 
-def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
+def open_slide(path: str | Path, mpp: float | None = None, kind: type[S] = Slide) -> S:  # type: ignore[assignment]
     """Open a slide: a file of any format named in this room, a folder of DICOM files, or a Deep Zoom folder.
 
-    `mpp`: µm per px of the finest level, if the file does not state it or is wrong.
+    `mpp`: µm per px of the finest level, if the file does not state it or is wrong. `kind`: the class of the slide.
     Raises MissingPackage without the extra `slides`, BadInput (naming file and reason) for what cannot be read, BadSettings for
     an absurd `mpp`.
     """
@@ -34,7 +36,7 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     except ImportError as error:
         raise MissingPackage(f"{INSTALL} ({error})") from None
     try:
-        return Slide(path, source, judge(source.facts.um_per_px, mpp))
+        return kind(path, source, judge(source.facts.um_per_px, mpp))
     except BaseException:
         source.close()
         raise

@@ -1,0 +1,34 @@
+"""Masks as polygons along the edges of their px. Knows arrays and shapes alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from shapely.geometry import MultiPolygon
+
+
+def outlines_of(mask: np.ndarray) -> MultiPolygon:
+    """The outlines of an H×W bool mask in px, holes included; valid polygons, none for an empty mask."""
+    import cv2
+    from shapely import make_valid, union_all
+    from shapely.geometry import MultiPolygon, Polygon
+
+    # OpenCV's contours run through the middles of px. In a mask twice as large every second of these lies on an edge.
+    large = np.repeat(np.repeat(mask.astype(np.uint8), 2, 0), 2, 1)
+    contours, tree = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [np.ceil(contour[:, 0] / 2) for contour in contours]
+    parts = []
+    for number, ring in enumerate(rings):
+        if tree[0, number, 3] >= 0 or len(ring) < 3:
+            continue
+        holes, child = [], tree[0, number, 2]
+        while child >= 0:
+            if len(rings[child]) >= 3:
+                holes.append(rings[child])
+            child = tree[0, child, 0]
+        parts.append(make_valid(Polygon(ring, holes)))
+    whole = union_all(parts) if parts else MultiPolygon()
+    return MultiPolygon([p for p in getattr(whole, "geoms", [whole]) if p.geom_type == "Polygon" and not p.is_empty])

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pathasst.core.errors import BadInput
+from pathasst.imaging.slides import open_slide
+from pathasst.imaging.slides.grid import read_ahead, tiles_of
+from pathasst.imaging.slides.tissue import Tissue
+
+
+@pytest.fixture(scope="module")
+def slide_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tifffile
+
+    path = tmp_path_factory.mktemp("grid") / "ramp.tif"
+    y, x = np.mgrid[:700, :1000]
+    image = np.stack([x // 4, y // 4, np.zeros_like(x)], -1).astype(np.uint8)
+    tifffile.imwrite(path, image, photometric="rgb", tile=(128, 128), metadata=None)
+    return path
+
+
+@pytest.mark.parametrize(("downsample", "size", "overlap"), [(1.0, 256, 32), (1.7, 200, 0), (3.3, 128, 40)])
+def test_cores_cover_the_slide_once_and_pictures_show_their_windows(
+    slide_file: Path, downsample: float, size: int, overlap: int
+) -> None:
+    with open_slide(slide_file, 0.5) as slide:
+        tiles = tiles_of(slide, downsample, size, overlap)
+        area = sum((t.core[2] - t.core[0]) * (t.core[3] - t.core[1]) for t in tiles)
+        assert area == pytest.approx(1000 * 700)
+        points = np.random.default_rng(0).uniform([0, 0], [1000, 700], (500, 2))
+        assert (np.sum([t.owns(points) for t in tiles], axis=0) == 1).all()
+        read = list(read_ahead(slide, tiles, threads=3))
+    assert [t.number for t, _ in read] == [t.number for t in tiles]
+    for tile, region in read:
+        assert not isinstance(region, BadInput)
+        height, width = region.image.shape[:2]
+        assert abs(width - tile.size[0]) <= 1 and abs(height - tile.size[1]) <= 1
+        middle = region.image[height // 2, width // 2].astype(float) * 4
+        x1, y1, x2, y2 = tile.window
+        assert abs(middle[0] - (x1 + x2) / 2) < 4 + 2 * downsample and abs(middle[1] - (y1 + y2) / 2) < 4 + 2 * downsample
+
+
+def test_only_tiles_with_tissue(slide_file: Path) -> None:
+    mask = np.zeros((70, 100), bool)
+    mask[:35, :50] = True
+    with open_slide(slide_file, 0.5) as slide:
+        tiles = tiles_of(slide, 1.0, 100, 0, Tissue(mask, (10.0, 10.0)), 0.6)
+    assert {(t.core[0], t.core[1]) for t in tiles} == {(x, y) for x in range(0, 500, 100) for y in range(0, 300, 100)}
