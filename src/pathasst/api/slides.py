@@ -60,9 +60,9 @@ def slide(path: Path | str, *, um_per_px: float | None = None) -> WholeSlide:
 
     >>> with pathasst.slide("case.svs") as case: print(case.size, case.um_per_px)
     """
-    from pathasst.imaging.slides import open_slide
+    from pathasst.imaging.slides.formats import open_as
 
-    return open_slide(path, um_per_px, WholeSlide)
+    return open_as(WholeSlide, path, um_per_px)
 
 
 __all__ = ["WholeSlide", "slide"]

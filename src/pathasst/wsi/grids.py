@@ -30,8 +30,11 @@ class CountGrid:
 
     def total(self, labels: Sequence[str] | None = None) -> np.ndarray:
         """H×W int32: objects of these labels, of all without."""
-        chosen = [g for name, g in self.counts.items() if labels is None or name in labels]
-        return np.sum(chosen, axis=0, dtype=np.int32) if chosen else np.zeros(self.shape, np.int32)  # type: ignore[no-any-return]
+        total = np.zeros(self.shape, np.int32)
+        for name, counts in self.counts.items():
+            if labels is None or name in labels:
+                total += counts
+        return total
 
 
 @dataclass(frozen=True, slots=True)

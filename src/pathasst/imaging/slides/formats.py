@@ -23,13 +23,18 @@ def is_slide(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or (path.is_dir() and dicom_in(path) is not None)
 
 
-def open_slide(path: str | Path, mpp: float | None = None, kind: type[S] = Slide) -> S:  # type: ignore[assignment]
+def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     """Open a slide: a file of any format named in this room, a folder of DICOM files, or a Deep Zoom folder.
 
-    `mpp`: µm per px of the finest level, if the file does not state it or is wrong. `kind`: the class of the slide.
+    `mpp`: µm per px of the finest level, if the file does not state it or is wrong.
     Raises MissingPackage without the extra `slides`, BadInput (naming file and reason) for what cannot be read, BadSettings for
     an absurd `mpp`.
     """
+    return open_as(Slide, path, mpp)
+
+
+def open_as(kind: type[S], path: str | Path, mpp: float | None = None) -> S:
+    """`open_slide` as an object of a class that does more than Slide."""
     path = Path(path)
     try:
         source = _source(path)
