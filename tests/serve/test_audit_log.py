@@ -55,5 +55,5 @@ def test_room_is_asked_for_before_the_work_and_a_picture_without_room_costs_no_a
         store.require_room("anna")
     store.require_room("bert")
     service = Service(settings(tmp_path / "s", quota_bytes=10), brain=RuleBrain(), registry=Registry())
-    assert service.kept("anna", "a.png", b"x" * 100) is None
+    assert service.store_picture("anna", "a.png", b"x" * 100) is None
     service.close()

@@ -26,11 +26,11 @@ def queue() -> Iterator[WorkQueue]:
 
 def held(go: threading.Event, begun: threading.Event) -> Any:
     def work(job: Job[str]) -> str:
-        job.tell("begun")
+        job.emit("begun")
         begun.set()
         while not (go.wait(0.01) or job.cancelled.is_set()):
             pass
-        job.tell("ended")
+        job.emit("ended")
         return "cancelled" if job.cancelled.is_set() else "done"
 
     return work
@@ -79,13 +79,13 @@ def test_full_cancelled_and_too_late(queue: WorkQueue) -> None:
 def test_begun_waits_for_the_beginning_or_says_why_there_is_none(queue: WorkQueue) -> None:
     go, begun = threading.Event(), threading.Event()
     first = queue.submit(held(go, begun))
-    asyncio.run(first.begun())
+    asyncio.run(first.wait_started())
     assert not first.done
     second = queue.submit(lambda job: "ran")
     queue.wait_seconds = 0.0
     threading.Timer(0.1, go.set).start()
     with pytest.raises(Busy, match="no room within"):
-        asyncio.run(second.begun())
+        asyncio.run(second.wait_started())
 
 
 def test_leaving_a_stream_cancels_the_work(queue: WorkQueue) -> None:

@@ -60,7 +60,7 @@ def evaluate(
     for name in ("index", "requests", "pictures", "folder", "originals"):
         if settings.get(name) is not None:
             settings[name] = Path(settings[name])
-    chosen = EvalSettings(
+    eval_settings = EvalSettings(
         data=Path(data).expanduser() if data is not None else None,
         pairs=tuple(Path(p) for p in pairs),
         clip=clip,
@@ -68,7 +68,7 @@ def evaluate(
         out=folder,
         **settings,
     )
-    tables, refused = run(list(parts), chosen)
+    tables, refused = run(list(parts), eval_settings)
     return Evaluation(tables, refused, folder)
 
 

@@ -161,12 +161,14 @@ def curate(
     from pathasst.curate import pipeline
     from pathasst.curate.settings import CurateSettings
 
-    chosen = CurateSettings.load(recipe, **settings)
-    clip = clip_similarity(chosen.similarity)
+    curate_settings = CurateSettings.load(recipe, **settings)
+    clip = clip_similarity(curate_settings.similarity)
     folder = output_folder(out)
-    encoder = clip.encode if clip and chosen.leakage else None
+    encoder = clip.encode if clip and curate_settings.leakage else None
     source = figures.folder if isinstance(figures, Dataset) else figures
-    pipeline.run(source, folder, chosen, similarity=clip, encoder=encoder, workers=workers, runner=runner, progress=progress)
+    pipeline.run(
+        source, folder, curate_settings, similarity=clip, encoder=encoder, workers=workers, runner=runner, progress=progress
+    )
     return Pairs(folder)
 
 
@@ -228,8 +230,8 @@ def instruct(
     several = [pairs] if isinstance(pairs, Dataset | Path | str) else pairs
     folders = [p.folder if isinstance(p, Dataset) else p for p in several]
     folder = output_folder(out)
-    chosen = pipeline.InstructSettings.load(recipe, **settings)
-    pipeline.run(folders, folder, chosen, all_specs(), workers=workers, runner=runner, progress=progress)
+    instruct_settings = pipeline.InstructSettings.load(recipe, **settings)
+    pipeline.run(folders, folder, instruct_settings, all_specs(), workers=workers, runner=runner, progress=progress)
     return Dataset(folder, Conversation)
 
 

@@ -109,8 +109,8 @@ def run(name: str, image: ImageLike | None = None, *, model: str | None = None, 
 
     tool = _tool(name, model)
     pixels = as_array(image) if image is not None else None
-    given = {key: value for key, value in arguments.items() if value is not None}
-    result = tool(ToolCall(name=name, arguments=given), pixels)
+    present = {key: value for key, value in arguments.items() if value is not None}
+    result = tool(ToolCall(name=name, arguments=present), pixels)
     if result.error:
         raise BadInput(result.error)
     return Result(result, pixels)

@@ -92,8 +92,8 @@ def _pictures(paths: list[str], um_per_px: list[float]) -> list[PictureInput]:
 def _json(answers: list[Answer], *, several: bool) -> str:
     import json
 
-    found = [a.to_json() for a in answers]
-    return json.dumps(found if several else found[0], ensure_ascii=False, indent=1, default=str)
+    answers_json = [a.to_json() for a in answers]
+    return json.dumps(answers_json if several else answers_json[0], ensure_ascii=False, indent=1, default=str)
 
 
 def _answer(
@@ -125,8 +125,8 @@ def _answer(
                 elif event.call:
                     status.update(f"running {event.call.name} …")
                 elif event.step:
-                    done = "failed" if event.step.result.error else "done"
-                    console.print(f"[dim]{call_line(event.step)}: {done}, {event.step.result.seconds:.1f} s[/]", highlight=False)
+                    state = "failed" if event.step.result.error else "done"
+                    console.print(f"[dim]{call_line(event.step)}: {state}, {event.step.result.seconds:.1f} s[/]", highlight=False)
 
             return assistant.ask(
                 images or None, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel

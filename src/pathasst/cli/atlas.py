@@ -29,6 +29,6 @@ def build(
     sources = atlas.read_sources(place, link, licence)
     with Progress(transient=True) as progress:
         task = progress.add_task("pictures", total=len(sources))
-        made, broken = atlas.build(sources, load(model, threads=1), model, lambda n: progress.advance(task, n))
-    made.save(out)
-    typer.echo(f"{len(made.cases)} cases, {len(made.vectors)} pictures in {out}; {broken} pictures could not be read")
+        entries, broken = atlas.build(sources, load(model, threads=1), model, lambda n: progress.advance(task, n))
+    entries.save(out)
+    typer.echo(f"{len(entries.cases)} cases, {len(entries.vectors)} pictures in {out}; {broken} pictures could not be read")

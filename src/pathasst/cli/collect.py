@@ -110,10 +110,10 @@ def pmc(
     if query:
         client = PoliteClient(rate=10 if api_key else 3, contact=email)
         base = eutils or pmc_find.EUTILS
-        found = pmc_find.search(query, client, since=since, limit=limit, base=base, contact=email, api_key=api_key)
+        articles = pmc_find.search(query, client, since=since, limit=limit, base=base, contact=email, api_key=api_key)
     else:
-        found = iter(pmc_find.read_ids(ids)) if ids else pmc_find.inventory(where.open(), since)
-    articles = islice(found, limit) if limit else found
+        articles = iter(pmc_find.read_ids(ids)) if ids else pmc_find.inventory(where.open(), since)
+    articles = islice(articles, limit) if limit else articles
     if dry_run:
         typer.echo(str(estimate(articles, store=where, rules=rules, sample=sample, connections=connections)))
         return

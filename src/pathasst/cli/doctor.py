@@ -69,10 +69,10 @@ def _packages(console: Console) -> list[str]:
 
     hints = []
     for name, extra in PACKAGES.items():
-        found = importlib.util.find_spec(name) is not None
-        detail = importlib.metadata.version(DISTRIBUTIONS.get(name, name)) if found else f"optional, extra '{extra}'"
-        _say(console, found, name, detail)
-        if not found:
+        installed = importlib.util.find_spec(name) is not None
+        detail = importlib.metadata.version(DISTRIBUTIONS.get(name, name)) if installed else f"optional, extra '{extra}'"
+        _say(console, installed, name, detail)
+        if not installed:
             hints.append(
                 f"{name}: pip install 'pathasst[{extra}]'" if extra else f"{name}: pip install --force-reinstall pathasst"
             )
@@ -102,8 +102,8 @@ def _tools(console: Console) -> list[str]:
     for tool in default_registry().tools.values():
         lacking = tool.missing()
         _say(console, not lacking, f"tool {tool.name}", "ready" if not lacking else f"lacks {', '.join(lacking)}")
-        if known := [id for id in lacking if id in weights.registry()]:
-            hints.append(f"tool {tool.name}: pathasst models pull {' '.join(known)}")
+        if published := [id for id in lacking if id in weights.registry()]:
+            hints.append(f"tool {tool.name}: pathasst models pull {' '.join(published)}")
         elif lacking:
             hints.append(f"tool {tool.name}: no weights are published; train it (docs/tools.md)")
     return hints

@@ -49,9 +49,9 @@ def instruct(
 
 def _llm(recipe: dict[str, Any] | None, server: str, model: str, numbers: dict[str, float | None]) -> dict[str, Any] | None:
     """The recipe's LLM with what the command line says instead."""
-    given = {k: v for k, v in numbers.items() if v is not None}
+    set_numbers = {k: v for k, v in numbers.items() if v is not None}
     if server:
         recipe = {"base_url": server} if server.startswith("http") else {"preset": server}
     if recipe is None:
         return None
-    return {**recipe, **({"model": model} if model else {}), **given}
+    return {**recipe, **({"model": model} if model else {}), **set_numbers}

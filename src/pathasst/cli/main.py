@@ -93,8 +93,8 @@ ELSEWHERE = (
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(show: bool) -> None:
+    if show:
         typer.echo(f"pathasst {__version__}")
         raise typer.Exit
 

@@ -25,13 +25,17 @@ def show_mask(
     from pathasst.mllm.show import masked
     from pathasst.tools.registry import all_specs
 
-    shown = masked(conversations, all_specs(), index=index, kind=kind, llm=llm, template=template, image_tokens=image_tokens)
+    masked_turns = masked(
+        conversations, all_specs(), index=index, kind=kind, llm=llm, template=template, image_tokens=image_tokens
+    )
     console, text = Console(), Text()
-    for words, supervised in shown.runs:
+    for words, supervised in masked_turns.runs:
         if supervised and console.color_system is None:  # a file or a pipe would lose the colours
             words = f"⟦{words}⟧"
         text.append(words, style="bold green" if supervised else "bright_black")
-    console.print(f"{shown.conversation_id}: {shown.tokens} tokens, {shown.supervised} supervised", style="cyan")
+    console.print(
+        f"{masked_turns.conversation_id}: {masked_turns.tokens} tokens, {masked_turns.supervised} supervised", style="cyan"
+    )
     console.print(text)
 
 

@@ -38,8 +38,8 @@ def pull(
     from pathasst.core import weights
 
     for id_ in ids or [e.id for e in weights.registry().values() if e.recipe == recipe]:
-        known = weights.get(id_)
-        typer.echo(f"{id_}: {'already here' if weights.present(id_) else f'fetching {known.size_mb:.0f} MB …'}")
+        entry = weights.get(id_)
+        typer.echo(f"{id_}: {'already here' if weights.present(id_) else f'fetching {entry.size_mb:.0f} MB …'}")
         typer.echo(f"  {weights.pull(id_)}")
 
 

@@ -92,8 +92,8 @@ def serve_settings(
     settings = load_settings(recipe or "embedded", brain)
     beyond = host not in LOOPBACK
     changes: dict[str, Any] = {"keys_required": beyond or require_keys or settings.serve.keys_required}
-    known = tuple(n.lower() for n in names)
-    changes["hosts"] = known or ("*",) if beyond else (*settings.serve.hosts, *known)
+    hosts = tuple(n.lower() for n in names)
+    changes["hosts"] = hosts or ("*",) if beyond else (*settings.serve.hosts, *hosts)
     changes["origins"] = (*settings.serve.origins, *origins)
     changes["image_hosts"] = (*settings.serve.image_hosts, *(h.lower() for h in image_hosts))
     if at_once:

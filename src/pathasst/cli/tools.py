@@ -64,8 +64,8 @@ def run(
     tool = _make(name, model)
     if tool.needs_image and image is None:
         raise BadInput(f"{name} needs a picture: pathasst tools run {name} IMAGE")
-    given = _arguments(arguments, um_per_px)
-    result = batch.run_one(tool, image, given, parse_box(region) if region else None, level)
+    tool_arguments = _arguments(arguments, um_per_px)
+    result = batch.run_one(tool, image, tool_arguments, parse_box(region) if region else None, level)
     if result.error:
         raise BadInput(result.error)
     typer.echo(batch.as_json(result) if as_json else f"{result.words}\n[{result.version}, {result.seconds:.2f} s]")
@@ -92,11 +92,11 @@ def batch_folder(
     from pathasst.tools import batch
 
     tool = _make(name, model)
-    given = _arguments(arguments, um_per_px)
+    tool_arguments = _arguments(arguments, um_per_px)
     total = len(batch.find_pictures(folder, out))
-    done = list(track(batch.run_folder(tool, folder, out, given), "pictures", total=total))
-    failed = [d for d in done if d.result.error]
-    skipped = sum(d.skipped for d in done)
+    rows = list(track(batch.run_folder(tool, folder, out, tool_arguments), "pictures", total=total))
+    failed = [d for d in rows if d.result.error]
+    skipped = sum(d.skipped for d in rows)
     counts = f"{total - len(failed) - skipped} done, {skipped} done before, {len(failed)} not usable"
     typer.echo(f"{total} pictures: {counts}; {out / 'results.csv'}, {out / 'cells.csv'}")
     if others := batch.passed_over(folder, out):
@@ -145,9 +145,9 @@ def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:
     from pathasst.core.errors import BadSettings
 
     try:
-        given = json.loads(text)
+        values = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadSettings(f"--args must be JSON, such as '{{\"um_per_px\": 0.25}}': {error}") from None
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise BadSettings("--args must be a JSON object")
-    return given if um_per_px is None else {**given, "um_per_px": um_per_px}
+    return values if um_per_px is None else {**values, "um_per_px": um_per_px}

@@ -76,7 +76,7 @@ def documents(content: bytes, name: str) -> tuple[list[Any], list[str]]:
             raise BadInput(f"{name}: no readable XML ({error}). Fetch it again or leave it out.") from error
         return roots, faults
     if not roots:
-        raise BadInput(f"{name}: {_told(content)} holds no JATS <article> and no <book>.")
+        raise BadInput(f"{name}: {_first_tag(content)} holds no JATS <article> and no <book>.")
     return roots, []
 
 
@@ -204,7 +204,7 @@ def _inside(root: Any) -> list[Any]:
 
 def _one_by_one(content: bytes, name: str) -> tuple[list[Any], list[str]]:
     """Each article of a file that is no one document: a set that ends early, or documents one after the other."""
-    text = _repaired(content, whole=False)
+    text = _repaired(content, with_entities=False)
     roots, faults, position = [], [], 0
     while match := _ONE.search(text, position):
         closing = re.compile(rb"</(?:[\w.-]+:)?" + match[1] + rb"\s*>").search(text, match.end())
@@ -217,15 +217,15 @@ def _one_by_one(content: bytes, name: str) -> tuple[list[Any], list[str]]:
     return roots, faults
 
 
-def _repaired(content: bytes, *, whole: bool = True) -> bytes:
-    """The same document as UTF-8 from its first tag on; `whole` adds what it lacks: a document type, prefixes' declarations."""
+def _repaired(content: bytes, *, with_entities: bool = True) -> bytes:
+    """The same document as UTF-8 from its first tag on; `with_entities` adds a document type and prefixes' declarations."""
     text = _utf8(content)
     start = text.find(b"<?xml")
     if start > 0 and not _ONE.search(text, 0, start):
         text = text[start:]
     text = re.sub(rb"^[^<]*", b"", text, count=1)
     text = re.sub(rb"^<\?xml[^>]*\?>\s*", b"", text, count=1)
-    if not whole:
+    if not with_entities:
         return text
     tag = re.search(rb"<[A-Za-z_][\w.:-]*", text)
     if tag is None:
@@ -248,7 +248,7 @@ def _utf8(content: bytes) -> bytes:
     return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", text).encode("utf-8", "replace")
 
 
-def _told(content: bytes) -> str:
+def _first_tag(content: bytes) -> str:
     tag = re.search(rb"<([A-Za-z_][\w.:-]*)", content)
     return f"<{tag[1].decode()}>" if tag else "it"
 

@@ -203,9 +203,9 @@ def _grouped(text: str) -> str:
 
 
 def _fraction(above: str, below: str) -> str:
-    written = f"{above.strip()}⁄{below.strip()}"
+    text = f"{above.strip()}⁄{below.strip()}"
     for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞":
-        if unicodedata.normalize("NFKC", sign) == written:
+        if unicodedata.normalize("NFKC", sign) == text:
             return sign
     return f"{_grouped(above)}/{_grouped(below)}"
 

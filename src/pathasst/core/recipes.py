@@ -30,8 +30,8 @@ def recipe_path(room: str, recipe: str) -> Path:
     path = recipes_dir() / recipe / f"{room}.yaml"
     if path.is_file():
         return path
-    known = sorted(p.parent.name for p in recipes_dir().glob(f"*/{room}.yaml"))
-    raise BadSettings(f"there is no recipe {recipe!r} for {room}; choose {', '.join(known) or 'a YAML file of your own'}.")
+    names = sorted(p.parent.name for p in recipes_dir().glob(f"*/{room}.yaml"))
+    raise BadSettings(f"there is no recipe {recipe!r} for {room}; choose {', '.join(names) or 'a YAML file of your own'}.")
 
 
 def read_recipe(room: str, recipe: str) -> dict[str, Any]:

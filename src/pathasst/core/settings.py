@@ -136,9 +136,9 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
 def _unknown(owner: type[BaseModel], name: str, path: str) -> str:
     if new := getattr(owner, "renamed", {}).get(name):
         return f"{path} is no longer a setting: use {new}"
-    known = sorted(owner.model_fields)
-    close = get_close_matches(name, known, 1)
-    return f"there is no setting {path}; " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}")
+    names = sorted(owner.model_fields)
+    close = get_close_matches(name, names, 1)
+    return f"there is no setting {path}; " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}")
 
 
 def _owner(kind: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
@@ -155,5 +155,5 @@ def _nested(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation if issubclass(annotation, BaseModel) else None
     if get_origin(annotation) in (tuple, list, dict, Union, UnionType):
-        return next((found for a in get_args(annotation) if (found := _nested(a))), None)
+        return next((inner for a in get_args(annotation) if (inner := _nested(a))), None)
     return None

@@ -282,8 +282,8 @@ def _from_hub(entry: Weights, staging: Path) -> None:
 
 def _check(entry: Weights, folder: Path) -> None:
     for file in entry.files:
-        if file.sha256 and (found := sha256_of(folder / file.name)) != file.sha256:
-            raise BadInput(f"{entry.id}: {file.name} has sha256 {found}, expected {file.sha256}; it was not kept.")
+        if file.sha256 and (actual := sha256_of(folder / file.name)) != file.sha256:
+            raise BadInput(f"{entry.id}: {file.name} has sha256 {actual}, expected {file.sha256}; it was not kept.")
 
 
 @contextmanager

@@ -24,20 +24,20 @@ def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
     columns = ["image", *numbers, "label"]
     if not file.is_file():
         raise BadDataset(f"there is no {file}; it is a CSV with the columns {', '.join(columns)}.")
-    found: Marks = {}
+    by_image: Marks = {}
     with file.open(newline="", encoding="utf-8") as source:
         reader = csv.DictReader(source)
         if missing := set(columns) - set(reader.fieldnames or ()):
             raise BadDataset(f"{file} lacks the columns {sorted(missing)}")
         for row in reader:
-            _, marks = found.setdefault(row["image"], (row.get("split") or "", []))
+            _, marks = by_image.setdefault(row["image"], (row.get("split") or "", []))
             if not row["label"]:
                 continue
             try:
                 marks.append((tuple(float(row[k]) for k in numbers), row["label"]))
             except (TypeError, ValueError) as error:
                 raise BadDataset(f"{file} line {reader.line_num}: {error}") from error
-    return found
+    return by_image
 
 
 def group_of(name: str, pattern: str) -> str:
@@ -47,7 +47,7 @@ def group_of(name: str, pattern: str) -> str:
     """
     if not pattern:
         return name
-    found = re.search(pattern, name)
-    if not found:
+    match = re.search(pattern, name)
+    if not match:
         raise BadDataset(f"the file name {name!r} does not match the group pattern {pattern!r}")
-    return found.group(1)
+    return match.group(1)

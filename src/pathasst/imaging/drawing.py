@@ -48,10 +48,10 @@ def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: b
     scene = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image
     scene = np.ascontiguousarray(scene[..., ::-1])  # supervision draws in OpenCV's BGR
     for kind in ("mask", "box", "point"):
-        chosen = [a for a in annotations if a.kind == kind]
-        few = len(PALETTE) if kind == "mask" else max(len(chosen), 1)  # hundreds of whole masks at once would fill the memory
-        for start in range(0, len(chosen), few):
-            scene = _draw(kind, scene, chosen[start : start + few], colours, image.shape, zoom, per_object)
+        same_kind = [a for a in annotations if a.kind == kind]
+        few = len(PALETTE) if kind == "mask" else max(len(same_kind), 1)  # hundreds of whole masks at once would fill the memory
+        for start in range(0, len(same_kind), few):
+            scene = _draw(kind, scene, same_kind[start : start + few], colours, image.shape, zoom, per_object)
     rgb = np.ascontiguousarray(scene[..., ::-1])
     return encode_png(np.vstack([rgb, _legend(rgb.shape, Counter(labels), colours)]) if labels else rgb)
 
@@ -77,7 +77,7 @@ def _detections(annotations: Sequence[Annotation], names: list[str], shape: tupl
 def _draw(
     kind: str,
     scene: np.ndarray,
-    chosen: Sequence[Annotation],
+    annotations: Sequence[Annotation],
     colours: dict[str, str],
     shape: tuple[int, ...],
     zoom: int,
@@ -86,24 +86,26 @@ def _draw(
     import supervision as sv
 
     names = list(colours)
-    found = _detections(chosen, names, shape, zoom)
+    detections = _detections(annotations, names, shape, zoom)
     palette = sv.ColorPalette.from_hex(list(PALETTE) if each else list(colours.values()))
     lookup = sv.ColorLookup.INDEX if each else sv.ColorLookup.CLASS
     thin = max(1, round(max(scene.shape[:2]) / 700))
     if kind == "mask":
-        filled = sv.MaskAnnotator(palette, opacity=0.4, color_lookup=lookup).annotate(scene.copy(), found)
-        return np.asarray(sv.PolygonAnnotator(palette, thickness=thin, color_lookup=lookup).annotate(filled, found))
+        filled = sv.MaskAnnotator(palette, opacity=0.4, color_lookup=lookup).annotate(scene.copy(), detections)
+        return np.asarray(sv.PolygonAnnotator(palette, thickness=thin, color_lookup=lookup).annotate(filled, detections))
     if kind == "box":
-        boxed = sv.BoxAnnotator(palette, thickness=thin + 1, color_lookup=lookup).annotate(scene.copy(), found)
-        if len(chosen) > MANY_BOXES:
+        boxed = sv.BoxAnnotator(palette, thickness=thin + 1, color_lookup=lookup).annotate(scene.copy(), detections)
+        if len(annotations) > MANY_BOXES:
             return np.asarray(boxed)
-        texts, line = [f"{a.label} {a.score:.2f}" for a in chosen], 12 + 4 * thin
-        found.xyxy[:, 1] = found.xyxy[:, 1].clip(min=line)  # a label stands on its box, or within one that touches the top edge
+        texts, line = [f"{a.label} {a.score:.2f}" for a in annotations], 12 + 4 * thin
+        detections.xyxy[:, 1] = detections.xyxy[:, 1].clip(
+            min=line
+        )  # a label stands on its box, or within one that touches the top edge
         label = sv.LabelAnnotator(palette, color_lookup=lookup, text_scale=0.35 + 0.1 * thin, text_padding=2)
-        return np.asarray(label.annotate(boxed, found, texts))
+        return np.asarray(label.annotate(boxed, detections, texts))
     white = sv.Color.WHITE
     dot = sv.DotAnnotator(palette, radius=3 + thin, color_lookup=lookup, outline_thickness=1, outline_color=white)
-    return np.asarray(dot.annotate(scene.copy(), found))
+    return np.asarray(dot.annotate(scene.copy(), detections))
 
 
 def _legend(shape: tuple[int, ...], counts: Counter[str], colours: dict[str, str]) -> np.ndarray:

@@ -364,10 +364,10 @@ def _read_dicom(name: str, content: bytes, max_pixels: int) -> LoadedPicture:
     if "PixelData" not in dataset:
         raise BadInput(f"{name} is a DICOM file without a picture.")
     width, height, frames = int(dataset.Columns), int(dataset.Rows), int(dataset.get("NumberOfFrames") or 1)
-    whole = int(dataset.get("TotalPixelMatrixColumns") or width), int(dataset.get("TotalPixelMatrixRows") or height)
-    if whole[0] > width or whole[1] > height:
+    full_size = int(dataset.get("TotalPixelMatrixColumns") or width), int(dataset.get("TotalPixelMatrixRows") or height)
+    if full_size[0] > width or full_size[1] > height:
         raise BadInput(
-            f"{name} is a DICOM slide of {whole[0]}×{whole[1]} px in tiles: read a region of it (--region x,y,width,height)."
+            f"{name} is a DICOM slide of {full_size[0]}×{full_size[1]} px in tiles: read a region (--region x,y,width,height)."
         )
     if width * height > max_pixels:
         raise BadInput(_too_large(name, f"{width}×{height} px", max_pixels))

@@ -49,7 +49,7 @@ def plan(height: int, width: int, size: int = 1024, overlap: int = 96) -> list[T
 
 
 def merge_points(
-    found: Sequence[tuple[Tile, tuple[np.ndarray, np.ndarray, np.ndarray]]],
+    tile_points: Sequence[tuple[Tile, tuple[np.ndarray, np.ndarray, np.ndarray]]],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points (P×2 px of the tile), classes and scores of each tile → of the whole picture.
 
@@ -57,7 +57,7 @@ def merge_points(
     half-open; the suppression of close points that follows removes the rare pair on both sides of one.
     """
     points, classes, scores = [np.empty((0, 2), np.float32)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for tile, (where, what, score) in found:
+    for tile, (where, what, score) in tile_points:
         placed = where + np.array([tile.x, tile.y], np.float32)
         x1, y1, x2, y2 = tile.core
         own = (placed[:, 0] >= x1) & (placed[:, 0] < x2) & (placed[:, 1] >= y1) & (placed[:, 1] < y2)

@@ -15,17 +15,17 @@ from pathasst.assistant.brain import Brain, Streaming
 from pathasst.assistant.worker import Cancelled
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 
-_LOOK_SECONDS = 0.2  # how often one who waits looks whether its person has left
+_POLL_SECONDS = 0.2  # how often one who waits looks whether its person has left
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _Request:
     """One request for a reply, and what came of it."""
 
     turns: Sequence[Turn]
     images: Sequence[ImageBytes]
     tools: Sequence[ToolSpec]
-    left: Callable[[], bool]
+    abandoned: Callable[[], bool]
     turn: Turn | None = None
     error: Exception | None = None
 
@@ -38,14 +38,14 @@ class _Asked:
 class SharedBrain:
     """A brain that several threads use.
 
-    `most`: replies generated together; `told`: is given the size of every batch. A brain whose `parallel` is above one (a server
+    `most`: replies generated together; `on_batch` gets the size of each batch. A brain whose `parallel` is above one (a server
     that batches by itself) is asked by as many threads at once.
     """
 
     brain: Brain
     most: int = 8
-    told: Callable[[int], None] = lambda size: None
-    _waiting: list[_Asked] = field(default_factory=list)
+    on_batch: Callable[[int], None] = lambda size: None
+    _waiting: list[_Request] = field(default_factory=list)
     _change: threading.Condition = field(default_factory=threading.Condition)
     _free: int = field(init=False)
 
@@ -56,71 +56,71 @@ class SharedBrain:
         """The brain as one question uses it; `cancel`: set when its person leaves."""
         return View(self, cancel, self.brain.name, self.brain.sees)
 
-    def stream(self, asked: _Asked) -> Generator[str | Turn, None, None]:
+    def stream(self, request: _Request) -> Generator[str | Turn, None, None]:
         """Pieces of text, if the model is free for this request alone, and the Turn. Raises what the brain raises."""
-        batch = self._wait(asked)
+        batch = self._wait(request)
         if batch:
             try:
-                self.told(len(batch))
+                self.on_batch(len(batch))
                 if len(batch) == 1:
-                    yield from self._alone(asked)
+                    yield from self._alone(request)
                 else:
                     self._together(batch)
             finally:
                 with self._change:
                     self._free += 1
                     self._change.notify_all()
-        if asked.error is not None:
-            raise asked.error
-        if asked.turn is not None:
-            yield asked.turn
+        if request.error is not None:
+            raise request.error
+        if request.turn is not None:
+            yield request.turn
 
-    def _wait(self, asked: _Asked) -> list[_Asked]:
+    def _wait(self, request: _Request) -> list[_Request]:
         """Wait for the model, or for another to answer this request along with its own; then the batch is empty."""
         with self._change:
-            self._waiting.append(asked)
-            while not asked.done and (self._free < 1 or asked not in self._waiting):
-                self._change.wait(_LOOK_SECONDS)
-                if asked.left() and asked in self._waiting:
-                    self._waiting.remove(asked)
+            self._waiting.append(request)
+            while not request.done and (self._free < 1 or request not in self._waiting):
+                self._change.wait(_POLL_SECONDS)
+                if request.abandoned() and request in self._waiting:
+                    self._waiting.remove(request)
                     raise Cancelled("cancelled")
-            if asked.done:
+            if request.done:
                 return []
             self._free -= 1
-            self._waiting.remove(asked)
+            self._waiting.remove(request)
             more = self._waiting[: self.most - 1] if hasattr(self.brain, "reply_many") else []
             self._waiting = [a for a in self._waiting if a not in more]
-            return [asked, *more]
+            return [request, *more]
 
-    def _alone(self, asked: _Asked) -> Generator[str, None, None]:
+    def _alone(self, request: _Request) -> Generator[str, None, None]:
         try:
             if not isinstance(self.brain, Streaming):
-                asked.turn = self.brain.reply(asked.turns, asked.images, asked.tools)
+                request.turn = self.brain.reply(request.turns, request.images, request.tools)
                 return
-            with closing(self.brain.stream(asked.turns, asked.images, asked.tools)) as pieces:
+            with closing(self.brain.stream(request.turns, request.images, request.tools)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, Turn):
-                        asked.turn = piece
-                    elif asked.left():
+                        request.turn = piece
+                    elif request.abandoned():
                         raise Cancelled("cancelled")
                     else:
                         yield piece
         except Exception as error:  # noqa: BLE001 - raised by `stream`, for its one reader
-            asked.error = error
+            request.error = error
 
-    def _together(self, batch: list[_Asked]) -> None:
+    def _together(self, batch: list[_Request]) -> None:
         """One generation for all. If it fails, which of them is at fault is not known: each is asked alone."""
         requests = [(a.turns, a.images, a.tools) for a in batch]
         try:
             turns = self.brain.reply_many(requests)  # type: ignore[attr-defined]
-            for asked, turn in zip(batch, turns, strict=True):
-                asked.turn = turn
-        except Exception:  # noqa: BLE001 - told by the one request that fails alone as well
-            for asked in batch:
+            for request, turn in zip(batch, turns, strict=True):
+                request.turn = turn
+        except Exception:  # noqa: BLE001 - raised by the one request that fails alone as well
+            for request in batch:
                 try:
-                    asked.turn = self.brain.reply(asked.turns, asked.images, asked.tools)
+                    request.turn = self.brain.reply(request.turns, request.images, request.tools)
                 except Exception as error:  # noqa: BLE001 - carried to the thread that asked
-                    asked.error = error
+                    request.error = error
 
 
 @dataclass(slots=True)
@@ -140,4 +140,4 @@ class View:
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> Generator[str | Turn, None, None]:
         """Pieces of text as they are made, and the Turn last."""
-        return self.shared.stream(_Asked(turns, images, tools, self.cancel.is_set))
+        return self.shared.stream(_Request(turns, images, tools, self.cancel.is_set))

@@ -28,21 +28,21 @@ class Conversations:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def remember(self, user: str, said: Sequence[str], answer: Answer) -> None:
+    def remember(self, user: str, messages: Sequence[str], answer: Answer) -> None:
         """Keep an answer. `said`: every message's words up to and with the answer as the client was sent it."""
         size = answer.size
         with self._lock:
-            self._drop(key := _key(user, said))
+            self._drop(key := _key(user, messages))
             self._answers[key] = (time.monotonic() + self.keep_seconds, size, answer)
             self._bytes += size
             while self._answers and (len(self._answers) > self.most or self._bytes > self.most_bytes):
                 self._drop(next(iter(self._answers)))
 
-    def recall(self, user: str, said: Sequence[str]) -> Answer | None:
+    def recall(self, user: str, messages: Sequence[str]) -> Answer | None:
         """The answer that ended this user's conversation of these words, or None."""
         with self._lock:
-            found = self._answers.get(_key(user, said))
-            return found[2] if found and found[0] > time.monotonic() else None
+            answer = self._answers.get(_key(user, messages))
+            return answer[2] if answer and answer[0] > time.monotonic() else None
 
     def sweep(self) -> None:
         """Forget what has expired."""
@@ -54,12 +54,12 @@ class Conversations:
         return len(self._answers)
 
     def _drop(self, key: str) -> None:
-        gone = self._answers.pop(key, None)
-        self._bytes -= gone[1] if gone else 0
+        answer = self._answers.pop(key, None)
+        self._bytes -= answer[1] if answer else 0
 
 
-def _key(user: str, said: Sequence[str]) -> str:
+def _key(user: str, messages: Sequence[str]) -> str:
     digest = hashlib.sha256(user.encode())
-    for words in said:
+    for words in messages:
         digest.update(len(words).to_bytes(8, "big") + words.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -30,16 +30,16 @@ def resolve(host: str) -> list[str]:
 def public(address: str) -> bool:
     """Whether an address lies in the public internet: not loopback, private, link-local, shared, multicast or mapped to one."""
     try:
-        found = ipaddress.ip_address(address.split("%")[0])
+        ip = ipaddress.ip_address(address.split("%")[0])
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is None and found in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None and not (inner.is_global and not inner.is_multicast):
             return False
-    return found.is_global and not found.is_multicast
+    return ip.is_global and not ip.is_multicast
 
 
 @dataclass(slots=True)
@@ -90,10 +90,10 @@ class Fetcher:
             raise BadInput(
                 f"pictures are not fetched from {host or 'there'}: send it as a data URL, or ask for the host to be allowed."
             )
-        found = self.resolve(host)
-        if not found or not all(self.public(address) for address in found):
+        addresses = self.resolve(host)
+        if not addresses or not all(self.public(address) for address in addresses):
             raise BadInput(f"{host} has no address, or one that is not public: nothing was fetched.")
-        address = f"[{found[0]}]" if ":" in found[0] else found[0]
+        address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
         return host, parts._replace(netloc=f"{address}:{port}" if port else address, fragment="").geturl()
 
     def _body(self, answer: object, end: float) -> bytes:

@@ -38,18 +38,18 @@ class Job(Generic[T]):
 
     def __init__(self, work: Callable[[Job[T]], T], user: str = "") -> None:
         self.id, self.user, self.work = f"job-{next(_counter)}", user, work
-        self.asked = time.monotonic()
+        self.submitted = time.monotonic()
         self.started: float | None = None
         self.cancelled = threading.Event()
         self._events: list[Any] = []
-        self._told = threading.Condition()
+        self._change = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
         self._future: Future[T] = Future()
         self._future.add_done_callback(lambda _: self._wake())
 
-    def tell(self, event: Any) -> None:
+    def emit(self, event: Any) -> None:
         """Add an event for whoever reads; called by the work."""
-        with self._told:
+        with self._change:
             self._events.append(event)
         self._wake()
 
@@ -71,8 +71,8 @@ class Job(Generic[T]):
         """Events as they come, until the job is done; then raises what the work raised, if it did."""
         at = 0
         while True:
-            with self._told:
-                self._told.wait_for(lambda seen=at: len(self._events) > seen or self.done)  # type: ignore[misc]
+            with self._change:
+                self._change.wait_for(lambda count=at: len(self._events) > count or self.done)  # type: ignore[misc]
                 new, over = self._events[at:], self.done
             yield from new
             at += len(new)
@@ -83,7 +83,7 @@ class Job(Generic[T]):
     async def stream(self) -> AsyncIterator[Any]:
         """As `events`, for asynchronous code. Leaving it early cancels the job."""
         at = 0
-        with self._heard() as wake:
+        with self._wake_event() as wake:
             try:
                 while True:
                     wake.clear()
@@ -99,9 +99,9 @@ class Job(Generic[T]):
                     self.cancel()
         self.result()
 
-    async def begun(self) -> None:
+    async def wait_started(self) -> None:
         """Wait until the work begins; raises what `result` raises if it never does."""
-        with self._heard() as wake:
+        with self._wake_event() as wake:
             while True:
                 wake.clear()
                 if self.started is not None or self.done:
@@ -111,7 +111,7 @@ class Job(Generic[T]):
             self.result()
 
     @contextlib.contextmanager
-    def _heard(self) -> Iterator[asyncio.Event]:
+    def _wake_event(self) -> Iterator[asyncio.Event]:
         """An event that is set whenever something happens to the job; clear it before looking."""
         loop, wake = asyncio.get_running_loop(), asyncio.Event()
 
@@ -142,8 +142,8 @@ class Job(Generic[T]):
             self._future.set_exception(error)
 
     def _wake(self) -> None:
-        with self._told:
-            self._told.notify_all()
+        with self._change:
+            self._change.notify_all()
         for listener in list(self._listeners):
             listener()
 
@@ -210,7 +210,7 @@ class WorkQueue:
                     return
                 job = self._waiting.popleft()
                 self._running.add(job)
-            if time.monotonic() - job.asked > self.wait_seconds:
+            if time.monotonic() - job.submitted > self.wait_seconds:
                 job.refuse(Busy(f"no room within {self.wait_seconds:g} s; try again later.", self._guess()))
             else:
                 job.run()

@@ -66,11 +66,11 @@ class KeyStore:
             self._write(keys)
         return keys[id]
 
-    def check(self, given: str) -> Key | None:
+    def check(self, secret: str) -> Key | None:
         """The key behind what a client sent, or None. Takes the same time for a wrong secret as for a right one."""
-        parts = _KEY.fullmatch(given)
+        parts = _KEY.fullmatch(secret)
         key = self._keys().get(parts[1]) if parts else None
-        right = hmac.compare_digest(key.sha256 if key else "0" * 64, _hash(parts[2] if parts else given))
+        right = hmac.compare_digest(key.sha256 if key else "0" * 64, _hash(parts[2] if parts else secret))
         return key if right and key is not None and not key.revoked else None
 
     def active(self) -> bool:

@@ -64,7 +64,7 @@ def build(service: Service, folders: Sequence[Path] = ()) -> Server[Any]:
 
     async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         try:
-            return _shown(await _run(service, roots, params.name, dict(params.arguments or {})), service)
+            return _call_result(await _run(service, roots, params.name, dict(params.arguments or {})), service)
         except PathAsstError as error:
             return types.CallToolResult(content=[types.TextContent(text=str(error))], is_error=True)
 
@@ -119,17 +119,17 @@ def http_app(server: Server[Any], service: Service) -> ASGIApp:
     return Guard(Starlette(routes=[Mount("/", inner)], lifespan=lifespan), serve, keys, Logins(keys))
 
 
-async def _run(service: Service, roots: Sequence[Path], name: str, given: dict[str, Any]) -> ToolResult:
+async def _run(service: Service, roots: Sequence[Path], name: str, arguments: dict[str, Any]) -> ToolResult:
     from starlette.concurrency import run_in_threadpool
 
     tool = service.registry.tools.get(name)
-    source = given.pop(IMAGE, None) if tool is not None and tool.needs_image else None
+    source = arguments.pop(IMAGE, None) if tool is not None and tool.needs_image else None
     image: PictureInput | None = None
     if source is not None:
         if not isinstance(source, str):
             raise BadInput("`image` is a path, a data URL or the id of a picture, as text.")
         image = await run_in_threadpool(_picture, service, roots, source)
-    job = service.submit_tool(ToolCall(name=name, arguments=given), image, LOCAL)
+    job = service.submit_tool(ToolCall(name=name, arguments=arguments), image, LOCAL)
     async for _ in job.stream():
         pass
     return job.result()
@@ -173,7 +173,7 @@ def _described(spec: ToolSpec, paths: bool) -> types.Tool:
     )
 
 
-def _shown(result: ToolResult, service: Service) -> types.CallToolResult:
+def _call_result(result: ToolResult, service: Service) -> types.CallToolResult:
     """A result as MCP content: text, pictures, and the numbers as structured content."""
     import mcp_types as types
 
@@ -181,12 +181,12 @@ def _shown(result: ToolResult, service: Service) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(text=sanitize.as_data(result.error))], is_error=True)
     text, withheld = sanitize.for_brain(result.text)
     text = " ".join([text, *(f"Warning: {w}" for w in result.warnings)])
-    ids = [service.kept(LOCAL, f"{p.name}.png", p.image) for p in result.pictures]
-    made = [
+    ids = [service.store_picture(LOCAL, f"{p.name}.png", p.image) for p in result.pictures]
+    links = [
         f"{p.name}: {id_ or 'not stored'}{' (synthetic)' if p.synthetic else ''}"
         for p, id_ in zip(result.pictures, ids, strict=True)
     ]
-    lines = [text, *([f"Pictures made: {'; '.join(made)}"] if made else [])]
+    lines = [text, *([f"Pictures made: {'; '.join(links)}"] if links else [])]
     lines += [f"({withheld} sentences withheld: written to an assistant, not to a reader.)"] if withheld else []
     lines.append(f"[{result.name}, {result.version or 'no version'}, {result.seconds:.2f} s. {result.notice or NOTICE}]")
     pictures: list[types.ContentBlock] = []

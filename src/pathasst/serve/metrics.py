@@ -42,9 +42,9 @@ class Metrics:
 
     def tool(self, result: ToolResult) -> None:
         """Count a call; a name that the model made up is not a label."""
-        known = result.name if result.version or not result.error else "unknown"
-        self.tools.labels(known, "error" if result.error else "ok").inc()
-        self.tool_seconds.labels(known).observe(result.seconds)
+        name = result.name if result.version or not result.error else "unknown"
+        self.tools.labels(name, "error" if result.error else "ok").inc()
+        self.tool_seconds.labels(name).observe(result.seconds)
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -42,7 +42,7 @@ def to_html(answers: Sequence[Answer], *, title: str = "PathAsst report", when: 
         raise BadInput("there is nothing to report yet; ask a question first.")
     from pathasst import __version__
 
-    made = (when or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip()
+    written_at = (when or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip()
     notice = escape(answers[-1].research_use)
     exchanges = "".join(_exchange(answer, answers[n - 1] if n else None) for n, answer in enumerate(answers))
     return (
@@ -52,7 +52,7 @@ def to_html(answers: Sequence[Answer], *, title: str = "PathAsst report", when: 
         "script-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title>"
         f"<style>{STYLE}{_PAGE}@media screen and (prefers-color-scheme: dark) {{ :root {{{_DARK}}} }}</style></head>"
-        f'<body><main><h1>{escape(title)}</h1><p class="pa-quiet">Made {escape(made)} with PathAsst {escape(__version__)}. '
+        f'<body><main><h1>{escape(title)}</h1><p class="pa-quiet">Made {escape(written_at)} with PathAsst {escape(__version__)}. '
         f'Model: {escape(answers[-1].brain or "unnamed")}.</p><p class="notice" role="note">{notice}</p>'
         f"{exchanges}{_tools_run(answers)}</main>"
         f"<script>{SCRIPT}{_OPEN_FOR_PRINT}</script></body></html>\n"
@@ -72,8 +72,8 @@ addEventListener("beforeprint", () => document.querySelectorAll(".pa-step").forE
 
 
 def _exchange(answer: Answer, before: Answer | None) -> str:
-    known = {p.handle for p in before.pictures} if before else set()
-    new = [p for p in answer.pictures if p.by == PERSON and p.handle not in known]
+    earlier = {p.handle for p in before.pictures} if before else set()
+    new = [p for p in answer.pictures if p.by == PERSON and p.handle not in earlier]
     return f'<article class="exchange">{person_html(answer.question, new, 600)}{answer_html(answer)}</article>'
 
 

@@ -48,16 +48,16 @@ SWEEP_SECONDS = 60.0
 class OrderedRegistry(Registry):
     """The tools of a registry, each run by one thread at a time: a model is loaded once, and its memory is used once."""
 
-    def __init__(self, registry: Registry, told: Callable[[ToolResult], None] = lambda result: None) -> None:
+    def __init__(self, registry: Registry, on_result: Callable[[ToolResult], None] = lambda result: None) -> None:
         super().__init__(dict(registry.tools))
         self._locks = {name: threading.Lock() for name in registry.tools}
-        self._told = told
+        self._on_result = on_result
 
     def only(self, names: Sequence[str]) -> OrderedRegistry:
         """The tools of these names, with the same locks. Raises BadSettings for an unknown name."""
         if unknown := sorted(set(names) - set(self.tools)):
             raise BadSettings(f"no tool is called {', '.join(unknown)}; the tools are: {', '.join(self.tools)}.")
-        fewer = OrderedRegistry(Registry({name: self.tools[name] for name in names}), self._told)
+        fewer = OrderedRegistry(Registry({name: self.tools[name] for name in names}), self._on_result)
         fewer._locks = self._locks
         return fewer
 
@@ -65,7 +65,7 @@ class OrderedRegistry(Registry):
         """As `Registry.call`; waits while another question uses the tool."""
         with self._locks.get(call.name, threading.Lock()):
             result = super().call(call, image)
-        self._told(result)
+        self._on_result(result)
         return result
 
 
@@ -83,7 +83,7 @@ class Service:
         self.settings = settings or AssistantSettings()
         serve = self.settings.serve
         self.metrics = Metrics(self)
-        self.brain = SharedBrain(brain or open_brain(self.settings.brain), told=self.metrics.batch)
+        self.brain = SharedBrain(brain or open_brain(self.settings.brain), on_batch=self.metrics.batch)
         tools = registry if registry is not None else default_registry(look=not self.brain.brain.sees)
         self.registry = OrderedRegistry(tools, self.metrics.tool)
         self.queue = WorkQueue(serve.at_once, serve.waiting, serve.wait_seconds)
@@ -134,10 +134,10 @@ class Service:
             if cancel is not None and cancel.is_set():
                 job.cancelled.set()
 
-            def told(event: Event) -> None:
+            def forward(event: Event) -> None:
                 if cancel is not None and cancel.is_set():
                     job.cancelled.set()
-                job.tell(event)
+                job.emit(event)
                 if watch is not None:
                     watch(event)
 
@@ -148,7 +148,7 @@ class Service:
                 self.brain.view(job.cancelled),
                 self.registry if tools is None else self.registry.only(tools),
                 limits=self.settings.limits,
-                watch=told,
+                watch=forward,
                 cancel=cancel or job.cancelled,
                 advice=advice,
             )
@@ -181,8 +181,8 @@ class Service:
             started = time.monotonic()
             turn = self.brain.view(job.cancelled).reply(turns, clean, tools)
             self.audit.write(event="reply", user=user, brain=self.brain_name, seconds=round(time.monotonic() - started, 3))
-            known = {tool.name for tool in tools}
-            readable = [call for call in turn.tool_calls if call.name in known]
+            offered = {tool.name for tool in tools}
+            readable = [call for call in turn.tool_calls if call.name in offered]
             lost = turn.tool_calls and not readable and not turn.content
             return replace(
                 turn, tool_calls=readable, content="(The model's tool call could not be read.)" if lost else turn.content
@@ -210,15 +210,15 @@ class Service:
         """As `run_tool`, as a Job."""
 
         def work(job: Job[ToolResult]) -> ToolResult:
-            pixels, asked, note = None, call, ""
+            pixels, scaled_call, note = None, call, ""
             if image is not None:
                 album = Album()
                 pixels = album.pixels(album.give(self.intake.opened(image)))
                 tool = self.registry.tools.get(call.name)
                 if tool is not None and SCALE not in call.arguments:
                     arguments, note = tool.scaled(call.arguments, image.um_per_px)
-                    asked = replace(call, arguments=arguments)
-            result = self.registry.call(asked, pixels)
+                    scaled_call = replace(call, arguments=arguments)
+            result = self.registry.call(scaled_call, pixels)
             if note:
                 result = replace(result, warnings=[*result.warnings, f"{note}."])
             self.audit.write(event="tool", user=user, tool=_ran(result), pictures=int(image is not None))
@@ -252,8 +252,8 @@ class Service:
 
         def work(job: Job[list[Hit]]) -> list[Hit]:
             if not isinstance(tool, PapersSearch):  # another collection behind the same tool
-                given = {n: v for n, v in {"query": query, "k": k}.items() if n in tool.arguments.model_fields}
-                result = self.registry.call(ToolCall(name=tool.name, arguments=given))
+                arguments = {n: v for n, v in {"query": query, "k": k}.items() if n in tool.arguments.model_fields}
+                result = self.registry.call(ToolCall(name=tool.name, arguments=arguments))
                 if result.error:
                     raise BadInput(result.error)
                 return result.hits
@@ -310,7 +310,7 @@ class Service:
         )
         self._feedback.write(user=user, verdict=verdict, comment=comment[:5000], **about)
 
-    def kept(self, user: str, name: str, data: bytes, um_per_px: float | None = None) -> str | None:
+    def store_picture(self, user: str, name: str, data: bytes, um_per_px: float | None = None) -> str | None:
         """The id of a picture that a tool made, stored for this user; None without room: the answer is not lost for it."""
         try:
             return self.uploads.put(user, name, data, um_per_px).id

@@ -68,8 +68,8 @@ class UploadStore:
 
     def list(self, user: str) -> list[Upload]:
         """The person's files that have not expired, oldest first."""
-        found = [u for file in self._folder(user).glob("*.json") if (u := _read(file)) and u.expires > time.time()]
-        return sorted(found, key=lambda u: u.created)
+        uploads = [u for file in self._folder(user).glob("*.json") if (u := _read(file)) and u.expires > time.time()]
+        return sorted(uploads, key=lambda u: u.created)
 
     def get(self, user: str, id: str) -> Upload:
         """Raises BadInput for a file that is not there, has expired, or is another person's: the three look the same."""
@@ -88,13 +88,13 @@ class UploadStore:
 
     def sweep(self) -> int:
         """Delete what has expired, of everybody; how many files that were."""
-        gone = 0
+        removed = 0
         for file in self.home.glob("*/*.json"):
             upload = _read(file)
             if upload is None or upload.expires <= time.time():
                 self._drop(file.with_suffix(""))
-                gone += 1
-        return gone
+                removed += 1
+        return removed
 
     def _drop(self, file: Path) -> None:
         with self._lock:

@@ -32,7 +32,7 @@ def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: Serve
     desk, file = Desk(TOKEN), write(tmp_path / "<b>.png", encode_png(spots))
     given = pictures.take(desk, file, limits)
     assert given is not None and (given.width, given.height) == (96, 96) and not file.exists()
-    assert "&lt;b&gt;.png" in pictures.shown(desk) and "96 × 96 px" in pictures.shown(desk)
+    assert "&lt;b&gt;.png" in pictures.shown_html(desk) and "96 × 96 px" in pictures.shown_html(desk)
     pictures.put(desk, spots, "two", most=2)
     with pytest.raises(BadInput, match="takes 2 pictures"):
         pictures.put(desk, spots, "three", most=2)

@@ -14,7 +14,7 @@ from server_parts import RuleBrain, settings
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.serve import page
 from pathasst.serve.page import pictures, talk
-from pathasst.serve.page.sessions import Desk, Desks, Exchange, Given
+from pathasst.serve.page.sessions import Desk, Desks, Exchange, PagePicture
 from pathasst.serve.service import Service
 from pathasst.tools.protocol import Registry
 
@@ -44,7 +44,7 @@ def test_a_question_becomes_an_exchange(service: Service, desk: Desk, spots: np.
     assert views[0].busy and views[0].question == ""
     assert any("Running Count dark" in view.live for view in views)
     assert not views[-1].busy and "5 dark spots" in (views[-1].past or "") and "pa-layers" in (views[-1].past or "")
-    assert given.sent and not desk.busy
+    assert given.in_conversation and not desk.busy
     assert desk.talk.answers[0].question == "count them"
     assert desk.talk.answers[0].pictures[0].um_per_px == 0.5
     list(talk.ask(desk, service, "and now?"))
@@ -116,8 +116,8 @@ def test_desks_are_private_and_cleared() -> None:
 def test_desks_hold_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     desks = Desks(keep_seconds=1000, most_bytes=100)
     first, second = desks.get("a" * 32), desks.get("b" * 32)
-    first.talk.pictures.append(Given("one", b"x" * 60, 1, 1))
-    second.talk.pictures.append(Given("two", b"x" * 60, 1, 1))
+    first.talk.pictures.append(PagePicture("one", b"x" * 60, 1, 1))
+    second.talk.pictures.append(PagePicture("two", b"x" * 60, 1, 1))
     assert desks.get("a" * 32) is first  # the one that is wanted stays, the other goes
     assert desks.get("b" * 32) is not second
 

@@ -76,11 +76,11 @@ def _guarded(app: FastAPI, service: Service) -> None:
             allow_headers=["Authorization", "Content-Type"],
         )
 
-    def done(path: str, status: int, seconds: float) -> None:
+    def count(path: str, status: int, seconds: float) -> None:
         service.metrics.requests.labels(path, str(status)).inc()
         service.metrics.request_seconds.labels(path).observe(seconds)
 
-    app.add_middleware(Guard, settings=serve, keys=app.state.logins.keys, logins=app.state.logins, done=done)
+    app.add_middleware(Guard, settings=serve, keys=app.state.logins.keys, logins=app.state.logins, on_response=count)
 
 
 def _docs(app: FastAPI) -> None:

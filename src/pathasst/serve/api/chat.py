@@ -29,7 +29,7 @@ FINISH = {"": "stop", "cancelled": "stop", "brain": "stop", "limit": "length", "
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion, responses={200: {"content": {"text/event-stream": {}}}})
-async def complete(asked: ChatRequest, request: Request) -> Any:
+async def complete(body: ChatRequest, request: Request) -> Any:
     """Answer a question about pictures, or without one.
 
     Without `tools` the server runs its own (all of them, or those named in `pathasst.tools`) and gives the finished answer. With
@@ -38,24 +38,24 @@ async def complete(asked: ChatRequest, request: Request) -> Any:
     service: Service = request.app.state.service
     user: str = request.state.user
     chat = await run_in_threadpool(
-        messages.read, asked.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
+        messages.read, body.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
     )
-    if asked.tools:
-        return await _reply(service, user, asked, chat, request)
+    if body.tools:
+        return await _reply(service, user, body, chat, request)
     if chat[-1].role != "user" or not chat[-1].words.strip():
         raise BadInput("the last message holds no question.")
     service.uploads.require_room(user)
-    job = _submit(service, user, asked, chat)
-    if asked.stream:
-        return await _streamed(request, job, _answer_chunks(service, user, asked, chat, job))
+    job = _submit(service, user, body, chat)
+    if body.stream:
+        return await _streamed(request, job, _answer_chunks(service, user, body, chat, job))
     answer = await outcome(request, job)
-    footer = messages.footer(answer) if asked.pathasst.footer else ""
+    footer = messages.footer(answer) if body.pathasst.footer else ""
     text = answer.text + footer
     service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", text)]), answer)
     return ChatCompletion(
         id=_id(),
         created=int(time.time()),
-        model=asked.model,
+        model=body.model,
         choices=[
             Choice(message=ReplyMessage(content=text, footer=footer), finish_reason=FINISH[answer.stopped])  # type: ignore[arg-type]
         ],
@@ -92,40 +92,40 @@ async def _watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
 
 def details(service: Service, user: str, answer: Answer) -> dict[str, Any]:
     """What stands behind an answer; the pictures that tools made are stored as files of this user's."""
-    stored = {p.handle: service.kept(user, f"{p.handle}_{p.by}.png", p.image, p.um_per_px) for p in answer.made()}
-    whole = answer.to_json()
-    pictures = [{**p, "file_id": stored.get(p["handle"])} for p in whole["pictures"]]
-    kept = ("brain", "ran", "sources", "struck_references", "notices", "stopped", "seconds")
-    return {**{k: whole[k] for k in kept}, "pictures": pictures}
+    stored = {p.handle: service.store_picture(user, f"{p.handle}_{p.by}.png", p.image, p.um_per_px) for p in answer.made()}
+    fields = answer.to_json()
+    pictures = [{**p, "file_id": stored.get(p["handle"])} for p in fields["pictures"]]
+    names = ("brain", "ran", "sources", "struck_references", "notices", "stopped", "seconds")
+    return {**{k: fields[k] for k in names}, "pictures": pictures}
 
 
-def _submit(service: Service, user: str, asked: ChatRequest, chat: list[messages.ChatMessage]) -> Job[Answer]:
+def _submit(service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage]) -> Job[Answer]:
     before = chat[:-1]
-    known = service.conversations.recall(user, messages.key(before))
+    previous = service.conversations.recall(user, messages.key(before))
     sees, decoded = service.brain.brain.sees, service.intake.opened
     return service.submit(
         chat[-1].words,
         chat[-1].pictures,
-        known or (lambda: messages.history(before, sees, decoded)),
+        previous or (lambda: messages.history(before, sees, decoded)),
         user,
-        tools=asked.pathasst.tools,
+        tools=body.pathasst.tools,
         advice=chat[-1].advice,
     )
 
 
-async def _reply(service: Service, user: str, asked: ChatRequest, chat: list[messages.ChatMessage], request: Request) -> Any:
+async def _reply(service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage], request: Request) -> Any:
     """One reply of the brain; the calls in it are the client's to run."""
-    turns, pictures = messages.turns(asked.messages, chat, service.brain.brain.sees)
-    job = service.submit_reply(turns, pictures, messages.specs(asked), user)
-    if asked.stream:
-        return await _streamed(request, job, _reply_chunks(service, asked, turns, job))
+    turns, pictures = messages.turns(body.messages, chat, service.brain.brain.sees)
+    job = service.submit_reply(turns, pictures, messages.specs(body), user)
+    if body.stream:
+        return await _streamed(request, job, _reply_chunks(service, body, turns, job))
     turn = await outcome(request, job)
     return ChatCompletion(
         id=_id(),
         created=int(time.time()),
-        model=asked.model,
+        model=body.model,
         choices=[Choice(message=_message(turn), finish_reason="tool_calls" if turn.tool_calls else "stop")],
-        usage=_usage(service, turns, _written(turn)),
+        usage=_usage(service, turns, _turn_text(turn)),
         pathasst={"brain": service.brain_name},
     )
 
@@ -144,15 +144,15 @@ def _message(turn: Turn) -> ReplyMessage:
 async def _streamed(request: Request, job: Job[Any], chunks: AsyncIterator[str]) -> StreamingResponse:
     """The chunks, once the job has begun: a request that finds no room gets its 429, not a stream that ends with it."""
     async with _watched(request, job):
-        await job.begun()
+        await job.wait_started()
     return StreamingResponse(chunks, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 class _Chunks:
     """The chunks of one streamed completion."""
 
-    def __init__(self, asked: ChatRequest) -> None:
-        self.head = {"id": _id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": asked.model}
+    def __init__(self, body: ChatRequest) -> None:
+        self.head = {"id": _id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": body.model}
 
     def delta(self, finish: str | None = None, extra: Any = None, **delta: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -163,38 +163,38 @@ class _Chunks:
 
 
 async def _answer_chunks(
-    service: Service, user: str, asked: ChatRequest, chat: list[messages.ChatMessage], job: Job[Answer]
+    service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage], job: Job[Answer]
 ) -> AsyncIterator[str]:
-    chunks, sent, piece = _Chunks(asked), "", ""
+    chunks, text_so_far, piece = _Chunks(body), "", ""
     yield chunks.delta(role="assistant", content="")
     try:
         async for event in job.stream():
             if event.kind == "text":
-                words = event.text if piece or not sent else f"\n\n{event.text}"
-                piece, sent = piece + event.text, sent + words
+                words = event.text if piece or not text_so_far else f"\n\n{event.text}"
+                piece, text_so_far = piece + event.text, text_so_far + words
                 yield chunks.delta(content=words)
             elif event.kind != "answer":
                 piece = "" if event.kind == "call" else piece
-                yield chunks.delta(extra=_told(event))
+                yield chunks.delta(extra=_event_json(event))
         answer = job.result()
-        if rest := _rest(answer, piece, sent):
-            sent += rest
+        if rest := _rest(answer, piece, text_so_far):
+            text_so_far += rest
             yield chunks.delta(content=rest)
-        if asked.pathasst.footer:
+        if body.pathasst.footer:
             footer = messages.footer(answer)
-            sent += footer
+            text_so_far += footer
             yield chunks.delta(content=footer, footer=footer)
-        service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", sent)]), answer)
+        service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", text_so_far)]), answer)
         yield chunks.delta(FINISH[answer.stopped], await run_in_threadpool(details, service, user, answer))
-        if asked.stream_options and asked.stream_options.include_usage:
+        if body.stream_options and body.stream_options.include_usage:
             yield chunks.usage(_usage(service, answer.turns[:-1], answer.raw))
     except Exception as error:  # noqa: BLE001 - the status is sent already; the error goes into the stream
         yield _event(errors.of(error)[1])
     yield "data: [DONE]\n\n"
 
 
-async def _reply_chunks(service: Service, asked: ChatRequest, turns: list[Turn], job: Job[Turn]) -> AsyncIterator[str]:
-    chunks = _Chunks(asked)
+async def _reply_chunks(service: Service, body: ChatRequest, turns: list[Turn], job: Job[Turn]) -> AsyncIterator[str]:
+    chunks = _Chunks(body)
     yield chunks.delta(role="assistant", content="")
     try:
         async for _ in job.stream():
@@ -205,23 +205,23 @@ async def _reply_chunks(service: Service, asked: ChatRequest, turns: list[Turn],
             call["index"] = n
         yield chunks.delta(**{k: v for k, v in message.items() if k != "role"})
         yield chunks.delta("tool_calls" if turn.tool_calls else "stop")
-        if asked.stream_options and asked.stream_options.include_usage:
-            yield chunks.usage(_usage(service, turns, _written(turn)))
+        if body.stream_options and body.stream_options.include_usage:
+            yield chunks.usage(_usage(service, turns, _turn_text(turn)))
     except Exception as error:  # noqa: BLE001 - as above
         yield _event(errors.of(error)[1])
     yield "data: [DONE]\n\n"
 
 
-def _rest(answer: Answer, piece: str, sent: str) -> str:
+def _rest(answer: Answer, piece: str, text_so_far: str) -> str:
     """What of the answer has not been sent; the whole of it again, said to be so, when what was sent turned out otherwise."""
     text = answer.text
     if text.startswith(piece.strip()):
         rest = text[len(piece.lstrip()) :]
-        return rest if piece or not sent else f"\n\n{rest}"
+        return rest if piece or not text_so_far else f"\n\n{rest}"
     return f"\n\n(Corrected after the check of references:)\n\n{text}"
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _event_json(event: Event) -> dict[str, Any]:
     """A step of the work, for clients that show it."""
     if event.call:
         return {"event": "call", "tool": event.call.name, "arguments": event.call.arguments}
@@ -231,14 +231,14 @@ def _told(event: Event) -> dict[str, Any]:
     return {"event": event.kind}
 
 
-def _written(turn: Turn) -> str:
+def _turn_text(turn: Turn) -> str:
     return turn.content + "".join(f"{c.name}{json.dumps(c.arguments)}" for c in turn.tool_calls)
 
 
-def _usage(service: Service, before: list[Turn], written: str) -> Usage:
-    prompt, counted = service.count_tokens(*(_written(t) for t in before))
-    made, _ = service.count_tokens(written)
-    return Usage(prompt_tokens=prompt, completion_tokens=made, total_tokens=prompt + made, estimated=not counted)
+def _usage(service: Service, before: list[Turn], reply: str) -> Usage:
+    prompt, counted = service.count_tokens(*(_turn_text(t) for t in before))
+    reply_tokens, _ = service.count_tokens(reply)
+    return Usage(prompt_tokens=prompt, completion_tokens=reply_tokens, total_tokens=prompt + reply_tokens, estimated=not counted)
 
 
 def _event(value: dict[str, Any]) -> str:

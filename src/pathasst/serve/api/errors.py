@@ -62,8 +62,8 @@ def of(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, JSON and headers for an exception of ours. What was not foreseen is not told to the client."""
     status, kind = next((v for k, v in STATUS.items() if isinstance(error, k)), (500, "server_error"))
     headers = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, Busy) else {}
-    known = isinstance(error, PathAsstError | CancelledError)
-    return status, body(str(error) or "cancelled" if known else "an unexpected error; see the server's log.", kind), headers
+    expected = isinstance(error, PathAsstError | CancelledError)
+    return status, body(str(error) or "cancelled" if expected else "an unexpected error; see the server's log.", kind), headers
 
 
 def install(app: FastAPI) -> None:

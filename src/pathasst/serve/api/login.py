@@ -31,29 +31,29 @@ class Logins:
     """Browsers that have shown a key: random tokens, in memory alone. A revoked key ends its logins."""
 
     keys: KeyStore
-    _known: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _sessions: dict[str, tuple[str, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, key: str) -> str | None:
         """A new token for the browser that shows this key, or None when the key is wrong."""
-        found = self.keys.check(key)
-        if found is None:
+        user_key = self.keys.check(key)
+        if user_key is None:
             return None
         token, now = secrets.token_urlsafe(32), time.monotonic()
         with self._lock:
-            self._known = {t: v for t, v in list(self._known.items())[-MOST:] if v[1] > now}
-            self._known[token] = (found.id, now + HOURS * 3600)
+            self._sessions = {t: v for t, v in list(self._sessions.items())[-MOST:] if v[1] > now}
+            self._sessions[token] = (user_key.id, now + HOURS * 3600)
         return token
 
     def who(self, token: str) -> str:
         """The id of the key behind a token, or empty."""
-        id_, until = self._known.get(token, ("", 0.0))
+        id_, until = self._sessions.get(token, ("", 0.0))
         active = {key.id for key in self.keys.list() if not key.revoked}
         return id_ if until > time.monotonic() and id_ in active else ""
 
     def end(self, token: str) -> None:
         with self._lock:
-            self._known.pop(token, None)
+            self._sessions.pop(token, None)
 
 
 @router.get(LOGIN)

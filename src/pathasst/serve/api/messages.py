@@ -75,7 +75,7 @@ def history(chat: Sequence[ChatMessage], sees: bool, decoded: Callable[[PictureI
 
 def turns(messages: Sequence[Message], chat: Sequence[ChatMessage], sees: bool) -> tuple[list[Turn], list[bytes]]:
     """The conversation of a client that runs its tools itself, and its pictures. Raises BadInput for a result without a call."""
-    made: list[Turn] = []
+    result: list[Turn] = []
     names: dict[str, str] = {}
     plain = [m for m in messages if m.role not in ("system", "developer")]
     for message, one in zip(plain, chat, strict=True):
@@ -84,27 +84,27 @@ def turns(messages: Sequence[Message], chat: Sequence[ChatMessage], sees: bool) 
             if message.tool_call_id not in names:
                 raise BadInput(f"a tool message answers {message.tool_call_id!r}, which no call before it has as its id.")
             words, _ = sanitize.for_brain(one.words)
-            made.append(Turn(role="tool", tool=names[message.tool_call_id], content=words))
+            result.append(Turn(role="tool", tool=names[message.tool_call_id], content=words))
             continue
         calls = [_call(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or []]
         names.update({c.id: c.name for c in calls})
         marks = f"{IMAGE}\n" * (len(one.pictures) if sees else 0)
-        made.append(Turn(role=message.role, content=marks + words, tool_calls=calls, advice=sanitize.as_data(one.advice)))
-    return made, [p.image for m in chat for p in m.pictures] if sees else []
+        result.append(Turn(role=message.role, content=marks + words, tool_calls=calls, advice=sanitize.as_data(one.advice)))
+    return result, [p.image for m in chat for p in m.pictures] if sees else []
 
 
 def specs(request: ChatRequest) -> list[ToolSpec]:
     """The client's tools that the brain may call, as `tool_choice` says."""
     choice = request.tool_choice
     named = "" if choice is None or isinstance(choice, str) else choice.function.name
-    found = [
+    offered = [
         ToolSpec(name=t.function.name, description=t.function.description, parameters=t.function.parameters, needs_image=False)
         for t in request.tools or []
         if choice != "none" and named in ("", t.function.name)
     ]
-    if named and not found:
+    if named and not offered:
         raise BadInput(f"tool_choice names {named!r}, which is not among the tools.")
-    return found
+    return offered
 
 
 def footer(answer: Answer) -> str:
@@ -143,6 +143,6 @@ def _parts(message: Message) -> tuple[str, list[tuple[str, float | None]]]:
     return "\n".join(words), sources
 
 
-def _call(id_: str, name: str, given: str) -> ToolCall:
-    value = loads_leniently(given)
+def _call(id_: str, name: str, arguments_text: str) -> ToolCall:
+    value = loads_leniently(arguments_text)
     return ToolCall(name=name, arguments=value if isinstance(value, dict) else {}, id=id_)

@@ -88,13 +88,13 @@ class Rate:
 
 @dataclass(slots=True)
 class Guard:
-    """The middleware. `done` is told of every answer: path template, status, seconds."""
+    """The middleware. `on_response` is called for every answer: path template, status, seconds."""
 
     app: ASGIApp
     settings: ServeSettings
     keys: KeyStore
     logins: Logins
-    done: Callable[[str, int, float], None] = lambda path, status, seconds: None
+    on_response: Callable[[str, int, float], None] = lambda path, status, seconds: None
     rate: Rate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,7 +123,7 @@ class Guard:
             await _refuse(sending, scope, refusal)
         finally:
             route = scope.get("route")
-            self.done(getattr(route, "path", "other"), status, time.monotonic() - started)
+            self.on_response(getattr(route, "path", "other"), status, time.monotonic() - started)
 
     def _admit(self, scope: Scope) -> None:
         """Raises Refusal; else notes the user in the request's state."""
@@ -158,8 +158,8 @@ class Guard:
 
     def _user(self, headers: Headers, path: str) -> str:
         """The user behind a key; on the page, behind the cookie that `login` gave. Raises Refusal."""
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        key = self.keys.check(given.strip()) if kind.lower() == "bearer" else None
+        kind, _, credentials = headers.get("authorization", "").partition(" ")
+        key = self.keys.check(credentials.strip()) if kind.lower() == "bearer" else None
         if key is not None:
             return f"key:{key.id}"
         if not path.startswith(API) and (id_ := self.logins.who(_cookie(headers))):

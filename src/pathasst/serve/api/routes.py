@@ -48,29 +48,29 @@ def models(request: Request) -> Models:
 @router.get("/v1/models/{name:path}", tags=["models"], responses=NOT_FOUND)
 def model(name: str, request: Request) -> Model:
     """One of them."""
-    found = next((m for m in models(request).data if m.id == name), None)
-    if found is None:
+    entry = next((m for m in models(request).data if m.id == name), None)
+    if entry is None:
         raise HTTPException(404, f"no model is called {name[:100]!r}.")
-    return found
+    return entry
 
 
 @router.post("/v1/embeddings", tags=["models"])
-async def embeddings(asked: EmbeddingRequest, request: Request) -> Embeddings:
+async def embeddings(body: EmbeddingRequest, request: Request) -> Embeddings:
     """PathCLIP's vectors of texts, or of pictures: both lie in one space, and their dot product is their similarity."""
     service: Service = request.app.state.service
     user: str = request.state.user
-    given = [asked.input] if isinstance(asked.input, str) else asked.input
-    pictures = [text for text in given if _PICTURE.match(text)]
-    if pictures and len(pictures) < len(given):
+    inputs = [body.input] if isinstance(body.input, str) else body.input
+    pictures = [text for text in inputs if _PICTURE.match(text)]
+    if pictures and len(pictures) < len(inputs):
         raise BadInput("send texts or pictures, not both in one request.")
     checked = await run_in_threadpool(lambda: [service.intake.picture(p, user).image for p in pictures])
-    vectors = await outcome(request, service.submit_embedding([] if pictures else given, checked, user))
-    plain = asked.encoding_format != "base64"
+    vectors = await outcome(request, service.submit_embedding([] if pictures else inputs, checked, user))
+    plain = body.encoding_format != "base64"
     data = [
         Embedding(index=n, embedding=v.tolist() if plain else base64.b64encode(v.astype("<f4").tobytes()).decode())
         for n, v in enumerate(vectors)
     ]
-    tokens = 0 if pictures else sum(-(-len(text) // 4) for text in given)
+    tokens = 0 if pictures else sum(-(-len(text) // 4) for text in inputs)
     return Embeddings(data=data, model="pathclip", usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens))
 
 
@@ -82,7 +82,7 @@ def tools(request: Request) -> dict[str, Any]:
 
 
 @router.post("/v1/tools/{name}/run", tags=["tools"], responses=NOT_FOUND)
-async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any]:
+async def run_tool(name: str, body: ToolRun, request: Request) -> dict[str, Any]:
     """Run one tool by hand. Pictures that it makes are stored as files of the user's."""
     service: Service = request.app.state.service
     user: str = request.state.user
@@ -91,10 +91,10 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
         raise HTTPException(404, f"no tool is called {name[:100]!r}; GET /v1/tools lists them.")
     service.uploads.require_room(user)
     image = None
-    if asked.image is not None and tool.needs_image:
-        image = await run_in_threadpool(service.intake.picture, asked.image, user)
-        image = replace(image, um_per_px=asked.um_per_px or image.um_per_px)
-    result = await outcome(request, service.submit_tool(ToolCall(name=name, arguments=asked.arguments), image, user))
+    if body.image is not None and tool.needs_image:
+        image = await run_in_threadpool(service.intake.picture, body.image, user)
+        image = replace(image, um_per_px=body.um_per_px or image.um_per_px)
+    result = await outcome(request, service.submit_tool(ToolCall(name=name, arguments=body.arguments), image, user))
     if result.error:
         raise BadInput(result.error)
     return {
@@ -106,7 +106,7 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
         "numbers": result.numbers,
         "annotations": [annotation_json(a) for a in result.annotations],
         "pictures": [
-            {"name": p.name, "synthetic": p.synthetic, "file_id": service.kept(user, f"{p.name}.png", p.image)}
+            {"name": p.name, "synthetic": p.synthetic, "file_id": service.store_picture(user, f"{p.name}.png", p.image)}
             for p in result.pictures
         ],
         "hits": [to_row(hit) for hit in result.hits],
@@ -115,12 +115,12 @@ async def run_tool(name: str, asked: ToolRun, request: Request) -> dict[str, Any
 
 
 @router.post("/v1/papers/search", tags=["papers"])
-async def search_papers(asked: PapersRequest, request: Request) -> dict[str, Any]:
+async def search_papers(body: PapersRequest, request: Request) -> dict[str, Any]:
     """Abstracts of the literature for a query, best first, each with its best sentences."""
     service: Service = request.app.state.service
-    narrowed = asked.model_dump(include={"since", "until", "journals", "types"}, exclude_none=True)
-    job = service.submit_search(asked.query, asked.k, asked.mode, narrowed, request.state.user)
-    return {"object": "list", "query": asked.query, "data": [to_row(hit) for hit in await outcome(request, job)]}
+    narrowed = body.model_dump(include={"since", "until", "journals", "types"}, exclude_none=True)
+    job = service.submit_search(body.query, body.k, body.mode, narrowed, request.state.user)
+    return {"object": "list", "query": body.query, "data": [to_row(hit) for hit in await outcome(request, job)]}
 
 
 @router.post("/v1/files", tags=["files"])
@@ -146,14 +146,14 @@ def files(request: Request) -> dict[str, Any]:
 def file(id: FileId, request: Request) -> dict[str, Any]:
     """One of them."""
     service: Service = request.app.state.service
-    return _file(_found(lambda: service.uploads.get(request.state.user, id)))
+    return _file(_or_not_found(lambda: service.uploads.get(request.state.user, id)))
 
 
 @router.get("/v1/files/{id}/content", tags=["files"], responses={**NOT_FOUND, 200: {"content": {"image/png": {}}}})
 def content(id: FileId, request: Request) -> Response:
     """Its bytes, to be saved rather than shown."""
     service: Service = request.app.state.service
-    data = _found(lambda: service.uploads.path(request.state.user, id).read_bytes())
+    data = _or_not_found(lambda: service.uploads.path(request.state.user, id).read_bytes())
     return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{id}.png"'})
 
 
@@ -161,7 +161,7 @@ def content(id: FileId, request: Request) -> Response:
 def delete(id: FileId, request: Request) -> dict[str, Any]:
     """Delete it now."""
     service: Service = request.app.state.service
-    _found(lambda: service.uploads.delete(request.state.user, id))
+    _or_not_found(lambda: service.uploads.delete(request.state.user, id))
     return {"id": id, "object": "file", "deleted": True}
 
 
@@ -233,7 +233,7 @@ def _file(upload: Upload) -> dict[str, Any]:
     }
 
 
-def _found(look: Callable[[], T]) -> T:
+def _or_not_found(look: Callable[[], T]) -> T:
     try:
         return look()
     except (BadInput, OSError) as error:

@@ -28,11 +28,11 @@ def in_time(receive: Receive) -> Receive:
 
     Once the body is whole it waits as long as it takes: what may still come is that the client leaves.
     """
-    got, whole, until = 0, False, asyncio.get_running_loop().time() + GRACE
+    got, complete, until = 0, False, asyncio.get_running_loop().time() + GRACE
 
     async def receiving() -> Message:
-        nonlocal got, whole
-        if whole:
+        nonlocal got, complete
+        if complete:
             return await receive()
         try:
             async with asyncio.timeout_at(until + got / SLOWEST):
@@ -40,7 +40,7 @@ def in_time(receive: Receive) -> Receive:
         except TimeoutError:
             raise HTTPException(408, "the request came too slowly.", {"Connection": "close"}) from None
         got += len(message.get("body", b""))
-        whole = not message.get("more_body", False)
+        complete = not message.get("more_body", False)
         return message
 
     return receiving

@@ -18,9 +18,9 @@ def person_html(question: str, pictures: Sequence[Shown] = (), side: int = 180) 
     from pathasst.imaging.pictures import load
     from pathasst.serve.markup.layers import image_html
 
-    shown = "".join(f'<div class="pa-thumb">{image_html(load(p.image), f"Picture {p.name}", side)}</div>' for p in pictures)
+    thumbs = "".join(f'<div class="pa-thumb">{image_html(load(p.image), f"Picture {p.name}", side)}</div>' for p in pictures)
     return (
-        f'<section class="pa-person" aria-label="Your question">{f"<div class=pa-thumbs>{shown}</div>" if shown else ""}'
+        f'<section class="pa-person" aria-label="Your question">{f"<div class=pa-thumbs>{thumbs}</div>" if thumbs else ""}'
         f"<p>{escape(question)}</p></section>"
     )
 
@@ -28,7 +28,9 @@ def person_html(question: str, pictures: Sequence[Shown] = (), side: int = 180) 
 def answer_html(answer: Answer) -> str:
     """The whole answer. Raises BadInput if one of its pictures cannot be decoded."""
     pictures = {p.handle: p for p in answer.pictures}
-    results = "".join(result_html(s.result, pictures.get(s.image), _made(s, pictures)) for s in answer.steps if not s.repeated)
+    results = "".join(
+        result_html(s.result, pictures.get(s.image), _output_pictures(s, pictures)) for s in answer.steps if not s.repeated
+    )
     run = ""
     if answer.steps:
         lines = "".join(step_html(step) for step in answer.steps)
@@ -50,17 +52,17 @@ def notices_html(notices: Sequence[str]) -> str:
     return f'<aside class="pa-notices" aria-label="To be aware of"><strong>To be aware of</strong><ul>{items}</ul></aside>'
 
 
-def result_html(result: ToolResult, picture: Shown | None = None, made: Sequence[Shown] = ()) -> str:
+def result_html(result: ToolResult, picture: Shown | None = None, outputs: Sequence[Shown] = ()) -> str:
     """What a tool found: the picture with layers, its tables, and the pictures it made. Empty for a failed call or a search."""
     if result.error:
         return ""
     name, parts = title_of(result.name), []
-    drawn = [a for a in result.annotations if a.kind in ("point", "box", "mask")]
-    if drawn and picture is not None:
-        parts.append(layers_html(picture.image, drawn, f"{name} on {picture.name}"))
-    if made:
-        figures = "".join(picture_html(p.image, f"{p.name}{' (synthetic)' if p.synthetic else ''}") for p in made)
-        folded = f'<details class="pa-fold"><summary>Pictures it made ({len(made)})</summary>{figures}</details>'
+    drawable = [a for a in result.annotations if a.kind in ("point", "box", "mask")]
+    if drawable and picture is not None:
+        parts.append(layers_html(picture.image, drawable, f"{name} on {picture.name}"))
+    if outputs:
+        figures = "".join(picture_html(p.image, f"{p.name}{' (synthetic)' if p.synthetic else ''}") for p in outputs)
+        folded = f'<details class="pa-fold"><summary>Pictures it made ({len(outputs)})</summary>{figures}</details>'
         parts.append(folded if parts else figures)
     tables = "" if result.hits else tables_html(result)
     if tables:
@@ -88,5 +90,5 @@ def step_html(step: Step) -> str:
     )
 
 
-def _made(step: Step, pictures: Mapping[str, Shown]) -> list[Shown]:
+def _output_pictures(step: Step, pictures: Mapping[str, Shown]) -> list[Shown]:
     return [pictures[handle] for handle in step.made if handle in pictures and pictures[handle].by != PERSON]

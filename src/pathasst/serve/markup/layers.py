@@ -37,10 +37,10 @@ def layers_html(image: bytes, annotations: Sequence[Annotation], alt: str) -> st
     colours = colours_of(list(dict.fromkeys(a.label for a in annotations)))
     layers, switches = [], []
     for place, name in enumerate(names):
-        chosen = [a for a in annotations if a.label == name or (name == "other" and a.label not in names)]
+        in_class = [a for a in annotations if a.label == name or (name == "other" and a.label not in names)]
         colour = colours.get(name, "#455a64")
-        layers.append(f'<g class="pa-l{place}" style="--c:{colour}">{_marks(chosen, place, (height, width))}</g>')
-        switches.append(_switch(name, len(chosen), colour, place, chosen[0].kind))
+        layers.append(f'<g class="pa-l{place}" style="--c:{colour}">{_marks(in_class, place, (height, width))}</g>')
+        switches.append(_switch(name, len(in_class), colour, place, in_class[0].kind))
     described = f"{alt}. " + ", ".join(f"{name}: {counts[name]}" for name in labels[:MAX_LAYERS])
     return (
         f'<figure class="pa-layers">{_stage(pixels)}{image_html(pixels, described)}'
@@ -97,13 +97,13 @@ def _switch(name: str, count: int, colour: str, place: int, kind: str) -> str:
     )
 
 
-def _marks(chosen: Sequence[Annotation], place: int, size: tuple[int, int]) -> str:
+def _marks(annotations: Sequence[Annotation], place: int, size: tuple[int, int]) -> str:
     """The SVG of one class."""
     radius = max(max(size) / 130, 2.5)
-    points = "".join(_shape(place, a.coordinates[0], a.coordinates[1], radius) for a in chosen if a.kind == "point")
-    boxes = [a for a in chosen if a.kind == "box"]
+    points = "".join(_shape(place, a.coordinates[0], a.coordinates[1], radius) for a in annotations if a.kind == "point")
+    boxes = [a for a in annotations if a.kind == "box"]
     rectangles = "".join(_rectangle(a.coordinates) for a in boxes)
-    masks = "".join(_outline(a, size) for a in chosen if a.kind == "mask")
+    masks = "".join(_outline(a, size) for a in annotations if a.kind == "mask")
     parts = [f'<path class="pa-points" d="{points}"/>'] if points else []
     parts += [f'<path class="pa-boxes" d="{rectangles}"/>'] if boxes else []
     parts += [f'<path class="pa-masks" d="{masks}"/>'] if masks else []

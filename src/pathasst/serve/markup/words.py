@@ -31,10 +31,10 @@ def escape(value: object) -> str:
     return html.escape(plain(str(value)), quote=True)
 
 
-def markdown(text: str, known: Collection[str] = ()) -> str:
-    """A model's Markdown as HTML without links, pictures or raw HTML. References to the PMIDs in `known` become links."""
+def markdown(text: str, citable: Collection[str] = ()) -> str:
+    """A model's Markdown as HTML without links, pictures or raw HTML. References to the PMIDs in `citable` become links."""
     rendered = str(_parser().render(plain(text)))
-    return _CITED.sub(lambda m: citation(m[1]) if m[1] in known else m[0], rendered)
+    return _CITED.sub(lambda m: citation(m[1]) if m[1] in citable else m[0], rendered)
 
 
 def citation(pmid: str) -> str:

@@ -36,23 +36,23 @@ def fields(spec: ToolSpec) -> list[Field]:
     """The fields of a tool's arguments, required ones first."""
     schema = spec.parameters
     required = set(schema.get("required", ()))
-    found = [
+    inputs = [
         _field(name, value, schema.get("$defs", {}), name in required) for name, value in schema.get("properties", {}).items()
     ]
-    return sorted(found, key=lambda f: not f.required)
+    return sorted(inputs, key=lambda f: not f.required)
 
 
 def arguments(form: list[Field], entries: list[Any]) -> dict[str, Any]:
     """What the tool is called with: entries left empty are left out. Raises BadInput, naming the field."""
-    given = {}
+    values = {}
     for field, entry in zip(form, entries, strict=True):
         value = _value(field, entry)
         if value is None:
             if field.required:
                 raise BadInput(f"{title_of(field.name)} is needed.")
             continue
-        given[field.name] = value
-    return given
+        values[field.name] = value
+    return values
 
 
 def _field(name: str, schema: dict[str, Any], defs: dict[str, Any], required: bool) -> Field:

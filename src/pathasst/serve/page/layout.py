@@ -74,7 +74,7 @@ class Left:
             with gr.Row():
                 self.cut = gr.Button("Use this region", variant="primary", size="md", min_width=100)
                 self.shut = gr.Button("Close", size="md", min_width=100)
-        self.shown = html_part(elem_id="pa-shown")
+        self.shown_picture = html_part(elem_id="pa-shown")
         with gr.Column(visible=False, elem_id="pa-about") as self.about:
             self.scale = gr.Number(
                 label="Scale in µm per pixel, if known", info="20×: about 0.5 · 40×: about 0.25", elem_id="pa-scale", minimum=0
@@ -88,7 +88,7 @@ class Left:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.shown, self.about, self.scale, self.slide, self.alert, self.picker, self.region]
+        return [self.shown_picture, self.about, self.scale, self.slide, self.alert, self.picker, self.region]
 
 
 class Right:

@@ -51,20 +51,22 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
             until = gr.Textbox(label="To year", placeholder="any", max_lines=1, min_width=120, elem_id="pa-until")
             most = gr.Dropdown([5, 10, 20, 50], value=10, label="Results", min_width=120, filterable=False)
         types = gr.Dropdown(list(TYPES), multiselect=True, allow_custom_value=True, label="Publication types", value=[])
-        kept = gr.Checkbox(value=True, label="Leave out retracted papers", elem_id="pa-retracted")
+        retracted_box = gr.Checkbox(value=True, label="Leave out retracted papers", elem_id="pa-retracted")
     result = html_part(elem_id="pa-hits")
 
-    def run(token: str, query: str, since: str, until: str, most: int, types: list[str], kept: bool) -> Iterator[str]:
+    def run(
+        token: str, query: str, since: str, until: str, most: int, types: list[str], leave_out_retracted: bool
+    ) -> Iterator[str]:
         yield waiting("Searching …")
         try:
-            yield search(service, desks.get(token).user, query, since, until, int(most), types, kept)
-        except Exception as error:  # noqa: BLE001 - told in plain words
+            yield search(service, desks.get(token).user, query, since, until, int(most), types, leave_out_retracted)
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             yield explained(error)
 
     gr.on(
         [query.submit, button.click],
         run,
-        [token, query, since, until, most, types, kept],
+        [token, query, since, until, most, types, retracted_box],
         result,
         **QUIET,
     )

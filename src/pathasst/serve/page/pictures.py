@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.core.errors import BadInput
 from pathasst.serve.markup.layers import image_html
 from pathasst.serve.markup.words import escape
-from pathasst.serve.page.sessions import Desk, Given
+from pathasst.serve.page.sessions import Desk, PagePicture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ REGION_SIDE = 2048
 """Longest side in px of a region as read; larger regions are read from a coarser level."""
 
 
-def take(desk: Desk, path: Path, settings: ServeSettings) -> Given | None:
+def take(desk: Desk, path: Path, settings: ServeSettings) -> PagePicture | None:
     """Put an uploaded file on the desk, and remove it from where it was uploaded to. None: it is a slide, now open.
 
     Raises BadInput for what is neither, is damaged or too large.
@@ -59,16 +59,18 @@ def read(path: Path, settings: ServeSettings) -> np.ndarray:
     return load(path, settings.picture_pixels)
 
 
-def put(desk: Desk, pixels: np.ndarray, name: str, um_per_px: float | None = None, origin: str = "", *, most: int = 8) -> Given:
+def put(
+    desk: Desk, pixels: np.ndarray, name: str, um_per_px: float | None = None, origin: str = "", *, most: int = 8
+) -> PagePicture:
     """Put pixels on the desk as the current picture. Raises BadInput when the conversation holds `most` already."""
     from pathasst.imaging.pictures import encode_png
 
     if len(desk.talk.pictures) >= most:
         raise BadInput(f"a conversation takes {most} pictures; remove one, or begin a new conversation.")
     height, width = pixels.shape[:2]
-    given = Given(name, encode_png(pixels), width, height, um_per_px, origin)
-    desk.talk.pictures.append(given)
-    return given
+    picture = PagePicture(name, encode_png(pixels), width, height, um_per_px, origin)
+    desk.talk.pictures.append(picture)
+    return picture
 
 
 def open_slide(desk: Desk, path: Path) -> None:
@@ -117,7 +119,7 @@ def picker(desk: Desk) -> dict[str, Any]:
     }
 
 
-def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
+def cut(desk: Desk, text: str, *, most: int = 8) -> PagePicture:
     """The region `x, y, width, height` of the framed picture or the slide as the current picture.
 
     A region of a slide longer than REGION_SIDE is read from the first level at which it fits; the scale is of the picture as
@@ -126,13 +128,13 @@ def cut(desk: Desk, text: str, *, most: int = 8) -> Given:
     from pathasst.imaging.slides import parse_box
 
     box = parse_box(text)
-    pixels, scale, whole = _part(desk.framed, box) if desk.framed else _region(desk, box)
+    pixels, scale, source = _part(desk.framed, box) if desk.framed else _region(desk, box)
     pictures = desk.talk.pictures
-    if desk.framed and not desk.framed.sent:
+    if desk.framed and not desk.framed.in_conversation:
         pictures[:] = [p for p in pictures if p is not desk.framed]
     x, y, width, height = box
-    origin = f"region {x}, {y}, {width} × {height} px of {whole}"
-    return put(desk, pixels, f"{Path(whole).stem} region", scale, origin, most=most)
+    origin = f"region {x}, {y}, {width} × {height} px of {source}"
+    return put(desk, pixels, f"{Path(source).stem} region", scale, origin, most=most)
 
 
 def _slide(desk: Desk) -> tuple[Image, tuple[int, int], float | None, str]:
@@ -146,14 +148,14 @@ def _slide(desk: Desk) -> tuple[Image, tuple[int, int], float | None, str]:
         return Image.fromarray(slide.overview(THUMBNAIL).image), slide.size, slide.um_per_px, desk.slide_name
 
 
-def _framed(given: Given) -> tuple[Image, tuple[int, int], float | None, str]:
+def _framed(picture: PagePicture) -> tuple[Image, tuple[int, int], float | None, str]:
     from PIL import Image
 
     from pathasst.imaging.pictures import load
 
-    small = Image.fromarray(load(given.image))
+    small = Image.fromarray(load(picture.image))
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return small, (given.width, given.height), given.um_per_px, given.name
+    return small, (picture.width, picture.height), picture.um_per_px, picture.name
 
 
 def _region(desk: Desk, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
@@ -169,17 +171,17 @@ def _region(desk: Desk, box: tuple[int, int, int, int]) -> tuple[np.ndarray, flo
     return region.image, region.um_per_px, desk.slide_name
 
 
-def _part(given: Given, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
+def _part(picture: PagePicture, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
     """Pixels, scale and name of a box of a picture."""
     from pathasst.imaging.pictures import load
 
     x, y, width, height = box
-    if min(x, y) < 0 or x + width > given.width or y + height > given.height:
-        raise BadInput(f"the region does not lie within the picture of {given.width} × {given.height} px.")
-    return load(given.image)[y : y + height, x : x + width], given.um_per_px, given.name
+    if min(x, y) < 0 or x + width > picture.width or y + height > picture.height:
+        raise BadInput(f"the region does not lie within the picture of {picture.width} × {picture.height} px.")
+    return load(picture.image)[y : y + height, x : x + width], picture.um_per_px, picture.name
 
 
-def shown(desk: Desk) -> str:
+def shown_html(desk: Desk) -> str:
     """The pictures on the desk, the current one large."""
     from pathasst.imaging.pictures import load
 
@@ -187,7 +189,7 @@ def shown(desk: Desk) -> str:
     if not pictures:
         return ""
     *others, current = pictures
-    state = "in the conversation" if current.sent else "goes with your next question"
+    state = "in the conversation" if current.in_conversation else "goes with your next question"
     scale = f" · {current.um_per_px:.4g} µm per px" if current.um_per_px else ""
     origin = f"<br>{escape(current.origin)}" if current.origin else ""
     small = "".join(

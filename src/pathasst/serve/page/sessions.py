@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
-class Given:
+class PagePicture:
     """One picture on the desk."""
 
     name: str
@@ -43,7 +43,7 @@ class Given:
     handle: str = ""  # what the conversation calls it; empty until a question was asked with it
 
     @property
-    def sent(self) -> bool:
+    def in_conversation(self) -> bool:
         """Whether a question was asked with it already."""
         return bool(self.handle)
 
@@ -55,7 +55,7 @@ class Exchange:
     question: str
     html: str = ""
     answer: Answer | None = None
-    pictures: list[Given] = field(default_factory=list)  # new with this question
+    pictures: list[PagePicture] = field(default_factory=list)  # new with this question
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Talk:
     """One conversation with its pictures."""
 
     exchanges: list[Exchange] = field(default_factory=list)
-    pictures: list[Given] = field(default_factory=list)
+    pictures: list[PagePicture] = field(default_factory=list)
 
     @property
     def last(self) -> Answer | None:
@@ -89,7 +89,7 @@ class Desk:
     open: int = 0  # which of `talks` is shown
     slide: Path | None = None
     slide_name: str = ""
-    framed: Given | None = None  # the picture of which a region is being chosen, before the slide
+    framed: PagePicture | None = None  # the picture of which a region is being chosen, before the slide
     job: Job[Answer] | None = None
     asking: Exchange | None = None  # the exchange that `job` will answer
     used: float = field(default_factory=time.monotonic)
@@ -174,12 +174,12 @@ class Desks:
             for token in list(self._desks):
                 self._desks.pop(token).close()
 
-    def _clear(self, wanted: str = "") -> None:
+    def _clear(self, token: str = "") -> None:
         """`wanted`: the token of a desk that stays, however much it holds."""
         now, idle = time.monotonic(), sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
-        held, count = sum(d.size for d in self._desks.values()), len(self._desks) + (wanted not in self._desks)
+        total, count = sum(d.size for d in self._desks.values()), len(self._desks) + (token not in self._desks)
         for desk in idle:
-            too_much = (held > self.most_bytes or count > self.most) and desk.token != wanted
+            too_much = (total > self.most_bytes or count > self.most) and desk.token != token
             if too_much or now - desk.used > self.keep_seconds:
-                held, count = held - desk.size, count - 1
+                total, count = total - desk.size, count - 1
                 self._desks.pop(desk.token).close()

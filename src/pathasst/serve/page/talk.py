@@ -16,7 +16,7 @@ from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.serve.markup import answer_html, person_html, step_html
 from pathasst.serve.markup.words import escape, markdown, title_of
-from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Desk, Exchange, Given, Talk
+from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Desk, Exchange, PagePicture, Talk
 from pathasst.serve.page.words import alert, explained
 
 if TYPE_CHECKING:
@@ -44,19 +44,19 @@ def ask(desk: Desk, service: Service, question: str) -> Iterator[View]:
     """Put a question, then follow it."""
     question = question.strip()
     if desk.busy:
-        told = alert("One question at a time", "The last question is still being answered.", "Wait, or press Stop.")
-        yield View(live=told, busy=True)
+        message = alert("One question at a time", "The last question is still being answered.", "Wait, or press Stop.")
+        yield View(live=message, busy=True)
         return
     if not question:
         yield View(live=alert("No question yet", "Write what you want to know.", "For example: What does this picture show?"))
         return
     talk = desk.talk
-    new = [p for p in talk.pictures if not p.sent]
+    new = [p for p in talk.pictures if not p.in_conversation]
     exchange = Exchange(question, person_html(question, [_as_shown(p) for p in new]), pictures=new)
     try:
         images = [PictureInput(p.image, p.name, p.um_per_px) for p in new]
         job = service.submit(question, images, _rescaled(talk.last, talk.pictures), desk.user)
-    except Exception as error:  # noqa: BLE001 - told in plain words
+    except Exception as error:  # noqa: BLE001 - shown in plain words
         yield View(live=explained(error), question=question)
         return
     talk.exchanges.append(exchange)
@@ -71,14 +71,14 @@ def follow(desk: Desk) -> Iterator[View]:
     if job is None or exchange is None:
         yield View(past(desk))
         return
-    live, shown = Live(), 0.0
+    live, last_drawn = Live(), 0.0
     try:
         for event in job.events():
             live.add(event)
-            if event.kind == "text" and time.monotonic() - shown < PAUSE:
+            if event.kind == "text" and time.monotonic() - last_drawn < PAUSE:
                 continue  # words that came while a slow browser took the last view are shown together
             yield View(live=live.html(), busy=True)
-            shown = time.monotonic()
+            last_drawn = time.monotonic()
     except Exception:  # noqa: BLE001, S110 - `_settled` asks for the result and tells
         pass
     yield _settled(desk, talk, job, exchange)
@@ -142,19 +142,19 @@ def begin_anew(desk: Desk) -> None:
 
 def titles(desk: Desk) -> list[tuple[str, int]]:
     """The conversations of this page as (title, number), for a list to choose from."""
-    found = []
+    names = []
     for number, talk in enumerate(desk.talks):
         first = talk.exchanges[0].question if talk.exchanges else "New conversation"
         short = first if len(first) <= 48 else first[:47].rsplit(" ", 1)[0] + " …"
-        found.append((f"{number + 1} · {short}", number))
-    return found
+        names.append((f"{number + 1} · {short}", number))
+    return names
 
 
 def _settled(desk: Desk, talk: Talk, job: Job[Answer], exchange: Exchange) -> View:
     """The view after the end. Several followers may come here; the first one writes the answer down."""
     try:
         answer = job.result()
-    except (Exception, CancelledError) as error:  # noqa: BLE001 - told in plain words
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - shown in plain words
         if exchange in talk.exchanges:
             talk.exchanges.remove(exchange)
         _forget(desk, job)
@@ -174,14 +174,14 @@ def _forget(desk: Desk, job: Job[Answer]) -> None:
         desk.job = desk.asking = None
 
 
-def _rescaled(answer: Answer | None, pictures: list[Given]) -> Answer | None:
+def _rescaled(answer: Answer | None, pictures: list[PagePicture]) -> Answer | None:
     """The conversation so far, with the scales that the person has set since for its pictures."""
     if answer is None:
         return None
-    scales = {p.handle: p.um_per_px for p in pictures if p.sent}
-    shown = [replace(s, um_per_px=scales[s.handle]) if s.handle in scales else s for s in answer.pictures]
-    return replace(answer, pictures=shown)
+    scales = {p.handle: p.um_per_px for p in pictures if p.in_conversation}
+    updated = [replace(s, um_per_px=scales[s.handle]) if s.handle in scales else s for s in answer.pictures]
+    return replace(answer, pictures=updated)
 
 
-def _as_shown(given: Given) -> Shown:
-    return Shown(number=1, name=given.name, by=PERSON, image=given.image, um_per_px=given.um_per_px)
+def _as_shown(picture: PagePicture) -> Shown:
+    return Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)

@@ -37,7 +37,7 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
         html_part(alert("No tool is ready", "The models of the tools are not on this server.", "See: pathasst doctor"))
         return
     first = next(iter(ready))
-    chosen = gr.Dropdown(
+    tool_menu = gr.Dropdown(
         [(title_of(name), name) for name in ready], value=first, label="Tool", elem_id="pa-tool", filterable=False
     )
     groups, result = [], html_part(render=False, elem_id="pa-tool-result")
@@ -55,9 +55,9 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
                 **QUIET,
             )
         groups.append(group)
-    chosen.change(
+    tool_menu.change(
         lambda name: [*(gr.update(visible=name == other) for other in ready), ""],
-        chosen,
+        tool_menu,
         [*groups, result],
         api_visibility="private",
         show_progress="hidden",
@@ -88,14 +88,14 @@ def component(field: Field, id: str) -> gr.Component:
 def card_html(tool: Tool[Any]) -> str:
     """What a person must know before using a tool."""
     card = tool.card
-    told = (
+    facts = (
         ("Expects", card.expects),
         ("Classes", ", ".join(card.classes)),
         ("Measured", card.scores or "nothing measured yet"),
         ("Limits", card.limits),
         ("Licence", card.licence),
     )
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in told if text)
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts if text)
     mark = "" if card.validated else '<span class="pa-mark">not validated for this task</span>'
     return (
         f'<div class="pa-card"><p>{escape(card.purpose)} {mark}</p>'
@@ -113,26 +113,26 @@ def run(service: Service, desk: Desk, name: str, form: list[Field], entries: lis
         call = ToolCall(name=name, arguments=arguments(form, entries))
         image = PictureInput(picture.image, picture.name, picture.um_per_px) if picture else None
         result = service.run_tool(call, image, desk.user)
-    except Exception as error:  # noqa: BLE001 - told in plain words
+    except Exception as error:  # noqa: BLE001 - shown in plain words
         return explained(error)
     if result.error:
         return alert("The tool could not work with this", result.error, "Change the entries or the picture, and run it again.")
-    shown = None
+    original = None
     if picture is not None:
-        shown = Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
-    return hand_html(call, result, shown)
+        original = Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
+    return hand_html(call, result, original)
 
 
-def hand_html(call: ToolCall, result: ToolResult, given: Shown | None) -> str:
+def hand_html(call: ToolCall, result: ToolResult, original: Shown | None) -> str:
     """A result by hand: what it says, what it shows, what was run."""
-    made = [
+    outputs = [
         Shown(number=n, name=p.name, by=result.name, image=p.image, synthetic=p.synthetic)
         for n, p in enumerate(result.pictures, 2)
     ]
     ran = ", ".join(f"{title_of(k)} {v}" for k, v in call.arguments.items()) or "no settings"
     return (
         f'<section class="pa-answer" role="status"><div class="pa-words"><p>{escape(result.text)}</p></div>'
-        f"{notices_html(result.warnings)}{result_html(result, given, made)}"
+        f"{notices_html(result.warnings)}{result_html(result, original, outputs)}"
         f'<p class="pa-foot">{escape(title_of(result.name))} · {escape(result.version or "no version")} · {escape(ran)} · '
         f"{result.seconds:.1f} s. {escape(result.notice)}</p></section>"
     )
@@ -143,7 +143,7 @@ def _runner(service: Service, desks: Desks, name: str, form: list[Field]) -> Cal
         yield waiting(f"Running {title_of(name)} …")
         try:
             yield run(service, desks.get(token), name, form, list(entries))
-        except Exception as error:  # noqa: BLE001 - told in plain words
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             yield explained(error)
 
     return runner

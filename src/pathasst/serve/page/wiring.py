@@ -77,7 +77,7 @@ class Wiring:
         desk, live = self.desks.get(token), ""
         try:
             talk.begin_anew(desk)
-        except Exception as error:  # noqa: BLE001 - told in plain words
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             live = explained(error)
         return (*self._right(desk, talk.View(talk.past(desk), live, desk.busy)), *self._left(desk))
 
@@ -92,7 +92,7 @@ class Wiring:
 
         try:
             return to_html(self.desks.get(token).talk.answers), ""
-        except Exception as error:  # noqa: BLE001 - told in plain words
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             return "", explained(error)
 
     def comment(self, token: str, text: str) -> tuple[Any, ...]:
@@ -105,8 +105,8 @@ class Wiring:
             desk = self.desks.get(token)
             self.service.feedback(verdict, desk.talk.last, user=desk.user)
             thanks = "<span>Thank you. Stored on this server: question, answer and your verdict, no picture.</span>"
-            gone = gr.update(visible=False)
-            return thanks, gone, gone, gr.update(visible=verdict == "bad")
+            hidden = gr.update(visible=False)
+            return thanks, hidden, hidden, gr.update(visible=verdict == "bad")
 
         return judge
 
@@ -117,7 +117,7 @@ class Wiring:
         try:
             for file in files or []:
                 opened |= pictures.take(desk, Path(file), self.service.settings.serve) is None
-        except Exception as error:  # noqa: BLE001 - told in plain words
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             problem = explained(error)
         return (None, *self._left(desk, problem, pick=opened))
 
@@ -125,7 +125,7 @@ class Wiring:
         desk, problem = self.desks.get(token), ""
         try:
             pictures.frame(desk)
-        except Exception as error:  # noqa: BLE001 - told in plain words
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             problem = explained(error)
         return self._left(desk, problem, pick=not problem)
 
@@ -133,7 +133,7 @@ class Wiring:
         desk, problem = self.desks.get(token), ""
         try:
             pictures.cut(desk, region, most=self.service.settings.serve.pictures)
-        except Exception as error:  # noqa: BLE001 - told in plain words
+        except Exception as error:  # noqa: BLE001 - shown in plain words
             problem = explained(error)
         return self._left(desk, problem)
 
@@ -163,9 +163,9 @@ class Wiring:
             try:
                 image = pixels(example)
                 if image is not None:
-                    desk.talk.pictures[:], desk.framed = [p for p in desk.talk.pictures if p.sent], None
+                    desk.talk.pictures[:], desk.framed = [p for p in desk.talk.pictures if p.in_conversation], None
                     pictures.put(desk, image, example.note, most=self.service.settings.serve.pictures)
-            except Exception as error:  # noqa: BLE001 - told in plain words
+            except Exception as error:  # noqa: BLE001 - shown in plain words
                 problem = explained(error)
             return (example.question, *self._left(desk, problem))
 
@@ -174,7 +174,7 @@ class Wiring:
     # what the parts show
 
     def _right(self, desk: Desk, view: talk.View) -> tuple[Any, ...]:
-        asked, answered = bool(desk.talk.exchanges), desk.talk.last is not None and not view.busy
+        has_questions, answered = bool(desk.talk.exchanges), desk.talk.last is not None and not view.busy
         past = gr.skip() if view.past is None else view.past or EMPTY
         question = gr.skip() if view.question is None else view.question
         return (
@@ -183,7 +183,7 @@ class Wiring:
             question,
             gr.update(visible=not view.busy),
             gr.update(visible=view.busy),
-            gr.update(visible=asked or len(desk.talks) > 1),
+            gr.update(visible=has_questions or len(desk.talks) > 1),
             gr.skip() if view.busy else gr.update(choices=talk.titles(desk), value=desk.open),
             gr.update(visible=answered),
         )
@@ -194,7 +194,7 @@ class Wiring:
         opened = desk.slide is not None or desk.framed is not None
         value = pictures.picker(desk) if pick and opened else None
         return (
-            pictures.shown(desk),
+            pictures.shown_html(desk),
             gr.update(visible=current is not None),
             current.um_per_px if current else None,
             gr.update(visible=opened),
