@@ -20,8 +20,8 @@ from random import Random
 from measured import save
 
 from pathasst.core.statistics import Interval
+from pathasst.core.text import sentences
 from pathasst.instruct.check import faults, mentions_caption, numbers
-from pathasst.instruct.describe import sentences
 from pathasst.instruct.lexicon import KINDS, Lexicon, lexicon
 from pathasst.instruct.wordings import Wordings
 

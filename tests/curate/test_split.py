@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from pathasst.curate.captions.sentences import sentences
 from pathasst.curate.captions.split import split
 from pathasst.curate.captions.verify import is_verbatim
 
@@ -155,13 +154,6 @@ def test_letters_of_the_picture_settle_what_the_caption_leaves_open():
 @pytest.mark.parametrize(("caption", "own"), CASES)
 def test_every_sub_caption_is_verbatim(caption, own):
     assert all(is_verbatim(s.text, caption) for s in split(caption))
-
-
-def test_sentences_do_not_end_at_abbreviations():
-    text = "Tumour vs. stroma in Fig. 2 of J. Smith. Next one."
-    assert [text[a:b] for a, b in sentences(text)] == ["Tumour vs. stroma in Fig. 2 of J. Smith.", "Next one."]
-    text = "Melanoma, H&E. Positive stains."
-    assert [text[a:b] for a, b in sentences(text)] == ["Melanoma, H&E.", "Positive stains."]
 
 
 def test_a_caption_may_change_from_letters_before_to_letters_after_their_words():

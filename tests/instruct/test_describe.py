@@ -6,7 +6,7 @@ import pytest
 from instruct_samples import ARTICLE, article, labelled
 
 from pathasst.core.errors import BadInput
-from pathasst.instruct.describe import as_description, describe, sentences, word_count
+from pathasst.instruct.describe import as_description, describe, word_count
 from pathasst.instruct.wordings import Wordings
 
 WORDINGS = Wordings()
@@ -58,14 +58,6 @@ def test_instructions_vary_and_test_has_its_own() -> None:
     assert len(said["train"]) > 12
     assert not said["train"] & said["test"]
     assert not said["train"] & said["val"]
-
-
-def test_sentences_keep_abbreviations_whole() -> None:
-    assert sentences("Glands (e.g. Crypts) are seen. E. Coli is not. End") == [
-        "Glands (e.g. Crypts) are seen.",
-        "E. Coli is not.",
-        "End",
-    ]
 
 
 def test_word_count() -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from pathasst.core.records import Abstract
-from pathasst.papers.highlight import best_sentences, sentences
+from pathasst.core.text import sentences
+from pathasst.papers.highlight import best_sentences
 from pathasst.papers.words import Words, write_words
 
 TEXT = (
@@ -15,17 +16,6 @@ def words(tmp_path):
     rows = [(1, Abstract(pmid="1", abstract=TEXT)), (2, Abstract(pmid="2", abstract="A carcinoma. Readers scored it."))]
     write_words(tmp_path / "w", rows)
     return Words(tmp_path / "w")
-
-
-def test_sentences_end_where_they_should():
-    assert sentences(TEXT) == [
-        "BACKGROUND: Ki-67 was scored by two readers.",
-        "Nothing came of it.",
-        "RESULTS: In E. coli (p < 0.05) vs. controls we saw less.",
-        "Mean Ki-67 index was 3.4 (SD 1.2) in carcinoma.",
-        "The end!",
-    ]
-    assert sentences("") == []
 
 
 def test_the_best_sentences_in_the_order_of_the_text(words):

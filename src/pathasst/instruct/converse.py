@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
+from pathasst.core.text import sentences
 from pathasst.instruct.balance import Balance, Term
 from pathasst.instruct.check import faults
-from pathasst.instruct.describe import as_description, conversation_of, sentences
+from pathasst.instruct.describe import as_description, conversation_of
 from pathasst.instruct.lexicon import Found, Lexicon, lexicon
 from pathasst.instruct.wordings import Template, Wordings, capital, templates
 

@@ -10,6 +10,7 @@ from random import Random
 
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
+from pathasst.core.text import sentences
 from pathasst.instruct.check import mentions_caption
 from pathasst.instruct.wordings import Wordings, templates
 
@@ -17,8 +18,6 @@ _LEAD = re.compile(r"^\s*(?:fig(?:ure|\.)?\s*\w{1,4}\s*[.:)]\s*|\(?[A-Ha-h]\)\s*
 _VERB = re.compile(
     r"\b(?:shows?|showing|is|are|was|were|has|have|reveals?|demonstrates?|displays?|contains?|sees|stained)\b", re.IGNORECASE
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(])")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|Fig|Figs|vs|cf|approx|Dr|no|St|al|ca|sp|spp|mag|orig|magn)|\b[A-Z])\.$")
 
 
 def describe(pair: Pair, rng: Random, wordings: Wordings, *, text: str = "", by: str = "template") -> Conversation:
@@ -63,17 +62,6 @@ def as_description(caption: str) -> str:
         text = f"This is {lowered}." if re.match(r"(?:an?|the) ", lowered) else f"The image shows {lowered}."
     text = text[:1].upper() + text[1:]
     return text if text[-1] in ".!?" else text + "."
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a caption; "e.g.", "Fig." and initials do not end one."""
-    parts: list[str] = []
-    for piece in _SENTENCE_END.split(text.strip()):
-        if parts and _ABBREVIATION.search(parts[-1]):
-            parts[-1] += " " + piece
-        elif piece:
-            parts.append(piece)
-    return parts
 
 
 def word_count(text: str) -> int:

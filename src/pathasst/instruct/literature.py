@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import Hit
-from pathasst.instruct.describe import sentences
+from pathasst.core.text import sentences
 from pathasst.instruct.wordings import Template, Wordings, capital, choices
 
 OTHERS = (0, 1, 1, 2, 2, 3)  # hits beside the one that answers

@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
+from pathasst.core.text import sentences
 from pathasst.dataset import Dropped
 from pathasst.instruct.check import faults
-from pathasst.instruct.describe import conversation_of, describe, sentences
+from pathasst.instruct.describe import conversation_of, describe
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.wordings import Wordings
 from pathasst.llm import Client, LLMSettings, connect

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from pathasst.core.text import sentences
 
 if TYPE_CHECKING:
     from pathasst.papers.words import Words
 
-# A sentence ends at . ! or ? before white space and a capital, digit or bracket, but not after an abbreviation or an initial.
-END = re.compile(
-    r"(?<![A-Z]\.)(?<!\b[A-Z])(?<!\bvs)(?<!\bi\.e)(?<!\be\.g)(?<!\bal)(?<!\bno)(?<!\bFig)(?<!\bca)[.!?]\)?\s+(?=[\[(\"“]?[A-Z0-9])"
-)
 MIN_SHARE = 0.15  # of the query's weight that a sentence must hold to be shown
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of an abstract; its lines (sections) are never joined."""
-    found = []
-    for line in text.splitlines():
-        start = 0
-        for end in END.finditer(line):
-            found.append(line[start : end.end()].strip())
-            start = end.end()
-        found.append(line[start:].strip())
-    return [s for s in found if s]
 
 
 def best_sentences(query: str, text: str, words: Words, count: int = 2) -> list[str]:

@@ -11,10 +11,9 @@ import re
 from collections.abc import Sequence
 
 from pathasst.core.records import Turn
-from pathasst.core.text import shortened
+from pathasst.core.text import sentences, shortened
 from pathasst.curate.captions.verify import is_verbatim
 from pathasst.instruct.check import new_word_share, numbers
-from pathasst.papers.highlight import sentences
 
 MAX_NEW_WORDS = 0.2
 MOST_ABSTRACTS = 3

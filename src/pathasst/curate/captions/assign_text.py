@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from pathasst.core.text import sentence_spans
 from pathasst.curate.captions.grammar import Chain, stance
 from pathasst.curate.captions.markers import Marker, references
-from pathasst.curate.captions.sentences import closing_kind, sentences, tells_scale
+from pathasst.curate.captions.sentences import closing_kind, tells_scale
 
 _TRAIL = re.compile(r"(?i)[\s,;(\[]*(?:\b(?:and|or|whereas|while|but)\b)?[\s,;(\[]*$")
 _OPEN = re.compile(r"(?i)(?:[:,]|\b(?:of|in|by|with|for|from|on|at|to|the|an?|as|using|shows?|showing|are|is|were|was|and))\s*$")
@@ -144,7 +145,7 @@ def _whole_sentences(caption: str, markers: Sequence[Marker], fronted: Sequence[
     """Sentences, where the stop of "(A). Tumour" ends none, no marker is cut, and one that follows a stop begins a new one."""
     spans: list[tuple[int, int]] = []
     opens = [m.start for n, m in enumerate(markers) if lean > 0 and _opens(caption, markers, n)]
-    for a, b in (part for span in sentences(caption) for part in _cut_at(span, opens)):
+    for a, b in (part for span in sentence_spans(caption) for part in _cut_at(span, opens)):
         if spans:
             start, stop = spans[-1]
             dangling = any(

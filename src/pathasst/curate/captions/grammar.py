@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pathasst.core.text import sentence_spans
 from pathasst.curate.captions.markers import OTHER_STYLES, STYLES, Marker, find, label_at, rank
-from pathasst.curate.captions.sentences import sentences, tells_scale
+from pathasst.curate.captions.sentences import tells_scale
 
 _REFERENCE = re.compile(
     r"(?i)(?:\b(?:in|from|as|of|to|than|see|with|for|by|at|between|panels?|figures?|fig\.?|figs\.?|parts?|per|is|on|into|using|that|"
@@ -185,7 +186,7 @@ def _definitions(caption: str, found: list[Marker], letters: tuple[str, ...]) ->
     """The markers that carry text. A reference ("as in (A)") counts only for a letter that no other marker names."""
     wanted = set(letters)
     inside = [m for m in found if set(m.letters) <= wanted]
-    scales = [(a, b) for a, b in sentences(caption) if tells_scale(caption[a:b])]
+    scales = [(a, b) for a, b in sentence_spans(caption) if tells_scale(caption[a:b])]
     defining = [m for m in inside if not any(a < m.start < b for a, b in scales)]
     inside = defining if wanted <= {x for m in defining for x in m.letters} else inside
     plain = [m for m in inside if not _is_reference(caption, m)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pathasst.curate.captions.sentences import sentences
+from pathasst.core.text import sentence_spans
 from pathasst.curate.captions.verify import lost_negation, new_facts
 
 _NUM = r"\d+(?:[.,]\d+)*"
@@ -110,7 +110,7 @@ def refine(caption: str, source: str = "") -> Refined:
     The text is empty when nothing visible is left.
     """
     text = " ".join(caption.split())
-    kept = [text[a:b] for a, b in sentences(text) if not _DROPPED_SENTENCE.match(text[a:b])]
+    kept = [text[a:b] for a, b in sentence_spans(text) if not _DROPPED_SENTENCE.match(text[a:b])]
     result = tidy(" ".join(_cut(k) for k in kept))
     result = _LEAD_IN.sub("", result)
     if re.match(r"[a-z]+\b", result):  # "mPIN" keeps its case

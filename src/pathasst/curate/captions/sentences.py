@@ -1,16 +1,9 @@
-"""The sentences of a caption: where they end, and which of them speak of all panels. Knows text alone."""
+"""Which sentences of a caption speak of all its panels. Knows text alone."""
 
 from __future__ import annotations
 
 import re
 
-_SENTENCE = re.compile(
-    r"(?<=[.?!])[)\]]?\s+(?=[(\[]?[A-Z0-9*×#“\"Δα-ω→−+]|[a-z]{1,3}[A-Z0-9])|(?<=[a-z)\]]\.)(?=[A-Z][a-z])",
-)
-_ABBREVIATION = re.compile(
-    r"(?:(?<!&)(?<!& )\b(?:[A-Z]|vs|spp?|cf|ca|approx|al|e\.g|i\.e|etc|Figs?|figs?|Ref|No|no|Dr|St|"
-    r"resp|var|subsp|sp\. n|Inc|Co|Ltd|Corp|mag|orig))\.$"
-)
 _INK = r"(?:black |white |red |yellow |green |blue |open |solid |thick |thin |small |large )*"
 _DEFINED = r"[A-Za-z0-9α-ωΑ-Ω/+'’-]{1,12}(?: [A-Za-z0-9+-]{1,12})?\s*[:=,]\s*[a-z][^;,.]{2,60}"  # an abbreviation and its meaning
 _CLOSINGS = (
@@ -36,19 +29,6 @@ _SCALE = re.compile(
     r"(?i)\b(?:(?:original|final) magnifications?|scale bars?|bars?\s*[:=]|"
     r"all (?:panels|images|figures|cases|cores|graphs|experiments))\b"
 )
-
-
-def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-    """Spans of the sentences between two places of a text; abbreviations and initials do not end one."""
-    end = len(text) if end is None else end
-    spans, begin = [], start
-    for match in _SENTENCE.finditer(text, start, end):
-        if _ABBREVIATION.search(text[begin : match.start()]):
-            continue
-        spans.append((begin, match.start()))
-        begin = match.end()
-    spans.append((begin, end))
-    return [(a, b) for a, b in spans if text[a:b].strip()]
 
 
 def closing_kind(sentence: str) -> int | None:
