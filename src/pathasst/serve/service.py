@@ -1,7 +1,7 @@
 """The one object that API, page and MCP share: brain, tools, literature and PathCLIP, each loaded once, behind one bounded queue.
 
-Knows no web server. Everything heavy runs on the queue's threads: `submit` gives a Job with events and a result; `ask` waits for
-it. Users are told apart by a name that the caller has checked; files, conversations and limits are kept per user.
+Knows no web server. Everything heavy runs on the queue's threads: `submit` gives a Job with events and a result.
+Users are told apart by a name that the caller has checked; files, conversations and limits are kept per user.
 """
 
 from __future__ import annotations
@@ -157,18 +157,6 @@ class Service:
 
         return self.queue.submit(work, user)
 
-    def ask(
-        self,
-        question: str,
-        images: Sequence[PictureInput] = (),
-        history: Answer | None = None,
-        user: str = LOCAL,
-        watch: Watch | None = None,
-        cancel: threading.Event | None = None,
-    ) -> Answer:
-        """As `submit`, but waits on this thread."""
-        return self.submit(question, images, history, user, watch, cancel).result()
-
     def submit_reply(
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec], user: str = LOCAL
     ) -> Job[Turn]:
@@ -199,15 +187,11 @@ class Service:
 
     # tools, papers, PathCLIP by hand
 
-    def run_tool(self, call: ToolCall, image: PictureInput | None = None, user: str = LOCAL) -> ToolResult:
-        """Run one tool by hand, at the picture's scale unless the call names one. What is wrong with the call is in `error`.
-
-        Raises BadInput for a picture that cannot be read, Busy, Closing.
-        """
-        return self.submit_tool(call, image, user).result()
-
     def submit_tool(self, call: ToolCall, image: PictureInput | None = None, user: str = LOCAL) -> Job[ToolResult]:
-        """As `run_tool`, as a Job."""
+        """Run one tool by hand, as a Job. It runs at the picture's scale unless the call names one; `error` says what is wrong.
+
+        Raises Busy, Closing; BadInput, for a picture that cannot be read, comes with the result.
+        """
 
         def work(job: Job[ToolResult]) -> ToolResult:
             pixels, scaled_call, note = None, call, ""
@@ -226,24 +210,14 @@ class Service:
 
         return self.queue.submit(work, user)
 
-    def search_papers(
-        self,
-        query: str,
-        k: int = 10,
-        mode: str = "hybrid",
-        filters: dict[str, Any] | None = None,
-        user: str = LOCAL,
-    ) -> list[Hit]:
-        """The best abstracts for a query; `filters` as `papers.Filters` (since, until, journals, types, retracted).
-
-        Raises BadDataset when there is no collection, BadSettings for a wrong mode, filter or k, Busy, Closing.
-        """
-        return self.submit_search(query, k, mode, filters, user).result()
-
     def submit_search(
         self, query: str, k: int = 10, mode: str = "hybrid", filters: dict[str, Any] | None = None, user: str = LOCAL
     ) -> Job[list[Hit]]:
-        """As `search_papers`, as a Job."""
+        """The best abstracts for a query, as a Job; `filters` as `papers.Filters` (since, until, journals, types, retracted).
+
+        Raises BadSettings for a server without literature, Busy, Closing; BadDataset without a collection and BadSettings for a
+        wrong mode, filter or k come with the result.
+        """
         from pathasst.tools.papers_search import PapersSearch
 
         tool = self.registry.tools.get("papers_search")

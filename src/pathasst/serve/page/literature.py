@@ -84,7 +84,7 @@ def search(
         "types": tuple(types or ()),
         "retracted": not leave_out_retracted,
     }
-    return hits_html(service.search_papers(query.strip(), most, filters=filters, user=user))
+    return hits_html(service.submit_search(query.strip(), most, filters=filters, user=user).result())
 
 
 def _year(text: str) -> int | None:

@@ -112,7 +112,7 @@ def run(service: Service, desk: Desk, name: str, form: list[Field], entries: lis
     try:
         call = ToolCall(name=name, arguments=arguments(form, entries))
         image = PictureInput(picture.image, picture.name, picture.um_per_px) if picture else None
-        result = service.run_tool(call, image, desk.user)
+        result = service.submit_tool(call, image, desk.user).result()
     except Exception as error:  # noqa: BLE001 - shown in plain words
         return explained(error)
     if result.error:
