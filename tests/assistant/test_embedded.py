@@ -1,4 +1,4 @@
-"""The embedded PathAsst itself as the brain, and `look`: skipped where its weights are not here.
+"""The embedded assistant as it ships: skipped where its weights are not here.
 
 What is asserted holds whatever a small model says; how well it chooses is measured by `evaluate`.
 """
@@ -12,9 +12,10 @@ import pytest
 from assistant_parts import Shelf
 
 from pathasst.assistant import Limits, ask
-from pathasst.assistant.vision import Look
+from pathasst.assistant.statements import Kind
 from pathasst.core import weights
-from pathasst.core.records import Hit, ToolCall
+from pathasst.core.records import Hit
+from pathasst.tools.look import Look
 from pathasst.tools.protocol import Registry
 
 pytestmark = pytest.mark.skipif(
@@ -35,11 +36,23 @@ def stained() -> np.ndarray:
     return np.ascontiguousarray(data.immunohistochemistry()[:256, :256])
 
 
-def test_an_answer_about_a_picture(stained: np.ndarray) -> None:
-    answer = ask(stained, "What does this picture show?", registry=Registry(), limits=SHORT)
-    assert answer.raw
+def test_an_answer_about_a_picture_says_what_the_look_says_or_that_it_cannot(stained: np.ndarray) -> None:
+    registry = Registry()
+    registry.add(Look())
+    answer = ask(stained, "What does this picture show?", registry=registry, limits=SHORT)
+    assert [c.name for c in answer.calls] == ["look"]
+    assert {s.kind for s in answer.statements} == {Kind.LOOK}
+    assert "immunohistochemistry" in answer.text or "can say nothing" in answer.text
     assert answer.brain.startswith("pathasst-embedded@")
-    assert any("No tool was run" in n for n in answer.notices)
+
+
+@pytest.mark.parametrize(
+    "question", ["Is the tumour malignant?", "What does this picture show?", "What is the Ki67 index?", "Capital of Peru?"]
+)
+def test_without_a_picture_or_a_source_nothing_is_claimed(question: str) -> None:
+    answer = ask(None, question, registry=Registry(), limits=SHORT)
+    assert answer.statements
+    assert {s.kind for s in answer.statements} <= {Kind.FIXED, Kind.GLOSSARY}
 
 
 @pytest.mark.parametrize(
@@ -60,14 +73,3 @@ def test_a_literature_question_cites_what_was_retrieved_or_nothing(attack: str) 
     kept = re.sub(r"~~.*?~~", "", answer.text)
     assert set(re.findall(r"PMID (\d+)", kept)) <= {"11111111"}
     assert "BENIGN" not in answer.text
-    if not answer.steps:
-        assert any("No tool was run" in n for n in answer.notices)
-
-
-def test_look_describes_and_names(stained: np.ndarray) -> None:
-    result = Look()(ToolCall(name="look", arguments={"question": "Which stain is this?"}), stained)
-    assert not result.error
-    assert result.text.startswith("This picture is unlike") == result.numbers["unlike"]
-    assert ("PathAsst, unchecked: " in result.text) != result.numbers["unlike"]
-    assert "pathasst-embedded@" in result.version
-    assert "look-embedded@" in result.version

@@ -13,7 +13,7 @@ from pathasst.assistant import BrainSettings
 from pathasst.assistant.brains.dialogue import EXAMPLES, arguments_asked, dialogue
 from pathasst.assistant.brains.llamacpp import LlamaCppBrain, choice_schema, for_grammar
 from pathasst.assistant.repair import UNREADABLE
-from pathasst.assistant.vision import Look
+from pathasst.tools.look import Look
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, Unreachable
 from pathasst.core.records import ToolCall, Turn

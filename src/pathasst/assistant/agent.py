@@ -12,17 +12,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pathasst.assistant import repair, sanitize
 from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.brain import Brain, Streaming
+from pathasst.assistant.grounded import compose
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT, Album
 from pathasst.assistant.notices import Draft, conclude, library_of
+from pathasst.assistant.plan import plan as make_plan
+from pathasst.assistant.statements import text_of
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, BadSettings, PathAsstError
 from pathasst.core.records import IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.llm.thoughts import Stream, split
+from pathasst.router.route import Reason, Route
 from pathasst.tools.protocol import Registry
 
 
@@ -75,6 +81,7 @@ class Agent:
     cancel: threading.Event = field(default_factory=threading.Event)
     worker: Worker = field(default_factory=Worker)
     late_tools: dict[str, threading.Event] = field(default_factory=dict)  # tools whose late call still runs
+    grounding: Grounding = Grounding.CHECKED  # how far the brain's words are trusted
 
     def run(self, question: str, album: Album, history: Answer | None = None, new_pictures: int = 0, advice: str = "") -> Answer:
         """Answer one question about the album's pictures, of which the last `new_pictures` came with it.
@@ -90,7 +97,10 @@ class Agent:
             library=dict(history.library) if history else {},
         )
         try:
-            self._converse(draft)
+            if self.grounding is Grounding.COMPOSED:
+                self._compose(draft, history)
+            else:
+                self._converse(draft)
         except Cancelled:
             draft.stopped = "cancelled"
         except Late:
@@ -113,6 +123,36 @@ class Agent:
             attachments=[_attached(s) for s in album.shown],
             advice=sanitize.as_data(advice),
         )
+
+    def _compose(self, draft: Draft, history: Answer | None) -> None:
+        """Tools as the router decides, and an answer composed from what they give; the brain says nothing."""
+        self.watch(Event(kind="thinking"))
+        plan = make_plan(draft.question, self._route(draft), draft.album, self.registry, history)
+
+        def run(call: ToolCall) -> Step:
+            known = {c.id for t in draft.turns for c in t.tool_calls}
+            call = _numbered([call], known)[0]
+            draft.turns.append(Turn(role="assistant", tool_calls=[call]))
+            step = self._step(call, 0, draft)
+            draft.steps.append(step)
+            draft.turns.append(self._for_brain(step, draft))
+            self.watch(Event(kind="step", step=step))
+            return step
+
+        draft.statements = compose(draft.question, plan, run, self.registry, history)
+        draft.turns.append(Turn(role="assistant", content=text_of(draft.statements)))
+
+    def _route(self, draft: Draft) -> Route:
+        """Which tools the question asks for: by the brain's router, or by the calls of a brain that has none."""
+        offered = self.registry.offered()
+        route = getattr(self.brain, "route", None)
+        if route is not None:
+            work = partial(route, draft.question, offered, pictures=len(draft.album.shown), turns=draft.turns[:-1])
+            chosen: Route = self.worker.run(work, self.limits.brain_seconds, self.cancel)
+            return chosen
+        turn = self._reply(draft, offer_tools=True)
+        reason = Reason.CALLS if turn.tool_calls else Reason.UNKNOWN
+        return Route(calls=tuple(turn.tool_calls), reason=reason, confidence=1.0, tools=tuple(c.name for c in turn.tool_calls))
 
     def _converse(self, draft: Draft) -> None:
         """Rounds of reply and tools until the brain answers without a call. What came so far is in `draft`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pathasst.assistant.statements import Statement
 from pathasst.core.records import NOTICE, Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
 
 PERSON = "person"
@@ -69,6 +70,7 @@ class Answer:
 
     question: str
     text: str
+    statements: list[Statement] = field(default_factory=list)  # what `text` was made of, each with its source
     raw: str = ""
     brain: str = ""  # which brain answered, with its version
     steps: list[Step] = field(default_factory=list)  # tools run for this question
@@ -112,6 +114,7 @@ class Answer:
         return {
             "question": self.question,
             "answer": self.text,
+            "statements": [to_row(s) | {"kind": str(s.kind)} for s in self.statements],
             "as_written_by_model": self.raw,
             "brain": self.brain,
             "ran": [_step_json(step) for step in self.steps],

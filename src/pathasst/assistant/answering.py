@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.assistant.agent import Agent, Limits, Watch
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.brain import Brain, BrainSettings, open_brain
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.tools.protocol import Registry
@@ -52,8 +53,8 @@ def ask(
     for picture in pictures:
         album.give(picture if isinstance(picture, PictureInput) else PictureInput(picture, um_per_px=um_per_px))
     mind = brain if isinstance(brain, Brain) else open_brain(brain)
-    tools = registry if registry is not None else default_registry(look=not mind.sees)
-    agent = Agent(mind, tools, limits or Limits())
+    tools = registry if registry is not None else registry_for(mind)
+    agent = Agent(mind, tools, limits or Limits(), grounding=grounding_of(mind))
     if watch is not None:
         agent.watch = watch
     if cancel is not None:
@@ -64,15 +65,27 @@ def ask(
         agent.worker.close()
 
 
+def registry_for(brain: Brain) -> Registry:
+    """The tools for a brain: with the look and the glossary unless it sees and writes by itself."""
+    return default_registry(look=not brain.sees or grounding_of(brain) is Grounding.COMPOSED)
+
+
+def grounding_of(brain: Brain) -> Grounding:
+    """How far a brain's words are trusted; one that does not say so is checked."""
+    return getattr(brain, "grounding", Grounding.CHECKED)
+
+
 @lru_cache(maxsize=2)
 def default_registry(look: bool = False) -> Registry:
-    """The specialist models, the literature search and, if asked, `look`; each made once per process."""
-    from pathasst.assistant.vision import Look
+    """The specialist models and the literature search, and, if asked, `look` and the glossary; each made once per process."""
+    from pathasst.tools.glossary_tool import GlossaryTool
+    from pathasst.tools.look import Look
     from pathasst.tools.registry import default_registry as specialists
 
     registry = specialists()
     if look:
         registry.add(Look())
+        registry.add(GlossaryTool())
     return registry
 
 

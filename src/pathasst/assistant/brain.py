@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
+from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 
@@ -42,7 +43,8 @@ class Streaming(Protocol):
 
     Further things a brain may offer, each used where it is there: `reply_many(requests) -> list[Turn]` (several replies generated
     together; a request is `(turns, images, tools)`), `parallel` (how many threads may ask it at once, 1 if absent) and
-    `count_tokens(text) -> int`.
+    `count_tokens(text) -> int`, `route(question, tools, pictures, turns) -> Route` (which tools a question asks for), and
+    `grounding` (see `Grounding`; CHECKED if absent).
     """
 
     def stream(
@@ -68,6 +70,7 @@ class BrainSettings:
         str, ...
     ] = ()  # openai: what ends a reply besides the server's own end; a PathAsst of the paper's template: "###"
     seconds: float = 120.0  # openai, llamacpp: time-out of one reply
+    grounded: bool | str = "auto"  # true: composed from sources; auto: so for the embedded model, others checked; false: marked
     parallel: int = 1  # llamacpp: conversations answered at once, each with memory of its own; openai: as many as it is asked
 
     def __post_init__(self) -> None:
@@ -77,7 +80,16 @@ class BrainSettings:
             raise BadSettings("an OpenAI-compatible brain needs a url such as http://127.0.0.1:8000/v1.")
         if self.max_tokens < 1 or self.seconds <= 0 or self.parallel < 1:
             raise BadSettings("a brain's max_tokens, seconds and parallel must be above zero.")
+        if self.grounded not in (True, False, "auto"):
+            raise BadSettings("a brain's grounded is true, false or auto.")
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+
+    @property
+    def grounding(self) -> Grounding:
+        """How far the brain's own words are trusted."""
+        if self.grounded == "auto":
+            return Grounding.COMPOSED if self.kind == "pathasst" and self.model == EMBEDDED else Grounding.CHECKED
+        return Grounding.COMPOSED if self.grounded else Grounding.MARKED
 
     @property
     def chooses_tools(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from pathasst.assistant import citations, sanitize
 from pathasst.assistant.answer import Answer, Source, Step
 from pathasst.assistant.images import Album
+from pathasst.assistant.statements import Kind, Statement, text_of
 from pathasst.core.records import Hit, Turn
 from pathasst.tools.protocol import ToolCard
 
@@ -33,6 +34,7 @@ class Draft:
     turns: list[Turn]  # the whole conversation; this question is the last user turn
     library: dict[str, Hit]  # PMID → abstract, all of the conversation
     steps: list[Step] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)  # of an answer that was composed
     done: dict[str, Step] = field(default_factory=dict)  # calls already run, by what they ask
     stopped: str = ""
     failure: str = ""
@@ -43,19 +45,26 @@ def conclude(draft: Draft, brain: str, cards: Mapping[str, ToolCard], history: A
     """The Answer of a finished or stopped question. `cards`: of the tools on offer, by name."""
     last = draft.turns[-1]
     raw = last.content if last.role == "assistant" else ""
-    checked = citations.check(sanitize.without_links(raw), draft.library)
+    if draft.statements:  # composed: every reference comes from a result or the glossary
+        passages = dict.fromkeys(s.source for s in draft.statements if s.kind is Kind.PASSAGE)
+        checked = citations.Checked(text_of(draft.statements), cited=[p for p in passages if p in draft.library])
+    else:
+        checked = citations.check(sanitize.without_links(raw), draft.library)
     retrieved = library_of(step.result for step in draft.steps)
     pmids = dict.fromkeys([*checked.cited, *retrieved])
     sources = [Source(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]
     return Answer(
         question=draft.question,
         text=checked.text or "(The model gave no answer.)",
-        raw=raw,
+        statements=draft.statements,
+        raw="" if draft.statements else raw,
         brain=brain,
         steps=draft.steps,
         sources=sources,
         struck=checked.struck,
-        notices=[
+        notices=_about_composed(draft)
+        if draft.statements
+        else [
             *_about_the_run(draft, raw),
             *_about_tools(draft, cards),
             *_about_references(checked, sources, bool(retrieved)),
@@ -86,6 +95,13 @@ def _about_the_run(draft: Draft, raw: str) -> list[str]:
             f"The model wrote about running {', '.join(claimed)}, but made no such call: nothing of that kind was run."
         )
     return notices
+
+
+def _about_composed(draft: Draft) -> list[str]:
+    """What the statements do not say themselves: a stop, repaired calls, synthetic pictures, other markers."""
+    quiet = ("warns:", "gave no result:", "is not validated")
+    stop = [_STOPS[draft.stopped].replace("the model", "it")] if draft.stopped else []
+    return [*stop, *(n for n in _about_tools(draft, {}) if not any(q in n for q in quiet))]
 
 
 def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:

@@ -206,7 +206,7 @@ def evaluate(
 
     offered = list(all_specs() if tools is None else tools)
     if not brain.sees:
-        from pathasst.assistant.vision import Look
+        from pathasst.tools.look import Look
 
         offered.append(Look.spec())
     asked = draw(load_requests(requests), limit, seed)

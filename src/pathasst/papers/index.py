@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,10 @@ from pathasst.papers.filters import Filters, year_of
 from pathasst.papers.highlight import best_sentences
 from pathasst.papers.overlap import WORDS as WORDS_OF_READ
 from pathasst.papers.overlap import Overlap
+from pathasst.papers.question import LiteratureQuestion
+from pathasst.papers.relevance import Judged, Relevance
 from pathasst.papers.segment import Segment
+from pathasst.papers.synonyms import canonical, groups_in
 from pathasst.papers.versions import Version
 from pathasst.papers.words import Words
 
@@ -67,6 +71,7 @@ class PaperIndex:
         self.version, self._segments, self._words = _opened(home)
         self._embedder: Embedder | None = None
         self._lock = threading.Lock()
+        self._years: Counter[int] | None = None
 
     @classmethod
     def open(cls, path: Path | str | None = None, settings: SearchSettings | None = None) -> PaperIndex:
@@ -131,31 +136,65 @@ class PaperIndex:
         filters = filters or Filters()
         depth = max(k, self.settings.depth)
         if mode == "words":
-            return self._words.search(text, k, filters)
+            return self._words.search(expanded(text), k, filters)
         try:
-            query = self._vector(text)
+            query = self._vector(canonical(text))
         except MissingWeights:
             if mode == "vectors":
                 raise
-            return self._words.search(text, k, filters)
+            return self._words.search(expanded(text), k, filters)
         near = self._nearest(query, depth, filters) if query is not None else []
         if mode == "vectors":
             return near[:k]
-        words = self._words.search(text, depth, filters)
+        words = self._words.search(expanded(text), depth, filters)
         fused = self._fuse(words, near, depth, self.settings.words)
         if self.settings.read and self.settings.fusion == "scores" and near:
             fused = self._read(text, fused, dict(self._fuse(words, near, depth, WORDS_OF_READ)))
         return fused[:k]
 
+    def about(self, question: LiteratureQuestion, k: int = 5, filters: Filters | None = None) -> list[tuple[Hit, Judged]]:
+        """At most `k` abstracts that are about the question, best first, with how much of it each holds; none is an answer.
+
+        A search has nearest neighbours for everything; here those below the floor of relevance are left out (see `relevance`).
+        """
+        if not question.concepts:
+            return []
+        judge = Relevance(question, self._words)
+        hits = self.search(question.text, k=max(4 * k, 20), filters=filters)
+        judged = [(hit, judge(f"{hit.title}\n{hit.passage}")) for hit in hits]
+        return [(hit, verdict) for hit, verdict in judged if verdict.about][:k]
+
+    def absent(self, question: LiteratureQuestion) -> list[str]:
+        """What of a question no abstract of the collection names at all."""
+        return Relevance(question, self._words).absent()
+
+    def years(self) -> dict[int, int]:
+        """Year → abstracts of it; read once."""
+        with self._lock:
+            if self._years is None:
+                self._years = Counter()
+                for segment in self._segments:
+                    self._years.update(segment.years())
+            return dict(self._years)
+
+    def collection(self) -> str:
+        """What the collection is, for people: how many abstracts, and of which years nine of ten are."""
+        return f"{len(self):,} abstracts{spans(self.years())}"
+
     def get(self, pmid: str) -> Abstract | None:
         """The abstract of an id, None when it is not in the index."""
         return self._abstract(key_of_id(pmid))
 
+    def hit(self, pmid: str, query: str = "") -> Hit | None:
+        """The abstract of an id as a hit, its sentences chosen for a query; None when it is not in the index."""
+        abstract = self.get(pmid)
+        return None if abstract is None else self._hit(query, abstract, 1.0)
+
     def _read(self, text: str, fused: list[tuple[int, float]], scores: dict[int, float]) -> list[tuple[int, float]]:
         """The first of `fused` by `scores` and by what they hold of the query, the others after them."""
-        overlap = Overlap(text, self._words)
+        overlap, groups = Overlap(canonical(text), self._words), [group for group, _ in groups_in(text)]
         keys = [key for key, _ in fused[: self.settings.read]]
-        texts = [(key, text_of(a)) for key in keys if (a := self._abstract(key)) is not None]
+        texts = [(key, canonical(text_of(a), groups)) for key in keys if (a := self._abstract(key)) is not None]
         read = sorted(((key, overlap(words, scores[key])) for key, words in texts), key=lambda item: (-item[1], item[0]))
         last = read[-1][1] if read else 0.0
         return [*read, *((key, last * score) for key, score in fused[self.settings.read :])]
@@ -239,6 +278,35 @@ def clean_query(query: str) -> str:
     """A query as it is searched: control characters out, white space single, at most MAX_QUERY characters."""
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cf", "Co", "Cn") else c for c in query[: 4 * MAX_QUERY])
     return " ".join(unicodedata.normalize("NFKC", text)[:MAX_QUERY].split())
+
+
+def expanded(query: str) -> str:
+    """A query with the other names of what it names, for a search by words."""
+    names = [name for group, _ in groups_in(query) for name in (group.name, *group.tokens())]
+    return " ".join([query, *dict.fromkeys(names)])
+
+
+def spans(years: Mapping[int, int], share: float = 0.9) -> str:
+    """` of 1976–2021, 98 % of them of 1977–1979 and 2020–2021`: the years of `share` of the abstracts; empty without any."""
+    if not years:
+        return ""
+    chosen: list[int] = []
+    total, held = sum(years.values()), 0
+    for year, count in sorted(years.items(), key=lambda item: -item[1]):
+        if held >= share * total:
+            break
+        held, chosen = held + count, [*chosen, year]
+    runs: list[list[int]] = []
+    for year in sorted(chosen):
+        if runs and year == runs[-1][-1] + 1:
+            runs[-1].append(year)
+        else:
+            runs.append([year])
+    named = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    whole = f" of {min(years)}–{max(years)}" if min(years) < max(years) else f" of {min(years)}"
+    if len(runs) > 4 or len(chosen) == len(years):
+        return whole
+    return f"{whole}, {100 * held / total:.0f} % of them of {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}"
 
 
 def default_home() -> Path:

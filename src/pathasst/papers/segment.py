@@ -5,6 +5,7 @@ Rows with a vector come first, in cluster order; rows whose vector is not made y
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,6 +71,15 @@ class Segment:
             return []
         rows, cosines = self.clusters.search(query, k, probes=probes, allowed=self._mask(filters))
         return [(self.documents.key(int(r)), float(c), int(r)) for r, c in zip(rows, cosines, strict=True)]
+
+    def years(self) -> dict[int, int]:
+        """Year → live abstracts of it; those without a year are left out."""
+        live, counts, start = self.live(), Counter[str](), 0
+        for batch in self.documents.batches():
+            dates = batch.column("date").to_pylist()
+            counts.update(d[:4] for d, alive in zip(dates, live[start : start + len(dates)], strict=True) if alive and d)
+            start += len(dates)
+        return {int(year): n for year, n in counts.items() if year.isdecimal() and len(year) == 4}
 
     def abstract(self, row: int) -> Abstract:
         return self.documents[row]

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from pathasst.assistant.brain import Brain, Streaming
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.worker import Cancelled
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 
@@ -131,6 +133,16 @@ class View:
     cancel: threading.Event
     name: str
     sees: bool
+
+    @property
+    def grounding(self) -> Grounding:
+        """See `Grounding`."""
+        return getattr(self.shared.brain, "grounding", Grounding.CHECKED)
+
+    @property
+    def route(self) -> Any:
+        """The brain's `route`, None where it has none; a router may be asked from several threads."""
+        return getattr(self.shared.brain, "route", None)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """See `Brain.reply`. Raises Cancelled when the person has left."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.assistant.agent import Event, Watch
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.answering import ask as ask_alone
-from pathasst.assistant.answering import default_registry
+from pathasst.assistant.answering import registry_for
 from pathasst.assistant.brain import Brain, open_brain
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.settings import AssistantSettings
@@ -84,7 +84,7 @@ class Service:
         serve = self.settings.serve
         self.metrics = Metrics(self)
         self.brain = SharedBrain(brain or open_brain(self.settings.brain), on_batch=self.metrics.batch)
-        tools = registry if registry is not None else default_registry(look=not self.brain.brain.sees)
+        tools = registry if registry is not None else registry_for(self.brain.brain)
         self.registry = OrderedRegistry(tools, self.metrics.tool)
         self.queue = WorkQueue(serve.at_once, serve.waiting, serve.wait_seconds)
         self.uploads = UploadStore(serve.home / "uploads", serve.keep_seconds, serve.quota_bytes)

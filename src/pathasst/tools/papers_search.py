@@ -28,7 +28,8 @@ class PapersArguments(Arguments):
 class PapersSearch(Tool[PapersArguments]):
     """Abstracts of the biomedical literature for a question (paper, "paper retrieval").
 
-    Searches one paper collection: the given one, or the embedded one, opened on the first call.
+    Searches one paper collection: the given one, or the embedded one, opened on the first call. Only abstracts that are about the
+    question come back; a PMID in the query is looked up.
     """
 
     name = "papers_search"
@@ -49,12 +50,33 @@ class PapersSearch(Tool[PapersArguments]):
         self._lock = threading.Lock()  # first searches that come together open it once
 
     def run(self, arguments: PapersArguments, image: Any) -> ToolResult:
-        """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection."""
-        hits = self.index().search(arguments.query, k=arguments.k)
+        """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection.
+
+        `numbers`: `found`; `query` as it was searched; `absent`: what no abstract of the collection names; `not_here`: PMIDs
+        asked for that it lacks; `collection` in words.
+        """
+        from pathasst.papers.question import read_question
+
+        index, question = self.index(), read_question(arguments.query)
+        asked = {pmid: index.hit(pmid, question.text) for pmid in question.pmids}
+        hits = [hit for hit in asked.values() if hit is not None]
+        not_here = [pmid for pmid, hit in asked.items() if hit is None]
+        if not question.pmids:
+            hits = [hit for hit, _ in index.about(question, arguments.k)]
+        absent = [] if hits else index.absent(question)
+        lines = [line(hit) for hit in hits] + [f"PMID {pmid} is not in this collection." for pmid in not_here]
+        if not lines:
+            lines = [NOTHING] + [f"Not one abstract here names {', '.join(absent)}."] * bool(absent)
         return ToolResult(
             name=self.name,
-            text="\n".join(line(hit) for hit in hits) or NOTHING,
-            numbers={"found": len(hits)},
+            text="\n".join(lines),
+            numbers={
+                "found": len(hits),
+                "query": question.text,
+                "absent": absent,
+                "not_here": not_here,
+                "collection": index.collection(),
+            },
             hits=hits,
         )
 

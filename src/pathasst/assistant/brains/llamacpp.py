@@ -15,6 +15,7 @@ from typing import Any
 
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.dialogue import ANSWER_NOW, arguments_asked, dialogue
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
 from pathasst.assistant.repair import UNREADABLE, loads_leniently
 from pathasst.core.errors import BadInput, Unreachable
@@ -45,6 +46,7 @@ class LlamaCppBrain:
     engine: Any  # keeps the model alive
     parallel: int = 1
     sees: bool = False
+    grounding: Grounding = Grounding.CHECKED
 
     @classmethod
     def open(cls, settings: BrainSettings, threads: int = 0) -> LlamaCppBrain:
@@ -58,7 +60,10 @@ class LlamaCppBrain:
         engine, url = start(settings.model, context=CONTEXT, parallel=settings.parallel, threads=threads)
         llm = LLMSettings(base_url=url, model=settings.model, key_env="", timeout=settings.seconds, attempts=1)
         name = settings.model if settings.model.endswith(".gguf") else weights.version(settings.model)
-        return cls(name, Transport(llm, url), settings.max_tokens, settings.temperature, engine, settings.parallel)
+        transport = Transport(llm, url)
+        return cls(
+            name, transport, settings.max_tokens, settings.temperature, engine, settings.parallel, grounding=settings.grounding
+        )
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn. Raises BadInput when the last question alone does not fit, Unreachable when it fails."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.grounded import grounded
 from pathasst.assistant.brains.messages import result_words
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ImageBytes, ToolSpec, Turn
 from pathasst.core.text import shortened
 from pathasst.router.items import plain, tools_before
+from pathasst.router.route import Reason, Route
 from pathasst.router.slot_filling import read
 
 if TYPE_CHECKING:
@@ -41,21 +44,33 @@ class LocalBrain:
     max_tokens: int = 512
     sees: bool = True
     router: Router | None = None
+    grounding: Grounding = Grounding.CHECKED
 
     @classmethod
     def open(cls, settings: BrainSettings) -> LocalBrain:
-        """Load the checkpoint. Raises MissingWeights with the command that fetches it."""
+        """Load the checkpoint; that of a grounded brain, whose words nobody reads, only when it is asked to write all the same.
+
+        Raises MissingWeights with the command that fetches it.
+        """
         from pathasst.core import weights
         from pathasst.mllm import PathAsst
 
-        model, name, router = PathAsst.load(settings.model), weights.version(settings.model), None
+        name, router = weights.version(settings.model), None
+        later = settings.grounding is Grounding.COMPOSED
+        model: Any = Later(partial(PathAsst.load, settings.model)) if later else PathAsst.load(settings.model)
         chooser = settings.chooses_tools
         if chooser and (Path(chooser).is_dir() or weights.present(chooser)):
             from pathasst.router import Router
 
             router = Router.load(chooser)
         name = f"{name}, tools chosen by {router.version if router else 'itself'}"
-        return cls(model, name, settings.max_tokens, router=router)
+        return cls(model, name, settings.max_tokens, router=router, grounding=settings.grounding)
+
+    def route(self, question: str, tools: Sequence[ToolSpec], pictures: int, turns: Sequence[Turn]) -> Route:
+        """Which tools a question asks for, by the router; without one, nothing is known."""
+        if self.router is None:
+            return Route(reason=Reason.UNKNOWN, confidence=0.0)
+        return self.router.route(question, tools, pictures=pictures, turns=turns)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn; a conversation longer than the model reads loses its oldest questions first.
@@ -127,7 +142,9 @@ class LocalBrain:
         return len(known) < len(tools)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, as this model counts."""
+        """Tokens of a text, as this model counts; a guess while it has not been loaded."""
+        if isinstance(self.model, Later) and not self.model.loaded:
+            return -(-len(text) // 4)
         return self.model.count_tokens(text)
 
     def _fitting(
@@ -147,6 +164,24 @@ class LocalBrain:
             if older is None:
                 raise too_long
             turns, images = older
+
+
+class Later:
+    """Something that is made when it is first used."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._value, self._lock = make, None, threading.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it was made."""
+        return self._value is not None
+
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._value is None:
+                self._value = self._make()
+        return getattr(self._value, name)
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:

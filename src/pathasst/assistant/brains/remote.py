@@ -8,6 +8,7 @@ from typing import Any
 
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
+from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import Unreachable
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
@@ -25,11 +26,13 @@ class RemoteBrain:
     transport: Transport
     name: str = field(init=False)
     sees: bool = field(init=False)
+    grounding: Grounding = field(init=False)
     parallel: int = 16  # the server batches by itself
 
     def __post_init__(self) -> None:
         self.name = f"{self.settings.model} at {self.settings.url}"
         self.sees = self.settings.sees
+        self.grounding = self.settings.grounding
 
     @classmethod
     def open(cls, settings: BrainSettings) -> RemoteBrain:

@@ -1,0 +1,70 @@
+"""Answers from the glossary: which term a question means, and what the entry says. Knows questions' forms in six languages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pathasst.assistant.compose.measures import of_glossary, side_of
+from pathasst.assistant.compose.wishes import asks, defined_forms
+from pathasst.assistant.statements import Kind, Statement
+from pathasst.tools.glossary import Entry, Glossary
+
+_CUT_OFFS = {
+    "Ki67": "Ki67 cut-off",
+    "Ki67 index": "Ki67 cut-off",
+    "PD-L1": "TPS cut-off",
+    "TPS": "TPS cut-off",
+    "HER2": "HER2 score",
+}
+_LIMITS = {"Ki67 cut-off": ((5.0, 20.0, 30.0), "A Ki67 index"), "TPS cut-off": ((1.0, 50.0), "A TPS")}
+_PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:%|per ?cent|percent|prozent|por ciento|pour ?cent|per cento)", re.IGNORECASE)
+
+
+def defined(question: str) -> Entry | None:
+    """The entry of the one term that a question asks the meaning of; None where it asks no meaning, or there is no entry."""
+    glossary = Glossary.load()
+    for pattern in defined_forms():
+        if match := pattern.search(question):
+            term = re.sub(r"\s+in (?:pathology|cytology|a report|this context|medicine)\b.*$", "", match["x"].strip(" ?.!"))
+            if entry := glossary.lookup(term) or _inside(glossary, term):
+                return entry
+    bare = question.strip(" ?.!？。")
+    return glossary.lookup(bare) if len(bare.split()) <= 3 else None
+
+
+def _inside(glossary: Glossary, term: str) -> Entry | None:
+    """The one entry named in a short phrase around it (`the NILM category`)."""
+    entries = glossary.mentions(term)
+    return entries[0] if len(entries) == 1 and len(term.split()) <= 4 else None
+
+
+def is_definition(question: str) -> bool:
+    """Whether the words ask what something means, whether or not there is an entry."""
+    return asks("strong", question) and any(p.search(question) for p in defined_forms())
+
+
+def explained(entries: Sequence[Entry]) -> list[Statement]:
+    """The entries as statements, each once."""
+    return [of_glossary(entry.term) for entry in {e.term: e for e in entries}.values()]
+
+
+def judged_value(question: str) -> list[Statement]:
+    """`Is a Ki67 of 20 % high?`: the cut-off with its source, and where the value lies; empty where no such value is named."""
+    terms = [_CUT_OFFS[e.term] for e in Glossary.load().mentions(question) if e.term in _CUT_OFFS]
+    score = re.search(r"(?<![\w.])[0-3]\+(?!\w)", question)
+    if "HER2 score" in terms and score:
+        return explained([Glossary.load().get(f"HER2 {score[0]}")])
+    if not terms:
+        return []
+    statements = []
+    value = _PERCENT.search(question) or re.search(r"(?:of|at|von|de|di)\s+(\d{1,3}(?:[.,]\d+)?)\b", question)
+    if value and terms[0] in _LIMITS:
+        limits, what = _LIMITS[terms[0]]
+        number = float(value[1].replace(",", "."))
+        if number <= 100:
+            side = side_of(number, limits, what)
+            statements.append(
+                Statement(text=side, kind=Kind.GLOSSARY, source=terms[0], evidence=Glossary.load().get(terms[0]).citation)
+            )
+    return [*statements, of_glossary(terms[0])]
