@@ -59,7 +59,7 @@ async def complete(body: ChatRequest, request: Request) -> Any:
         choices=[
             Choice(message=ReplyMessage(content=text, footer=footer), finish_reason=FINISH[answer.stopped])  # type: ignore[arg-type]
         ],
-        usage=_usage(service, answer.turns[:-1], answer.raw),
+        usage=_usage(service, answer.turns[:-1], answer.raw or answer.text),
         pathasst=await run_in_threadpool(details, service, user, answer),
     )
 
@@ -95,7 +95,7 @@ def details(service: Service, user: str, answer: Answer) -> dict[str, Any]:
     stored = {p.handle: service.store_picture(user, f"{p.handle}_{p.by}.png", p.image, p.um_per_px) for p in answer.made()}
     fields = answer.to_json()
     pictures = [{**p, "file_id": stored.get(p["handle"])} for p in fields["pictures"]]
-    names = ("brain", "ran", "sources", "struck_references", "notices", "stopped", "seconds")
+    names = ("brain", "statements", "ran", "sources", "struck_references", "notices", "stopped", "seconds")
     return {**{k: fields[k] for k in names}, "pictures": pictures}
 
 
@@ -187,7 +187,7 @@ async def _answer_chunks(
         service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", text_so_far)]), answer)
         yield chunks.delta(FINISH[answer.stopped], await run_in_threadpool(details, service, user, answer))
         if body.stream_options and body.stream_options.include_usage:
-            yield chunks.usage(_usage(service, answer.turns[:-1], answer.raw))
+            yield chunks.usage(_usage(service, answer.turns[:-1], answer.raw or answer.text))
     except Exception as error:  # noqa: BLE001 - the status is sent already; the error goes into the stream
         yield _event(errors.of(error)[1])
     yield "data: [DONE]\n\n"
