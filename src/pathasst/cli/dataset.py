@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from pathasst.dataset import Manifest
 
-app = typer.Typer(help="Datasets: show rows, validate shards, export.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: show rows, validate shards, import, export.", no_args_is_help=True)
 FOLDER = typer.Argument(..., help="Dataset folder, as a stage of the line writes it.")
 
 
@@ -66,23 +66,83 @@ def validate(folder: Path = FOLDER) -> None:
     raise typer.Exit(1 if faults else 0)
 
 
+@app.command("import")
+def import_(
+    source: Path = typer.Argument(..., help="CSV, TSV, JSON, JSON Lines, Parquet or tar file; a folder of them, or of pictures."),
+    out: Path = typer.Option(..., help="Dataset folder to write."),
+    as_: str = typer.Option("", "--as", help="pairs, figures (to curate first) or conversations; by default what the rows are."),
+    format_: str = typer.Option(
+        "", "--format", help="table, json, parquet, webdataset or folder, where a folder could be several."
+    ),
+    pictures: Path | None = typer.Option(None, help="Folder of the pictures, if they lie elsewhere."),
+    picture: str = typer.Option("", help="Column with the picture, if its name is unusual."),
+    caption: str = typer.Option("", help="Column with the caption, if its name is unusual."),
+    name: str = typer.Option("", help="Name of the set, for ids and sources; by default that of the file or folder."),
+    licence: str = typer.Option("unknown", help="Licence of rows that name none, e.g. CC-BY-4.0"),
+    workers: int = typer.Option(1, min=1, help="Processes."),
+) -> None:
+    """Take in what you already have. Example: pathasst dataset import pairs.csv --out out/pairs --licence CC-BY-4.0"""
+    from pathasst.collect.own import import_dataset
+    from pathasst.core.errors import BadInput
+
+    manifest = import_dataset(
+        source,
+        out,
+        kind=as_,
+        form=format_,
+        pictures=pictures,
+        picture=picture,
+        caption=caption,
+        name=name,
+        licence=licence,
+        workers=workers,
+    )
+    left_out = ", ".join(f"{n} {reason}" for reason, n in manifest.dropped.most_common())
+    typer.echo(f"import: {manifest.rows} {manifest.record} rows → {out}" + (f"; left out: {left_out}" if left_out else ""))
+    if not manifest.rows:
+        drop = next(d for s in manifest.shards for d in s.drops)
+        raise BadInput(f"no row could be taken. The first: {drop['id']}: {drop['reason']} ({drop['detail']}).")
+
+
 @app.command("export")
 def export(
     folder: Path = FOLDER,
     out: Path = typer.Option(..., help="Folder to write."),
-    to: str = typer.Option("", help="webdataset (Pairs, for OpenCLIP) or llava (Conversations); by default what fits the rows."),
+    to: str = typer.Option(
+        "", help="webdataset (Pairs, for OpenCLIP), messages or llava (Conversations); by default webdataset or llava."
+    ),
     licence: list[str] = typer.Option([], help="Only rows of these licences, e.g. --licence CC-BY-4.0 --licence CC0-1.0"),
 ) -> None:
     """Write a dataset for another tool. Example: pathasst dataset export out/pairs --out wds --licence CC-BY-4.0"""
-    from pathasst.core.errors import BadSettings
-    from pathasst.dataset import Manifest, to_llava, to_webdataset
+    from functools import partial
 
-    writers = {"webdataset": to_webdataset, "llava": to_llava}
+    from pathasst.core.errors import BadSettings
+    from pathasst.dataset import Manifest, to_llava, to_messages, to_webdataset
+    from pathasst.tools.registry import all_specs
+
+    writers: dict[str, Any] = {
+        "webdataset": to_webdataset,
+        "messages": partial(to_messages, specs={s.name: s for s in all_specs()}),
+        "llava": to_llava,
+    }
     to = to or ("llava" if Manifest.load(folder).record == "Conversation" else "webdataset")
     if to not in writers:
         raise BadSettings(f"--to {to} is unknown; choose {' or '.join(writers)}.")
     tally = writers[to](folder, out, licences=licence)
     typer.echo(f"{out}: " + ", ".join(f"{n} {what}" for what, n in tally.items() if n))
+
+
+@app.command("describe")
+def describe(
+    folder: Path = FOLDER,
+    name: str = typer.Option("", help="Name of the dataset; by default that of the folder."),
+    licence: str = typer.Option("", help="Licence of the whole; by default the one that all rows share."),
+) -> None:
+    """Write Croissant metadata and a data card into a dataset's folder. Example: pathasst dataset describe out/pairs"""
+    from pathasst.dataset import Manifest, describe
+
+    describe(folder, _kind(Manifest.load(folder)), name=name, licence=licence)
+    typer.echo(f"{folder}: croissant.json, README.md")
 
 
 def _without_bytes(value: Any) -> Any:

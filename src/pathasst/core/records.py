@@ -47,7 +47,7 @@ class Source:
     """Where a figure comes from. Every Figure, Pair and Conversation keeps it to the end."""
 
     article_id: str  # "PMC4657150.1", "book:atlas", "lc25000"
-    kind: str = "article"  # article | book | labels (captions composed from class labels)
+    kind: str = "article"  # article | book | labels (captions composed from class labels) | import (`dataset import`)
     pmcid: str = ""
     pmid: str = ""
     doi: str = ""

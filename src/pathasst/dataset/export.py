@@ -1,4 +1,4 @@
-"""Datasets in other tools' formats: WebDataset for OpenCLIP, LLaVA JSON.
+"""Datasets in other tools' formats: WebDataset for OpenCLIP, LLaVA JSON, messages with tools for ms-swift and LLaMA-Factory.
 
 The Parquet shards need no export: Hugging Face `datasets` loads them as they are.
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.files import write_atomic
-from pathasst.core.records import IMAGE, Conversation, Pair, Turn
+from pathasst.core.records import IMAGE, Conversation, Pair, Source, ToolSpec, Turn
 from pathasst.dataset.manifest import Manifest
 from pathasst.dataset.shards import read
 
@@ -81,9 +81,129 @@ def to_llava(folder: Path | str, out: Path | str, *, licences: Collection[str] =
     return tally
 
 
+def to_messages(
+    folder: Path | str, out: Path | str, *, licences: Collection[str] = (), specs: Mapping[str, ToolSpec] | None = None
+) -> dict[str, int]:
+    """Conversations as `messages.jsonl` with an `images` folder: messages, images and tools a line, nothing left out of them.
+
+    A line has OpenAI's roles and `tool_calls`; `tools` holds the schemas of the tools on offer (`specs`, by name). Beside it lie
+    `sharegpt.json` with `dataset_info.json`, the entry of LLaMA-Factory, and `swift.jsonl`, whose calls are the messages
+    `tool_call` and `tool_response` that ms-swift reads (`swift sft --dataset OUT/swift.jsonl`). Every format keeps the system
+    prompt. Raises BadSettings for a dataset of other rows.
+    """
+    out, tally = Path(out), _tally()
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    shared = []
+    with (
+        (out / "messages.jsonl").open("w", encoding="utf-8") as plain,
+        (out / "swift.jsonl").open("w", encoding="utf-8") as swift,
+    ):
+        for conversation in _allowed(folder, Conversation, licences, tally):
+            if not any(t.role == "assistant" for t in conversation.turns):
+                tally["no question or no answer"] += 1
+                continue
+            names = []
+            for number, image in enumerate(conversation.images):
+                names.append(f"images/{tally['written']:08d}-{number}{suffix_of(image)}")
+                (out / names[-1]).write_bytes(image)
+            tools = [_function(name, specs or {}) for name in conversation.tools]
+            about = {"id": conversation.conversation_id, "split": conversation.split, **_about(conversation.source)}
+            messages = _messages(conversation.turns)
+            line = {"messages": messages, "images": names, **({"tools": tools} if tools else {}), **about}
+            plain.write(json.dumps(line, ensure_ascii=False) + "\n")
+            line = {"messages": _swift_messages(messages), "images": names, **({"tools": json.dumps(tools)} if tools else {})}
+            swift.write(json.dumps(line, ensure_ascii=False) + "\n")
+            shared.append(_sharegpt(messages, names, tools))
+            tally["written"] += 1
+    write_atomic(out / "sharegpt.json", json.dumps(shared, ensure_ascii=False, indent=1).encode())
+    columns = {"messages": "conversations", "images": "images", "system": "system", "tools": "tools"}
+    entry = {"file_name": "sharegpt.json", "formatting": "sharegpt", "columns": columns}
+    write_atomic(out / "dataset_info.json", json.dumps({"pathasst": entry}, indent=1).encode())
+    return tally
+
+
 def suffix_of(image: bytes) -> str:
     """The file suffix of encoded picture bytes, by their first bytes; `.bin` when unknown."""
     return SUFFIXES.get(image[:3], ".bin")
+
+
+def _about(source: Source | None) -> dict[str, Any]:
+    """What a line says of where it comes from."""
+    return {k: v for k, v in asdict(source).items() if v} if source else {}
+
+
+def _function(name: str, specs: Mapping[str, ToolSpec]) -> dict[str, Any]:
+    """A tool as OpenAI describes one; of a tool that nobody described, the name alone."""
+    spec = specs.get(name)
+    parameters = spec.parameters if spec else {"type": "object", "properties": {}}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": spec.description if spec else "", "parameters": parameters},
+    }
+
+
+def _messages(turns: list[Turn]) -> list[dict[str, Any]]:
+    """OpenAI's messages; calls without an id get one, so that results name the call that they answer."""
+    messages: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    for number, turn in enumerate(turns):
+        message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+        if turn.thoughts:
+            message["reasoning_content"] = turn.thoughts
+        if turn.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id or f"call_{number}_{n}",
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False, sort_keys=True)},
+                }
+                for n, call in enumerate(turn.tool_calls)
+            ]
+            waiting = list(message["tool_calls"])
+        if turn.role == "tool":
+            call = next((c for c in waiting if c["function"]["name"] == turn.tool), waiting[0] if waiting else None)
+            message |= {"name": turn.tool, "tool_call_id": call["id"] if call else ""}
+            if call:
+                waiting.remove(call)
+        messages.append(message)
+    return messages
+
+
+def _swift_messages(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """One message a call and a result, in ms-swift's roles."""
+    lines: list[dict[str, str]] = []
+    for message in messages:
+        if message["role"] == "tool":
+            lines.append({"role": "tool_response", "content": message["content"]})
+            continue
+        if message["content"] or not message.get("tool_calls"):
+            lines.append({"role": message["role"], "content": message["content"]})
+        lines += [{"role": "tool_call", "content": _written_call(c)} for c in message.get("tool_calls", ())]
+    return lines
+
+
+def _sharegpt(messages: list[dict[str, Any]], images: list[str], tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """A sample as LLaMA-Factory reads it: speakers by turns, so calls of one message are one list and their results one text."""
+    lines: list[dict[str, str]] = []
+    system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
+    for message in messages:
+        if message["role"] == "system":
+            continue
+        text, calls = message["content"], message.get("tool_calls", [])
+        speaker = {"assistant": "function_call" if calls else "gpt", "tool": "observation"}.get(message["role"], "human")
+        if calls:  # the words before a call have no place of their own there
+            text = json.dumps([json.loads(_written_call(c)) for c in calls], ensure_ascii=False)
+        if lines and lines[-1]["from"] == speaker:
+            lines[-1]["value"] += f"\n{text}"
+        else:
+            lines.append({"from": speaker, "value": text})
+    functions = json.dumps([t["function"] for t in tools], ensure_ascii=False) if tools else ""
+    return {"conversations": lines, "images": images, "system": system, "tools": functions}
+
+
+def _written_call(call: dict[str, Any]) -> str:
+    function = call["function"]
+    return json.dumps({"name": function["name"], "arguments": json.loads(function["arguments"])}, ensure_ascii=False)
 
 
 def _tally() -> dict[str, int]:
@@ -94,7 +214,7 @@ def _allowed(folder: Path | str, kind: type[R], licences: Collection[str], tally
     if isinstance(licences, str):
         raise BadSettings("licences is a list of licence codes, such as ['CC-BY-4.0', 'CC0-1.0'].")
     if Path(folder).is_dir() and (held := Manifest.load(Path(folder)).record) != kind.__name__:
-        raise BadSettings(f"{folder} holds {held} rows: WebDataset is made of Pairs, LLaVA JSON of Conversations.")
+        raise BadSettings(f"{folder} holds {held} rows: WebDataset is made of Pairs, LLaVA JSON and messages of Conversations.")
     for record in read(folder, kind):
         if licences and (record.source is None or record.source.licence not in licences):
             tally["licence"] += 1

@@ -60,7 +60,11 @@ class Manifest(BaseModel):
         """Raises BadDataset when the folder holds no readable manifest."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise BadDataset(f"{folder} is no finished dataset: {MANIFEST} is missing. Run the stage that makes it (again).")
+            own = "Pictures with captions, or conversations, of your own are taken in by `pathasst dataset import"
+            raise BadDataset(
+                f"{folder} is no finished dataset: {MANIFEST} is missing. Run the stage that makes it (again). "
+                f"{own} {folder} --out DATASET`."
+            )
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValueError as error:

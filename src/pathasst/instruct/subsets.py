@@ -34,7 +34,7 @@ def in_phase2(conversation: Conversation, *, labels: bool = False, count: CountT
     if conversation.kind == "invoke":
         return True
     kind = conversation.source.kind if conversation.source else ""
-    if kind == "book":
+    if kind in ("book", "import"):  # what a person brings is chosen already
         return True
     if kind == "labels":
         return labels
