@@ -41,7 +41,7 @@ def info(slide: Path = SLIDE, mpp: float = MPP, as_json: bool = typer.Option(Fal
     if as_json:
         typer.echo(json.dumps(values, indent=1, ensure_ascii=False))
         return
-    levels = ", ".join(f"{width}×{height}" for width, height in values["levels"])  # type: ignore[union-attr]
+    levels = ", ".join(f"{level.width}×{level.height}" for level in opened.levels)
     typer.echo(f"{values['slide']}: {values['width']}×{values['height']} px, {values['format'] or 'unknown format'}")
     typer.echo(f"scale: {values['scale']}; objective: {values['objective_power'] or 'not stated'}")
     typer.echo(f"levels: {levels}")
@@ -112,3 +112,92 @@ def tiles(
             opened, out, um_per_px, size, overlap, least_tissue, include=include, exclude=exclude, threads=threads
         )
     typer.echo(f"{done} tiles in {out}, listed in {out / 'tiles.csv'}" + (f"; {failed} could not be read" if failed else ""))
+
+
+@app.command("features")
+def features(
+    slide: Path = SLIDE,
+    out: Path = typer.Option(..., help="The HDF5 file (.h5), in TRIDENT's layout."),
+    um_per_px: float = typer.Option(0.5, help="Micrometres per pixel of the tiles."),
+    size: int = typer.Option(224, help="px of a tile's side."),
+    model: str = typer.Option("pathclip-lite", "--model", "-m", help="PathCLIP: registry id, folder or checkpoint."),
+    mpp: float = MPP,
+) -> None:
+    """PathCLIP's vector of every tile with tissue. Example: pathasst slide features case.svs --out case.h5"""
+    from pathasst.imaging.slides import open_slide
+    from pathasst.wsi.features import write_features
+
+    with open_slide(slide, mpp) as opened:
+        vectors = write_features(opened, model, out, um_per_px=um_per_px, size=size)
+    typer.echo(f"{len(vectors.features)} tiles, {vectors.features.shape[1]} values each ({vectors.encoder}), in {out}")
+
+
+@app.command("search")
+def search(
+    slide: Path = SLIDE,
+    text: list[str] = typer.Argument(help="What to look for, in words; two or more also give the slide's likeliest label."),
+    vectors: Path = typer.Option(..., "--features", help="The file of `pathasst slide features`."),
+    out: Path = typer.Option(..., help="Folder of the heat maps (JPEG, GeoJSON)."),
+    model: str = typer.Option("pathclip-lite", "--model", "-m", help="The PathCLIP that made the features."),
+    top: int = typer.Option(10, help="Tiles that a label is pooled over (MI-Zero)."),
+    mpp: float = MPP,
+) -> None:
+    """Heat map of a text on a slide. Example: pathasst slide search case.svs "signet ring cells" --features case.h5 --out out"""
+    from pathasst.clip.onnx import load
+    from pathasst.wsi.features import load_slide_features, write_heat_map
+
+    clip = load(model, threads=0)
+    opened, tiles = load_slide_features(slide, vectors, mpp)
+    with opened:
+        for number, words in enumerate(text, 1):
+            scores = tiles.text_scores(clip, words)
+            name = f"{number}-{''.join(c if c.isalnum() else '-' for c in words.lower())[:40]}"
+            files = write_heat_map(opened, tiles, scores, out, name, words)
+            x, y = tiles.coords[int(scores.argmax())]
+            typer.echo(f"{words}: best {scores.max():.3f} at {x}, {y} px; {files[0]}, {files[1]}")
+    if len(text) > 1:
+        for label, odds in tiles.classify(clip, {words: [words] for words in text}, top).items():
+            typer.echo(f"{odds:.3f}  {label}")
+        typer.secho("The label is a guess from words alone: the model was not trained on it.", fg="yellow", err=True)
+
+
+@app.command("parts")
+def parts(archive: Path = typer.Argument(None, help="An npm archive of OpenSeadragon that you fetched elsewhere.")) -> None:
+    """Fetch what the viewer needs: OpenSeadragon, once, from the npm registry. Example: pathasst slide parts"""
+    from pathasst.serve.viewer.openseadragon import fetch
+
+    typer.echo(f"OpenSeadragon is in {fetch(archive)}")
+
+
+@app.command("view")
+def view(
+    slides: list[Path] = typer.Argument(help="Slides, or folders of slides and runs."),
+    runs: list[Path] = typer.Option([], "--run", help="Folder of `pathasst slide run`, whose results are layers."),
+    mpp: float = MPP,
+    port: int = typer.Option(8010, help="Port on this machine; 0: any free one."),
+) -> None:
+    """Show slides in the browser, on this machine alone. Example: pathasst slide view case.svs --run out/case"""
+    import uvicorn
+
+    from pathasst.serve.viewer import Shelf
+    from pathasst.serve.viewer.routes import viewer_app
+
+    shelf = Shelf()
+    for path in slides:
+        if path.is_dir() and not _is_slide(path):
+            shelf.add_folder(path)
+        else:
+            shelf.add(path, mpp, runs)
+    if not shelf.entries:
+        from pathasst.core.errors import BadInput
+
+        raise BadInput(f"no slide was found in {', '.join(map(str, slides))}.")
+    server = uvicorn.Server(uvicorn.Config(viewer_app(shelf), host="127.0.0.1", port=port, log_level="warning"))
+    typer.echo(f"{len(shelf.entries)} slides at http://127.0.0.1:{port}/ (Ctrl-C ends)")
+    server.run()
+
+
+def _is_slide(path: Path) -> bool:
+    from pathasst.imaging.slides import is_slide
+
+    return is_slide(path) or any(path.glob("*.dzi"))

@@ -1,0 +1,159 @@
+"""The viewer's addresses: /slide/ lists the slides, /slide/KEY shows one; its tiles come from /slide-tiles/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from pathasst.core.errors import BadInput, PathAsstError
+from pathasst.imaging.pictures import encode_jpeg, encode_png
+from pathasst.serve.viewer import openseadragon
+from pathasst.serve.viewer.deepzoom import TILE, TileCache, read_tile, tile_region, tile_shape
+from pathasst.serve.viewer.layers import LAYERS
+from pathasst.serve.viewer.shelf import Shelf
+
+HERE = Path(__file__).parent
+LARGEST = 1024
+"""px of the longer side of a region that a question is asked about."""
+KEEP = {"Cache-Control": "private, max-age=3600"}
+
+
+def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
+    """Add the viewer's routes; do it before a page is mounted at `/`. `asks`: the application answers questions at /v1.
+
+    Raises MissingPackage without OpenSeadragon.
+    """
+    app.mount("/slide-tiles/openseadragon", StaticFiles(directory=openseadragon.folder()), name="openseadragon")
+    views = _Views(shelf, asks)
+    tiles = "/slide-tiles/{key}"
+    for path, view in {
+        "/slide/": views.listing,
+        "/slide/viewer.{kind}": views.file,
+        "/slide/{key}": views.page,
+        "/slide/{key}/info": views.info,
+        f"{tiles}/image_files/{{level}}/{{place}}.jpg": views.image_tile,
+        f"{tiles}/run/{{number}}/{{layer}}/{{classes}}/{{stamp}}_files/{{level}}/{{place}}.png": views.layer_tile,
+        f"{tiles}/region.png": views.region,
+    }.items():
+        app.add_api_route(path, view, methods=["GET"], include_in_schema=False, response_model=None)
+
+
+class _Views:
+    """What each address gives. An unknown slide, run or tile is a 404."""
+
+    def __init__(self, shelf: Shelf, asks: bool) -> None:
+        self.shelf, self.asks, self.cache = shelf, asks, TileCache()
+
+    def listing(self) -> HTMLResponse:
+        return HTMLResponse(_listing(self.shelf))
+
+    def file(self, kind: str) -> FileResponse:
+        if kind not in ("js", "css"):
+            raise HTTPException(404)
+        return FileResponse(HERE / f"viewer.{kind}")
+
+    def page(self, key: str) -> HTMLResponse:
+        with _as_404():
+            self.shelf.entry(key)
+        return HTMLResponse((HERE / "viewer.html").read_text(encoding="utf-8"))
+
+    def info(self, key: str) -> JSONResponse:
+        with _as_404():
+            entry, slide = self.shelf.entry(key), self.shelf.slide(key)
+            runs = [self.shelf.layers(key, n).info() for n in range(len(entry.runs))]
+        values = {
+            "key": key,
+            "name": slide.name,
+            "width": slide.size[0],
+            "height": slide.size[1],
+            "um_per_px": slide.um_per_px,
+            "scale": str(slide.scale),
+            "tile": TILE,
+            "asks": self.asks,
+            "layers": list(LAYERS),
+            "runs": runs,
+            "slides": [{"key": e.key, "name": e.path.name} for e in self.shelf.entries.values()],
+        }
+        return JSONResponse(values)
+
+    def image_tile(self, key: str, level: int, place: str) -> Response:
+        with _as_404():
+            slide, (column, row) = self.shelf.slide(key), _place(place)
+            tile = self.cache.get((key, level, column, row), lambda: encode_jpeg(read_tile(slide, level, column, row), 85))
+        return Response(tile, media_type="image/jpeg", headers=KEEP)
+
+    def layer_tile(self, key: str, number: int, layer: str, classes: str, stamp: str, level: int, place: str) -> Response:
+        """`classes`: `all`, or numbers of the shown ones with dashes; `stamp` changes when the run does, for the browser."""
+        with _as_404():
+            if layer not in LAYERS:
+                raise BadInput("there is no such layer.")
+            slide, layers, (column, row) = self.shelf.slide(key), self.shelf.layers(key, number), _place(place)
+            chosen = None if classes == "all" else frozenset(int(n) for n in classes.split("-") if n.isdecimal())
+            region, shrink = tile_region(slide.size, level, column, row)
+            shape = tile_shape(region, shrink)
+            name = key, number, layers.stamp, layer, classes, level, column, row
+            tile = self.cache.get(name, lambda: _png(layers.draw(layer, region, shape, chosen)))
+        return Response(tile, media_type="image/png", headers=KEEP)
+
+    def region(self, key: str, x: float, y: float, width: float, height: float) -> Response:
+        """A region as a picture of at most LARGEST px, and its scale in a header."""
+        with _as_404():
+            slide = self.shelf.slide(key)
+            part = slide.read((x, y, width, height), downsample=max(max(width, height) / LARGEST, 1.0))
+        headers = {"X-Um-Per-Px": f"{part.um_per_px:.6g}"} if part.um_per_px else {}
+        return Response(encode_png(part.image), media_type="image/png", headers=headers)
+
+
+@contextmanager
+def _as_404() -> Iterator[None]:
+    try:
+        yield
+    except PathAsstError as error:
+        raise HTTPException(404, str(error)) from error
+
+
+def viewer_app(shelf: Shelf) -> FastAPI:
+    """An application of the viewer alone, for this machine: no model, no questions, no keys. Raises MissingPackage."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app = FastAPI(title="PathAsst slides", docs_url=None, redoc_url=None, openapi_url=None)
+    add_viewer(app, shelf)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+
+    @app.get("/")
+    def first() -> RedirectResponse:
+        return RedirectResponse(f"/slide/{next(iter(shelf.entries))}" if len(shelf.entries) == 1 else "/slide/")
+
+    return app
+
+
+def _place(text: str) -> tuple[int, int]:
+    column, _, row = text.partition("_")
+    if not (column.isdecimal() and row.isdecimal()):
+        raise BadInput("there is no such tile.")
+    return int(column), int(row)
+
+
+def _png(image: Any) -> bytes:
+    import cv2
+
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    return bytes(cv2.imencode(".png", image[..., [2, 1, 0, 3]], quick)[1].tobytes())
+
+
+def _listing(shelf: Shelf) -> str:
+    from html import escape
+
+    rows = "".join(f'<li><a href="/slide/{e.key}">{escape(e.path.name)}</a></li>' for e in shelf.entries.values())
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slides</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="stylesheet" href="/slide/viewer.css"></head>'
+        f'<body class="list"><main><h1>Slides</h1><ul>{rows or "<li>none</li>"}</ul></main></body></html>'
+    )

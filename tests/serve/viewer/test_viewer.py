@@ -1,0 +1,243 @@
+"""The slide viewer: tiles, layers, and the page in a real Chromium."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("openslide", reason="the extra slides is not installed")
+
+from pathasst.core.errors import BadInput, MissingPackage
+from pathasst.imaging.slides import open_slide
+from pathasst.serve.viewer import Shelf, openseadragon
+from pathasst.serve.viewer.deepzoom import TILE, TileCache, deepest, read_tile
+from pathasst.serve.viewer.layers import RunLayers
+from pathasst.wsi.run import run_slide
+
+CHROMIUM = "/usr/bin/chromium"
+WAIT = int(os.environ.get("PATHASST_BROWSER_WAIT", "60000"))
+
+
+def _spots() -> ModuleType:
+    """The slide of the tests of whole slides."""
+    if "spots" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("spots", Path(__file__).parents[2] / "wsi" / "spots.py")
+        assert spec and spec.loader
+        sys.modules["spots"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["spots"])
+    return sys.modules["spots"]
+
+
+@pytest.fixture(scope="module")
+def slide_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(_spots().slide_file(tmp_path_factory.mktemp("viewer")))
+
+
+@pytest.fixture(scope="module")
+def run_folder(slide_file: Path) -> Path:
+    spots = _spots()
+    with open_slide(slide_file) as slide:
+        run_slide(slide, spots.Spots(), slide_file.parent / "run", spots.settings(), progress=False)
+    return slide_file.parent / "run"
+
+
+@pytest.fixture(scope="module")
+def shelf(slide_file: Path, run_folder: Path) -> Shelf:
+    shelf = Shelf()
+    assert shelf.add_folder(slide_file.parent) == 1
+    return shelf
+
+
+@pytest.fixture(scope="module")
+def site(shelf: Shelf) -> Iterator[str]:
+    import uvicorn
+
+    from pathasst.serve.viewer.routes import viewer_app
+
+    try:
+        app = viewer_app(shelf)
+    except MissingPackage as error:
+        pytest.skip(str(error))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_tiles_of_every_level_make_up_the_slide(slide_file: Path) -> None:
+    with open_slide(slide_file) as slide:
+        last = deepest(slide.size)
+        assert 2**last >= max(slide.size) > 2 ** (last - 1)
+        assert read_tile(slide, 0, 0, 0).shape == (1, 1, 3)
+        edge = read_tile(slide, last, 5, 5)
+        assert edge.shape == (3000 - 5 * TILE, 3000 - 5 * TILE, 3)
+        whole = slide.read((TILE, TILE, TILE, TILE)).image
+        assert np.array_equal(read_tile(slide, last, 1, 1), whole)
+        for place in ((last, 6, 0), (last + 1, 0, 0), (last, -1, 0), (-1, 0, 0)):
+            with pytest.raises(BadInput):
+                read_tile(slide, *place)
+
+
+def test_the_cache_keeps_to_its_limit_and_makes_a_tile_once() -> None:
+    cache, made = TileCache(limit=100), []
+
+    def tile(key: int) -> bytes:
+        made.append(key)
+        return bytes(30)
+
+    for key in (1, 2, 1, 3, 1, 4, 1, 2):
+        cache.get(key, lambda key=key: tile(key))
+    assert made == [1, 2, 3, 4, 2]
+
+
+def test_layers_lie_over_what_was_found(run_folder: Path) -> None:
+    layers = RunLayers(run_folder)
+    middles, brown = _spots().places()
+    x, y = middles[brown][0]
+    region = (x - 100, y - 100, 200, 200)
+    cells = layers.draw("cells", region, (400, 400))
+    rows, columns = np.nonzero(cells[180:220, 180:220, 3])
+    assert abs(rows.mean() - 20) < 2 and abs(columns.mean() - 20) < 2
+    names = [c["name"] for c in layers.info()["classes"]]
+    only = layers.draw("cells", region, (400, 400), frozenset({names.index("negative")}))
+    assert not only[185:215, 185:215, 3].any()
+    far = layers.draw("cells", (0, 0, 3000, 3000), (94, 94))
+    assert 200 < (far[..., 3] > 0).sum() < 2000
+    tissue = layers.draw("tissue", (200, 1000, 200, 200), (200, 200))
+    assert abs(np.nonzero(tissue[100, :, 3])[0].mean() - 100) < 12
+    heat = layers.draw("density", (0, 0, 3000, 3000), (300, 300))
+    assert heat[40:250, 30:120, 3].mean() > heat[40:250, 130:270, 3].mean()
+    spot = layers.run.summary["hot_spots"][0]
+    r = spot["radius_px"]
+    ring = layers.draw("spots", (spot["x"] - 2 * r, spot["y"] - 2 * r, 4 * r, 4 * r), (400, 400))
+    assert ring[200, 95:105, 3].any() and not ring[200, 140:150, 3].any()
+
+
+def test_half_a_million_cells_are_drawn_at_once(tmp_path: Path, run_folder: Path) -> None:
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    n, side = 500_000, 40_000
+    table = {"x": rng.uniform(0, side, n).astype(np.float32), "y": rng.uniform(0, side, n).astype(np.float32)}
+    labels = pa.array(np.where(rng.random(n) < 0.3, "positive", "negative"))
+    pq.write_table(pa.table({**table, "label": labels}), tmp_path / "cells.parquet")
+    summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
+    summary |= {"size_px": [side, side], "hot_spots": []}
+    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    layers = RunLayers(tmp_path)
+    assert (layers.draw("cells", (0, 0, side, side), (512, 512))[..., 3] > 0).mean() > 0.5
+    x, y = float(table["x"][7]), float(table["y"][7])
+    assert layers.draw("cells", (x - 50, y - 50, 100, 100), (400, 400))[180:220, 180:220, 3].any()
+
+
+def test_addresses_give_tiles_and_nothing_else(site: str, shelf: Shelf) -> None:
+    import httpx
+
+    (key,) = shelf.entries
+    info = httpx.get(f"{site}/slide/{key}/info").json()
+    assert (info["width"], info["height"], info["um_per_px"]) == (3000, 3000, 0.5)
+    assert info["runs"][0]["tool"] == "ki67_cells" and len(info["runs"][0]["classes"]) == 2
+    tile = httpx.get(f"{site}/slide-tiles/{key}/image_files/{deepest((3000, 3000))}/1_1.jpg")
+    assert Image.open(io.BytesIO(tile.content)).size == (TILE, TILE) and "max-age" in tile.headers["cache-control"]
+    layer = httpx.get(f"{site}/slide-tiles/{key}/run/0/cells/0-1/{info['runs'][0]['stamp']}_files/9/0_0.png")
+    assert Image.open(io.BytesIO(layer.content)).mode == "RGBA"
+    part = httpx.get(f"{site}/slide-tiles/{key}/region.png", params={"x": 100, "y": 100, "width": 2500, "height": 2000})
+    picture = Image.open(io.BytesIO(part.content))
+    assert max(picture.size) == 1024 and float(part.headers["x-um-per-px"]) == pytest.approx(0.5 * 2500 / 1024, rel=1e-3)
+    for path in (
+        "/slide/0123456789ab", "/slide/0123456789ab/info", f"/slide-tiles/{key}/image_files/40/0_0.jpg",
+        f"/slide-tiles/{key}/image_files/9/a_b.jpg", f"/slide-tiles/{key}/run/7/cells/all/0_files/9/0_0.png",
+        f"/slide-tiles/{key}/run/0/other/all/0_files/9/0_0.png", "/slide/viewer.py", "/slide-tiles/openseadragon/../../viewer.py",
+        f"/slide-tiles/{key}/region.png?x=-5&y=0&width=10&height=10",
+    ):  # fmt: skip
+        assert httpx.get(site + path).status_code == 404, path
+    assert httpx.get(f"{site}/slide/", headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_another_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATHASST_OPENSEADRAGON", str(tmp_path / "place"))
+    (tmp_path / "other.tgz").write_bytes(b"no")
+    with pytest.raises(BadInput, match="sha256"):
+        openseadragon.fetch(tmp_path / "other.tgz")
+    with pytest.raises(MissingPackage, match="slide parts"):
+        openseadragon.folder()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed: apt-get install chromium")
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 390, "height": 780}])
+def test_in_the_browser(site: str, shelf: Shelf, viewport: dict[str, int]) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    (key,) = shelf.entries
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(viewport=viewport).new_page()
+        page.set_default_timeout(WAIT)
+        faults: list[str] = []
+        page.on("pageerror", lambda e: faults.append(str(e)))
+        page.on(
+            "response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 and "favicon" not in r.url else None
+        )
+        page.on("request", lambda r: None if r.url.startswith((site, "data:", "blob:")) else faults.append(r.url))
+        page.goto(f"{site}/slide/{key}")
+        page.wait_for_function("window.loaded > 0")
+        assert "µm" in page.locator("#words").inner_text() or "mm" in page.locator("#words").inner_text()
+        assert page.locator("#side").get_by_text("Ki67 index").count() >= 1
+        _sixty_steps(page)
+        _box_and_ruler(page)
+        page.get_by_role("button", name="Show hot spot 1").click()
+        page.locator("#side input[type=checkbox]").first.click()
+        page.locator("body").press("h")
+        page.locator("#beside").select_option("")
+        assert page.evaluate("window.failed || 0") == 0
+        assert not faults
+        browser.close()
+
+
+def _sixty_steps(page: Any) -> None:
+    """Zoom and turn, waiting for the tiles of each step."""
+    for step in range(60):
+        zoom = 1.4 if step % 20 < 12 else 1 / 1.9
+        page.evaluate(
+            f"viewer.viewport.zoomBy({zoom}, viewer.world.getItemAt(0).imageToViewportCoordinates(900, 1200), true);"
+            f"if ({step} % 15 === 0) viewer.viewport.setRotation({step} * 6, true)"
+        )
+        page.wait_for_function("viewer.world.getItemAt(0).getFullyLoaded()")
+
+
+def _box_and_ruler(page: Any) -> None:
+    page.evaluate("viewer.viewport.setRotation(0, true); viewer.viewport.goHome(true)")
+    area = page.locator("#view").bounding_box()
+    x, y = area["x"] + area["width"] / 2, area["y"] + area["height"] / 2
+    for key, found in (("m", "svg.rule text"), ("b", "text=Save as picture")):
+        page.locator("body").press(key)
+        page.mouse.move(x - 40, y - 40)
+        page.mouse.down()
+        page.mouse.move(x, y, steps=4)
+        page.mouse.move(x + 40, y + 40, steps=4)
+        page.mouse.up()
+        page.locator("body").press("Escape")
+        page.wait_for_selector(found)
