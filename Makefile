@@ -39,6 +39,7 @@ install: $(DEV)
 
 models: $(RUN)
 	$(BIN)/pathasst models pull
+	-$(BIN)/pathasst slide parts
 
 $(RUN): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from pathasst.assistant.settings import AssistantSettings
     from pathasst.serve.service import Service
+    from pathasst.serve.viewer import Shelf
 
 app = typer.Typer(help="Serve the assistant: a page and an OpenAI-compatible API.", invoke_without_command=True)
 keys = typer.Typer(help="API keys: made at random, shown once, stored as hashes.", no_args_is_help=True)
@@ -47,6 +49,7 @@ def serve(
     image_host: list[str] = typer.Option([], help="Host from which pictures may be fetched by address; may be repeated."),
     at_once: int = typer.Option(0, help="Questions worked on at once; 0: as the recipe says."),
     page: bool = typer.Option(True, help="Serve the page too."),
+    slides: Path = typer.Option(None, help="Folder of slides and runs over them, shown at /slide/ to everybody with access."),
     require_keys: bool = typer.Option(False, help="Ask for keys on loopback as well."),
     trust_proxy: str = typer.Option("", help="Address of a reverse proxy whose X-Forwarded-… headers are believed."),
 ) -> None:
@@ -62,7 +65,8 @@ def serve(
     keep_few_arenas()
     settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys)
     service = Service(settings)
-    server = run_server(create_app(service=service, page=page), service, host, port, trust_proxy)
+    app = create_app(service=service, page=page, slides=_shelf(slides) if slides else None)
+    server = run_server(app, service, host, port, trust_proxy)
     console = Console(highlight=False)
     console.print(f"[bold]{service.brain_name}[/] answers at http://{host}:{port}/ (page), /v1 (API), /docs", soft_wrap=True)
     console.print(
@@ -135,6 +139,16 @@ def run_server(app: Any, service: Service, host: str, port: int, proxy: str = ""
         limit_concurrency=1000,
     )
     return Server(config)
+
+
+def _shelf(folder: Path) -> Shelf:
+    """The slides of a folder. Raises BadSettings for one without any."""
+    from pathasst.serve.viewer import Shelf
+
+    shelf = Shelf()
+    if not folder.is_dir() or not shelf.add_folder(folder):
+        raise BadSettings(f"--slides {folder}: no slide was found there.")
+    return shelf
 
 
 @keys.command("add")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pathasst.clip.model import PathCLIP
+    from pathasst.serve.viewer import Shelf
 
 _log = logging.getLogger(__name__)
 LOCAL = "local"
@@ -92,6 +93,7 @@ class Service:
         self.conversations = Conversations(serve.keep_seconds)
         self.audit = Journal(serve.home / "audit.jsonl")
         self._feedback = Journal(serve.home / "feedback.jsonl")
+        self.shelf: Shelf | None = None  # slides that the server shows, if it was given any
         self._clip: PathCLIP | None = None
         self._clip_lock = threading.Lock()
         self._closed, self._closing_since = threading.Event(), 0.0

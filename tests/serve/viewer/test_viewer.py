@@ -206,7 +206,7 @@ def test_in_the_browser(site: str, shelf: Shelf, viewport: dict[str, int]) -> No
         page.wait_for_function("window.loaded > 0")
         assert "µm" in page.locator("#words").inner_text() or "mm" in page.locator("#words").inner_text()
         assert page.locator("#side").get_by_text("Ki67 index").count() >= 1
-        _sixty_steps(page)
+        _steps(page, 60 if viewport["width"] > 500 else 8)
         _box_and_ruler(page)
         page.get_by_role("button", name="Show hot spot 1").click()
         page.locator("#side input[type=checkbox]").first.click()
@@ -217,9 +217,9 @@ def test_in_the_browser(site: str, shelf: Shelf, viewport: dict[str, int]) -> No
         browser.close()
 
 
-def _sixty_steps(page: Any) -> None:
+def _steps(page: Any, count: int) -> None:
     """Zoom and turn, waiting for the tiles of each step."""
-    for step in range(60):
+    for step in range(count):
         zoom = 1.4 if step % 20 < 12 else 1 / 1.9
         page.evaluate(
             f"viewer.viewport.zoomBy({zoom}, viewer.world.getItemAt(0).imageToViewportCoordinates(900, 1200), true);"
@@ -241,3 +241,28 @@ def _box_and_ruler(page: Any) -> None:
         page.mouse.up()
         page.locator("body").press("Escape")
         page.wait_for_selector(found)
+
+
+def test_the_server_shows_slides_beside_its_page_and_asks_for_keys_there_too(shelf: Shelf, tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+    from server_parts import RuleBrain, settings
+
+    from pathasst.serve.api import create_app
+    from pathasst.serve.service import Service
+    from pathasst.tools.protocol import Registry
+
+    try:
+        openseadragon.folder()
+    except MissingPackage as error:
+        pytest.skip(str(error))
+    (key,) = shelf.entries
+    for keys_required, expected in ((False, 200), (True, 401)):
+        home = tmp_path / str(keys_required)
+        service = Service(settings(home, keys_required=keys_required), brain=RuleBrain(), registry=Registry())
+        with TestClient(create_app(service=service, page=False, slides=shelf), base_url="http://localhost") as client:
+            assert client.get(f"/slide/{key}/info").status_code == expected
+            tiles = [client.get(f"/slide-tiles/{key}/image_files/9/0_0.jpg").status_code for _ in range(130)]
+            assert set(tiles) == {expected}
+            if not keys_required:
+                assert client.get(f"/slide/{key}/info").json()["asks"] is True
+                assert "frame-ancestors 'none'" in client.get(f"/slide/{key}").headers["content-security-policy"]

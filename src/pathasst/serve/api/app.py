@@ -20,15 +20,20 @@ from pathasst.serve.service import Service
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from pathasst.serve.viewer import Shelf
+
 KEYS = "keys.json"
 ABOUT = "PathAsst over HTTP: OpenAI-compatible chat with pathology tools and literature. Research use only, not for diagnosis."
 DOCS = "/docs-files"
 
 
-def create_app(settings: AssistantSettings | None = None, *, service: Service | None = None, page: bool = True) -> FastAPI:
+def create_app(
+    settings: AssistantSettings | None = None, *, service: Service | None = None, page: bool = True, slides: Shelf | None = None
+) -> FastAPI:
     """The application around one Service, made from the settings if none is given, and closed when the application ends.
 
-    `page`: mount the page at `/` where Gradio is installed. Raises what `Service` raises.
+    `page`: mount the page at `/` where Gradio is installed. `slides`: those shown at /slide/. Raises what `Service` raises, and
+    MissingPackage for slides without OpenSeadragon.
     """
     from fastapi import Depends, FastAPI
     from fastapi.security import HTTPBearer
@@ -58,6 +63,11 @@ def create_app(settings: AssistantSettings | None = None, *, service: Service | 
     for router in (chat.router, routes.router, login.router):
         app.include_router(router)
     _docs(app)
+    if slides is not None:
+        from pathasst.serve.viewer import add_viewer
+
+        service.shelf = slides
+        add_viewer(app, slides, asks=True)
     if page and importlib.util.find_spec("gradio") and importlib.util.find_spec("pathasst.serve.page"):
         app = _with_page(app, service)
     _guarded(app, service)

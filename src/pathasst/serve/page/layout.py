@@ -136,6 +136,7 @@ class Right:
 
 
 def _header(service: Service) -> str:
+    slides = '<a class="pa-slides" href="/slide/" target="_blank" rel="noopener">Slides</a>' if service.shelf else ""
     return (
         '<a class="pa-skip" href="#pa-question">Skip to the question</a>'
         '<header class="pa-top"><div class="pa-brand"><svg viewBox="0 0 28 28" width="28" height="28" aria-hidden="true">'
@@ -143,7 +144,7 @@ def _header(service: Service) -> str:
         '<circle class="pa-core" cx="14" cy="14" r="2.9"/></svg>'
         f'<h1>PathAsst</h1><span class="pa-quiet pa-model" title="{escape(service.brain_name)}">'
         f"answers by {escape(re.sub('@[0-9a-f]+', '', service.brain_name))}</span></div>"
-        f'<p class="pa-research" role="note">{escape(NOTICE)}</p></header>'
+        f'{slides}<p class="pa-research" role="note">{escape(NOTICE)}</p></header>'
     )
 
 

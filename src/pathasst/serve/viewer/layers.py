@@ -101,7 +101,7 @@ class RunLayers:
         if radius >= 2 and len(chosen) < 20_000:
             for column, row, colour in zip(columns, rows, colours.tolist(), strict=True):
                 middle = round(float(column) * 16), round(float(row) * 16)
-                cv2.circle(canvas, middle, round(radius * 16), colour, max(round(radius / 3), 1), cv2.LINE_AA, 4)
+                cv2.circle(canvas, middle, round(radius * 16), colour, max(round(radius / 6), 1), cv2.LINE_AA, 4)
             return
         size = 2 if radius >= 0.4 else 1
         for dx in range(size):

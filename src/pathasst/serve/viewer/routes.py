@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
     app.mount("/slide-tiles/openseadragon", StaticFiles(directory=openseadragon.folder()), name="openseadragon")
     views = _Views(shelf, asks)
     tiles = "/slide-tiles/{key}"
-    for path, view in {
+    addresses: dict[str, Callable[..., Response]] = {
         "/slide/": views.listing,
         "/slide/viewer.{kind}": views.file,
         "/slide/{key}": views.page,
@@ -40,7 +40,8 @@ def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
         f"{tiles}/image_files/{{level}}/{{place}}.jpg": views.image_tile,
         f"{tiles}/run/{{number}}/{{layer}}/{{classes}}/{{stamp}}_files/{{level}}/{{place}}.png": views.layer_tile,
         f"{tiles}/region.png": views.region,
-    }.items():
+    }
+    for path, view in addresses.items():
         app.add_api_route(path, view, methods=["GET"], include_in_schema=False, response_model=None)
 
 

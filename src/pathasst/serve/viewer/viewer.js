@@ -18,7 +18,7 @@ function source(base, format, about) {
 function open(element, about) {
   return OpenSeadragon({
     element, tileSources: source(`/slide-tiles/${about.key}/image_files/`, "jpg", about), prefixUrl: "/slide-tiles/openseadragon/images/",
-    showNavigationControl: false, showNavigator: true, navigatorPosition: "TOP_RIGHT", drawer: "canvas", animationTime: 0.35,
+    showNavigationControl: false, showNavigator: true, navigatorAutoFade: false, navigatorPosition: "TOP_RIGHT", drawer: "canvas", animationTime: 0.35,
     maxZoomPixelRatio: 4, minZoomImageRatio: 0.7, visibilityRatio: 0.3, zoomPerScroll: 1.3, gestureSettingsMouse: { clickToZoom: false },
     imageLoaderLimit: 6, timeout: 60000,
   });
