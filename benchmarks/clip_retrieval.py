@@ -23,7 +23,8 @@ from measured import save
 from PIL import Image
 
 from pathasst.clip.retrieval import KS, Recalls, draw_curve, retrieve
-from pathasst.clip.train import ClipRecipe, train
+from pathasst.clip.settings import ClipTraining
+from pathasst.clip.train import train
 from pathasst.core import recipes
 from pathasst.core.records import Pair, Source
 from pathasst.curate import label_pairs
@@ -63,7 +64,7 @@ def main() -> None:
     given, data = parser.parse_args(), Path(os.environ["PATHASST_DATA"])
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        recipe = ClipRecipe.load(given.recipe, data=[given.pairs], leave_out=SOURCES, features=given.features)
+        recipe = ClipTraining.load(given.recipe, data=[given.pairs], leave_out=SOURCES, features=given.features)
         clip = train(recipe, out / "clip")
         run_stage(
             out / "figures", stage="labels", record=Pair, units=[Unit("articles")],

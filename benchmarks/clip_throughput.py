@@ -33,16 +33,14 @@ OWN_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4,
 
 def recipe(pairs: str, text: str, batch: int, steps: int, **changes: Any) -> Any:
     """The embedded recipe without its teacher; `text`: frozen (MiniLM) or trained (a text tower of CLIP's own)."""
-    from pathasst.clip.distill import Teaching
-    from pathasst.clip.train import ClipRecipe
+    from pathasst.clip.settings import ClipTraining
 
-    changes |= {"data": [pairs], "splits": ["val"], "batch": batch, "steps": steps, "warmup": 1, "teach": Teaching()}
-    given = ClipRecipe.load("embedded", **changes)
+    changes |= {"data": [pairs], "splits": ["val"], "batch": batch, "steps": steps, "distill": {}}
+    settings = ClipTraining.load("embedded", **changes)
     if text == "frozen":
-        return given
-    from dataclasses import replace
-
-    return replace(given, model={**given.model, "text_cfg": OWN_TEXT}, anchors=False)  # as open_clip_train: the batch's captions
+        return settings
+    model = {**settings.model, "text_cfg": OWN_TEXT}
+    return settings.replace(model=model, anchors=False)  # as open_clip_train: the batch's captions
 
 
 def seconds(times: list[float]) -> list[float]:
@@ -52,23 +50,23 @@ def seconds(times: list[float]) -> list[float]:
 
 def ours(pairs: str, text: str, steps: int, batch: int, keep: float) -> tuple[list[float], float]:
     """(seconds of each step, seconds of preparation)."""
+    from pathasst.clip.task import ClipTask
     from pathasst.clip.train import train
-    from pathasst.clip.trainer import Steps
 
     started = time.perf_counter()
     times: list[float] = []
-    step = Steps.step
+    loss = ClipTask.loss
 
-    def timed(self: Steps, number: int, prepared: Any) -> dict[str, float]:
+    def timed(self: ClipTask, model: Any, batch: Any) -> Any:
         times.append(time.perf_counter())
-        return step(self, number, prepared)
+        return loss(self, model, batch)
 
-    Steps.step = timed  # type: ignore[method-assign]
+    ClipTask.loss = timed  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory() as out:
             train(recipe(pairs, text, batch, 10 * steps, keep_patches=keep), out, stop_at=steps + 2)
     finally:
-        Steps.step = step  # type: ignore[method-assign]
+        ClipTask.loss = loss  # type: ignore[method-assign]
     return seconds(times), times[0] - started
 
 

@@ -79,17 +79,17 @@ def tiny() -> dict:
 
 @pytest.fixture
 def recipe_values(pairs: Path, tiny: dict) -> dict:
-    """Values of a `ClipRecipe` that trains in seconds."""
+    """Values of a `ClipTraining` that trains in seconds."""
     return {
         "model": tiny,
         "data": [str(pairs)],
         "steps": 8,
         "batch": 8,
-        "warmup": 2,
+        "warmup": 0.25,
         "lr": 2e-3,
         "cache_side": 64,
         "keep_patches": 0.5,
         "save_every": 4,
         "threads": 1,
-        "bf16": False,
+        "precision": "fp32",
     }

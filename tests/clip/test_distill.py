@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from pathasst.clip.augment import cut, turn
 from pathasst.clip.data import load_pictures
-from pathasst.clip.distill import FILE, Lessons, Teaching, take_lessons
-from pathasst.clip.train import ClipRecipe, train
+from pathasst.clip.distill import FILE, DistillSettings, Lessons, take_lessons
+from pathasst.clip.settings import ClipTraining
+from pathasst.clip.train import train
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings, MissingWeights
 
@@ -35,7 +36,7 @@ def student(tiny: dict) -> dict:
 @pytest.fixture(scope="module")
 def lessons(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Lessons:
     shown = load_pictures([pairs], ["train"], 64).shown
-    return take_lessons(shown, Teaching(views=2, dims=16), 64, 2, 0, tmp_path_factory.mktemp("lessons") / FILE)
+    return take_lessons(shown, DistillSettings(views=2, dims=16), 64, 2, 0, tmp_path_factory.mktemp("lessons") / FILE)
 
 
 def test_targets_are_of_variance_one_and_turn_with_the_picture(lessons: Lessons) -> None:
@@ -66,12 +67,12 @@ def test_the_student_learns_what_the_teacher_says_and_resumes_bit_for_bit(
     recipe_values: dict, student: dict, tmp_path: Path
 ) -> None:
     teach = {**TEACH, "steps": 60, "smallest": 1.0}
-    values = {"model": student, "steps": 64, "batch": 16, "keep_patches": 1.0, "stain": 0.0, "teach": teach}
-    recipe = ClipRecipe(**{**recipe_values, **values})
+    values = {"model": student, "steps": 64, "batch": 16, "keep_patches": 1.0, "stain": 0.0, "distill": teach}
+    recipe = ClipTraining(**{**recipe_values, **values})
     lines: list[dict] = []
-    train(recipe, tmp_path / "one", report=lines.append)
-    taught = [line["taught"] for line in lines]
-    assert taught[5] < 0.7 and "contrast" not in lines[5] and "contrast" in lines[-1]
+    train(recipe, tmp_path / "one", log=lines.append)
+    distill = [line["distill"] for line in lines]
+    assert distill[5] < 0.7 and "contrast" not in lines[5] and "contrast" in lines[-1]
     train(recipe, tmp_path / "two", stop_at=61)
     train(recipe, tmp_path / "two")
     one, two = (load_file(tmp_path / f / "model.safetensors") for f in ("one", "two"))
@@ -82,7 +83,9 @@ def test_the_student_learns_what_the_teacher_says_and_resumes_bit_for_bit(
 def test_further_pictures_are_taught_and_test_pictures_are_not(
     recipe_values: dict, student: dict, tmp_path: Path, pairs: Path
 ) -> None:
-    recipe = ClipRecipe(**{**recipe_values, "model": student, "steps": 2, "teach": {**TEACH, "steps": 1, "data": [str(pairs)]}})
+    recipe = ClipTraining(
+        **{**recipe_values, "model": student, "steps": 2, "distill": {**TEACH, "steps": 1, "data": [str(pairs)]}}
+    )
     train(recipe, tmp_path)
     assert load_file(tmp_path / FILE)["boxes"].shape == (18 + 18, 2, 3)  # 28 pictures, 10 of them in the test split
 
@@ -90,9 +93,9 @@ def test_further_pictures_are_taught_and_test_pictures_are_not(
 @pytest.mark.parametrize("bad", [{"views": 0}, {"dims": 0}, {"steps": -1}, {"weight": -1}, {"vieews": 2}])
 def test_impossible_values_are_refused(tiny: dict, bad: dict) -> None:
     with pytest.raises(BadSettings):
-        ClipRecipe(model=tiny, teach=bad)
+        ClipTraining(model=tiny, teach=bad)
 
 
 def test_a_student_finer_than_its_teacher_is_refused(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="patch of 32"):
-        take_lessons(load_pictures([pairs], ["train"], 64).shown, Teaching(), 64, 4, 0, tmp_path / FILE)
+        take_lessons(load_pictures([pairs], ["train"], 64).shown, DistillSettings(), 64, 4, 0, tmp_path / FILE)

@@ -14,7 +14,8 @@ from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import Shown, load_pictures
 from pathasst.clip.lit import locked_features
 from pathasst.clip.model import PathCLIP
-from pathasst.clip.train import ClipRecipe, train
+from pathasst.clip.settings import ClipTraining
+from pathasst.clip.train import train
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings, MissingWeights
 from pathasst.core.records import Pair
@@ -67,8 +68,16 @@ def either(request: pytest.FixtureRequest, tiny: dict) -> dict:
 def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values: dict, either: dict, tmp_path: Path) -> None:
     from pathasst.nn.pretrained import efficientnet_lite0
 
-    values = {"model": either, "tower": "efficientnet-lite0", "unlocked": 0, "views": 2, "keep_patches": 1.0, "steps": 60}
-    recipe = ClipRecipe(**{**recipe_values, **values})
+    values = {
+        "model": either,
+        "tower": "efficientnet-lite0",
+        "unlocked": 0,
+        "views": 2,
+        "keep_patches": 1.0,
+        "steps": 60,
+        "warmup": 0.05,
+    }
+    recipe = ClipTraining(**{**recipe_values, **values})
     train(recipe, tmp_path, stop_at=30)
     clip = train(recipe, tmp_path)
     trunk = efficientnet_lite0().state_dict()
@@ -92,7 +101,7 @@ def test_the_last_layers_alone_are_trained(recipe_values: dict, lite: dict, tmp_
     from pathasst.nn.pretrained import efficientnet_lite0
 
     values = {"model": lite, "tower": "efficientnet-lite0", "unlocked": 2, "steps": 2, "batch": 4}
-    trained = train(ClipRecipe(**{**recipe_values, **values}), tmp_path).model.visual.trunk.state_dict()
+    trained = train(ClipTraining(**{**recipe_values, **values}), tmp_path).model.visual.trunk.state_dict()
     before = efficientnet_lite0().state_dict()
     changed = {k for k in before if not torch.equal(before[k], trained[k])}
     assert changed and all(k.startswith(("conv_head", "bn2", "blocks.6", "blocks.5.3")) for k in changed)
@@ -135,7 +144,15 @@ def test_leaving_a_set_out(recipe_values: dict, either: dict, pairs: Path, tmp_p
     run_stage(two, stage="labels", record=Pair, units=[Unit("only")], work=lambda _: moved, progress=False)
     classes = {k: {"prompt": f"An image of {k}", "names": [k], "labels": [f"textures/{k}"]} for k in ("bands", "dots")}
     (tmp_path / "tasks.yaml").write_text(json.dumps({"textures": {"classes": classes, "templates": ["An image of {}"]}}))
-    base = {**recipe_values, "model": either, "tower": "efficientnet-lite0", "unlocked": 0, "views": 2, "steps": 60}
+    base = {
+        **recipe_values,
+        "model": either,
+        "tower": "efficientnet-lite0",
+        "unlocked": 0,
+        "views": 2,
+        "steps": 60,
+        "warmup": 0.05,
+    }
     (tmp_path / "base.yaml").write_text(json.dumps(base))
     sets = {"b": {"sources": ["b"], "tasks": ["textures"]}}
     (tmp_path / "plan.yaml").write_text(json.dumps({"base": "base.yaml", "tasks": str(tmp_path / "tasks.yaml"), "sets": sets}))
@@ -165,16 +182,16 @@ def test_without_a_source_neither_its_pictures_nor_its_captions_are_drawn(pairs:
 
 
 def test_a_set_needs_sources_and_tasks() -> None:
-    with pytest.raises(BadSettings, match="`sources` and `tasks`"):
+    with pytest.raises(BadSettings, match=r"sets\.a\.tasks is missing"):
         leave_one_out.LeaveOutRecipe(sets={"a": {"sources": ["b"]}})
 
 
 @pytest.mark.parametrize("bad", [{"tower": "efficientnet-lite0"}, {"unlocked": 2}])
 def test_only_a_timm_tower_is_locked(tiny: dict, bad: dict) -> None:
     with pytest.raises(BadSettings, match="timm"):
-        ClipRecipe(model=tiny, **bad)
+        ClipTraining(model=tiny, **bad)
 
 
-def test_only_a_vit_is_taught(lite: dict) -> None:
+def test_only_a_vit_is_a_student(lite: dict) -> None:
     with pytest.raises(BadSettings, match="only a ViT"):
-        ClipRecipe(model=lite, teach={"steps": 1})
+        ClipTraining(model=lite, distill={"steps": 1})

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,71 +15,60 @@ from safetensors.torch import load_file
 
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
-from pathasst.clip.eval_callback import Watch
+from pathasst.clip.eval_callback import ValScores
 from pathasst.clip.model import PathCLIP
+from pathasst.clip.settings import ClipTraining
 from pathasst.clip.student import encode_patches
-from pathasst.clip.train import CHECKPOINT, PICTURES, ClipRecipe, start, train
-from pathasst.clip.trainer import rate
-from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.clip.train import PICTURES, initial, train
+from pathasst.core.errors import BadSettings
+from pathasst.training import checkpoint
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, pairs: Path, tiny: dict) -> tuple[Path, dict]:
     """An uninterrupted run of 8 steps."""
     values = {
-        **{"model": tiny, "data": [str(pairs)], "steps": 8, "batch": 8, "warmup": 2, "lr": 2e-3, "cache_side": 64},
-        **{"keep_patches": 0.5, "save_every": 4, "threads": 1, "bf16": False},
+        **{"model": tiny, "data": [str(pairs)], "steps": 8, "batch": 8, "warmup": 0.25, "lr": 2e-3, "cache_side": 64},
+        **{"keep_patches": 0.5, "save_every": 4, "threads": 1, "precision": "fp32"},
     }
     out = tmp_path_factory.mktemp("whole")
-    train(ClipRecipe(**values), out)
+    train(ClipTraining(**values), out)
     return out, values
 
 
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole: tuple[Path, dict], tmp_path: Path) -> None:
     out, values = whole
-    train(ClipRecipe(**values), tmp_path, stop_at=3)
+    train(ClipTraining(**values), tmp_path, stop_at=3)
     assert not (tmp_path / "model.safetensors").exists() and (tmp_path / PICTURES).exists()
-    train(ClipRecipe(**values, workers=3), tmp_path)  # how many threads prepare changes nothing
+    train(ClipTraining(**values, workers=0), tmp_path)  # how many processes prepare changes nothing
     assert not (tmp_path / PICTURES).exists()
     one, two = load_file(out / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
-    state = [torch.load(f / CHECKPOINT, weights_only=True) for f in (out, tmp_path)]
-    assert all(torch.equal(state[0]["model"][k], state[1]["model"][k]) for k in state[0]["model"])
 
 
 def test_killed_and_resumed_equals_uninterrupted(whole: tuple[Path, dict], tmp_path: Path) -> None:
     """kill -9 in the middle of a real run, in a process of its own."""
     out, values = whole
     program = (
-        "import json, sys; from pathasst.clip.train import *\n"
-        f"train(ClipRecipe(**json.loads(sys.argv[1])), {str(tmp_path)!r}, report=lambda line: None)"
+        "import json, sys; from pathasst.clip.settings import *; from pathasst.clip.train import *\n"
+        f"train(ClipTraining(**json.loads(sys.argv[1])), {str(tmp_path)!r}"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, json.dumps({**values})], env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    while process.poll() is None and not (tmp_path / CHECKPOINT).exists():
+    while process.poll() is None and not checkpoint.steps_saved(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    train(ClipRecipe(**values), tmp_path)
+    train(ClipTraining(**values), tmp_path)
     one, two = load_file(out / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(one[k], two[k]) for k in one)
 
 
-def test_steps_that_are_done_again_are_logged_once(whole: tuple[Path, dict], tmp_path: Path) -> None:
-    """A run that was killed after lines that its checkpoint does not know, in the middle of one."""
-    _, values = whole
-    train(ClipRecipe(**values), tmp_path, stop_at=4)
-    with (tmp_path / "log.jsonl").open("a") as log:
-        log.write('{"step": 7, "loss": 9.0}\n{"step": 8, "lo')
-    train(ClipRecipe(**values), tmp_path)
-    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()] == [4, 8]
-
-
 def test_the_model_learns_to_tell_the_textures_apart(recipe_values: dict, tmp_path: Path, pairs: Path) -> None:
-    recipe = ClipRecipe(**{**recipe_values, "steps": 40, "batch": 16, "seed": 1})
+    recipe = ClipTraining(**{**recipe_values, "steps": 40, "batch": 16, "seed": 1})
     lines: list[dict] = []
-    clip = train(recipe, tmp_path, report=lines.append)
+    clip = train(recipe, tmp_path, log=lines.append)
     assert lines[-1]["loss"] < lines[0]["loss"]
     test = load_pictures([pairs], ["test"], 64)
     shown = [s for s in test.shown if s.label]
@@ -90,19 +78,30 @@ def test_the_model_learns_to_tell_the_textures_apart(recipe_values: dict, tmp_pa
     assert json.loads((tmp_path / "open_clip_config.json").read_text())["pathasst"]["recipe"]["seed"] == 1
 
 
-def test_zero_shot_is_watched_and_drawn(recipe_values: dict, tmp_path: Path) -> None:
+def test_zero_shot_and_retrieval_are_evaluated_and_the_best_weights_kept(recipe_values: dict, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.yaml"
     classes = {k: {"prompt": k, "names": [k], "labels": [f"textures/{k}"]} for k in ("bands", "dots")}
     tasks.write_text(json.dumps({"textures": {"classes": classes}}))
-    watch = Watch(recipe_values["data"], str(tasks), split="test")
-    recipe = ClipRecipe(**{**recipe_values, "watch": str(tasks), "steps": 2, "save_every": 1})
+    scores = ValScores(recipe_values["data"], str(tasks), split="test")
+    recipe = ClipTraining(**{**recipe_values, "tasks": str(tasks), "steps": 2, "evaluate_every": 1})
     clip = train(recipe, tmp_path / "run")
-    scores = watch(clip)
-    assert set(scores) == {"textures F1", "image to text R@10", "text to image R@10"}
-    assert scores["text to image R@10"] == 1 and 0 <= scores["textures F1"] <= 1  # only 2 captions of their own in the split
-    assert Watch(recipe_values["data"], str(tasks), split="val").tasks == []
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert sum("scores" in line for line in lines) == 2 and (tmp_path / "run" / "log.png").stat().st_size > 500
+    values = scores(clip)
+    assert set(values) == {"textures F1", "image to text R@10", "text to image R@10"}
+    assert values["text to image R@10"] == 1 and 0 <= values["textures F1"] <= 1  # only 2 captions of their own in the split
+    assert ValScores(recipe_values["data"], str(tasks), split="val").tasks == []
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 500
+    with pytest.raises(BadSettings, match="no score 'F1'"):
+        train(recipe.replace(best="F1"), tmp_path / "other")
+
+
+def test_the_evaluation_chooses_the_weights(recipe_values: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr("pathasst.clip.train.ValScores", lambda *_: lambda clip: {"F1": next(scores)})
+    recipe = ClipTraining(**{**recipe_values, "tasks": "embedded", "best": "mean", "evaluate_every": 4, "warmup": 0})
+    train(recipe, tmp_path / "best")
+    early = train(ClipTraining(**{**recipe_values, "warmup": 0}), tmp_path / "early", stop_at=4).model.state_dict()
+    best = PathCLIP.load(tmp_path / "best").model.state_dict()
+    assert all(torch.allclose(best[k], early[k].float(), atol=1e-3) for k in early)
 
 
 def test_kept_patches_of_all_equal_the_whole_tower(tiny: dict) -> None:
@@ -116,41 +115,45 @@ def test_kept_patches_of_all_equal_the_whole_tower(tiny: dict) -> None:
     assert tokens.shape == (2, 16, 64)
 
 
-def test_a_folder_of_another_recipe_is_refused(whole: tuple[Path, dict]) -> None:
-    out, values = whole
-    with pytest.raises(BadDataset, match="another recipe"):
-        train(ClipRecipe(**{**values, "seed": 5}), out)
+def test_a_folder_of_another_training_is_refused(whole: tuple[Path, dict], tmp_path: Path) -> None:
+    _, values = whole
+    train(ClipTraining(**values), tmp_path, stop_at=1)
+    with pytest.raises(BadSettings, match="seed: 0 → 5"):
+        train(ClipTraining(**{**values, "seed": 5}), tmp_path)
 
 
 def test_a_start_of_another_activation_or_size_is_refused(recipe_values: dict, tmp_path: Path, tiny: dict) -> None:
-    """`init` is what is trained on: the recipe's model must be its own."""
+    """`start` is what is trained on: the recipe's model must be its own."""
     PathCLIP(build(ClipConfig(tiny)), ClipConfig(tiny)).save(tmp_path / "quick")
-    model = start(ClipRecipe(**{**recipe_values, "init": str(tmp_path / "quick")}))[0]
+    model = initial(ClipTraining(**{**recipe_values, "start": str(tmp_path / "quick")}))[0]
     assert next(model.parameters()).requires_grad
     with pytest.raises(BadSettings, match="was trained with quick_gelu"):
-        start(ClipRecipe(**{**recipe_values, "model": {**tiny, "quick_gelu": False}, "init": str(tmp_path / "quick")}))
+        initial(ClipTraining(**{**recipe_values, "model": {**tiny, "quick_gelu": False}, "start": str(tmp_path / "quick")}))
     wider = {**tiny, "vision_cfg": {**tiny["vision_cfg"], "width": 128}}
     with pytest.raises(BadSettings, match="'width': 64"):
-        start(ClipRecipe(**{**recipe_values, "model": wider, "init": str(tmp_path / "quick")}))
+        initial(ClipTraining(**{**recipe_values, "model": wider, "start": str(tmp_path / "quick")}))
     config = ClipConfig.of_name("ViT-B-32", "quick_gelu")
     torch.save(build(config).state_dict(), tmp_path / "bare.pt")
     named = {"name": "ViT-B-32", "activation": "quick_gelu"}
-    assert start(ClipRecipe(**{**recipe_values, "model": named, "init": str(tmp_path / "bare.pt")}))[1].patch_size == 32
+    assert initial(ClipTraining(**{**recipe_values, "model": named, "start": str(tmp_path / "bare.pt")}))[1].patch_size == 32
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 1}, {"keep_patches": 0}, {"smallest": 2}])
+@pytest.mark.parametrize("bad", [{"steps": -1}, {"batch": 1}, {"keep_patches": 0}, {"smallest": 2}])
 def test_impossible_values_are_refused(tiny: dict, bad: dict) -> None:
     with pytest.raises(BadSettings):
-        ClipRecipe(model=tiny, **bad)
+        ClipTraining(model=tiny, **bad)
 
 
 def test_recipe_files(tmp_path: Path, tiny: dict) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(json.dumps({"model": tiny, "steps": 5}))
-    assert asdict(ClipRecipe.load(path, steps=7))["steps"] == 7
+    assert ClipTraining.load(path, ["distill.steps=2"], steps=7).plain()["steps"] == 7
     path.write_text(json.dumps({"model": tiny, "stepps": 5}))
-    with pytest.raises(BadSettings, match="stepps"):
-        ClipRecipe.load(path)
+    with pytest.raises(BadSettings, match="stepps; did you mean steps"):
+        ClipTraining.load(path)
+    path.write_text(json.dumps({"model": tiny, "teach": {}}))
+    with pytest.raises(BadSettings, match="use distill"):
+        ClipTraining.load(path)
 
 
 @pytest.mark.parametrize(
@@ -158,12 +161,7 @@ def test_recipe_files(tmp_path: Path, tiny: dict) -> None:
     [("ViT-B-32", 224, 49), ("ViT-B-16", 224, 196), ("ViT-L-14", 224, 256), ("ViT-L-14-336", 336, 576)],
 )
 def test_the_paper_recipe_changes_its_architecture_by_one_line(name: str, size: int, tokens: int) -> None:
-    recipe = ClipRecipe.load("paper")
+    recipe = ClipTraining.load("paper")
     assert recipe.model == {"name": "ViT-B-16", "activation": "quick_gelu"}
-    config = replace(recipe, model={**recipe.model, "name": name}).config()
+    config = recipe.replace(model={**recipe.model, "name": name}).config()
     assert config.activation == "quick_gelu" and config.image_size == size and (size // config.patch_size) ** 2 == tokens
-
-
-def test_learning_rate_warms_up_and_falls_to_zero(tiny: dict) -> None:
-    recipe = ClipRecipe(model=tiny, steps=100, warmup=10, lr=1.0)
-    assert rate(recipe, 0) == 0.1 and rate(recipe, 9) == 1.0 and rate(recipe, 100) == pytest.approx(0, abs=1e-9)

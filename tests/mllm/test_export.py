@@ -15,8 +15,7 @@ from pathasst.core.records import Turn
 from pathasst.mllm import adapter, lora, model
 from pathasst.mllm.export import export
 from pathasst.mllm.generate import PathAsst
-from pathasst.mllm.model import ModelSettings
-from pathasst.mllm.settings import LoraSettings, PhaseSettings, TrainSettings
+from pathasst.mllm.settings import LoraSettings, MllmTraining, ModelSettings, PhaseSettings
 
 from .conftest import RED, SPECS, picture
 
@@ -25,7 +24,7 @@ ASK = [Turn(role="user", content="<image>\nIs it red?")]
 
 def write_adapter(folder, tower, llm, rank=2):
     """A projector and adapters as `train` leaves them, with random values."""
-    settings = TrainSettings(
+    settings = MllmTraining(
         model=ModelSettings(vision=str(tower), llm=str(llm)),
         phase2=PhaseSettings(take={"describe": 0}, lora=LoraSettings(rank=rank, modules=["q_proj", "down_proj"])),
     )

@@ -46,7 +46,7 @@ def test_one_fully_connected_layer_on_patches_of_the_layer_before_last(parts):
 
 
 def test_unreadable_pictures_and_unknown_projectors():
-    with pytest.raises(BadSettings, match="projector 'mlp3x'"):
+    with pytest.raises(BadSettings, match="not 'mlp3x'"):
         model.ModelSettings(projector="mlp3x")
 
 

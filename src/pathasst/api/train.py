@@ -16,10 +16,11 @@ def clip(pairs: Folder | Sequence[Folder], out: Folder, *, recipe: str = "embedd
 
     >>> folder = pathasst.train.clip("out/pairs", out="out/pathclip", steps=500)
     """
-    from pathasst.clip.train import ClipRecipe, train
+    from pathasst.clip.settings import ClipTraining
+    from pathasst.clip.train import train
 
     several = [pairs] if isinstance(pairs, str | Path) else pairs
-    train(ClipRecipe.load(recipe, data=[str(p) for p in several], **settings), Path(out))
+    train(ClipTraining.load(recipe, data=[str(p) for p in several], **settings), Path(out))
     return Path(out)
 
 
@@ -30,20 +31,12 @@ def mllm(conversations: Folder | Sequence[Folder], out: Folder, *, recipe: str =
 
     >>> folder = pathasst.train.mllm("out/conversations", out="out/pathasst", recipe="tutorial")
     """
-    from dataclasses import replace
-
-    from pathasst.core.errors import BadSettings
-    from pathasst.core.recipes import load_recipe
-    from pathasst.mllm.settings import TrainSettings
+    from pathasst.mllm.settings import MllmTraining
     from pathasst.mllm.train import train
     from pathasst.tools.registry import all_specs
 
     several = [conversations] if isinstance(conversations, str | Path) else conversations
-    try:
-        chosen = replace(load_recipe("mllm", recipe, TrainSettings), **settings)
-    except TypeError as error:
-        raise BadSettings(f"train.mllm: {error}") from error
-    train([Path(p) for p in several], Path(out), chosen, all_specs())
+    train([Path(p) for p in several], Path(out), MllmTraining.load(recipe, **settings), all_specs())
     return Path(out)
 
 

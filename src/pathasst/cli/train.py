@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import typer
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 app = typer.Typer(help="Train PathCLIP, PathAsst, the router, or a specialist model on data of your own.", no_args_is_help=True)
 RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
-STEPS = typer.Option(0, help="Other number of steps than the recipe's.")
 SET_HELP = "Change a setting: name=value, with dots into nested settings; may be given several times."
 SET = typer.Option([], "--set", help=SET_HELP)
-S = TypeVar("S", bound="DataclassInstance")
 
 
 def _say(line: Mapping[str, object]) -> None:
@@ -29,25 +22,26 @@ def _say(line: Mapping[str, object]) -> None:
 @app.command("mllm")
 def mllm(
     conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations."),
-    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoints, losses, the finished adapter."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: logs and checkpoints of both phases, the adapter."),
     recipe: str = RECIPE,
     vision: str = typer.Option("", help="PathCLIP: id or folder, instead of the recipe's."),
     llm: str = typer.Option("", help="Language model: id or folder, instead of the recipe's."),
     plan: bool = typer.Option(False, "--plan", help="Only say how much memory and time it would take."),
     devices: int = typer.Option(1, help="With --plan: devices that share the model (FSDP)."),
     teraflops: float = typer.Option(0.15, help="With --plan: what one device reaches; two CPU cores 0.15, an A100 about 150."),
+    changes: list[str] = SET,
 ) -> None:
-    """Train PathAsst: the FC layer on descriptions, then FC layer and LLM. A killed run goes on with the same command.
+    """Train PathAsst: the FC layer on descriptions, then FC layer and LLM. Interrupted runs resume.
 
-    Example: pathasst train mllm out/conversations --out out/pathasst
+    Example: pathasst train mllm out/conversations --out out/pathasst --set phase2.epochs=2
     """
-    from pathasst.core import recipes
-    from pathasst.mllm import settings as room
+    from pathasst.mllm.settings import MllmTraining
     from pathasst.mllm.train import train
     from pathasst.tools.registry import all_specs
 
-    settings = recipes.load_recipe("mllm", recipe, room.TrainSettings)
-    settings.model = replace(settings.model, vision=vision or settings.model.vision, llm=llm or settings.model.llm)
+    settings = MllmTraining.load(recipe, changes)
+    model = settings.model.replace(vision=vision or settings.model.vision, llm=llm or settings.model.llm)
+    settings = settings.replace(model=model)
     if plan:
         from pathasst.mllm.memory_plan import estimate
 
@@ -104,28 +98,31 @@ def router(
 @app.command("clip")
 def clip(
     data: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
-    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: checkpoint, log, the finished weights."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder of the run: checkpoints, log.csv, curves.png, the finished weights."
+    ),
     recipe: str = RECIPE,
-    steps: int = STEPS,
-    stop_at: int = typer.Option(0, help="Stop after this step and write the model so far; the same command without it goes on."),
-    seed: int = typer.Option(-1, help="Other seed than the recipe's."),
+    stop_at: int = typer.Option(0, help="Stop after this step and write the model so far; the same command without it resumes."),
     leave_out: list[str] = typer.Option([], help="Sources to leave out of the training (leave-one-dataset-out)."),
-    taught: list[Path] = typer.Option([], help="Further datasets of pairs, whose pictures the teacher shows without captions."),
+    distill_data: list[Path] = typer.Option(
+        [], help="Further datasets of pairs, used for distillation alone (captions ignored)."
+    ),
+    changes: list[str] = SET,
 ) -> None:
-    """Train a PathCLIP on pairs. A killed run goes on with the same command and ends with the same weights.
+    """Train a PathCLIP on pairs. Interrupted runs resume, and end with the same weights.
 
-    Example: pathasst train clip out/pairs --out out/pathclip
-    Several GPUs: torchrun --nproc-per-node 8 -m pathasst.cli.main train clip out/pairs --out out/pathclip --recipe paper
+    Example: pathasst train clip out/pairs --out out/pathclip --set steps=500
+    Several GPUs: accelerate launch --num_processes 8 -m pathasst.cli.main train clip out/pairs --out out/pathclip --recipe paper
     """
-    from pathasst.clip.train import ClipRecipe, train
+    from pathasst.clip.settings import ClipTraining
+    from pathasst.clip.train import train
 
-    changes: dict[str, object] = {"data": [str(d) for d in data], "leave_out": list(leave_out)}
-    changes |= {"steps": steps} if steps else {}
-    changes |= {"seed": seed} if seed >= 0 else {}
-    settings = ClipRecipe.load(recipe, **changes)
-    if taught:
-        settings = replace(settings, teach=replace(settings.teach, data=[str(t) for t in taught]))
-    train(settings, out, stop_at=stop_at, report=_say)
+    settings = ClipTraining.load(recipe, changes, data=[str(d) for d in data])
+    if leave_out:
+        settings = settings.replace(leave_out=tuple(leave_out))
+    if distill_data:
+        settings = settings.replace(distill=settings.distill.replace(data=tuple(map(str, distill_data))))
+    train(settings, out, _say, stop_at=stop_at)
     typer.echo(f"{out}: use it with pathasst.PathCLIP({str(out)!r}), measure it with `pathasst eval zero-shot … --clip {out}`")
 
 

@@ -11,7 +11,7 @@ Knows pictures and the teacher; nothing of captions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from pathasst.clip.augment import Box, cut, random_box, turn
 from pathasst.clip.data import Shown
+from pathasst.clip.settings import DistillSettings
 from pathasst.core.errors import BadSettings
 from pathasst.core.hardware import has_fast_bfloat16
 
@@ -28,23 +29,6 @@ if TYPE_CHECKING:
 FILE = "lessons.safetensors"
 BATCH, FIRST = 32, 512  # views a teacher's batch; views from which the components are found
 _TEACHER_STRIDE = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Teaching:
-    """The recipe's key `teach`. Raises BadSettings for values that cannot work."""
-
-    steps: int = 0  # first steps of the run that only distil; 0: none
-    weight: float = 0.0  # of the distillation beside the contrastive loss in the later steps; 0: none
-    views: int = 3  # crops of each picture that the teacher sees
-    smallest: float = 0.4  # smallest crop, as a share of the side
-    dims: int = 256  # principal components of the teacher's 1280 features
-    balance: float = 0.6  # in the first steps, classes are drawn as (their size)^balance
-    data: list[str] = field(default_factory=list)  # further datasets of Pair, whose pictures are taught without their captions
-
-    def __post_init__(self) -> None:
-        if self.views < 1 or self.dims < 1 or self.steps < 0 or self.weight < 0:
-            raise BadSettings("teach: views ≥ 1, dims ≥ 1, steps ≥ 0 and weight ≥ 0 are needed.")
 
 
 @dataclass(slots=True)
@@ -67,7 +51,7 @@ class Lessons:
         return np.take_along_axis(flat, kept[:, :, None], axis=1).astype(np.float32), self.pooled[rows].astype(np.float32)
 
 
-def take_lessons(shown: Sequence[Shown], teaching: Teaching, size: int, grid: int, seed: int, path: Path) -> Lessons:
+def take_lessons(shown: Sequence[Shown], distill: DistillSettings, size: int, grid: int, seed: int, path: Path) -> Lessons:
     """Show the teacher `views` random crops of each picture (about 90 a second a core); kept in `path` for a resumed run.
 
     `size` is the student's input in px, `grid` its patches a side. Raises BadSettings when the student is finer than the teacher.
@@ -82,8 +66,8 @@ def take_lessons(shown: Sequence[Shown], teaching: Teaching, size: int, grid: in
         stored = load_file(path)
         return Lessons(stored["boxes"], stored["patches"], stored["pooled"])
     chance = np.random.default_rng([seed, 0x7EAC])
-    boxes = np.array([[random_box(chance, teaching.smallest) for _ in range(teaching.views)] for _ in shown], np.float32)
-    patches, pooled = _Teacher(size, grid, teaching.dims, seed).look(shown, boxes)
+    boxes = np.array([[random_box(chance, distill.smallest) for _ in range(distill.views)] for _ in shown], np.float32)
+    patches, pooled = _Teacher(size, grid, distill.dims, seed).look(shown, boxes)
     lessons = Lessons(boxes, patches, pooled)
     temporary = path.with_name(f".{path.name}")
     save_file({"boxes": boxes, "patches": patches, "pooled": pooled}, temporary)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -21,35 +21,43 @@ from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures, sampling
 from pathasst.clip.lit import FILE, locked_features, standardise
 from pathasst.clip.model import PathCLIP
-from pathasst.clip.train import ClipRecipe, start
-from pathasst.clip.trainer import Steps
+from pathasst.clip.settings import ClipTraining
+from pathasst.clip.task import ClipTask
+from pathasst.clip.train import initial
 from pathasst.core.errors import BadSettings
-from pathasst.core.recipes import load_recipe, recipe_path
+from pathasst.core.recipes import recipe_path
+from pathasst.core.settings import Field, Settings
 from pathasst.core.statistics import Interval
+from pathasst.training import fit
 
 RESULTS = "leave_one_out.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaveOutRecipe:
+class LeftOutSet(Settings):
+    """Sources that belong together, and the tasks that they answer."""
+
+    sources: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+
+class LeaveOutRecipe(Settings):
     """Which sets are left out, and how the short trainings differ from the recipe `base`."""
 
-    base: str = "embedded"  # recipe of `train clip`, with a locked tower: a name, or a YAML file beside this one
-    tasks: str = "embedded"  # recipe of zero-shot tasks
-    changes: dict[str, Any] = field(default_factory=dict)  # of the settings of `base`
-    sets: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # name → {sources: […], tasks: […]}
+    room: ClassVar[str] = "clip_leave_out"
 
-    def __post_init__(self) -> None:
-        for name, one in self.sets.items():
-            if set(one) != {"sources", "tasks"}:
-                raise BadSettings(f"{name}: a set that is left out has `sources` and `tasks`.")
+    base: str = Field(
+        default="embedded", description="Recipe of `train clip` with a locked tower, or a YAML file beside this one."
+    )
+    tasks: str = Field(default="embedded", description="Recipe of zero-shot tasks.")
+    changes: dict[str, Any] = Field(default={}, description="Settings that differ from those of `base`.")
+    sets: dict[str, LeftOutSet] = Field(default={}, description="Name → what is left out.")
 
     @classmethod
-    def load(cls, recipe: Path | str = "embedded") -> LeaveOutRecipe:
-        """A recipe by name or YAML path. Raises BadSettings."""
-        found = load_recipe("clip_leave_out", str(recipe), cls)
-        beside = recipe_path("clip_leave_out", str(recipe)).parent / found.base
-        return replace(found, base=str(beside)) if found.base.endswith((".yaml", ".yml")) else found
+    def load(cls, recipe: str | Path = "embedded", overrides: Iterable[str] = (), **changes: Any) -> Self:  # type: ignore[override]
+        """As `Settings.load`; a YAML file as `base` is looked for beside the recipe."""
+        settings = super().load(recipe, overrides, **changes)
+        beside = recipe_path(cls.room, str(recipe)).parent / settings.base
+        return settings.replace(base=str(beside)) if settings.base.endswith((".yaml", ".yml")) else settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,9 @@ def leave_one_out(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     tasks = zs.load_tasks(recipe.tasks)
-    if unknown := (set(only) - set(recipe.sets)) | {t for s in recipe.sets.values() for t in s["tasks"]} - set(tasks):
+    if unknown := (set(only) - set(recipe.sets)) | {t for s in recipe.sets.values() for t in s.tasks} - set(tasks):
         raise BadSettings(f"no set or task is called {', '.join(sorted(unknown))}.")
-    settings = ClipRecipe.load(recipe.base, **{**recipe.changes, "data": [str(d) for d in data]})
+    settings = ClipTraining.load(recipe.base, **{**recipe.changes, "data": [str(d) for d in data]})
     if settings.unlocked:
         raise BadSettings(f"{recipe.base}: leave-one-out needs a locked tower (unlocked: 0).")
     bench = _Bench(settings, out)
@@ -99,7 +107,7 @@ def leave_one_out(
     for name, one in recipe.sets.items():
         if only and name not in only:
             continue
-        for left in bench.measure(name, one["sources"], [tasks[t] for t in one["tasks"]]):
+        for left in bench.measure(name, one.sources, [tasks[t] for t in one.tasks]):
             found.append(left)
             if report:
                 report(left)
@@ -110,32 +118,31 @@ def leave_one_out(
 class _Bench:
     """What all runs share: pictures, captions, features."""
 
-    def __init__(self, settings: ClipRecipe, out: Path) -> None:
+    def __init__(self, settings: ClipTraining, out: Path) -> None:
         import torch
 
-        self.settings = settings
+        self.settings, self.out = settings.replace(workers=0), out  # a step takes milliseconds
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.pictures = load_pictures(settings.data, settings.splits, settings.cache_side)
-        model, config = start(settings)
+        model, config = initial(settings)
         self.texts = Captions(model, config, self.pictures.texts)
         look = (settings.views, settings.smallest, settings.stain, settings.seed)
         trunk: Any = model.eval().visual.trunk  # type: ignore[union-attr]
         self.locked = locked_features(trunk, config, self.pictures.shown, *look, out / FILE)
         self.colours = np.stack([histogram(s.pixels) for s in self.pictures.shown])
 
-    def measure(self, name: str, sources: list[str], tasks: list[zs.Task]) -> Iterable[Left]:
+    def measure(self, name: str, sources: Sequence[str], tasks: list[zs.Task]) -> Iterable[Left]:
         import torch
 
         known, rows = self.pictures.without(sources)
         torch.manual_seed(self.settings.seed)
-        (model, config), (untrained, _) = start(self.settings), start(self.settings)
+        (model, config), (untrained, _) = initial(self.settings), initial(self.settings)
         for fresh in (model, untrained):
             standardise(fresh, self.locked[rows])
         before = PathCLIP(untrained, config)
-        steps = Steps(self.settings, model, config, known, self.texts.beside(model), locked=self.locked[rows])
-        for _ in steps.run(0, self.settings.steps):
-            pass
+        training = ClipTask(self.settings, model, config, known, self.texts.beside(model), locked=self.locked[rows])
+        fit(training, self.settings, self.out / name.replace(" ", "-")).remove_checkpoints()
         clip = PathCLIP(model, config)
         pictures = [p for d in self.settings.data for p in zs.labelled(d, ["train", "val", "test"])]
         pictures = [p for p in pictures if p.source.article_id in sources]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss
+from open_clip.loss import ClipLoss, gather_features
 
 
 class TrueCaptionsLoss(ClipLoss):
@@ -33,11 +33,12 @@ class TrueCaptionsLoss(ClipLoss):
         extra_features: float [e, d], further captions, the same in every process, that only the direction picture→text sees.
         truth: bool [N, N + e] for all N = n · world_size pictures, processes in order of their rank.
         """
-        per_image, per_text = self.get_logits(image_features, text_features, logit_scale)
-        images = image_features
+        images, texts = image_features, text_features
+        if self.world_size > 1:
+            images, texts = gather_features(images, texts, self.local_loss, self.gather_with_grad, self.rank, self.world_size)
+        per_image = logit_scale * images @ texts.T
+        per_text = per_image.T
         if extra_features is not None and len(extra_features):
-            if self.world_size > 1:
-                images = torch.cat(torch.distributed.nn.all_gather(image_features), dim=0)  # type: ignore[attr-defined]
             per_image = torch.cat([per_image, logit_scale * images @ extra_features.T], dim=1)
         of_text = truth[:, : len(truth)].T
         return (F.cross_entropy(per_image, _uniform(truth)) + F.cross_entropy(per_text, _uniform(of_text))) / 2

@@ -1,6 +1,6 @@
 """What one process computes in a step: features of its pictures and captions, ready for the losses.
 
-One `nn.Module`, so that PyTorch's `DistributedDataParallel` can average its gradients. Knows OpenCLIP's modules.
+One `nn.Module`, so that Accelerate can average its gradients over processes. Knows OpenCLIP's modules.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Student(nn.Module):
         self.clip, self.heads, self.texts = clip, heads, texts
 
     def forward(
-        self, patches: torch.Tensor, kept: torch.Tensor, rows: list[int], taught: torch.Tensor
+        self, patches: torch.Tensor, kept: torch.Tensor, rows: list[int], students: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """With rows `image` [n, d], `text` [m, d] (unit rows), `scale`; of the pictures `taught` `patches` and `pooled`.
+        """With rows `image` [n, d], `text` [m, d] (unit rows), `scale`; of the pictures `students` `patches` and `pooled`.
 
-        patches: float [n, k, 3·p·p]; kept: int [n, k]; rows: of `Captions`, m of them; taught: int, numbers of pictures.
+        patches: float [n, k, 3·p·p]; kept: int [n, k]; rows: of `Captions`, m of them; students: int, numbers of pictures.
         """
         visual: Any = self.clip.visual
         out: dict[str, torch.Tensor] = {}
@@ -39,8 +39,8 @@ class Student(nn.Module):
         else:
             pooled, tokens = encode_patches(visual, patches, kept)
             image = pooled @ visual.proj if rows else pooled
-        if self.heads is not None and len(taught):
-            out |= {"patches": self.heads["patches"](tokens[taught]), "pooled": self.heads["pooled"](pooled[taught])}
+        if self.heads is not None and len(students):
+            out |= {"patches": self.heads["patches"](tokens[students]), "pooled": self.heads["pooled"](pooled[students])}
         if rows:
             out |= {
                 "image": F.normalize(image.float(), dim=-1),

@@ -7,15 +7,14 @@ again, which are found through the registry of weights. The large form is a whol
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.mllm import distributed, lora
+from pathasst.mllm import lora
 from pathasst.mllm.chat import ChatTemplate
-from pathasst.mllm.model import ModelSettings, Parts, build
-from pathasst.mllm.settings import TrainSettings, nested
+from pathasst.mllm.model import Parts, build
+from pathasst.mllm.settings import MllmTraining, ModelSettings
 
 if TYPE_CHECKING:
     import torch
@@ -23,20 +22,17 @@ if TYPE_CHECKING:
 FILE, WEIGHTS = "adapter.json", "model.safetensors"
 
 
-def save(parts: Parts, folder: Path, settings: TrainSettings) -> None:
+def save(parts: Parts, folder: Path, settings: MllmTraining) -> None:
     """Write what was trained; ids of parts that are folders are written as they were given."""
     import torch
     from safetensors.torch import save_file
 
     trained = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
-    trained |= {f"lora.{n}": distributed.whole(p) for n, p in lora.state(parts.llm).items()}
-    if distributed.world()[0]:
-        return
+    trained |= {f"lora.{n}": p for n, p in lora.state(parts.llm).items()}
     folder.mkdir(parents=True, exist_ok=True)
     halves = {n: t.cpu().to(torch.float16).contiguous() for n, t in trained.items()}
     save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
-    phase = settings.phase2
-    about = {"model": asdict(settings.model), "lora": asdict(phase.lora)}
+    about = {"model": settings.model.plain(), "lora": settings.phase2.lora.plain()}
     (folder / FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     parts.template.save(folder)
 
@@ -51,9 +47,8 @@ def load(folder: Path, dtype: torch.dtype | None = None, vision: str = "", llm: 
     if not path.is_file():
         raise BadSettings(f"{folder} holds no {FILE}; it was not written by `pathasst train mllm`.")
     about = json.loads(path.read_text(encoding="utf-8"))
-    settings = nested(
-        ModelSettings, about["model"] | ({"vision": vision} if vision else {}) | ({"llm": llm} if llm else {}), "model"
-    )
+    places = ({"vision": vision} if vision else {}) | ({"llm": llm} if llm else {})
+    settings = ModelSettings.of(about["model"] | places, where=str(path))
     parts = build(settings, dtype)
     parts.template = ChatTemplate.load(folder)
     projector, adapters = tensors(folder)

@@ -6,12 +6,12 @@ Knows `Parts`; knows no training loop. The result is a whole LLaVA checkpoint, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.mllm import distributed, lora, model
+from pathasst.mllm import lora, model
 from pathasst.mllm.model import Parts
+from pathasst.training.checkpoint import whole
 
 if TYPE_CHECKING:
     import torch
@@ -25,18 +25,12 @@ def unfreeze(parts: Parts, adapters: Mapping[str, torch.Tensor], scale: float) -
     parts.model.lm_head.float().requires_grad_(True)
 
 
-def products(device: str, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Within it, float32 weights are multiplied in `dtype`.
-
-    Nothing is cached: torch would keep the first step's rounded weights until the context ends.
-    """
-    import torch
-
-    return torch.autocast(device, dtype, cache_enabled=False) if dtype != torch.float32 else nullcontext()
-
-
-def save(parts: Parts, folder: Path, dtype: torch.dtype) -> None:
-    """Write the checkpoint in `dtype`. All processes must call it; one writes."""
-    state = {n: distributed.whole(p.detach()).cpu().to(dtype) for n, p in parts.model.state_dict().items()}
-    if distributed.world()[0] == 0:
+def save(parts: Parts, folder: Path, dtype: torch.dtype, *, main: bool) -> None:
+    """Write the checkpoint in `dtype`. All processes must call it; the one that is `main` writes."""
+    state = {}
+    for name, tensor in parts.model.state_dict().items():
+        tensor = whole(tensor.detach())
+        if main:
+            state[name] = tensor.cpu().to(dtype)
+    if main:
         model.save(parts, folder, state)

@@ -1,7 +1,7 @@
 """What a training would take, before it starts: parameters, memory a device, tokens, time. Knows settings and datasets.
 
 Memory is counted, not measured: weights, gradients, AdamW's two moments and a bound on activations with checkpointing, shared out
-as `distributed.py` does; before they are shared out, every device holds the whole LLM, and that may be the most. Time
+by FSDP; before they are shared out, every device holds the whole LLM, and that may be the most. Time
 is 4 FLOPs a parameter and token (forward, and backward through frozen weights; 6 when every weight is trained) over the
 device's assumed rate, so it is an order of magnitude.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pathasst import dataset
 from pathasst.core.records import IMAGE, Conversation
-from pathasst.mllm.settings import PhaseSettings, TrainSettings
+from pathasst.mllm.settings import MllmTraining, PhaseSettings
 
 CHARACTERS_A_TOKEN = 3.6  # of English prose in byte-level BPE vocabularies of 32 to 150 thousand
 GIB = 2**30
@@ -107,7 +107,7 @@ def phase_estimate(
 
 
 def estimate(
-    settings: TrainSettings,
+    settings: MllmTraining,
     conversations: Sequence[Path | str],
     *,
     devices: int = 1,

@@ -17,6 +17,7 @@ from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE
 from pathasst.mllm.chat import ChatTemplate, template_of
+from pathasst.mllm.settings import ModelSettings
 
 if TYPE_CHECKING:
     import torch
@@ -26,21 +27,6 @@ if TYPE_CHECKING:
 
 PROJECTORS = {"linear": "linear", "mlp2x_gelu": "gelu"}
 """Our name of the projector → the activation between its two layers in Hugging Face's notation."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """Which parts PathAsst is put together from."""
-
-    vision: str = "pathclip-embedded"  # id in the registry of weights, or a folder with a Hugging Face CLIPVisionModel
-    llm: str = "smollm2-135m"  # id in the registry of weights, or a folder (safetensors or one GGUF file)
-    projector: str = "linear"  # linear (the paper's single FC layer) | mlp2x_gelu
-    template: str = "chatml"  # chatml | paper | tokenizer
-    vision_feature_layer: int = -2  # which layer's patch tokens go in; the class token stays out
-
-    def __post_init__(self) -> None:
-        if self.projector not in PROJECTORS:
-            raise BadSettings(f"projector {self.projector!r} is unknown; choose {' or '.join(PROJECTORS)}.")
 
 
 @dataclass(slots=True)

@@ -2,103 +2,141 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import ClassVar, Literal, Self
 
-from pathasst.core.errors import BadSettings
-from pathasst.mllm.model import ModelSettings
+from pydantic import model_validator
 
-S = TypeVar("S")
-LLAMA_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+from pathasst.core.settings import Field, Settings
+from pathasst.training.settings import (
+    FREE,
+    BatchSize,
+    ClipNorm,
+    Every,
+    LearningRate,
+    Minutes,
+    TrainingSettings,
+    Warmup,
+    WeightDecay,
+)
 
-
-@dataclass(slots=True)
-class LoraSettings:
-    """Low-rank adapters in the LLM; rank 0 = the LLM stays as it is."""
-
-    rank: int = 16
-    alpha: int = 32
-    modules: list[str] = field(default_factory=lambda: list(LLAMA_LINEARS))
-    bits: int = 16  # of the frozen weights under the adapters while training; 4: NF4 (QLoRA), needs the extra `qlora`
-
-    def __post_init__(self) -> None:
-        if self.bits not in (4, 16):
-            raise BadSettings("lora: bits must be 16 or 4.")
-        if self.rank < 0 or (self.rank and not self.modules):
-            raise BadSettings("lora: rank must be 0 or more, and modules must name the layers that get adapters.")
+LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Kind = Literal["describe", "converse", "invoke", "choose"]
 
 
-@dataclass(slots=True)
-class PhaseSettings:
+class ModelSettings(Settings):
+    """Which parts PathAsst is put together from."""
+
+    vision: str = Field(default="pathclip-embedded", description="Id of a PathCLIP, or a folder with a CLIPVisionModel.")
+    llm: str = Field(default="smollm2-135m", description="Id of a language model, or its folder (safetensors or one GGUF file).")
+    projector: Literal["linear", "mlp2x_gelu"] = Field(default="linear", description="linear: the paper's single FC layer.")
+    template: str = Field(default="chatml", description="Chat template: chatml, paper, or tokenizer (the LLM's own).")
+    vision_feature_layer: int = Field(
+        default=-2, description="Layer of the tower whose patch tokens are read, without the class token."
+    )
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters in the LLM; rank 0: the LLM stays as it is."""
+
+    rank: int = Field(default=16, ge=0)
+    alpha: int = Field(default=32, ge=0, description="The adapters are scaled by alpha / rank.")
+    modules: tuple[str, ...] = Field(default=LLAMA_LINEARS, min_length=1, description="Linear layers that get adapters.")
+    bits: Literal[4, 16] = Field(
+        default=16, description="Of the frozen weights in training; 4: NF4 (QLoRA), needs the extra `qlora`."
+    )
+
+
+class PhaseSettings(Settings):
     """One of the two phases. Phase 1 trains the projector alone (lora.rank 0), phase 2 projector and LLM: adapters, or `full`."""
 
-    take: dict[str, int]  # describe | converse | invoke | choose → how many, drawn by the seed; 0 = all. Empty: no such phase
-    longest: int = 0  # supervised tokens of one conversation; longer ones are left out. 0 = any
-    subset: str = ""  # "paper": of books, single-panel captions over 50 tokens, and tool use alone (`instruct.subsets`)
-    epochs: float = 1.0
-    lr: float = 2e-4  # of the adapters
-    projector_lr: float = 2e-3
-    row_tokens: int = 1024  # length of a packed row
-    rows_per_step: int = 1  # rows whose gradients are summed before a step
-    warmup: float = 0.03  # share of the steps
-    weight_decay: float = 0.0
-    clip: float = 1.0  # largest norm of the gradient
-    lora: LoraSettings = field(default_factory=lambda: LoraSettings(rank=0))
-    full: bool = False  # every weight of the LLM is trained, without adapters, as in the paper
+    renamed: ClassVar[dict[str, str]] = {"longest": "max_supervised", "rows_per_step": "batch", "clip": "clip_norm"}
 
-    def __post_init__(self) -> None:
-        self.lora = nested(LoraSettings, self.lora, "lora")
-        if self.epochs <= 0 or self.row_tokens < 1 or self.rows_per_step < 1:
-            raise BadSettings("a phase needs epochs > 0, row_tokens >= 1 and rows_per_step >= 1.")
-        if self.subset not in ("", "paper"):
-            raise BadSettings(f"subset {self.subset!r} is unknown; leave it empty, or choose paper.")
+    take: dict[Kind, int] = Field(
+        description="Conversations of each kind, drawn by the seed; 0: all. choose: tool conversations up to their last call. "
+        "Empty: the phase is left out."
+    )
+    max_supervised: int = Field(default=0, ge=0, description="Conversations with more supervised tokens are left out. 0: any.")
+    subset: Literal["", "paper"] = Field(
+        default="", description="paper: books, single-panel captions over 50 tokens, and tool use alone."
+    )
+    epochs: float = Field(default=1.0, gt=0, description="How often each conversation is read.")
+    minutes: Minutes = 0.0
+    row_tokens: int = Field(default=1024, ge=1, description="Tokens of a packed row.")
+    batch: BatchSize = Field(default=1, description="Rows of an optimiser step, of all processes together.")
+    lr: LearningRate = Field(default=2e-4, description="Highest learning rate of the adapters, or of the LLM.")
+    projector_lr: LearningRate = Field(default=2e-3, description="Highest learning rate of the projector.")
+    warmup: Warmup = 0.03
+    weight_decay: WeightDecay = 0.0
+    clip_norm: ClipNorm = 1.0
+    lora: LoraSettings = LoraSettings(rank=0)
+    full: bool = Field(default=False, description="Train every weight of the LLM, without adapters, as in the paper.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
         if self.full and self.lora.bits != 16:
-            raise BadSettings("a phase with full: true trains every weight; leave lora.bits at 16.")
-        if unknown := set(self.take) - {"describe", "converse", "invoke", "choose"}:
-            raise BadSettings(f"a phase takes describe, converse, invoke or choose, not {', '.join(sorted(unknown))}.")
+            raise ValueError("a phase with full: true trains every weight; leave lora.bits at 16")
+        return self
 
 
-@dataclass(slots=True)
-class TrainSettings:
+class MllmTraining(Settings):
     """A whole training of PathAsst."""
 
-    model: ModelSettings = field(default_factory=ModelSettings)
-    start: str = ""  # id or folder of an adapter to go on from; empty: untrained. Rank and modules of phase 2 must be its own
-    phase1: PhaseSettings = field(default_factory=lambda: PhaseSettings(take={"describe": 0}))
-    phase2: PhaseSettings = field(
-        default_factory=lambda: PhaseSettings(take={"describe": 0, "converse": 0, "invoke": 0}, lora=LoraSettings())
+    room: ClassVar[str] = "mllm"
+    renamed: ClassVar[dict[str, str]] = {"validate_every": "evaluate_every", "validation_samples": "val_samples"}
+
+    model: ModelSettings = ModelSettings()
+    start: str = Field(
+        default="", description="Id or folder of an adapter to start from; phase 2 has its rank and modules. Empty: untrained."
     )
-    whiten: bool = True  # train the projector on whitened features, and fold that into it at the end (`whiten.py`)
-    first_guess: bool = True  # with `whiten`: start a linear projector from least squares to the words of the descriptions
-    max_length: int = 2048  # tokens of one conversation; longer ones lose turns from the end
-    tool_lists: int = 12  # how many different tool lists conversations are regrouped under (0: each keeps its own)
-    precision: str = "auto"  # of the LLM and its products: bf16 | fp32 | auto (bf16 where hardware multiplies it); trained: fp32
-    device: str = "cpu"
-    seed: int = 0
-    save_every: int = 25  # steps between checkpoints
-    validate_every: int = 50  # steps between measurements on the val split
-    validation_samples: int = 128
+    phase1: PhaseSettings = PhaseSettings(take={"describe": 0})
+    phase2: PhaseSettings = PhaseSettings(take={"describe": 0, "converse": 0, "invoke": 0}, lora=LoraSettings())
+    whiten: bool = Field(
+        default=True, description="Train the projector on whitened features; it is written back into their own basis."
+    )
+    first_guess: bool = Field(
+        default=True, description="With `whiten`: start a linear projector from least squares to the words of the descriptions."
+    )
+    max_length: int = Field(default=2048, ge=1, description="Tokens of one conversation; longer ones lose turns from the end.")
+    tool_lists: int = Field(
+        default=12, ge=0, description="Different tool lists that conversations are regrouped under. 0: each keeps its own."
+    )
+    val_samples: int = Field(default=128, ge=0, description="Conversations of the split val that are measured.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="Of the LLM; what is trained is fp32. auto: bf16 where hardware multiplies it."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute a layer's activations again in the backward pass: less memory, a third slower."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU if there is one.")
+    seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
+    save_every: int = Field(default=25, ge=1, description="Steps between checkpoints.")
+    evaluate_every: Every = Field(default=50, description="Steps between evaluations on the split val. 0: only at the end.")
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        default=(), description="Where the log goes besides the folder of the run."
+    )
 
-    def __post_init__(self) -> None:
-        self.model = nested(ModelSettings, self.model, "model")
-        self.phase1 = nested(PhaseSettings, self.phase1, "phase1")
-        self.phase2 = nested(PhaseSettings, self.phase2, "phase2")
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
         if self.phase1.full:
-            raise BadSettings("phase 1 trains the projector alone; set full: true in phase 2.")
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise BadSettings(f"precision {self.precision!r} is unknown; choose auto, bf16 or fp32.")
+            raise ValueError("phase 1 trains the projector alone; set full: true in phase 2")
+        return self
 
-    def plain(self) -> dict[str, Any]:
-        """All settings as plain values, for the record."""
-        return asdict(self)
+    def identity(self) -> dict[str, object]:
+        """What an interrupted run must agree in to go on."""
+        return {name: value for name, value in self.plain().items() if name not in FREE | {"gradient_checkpointing"}}
 
-
-def nested(kind: type[S], value: Any, name: str) -> S:
-    """A sub-mapping of a recipe as its settings object. Raises BadSettings that names unknown settings."""
-    if isinstance(value, kind):
-        return value
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(value, dict) or set(value) - known:
-        unknown = ", ".join(sorted(set(value) - known)) if isinstance(value, dict) else repr(value)
-        raise BadSettings(f"{name}: unknown settings {unknown}; known: {', '.join(sorted(known))}.")
-    return kind(**value)
+    def loop(self, phase: PhaseSettings, steps: int, processes: int) -> TrainingSettings:
+        """A phase's settings of `training.fit`: each process computes its rows of a step one after another."""
+        rows = -(-phase.batch // processes)
+        own = ("minutes", "lr", "warmup", "weight_decay", "clip_norm")
+        run = ("device", "seed", "save_every", "evaluate_every", "trackers")
+        return TrainingSettings(
+            steps=steps,
+            batch=rows * processes,
+            accumulate=rows,
+            # Without `full` the LLM is held in its precision, and nothing has to be cast.
+            precision=self.precision if phase.full else "fp32",
+            workers=0,
+            **{name: getattr(phase, name) for name in own},
+            **{name: getattr(self, name) for name in run},
+        )

@@ -57,6 +57,11 @@ def read(path: Path, state: State) -> State:
     return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that is sharded over processes put together; another as it is. All processes must call it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[no-any-return]
+
+
 def prune(out: Path, keep: int) -> None:
     """Remove all checkpoints but the newest `keep`; with none of them goes the folder, and the best weights in it."""
     steps = steps_saved(out)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pathasst.training import checkpoint
 from pathasst.training import log as logs
 from pathasst.training.ema import Ema, copy_into, learned
 from pathasst.training.schedule import rate
-from pathasst.training.settings import FREE, TrainingSettings
+from pathasst.training.settings import TrainingSettings
 from pathasst.training.task import Task
 
 Log = Callable[[dict[str, Any]], None]
@@ -230,7 +231,7 @@ class _Training:
 
     def _identity(self) -> dict[str, Any]:
         """What an interrupted training must agree in to go on."""
-        fixed = {name: value for name, value in self.settings.plain().items() if name not in FREE}
+        fixed = {name: value for name, value in self.settings.plain().items() if name not in self.settings.free}
         return {"settings": fixed, "data": self.task.data}
 
     def _save(self) -> None:
@@ -325,6 +326,16 @@ class _Bar:
         self.progress.stop()
 
 
+def processes(device: str = "auto") -> Any:
+    """Accelerate's view of this process among all that were launched (`PartialState`), for what is done before `fit`.
+
+    They may wait for each other for days: the first may prepare data for longer than a collective usually waits.
+    """
+    from accelerate import PartialState
+
+    return PartialState(cpu=device_of(device) == "cpu", timeout=timedelta(days=7))
+
+
 def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
     """Accelerate's view of devices, processes, precision and trackers. Raises BadSettings, MissingPackage."""
     for tracker in settings.trackers:
@@ -339,7 +350,8 @@ def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
         raise BadSettings("precision: fp16 needs a GPU; set bf16 or fp32.")
     # Accelerate keeps one state a process; trainings in one process may differ in precision and device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    made = Accelerator(
+    processes(device)
+    accelerator = Accelerator(
         mixed_precision="fp16" if settings.precision == "fp16" else "bf16" if uses_bfloat16(settings.precision, device) else "no",
         cpu=device == "cpu",
         log_with=list(settings.trackers) or None,
@@ -349,8 +361,8 @@ def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
     if settings.trackers:
         plain = settings.plain().items()
         config = {k: v if isinstance(v, (int, float, str, bool)) else json.dumps(v, ensure_ascii=False) for k, v in plain}
-        made.init_trackers(out.name or "run", config=config)
-    return made
+        accelerator.init_trackers(out.name or "run", config=config)
+    return accelerator
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -58,6 +58,9 @@ class TrainingSettings(Settings):
         "rows_per_step": "batch",
     }
 
+    free: ClassVar[frozenset[str]] = FREE
+    """As `FREE`, with a room's own."""
+
     steps: Steps = 1000
     minutes: Minutes = 0.0
     batch: BatchSize = 32
