@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def templates(wordings: Wordings) -> str:
-    """Templates by tool, as docs/instruct.md shows them."""
+    """Templates by tool, as docs/measured/instruct.md shows them."""
     lines = ["| tool | train templates | their variants | test templates |", "|---|---|---|---|"]
     for tool in CLASSES:
         node = wordings.load(f"tools/{tool}")

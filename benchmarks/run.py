@@ -24,7 +24,7 @@ from measured import README, RESULTS, ROOT, from_file, load, readme_table, save,
 
 from pathasst.instruct.wordings import Wordings
 
-PAGE, WORDINGS = ROOT / "docs" / "performance.md", ROOT / "docs" / "instruct.md"
+PAGE, WORDINGS = ROOT / "docs" / "performance.md", ROOT / "docs" / "measured" / "instruct.md"
 HEAD = """# Performance and scores
 
 Made by `make bench` (`benchmarks/run.py`) from `benchmarks/results`, the newest result of each. No number is typed by hand.

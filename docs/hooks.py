@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
+LINK_UPWARDS = re.compile(r"\[([^]]*)\]\((\.\./[^)]*)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -23,10 +25,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links of a page to a model's card work in the repository and on the site; other files of the repository are named alone."""
-    depth = "../" * page.file.src_uri.count("/")
-    markdown = re.sub(r"\]\(\.\./models/([\w-]+)/card\.md\)", rf"]({depth}models/\1/card.md)", markdown)
-    return re.sub(r"\[([^]]*)\]\(\.\./(?!models/)[^)]*\)", r"`\1`", markdown)
+    """Links that work in the repository work on the site; files that it lacks are named without a link."""
+    uri = page.file.src_uri
+    if uri == "cards.md" or uri.startswith("tool-cards/"):  # made here, for the site
+        return markdown
+    here = posixpath.dirname(uri if uri.startswith("models/") else f"docs/{uri}")
+
+    def on_site(link: re.Match[str]) -> str:
+        path, mark, anchor = link[2].partition("#")
+        target = posixpath.normpath(posixpath.join(here, path)).removeprefix("docs/")
+        if files.get_file_from_path(target) is None:
+            return f"`{link[1]}`"
+        return f"[{link[1]}]({posixpath.relpath(target, posixpath.dirname(uri) or '.')}{mark}{anchor})"
+
+    return LINK_UPWARDS.sub(on_site, markdown)
 
 
 def _tool_cards() -> dict[str, str]:

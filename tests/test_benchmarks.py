@@ -1,4 +1,4 @@
-"""The tables of README, docs/performance.md and docs/instruct.md are what kept results and wordings give: nothing is typed."""
+"""README, docs/performance.md, docs/measured/instruct.md: their tables come from results and wordings; nothing is typed."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_a_tool_of_ones_own_has_twenty_lines_and_runs() -> None:
     assert run.stdout.strip() == "100% of the picture is empty glass.", run.stderr[-2000:]
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))])
 def test_every_command_that_is_named_exists_with_its_options(page: str) -> None:
     """On every page of the documentation, by the command line's own parser."""
     import shlex

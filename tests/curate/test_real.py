@@ -1,4 +1,4 @@
-"""What curation reaches on real captions and figures, as floors below the measured values (docs/curate.md has the table)."""
+"""What curation reaches on real captions and figures, as floors below the values of docs/measured/curate.md."""
 
 from __future__ import annotations
 

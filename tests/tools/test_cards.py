@@ -54,7 +54,7 @@ def scores(values: dict) -> Scores:
     ("result", "page"),
     [
         ("blood", "models/blood-embedded/card.md"),
-        ("blood", "docs/tools.md"),
+        ("blood", "docs/measured/tools.md"),
         ("lbc_detect", "models/lbc-detect-embedded/card.md"),
     ],
 )

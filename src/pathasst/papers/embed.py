@@ -64,7 +64,7 @@ class Embedder:
     """One recipe's embedder. `documents` and `queries` give float32 [n, dim] arrays of unit length; n = 0 is fine.
 
     On CPUs that multiply bfloat16 in hardware (AMX, AVX512-BF16) documents run in bfloat16, three times as fast, elsewhere in
-    float32: the cosine between the two is above 0.9999. 8-bit ONNX is as fast and further off (0.994): docs/papers.md.
+    float32: the cosine between the two is above 0.9999. 8-bit ONNX is as fast and further off (0.994): docs/measured/papers.md.
     """
 
     def __init__(self, spec: EmbedderSpec | str = "minilm", *, threads: int | None = None, dtype: str = "auto") -> None:

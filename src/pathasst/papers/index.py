@@ -47,7 +47,7 @@ Rerank = Callable[[str, Sequence[Abstract]], Sequence[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
-    """How the two rankings are made and fused. Chosen on titles as queries (docs/papers.md), never on the questions reported."""
+    """How the two rankings are made and fused. Chosen on titles (docs/measured/papers.md), never on the questions reported."""
 
     depth: int = 100  # hits of each side that are fused
     fusion: str = "scores"  # scores | ranks

@@ -1,7 +1,7 @@
 """How much of a query a text holds, by the weight of the query's rare words: each alone, and as neighbours. Knows no index.
 
 Fusion counts a word as often as it stands and a text as near as its topic is; a text that holds nearly all of the query's rare
-words, in the query's order, is the better answer of two. The weights are fitted to titles (docs/papers.md).
+words, in the query's order, is the better answer of two. The weights are fitted to titles (docs/measured/papers.md).
 """
 
 from __future__ import annotations
