@@ -10,6 +10,7 @@ import base64
 import posixpath
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -161,7 +162,7 @@ def member(archive: zipfile.ZipFile, path: str) -> bytes | None:
         return archive.read(info)
     except KeyError:
         return None
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error) as error:
         raise BadInput(f"{path}: damaged in the archive ({error}).") from error
 
 
