@@ -37,6 +37,16 @@ def opened(content: bytes, name: str) -> Iterator[Any]:
         document.close()
 
 
+def page_of(document: Any, number: int, ocr: bool = True) -> Page:
+    """One page of an open PDF, from 0, as `read_page` gives it. Raises BadInput for a page that cannot be loaded."""
+    import pypdfium2 as pdfium
+
+    try:
+        return read_page(document[number], ocr)
+    except pdfium.PdfiumError as error:
+        raise BadInput(f"page {number + 1}: {error}") from error
+
+
 def read_page(page: Any, ocr: bool = True) -> Page:
     """Lines and graphics of one PDF page; a scan is read by OCR and layout detector unless `ocr` is False."""
     width, height = page.get_size()
@@ -62,7 +72,12 @@ def render(page: Any, box: Box | None, dpi: int = DPI) -> Any:
     if box is not None:
         left, top, right, bottom = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
         crop = (left, height - bottom, width - right, top)  # pdfium cuts left, bottom, right, top
-    return page.render(scale=dpi / 72, crop=crop).to_pil().convert("RGB")
+    import pypdfium2 as pdfium
+
+    try:
+        return page.render(scale=dpi / 72, crop=crop).to_pil().convert("RGB")
+    except (pdfium.PdfiumError, ValueError) as error:
+        raise BadInput(f"the page cannot be drawn: {error}") from error
 
 
 def png_of(image: Any) -> bytes:

@@ -98,7 +98,13 @@ class BookWork:
         with book_pdf.opened(path.read_bytes(), path.name) as document:
             title = (document.get_metadata_dict().get("Title") or "").strip()
             source = replace(source, title=title or path.stem)
-            pages = [book_pdf.read_page(document[n], self.ocr) for n in range(len(document))]
+            pages = []
+            for number in range(len(document)):
+                try:
+                    pages.append(book_pdf.page_of(document, number, self.ocr))
+                except BadInput as error:
+                    yield Dropped(f"{source.article_id}/p{number + 1}", "unreadable-page", str(error))
+                    pages.append(page_layout.Page(0, 0, [], []))  # the pages behind it keep their numbers
             found = page_layout.across_pages(pages, [page_layout.figures_of(p) for p in pages])
             folder = Path(self.html_out) / source.article_id.removeprefix("book:")
             written: list[tuple[int, Figure]] = []
@@ -108,7 +114,10 @@ class BookWork:
                     name = f"p{number + 1}-{_slug(item.caption.label)}"
                     seen[name] += 1  # two captions of one label on a page: a misprint, or a list of figures
                     name += f"-{seen[name]}" if seen[name] > 1 else ""
-                    row = self._rendered(document, number, item, source, name, pages[number].scanned)
+                    try:
+                        row = self._rendered(document, number, item, source, name, pages[number].scanned)
+                    except BadInput as error:
+                        row = Dropped(f"{source.article_id}/{name}", "bad-picture", str(error))
                     if isinstance(row, Figure):
                         written.append((number, row))
                     yield row
