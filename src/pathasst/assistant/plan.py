@@ -39,6 +39,7 @@ MEASURED_BY = {
     "CBC": "blood_cells",
     "differential count": "blood_cells",
     "blast": "blood_cells",
+    **dict.fromkeys(("NILM", "ASC-US", "ASC-H", "LSIL", "HSIL"), "lbc_classify"),
 }
 """Terms that name what a tool measures: of a picture they ask for its value."""
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "erste": 1, "zweite": 2, "dritte": 3, "primera": 1, "segunda": 2}
@@ -63,7 +64,7 @@ class Plan:
 def plan(question: str, route: Route, album: Album, registry: Registry, history: Answer | None) -> Plan:
     """The plan of one question. `route`: the router's decision on it."""
     case = _Case(" ".join(question.split()), route, album, registry, history)
-    steps = (case.talk, case.by_number, case.meaning_or_measure, case.earlier, case.evidence, case.refusal, case.look, case.rest)
+    steps = (case.talk, case.by_number, case.meaning_or_measure, case.earlier, case.evidence, case.refusal, case.named, case.look, case.rest)
     return next(made for step in steps if (made := step()) is not None)
 
 
@@ -143,6 +144,17 @@ class _Case:
         if "grade" in self.wishes or reason is Reason.UNABLE:
             return Plan(before=fixed.cannot(self.words, fixed.NO_GRADES, fixed.LARGER))
         return None
+
+    def named(self) -> Plan | None:
+        """A measurement that the words name by what is measured, where the router chose nothing."""
+        tool = next((t for e in Glossary.load().mentions(self.words, misspelt=True) if (t := MEASURED_BY.get(e.term))), "")
+        if not tool and self.wishes.any("red", "white", "platelets") and self.wishes.any("count", "types", "high"):
+            tool = "blood_cells"
+        if tool not in self.registry.tools:
+            return None
+        if not self.pictures:
+            return Plan(before=[fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])])
+        return Plan(calls=self._on_pictures([ToolCall(name=tool)])) if tool in self.offered else Plan(before=[unavailable((tool,))])
 
     def look(self) -> Plan | None:
         """What a picture shows; without one, a request for it."""

@@ -1,0 +1,216 @@
+"""Holds each sentence of a model's answer to its sources: numbers with their units, entities, polarity. Knows text alone.
+
+Sources are tools' results, passages of retrieved abstracts, glossary entries and the person's own words. The check is by rules and
+conservative: a sentence is supported only by a sentence (or line) of a source that holds all of its numbers and names, nearly all
+of its content words, and says yes where it says yes. A right sentence in wholly other words is taken for unsupported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pathasst.core.text import sentences
+from pathasst.papers.synonyms import groups_in
+
+LEAST_WORDS = 0.7
+"""Share of a sentence's content words that its source must hold."""
+LEAST_LINKED = 0.3
+"""The same for a sentence with numbers, which all stand in one sentence of the source."""
+
+
+class Support(StrEnum):
+    """What the sources say to a sentence."""
+
+    SUPPORTED = "supported"
+    NEUTRAL = "neutral"  # states no fact: a greeting, a question, an offer, that something cannot be told
+    CONTRADICTED = "contradicted"  # a source speaks of the same with another number, class or polarity
+    UNSUPPORTED = "unsupported"  # no source speaks of it
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One source. `label`: what it is (a tool, `PMID n`, a term); `text`: its words; `question`: whether the person wrote it."""
+
+    label: str
+    text: str
+    question: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A sentence with the verdict on it and the source that supports it."""
+
+    text: str
+    support: Support
+    source: str = ""
+    passage: str = ""
+
+
+_NUMBER = re.compile(
+    r"(?<![\w.])([<>≤≥]?)\s*(\d+(?:,\d{3})*(?:\.\d+)?)\s*(%|per ?cent|percent|cells/(?:mm|µm)²|µm²|µm|mm²|mm|cm|px|years?|months?|days?|"
+    r"weeks?|mg|/µL)?(?![\w.]*\d)",
+    re.IGNORECASE,
+)
+_VALUED = re.compile(r"\b(index|score|tps|cps|probability)\b[^\d;]{0,14}?(\d+(?:\.\d+)?\+?)", re.IGNORECASE)
+_UNITS = {"percent": "%", "per cent": "%", "year": "years", "month": "months", "day": "days", "week": "weeks"}
+_SCORE = re.compile(r"(?<![\w.])[0-3]\+(?!\w)")
+_NAME = re.compile(r"\b(?:[A-Z]{2,}[A-Za-z0-9]*(?:-[A-Za-z0-9]+)*|[A-Za-z]+-?\d+[A-Za-z]*|[a-z]+(?:mab|nib|tinib|platin|taxel|ciclib))\b")
+_NEGATION = re.compile(
+    r"\b(?:not?|none|never|without|neither|nor|cannot|can't|isn't|wasn't|aren't|doesn't|didn't|don't|lack(?:s|ed|ing)?|absen(?:t|ce)|"
+    r"fail(?:s|ed)?|excludes?|excluded|rather than|un(?:likely|\w+ed)|in?significant|non-significant)\b",
+    re.IGNORECASE,
+)
+_OPPOSITES = (
+    ("positive", "negative"), ("malignant", "benign"), ("high", "low"), ("higher", "lower"), ("increase", "decrease"),
+    ("increased", "decreased"), ("improved", "worsened"), ("better", "worse"), ("longer", "shorter"), ("above", "below"),
+    ("more", "fewer"), ("more", "less"), ("abnormal", "normal"), ("present", "absent"), ("good", "poor"), ("left", "right"),
+    ("benefit", "harm"), ("effective", "ineffective"), ("complete", "incomplete"), ("high-grade", "low-grade"),
+)  # fmt: skip
+_CLASSES = (
+    ("nilm", "asc-us", "lsil", "asc-h", "hsil", "scc"),
+    ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "erythroblast", "platelet"),
+    ("colon", "lung", "breast", "stomach", "cervix", "prostate", "liver", "kidney", "ovary", "thyroid", "pancreas", "bladder"),
+    ("adenocarcinoma", "squamous", "melanoma", "lymphoma", "sarcoma", "adenoma"),
+    ("her2", "ki67", "pd-l1", "egfr", "p53", "p16"),
+)
+_NEUTRAL = re.compile(
+    r"^(?:hello|hi|thanks?|thank you|sure|okay|certainly|of course|here (?:is|are)|let me|i (?:can|could|will|would|ran|used|have|am|do)\b|"
+    r"i'(?:ll|m|ve)\b|please|note that i|as an (?:ai|assistant)|in summary:?$|sources?:|references?:|the (?:tool|search|literature search) "
+    r"(?:was|did|gave|returned|found no)\b.{0,40}$|would you|do you|if you)|"
+    r"\bcannot (?:tell|say|determine|answer|be determined)|\bresearch use only\b|\bconsult\b|\bplease (?:attach|provide|note)\b|"
+    r"\bno (?:abstract|source|result|tool)\b",
+    re.IGNORECASE,
+)
+_STOP = frozenset(
+    "a an the of in on at to for from by with and or but is are was were be been being it its this that these those as which who whom "
+    "there here has have had do does did may might can could will would should shall also than then so such very about into over under "
+    "between among both each per all any some most more less few many other only their they them he she we you your our i my me no not "
+    "field image picture result results shows show showed shown found find gives gave says say said according based indicates indicate "
+    "estimated estimate approximately around overall tool study studies abstract abstracts patients patient cell cells were was".split()
+)
+
+
+def check(text: str, sources: Sequence[Evidence]) -> list[Checked]:
+    """Every sentence of a text with the verdict of the sources on it, in order; list marks and headings stay with their words."""
+    prepared = [(source, line, _facts(line)) for source in sources for line in _lines(source.text)]
+    return [_judge(s, sources, prepared) for s in _lines(text)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    numbers: frozenset[tuple[str, str]]  # (value, unit); no unit: ""
+    names: frozenset[str]
+    words: frozenset[str]
+    lower: str
+    negative: bool
+
+
+def _lines(text: str) -> list[str]:
+    return [s for line in text.splitlines() for s in sentences(line.strip()) if re.search(r"\w", s)]
+
+
+def _facts(sentence: str) -> _Facts:
+    plain = re.sub(r"~{0,2}\[?PMID:? ?\d{1,9}\]?~{0,2}|^\s*(?:[-*•]|\d{1,2}[.)])\s+|[*_`#]", " ", sentence)
+    plain = plain.replace("−", "-").replace("HER-2", "HER2").replace("Ki-67", "Ki67").replace("PDL1", "PD-L1")
+    groups = groups_in(plain)
+    numbers = {
+        (f"{float(m[2].replace(',', '')):g}", _UNITS.get((m[3] or "").casefold(), (m[3] or "").casefold()))
+        for m in _NUMBER.finditer(plain)
+    }
+    numbers |= {(m, "score") for m in _SCORE.findall(plain)}
+    names = {g.name.casefold() for g, _ in groups} | {n.casefold() for n in _NAME.findall(plain)}
+    words = {w[:6] for w in re.findall(r"[^\W\d_]{3,}", plain.casefold()) if w not in _STOP}
+    words |= {w[:6] for g, _ in groups for w in re.findall(r"[^\W\d_]{3,}", g.name.casefold())}
+    return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)))
+
+
+def _judge(sentence: str, sources: Sequence[Evidence], prepared: Sequence[tuple[Evidence, str, _Facts]]) -> Checked:
+    facts = _facts(sentence)
+    if sentence.rstrip().endswith("?") or (not facts.numbers and _NEUTRAL.search(sentence.strip(" -*•#"))):
+        return Checked(sentence, Support.NEUTRAL)
+    if not facts.words and not facts.numbers:  # a bare yes or no answers something; other words of no content do not
+        return Checked(sentence, Support.UNSUPPORTED if re.match(r"\W*(?:yes|no)\b", sentence, re.IGNORECASE) else Support.NEUTRAL)
+    if (sentence.rstrip().endswith(":") and not facts.numbers):
+        return Checked(sentence, Support.NEUTRAL)
+    cited = set(re.findall(r"PMID:? ?(\d{1,9})", sentence))
+    best: tuple[float, Evidence, str] | None = None
+    contradicted = False
+    for source, line, other in prepared:
+        if source.question or (cited and not any(p in source.label for p in cited)):
+            continue
+        share = len(facts.words & other.words) / max(len(facts.words), 1)
+        if share < LEAST_LINKED:
+            continue
+        if _agrees(facts, other, sources):
+            if share >= (LEAST_LINKED if facts.numbers else LEAST_WORDS):
+                best = max(best or (0.0, source, line), (share, source, line), key=lambda b: b[0])
+        elif share >= LEAST_WORDS:
+            contradicted = True
+    if best is not None:
+        return Checked(sentence, Support.SUPPORTED, best[1].label, best[2])
+    return Checked(sentence, Support.CONTRADICTED if contradicted else Support.UNSUPPORTED)
+
+
+def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
+    """Whether a source's sentence says the same: its numbers, its names, and yes where the sentence says yes."""
+    asked = " ".join(s.text for s in sources if s.question).casefold()
+    if not all(_same_number(n, other.numbers) for n in facts.numbers):
+        return False
+    if not all(name in other.names or name in other.lower or name in asked for name in facts.names):
+        return False
+    if facts.negative != other.negative:
+        return False
+    mine, theirs = dict(_VALUED.findall(facts.lower)), dict(_VALUED.findall(other.lower))
+    if any(k in theirs and not _same_number((v, ""), frozenset({(theirs[k], "")})) for k, v in mine.items()):
+        return False
+    if not all(_beside(facts, other.lower, members) for members in (*_OPPOSITES, *_CLASSES)):
+        return False
+    for a, b in _OPPOSITES:
+        if _says(a, facts.lower) != _says(b, facts.lower):
+            word, opposite = (a, b) if _says(a, facts.lower) else (b, a)
+            if _says(opposite, other.lower) and not _says(word, other.lower):
+                return False
+    for members in _CLASSES:
+        named = {m for m in members if _says(m, facts.lower)}
+        there = {m for m in members if _says(m, other.lower)}
+        if named and there and not named <= there:
+            return False
+    return True
+
+
+def _beside(facts: _Facts, source: str, members: Sequence[str]) -> bool:
+    """Whether, of words that exclude each other, the sentence's one is that which the source has beside one of its numbers.
+
+    `68 Ki67-positive, 70 negative` does not say that 68 are negative. True where the sentence names none, several, or no number.
+    """
+    named = [m for m in members if _says(m, facts.lower)]
+    there = [m for m in members if _says(m, source)]
+    if len(named) != 1 or not facts.numbers or len(there) < 2 or named[0] not in there:
+        return True
+    nearest = set()
+    for value, _ in facts.numbers:
+        for clause in source.split(";"):
+            for number in re.finditer(rf"(?<![\d.]){re.escape(value)}(?:0*)(?![\d]|\.\d)", clause):
+                places = [(abs(m.start() - number.end()), w) for w in there for m in re.finditer(rf"(?<!\w){re.escape(w)}", clause)]
+                nearest |= {min(places)[1]} if places else set()
+    return not nearest or named[0] in nearest
+
+
+def _same_number(number: tuple[str, str], others: frozenset[tuple[str, str]]) -> bool:
+    """The same value in the same unit, or rounded (49 % of 49.3 %); a value without a unit may have one in the source."""
+    value, unit = number
+    decimals = len(value.partition(".")[2])
+    if "+" in value:
+        return number in others or (value, "score") in others or (value, "") in others
+    return any(
+        (unit == u or not unit or not u) and round(float(v), decimals) == float(value)
+        for v, u in others
+        if u != "score" and "+" not in v
+    )
+
+
+def _says(word: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(word)}(?:s|d|ly)?(?![\w-])", text) is not None
