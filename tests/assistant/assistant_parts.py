@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
+from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation, Hit, Picture, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.imaging.pictures import encode_png
@@ -177,6 +178,7 @@ class ScriptedBrain:
     script: list[Say]
     name: str = "scripted@1"
     sees: bool = True
+    grounding: Grounding = Grounding.MARKED  # its script is no knowledge; what is checked has tests of its own
     given: list[tuple[list[Turn], list[bytes], list[ToolSpec]]] = field(default_factory=list)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec]) -> Turn:

@@ -31,7 +31,9 @@ def test_nothing_wrong_passes_but_what_is_listed_and_most_of_what_is_right_stays
     assert len(lost) <= 3, lost
 
 
-@pytest.mark.parametrize("sentence", ["Hello!", "I cannot tell which organ this is.", "Shall I search the literature?", "Please attach a picture."])
+@pytest.mark.parametrize(
+    "sentence", ["Hello!", "I cannot tell which organ this is.", "Shall I search the literature?", "Please attach a picture."]
+)
 def test_what_claims_nothing_stays(sentence: str) -> None:
     assert [c.support for c in check(sentence, [])] == [Support.NEUTRAL]
 

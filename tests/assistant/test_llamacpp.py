@@ -13,12 +13,12 @@ from pathasst.assistant import BrainSettings
 from pathasst.assistant.brains.dialogue import EXAMPLES, arguments_asked, dialogue
 from pathasst.assistant.brains.llamacpp import LlamaCppBrain, choice_schema, for_grammar
 from pathasst.assistant.repair import UNREADABLE
-from pathasst.tools.look import Look
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, Unreachable
 from pathasst.core.records import ToolCall, Turn
 from pathasst.llm.settings import LLMSettings
 from pathasst.llm.transport import Transport
+from pathasst.tools.look import Look
 from pathasst.tools.registry import CLASSES, all_specs
 
 ASKED = [Turn(role="user", content="How many Ki67-positive cells? 0.5 µm per pixel.")]

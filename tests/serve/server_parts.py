@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.settings import AssistantSettings, ServeSettings
 from pathasst.core.records import ToolCall, Turn
 from pathasst.serve.api import create_app
@@ -30,6 +31,7 @@ class RuleBrain:
 
     name: str = "rules@1"
     sees: bool = True
+    grounding: Grounding = Grounding.MARKED  # its rules are no knowledge; checks have tests of their own
     hold: threading.Event = field(default_factory=threading.Event)  # "wait" waits for it between two words
     batches: list[int] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)  # a stream was left before its end

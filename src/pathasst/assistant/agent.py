@@ -111,7 +111,7 @@ class Agent:
             kind = "" if isinstance(error, PathAsstError) else f"{type(error).__name__}: "
             draft.stopped, draft.failure = "brain", f"{kind}{error}"
         cards = {name: tool.card for name, tool in self.registry.tools.items()}
-        answer = conclude(draft, self.brain.name, cards, history)
+        answer = conclude(draft, self.brain.name, cards, history, self.grounding)
         self.watch(Event(kind="answer", text=answer.text, answer=answer))
         return answer
 
@@ -184,7 +184,7 @@ class Agent:
             raise Late("the question's time is over")
         over = threading.Event()  # a reply that nobody waits for any longer stops between two words
         try:
-            turn = self.worker.run(lambda: self._said(turns, images, specs, draft.library, over), seconds, self.cancel)
+            turn = self.worker.run(lambda: self._listen(turns, images, specs, draft.library, over), seconds, self.cancel)
         finally:
             over.set()
         inside, words = split(turn.content[: self.limits.answer_chars])
@@ -198,7 +198,7 @@ class Agent:
             role="assistant", content=sanitize.plain(words).strip(), tool_calls=_numbered(calls, known), thoughts=thoughts
         )
 
-    def _said(
+    def _listen(
         self,
         turns: list[Turn],
         images: list[ImageBytes],
@@ -206,8 +206,8 @@ class Agent:
         library: Mapping[str, Hit],
         over: threading.Event,
     ) -> Turn:
-        """The brain's turn; where it streams, its words are shown as they come. Runs on the worker's thread."""
-        if not isinstance(self.brain, Streaming):
+        """The brain's turn; the words of one that streams and is trusted are shown as they come. Runs on the worker's thread."""
+        if not isinstance(self.brain, Streaming) or self.grounding is not Grounding.MARKED:
             return self.brain.reply(turns, images, specs)
         speech, thoughts = Speech(library), Stream()
         turn = Turn(role="assistant")

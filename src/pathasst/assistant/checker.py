@@ -1,8 +1,8 @@
 """Holds each sentence of a model's answer to its sources: numbers with their units, entities, polarity. Knows text alone.
 
-Sources are tools' results, passages of retrieved abstracts, glossary entries and the person's own words. The check is by rules and
-conservative: a sentence is supported only by a sentence (or line) of a source that holds all of its numbers and names, nearly all
-of its content words, and says yes where it says yes. A right sentence in wholly other words is taken for unsupported.
+Sources are tools' results, passages of retrieved abstracts, glossary entries and the person's own words. The rules are
+conservative: a sentence is supported only by a sentence (or line) of a source that holds all of its numbers and names, most of
+its content words, and says yes where it says yes. A right sentence in wholly other words is taken for unsupported.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pathasst.assistant.compose.wishes import word_list
 from pathasst.core.text import sentences
 from pathasst.papers.synonyms import groups_in
 
@@ -50,14 +51,16 @@ class Checked:
 
 
 _NUMBER = re.compile(
-    r"(?<![\w.])([<>≤≥]?)\s*(\d+(?:,\d{3})*(?:\.\d+)?)\s*(%|per ?cent|percent|cells/(?:mm|µm)²|µm²|µm|mm²|mm|cm|px|years?|months?|days?|"
-    r"weeks?|mg|/µL)?(?![\w.]*\d)",
+    r"(?<![\w.])([<>≤≥]?)\s*(\d+(?:,\d{3})*(?:\.\d+)?)\s*(%|per ?cent|percent|cells/(?:mm|µm)²|µm²|µm|mm²|mm|cm|px|years?|"
+    r"months?|days?|weeks?|mg|/µL)?(?![\w.]*\d)",
     re.IGNORECASE,
 )
 _VALUED = re.compile(r"\b(index|score|tps|cps|probability)\b[^\d;]{0,14}?(\d+(?:\.\d+)?\+?)", re.IGNORECASE)
 _UNITS = {"percent": "%", "per cent": "%", "year": "years", "month": "months", "day": "days", "week": "weeks"}
 _SCORE = re.compile(r"(?<![\w.])[0-3]\+(?!\w)")
-_NAME = re.compile(r"\b(?:[A-Z]{2,}[A-Za-z0-9]*(?:-[A-Za-z0-9]+)*|[A-Za-z]+-?\d+[A-Za-z]*|[a-z]+(?:mab|nib|tinib|platin|taxel|ciclib))\b")
+_NAME = re.compile(
+    r"\b(?:[A-Z]{2,}[A-Za-z0-9]*(?:-[A-Za-z0-9]+)*|[A-Za-z]+-?\d+[A-Za-z]*|[a-z]+(?:mab|nib|tinib|platin|taxel|ciclib))\b"
+)
 _NEGATION = re.compile(
     r"\b(?:not?|none|never|without|neither|nor|cannot|can't|isn't|wasn't|aren't|doesn't|didn't|don't|lack(?:s|ed|ing)?|absen(?:t|ce)|"
     r"fail(?:s|ed)?|excludes?|excluded|rather than|un(?:likely|\w+ed)|in?significant|non-significant)\b",
@@ -77,19 +80,12 @@ _CLASSES = (
     ("her2", "ki67", "pd-l1", "egfr", "p53", "p16"),
 )
 _NEUTRAL = re.compile(
-    r"^(?:hello|hi|thanks?|thank you|sure|okay|certainly|of course|here (?:is|are)|let me|i (?:can|could|will|would|ran|used|have|am|do)\b|"
-    r"i'(?:ll|m|ve)\b|please|note that i|as an (?:ai|assistant)|in summary:?$|sources?:|references?:|the (?:tool|search|literature search) "
-    r"(?:was|did|gave|returned|found no)\b.{0,40}$|would you|do you|if you)|"
+    r"^(?:hello|hi|thanks?|thank you|sure|okay|certainly|of course|here (?:is|are)|let me|i (?:can|could|will|would|ran|used|"
+    r"have|am|do)\b|i'(?:ll|m|ve)\b|please|note that i|as an (?:ai|assistant)|in summary:?$|sources?:|references?:|the (?:tool|"
+    r"search|literature search) (?:was|did|gave|returned|found no)\b.{0,40}$|would you|do you|if you)|"
     r"\bcannot (?:tell|say|determine|answer|be determined)|\bresearch use only\b|\bconsult\b|\bplease (?:attach|provide|note)\b|"
     r"\bno (?:abstract|source|result|tool)\b",
     re.IGNORECASE,
-)
-_STOP = frozenset(
-    "a an the of in on at to for from by with and or but is are was were be been being it its this that these those as which who whom "
-    "there here has have had do does did may might can could will would should shall also than then so such very about into over under "
-    "between among both each per all any some most more less few many other only their they them he she we you your our i my me no not "
-    "field image picture result results shows show showed shown found find gives gave says say said according based indicates indicate "
-    "estimated estimate approximately around overall tool study studies abstract abstracts patients patient cell cells were was".split()
 )
 
 
@@ -122,36 +118,41 @@ def _facts(sentence: str) -> _Facts:
     }
     numbers |= {(m, "score") for m in _SCORE.findall(plain)}
     names = {g.name.casefold() for g, _ in groups} | {n.casefold() for n in _NAME.findall(plain)}
-    words = {w[:6] for w in re.findall(r"[^\W\d_]{3,}", plain.casefold()) if w not in _STOP}
+    words = {w[:6] for w in re.findall(r"[^\W\d_]{3,}", plain.casefold()) if w not in word_list("stop")}
     words |= {w[:6] for g, _ in groups for w in re.findall(r"[^\W\d_]{3,}", g.name.casefold())}
     return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)))
 
 
 def _judge(sentence: str, sources: Sequence[Evidence], prepared: Sequence[tuple[Evidence, str, _Facts]]) -> Checked:
     facts = _facts(sentence)
-    if sentence.rstrip().endswith("?") or (not facts.numbers and _NEUTRAL.search(sentence.strip(" -*•#"))):
-        return Checked(sentence, Support.NEUTRAL)
-    if not facts.words and not facts.numbers:  # a bare yes or no answers something; other words of no content do not
-        return Checked(sentence, Support.UNSUPPORTED if re.match(r"\W*(?:yes|no)\b", sentence, re.IGNORECASE) else Support.NEUTRAL)
-    if (sentence.rstrip().endswith(":") and not facts.numbers):
-        return Checked(sentence, Support.NEUTRAL)
+    if (support := _without_sources(sentence, facts)) is not None:
+        return Checked(sentence, support)
     cited = set(re.findall(r"PMID:? ?(\d{1,9})", sentence))
     best: tuple[float, Evidence, str] | None = None
     contradicted = False
     for source, line, other in prepared:
-        if source.question or (cited and not any(p in source.label for p in cited)):
+        if source.question or (cited and not any(p in source.label or p in source.text for p in cited)):
             continue
         share = len(facts.words & other.words) / max(len(facts.words), 1)
         if share < LEAST_LINKED:
             continue
-        if _agrees(facts, other, sources):
+        if other.lower.strip() == facts.lower.strip() or _agrees(facts, other, sources):
             if share >= (LEAST_LINKED if facts.numbers else LEAST_WORDS):
                 best = max(best or (0.0, source, line), (share, source, line), key=lambda b: b[0])
-        elif share >= LEAST_WORDS:
-            contradicted = True
+        else:
+            contradicted |= share >= LEAST_WORDS
     if best is not None:
         return Checked(sentence, Support.SUPPORTED, best[1].label, best[2])
     return Checked(sentence, Support.CONTRADICTED if contradicted else Support.UNSUPPORTED)
+
+
+def _without_sources(sentence: str, facts: _Facts) -> Support | None:
+    """The verdict on a sentence that needs no source, or has nothing that a source could hold; None for all others."""
+    if sentence.rstrip().endswith("?") or (not facts.numbers and _NEUTRAL.search(sentence.strip(" -*•#"))):
+        return Support.NEUTRAL
+    if not facts.words and not facts.numbers:  # a bare yes or no answers something
+        return Support.UNSUPPORTED if re.match(r"\W*(?:yes|no)\b", sentence, re.IGNORECASE) else Support.NEUTRAL
+    return Support.NEUTRAL if sentence.rstrip().endswith(":") and not facts.numbers else None
 
 
 def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
@@ -166,6 +167,11 @@ def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
     mine, theirs = dict(_VALUED.findall(facts.lower)), dict(_VALUED.findall(other.lower))
     if any(k in theirs and not _same_number((v, ""), frozenset({(theirs[k], "")})) for k, v in mine.items()):
         return False
+    return _same_words(facts, other)
+
+
+def _same_words(facts: _Facts, other: _Facts) -> bool:
+    """Whether no word of the sentence stands against its opposite, or against another class, of the source's."""
     if not all(_beside(facts, other.lower, members) for members in (*_OPPOSITES, *_CLASSES)):
         return False
     for a, b in _OPPOSITES:
@@ -194,7 +200,9 @@ def _beside(facts: _Facts, source: str, members: Sequence[str]) -> bool:
     for value, _ in facts.numbers:
         for clause in source.split(";"):
             for number in re.finditer(rf"(?<![\d.]){re.escape(value)}(?:0*)(?![\d]|\.\d)", clause):
-                places = [(abs(m.start() - number.end()), w) for w in there for m in re.finditer(rf"(?<!\w){re.escape(w)}", clause)]
+                places = [
+                    (abs(m.start() - number.end()), w) for w in there for m in re.finditer(rf"(?<!\w){re.escape(w)}", clause)
+                ]
                 nearest |= {min(places)[1]} if places else set()
     return not nearest or named[0] in nearest
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from pathasst.assistant import citations, sanitize
 from pathasst.assistant.answer import Answer, Source, Step
+from pathasst.assistant.checking import Held, evidence_of, hold
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album
 from pathasst.assistant.statements import Kind, Statement, text_of
 from pathasst.core.records import Hit, Turn
@@ -41,33 +43,44 @@ class Draft:
     started: float = field(default_factory=time.monotonic)
 
 
-def conclude(draft: Draft, brain: str, cards: Mapping[str, ToolCard], history: Answer | None = None) -> Answer:
+def conclude(
+    draft: Draft,
+    brain: str,
+    cards: Mapping[str, ToolCard],
+    history: Answer | None = None,
+    grounding: Grounding = Grounding.CHECKED,
+) -> Answer:
     """The Answer of a finished or stopped question. `cards`: of the tools on offer, by name."""
     last = draft.turns[-1]
     raw = last.content if last.role == "assistant" else ""
+    held = Held(raw)
     if draft.statements:  # composed: every reference comes from a result or the glossary
         passages = dict.fromkeys(s.source for s in draft.statements if s.kind is Kind.PASSAGE)
         checked = citations.Checked(text_of(draft.statements), cited=[p for p in passages if p in draft.library])
     else:
-        checked = citations.check(sanitize.without_links(raw), draft.library)
+        before = list(history.results) if history else []
+        sources = evidence_of([*before, *(s.result for s in draft.steps)], draft.library, draft.turns)
+        held = hold(sanitize.without_links(raw), sources, grounding, draft.question)
+        checked = citations.check(held.text, draft.library)
     retrieved = library_of(step.result for step in draft.steps)
     pmids = dict.fromkeys([*checked.cited, *retrieved])
-    sources = [Source(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]
+    abstracts = [Source(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]
     return Answer(
         question=draft.question,
         text=checked.text or "(The model gave no answer.)",
-        statements=draft.statements,
+        statements=draft.statements or held.statements,
         raw="" if draft.statements else raw,
         brain=brain,
         steps=draft.steps,
-        sources=sources,
+        sources=abstracts,
         struck=checked.struck,
         notices=_about_composed(draft)
         if draft.statements
         else [
             *_about_the_run(draft, raw),
+            *held.notices,
             *_about_tools(draft, cards),
-            *_about_references(checked, sources, bool(retrieved)),
+            *_about_references(checked, abstracts, bool(retrieved)),
             *(
                 f"The words beside [PMID {cited}] are nearer to the abstract of PMID {nearer}: the reference may be misplaced."
                 for cited, nearer in citations.misplaced(checked.text, draft.library)

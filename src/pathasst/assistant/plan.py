@@ -64,7 +64,17 @@ class Plan:
 def plan(question: str, route: Route, album: Album, registry: Registry, history: Answer | None) -> Plan:
     """The plan of one question. `route`: the router's decision on it."""
     case = _Case(" ".join(question.split()), route, album, registry, history)
-    steps = (case.talk, case.by_number, case.meaning_or_measure, case.earlier, case.evidence, case.refusal, case.named, case.look, case.rest)
+    steps = (
+        case.talk,
+        case.by_number,
+        case.meaning_or_measure,
+        case.earlier,
+        case.evidence,
+        case.refusal,
+        case.named,
+        case.look,
+        case.rest,
+    )
     return next(made for step in steps if (made := step()) is not None)
 
 
@@ -113,7 +123,7 @@ class _Case:
             if tool in self.registry.tools and not self.pictures and not asks("strong", self.words):
                 made.after = [fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])]
             return made, calls, literature
-        valued = "high" in self.wishes and any(c.isdigit() for c in self.words) and terms.judged_value(self.words)
+        valued = self.wishes.any("high", "positive", "negative") and terms.judged_value(self.words)
         if valued and (not self.pictures or not (calls and asks("picture", self.words))):
             made.before, calls = valued, []
         elif entry and not calls and tool in self.offered:
@@ -153,8 +163,11 @@ class _Case:
         if tool not in self.registry.tools:
             return None
         if not self.pictures:
-            return Plan(before=[fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])])
-        return Plan(calls=self._on_pictures([ToolCall(name=tool)])) if tool in self.offered else Plan(before=[unavailable((tool,))])
+            entries = terms.explained(Glossary.load().mentions(self.words, misspelt=True)[:2])
+            return Plan(before=[*entries, fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])])
+        return (
+            Plan(calls=self._on_pictures([ToolCall(name=tool)])) if tool in self.offered else Plan(before=[unavailable((tool,))])
+        )
 
     def look(self) -> Plan | None:
         """What a picture shows; without one, a request for it."""

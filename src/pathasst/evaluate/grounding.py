@@ -1,8 +1,8 @@
 """Are answers right, and do they decline where they must? A protocol without a judge: what an answer must and must not contain.
 
-Each question of `grounding.yaml` names what a right answer holds (patterns, or a number within a tolerance), what it must not hold,
-and whether it is to be declined. Pictures are named by their path in the folder of data; questions whose picture is not there
-are left out and counted. Half of the questions (`half: test`) is kept to be looked at once.
+Each question of `grounding.yaml` names what a right answer holds (patterns, or a number within a tolerance), what it must
+not hold, and whether it is to be declined. Pictures are named by their path in the folder of data; questions whose picture is
+not there are left out and counted. Half of the questions (`half: test`) is kept to be looked at once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from pathasst.assistant import Answer, Brain
 
 DECLINES = re.compile(
-    r"\bI cannot\b|\bcannot (?:tell|be (?:given|read))\b|Please attach a picture|No abstract here is about|is not in the collection|"
-    r"was not made\b|has no entry|not on offer|Please say what|can say nothing|no such term|\bno .{0,40} is given\b|needs the picture's scale",
+    r"\bI cannot\b|\bcannot (?:tell|be (?:given|read))\b|Please attach a picture|No abstract here is about|has no entry|"
+    r"is not in the collection|was not made\b|not on offer|Please say what|can say nothing|no such term|\bno .{0,40} is given\b|"
+    r"needs the picture's scale",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
@@ -73,8 +74,9 @@ def load(path: Path | None = None) -> list[Question]:
 
 
 def _question(number: int, row: dict[str, Any]) -> Question:
-    lists = {name: tuple(row.pop(name, ())) for name in ("must", "must_not")}
-    return Question(id=f"q{number:03d}", half=row.pop("half", "dev" if number % 2 else "test"), **row, **lists)
+    must, must_not = (tuple(row.pop(name, ())) for name in ("must", "must_not"))
+    half = row.pop("half", "dev" if number % 2 else "test")
+    return Question(id=f"q{number:03d}", half=half, must=must, must_not=must_not, **row)
 
 
 def judge(question: Question, answer: Answer) -> Verdict:
@@ -84,7 +86,7 @@ def judge(question: Question, answer: Answer) -> Verdict:
     broken = any(re.search(p, text, re.IGNORECASE) for p in question.must_not)
     met = [bool(re.search(p, text, re.IGNORECASE)) for p in question.must]
     if question.number is not None:
-        met.append(any(abs(float(n) - question.number) <= question.within for n in _NUMBER.findall(text)))
+        met.append(_near(question, text))
     if not broken and declined and (question.decline == "must" or (question.decline == "may" and not all(met))):
         return Verdict.DECLINED_RIGHTLY
     if not broken and question.decline != "must" and all(met):
@@ -95,6 +97,13 @@ def judge(question: Question, answer: Answer) -> Verdict:
         return Verdict.DECLINED_WRONGLY
     backed = bool(answer.steps) or any(s.kind in (Kind.GLOSSARY, Kind.PASSAGE, Kind.FIXED) for s in answer.statements)
     return Verdict.WRONG if backed else Verdict.INVENTED
+
+
+def _near(question: Question, text: str) -> bool:
+    """Whether the first number after what the first pattern matches is the wanted one, within the tolerance."""
+    start = re.search(question.must[0], text, re.IGNORECASE) if question.must else None
+    number = _NUMBER.search(text, start.end() if start else 0)
+    return number is not None and abs(float(number[0]) - (question.number or 0.0)) <= question.within
 
 
 @dataclass(slots=True)
@@ -142,7 +151,9 @@ def evaluate(brain: Brain, data: Path | None, *, half: str = "", path: Path | No
     for name in ["all", *dict.fromkeys(o.question.group for o in outcomes)]:
         group = [o for o in outcomes if name in ("all", o.question.group)]
         good = sum(o.verdict in (Verdict.RIGHT, Verdict.DECLINED_RIGHTLY) for o in group)
-        table.add(name, len(group), *(wilson(sum(o.verdict is v for o in group), len(group)) for v in Verdict), wilson(good, len(group)))
+        table.add(
+            name, len(group), *(wilson(sum(o.verdict is v for o in group), len(group)) for v in Verdict), wilson(good, len(group))
+        )
     table.items = [
         {"model": brain.name, "id": o.question.id, "cluster": o.question.id, "part": o.question.group, "asked": o.question.ask}
         | {"wanted": list(o.question.must), "said": o.text, "calls": o.ran, "verdict": str(o.verdict), "seconds": o.seconds}

@@ -38,6 +38,7 @@ class EvalSettings:
     requests: Path | None = None  # tools: requests of your own
     pictures: Path | None = None  # tools: folder of pictures by kind
     limit: int = 0  # pathvqa, tools: at most so many questions or requests; 0: all
+    half: str = ""  # answers: dev or test; empty: both
     seed: int = 0
     prompt: str = "{question}"  # pathvqa
     blind: bool = True  # pathvqa: also with a blank picture
@@ -121,6 +122,15 @@ def tools(settings: EvalSettings) -> Table:
     return replace(table, data=str(settings.requests or "pathasst/evaluate/requests.yaml"))
 
 
+def answers(settings: EvalSettings) -> Table:
+    """Questions with what a right answer must and must not hold."""
+    from pathasst.assistant.brain import open_brain
+    from pathasst.evaluate import grounding
+
+    brain = open_brain(settings.brain or None)
+    return grounding.evaluate(brain, settings.data, half=settings.half, path=settings.requests, limit=settings.limit)
+
+
 def papers(settings: EvalSettings) -> Table:
     """Questions with a known abstract."""
     from pathasst.evaluate import literature
@@ -152,6 +162,7 @@ PARTS: dict[str, Callable[[EvalSettings], Table]] = {
     "retrieval": retrieval,
     "pathvqa": pathvqa,
     "tools": tools,
+    "answers": answers,
     "papers": papers,
     "curation": curation,
     "leakage": leakage,

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pathasst.assistant.agent import Event, Watch
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.answering import ask as ask_alone
-from pathasst.assistant.answering import registry_for
+from pathasst.assistant.answering import grounding_of, registry_for
 from pathasst.assistant.brain import Brain, open_brain
+from pathasst.assistant.checking import reply_held
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.settings import AssistantSettings
 from pathasst.core.errors import BadInput, BadSettings
@@ -174,9 +175,9 @@ class Service:
             offered = {tool.name for tool in tools}
             readable = [call for call in turn.tool_calls if call.name in offered]
             lost = turn.tool_calls and not readable and not turn.content
-            return replace(
-                turn, tool_calls=readable, content="(The model's tool call could not be read.)" if lost else turn.content
-            )
+            if lost:
+                return replace(turn, tool_calls=[], content="(The model's tool call could not be read.)")
+            return reply_held(replace(turn, tool_calls=readable), turns, grounding_of(self.brain.brain))
 
         return self.queue.submit(work, user)
 

@@ -120,6 +120,10 @@ def _blood(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     every = [*first, *(k for k in known if k not in first)]
     parts = [counted(numbers[k], BLOOD[k][0] if k in BLOOD else k) for k in every]
     sentences = [f"This field shows {_joined(parts)}."]
+    if numbers.get("RBC"):
+        sentences.append(
+            "Counts of red cells are uncertain where these overlap: on held-out pictures they were off by 4 in the mean."
+        )
     types = numbers.get("white_cell_types")
     if types:
         listed = _joined([counted(c, kind) for kind, c in types.items()])

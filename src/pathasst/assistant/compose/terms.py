@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pathasst.assistant.compose.measures import of_glossary, side_of
-from pathasst.assistant.compose.wishes import asks, defined_forms
+from pathasst.assistant.compose.wishes import asks, defined_forms, word_list
 from pathasst.assistant.statements import Kind, Statement
 from pathasst.tools.glossary import Entry, Glossary
 
@@ -33,10 +33,16 @@ def defined(question: str) -> Entry | None:
     return glossary.lookup(bare) if len(bare.split()) <= 3 else None
 
 
-def _inside(glossary: Glossary, term: str) -> Entry | None:
-    """The one entry named in a short phrase around it (`the NILM category`)."""
-    entries = glossary.mentions(term)
-    return entries[0] if len(entries) == 1 and len(term.split()) <= 4 else None
+def _inside(glossary: Glossary, phrase: str) -> Entry | None:
+    """The one entry named in a phrase that holds it and words such as `category` or `score` alone (`the NILM category`)."""
+    entries = glossary.mentions(phrase)
+    if len(entries) != 1:
+        return None
+    names = (entries[0].term, entries[0].stands_for, *entries[0].also)
+    rest = re.sub(
+        "|".join(re.escape(n) for n in sorted(filter(None, names), key=len, reverse=True)), " ", phrase, flags=re.IGNORECASE
+    )
+    return entries[0] if set(re.findall(r"[^\W\d_]+", rest.casefold())) <= word_list("around") else None
 
 
 def is_definition(question: str) -> bool:
@@ -51,14 +57,17 @@ def explained(entries: Sequence[Entry]) -> list[Statement]:
 
 def judged_value(question: str) -> list[Statement]:
     """`Is a Ki67 of 20 % high?`: the cut-off with its source, and where the value lies; empty where no such value is named."""
-    terms = [_CUT_OFFS[e.term] for e in Glossary.load().mentions(question) if e.term in _CUT_OFFS]
+    value = _PERCENT.search(question) or re.search(r"(?:of|at|von|de|di)\s+(\d{1,3}(?:[.,]\d+)?)\b", question)
+    mentions = Glossary.load().mentions(question)
+    if scores := [e for e in mentions if re.fullmatch(r"HER2 [0-3]\+?", e.term)]:
+        return explained(scores)
+    terms = [_CUT_OFFS[e.term] for e in mentions if e.term in _CUT_OFFS]
     score = re.search(r"(?<![\w.])[0-3]\+(?!\w)", question)
     if "HER2 score" in terms and score:
         return explained([Glossary.load().get(f"HER2 {score[0]}")])
-    if not terms:
+    if not terms or not value:
         return []
     statements = []
-    value = _PERCENT.search(question) or re.search(r"(?:of|at|von|de|di)\s+(\d{1,3}(?:[.,]\d+)?)\b", question)
     if value and terms[0] in _LIMITS:
         limits, what = _LIMITS[terms[0]]
         number = float(value[1].replace(",", "."))

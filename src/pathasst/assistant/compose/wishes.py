@@ -36,6 +36,12 @@ def asks(name: str, words: str) -> bool:
     return _patterns("asks")[name].search(words) is not None
 
 
+@lru_cache(maxsize=2)
+def word_list(name: str) -> frozenset[str]:
+    """One of the plain lists of words: `stop`, `around`."""
+    return frozenset(_words()[name].split())
+
+
 @lru_cache(maxsize=1)
 def defined_forms() -> tuple[re.Pattern[str], ...]:
     """The forms of "what is X", with X as the group `x`."""
