@@ -111,7 +111,7 @@ def test_settings_are_checked():
         EvalSettings(workers=0)
     with pytest.raises(BadSettings, match="no part is called"):
         run(["imagenet"], EvalSettings())
-    assert {"zero-shot", "retrieval", "pathvqa", "tools", "papers", "curation", "leakage"} == set(PARTS)
+    assert {"zero-shot", "retrieval", "pathvqa", "tools", "answers", "papers", "curation", "leakage"} == set(PARTS)
 
 
 def png(seed):
