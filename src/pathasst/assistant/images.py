@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 ARGUMENT = "image"
+SLIDES = (
+    "A tool counts on all of it with `pathasst slide run TOOL SLIDE --out FOLDER`; `pathasst slide view SLIDE` shows it, and a "
+    "region of it can be asked about."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,16 @@ def _read(image: Any) -> tuple[str, bytes, np.ndarray, float | None]:
     from PIL import Image
 
     from pathasst.imaging.pictures import encode_png, read
+    from pathasst.imaging.slides import is_slide
 
     name, um_per_px = "picture", None
     if isinstance(image, str | Path | bytes):
-        picture = read(image)
+        try:
+            picture = read(image)
+        except BadInput as error:
+            if not isinstance(image, bytes) and is_slide(Path(image)):
+                raise BadInput(f"{Path(image).name} is a whole slide. {SLIDES}") from error
+            raise
         name, pixels, um_per_px = name if isinstance(image, bytes) else Path(image).name, picture.pixels, picture.um_per_px
     elif isinstance(image, Image.Image):
         pixels = np.asarray(image.convert("RGB"))

@@ -55,20 +55,28 @@ def run(
     out: Path = typer.Option(None, help="Folder for the JSON result and the annotated pictures."),
     model: str = typer.Option(None, help="A folder of your own weights (`pathasst train points`, `train detector` …)."),
     as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
+    geojson: Path = typer.Option(None, help="File for what was found as GeoJSON for QuPath; of a region in px of the slide."),
+    coco: Path = typer.Option(None, help="File for what was found as COCO JSON."),
 ) -> None:
     """Run one tool. Example: pathasst tools run segment field.png --args '{"box": [10, 10, 200, 200]}' --out out"""
     from pathasst.core.errors import BadInput
     from pathasst.imaging.slides import parse_box
-    from pathasst.tools import batch
+    from pathasst.tools import batch, exports
 
     tool = _make(name, model)
     if tool.needs_image and image is None:
         raise BadInput(f"{name} needs a picture: pathasst tools run {name} IMAGE")
+    if image is None and (geojson or coco):
+        raise BadInput(f"{name} looks at no picture, so it finds nothing in one.")
     tool_arguments = _arguments(arguments, um_per_px)
     result = batch.run_one(tool, image, tool_arguments, parse_box(region) if region else None, level)
     if result.error:
         raise BadInput(result.error)
     typer.echo(batch.as_json(result) if as_json else f"{result.words}\n[{result.version}, {result.seconds:.2f} s]")
+    for file, write in ((geojson, exports.write_geojson), (coco, exports.write_coco)):
+        if file is not None:
+            write(result, image, file)
+            typer.echo(f"wrote {file}", err=as_json)
     if out is not None:
         stem = image.name if image else name
         if region:  # another region of the slide is another result
