@@ -2,8 +2,8 @@
 
     python benchmarks/slide_tiles.py SLIDE --um-per-px 0.5 --size 512 --threads 2 [--json FILE]
 
-Both read the same tiles, in turns, several times; the best of each counts, since other work only slows down. OpenSlide reads the level
-that lies nearest above, unscaled, in as many threads: the limit for whoever reads through it.
+Both read the same tiles, in turns, several times; the best of each counts, since other work only slows down. OpenSlide reads
+the level that lies nearest above, unscaled, in as many threads: the limit for whoever reads through it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def theirs(path: Path, tiles: list[SlideTile], threads: int) -> float:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("slide", type=Path)
     parser.add_argument("--um-per-px", type=float, default=0.5)

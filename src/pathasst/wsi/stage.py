@@ -139,8 +139,8 @@ def call(tool: Tool[Any], image: np.ndarray, arguments: dict[str, Any], um_per_p
 def sharpness(image: np.ndarray, um_per_px: float | None = None) -> float:
     """Standard deviation of the Laplacian over that of the grey values, in tissue: low where the slide is out of focus.
 
-    Measured at 0.5 µm per px (a finer tile is reduced). Infinite for a tile that is nearly empty. Of 150 patches of slide_atlas at
-    20× 99 % have 0.20 or more; blurred by σ = 2 µm 95 % have less than 0.15. Fields of SHIDC-B-Ki-67 have 0.08 as they are.
+    Measured at 0.5 µm per px (a finer tile is reduced). Infinite for a tile that is nearly empty. Of 150 patches of slide_atlas
+    at 20× 99 % have 0.20 or more; blurred by σ = 2 µm 95 % have less than 0.15. Fields of SHIDC-B-Ki-67 have 0.08 as they are.
     """
     import cv2
 
