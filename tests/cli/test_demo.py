@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pathasst.cli.demo import NEEDED, QUESTIONS, WEAK
+from pathasst.cli.demo import NEEDED, QUESTIONS
 from pathasst.core import weights
 
 
@@ -45,7 +45,8 @@ def test_every_question_is_answered_and_saved(demo: tuple[Path, str]) -> None:
         assert any("Research use only" in notice for notice in saved["notices"])
     assert "What these small models cannot do" in printed
     first = " ".join(printed.partition("Question 1")[2].partition("Question 2")[0].split())
-    assert WEAK in first, "an answer that nothing checks is called what it is, where it stands"
+    assert "immunohistochemistry" in first and "breast" not in first.lower()
+    assert "organ I cannot tell" in first or "colon" in first
     assert "pathasst doctor" in printed
 
 

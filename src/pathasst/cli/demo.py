@@ -27,14 +27,10 @@ KINDS = (
     "a Pap smear image",
     "a blood smear image",
 )
-WEAK = (
-    "The picture shows glands of the colon, in a brown stain that is no Ki67. Where the words above say something else, they are "
-    "wrong: this small model names what it was trained on. Believe the tools and the abstracts of the next questions."
-)
-LIMITS = """What these small models cannot do: the embedded PathCLIP (a few million parameters) and PathAsst (135 million)
-were trained on some thousand public pictures, in minutes on two CPU cores. They name tissues and stains like those they
-were trained on, choose tools and read results; they do not diagnose, and their words about anything else are guesses. The
-measured scores are in `pathasst models card pathasst-embedded`; the `paper` recipe trains the real size."""
+LIMITS = """What these small models cannot do: the look names stain and preparation, and mostly cannot tell the organ; the
+specialist models count and classify fields like those they were trained on; nothing here diagnoses. Answers are composed from
+what the tools, abstracts and the glossary say, and no language model's own words are shown. The `paper` recipe trains the real
+size; a larger brain is one setting away (docs/assistant.md)."""
 
 
 def demo(out: Path = typer.Option(Path("out/demo"), help="Folder for everything that the demo writes.")) -> None:
@@ -137,8 +133,6 @@ def _answers(console: Console, out: Path) -> None:
         console.print(f"\n[bold]Question {number}[/] ({what}): {question}")
         answer: Answer = assistant.ask(picture, question, watch=_watch(console))
         console.print(render.to_terminal(answer))
-        if not answer.steps:
-            console.print(WEAK, style="yellow")
         for path in render.save(answer, out / f"answer{number}"):
             console.print(f"   [dim]→ {path}[/]", soft_wrap=True)
 
