@@ -8,7 +8,7 @@ its content words, and says yes where it says yes. A right sentence in wholly ot
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,12 +68,14 @@ _NEGATION = re.compile(
 )
 _OPPOSITES = (
     ("positive", "negative"), ("malignant", "benign"), ("high", "low"), ("higher", "lower"), ("increase", "decrease"),
-    ("increased", "decreased"), ("improved", "worsened"), ("better", "worse"), ("longer", "shorter"), ("above", "below"),
+    ("increased", "decreased"), ("increased", "reduced"), ("increase", "reduce"),
+    ("improved", "worsened"), ("better", "worse"), ("longer", "shorter"), ("above", "below"),
     ("more", "fewer"), ("more", "less"), ("abnormal", "normal"), ("present", "absent"), ("good", "poor"), ("left", "right"),
     ("benefit", "harm"), ("effective", "ineffective"), ("complete", "incomplete"), ("high-grade", "low-grade"),
 )  # fmt: skip
 _CLASSES = (
     ("nilm", "asc-us", "lsil", "asc-h", "hsil", "scc"),
+    ("red", "white", "platelet"),
     ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "erythroblast", "platelet"),
     ("colon", "lung", "breast", "stomach", "cervix", "prostate", "liver", "kidney", "ovary", "thyroid", "pancreas", "bladder"),
     ("adenocarcinoma", "squamous", "melanoma", "lymphoma", "sarcoma", "adenoma"),
@@ -167,7 +169,15 @@ def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
     mine, theirs = dict(_VALUED.findall(facts.lower)), dict(_VALUED.findall(other.lower))
     if any(k in theirs and not _same_number((v, ""), frozenset({(theirs[k], "")})) for k, v in mine.items()):
         return False
-    return _same_words(facts, other)
+    return _same_order(facts, other) and _same_words(facts, other)
+
+
+def _same_order(facts: _Facts, other: _Facts) -> bool:
+    """Whether a comparison has its names in the source's order: `A against B` is not `B against A`."""
+    if not re.search(r"\b(?:compared|versus|vs|than|against|over)\b", facts.lower):
+        return True
+    shared = [n for n in facts.names & other.names if n in facts.lower and n in other.lower]
+    return sorted(shared, key=facts.lower.find) == sorted(shared, key=other.lower.find)
 
 
 def _same_words(facts: _Facts, other: _Facts) -> bool:
@@ -188,23 +198,33 @@ def _same_words(facts: _Facts, other: _Facts) -> bool:
 
 
 def _beside(facts: _Facts, source: str, members: Sequence[str]) -> bool:
-    """Whether, of words that exclude each other, the sentence's one is that which the source has beside one of its numbers.
+    """Whether, of words that exclude each other, each stands beside the same number as in the source.
 
-    `68 Ki67-positive, 70 negative` does not say that 68 are negative. True where the sentence names none, several, or no number.
+    `68 Ki67-positive, 70 negative` does not say that 68 are negative. True where the source has one of them, or no such number.
     """
-    named = [m for m in members if _says(m, facts.lower)]
     there = [m for m in members if _says(m, source)]
-    if len(named) != 1 or not facts.numbers or len(there) < 2 or named[0] not in there:
-        return True
-    nearest = set()
-    for value, _ in facts.numbers:
-        for clause in source.split(";"):
-            for number in re.finditer(rf"(?<![\d.]){re.escape(value)}(?:0*)(?![\d]|\.\d)", clause):
-                places = [
-                    (abs(m.start() - number.end()), w) for w in there for m in re.finditer(rf"(?<!\w){re.escape(w)}", clause)
-                ]
-                nearest |= {min(places)[1]} if places else set()
-    return not nearest or named[0] in nearest
+    sentence = re.sub(r"(?<=\d)\s+of\s+\d[\d.,]*", " ", facts.lower)  # of `68 of 138` the first counts
+    numbers = [(m.start(), m.end(), f"{float(m[2].replace(',', '')):g}") for m in _NUMBER.finditer(sentence)]
+    for word in there if len(there) > 1 and numbers else []:
+        for place in re.finditer(rf"(?<!\w){re.escape(word)}", sentence):
+            value = min(numbers, key=lambda n: min(abs(n[0] - place.end()), abs(place.start() - n[1])))[2]
+            nearest = set(_nearest(value, source, there))
+            if nearest and word not in nearest:
+                return False
+    return True
+
+
+def _nearest(value: str, source: str, members: Sequence[str]) -> Iterator[str]:
+    """The member beside each occurrence of a number in a source, within its clause."""
+    for clause in source.split(";"):
+        for number in re.finditer(rf"(?<![\d.]){re.escape(value)}0*(?!\d|\.\d)", clause):
+            places = [
+                (min(abs(m.start() - number.end()), abs(number.start() - m.end())), w)
+                for w in members
+                for m in re.finditer(rf"(?<!\w){re.escape(w)}", clause)
+            ]
+            if places:
+                yield min(places)[1]
 
 
 def _same_number(number: tuple[str, str], others: frozenset[tuple[str, str]]) -> bool:
