@@ -12,9 +12,9 @@ from pathasst.assistant.statements import Kind, Statement
 
 _MARKS = {
     "de": r"\b(?:der|die|das|ist|sind|wie|was|welche[rs]?|bitte|und|nicht|ein|eine|kannst|zähle?|gibt)\b",
-    "es": r"\b(?:el|los|las|qué|cuál|cuánt[oa]s|es|son|por|favor|una?|del|hay|cómo|esta|este)\b|[¿¡ñ]",
+    "es": r"\b(?:el|los|las|qué|cuál|cuánt[oa]s|es|son|favor|una?|del|hay|cómo|esta|este)\b|[¿¡ñ]",
     "fr": r"\b(?:le|les|est|sont|quel(?:le)?s?|combien|une?|des|du|s'il|vous|dans|cette|pouvez|peux)\b",
-    "it": r"\b(?:il|gli|è|sono|qual|quale|quant[ie]|che|cosa|per|favore|una?|della|dello|nel|questa|questo)\b",
+    "it": r"\b(?:il|gli|è|sono|qual|quale|quant[ie]|che|cosa|favore|una?|della|dello|nel|questa|questo)\b",
     "en": r"\b(?:the|is|are|what|how|which|of|in|this|please|and|does|do|can|a|an|there)\b",
 }
 CANNOT = {
