@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test coverage lint types docs bench install models clean
+.PHONY: demo test coverage lint types docs wheel bench install models clean
 
 demo: $(RUN)
 	$(BIN)/pathasst demo
@@ -31,6 +31,16 @@ types: $(DEV)
 
 docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The wheel, tried in an empty environment: what it declares suffices, and models, recipes and examples are inside.
+wheel: $(DEV)
+	rm -rf dist out/wheel
+	$(BIN)/hatchling build -t wheel
+	$(PYTHON) -m venv out/wheel
+	out/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd out/wheel && bin/python -m pip check && bin/pathasst doctor
+	cd out/wheel && bin/python -I -c "import pathasst as pa; from pathasst.core.resources import example_article; \
+	  picture = next(example_article().glob('*.jpg')); print(pa.tools.ki67_cells(picture, um_per_px=0.5).numbers)"
 
 bench: $(DEV) models
 	$(BIN)/python benchmarks/run.py
