@@ -39,8 +39,8 @@ wheel: $(DEV)
 	$(PYTHON) -m venv out/wheel
 	out/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd out/wheel && bin/python -m pip check && bin/pathasst doctor
-	cd out/wheel && bin/python -I -c "import pathasst as pa; from pathasst.core.resources import example_article; \
-	  picture = next(example_article().glob('*.jpg')); print(pa.tools.ki67_cells(picture, um_per_px=0.5).numbers)"
+	cd out/wheel && bin/python -I -c "import pathasst as pa; from skimage.data import immunohistochemistry as ihc; \
+	  print(pa.tools.ki67_cells(ihc(), um_per_px=0.5).numbers)"
 
 bench: $(DEV) models
 	$(BIN)/python benchmarks/run.py

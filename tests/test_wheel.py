@@ -17,8 +17,9 @@ import json, pathlib, pathasst as pa
 from pathasst.core import weights
 from pathasst.core.recipes import recipe_path
 from pathasst.core.resources import example_article
-picture = next(example_article().glob("*.jpg"))
-numbers = pa.tools.ki67_cells(picture, um_per_px=0.5).numbers
+from skimage.data import immunohistochemistry
+assert example_article().is_relative_to(pathlib.Path(pa.__file__).parent)
+numbers = pa.tools.ki67_cells(immunohistochemistry(), um_per_px=0.5).numbers
 print(json.dumps([pa.__file__, str(recipe_path("clip", "embedded")), str(weights.shipped_dir()), numbers]))
 """
 
