@@ -6,11 +6,15 @@ Pictures without a mark appear with an empty label.
 from __future__ import annotations
 
 import csv
+import math
 import re
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from pathasst.core.errors import BadDataset
+from pathasst.core.tables import read_table
 
 Marks = dict[str, tuple[str, list[tuple[tuple[float, ...], str]]]]
 """Image → its split, and the numbers and the label of each mark."""
@@ -25,19 +29,36 @@ def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
     if not file.is_file():
         raise BadDataset(f"there is no {file}; it is a CSV with the columns {', '.join(columns)}.")
     by_image: Marks = {}
-    with file.open(newline="", encoding="utf-8") as source:
-        reader = csv.DictReader(source)
-        if missing := set(columns) - set(reader.fieldnames or ()):
-            raise BadDataset(f"{file} lacks the columns {sorted(missing)}")
-        for row in reader:
+    left_out: Counter[str] = Counter()
+    try:
+        names, rows = read_table(file)
+        if missing := set(columns) - {n.lower() for n in names}:
+            raise BadDataset(f"{file} lacks the columns {sorted(missing)}; it has {', '.join(names) or 'none'}.")
+        for line, row in rows:
             _, marks = by_image.setdefault(row["image"], (row.get("split") or "", []))
-            if not row["label"]:
+            if not (label := (row.get("label") or "").strip()):
                 continue
             try:
-                marks.append((tuple(float(row[k]) for k in numbers), row["label"]))
-            except (TypeError, ValueError) as error:
-                raise BadDataset(f"{file} line {reader.line_num}: {error}") from error
+                mark = tuple(float(row[k]) for k in numbers), label
+            except (KeyError, ValueError) as error:
+                raise BadDataset(f"{file} line {line}: {error}") from error
+            if mark in marks:
+                left_out["duplicate"] += 1
+            elif all(map(math.isfinite, mark[0])):
+                marks.append(mark)
+            else:
+                left_out["not a number"] += 1
+    except (OSError, csv.Error) as error:
+        raise BadDataset(f"{file} cannot be read: {error}") from error
+    warn_left_out(file, left_out)
     return by_image
+
+
+def warn_left_out(file: Path, left_out: Counter[str]) -> None:
+    """One warning with what a reader of labels left out, and why."""
+    if left_out:
+        what = ", ".join(f"{n} {reason}" for reason, n in left_out.most_common())
+        warnings.warn(f"{file.name}: {left_out.total()} annotations are left out: {what}", stacklevel=3)
 
 
 def group_of(name: str, pattern: str) -> str:

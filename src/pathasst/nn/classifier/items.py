@@ -7,6 +7,7 @@ sub-folder. A group (patient, slide, original) never lies on two sides.
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
+from pathasst.core.tables import read_table
 from pathasst.nn.classifier.settings import PictureSource
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -88,31 +90,39 @@ def read_items(path: Path, group: str = "") -> list[Item]:
 
 
 def _rows(path: Path, group: str) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
     try:
-        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        names, rows = _table(path)
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
         raise BadDataset(f"{path} is neither a folder of folders nor a CSV or Parquet table: {error}") from error
-    if not {"label"} < set(table.column_names) or not {"path", "image"} & set(table.column_names):
-        raise BadDataset(f"{path} needs the columns path and label, and may have group, split, source.")
-    if group and group not in table.column_names:
-        raise BadDataset(f"{path} has no column {group!r} to group by; it has {', '.join(table.column_names)}.")
-    rows: list[dict[str, Any]] = table.to_pylist()
+    if not {"label"} < set(names) or not {"path", "image"} & set(names):
+        raise BadDataset(
+            f"{path} needs the columns path and label, and may have group, split, source; it has {', '.join(names)}."
+        )
+    if group and group.lower() not in names:
+        raise BadDataset(f"{path} has no column {group!r} to group by; it has {', '.join(names)}.")
     return rows
+
+
+def _table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """(columns in lower case, rows); empty cells of a CSV are None, as in Parquet."""
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+        return [n.lower() for n in table.column_names], [{k.lower(): v for k, v in row.items()} for row in table.to_pylist()]
+    names, rows = read_table(path)
+    return [n.lower() for n in names], [{k: v if v != "" else None for k, v in row.items()} for _, row in rows]
 
 
 def _from_row(row: dict[str, Any], table: Path, column: str) -> Item:
     name = str(row.get("path") or row["image"])
     image = table.parent / name
-    group = (row[column] if column else row.get("group") or row.get("original")) or name
+    group = (row[column.lower()] if column else row.get("group") or row.get("original")) or name
     box = None if row.get("xmin") is None else tuple(float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))
     split = {"validation": "val", "valid": "val"}.get(row.get("split") or "", row.get("split") or "")
     if split not in ("", *SPLITS):
         raise BadDataset(f"{table}: the split {split!r} of {image.name} is none of {', '.join(SPLITS)}.")
-    return Item(image, str(row["label"]), str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
+    return Item(image, str("" if row["label"] is None else row["label"]), str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
 
 
 def split_items(items: Sequence[Item], val: float, test: float, seed: int = 0) -> list[Item]:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,8 @@ import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.tables import read_text
-from pathasst.imaging.annotations import group_of, read_marks
+from pathasst.imaging.annotation_files import picture_path, read_annotations
+from pathasst.imaging.annotations import group_of, read_marks, warn_left_out
 from pathasst.imaging.pictures import load, read_header
 from pathasst.nn.detector.settings import DetectorData
 
@@ -67,18 +68,22 @@ def read(data: DetectorData, classes: Sequence[str]) -> list[Labelled]:
         raise BadDataset(f"there is no {file}: give a CSV of boxes, a COCO JSON, or the data.yaml of a YOLO folder.")
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise BadDataset(f"{file.name}: boxes come as .csv, .json (COCO) or .yaml (YOLO).")
+        raise BadDataset(
+            f"{file.name}: boxes come as .csv, .json (COCO, Label Studio), .geojson (QuPath), .xml (CVAT) or .yaml (YOLO)."
+        )
     root = Path(data.images) if data.images else file.parent
-    found = []
+    found, flat = [], 0
     for path, (split, rows) in sorted(reader(file, root).items()):
         chosen = [r for r in rows if data.classes.get(r[4], r[4] if not data.classes else "") in classes]
         boxes = np.array([r[:4] for r in chosen], np.float32).reshape(-1, 4)
         labels = np.array([list(classes).index(data.classes.get(r[4], r[4])) for r in chosen], np.int64)
         solid = (boxes[:, 2:] > boxes[:, :2]).all(1)  # even public sets hold boxes without width or height
+        flat += int((~solid).sum())
         boxes, labels = boxes[solid], labels[solid]
         found.append(Labelled(path.name, path, boxes, labels, group_of(path.name, data.group), data.splits.get(split, split)))
     if not found:
         raise BadDataset(f"{file} names no pictures.")
+    warn_left_out(file, Counter({"without width or height": flat} if flat else {}))
     return found
 
 
@@ -128,6 +133,21 @@ def _from_csv(file: Path, root: Path) -> Found:
     return {root / image: (split, [(*box, label) for box, label in rows]) for image, (split, rows) in marks.items()}  # type: ignore[misc]
 
 
+def _from_export(file: Path, root: Path) -> Found:
+    """Boxes of an export of QuPath, CVAT or Label Studio, around the shapes that were drawn there."""
+    annotated = read_annotations(file)
+    if annotated is None:
+        return _from_coco(file, root)
+    warn_left_out(file, annotated.left_out)
+    try:
+        return {
+            picture_path(root, name): (annotated.splits.get(name, ""), [(*s.box, s.label) for s in shapes])
+            for name, shapes in annotated.pictures.items()
+        }
+    except BadInput as error:
+        raise BadDataset(str(error)) from error
+
+
 def _from_coco(file: Path, root: Path) -> Found:
     """Boxes of a COCO JSON; from the outline where an annotation has no box. An odd annotation is left out and said."""
     try:
@@ -135,20 +155,41 @@ def _from_coco(file: Path, root: Path) -> Found:
         names = {str(c["id"]): c["name"] for c in content["categories"]}
         boxes: dict[str, list[Row]] = defaultdict(list)
         odd: list[str] = []
+        images = {str(i["id"]) for i in content["images"]}
         for a in content["annotations"]:
-            if a.get("iscrowd"):
-                continue
-            box, name = _coco_box(a), names.get(str(a.get("category_id")))
-            if box is None or name is None:
-                odd.append(f"{a.get('id')} ({'no box' if box is None else 'unknown category'})")
+            fault, row = _coco_row(a, names, images)
+            if row is not None and row in boxes[str(a["image_id"])]:
+                fault, row = "duplicate", None
+            if row is None:
+                odd.append(f"{a.get('id') if isinstance(a, dict) else a!r} ({fault})")
             else:
-                boxes[str(a["image_id"])].append((*box, name))
+                boxes[str(a["image_id"])].append(row)
         if odd:
             warnings.warn(f"{file.name}: {len(odd)} annotations are left out: {', '.join(odd[:5])}", stacklevel=2)
         names_of = {i["file_name"].replace("\\", "/"): i for i in content["images"]}
         return {root / n: (i.get("split", ""), boxes[str(i["id"])]) for n, i in names_of.items()}
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadDataset(f"{file} is no COCO JSON (images, categories, annotations with bbox): {error!r}") from error
+
+
+def _coco_row(annotation: Any, names: dict[str, str], images: set[str]) -> tuple[str, Row | None]:
+    """Why an annotation is left out, or its row."""
+    if not isinstance(annotation, dict):
+        return "no object", None
+    if annotation.get("iscrowd"):
+        return "crowd", None
+    name = names.get(str(annotation.get("category_id")))
+    if name is None:
+        return "unknown category", None
+    if str(annotation.get("image_id")) not in images:
+        return "unknown image", None
+    try:
+        box = _coco_box(annotation)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+        box = None
+    if box is None or not all(map(math.isfinite, box)):
+        return "no box", None
+    return "", (*box, name)
 
 
 def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] | None:
@@ -159,8 +200,11 @@ def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] |
     if isinstance(outline, dict) and outline.get("size"):  # run-length encoding
         from pycocotools import mask
 
-        height, width = outline["size"]
-        rle = mask.frPyObjects(outline, height, width) if isinstance(outline.get("counts"), list) else outline
+        height, width = map(int, outline["size"])
+        counts = outline.get("counts")
+        if isinstance(counts, list) and sum(map(int, counts)) != height * width:
+            raise ValueError("the run lengths do not fill the picture")  # pycocotools would read beyond them
+        rle = mask.frPyObjects(outline, height, width) if isinstance(counts, list) else outline
         x, y, w, h = mask.toBbox(rle)
         return float(x), float(y), float(x + w), float(y + h)
     points = [float(v) for part in outline for v in part] if isinstance(outline, list) else []
@@ -169,13 +213,7 @@ def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] |
 
 def _from_yolo(file: Path, root: Path) -> Found:
     """Boxes of a YOLO folder, as Ultralytics, Roboflow and others lay it out. Raises BadDataset when no label file is found."""
-    import yaml
-
-    content = yaml.safe_load(read_text(file)) or {}
-    names = content.get("names")
-    if not names:
-        raise BadDataset(f"{file} lacks `names`.")
-    names = dict(enumerate(names)) if isinstance(names, list) else names
+    content, names = _yolo_names(file)
     pictures: dict[Path, tuple[str, list[Row]]] = {}
     tried: list[str] = []
     unlabelled = 0
@@ -203,6 +241,21 @@ def _from_yolo(file: Path, root: Path) -> Found:
             f"{file.name}: {unlabelled} of {len(pictures)} pictures have no label file and count as empty.", stacklevel=2
         )
     return pictures
+
+
+def _yolo_names(file: Path) -> tuple[dict[str, Any], dict[int, str]]:
+    """What a data.yaml holds, and its classes by number. Raises BadDataset for one without classes."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise BadDataset(f"{file} is no YAML: {error}") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(names, dict) or not names:
+        raise BadDataset(f"{file} lacks `names`, a list or mapping of its classes.")
+    return content, names
 
 
 def _yolo_pictures(root: Path, base: str, entry: str, tried: list[str]) -> list[Path]:
@@ -253,7 +306,9 @@ def _yolo_row(line: str, names: dict[int, str], width: int, height: int, file: P
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _READERS: dict[str, Callable[[Path, Path], Found]] = {
     ".csv": _from_csv,
-    ".json": _from_coco,
+    ".geojson": _from_export,
+    ".json": _from_export,
+    ".xml": _from_export,
     ".yaml": _from_yolo,
     ".yml": _from_yolo,
 }

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from pathasst.core.errors import BadDataset
-from pathasst.imaging.annotations import group_of, read_marks
+from pathasst.imaging.annotation_files import SUFFIXES, picture_path, read_annotations
+from pathasst.imaging.annotations import group_of, read_marks, warn_left_out
 from pathasst.imaging.stains import STAINS, UNMIX
 from pathasst.nn.p2pnet.settings import PointData
 
@@ -41,8 +42,8 @@ def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
 
     table = Path(data.points)
     fields = []
-    for name, (_, cells) in read_marks(table, ("x", "y")).items():
-        image = load(table.parent / name)
+    for name, (path, cells) in _cells(table).items():
+        image = load(path)
         if data.scale != 1:
             size = round(image.shape[1] * data.scale), round(image.shape[0] * data.scale)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if data.scale < 1 else cv2.INTER_CUBIC)
@@ -51,6 +52,18 @@ def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
         labels = np.array([c[2] for c in mapped], np.int64)
         fields.append(Field(name, group_of(Path(name).stem, data.group), image, points, labels))
     return fields
+
+
+def _cells(table: Path) -> dict[str, tuple[Path, list[tuple[tuple[float, ...], str]]]]:
+    """Picture → its file and its points, from a CSV, or as the centres of what was drawn in QuPath, CVAT or Label Studio."""
+    annotated = read_annotations(table) if table.suffix.lower() in SUFFIXES and table.is_file() else None
+    if annotated is None:
+        return {name: (table.parent / name, cells) for name, (_, cells) in read_marks(table, ("x", "y")).items()}
+    warn_left_out(table, annotated.left_out)
+    return {
+        name: (picture_path(table.parent, name), [(s.centre, s.label) for s in shapes])
+        for name, shapes in annotated.pictures.items()
+    }
 
 
 def split_fields(fields: Sequence[Field], data: PointData) -> dict[str, list[Field]]:
