@@ -6,9 +6,10 @@ import pytest
 from evaluate_brains import RuleBrain
 
 from pathasst.core.errors import BadSettings
+from pathasst.core.templates import Template
 from pathasst.evaluate.toolchoice import KINDS, Request, draw, evaluate, judge, load_requests, pictures
 from pathasst.instruct.measure import user_templates, words
-from pathasst.instruct.wordings import Template, Wordings
+from pathasst.instruct.wordings import Wordings
 from pathasst.tools.registry import CLASSES, all_specs, tool_class
 
 

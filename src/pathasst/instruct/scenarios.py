@@ -11,12 +11,13 @@ from random import Random
 from typing import Any
 
 from pathasst.core.records import NOTICE, Mark, Pair, ToolCall, Turn
+from pathasst.core.templates import Template
 from pathasst.instruct.converse import exchanges
 from pathasst.instruct.literature import result_text
 from pathasst.instruct.requests import Request, Requests, join
 from pathasst.instruct.results import draw as draw_result
 from pathasst.instruct.typos import Typist
-from pathasst.instruct.wordings import Template, Wordings, capital, choices, of_split, templates
+from pathasst.instruct.wordings import Wordings, capital, choices, of_split, templates
 
 EMPTY = 0.04  # of the results find nothing
 TOGETHER = 0.4  # of the requests for two tools name both in one sentence

@@ -24,63 +24,70 @@ class Example(NamedTuple):
     tokens: np.ndarray  # float16 [tokens, states]
     tags: np.ndarray  # bool [tokens, spans]
     tools: np.ndarray  # float32 [classes]
+    reasons: np.ndarray  # float32 [reasons]; all zero where the reason is not known
     choices: np.ndarray  # float32 [choices]
     before: np.ndarray  # float32 [classes]
-    told: bool  # whether choices and tags are known
+    has_arguments: bool  # whether choices and tags are known
 
 
 class Examples:
     """Draws examples of items; the same generator gives the same ones."""
 
     def __init__(
-        self, items: Sequence[Item], states: States, config: RouterConfig, settings: TrainSettings, draw: np.random.Generator
+        self, items: Sequence[Item], states: States, config: RouterConfig, settings: TrainSettings, rng: np.random.Generator
     ) -> None:
-        self.items, self.states, self.config, self.settings, self.draw = items, states, config, settings, draw
+        self.items, self.states, self.config, self.settings, self.rng = items, states, config, settings, rng
         self.tools = called([i.tools for i in items], config.classes)
         self.before = called([i.before for i in items], config.classes)
+        self.reasons = called([(i.reason,) for i in items], config.reasons)
 
     def plain(self, n: int) -> Example:
         """Item `n` as it is."""
         item, config = self.items[n], self.config
-        tags = tagged(item, config.spans, self.states.spans(item.text))
+        tokens, places = self.states.of(item.text)
+        tags = tagged(item, config.spans, places)
         choices = chosen(item, config.choices)
-        return Example(self.states(item.text), tags, self.tools[n], choices, self.before[n], item.said is not None)
+        return Example(tokens, tags, self.tools[n], self.reasons[n], choices, self.before[n], item.arguments is not None)
 
-    def drawn(self, n: int) -> Example:
+    def varied(self, n: int) -> Example:
         """Item `n` as training sees it this time."""
-        example, draw, settings = self.plain(n), self.draw, self.settings
-        room = self.config.max_tokens // 3
-        if draw.random() < settings.joined and len(example.tokens) < room:
-            other = self.plain(int(draw.integers(len(self.items))))
-            if len(other.tokens) < room and not other.before.any():
+        example, rng, settings = self.plain(n), self.rng, self.settings
+        longest = self.config.max_tokens // 3
+        if rng.random() < settings.joined and len(example.tokens) < longest:
+            other = self.plain(int(rng.integers(len(self.items))))
+            if len(other.tokens) < longest and not other.before.any():
                 example = _joined(example, other)
-        if not self.before[n].any() and draw.random() < settings.later:
+        if not self.before[n].any() and rng.random() < settings.later:
             classes = self.config.classes
-            example = example._replace(before=called([[classes[draw.integers(len(classes))]]], classes)[0])
-        if draw.random() < 1 / 3:
-            kept = draw.random(len(example.tokens)) >= settings.lost
-            kept[0] = True
-            example = example._replace(tokens=example.tokens[kept], tags=example.tags[kept])
+            example = example._replace(before=called([[classes[rng.integers(len(classes))]]], classes)[0])
+        if rng.random() < 1 / 3:
+            rest = rng.random(len(example.tokens)) >= settings.lost
+            rest[0] = True
+            example = example._replace(tokens=example.tokens[rest], tags=example.tags[rest])
         return example
 
     def batches(self) -> list[np.ndarray]:
         """The numbers of an epoch's items as batches in random order, each of requests of like length."""
         length = np.array([len(i.text) for i in self.items])
-        order = self.draw.permutation(len(self.items))
+        order = self.rng.permutation(len(self.items))
         parts = np.array_split(order, max(1, len(self.items) // SORTED))
         order = np.concatenate([part[np.argsort(length[part], kind="stable")] for part in parts])
         size = self.settings.batch
         batches = [order[n : n + size] for n in range(0, len(order), size)]
-        return [batches[n] for n in self.draw.permutation(len(batches))]
+        return [batches[n] for n in self.rng.permutation(len(batches))]
 
 
 def _joined(first: Example, second: Example) -> Example:
-    """Two requests in one: the marks between them are left out."""
+    """Two requests in one: the marks between them are left out. The reason is known where both call tools, or one does."""
+    calls = first.tools.any() or second.tools.any()
+    reason = first.reasons if first.tools.any() or not second.tools.any() else second.reasons
+    same = calls or np.array_equal(first.reasons, second.reasons)
     return Example(
         tokens=np.concatenate([first.tokens[:-1], second.tokens[1:]]),
         tags=np.concatenate([first.tags[:-1], second.tags[1:]]),
         tools=np.maximum(first.tools, second.tools),
+        reasons=reason if same else np.zeros_like(reason),
         choices=np.maximum(first.choices, second.choices),
         before=first.before,
-        told=first.told and second.told,
+        has_arguments=first.has_arguments and second.has_arguments,
     )

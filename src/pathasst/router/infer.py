@@ -1,8 +1,7 @@
-"""A trained router: requests in, tools out."""
+"""A trained router: requests in, tools with their arguments out, or why none."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,16 @@ from pathasst.core.errors import BadInput
 from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.router.compact import expanded
 from pathasst.router.items import plain, tools_before
+from pathasst.router.labels import PICTURE
 from pathasst.router.network import BATCH, Encoder, build, called, padded, together
 from pathasst.router.route import Reason, Route
 from pathasst.router.settings import RouterConfig
-from pathasst.router.slot_filling import Said, read
+from pathasst.router.slot_filling import Reading, read, unread
 
 WEIGHTS = "model.safetensors"
-SURE, POSSIBLE = 0.9, 0.02  # least probability of a clause's tool, in the clause and in the whole (chosen on the split val)
-MOST_CLAUSES = 40  # of a request that are read one by one: pasted text has any number
-NEAR = 0.25  # least probability of a tool that is an alternative
+NEAR = 0.2  # least probability of a tool that is an alternative
 GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
-_CLAUSE = re.compile(r"[.;?!:,] | (?:and|then|plus|also|as well as|besides|&|\+) ", re.IGNORECASE)  # of words with single blanks
+LONGEST_QUERY = 500  # characters
 
 
 class Router:
@@ -66,78 +64,119 @@ class Router:
 
         `before`: the tools that the turn before each request called.
         """
-        found = np.zeros((len(requests), len(self.classes)), np.float32)
-        said = [n for n, r in enumerate(requests) if plain(r)]
-        if said:
-            earlier = called([before[n] if before else () for n in said], self.classes)
-            rows, _ = answers(self.network, self.encoder.states([plain(requests[n]) for n in said]), earlier)
-            found[said] = rows[:, : len(self.classes)]
-        return found
+        likely = np.zeros((len(requests), len(self.classes)), np.float32)
+        worded = [n for n, r in enumerate(requests) if plain(r)]
+        if worded:
+            earlier = called([before[n] if before else () for n in worded], self.classes)
+            rows, _ = answers(self.network, self.encoder.states([plain(requests[n]) for n in worded]), earlier)
+            likely[worded] = rows[:, : len(self.classes)]
+        return likely
 
     def choose(self, request: str, before: Sequence[str] = ()) -> list[str]:
         """The tools that a request asks for, the likeliest first; empty when it asks for none.
 
-        `before`: the tools that the turn before called, for "again" or "any papers on it?". Of a request that asks for something,
-        each clause is also read alone: the second wish of a sentence is easily overheard.
+        `before`: the tools that the turn before called, for "again" or "any papers on it?".
         """
-        parts = clauses(request)
-        rows = self.probabilities([request, *parts], [before, *[()] * len(parts)])
-        row, alone = rows[0], rows[1:].max(0, initial=0.0)
-        asked = row >= self.config.threshold
-        if asked.any():
-            asked |= (alone >= SURE) & (row >= POSSIBLE)
-        return [self.classes[n] for n in np.argsort(-row) if asked[n]]
+        row = self._read(_single_blanks(request), [before]).rows[0] if plain(request) else np.zeros(0)
+        return self._chosen(row)
 
     def route(self, request: str, tools: Sequence[ToolSpec], *, pictures: int = 1, turns: Sequence[Turn] = ()) -> Route:
         """What to do about a request: the calls of the tools on offer, with their arguments, or why there are none.
 
         `pictures`: how many the person gave so far; `turns`: the conversation before the request.
         """
-        words = " ".join(plain(request).split())
+        words = _single_blanks(request)
+        if not words:
+            return Route(reason=Reason.SMALL_TALK, confidence=1.0)
         before = tools_before(turns)
-        row = self.probabilities([words], [before])[0]
-        likely = dict(zip(self.classes, map(float, row), strict=True))
-        meant = tuple(self.choose(words, before))
+        answer = self._read(words, [before, ()])
+        likely = dict(zip(self.classes, map(float, answer.rows[0]), strict=False))
+        meant, alone = self._chosen(answer.rows[0]), self._chosen(answer.rows[1])
         offered = {t.name: t for t in tools}
-        alternatives = tuple(n for n, p in sorted(likely.items(), key=lambda i: -i[1]) if p >= NEAR and n not in meant)
+        near = tuple(n for n in sorted(likely, key=lambda n: -likely[n]) if likely[n] >= NEAR and n not in meant)
         ready = [n for n in meant if n in offered and (pictures or not offered[n].needs_image)]
+        calls = [c for n in ready for c in self._calls(offered[n], answer, turns, again=n in before and n not in alone)]
         if ready:
-            calls = [c for n in ready for c in self._calls(offered[n], words, turns)]
             least = min(likely[n] for n in ready)
-            return Route(calls=tuple(calls), reason=Reason.CALLS, confidence=least, tools=meant, alternatives=alternatives)
+            return Route(calls=tuple(calls), reason=Reason.CALLS, confidence=least, tools=tuple(meant), alternatives=near)
         if meant:
             reason = Reason.NEEDS_PICTURE if any(n in offered for n in meant) else Reason.NOT_OFFERED
-            return Route(reason=reason, confidence=likely[meant[0]], tools=meant, alternatives=alternatives)
-        nothing = float(1 - row.max(initial=0.0))
-        return Route(reason=Reason.UNKNOWN, confidence=nothing, alternatives=alternatives)
+            return Route(reason=reason, confidence=likely[meant[0]], tools=tuple(meant), alternatives=near)
+        reason, confidence = self._reason(answer.rows[0])
+        return Route(reason=reason, confidence=confidence, alternatives=near)
 
-    def _calls(self, tool: ToolSpec, words: str, turns: Sequence[Turn]) -> list[ToolCall]:
-        """The calls of a tool that the words ask for; what is required and not in the words is left out."""
-        again = tool.name in tools_before(turns) and tool.name not in self.choose(words)
-        earlier = next((c.arguments for t in reversed(turns) for c in t.tool_calls if c.name == tool.name), {})
-        calls = read(tool, words, self.said(words, tool.name))
-        return [ToolCall(name=tool.name, arguments=merged(earlier, call) if again else call) for call in calls]
-
-    def said(self, request: str, tool: str) -> Said:
+    def reading(self, request: str, tool: str) -> Reading:
         """What the words say about the arguments of a tool, as far as these were learned. Places count within `request`."""
-        if not any(name.startswith(f"{tool}.") for name in (*self.config.choices, *self.config.spans)):
-            return Said()  # nothing learned, nothing to encode
-        rows, tags = answers(self.network, self.encoder.states([request]), called([()], self.classes))
-        places = self.encoder.tokens([request])[0].spans
-        likely = rows[0, len(self.classes) :]
+        return self._reading(self._read(request, [()]), tool)
+
+    said = reading  # as the brains call it
+
+    def _read(self, words: str, before: Sequence[Sequence[str]]) -> _Answer:
+        """The words once through the encoder, then through the network after each of `before`."""
+        tokens = self.encoder.tokens([words])
+        states = self.encoder.read(tokens)
+        rows, tags = answers(self.network, states * len(before), called(before, self.classes))
+        return _Answer(words, tokens[0].spans, rows, tags[-1])
+
+    def _chosen(self, row: np.ndarray) -> list[str]:
+        """Names of the tools from the threshold on, the likeliest first."""
+        row = row[: len(self.classes)]
+        return [self.classes[n] for n in np.argsort(-row) if row[n] >= self.config.threshold]
+
+    def _reason(self, row: np.ndarray) -> tuple[Reason, float]:
+        """The likeliest reason for no call, and its probability."""
+        first = len(self.classes)
+        likely = {r: float(p) for r, p in zip(self.config.reasons, row[first:], strict=False) if r != Reason.CALLS}
+        if not likely:
+            return Reason.UNKNOWN, float(1 - row[:first].max(initial=0.0))
+        best = max(likely, key=lambda r: likely[r])
+        return Reason(best), likely[best]
+
+    def _calls(self, tool: ToolSpec, answer: _Answer, turns: Sequence[Turn], *, again: bool) -> list[ToolCall]:
+        """The calls of a tool that the words ask for. `again`: they mean nothing alone; the arguments of the turn before count."""
+        reading, words = self._reading(answer, tool.name), answer.words
+        earlier = next((c.arguments for t in reversed(turns) for c in t.tool_calls if c.name == tool.name), {})
+        calls = []
+        for now in read(tool, words, reading):
+            call = merged(earlier, now) if again else now
+            for name in unread(tool, call, reading):
+                if name in tool.parameters.get("required", ()) and tool.parameters["properties"][name].get("type") == "string":
+                    call[name] = words[:LONGEST_QUERY]  # a search for all the words finds what a search for some does
+            calls.append(ToolCall(name=tool.name, arguments=call | self._picture(tool, answer)))
+        return calls
+
+    def _picture(self, tool: ToolSpec, answer: _Answer) -> dict[str, Any]:
+        """The picture that the words name, where the tool offers a choice of pictures."""
+        handles = tool.parameters.get("properties", {}).get(PICTURE, {}).get("enum", [])
+        first = len(self.classes) + len(self.config.reasons)
+        for choice, likely in zip(self.config.choices, answer.rows[-1][first:], strict=True):
+            name, _, number = choice.partition("=")
+            if name == PICTURE and likely >= self.config.threshold and f"{PICTURE}{number}" in handles:
+                return {PICTURE: f"{PICTURE}{number}"}
+        return {}
+
+    def _reading(self, answer: _Answer, tool: str) -> Reading:
+        likely = answer.rows[-1][len(self.classes) + len(self.config.reasons) :]
         choices: dict[str, list[str]] = {}
         for n in np.argsort(-likely):
             name, _, value = self.config.choices[n].partition("=")
             choices.setdefault(name, [])
             if likely[n] >= self.config.threshold:
                 choices[name].append(value)
-        spans = {name: spans_of(tags[0][:, n], places, request) for n, name in enumerate(self.config.spans)}
+        spans = {name: spans_of(answer.tags[:, n], answer.places, answer.words) for n, name in enumerate(self.config.spans)}
         own = {name: name.removeprefix(f"{tool}.") for name in (*choices, *spans) if name.startswith(f"{tool}.")}
-        return Said(
+        return Reading(
             learned=frozenset(own.values()),
-            choices={own[n]: found for n, found in choices.items() if n in own},
-            spans={own[n]: found for n, found in spans.items() if n in own},
+            choices={own[n]: values for n, values in choices.items() if n in own},
+            spans={own[n]: places for n, places in spans.items() if n in own},
         )
+
+
+class _Answer:
+    """What the network answers to one request: a row of answers for each turn before, and the tags of its tokens without any."""
+
+    def __init__(self, words: str, places: Sequence[tuple[int, int]], rows: np.ndarray, tags: np.ndarray) -> None:
+        self.words, self.places, self.rows, self.tags = words, places, rows, tags
 
 
 def merged(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,28 +185,21 @@ def merged(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     return {n: v for n, v in earlier.items() if not (moved and isinstance(v, list))} | dict(now)
 
 
-def clauses(request: str) -> list[str]:
-    """The clauses of a request of several, of at least two words each; the first MOST_CLAUSES of them."""
-    words = " ".join(plain(request).split())
-    found = [c for c in _CLAUSE.split(words, maxsplit=MOST_CLAUSES) if len(c.split(None, 2)) > 1][:MOST_CLAUSES]
-    return found if len(found) > 1 else []
-
-
 def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """The network's probabilities for texts of these states after `before`: n × questions, and of each text tokens × spans."""
     import torch
 
     order = sorted(range(len(states)), key=lambda n: len(states[n]))
-    found = np.zeros((len(states), network.questions), np.float32)
+    rows = np.zeros((len(states), network.questions), np.float32)
     tags: list[np.ndarray] = [np.zeros((0, 0))] * len(states)
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
-            asked, tagged = network(*padded([states[n] for n in chosen]), torch.from_numpy(before[chosen]))
-            found[chosen] = asked.sigmoid().numpy()
-            for n, row in zip(chosen, tagged.sigmoid().numpy(), strict=True):
+            part = order[start : start + BATCH]
+            logits, tagged = network(*padded([states[n] for n in part]), torch.from_numpy(before[part]))
+            rows[part] = logits.sigmoid().numpy()
+            for n, row in zip(part, tagged.sigmoid().numpy(), strict=True):
                 tags[n] = row[: len(states[n])]
-    return found, tags
+    return rows, tags
 
 
 def spans_of(tags: np.ndarray, places: Sequence[tuple[int, int]], words: str) -> list[tuple[int, int]]:
@@ -175,19 +207,28 @@ def spans_of(tags: np.ndarray, places: Sequence[tuple[int, int]], words: str) ->
 
     `tags`: a probability a token; `places`: where each token stands in `words`.
     """
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     last = -GAP - 1
     for n, (tag, (start, end)) in enumerate(zip(tags, places, strict=True)):
         if tag < 0.5 or start == end:
             continue
         if n - last <= GAP:
-            found[-1][1] = end
+            spans[-1][1] = end
         else:
-            found.append([start, end])
+            spans.append([start, end])
         last = n
-    for span in found:
-        while span[0] > 0 and words[span[0] - 1].isalnum():
+    for span in spans:
+        while span[0] > 0 and _in_word(words[span[0] - 1]) and _in_word(words[span[0]]):
             span[0] -= 1
-        while span[1] < len(words) and words[span[1]].isalnum():
+        while span[1] < len(words) and _in_word(words[span[1]]) and _in_word(words[span[1] - 1]):
             span[1] += 1
-    return [(start, end) for start, end in found]
+    return [(start, end) for start, end in spans]
+
+
+def _in_word(character: str) -> bool:
+    """Whether a character is one of a word of letters with blanks around; Chinese has none."""
+    return character.isalnum() and character < "\u2e80"
+
+
+def _single_blanks(request: str) -> str:
+    return " ".join(plain(request).split())  # what reads values looks at each blank only so often

@@ -9,7 +9,9 @@ from typing import Any
 from pathasst.core.records import IMAGE, Conversation, ToolCall, Turn
 
 REFUSED = ("not_offered", "wrong_picture", "no_picture")  # kinds of tool conversations that ask for a tool and do not get it
-UNSAID = (*REFUSED, "repeat")  # kinds whose calls' arguments are not there, or not in the words
+UNSTATED = (*REFUSED, "repeat")  # kinds whose calls' arguments are not there, or not in the words
+
+REASONS = {"unable": "unable", "off_topic": "off_topic"}  # kinds of conversations that say why no tool is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,12 @@ class Item:
     kind: str  # single, several, plain … as `instruct` marks it; `later` from the second turn on
     group: str  # the wording it was made of
     before: tuple[str, ...] = ()  # names of the tools that the turn before called
-    said: tuple[tuple[str, Any], ...] | None = ()  # (`tool.argument`, value) of every call; None: not to be learned from
+    arguments: tuple[tuple[str, Any], ...] | None = ()  # (`tool.argument`, value) of every call; None: not to be learned from
+    spans: tuple[tuple[str, int, int], ...] | None = None  # (`tool.argument`, where its value stands); None: to be looked for
+    reason: str = ""  # `router.Reason`; empty: not known
+    picture: int = 0  # number of the picture that is named; 0: none
+    language: str = "en"
+    hand: str = ""  # way of speaking, of a request of the wordings of this room
 
 
 def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
@@ -42,9 +49,10 @@ def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
             kind = mark.by if mark else ""
             names = {c.name for c in reply.tool_calls} or ({conversation.tool} - {""} if kind in REFUSED else set())
             before = tuple(tools_before(conversation.turns[:at]))
-            said = None if kind in UNSAID else tuple(_arguments(reply.tool_calls))
+            arguments = None if kind in UNSTATED else tuple(_arguments(reply.tool_calls))
             text, group = plain(turn.content), (mark.note if mark else "") or turn.content
-            yield Item(text, tuple(sorted(names)), conversation.split, kind, group, before, said)
+            reason = "calls" if names else REASONS.get(kind, "")
+            yield Item(text, tuple(sorted(names)), conversation.split, kind, group, before, arguments, reason=reason)
             place += 1
 
 
@@ -61,12 +69,12 @@ def _frozen(value: Any) -> Any:
 
 def tools_before(turns: Sequence[Turn]) -> list[str]:
     """The tools that the latest answer among `turns` called, each once, in their order."""
-    found: list[str] = []
+    names: list[str] = []
     for turn in reversed(turns):
         if turn.role == "user":
             break
-        found = [c.name for c in turn.tool_calls] + found
-    return list(dict.fromkeys(found))
+        names = [c.name for c in turn.tool_calls] + names
+    return list(dict.fromkeys(names))
 
 
 def plain(text: str) -> str:

@@ -16,8 +16,9 @@ from pathasst.router.items import Item
 from pathasst.router.slot_filling import SCALE, TRUE
 from pathasst.router.slot_values import Span, numbers
 
-MOST_CHOICES = 16  # different texts of an argument that is a choice, and each said OFTEN times in the mean; else they are looked
+MOST_CHOICES = 16  # different texts of an argument that is a choice, and each met OFTEN times in the mean; else they are looked
 OFTEN = 4  # for in the words
+PICTURE = "image"  # the argument that names a picture, of whatever tool
 
 
 def learnable(items: Sequence[Item]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -25,33 +26,43 @@ def learnable(items: Sequence[Item]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     patterns read them."""
     values: dict[str, Counter[Any]] = defaultdict(Counter)
     for item in items:
-        for name, value in item.said or ():
+        for name, value in item.arguments or ():
             values[name][value] += 1
+        for name in {s[0] for s in item.spans or ()} - {a[0] for a in item.arguments or ()}:
+            values[name][""] += 1
+    spelled = {s[0] for i in items for s in i.spans or ()}
     choices, spans = [], []
-    for name, seen in sorted(values.items()):
-        kinds = {type(v) for v in seen}
+    for name, counts in sorted(values.items()):
+        kinds = {type(v) for v in counts}
         if kinds == {bool}:
             choices.append(_choice(name, True))
-        elif kinds == {str} and len(seen) <= min(MOST_CHOICES, seen.total() / OFTEN):
-            choices += [_choice(name, v) for v in sorted(seen)]
-        elif kinds <= {str, int, float} and not name.endswith(f".{SCALE}"):
+        elif kinds == {str} and len(counts) <= min(MOST_CHOICES, counts.total() / OFTEN) and "" not in counts:
+            choices += [_choice(name, v) for v in sorted(counts)]
+        elif kinds <= {str, int, float} and (name in spelled or not name.endswith(f".{SCALE}")):
             spans.append(name)
-    return tuple(choices), tuple(spans)
+    pictures = sorted({i.picture for i in items if i.picture})
+    return (*choices, *(_choice(PICTURE, n) for n in pictures)), tuple(n for n in spans if not n.endswith(f".{SCALE}"))
 
 
 def chosen(item: Item, choices: Sequence[str]) -> np.ndarray:
     """float32 [choices]: 1 for each that the item's calls have."""
-    said = {_choice(name, value) for name, value in item.said or ()}
-    return np.array([c in said for c in choices], np.float32)
+    named = {_choice(name, value) for name, value in item.arguments or ()}
+    if item.picture:
+        named.add(_choice(PICTURE, item.picture))
+    return np.array([c in named for c in choices], np.float32)
 
 
 def tagged(item: Item, spans: Sequence[str], places: Sequence[Span]) -> np.ndarray:
     """bool [tokens, spans]: which tokens, standing at `places`, hold a value of each argument."""
-    found = np.zeros((len(places), len(spans)), bool)
-    for name, value in item.said or ():
-        if name in spans and (where := located(value, item.text)):
-            found[[a < where[1] and where[0] < b for a, b in places], spans.index(name)] = True
-    return found
+    tags = np.zeros((len(places), len(spans)), bool)
+    places_of_values = item.spans
+    if places_of_values is None:
+        located_values = [(name, located(value, item.text)) for name, value in item.arguments or () if name in spans]
+        places_of_values = tuple((name, *where) for name, where in located_values if where)
+    for name, start, end in places_of_values:
+        if name in spans:
+            tags[[a < end and start < b for a, b in places], spans.index(name)] = True
+    return tags
 
 
 def located(value: Any, text: str) -> Span | None:

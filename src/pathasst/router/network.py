@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
-from pathasst.nn.pretrained import text_encoder
+from pathasst.nn import e5
 from pathasst.router.settings import RouterConfig
 
 if TYPE_CHECKING:
@@ -27,63 +28,58 @@ class Tokens(NamedTuple):
 
 
 class Encoder:
-    """The frozen sentence encoder: texts → states of their tokens."""
+    """The frozen sentence encoder, multilingual E5 small: texts → states of their tokens."""
 
     def __init__(self, config: RouterConfig) -> None:
         """Raises MissingWeights, or BadInput when the encoder has not the layers."""
-        from pathlib import Path
-
-        from transformers import AutoTokenizer
-
         folder = Path(config.encoder) if Path(config.encoder).is_dir() else weights.path(config.encoder)
+        if not (folder / e5.FILE).is_file():
+            raise BadInput(f"{folder} holds no {e5.FILE}; a router reads the states of e5-small.")
         self.config = config
-        self.tokenizer = weights.load_quietly(AutoTokenizer, folder)
-        self.model = text_encoder(folder)
-        if max(config.layers) > self.model.config.num_hidden_layers:
-            raise BadInput(
-                f"{config.encoder} has {self.model.config.num_hidden_layers} layers, the router reads {config.layers}."
-            )
+        self.model = e5.load(folder / e5.FILE)
+        if max(config.layers) > self.model.layers:
+            raise BadInput(f"{config.encoder} has {self.model.layers} layers, the router reads {config.layers}.")
 
     @property
     def width(self) -> int:
         """Values a token."""
-        return len(self.config.layers) * int(self.model.config.hidden_size)
+        return len(self.config.layers) * self.model.width
 
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Each text as tokens; of a long one the first quarter of what is read and the end."""
         most, first, half = self.config.max_tokens, self.config.max_tokens // 4, MAX_CHARACTERS // 2
-        short = [t if len(t) <= MAX_CHARACTERS else f"{t[:half]} {t[-half:]}" for t in texts]
-        short = [t.encode("utf-8", "replace").decode("utf-8") for t in short]  # a lone surrogate would stop the tokenizer
-        if not short:
-            return []
-        read = self.tokenizer(short, add_special_tokens=True, truncation=False, return_offsets_mapping=True, verbose=False)
-        found = []
-        for text, ids, spans in zip(texts, read.input_ids, read.offset_mapping, strict=True):
+        rows = []
+        for text in texts:
+            short = text if len(text) <= MAX_CHARACTERS else f"{text[:half]} {text[-half:]}"
+            ids, spans = self.model.ids(short.encode("utf-8", "replace").decode("utf-8"))  # a lone surrogate stops the tokenizer
             if (left_out := len(text) - MAX_CHARACTERS - 1) > 0:
                 spans = [(a + left_out, b + left_out) if a > half else (a, b) for a, b in spans]
             if len(ids) > most:
                 ids, spans = [*ids[:first], *ids[first - most :]], [*spans[:first], *spans[first - most :]]
-            found.append(Tokens(ids, spans))
-        return found
+            rows.append(Tokens(ids, spans))
+        return rows
 
     def states(self, texts: Sequence[str]) -> list[np.ndarray]:
         """float16 tokens × width of each text."""
+        return self.read(self.tokens(texts))
+
+    def read(self, tokens: Sequence[Tokens]) -> list[np.ndarray]:
+        """float16 tokens × width of each text of these tokens."""
         import torch
 
-        ids = [t.ids for t in self.tokens(texts)]
+        ids = [t.ids for t in tokens]
         order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
-        found: list[Any] = [None] * len(ids)
+        rows: list[Any] = [None] * len(ids)
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
-                chosen = order[start : start + BATCH]
-                longest = len(ids[chosen[-1]])
-                padded = torch.tensor([ids[n] + [0] * (longest - len(ids[n])) for n in chosen])
-                mask = torch.tensor([[1] * len(ids[n]) + [0] * (longest - len(ids[n])) for n in chosen])
-                hidden = self.model(input_ids=padded, attention_mask=mask, output_hidden_states=True).hidden_states
-                whole = torch.cat([hidden[layer] for layer in self.config.layers], -1).half().numpy()
-                for row, n in enumerate(chosen):
-                    found[n] = whole[row, : len(ids[n])]
-        return found
+                batch = order[start : start + BATCH]
+                longest = len(ids[batch[-1]])
+                padded = torch.tensor([ids[n] + [1] * (longest - len(ids[n])) for n in batch])
+                mask = torch.tensor([[True] * len(ids[n]) + [False] * (longest - len(ids[n])) for n in batch])
+                batch_states = self.model.states(padded, mask, self.config.layers).half().numpy()
+                for row, n in enumerate(batch):
+                    rows[n] = batch_states[row, : len(ids[n])]
+        return rows
 
 
 def together(members: Sequence[Any]) -> Any:
@@ -98,8 +94,8 @@ def together(members: Sequence[Any]) -> Any:
             self.questions: int = members[0].questions
 
         def forward(self, *read: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            asked, tagged = zip(*[member(*read) for member in self.members], strict=True)
-            return _mean(asked), _mean(tagged)
+            answers, tags = zip(*[member(*read) for member in self.members], strict=True)
+            return _mean(answers), _mean(tags)
 
     def _mean(logits: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.stack(tuple(logits)).sigmoid().mean(0).logit(1e-6)
@@ -109,10 +105,10 @@ def together(members: Sequence[Any]) -> Any:
 
 def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
     """One untrained member: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → two logits, of the questions
-    (b × classes, then choices) and of the tokens (b×n×spans).
+    (b × questions of the config) and of the tokens (b×n×spans).
 
     `before` marks the tools that the turn before called: a token of their own. One transformer layer over the tokens, then one
-    attention query a question: what it asks for is found wherever in the request it is said.
+    attention query a question: what it asks for is found wherever in the request it stands.
     """
     import torch
     from torch import nn
@@ -120,7 +116,7 @@ def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            width, heads, count = config.width, config.heads, len(config.classes) + len(config.choices)
+            width, heads, count = config.width, config.heads, len(config.questions)
             self.questions = count
             self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.Dropout(dropout))
             self.before = nn.Linear(len(config.classes), width)
@@ -137,9 +133,9 @@ def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
             nothing = torch.cat([torch.zeros_like(nothing[:, :1]), nothing], 1)
             hidden = self.layer(hidden, src_key_padding_mask=nothing)
             queries = self.queries.expand(len(tokens), -1, -1)
-            found, _ = self.attention(queries, hidden, hidden, key_padding_mask=nothing, need_weights=False)
+            answers, _ = self.attention(queries, hidden, hidden, key_padding_mask=nothing, need_weights=False)
             tags = self.tags(hidden[:, 1:]) if self.tags is not None else hidden[:, 1:, :0]
-            return (self.norm(found) * self.heads).sum(-1) + self.bias, tags
+            return (self.norm(answers) * self.heads).sum(-1) + self.bias, tags
 
     return Network()
 

@@ -14,10 +14,11 @@ class RouterConfig:
     """What a trained router is."""
 
     classes: tuple[str, ...]  # names of tools
+    reasons: tuple[str, ...] = ()  # values of `Reason` that it tells apart where no tool is called
     choices: tuple[str, ...] = ()  # `tool.argument=value` of arguments with few values; the value of a switch is `true`
     spans: tuple[str, ...] = ()  # `tool.argument` of arguments whose values stand in the words
-    encoder: str = "minilm"  # id of the frozen sentence encoder, or its folder
-    layers: tuple[int, ...] = (3, 6)  # hidden states that are read: early ones keep the spelling, late ones the sense
+    encoder: str = "e5-small"  # id of the frozen sentence encoder, or its folder
+    layers: tuple[int, ...] = (4, 12)  # hidden states that are read: early ones keep the spelling, late ones the sense
     width: int = 192
     heads: int = 4
     members: int = 1  # networks of runs that `join` put together, whose probabilities are averaged
@@ -25,7 +26,7 @@ class RouterConfig:
     threshold: float = 0.5  # a tool is chosen from this probability on
 
     def __post_init__(self) -> None:
-        for name in ("classes", "choices", "spans", "layers"):
+        for name in ("classes", "reasons", "choices", "spans", "layers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise BadSettings("a router needs at least one tool, each of a different name.")
@@ -34,6 +35,11 @@ class RouterConfig:
                 "layers may not be empty, width a multiple of heads, members 1 or more, max_tokens 8 or more, "
                 "threshold within 0–1."
             )
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What the network answers with a probability each: tools, reasons, choices."""
+        return (*self.classes, *self.reasons, *self.choices)
 
     def save(self, folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
@@ -51,30 +57,37 @@ class RouterConfig:
 class TrainSettings:
     """What `recipes/<recipe>/router.yaml` sets."""
 
-    encoder: str = "minilm"
-    layers: tuple[int, ...] = (3, 6)
+    encoder: str = "e5-small"
+    layers: tuple[int, ...] = (4, 12)
     width: int = 192
     heads: int = 4
-    start: str = ""  # id or folder of a router of the same tools whose weights the training begins with; empty: from nothing
-    take: int = 0  # requests of the split train that are used, drawn by the seed; 0: all
+    requests: int = 24000  # drawn from the wordings in `router/wordings`; 0: only the conversations
+    conversations: int = 8000  # made from the wordings of `instruct` when no folder of conversations is given
+    states: str = ""  # folder that keeps the states of the texts for further runs; empty: the run's own
+    leave_out: tuple[
+        str, ...
+    ] = ()  # languages and hands of the wordings that are kept from training and measured on (`left_out`)
     epochs: float = 6.0
     batch: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.05
     dropout: float = 0.1
-    joined: float = 0.25  # share of the requests that another one is joined to, so that several tools are asked for at once
+    joined: float = 0.15  # share of the requests that another one is joined to, so that several tools are asked for at once
     later: float = 0.3  # share of the first requests that are shown as if some tool had been called before
     lost: float = 0.1  # share of the words that a third of the requests lose
     smoothing: float = 0.01
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self.layers, self.leave_out = tuple(self.layers), tuple(self.leave_out)
+        shares = (self.joined, self.later, self.lost)
         if (
             self.epochs <= 0
             or self.batch < 2
-            or self.take < 0
-            or any(not 0 <= s < 1 for s in (self.joined, self.later, self.lost))
+            or min(self.requests, self.conversations) < 0
+            or any(not 0 <= s < 1 for s in shares)
         ):
             raise BadSettings(
-                "router: epochs above 0, batch 2 or more, take 0 or more, joined, later and lost at least 0 and below 1."
+                "router: epochs above 0, batch 2 or more, requests and conversations 0 or more, joined, later and lost at least "
+                "0 and below 1."
             )

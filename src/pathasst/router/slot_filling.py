@@ -1,7 +1,7 @@
 """The arguments that a person's words fix, by the types of a tool's JSON schema. Knows schemas and words; no tool, no model.
 
 Places, scales, spelled values and numbers beside the name of their argument are read by pattern; what a trained router saw in
-the words (`Said`) decides the rest. What they do not fix is left out, and `unread` names what somebody else has to write.
+the words (`Reading`) decides the rest. What they do not fix is left out, and `unread` names what somebody else has to write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from pathasst.core.records import ToolSpec
-from pathasst.router.slot_values import Place, Span, negated, numbers, places, scale, spelled
+from pathasst.router.slot_values import Place, Span, negated, number_in, numbers, places, scale, spelled
 
 SCALE = "um_per_px"  # an argument of this name is a scale, whatever the tool
 TRUE = "true"
@@ -38,7 +38,7 @@ Option = tuple[Any, Span]  # a value, and where it stands; (0, 0) for what stand
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Reading:
     """What a trained router saw in a request for one tool."""
 
     learned: frozenset[str] = frozenset()  # the arguments that it was trained on
@@ -48,18 +48,18 @@ class Said:
     spans: Mapping[str, Sequence[Span]] = field(default_factory=dict)  # argument → where its values stand
 
 
-def read(tool: ToolSpec, words: str, said: Said | None = None) -> list[dict[str, Any]]:
+def read(tool: ToolSpec, words: str, reading: Reading | None = None) -> list[dict[str, Any]]:
     """Arguments for each call that the words ask for: several where a thing is wanted of two classes, subjects or places."""
-    said, properties = said or Said(), tool.parameters.get("properties", {})
+    reading, properties = reading or Reading(), tool.parameters.get("properties", {})
     objects = _objects(properties, words)
-    options = {name: _options(name, _plain(schema), words, said) for name, schema in properties.items()}
-    taken = [p.span for group in objects for p in group] + [span for found in options.values() for _, span in found]
-    options |= _scalars({n: s for n, s in properties.items() if not options[n]}, words, said, taken)
+    options = {name: _options(name, _plain(schema), words, reading) for name, schema in properties.items()}
+    taken = [p.span for group in objects for p in group] + [span for some in options.values() for _, span in some]
+    options |= _scalars({n: s for n, s in properties.items() if not options[n]}, words, reading, taken)
     required = [options[n] for n in tool.parameters.get("required", []) if len(options.get(n, ())) > 1]
     calls = []
     for piece in _pieces(words, required, objects):
         call = {
-            n: found[0] for n in options if (found := [v for v, span in options[n] if span == (0, 0) or _within(span, piece)])
+            n: values[0] for n in options if (values := [v for v, span in options[n] if span == (0, 0) or _within(span, piece)])
         }
         for group in objects:
             if _within(group[0].span, piece):
@@ -68,30 +68,41 @@ def read(tool: ToolSpec, words: str, said: Said | None = None) -> list[dict[str,
     return calls
 
 
-def unread(tool: ToolSpec, call: Mapping[str, Any], said: Said | None = None) -> list[str]:
+def unread(tool: ToolSpec, call: Mapping[str, Any], reading: Reading | None = None) -> list[str]:
     """What `call` lacks and `read` cannot know to be unsaid: what is required, and text that no router learned to find."""
     properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", [])
-    learned = said.learned if said else frozenset()
+    learned = reading.learned if reading else frozenset()
     return [n for n, s in properties.items() if n not in call and (n in required or (n not in learned and _is_free(_plain(s))))]
 
 
-def _options(name: str, schema: Mapping[str, Any], words: str, said: Said) -> list[Option]:
+def _options(name: str, schema: Mapping[str, Any], words: str, reading: Reading) -> list[Option]:
     """What the words may mean for an argument that is a choice, a switch, a scale or a text."""
     if "enum" in schema:
-        return _choice(name, [str(v) for v in schema["enum"]], words, said)
+        return _choice(name, [str(v) for v in schema["enum"]], words, reading)
     if schema.get("type") == "boolean":
-        on = TRUE in said.choices.get(name, ()) if name in said.learned else _mentioned(name, schema, words)
+        on = TRUE in reading.choices.get(name, ()) if name in reading.learned else _mentioned(name, schema, words)
         return [(True, (0, 0))] if on else []
-    if name == SCALE and schema.get("type") == "number" and (found := scale(words)) and _fits(found[0], schema):
-        return [found]
+    if name == SCALE and schema.get("type") == "number" and (option := scale(words)) and _fits(option[0], schema):
+        return [option]
     if schema.get("type") == "string":
-        return [(words[a:b], (a, b)) for a, b in said.spans.get(name, ())]
+        return [(words[a:b].strip(" .,;:?!。，？"), (a, b)) for a, b in _wholes(reading.spans.get(name, ()), words)]
     return []
 
 
-def _choice(name: str, values: Sequence[str], words: str, said: Said) -> list[Option]:
+def _wholes(spans: Sequence[Span], words: str) -> list[Span]:
+    """The spans of texts; those with nothing between them that parts two things are one."""
+    wholes: list[Span] = []
+    for span in spans:
+        if wholes and not _BREAK.search(words, wholes[-1][1], span[0]):
+            wholes[-1] = (wholes[-1][0], span[1])
+        else:
+            wholes.append(span)
+    return wholes
+
+
+def _choice(name: str, values: Sequence[str], words: str, reading: Reading) -> list[Option]:
     """The spelled values that the router thinks meant; else the first that is not denied; else what it thinks likeliest."""
-    named, meant = list(dict(spelled(values, words)).items()), said.choices.get(name, ())
+    named, meant = list(dict(spelled(values, words)).items()), reading.choices.get(name, ())
     sure = [n for n in named if n[0] in meant] or _side_by_side([n for n in named if not negated(words, n[1][0])], words)
     return sure or [(value, (0, 0)) for value in meant if value in values][:1] or named[:1]
 
@@ -106,7 +117,7 @@ def _side_by_side(named: Sequence[Option], words: str) -> list[Option]:
     return joined
 
 
-def _scalars(properties: Mapping[str, Any], words: str, said: Said, taken: Iterable[Span]) -> dict[str, list[Option]]:
+def _scalars(properties: Mapping[str, Any], words: str, reading: Reading, taken: Iterable[Span]) -> dict[str, list[Option]]:
     """Numbers: where the router saw one, else beside the name of the argument; each number serves one argument."""
     taken = [t for t in taken if t != (0, 0)]
     free = [n for n in numbers(words) if not any(a < n[1][1] and n[1][0] < b for a, b in taken)]
@@ -115,21 +126,32 @@ def _scalars(properties: Mapping[str, Any], words: str, said: Said, taken: Itera
         schema = _plain(schema)
         if schema.get("type") not in ("number", "integer") or name == SCALE:
             continue
+        for start, end in reading.spans.get(name, ()):
+            number = number_in(words[start:end])
+            if number is not None and _fits(number := _share(number, schema, words, end), schema):
+                near.append((0.0, name, (number, (start, end))))
         for value, span in free:
-            value = (
-                value / 100 if words[span[1] : span[1] + _NEAR].lstrip()[:1] == "%" and schema.get("maximum", 2) <= 1 else value
-            )
-            seen = any(a < span[1] and span[0] < b for a, b in said.spans.get(name, ()))
-            far = 0.0 if seen else _distance(name, words, span)
-            if far is None and _how_many(schema) and _is_amount(words, span):
+            value = _share(value, schema, words, span[1])
+            far = _distance(name, words, span)
+            if far is None and name not in reading.learned and _how_many(schema) and _is_amount(words, span):
                 far = _BEFORE + _AFTER  # any name that is near comes first
             if far is not None and _fits(value, schema):
                 near.append((far, name, (value, span)))
-    found: dict[str, list[Option]] = {}
+    values: dict[str, list[Option]] = {}
     for _, name, option in sorted(near, key=lambda n: (n[0], n[2][1])):
-        if name not in found and not any(option[1] == other[0][1] for other in found.values()):
-            found[name] = [option]
-    return found
+        if name not in values and not any(_overlap(option[1], other[0][1]) for other in values.values()):
+            values[name] = [option]
+    return values
+
+
+def _share(value: float, schema: Mapping[str, Any], words: str, end: int) -> float:
+    """A number of a share in percent (`80 %`, also where the sign is in the span) as a share of one."""
+    percent = words[end : end + _NEAR].lstrip()[:1] == "%" or words[:end].rstrip().endswith("%")
+    return value / 100 if percent and schema.get("maximum", 2) <= 1 else value
+
+
+def _overlap(a: Span, b: Span) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
 
 
 def _objects(properties: Mapping[str, Any], words: str) -> list[list[Place]]:
@@ -204,16 +226,16 @@ def _is_amount(words: str, span: Span) -> bool:
 
 
 def _mentioned(name: str, schema: Mapping[str, Any], words: str) -> bool:
-    """Whether a switch is meant: its name, a short description or one of its examples (in brackets there) is said."""
+    """Whether a switch is meant: its name, a short description or one of its examples (in brackets there) is reading."""
     description = str(schema.get("description", ""))
     _, _, examples = description.partition("(")
     ways = [_stems(name), *([p] for p in _stems(examples))]
     if not examples and len(_stems(description)) <= _SHORT:
         ways.append(_stems(description))
-    return any(way and all(_said(stem, words) for stem in way) for way in ways)
+    return any(way and all(_named(stem, words) for stem in way) for way in ways)
 
 
-def _said(stem: str, words: str) -> bool:
+def _named(stem: str, words: str) -> bool:
     match = re.search(rf"\b{re.escape(stem)}", words, re.IGNORECASE)
     return match is not None and not negated(words, match.start())
 

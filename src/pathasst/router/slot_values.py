@@ -12,7 +12,8 @@ from dataclasses import dataclass
 Span = tuple[int, int]  # first character, and one beyond the last
 
 _NUMBER = re.compile(
-    r"(?<![\w.+])(?<![A-Za-z]-)\d+(?:\.\d+)?(?![\d+]|\.\d|-?[A-Za-z])|(?<![\w.+])\d+(?:\.\d+)?(?=\s?(?:[x×]|-?fold|um|µm|μm)\b)"
+    r"(?<![A-Za-z0-9_.+])(?<![A-Za-z]-)(?:(?<![(\[])0,\d+|\d+(?:\.\d+)?)(?![\d+]|[.,]\d|-?[A-Za-z])"
+    r"|(?<![A-Za-z0-9_.+])\d+(?:\.\d+)?(?=\s?(?:[x×](?![A-Za-z])|-?fold|-?fach|um|µm|μm))"
 )
 _SMALL = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _COUNTED = {w: n for n, w in enumerate(_SMALL, 2)} | {
@@ -23,24 +24,58 @@ _COUNTED = {w: n for n, w in enumerate(_SMALL, 2)} | {
     "a pair": 2,
 }
 _WORD = re.compile(rf"\b(?:{'|'.join(_COUNTED)})\b", re.IGNORECASE)
+_OTHER = {  # number words of other languages: only where a router says that a number stands
+    word: n
+    for words in (
+        "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+        "deux trois quatre cinq six sept huit neuf dix onze douze",
+        "dos tres cuatro cinco seis siete ocho nueve diez once doce",
+        "due tre quattro cinque sei sette otto nove dieci undici dodici",
+        "二 三 四 五 六 七 八 九 十 十一 十二",
+    )
+    for n, word in enumerate(words.split(), 2)
+} | {
+    "两": 2,
+    "couple": 2,
+    "dozen": 12,
+    "zwanzig": 20,
+    "vingt": 20,
+    "veinte": 20,
+    "venti": 20,
+    "二十": 20,
+    "fuenf": 5,
+    "zwoelf": 12,
+}
 
-_N = r"(\d+(?:\.\d+)?)"
-_UM = r"(?:µm|μm|um|microns?|micromet(?:re|er)s?)"
-_PX = r"(?:px|pixels?|pix)\b"
+_N = r"((?<![(\[])0,\d+|\d+(?:\.\d+)?)"
+_UM = r"(?:µm|μm|um|microns?|micromet(?:re|er)s?|mikrometer|mikron|micras?|micromètres?|micrómetros?|micrometri|微米)"
+_PX = r"(?:px|pixels?|pix|píxele?s?|像素)(?![A-Za-z])"
 _SCALES = (
-    (re.compile(rf"{_N}\s*{_UM}\s*(?:/|per|a|each|for each)?\s*(?:one\s+)?{_PX}", re.IGNORECASE), 1.0),
-    (re.compile(rf"{_N}\s*(?:nm|nanomet(?:re|er)s?)\s*(?:/|per|a)\s*{_PX}", re.IGNORECASE), 0.001),
-    (re.compile(rf"\b(?:{_PX}|mpp|resolution|scale)\D{{0,24}}?{_N}\s*{_UM}(?!\s*(?:wide|long|thick))", re.IGNORECASE), 1.0),
-    (re.compile(rf"\bmpp\D{{0,6}}{_N}|{_N}\s*mpp\b", re.IGNORECASE), 1.0),
+    (re.compile(rf"{_N}\s*{_UM}\s*(?:/|per|a|each|for each|pro|je|par|por|al|每)?\s*(?:one\s+)?{_PX}", re.IGNORECASE), 1.0),
+    (re.compile(rf"{_N}\s*(?:nm|nanomet(?:re|er)s?|纳米)\s*(?:/|per|a|pro|par|por)\s*{_PX}", re.IGNORECASE), 0.001),
+    (
+        re.compile(
+            rf"(?<![A-Za-z])(?:{_PX}|mpp|resolution|scale|auflösung|échelle|escala|scala|分辨率)\D{{0,24}}?{_N}\s*{_UM}"
+            r"(?!\s*(?:wide|long|thick))",
+            re.IGNORECASE,
+        ),
+        1.0,
+    ),
+    (re.compile(rf"{_N}[\s-]*(?:{_UM})[\s-]*{_PX}", re.IGNORECASE), 1.0),
+    (re.compile(rf"(?<![A-Za-z])mpp\D{{0,6}}{_N}|{_N}\s*mpp(?![A-Za-z])", re.IGNORECASE), 1.0),
 )
+_POWER = r"(4|5|10|20|40|60|63|100)"
 _OBJECTIVE = re.compile(
-    r"(?<![\w.])(4|5|10|20|40|60|63|100)\s?(?:[x×](?![\w])|-?fold objective)|×\s?(4|5|10|20|40|60|63|100)\b", re.IGNORECASE
+    rf"(?<![A-Za-z0-9.]){_POWER}\s?(?:[x×](?![A-Za-z0-9])|-?fold objective|er[\s-]?objektiv|-?fache?r? vergr|倍)"
+    rf"|×\s?{_POWER}(?![A-Za-z0-9])",
+    re.IGNORECASE,
 )
 _MICRONS_AT_ONE = 10.0  # a common scanner has 0.5 µm a pixel at 20×, 0.25 at 40×
 
 _LABEL = r"(?:[xy]\d?|left|top|right|bottom|row|col(?:umn)?)\s*[=:]?\s*"
 _PAIR = re.compile(
-    rf"(?:\b({_LABEL}))?(?<![\w.]){_N}\s*(?:[,;/]|\s)\s*(?:and\s+)?(?:\b({_LABEL}))?(?<![\w.]){_N}(?![\w.]*\w|\s*(?:%|x\b|×))",
+    rf"(?:\b({_LABEL}))?(?<![A-Za-z0-9_.]){_N}\s*(?:[,;/]|\s)\s*(?:and\s+)?(?:\b({_LABEL}))?(?<![A-Za-z0-9_.]){_N}"
+    r"(?![A-Za-z0-9_.]*[A-Za-z0-9_]|\s*(?:%|x\b|×))",
     re.IGNORECASE,
 )
 _RANGES = re.compile(
@@ -75,9 +110,23 @@ def numbers(words: str) -> list[tuple[float, Span]]:
     >>> numbers("Ki67, three papers, threshold 0.4")
     [(3, (6, 11)), (0.4, (30, 33))]
     """
-    found = [(_plain(m[0]), m.span()) for m in _NUMBER.finditer(words)]
-    found += [(_COUNTED[m[0].lower()], m.span()) for m in _WORD.finditer(words)]
-    return sorted(found, key=lambda f: f[1])
+    values = [(_plain(m[0]), m.span()) for m in _NUMBER.finditer(words)]
+    values += [(_COUNTED[m[0].lower()], m.span()) for m in _WORD.finditer(words)]
+    return sorted(values, key=lambda v: v[1])
+
+
+def number_in(words: str) -> float | None:
+    """The number that a stretch of words says, in digits or as a word of six languages; None where it says none.
+
+    >>> number_in("drei"), number_in("0,4"), number_in("十")
+    (3, 0.4, 10)
+    """
+    if match := re.search(r"\d+(?:[.,]\d+)?", words):
+        return _plain(match[0])
+    if named := numbers(words):
+        return named[0][0]
+    bare = words.strip(" .,;:!?()").lower()
+    return next((_OTHER[w] for w in (bare, *bare.split()) if w in _OTHER), None)
 
 
 def scale(words: str) -> tuple[float, Span] | None:
@@ -85,7 +134,7 @@ def scale(words: str) -> tuple[float, Span] | None:
     for pattern, factor in _SCALES:
         if match := pattern.search(words):
             value = next(g for g in match.groups() if g)
-            return round(float(value) * factor, 6), match.span()
+            return round(float(value.replace(",", ".")) * factor, 6), match.span()
     if match := _OBJECTIVE.search(words):
         return round(_MICRONS_AT_ONE / float(match[1] or match[2]), 4), match.span()
     return None
@@ -102,18 +151,18 @@ def places(words: str) -> list[Place]:
         x, y = ((a, b), (c, d)) if first.lower() == "x" else ((c, d), (a, b))
         return [Place((_plain(x[0]), _plain(y[0]), _plain(x[1]), _plain(y[1])), match.span())]
     pairs = [_pair(m) for m in _PAIR.finditer(words)]
-    found: list[Place] = []
+    result: list[Place] = []
     while pairs:
         values, span = pairs.pop(0)
-        between = words[found[-1].span[1] if found else 0 : span[0]]
+        between = words[result[-1].span[1] if result else 0 : span[0]]
         corners: tuple[float, ...] = values
         joint = words[span[1] : pairs[0][1][0]] if pairs else ""
         if pairs and _is_box(joint, words[: span[0]], words[pairs[0][1][1] :]):
             second, end = pairs.pop(0)
             corners, span = (*values, *second), (span[0], end[1])
         nearest = " ".join(re.split(r"[.!?;]\s", between)[-1].split()[-6:])
-        found.append(Place(corners, span, bool(_NOT.search(nearest)), bool(found) and bool(_APART.search(between))))
-    return found
+        result.append(Place(corners, span, bool(_NOT.search(nearest)), bool(result) and bool(_APART.search(between))))
+    return result
 
 
 def spelled(values: Sequence[str], words: str) -> list[tuple[str, Span]]:
@@ -122,13 +171,13 @@ def spelled(values: Sequence[str], words: str) -> list[tuple[str, Span]]:
     >>> spelled(["ASC-US", "ASC-H"], "an asc h cell")
     [('ASC-H', (3, 8))]
     """
-    found: list[tuple[str, Span]] = []
+    matches: list[tuple[str, Span]] = []
     for value in sorted(values, key=len, reverse=True):
         pieces = r"[\W_]?".join(map(re.escape, re.findall(r"[^\W_]+", value)))
         for match in re.finditer(rf"(?<![^\W_]){pieces}s?(?![^\W_])", words, re.IGNORECASE):
-            if pieces and not any(s[0] < match.end() and match.start() < s[1] for _, s in found):
-                found.append((value, match.span()))
-    return sorted(found, key=lambda f: f[1])
+            if pieces and not any(s[0] < match.end() and match.start() < s[1] for _, s in matches):
+                matches.append((value, match.span()))
+    return sorted(matches, key=lambda f: f[1])
 
 
 def negated(words: str, start: int) -> bool:
@@ -153,4 +202,5 @@ def _is_box(joint: str, before: str, after: str) -> bool:
 
 
 def _plain(text: str) -> float:
+    text = text.replace(",", ".")
     return float(text) if "." in text else int(text)

@@ -1,14 +1,15 @@
-"""Training a router on tool conversations (`pathasst instruct`), and its scores on wordings it never saw.
+"""Training a router on the wordings of this room and on tool conversations (`pathasst instruct`), and its scores on unseen ones.
 
-The encoder is frozen, so its states are computed once and kept on disk; after that an epoch takes a minute or two.
+The encoder is frozen, so its states are computed once and lie on disk; after that an epoch takes a minute or two.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from pathasst.router.infer import WEIGHTS, Router, answers
 from pathasst.router.items import Item, items_of
 from pathasst.router.labels import learnable
 from pathasst.router.network import Encoder, build, called, padded, together
+from pathasst.router.requests import Requests, without
 from pathasst.router.settings import RouterConfig, TrainSettings
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 COLUMNS = ["conversation_id", "kind", "scenario", "tool", "turns", "split", "trail"]
 WARMUP = 0.03  # share of the steps
 CHUNK = 2048  # texts embedded between two lines of progress
+LEFT_OUT = "left_out"
 
 
 def train(
@@ -41,27 +44,31 @@ def train(
     out: Path | str,
     settings: TrainSettings,
     *,
+    more: Iterable[Conversation] = (),
+    held_out: Sequence[str] = (),
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Train on the split train; return the scores on val and test, which are also written as `scores.json`.
+    """Train on the wordings of this room and on the split train of the conversations; return the scores, also in `scores.json`.
 
-    Raises BadDataset when there is no tool conversation to train on.
+    `conversations`: folders; `more`: further ones; `held_out`: requests of test sets, whose words no training request may have.
+    Raises BadDataset when there is no request for a tool to train on.
     """
     import torch
     from safetensors.torch import save_file
 
-    items = [i for folder in conversations for i in items_of(dataset.read(folder, Conversation, columns=COLUMNS)) if i.text]
-    split = {name: [i for i in items if i.split == name] for name in ("train", "val", "test")}
+    read = chain(more, *(dataset.read(folder, Conversation, columns=COLUMNS) for folder in conversations))
+    items = [i for i in items_of(read) if i.text]
+    for split, count in (("train", settings.requests), ("val", settings.requests // 8)):
+        items += Requests(split, settings.seed).items(count)
+    items = [_left_out(i, settings.leave_out) for i in without(_once(items), held_out)]
+    split = {name: [i for i in items if i.split == name] for name in ("train", "val", "test", LEFT_OUT)}
     classes = tuple(sorted({t for i in split["train"] for t in i.tools}))
     if not classes:
-        raise BadDataset("no tool conversation to train on; make some with `pathasst instruct`, whose `invoke` is above 0.")
+        raise BadDataset("no request for a tool to train on: requests is 0, and there is no tool conversation.")
     choices, spans = learnable(split["train"])
-    if 0 < settings.take < len(split["train"]):
-        drawn = np.random.default_rng(settings.seed).choice(len(split["train"]), settings.take, replace=False)
-        split["train"] = [split["train"][n] for n in sorted(drawn)]
-        items = [i for held in split.values() for i in held]
     config = RouterConfig(
         classes=classes,
+        reasons=tuple(sorted({i.reason for i in split["train"] if i.reason})),
         choices=choices,
         spans=spans,
         encoder=settings.encoder,
@@ -71,24 +78,33 @@ def train(
     )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    states = States(items, config, out, say)
+    say(f"{len(split['train'])} requests to train on, {len(split['val'])} for val, {len(split['test'])} for test")
+    states = States(items, config, Path(settings.states or out), say)
     torch.manual_seed(settings.seed)
     member = build(config, states.width, settings.dropout)
-    if settings.start:
-        _begin(member, config, settings.start)
     _fit(member, split["train"], states, config, settings, say)
     network = together([member]).eval()
-    kept = compact(network.state_dict())
-    save_file(kept, out / WEIGHTS)
-    network.load_state_dict(expanded(kept))  # what is measured is what is kept
+    state = compact(network.state_dict())
+    save_file(state, out / WEIGHTS)
+    network.load_state_dict(expanded(state))  # what is measured is what is saved
     config.save(out)
-    found = {
-        name: measure([i.tools for i in held], _chosen(network, held, states, config), held)
-        for name, held in split.items()
-        if held and name != "train"
+    scores = {
+        name: measure([i.tools for i in part], _chosen(network, part, states, config), part)
+        for name, part in split.items()
+        if part and name != "train"
     }
-    (out / "scores.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return found
+    (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    return scores
+
+
+def _left_out(item: Item, names: Sequence[str]) -> Item:
+    """The item, in a split of its own where its language or hand is among the names."""
+    return replace(item, split=LEFT_OUT) if {item.language, item.hand} & set(names) and item.hand else item
+
+
+def _once(items: Iterable[Item]) -> list[Item]:
+    """Items without those that are the same in all that is learned from them."""
+    return list({(i.text.lower(), i.tools, i.before, i.split): i for i in items}.values())
 
 
 def join(runs: Sequence[Path | str], out: Path | str) -> None:
@@ -108,57 +124,43 @@ def join(runs: Sequence[Path | str], out: Path | str) -> None:
     replace(routers[0].config, members=len(members)).save(out)
 
 
-def _begin(network: Any, config: RouterConfig, start: str) -> None:
-    """Give a network the weights of an earlier router of the same tools; what that one did not know stays as it is.
-
-    Raises BadSettings when the two are of different shapes.
-    """
-    earlier = Router.load(start)
-    if (earlier.classes, earlier.config.layers, earlier.config.width) != (config.classes, config.layers, config.width):
-        raise BadSettings(f"router: start: {start} has other tools, layers or width than this one is to have.")
-    own = network.state_dict()
-    known = len(own["bias"]) if earlier.config.choices == config.choices else len(config.classes)
-    for name, weight in earlier.network.members[0].state_dict().items():
-        if name in ("queries", "heads", "bias"):
-            own[name][:known] = weight[:known]
-        elif own[name].shape == weight.shape:
-            own[name] = weight
-    network.load_state_dict(own)
-
-
 class States:
-    """The encoder's states of every text, float16 on disk (`states.npy`), computed once for the same texts and encoder."""
+    """The encoder's states of every text, float16 in files of a folder; texts that an earlier run read are not read again."""
 
-    def __init__(self, items: Sequence[Item], config: RouterConfig, out: Path, say: Callable[[str], object]) -> None:
-        texts = sorted({i.text for i in items})
-        self.places = {t: n for n, t in enumerate(texts)}
+    def __init__(self, items: Sequence[Item], config: RouterConfig, folder: Path, say: Callable[[str], object]) -> None:
         encoder = Encoder(config)
         self.width = encoder.width
-        self.tokens = encoder.tokens(texts)
-        lengths = [len(t.ids) for t in self.tokens]
-        self.starts = np.concatenate([[0], np.cumsum(lengths)])
-        stamp = fingerprint({"texts": texts, "encoder": weights.version(config.encoder), "layers": config.layers})
-        path, about = out / "states.npy", out / "states.json"
-        if not (about.is_file() and json.loads(about.read_text(encoding="utf-8")) == {"stamp": stamp}):
-            about.unlink(missing_ok=True)
-            rows = np.lib.format.open_memmap(path, "w+", np.float16, (int(self.starts[-1]), self.width))
-            started, order = time.monotonic(), np.argsort(lengths, kind="stable")
-            for at in range(0, len(order), CHUNK):
-                chosen = order[at : at + CHUNK]
-                for n, found in zip(chosen, encoder.states([texts[n] for n in chosen]), strict=True):
-                    rows[self.starts[n] : self.starts[n + 1]] = found
-                say(f"read {at + len(chosen)} of {len(texts)} requests, {time.monotonic() - started:.0f} s")
-            rows.flush()
-            about.write_text(json.dumps({"stamp": stamp}), encoding="utf-8")
-        self.rows = np.load(path, mmap_mode="r")
+        texts = sorted({i.text for i in items})
+        self.tokens = dict(zip(texts, encoder.tokens(texts), strict=True))
+        stamp = fingerprint(
+            {"encoder": weights.version(config.encoder), "layers": config.layers, "max_tokens": config.max_tokens}
+        )
+        folder = folder / f"states-{stamp}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.rows: dict[str, np.ndarray] = {}
+        parts = sorted(folder.glob("*.json"))
+        for part in parts:
+            self._open(part)
+        new = sorted((t for t in texts if t not in self.rows), key=lambda t: len(self.tokens[t].ids))
+        started = time.monotonic()
+        for number, at in enumerate(range(0, len(new), CHUNK), len(parts)):
+            chunk = new[at : at + CHUNK]
+            states = encoder.read([self.tokens[t] for t in chunk])
+            np.save(folder / f"{number:05d}.npy", np.concatenate(states))
+            part = folder / f"{number:05d}.json"
+            part.write_text(json.dumps([[t, len(s)] for t, s in zip(chunk, states, strict=True)]), encoding="utf-8")
+            self._open(part)
+            say(f"read {at + len(chunk)} of {len(new)} requests, {time.monotonic() - started:.0f} s")
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token stands in the text."""
-        return self.tokens[self.places[text]].spans
+    def _open(self, part: Path) -> None:
+        rows, at = np.load(part.with_suffix(".npy"), mmap_mode="r"), 0
+        for text, length in json.loads(part.read_text(encoding="utf-8")):
+            self.rows[text] = rows[at : at + length]
+            at += length
 
-    def __call__(self, text: str) -> np.ndarray:
-        place = self.places[text]
-        return np.asarray(self.rows[self.starts[place] : self.starts[place + 1]])
+    def of(self, text: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """float16 tokens × width, and where each token stands in the text."""
+        return np.asarray(self.rows[text]), self.tokens[text].spans
 
 
 def _fit(
@@ -182,7 +184,7 @@ def _fit(
         rate = min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + np.cos(np.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * rate
-        loss = _loss(network, [examples.drawn(int(n)) for n in waiting.pop()], settings.smoothing)
+        loss = _loss(network, [examples.varied(int(n)) for n in waiting.pop()], settings.smoothing)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -193,29 +195,32 @@ def _fit(
 
 
 def _loss(network: Any, batch: Sequence[Example], smoothing: float) -> torch.Tensor:
-    """Cross-entropy of the tools; and of choices and tags, over the examples that tell them."""
+    """Cross-entropy of the tools, of the reasons where they are complete, and of choices and tags where the arguments are."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
 
     tokens, nothing = padded([e.tokens for e in batch])
-    asked, tagged = network(tokens, nothing, torch.from_numpy(np.stack([e.before for e in batch])))
-    told = torch.tensor([e.told for e in batch])
-    tools = torch.from_numpy(np.stack([e.tools for e in batch])) * (1 - 2 * smoothing) + smoothing
-    loss = loss_of(asked[:, : tools.shape[1]], tools)
-    if told.any() and asked.shape[1] > tools.shape[1]:
-        choices = torch.from_numpy(np.stack([e.choices for e in batch]))
-        loss = loss + loss_of(asked[told, tools.shape[1] :], choices[told])
-    if told.any() and tagged.shape[2]:
+    answers, tagged = network(tokens, nothing, torch.from_numpy(np.stack([e.before for e in batch])))
+    complete = torch.tensor([e.has_arguments for e in batch])
+    targets = ([e.tools for e in batch], [e.reasons for e in batch], [e.choices for e in batch])
+    tools, reasons, choices = (torch.from_numpy(np.stack(rows)) for rows in targets)
+    parts = answers.split([tools.shape[1], reasons.shape[1], choices.shape[1]], 1)
+    loss = loss_of(parts[0], tools * (1 - 2 * smoothing) + smoothing)
+    if (with_reason := reasons.any(1)).any():
+        loss = loss + loss_of(parts[1][with_reason], reasons[with_reason] * (1 - 2 * smoothing) + smoothing)
+    if complete.any() and choices.shape[1]:
+        loss = loss + loss_of(parts[2][complete], choices[complete])
+    if complete.any() and tagged.shape[2]:
         tags, _ = padded([e.tags for e in batch])
-        loss = loss + loss_of(tagged[told][~nothing[told]], tags[told][~nothing[told]])
+        loss = loss + loss_of(tagged[complete][~nothing[complete]], tags[complete][~nothing[complete]])
     return loss
 
 
 def _chosen(network: Any, items: Sequence[Item], states: States, config: RouterConfig) -> list[tuple[str, ...]]:
     before = called([i.before for i in items], config.classes)
-    found, _ = answers(network, [states(i.text) for i in items], before)
-    asked = found[:, : len(config.classes)] >= config.threshold
-    return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in asked]
+    rows, _ = answers(network, [states.of(i.text)[0] for i in items], before)
+    likely = rows[:, : len(config.classes)] >= config.threshold
+    return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in likely]
 
 
 def measure(wanted: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]], items: Sequence[Item]) -> dict[str, Any]:
@@ -228,13 +233,13 @@ def measure(wanted: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]], it
     kinds = np.array([i.kind for i in items])
     free = np.array([not w for w in wanted])
     false = np.array([float(bool(c)) for c in chosen])
-    found = {"all": _interval(right, groups)}
-    found |= {str(k): _interval(right[kinds == k], groups[kinds == k]) for k in sorted(set(kinds))}
+    scores = {"all": _interval(right, groups)}
+    scores |= {str(k): _interval(right[kinds == k], groups[kinds == k]) for k in sorted(set(kinds))}
     if free.any():
-        found["false calls"] = _interval(false[free], groups[free])
-    return found
+        scores["false calls"] = _interval(false[free], groups[free])
+    return scores
 
 
 def _interval(values: np.ndarray, groups: np.ndarray) -> dict[str, float]:
-    made = mean_interval(values, list(groups))
-    return {"value": round(made.value, 4), "low": round(made.low, 4), "high": round(made.high, 4), "n": len(values)}
+    share = mean_interval(values, list(groups))
+    return {"value": round(share.value, 4), "low": round(share.low, 4), "high": round(share.high, 4), "n": len(values)}
