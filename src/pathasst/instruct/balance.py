@@ -22,11 +22,11 @@ class Balance:
 
     counts: Counter[Term] = field(default_factory=Counter)
     domains: dict[Term, set[str]] = field(default_factory=dict)
-    _known: float = 0.0
+    _near: float = 0.0
 
     def add(self, terms: Iterable[Term], domain: str) -> None:
         """The terms that one picture affirms, each alone of its kind."""
-        self._known = 0.0
+        self._near = 0.0
         for term in terms:
             self.counts[term] += 1
             self.domains.setdefault(term, set()).add(domain)
@@ -45,11 +45,11 @@ class Balance:
 
     def _most(self) -> float:
         """The largest weight of what can be denied of any term: where a question is always asked."""
-        if not self._known:
+        if not self._near:
             for term in self.counts:
                 near = sum(NEAR * n for t, n in self.counts.items() if t[0] == term[0] and t != term)
-                self._known = max(self._known, near + sum(n for t, n in self.counts.items() if self._apart(t, term)))
-        return self._known
+                self._near = max(self._near, near + sum(n for t, n in self.counts.items() if self._apart(t, term)))
+        return self._near
 
     def _apart(self, first: Term, second: Term) -> bool:
         """Whether two terms were only ever seen in different kinds of picture, all of them known."""

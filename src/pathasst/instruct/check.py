@@ -45,16 +45,16 @@ def faults(text: str, caption: str, lexicon: Lexicon, allow: Collection[str] = (
 
     `allow`: lexicon terms that may appear although the caption lacks them, such as the one a "no" question asks about.
     """
-    found = []
+    faulty = []
     if mentions_caption(text):
-        found.append("mentions-caption")
+        faulty.append("mentions-caption")
     if set(numbers(text)) - set(numbers(caption)):
-        found.append("new-number")
+        faulty.append("new-number")
     if _new_terms(text, caption, lexicon, allow) or _new_symbols(text, caption, allow):
-        found.append("new-entity")
+        faulty.append("new-entity")
     if new_word_share(text, " ".join([caption, *allow])) > max_new:
-        found.append("new-words")
-    return found
+        faulty.append("new-words")
+    return faulty
 
 
 def mentions_caption(text: str) -> bool:
@@ -72,8 +72,8 @@ def new_word_share(text: str, caption: str) -> float:
     words = [w for w in _WORD.findall(text.lower()) if w not in PLAIN]
     if not words:
         return 0.0
-    known = {stem(w) for w in _WORD.findall(caption.lower())}
-    return sum(stem(w) not in known for w in words) / len(words)
+    caption_stems = {stem(w) for w in _WORD.findall(caption.lower())}
+    return sum(stem(w) not in caption_stems for w in words) / len(words)
 
 
 def stem(word: str) -> str:
@@ -107,16 +107,16 @@ def stem(word: str) -> str:
 
 def _new_terms(text: str, caption: str, lexicon: Lexicon, allow: Collection[str]) -> set[str]:
     allowed = lexicon.find(caption).all() | set(allow) | lexicon.find(" . ".join(allow)).all()
-    held = set(_WORD.findall(caption.lower()))
+    caption_words = set(_WORD.findall(caption.lower()))
     return {
         term
         for term in lexicon.find(text).all() - allowed
         # "squamous cell carcinoma" in both is one fact, whichever kinds the lexicon files it under; but a colony is no colon
-        if not all(any(stem(w) == stem(c) for c in held - {f"{w}y", f"{w}ies"}) for w in _WORD.findall(term.lower()))
+        if not all(any(stem(w) == stem(c) for c in caption_words - {f"{w}y", f"{w}ies"}) for w in _WORD.findall(term.lower()))
     }
 
 
 def _new_symbols(text: str, caption: str, allow: Collection[str]) -> set[str]:
-    known = {s.lower() for s in re.findall(r"[\w-]+", " ".join([caption, *allow]))}
+    allowed = {s.lower() for s in re.findall(r"[\w-]+", " ".join([caption, *allow]))}
     joined = re.sub(r"[\s-]", "", " ".join([caption, *allow])).lower()
-    return {s for s in _SYMBOL.findall(text) if s.lower() not in known and s.lower().replace("-", "") not in joined}
+    return {s for s in _SYMBOL.findall(text) if s.lower() not in allowed and s.lower().replace("-", "") not in joined}

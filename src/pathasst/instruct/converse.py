@@ -44,22 +44,22 @@ def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4, bal
     chosen = exchanges(pair, rng, wordings, turns, balance)
     if not chosen:
         raise BadInput("nothing-to-ask")
-    said: list[Turn] = []
+    turns: list[Turn] = []
     for i, e in enumerate(chosen):
-        said += [
+        turns += [
             Turn(role="user", content=(f"{IMAGE}\n" if i == 0 else "") + e.question),
             Turn(role="assistant", content=e.answer),
         ]
     marks = [Mark(step="instruct", by="template", note=e.template) for e in chosen]
-    return conversation_of(pair, "converse", said, *marks)
+    return conversation_of(pair, "converse", turns, *marks)
 
 
 def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: Balance | None = None) -> list[Exchange]:
     """Up to `most` grounded exchanges, each on another topic, in the order in which people ask."""
     words = lexicon(wordings)
-    found = words.find(pair.caption)
-    made = list(_Asker(pair, rng, wordings, words, found, balance).all())
-    grounded = [e for e in made if not faults(e.answer, pair.caption, words, allow=e.allow)]
+    mentions = words.find(pair.caption)
+    candidates = list(_Asker(pair, rng, wordings, words, mentions, balance).all())
+    grounded = [e for e in candidates if not faults(e.answer, pair.caption, words, allow=e.allow)]
     rng.shuffle(grounded)
     chosen: list[Exchange] = []
     for e in grounded:
@@ -70,8 +70,8 @@ def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: B
 
 def alone(caption: str, words: Lexicon) -> list[Term]:
     """The terms of exclusive sets that a caption affirms, each the only one of its kind: what a yes/no question can be about."""
-    found = words.find(caption)
-    named = {kind: [t for t in found.terms[kind] if t not in found.denied] for kind in ASKED}
+    mentions = words.find(caption)
+    named = {kind: [t for t in mentions.terms[kind] if t not in mentions.denied] for kind in ASKED}
     return [(kind, terms[0]) for kind, terms in named.items() if len(terms) == 1 and terms[0] in words.sets[kind]]
 
 
@@ -79,10 +79,10 @@ class _Asker:
     """Makes every exchange a caption allows, with one wording each."""
 
     def __init__(
-        self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, found: Found, balance: Balance | None
+        self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, mentions: Found, balance: Balance | None
     ) -> None:
         self.balance = balance
-        self.pair, self.rng, self.words, self.found, self.split = pair, rng, words, found, pair.split
+        self.pair, self.rng, self.words, self.mentions, self.split = pair, rng, words, mentions, pair.split
         self.node: Any = wordings.load("converse")
         self.slots = wordings.slots(rng, pair.split)
         self.sentences = sentences(as_description(pair.caption))
@@ -92,10 +92,10 @@ class _Asker:
             yield from self.what(kind)
         yield from self.yes_no()
         yield from self.nature()
-        yield from self.whole()
+        yield from self.overview()
 
     def affirmed(self, kind: str) -> list[str]:
-        return [t for t in self.found.terms[kind] if t not in self.found.denied]
+        return [t for t in self.mentions.terms[kind] if t not in self.mentions.denied]
 
     def what(self, kind: str) -> Iterator[Exchange]:
         """What is the organ, stain …: asked when the caption names one alone, or findings of any number."""
@@ -107,23 +107,23 @@ class _Asker:
     def yes_no(self) -> Iterator[Exchange]:
         """As many questions with a "no" as with a "yes": the coin is tossed first, and only where both are possible."""
         for kind in ASKED:
-            terms, others = self.affirmed(kind), self.words.siblings(kind, self.found)
+            terms, others = self.affirmed(kind), self.words.siblings(kind, self.mentions)
             if len(terms) != 1 or terms[0] not in self.words.sets[kind] or not others:
                 continue
-            term, asked = terms[0], self.node["yes_no"]
+            term, wordings = terms[0], self.node["yes_no"]
             if self.balance is not None:
-                drawn = self.balance.question((kind, term), others, self.rng)
-                if drawn is None:
+                draw = self.balance.question((kind, term), others, self.rng)
+                if draw is None:
                     continue
-                yes, (about, other) = drawn
+                yes, (about, other) = draw
             else:
                 yes, about = self.rng.random() < 0.5, kind
                 other = "" if yes else self._near(kind, others)
-            topic, answers = f"is-{about}", asked["answers"]
+            topic, answers = f"is-{about}", wordings["answers"]
             if yes:
-                yield self._exchange(topic, asked[kind], answers["yes"], term, kind)
+                yield self._exchange(topic, wordings[kind], answers["yes"], term, kind)
             else:
-                yield self._exchange(topic, asked[about], answers["no"], other, about, truth=(kind, term))
+                yield self._exchange(topic, wordings[about], answers["no"], other, about, truth=(kind, term))
 
     def nature(self) -> Iterator[Exchange]:
         """Benign or malignant, where the named diagnosis settles it."""
@@ -135,7 +135,7 @@ class _Asker:
             node = self.node["nature"][self.rng.choice(["either", "closed"])]
             yield self._exchange("nature", node, node[nature], terms[0], "diagnosis")
 
-    def whole(self) -> Iterator[Exchange]:
+    def overview(self) -> Iterator[Exchange]:
         """The first sentence, what is left, and the sentence about a finding."""
         short = [s for s in self.sentences if len(s.split()) <= MAX_SENTENCE_WORDS]
         if short and short[0] == self.sentences[0]:
@@ -159,7 +159,7 @@ class _Asker:
     ) -> Exchange:
         answers = _agreeing(_agreeing(answers, str, "a", term), str, "truth", truth[1])
         template: Template = self.rng.choice(_agreeing(templates(node, self.split), lambda t: t.text, "a", term))
-        slots = {**self.slots, **_said(term, kind), **{"truth": _said(truth[1], truth[0])["a"]}}
+        slots = {**self.slots, **_articled(term, kind), **{"truth": _articled(truth[1], truth[0])["a"]}}
         question = template.fill(self.rng, slots)
         answer = self.rng.choice([Template(a) for a in answers]).fill(self.rng, slots) if term else answers[0]
         return Exchange(
@@ -183,8 +183,8 @@ def _nature(kind: str) -> str:
     return "malignant benign" if kind == "diagnosis" else ""
 
 
-def _said(term: str, kind: str) -> dict[str, str]:
-    said = f"a {term}" if kind == "cell" and term else term
+def _articled(term: str, kind: str) -> dict[str, str]:
+    text = f"a {term}" if kind == "cell" and term else term
     if kind == "diagnosis" and term.split(" ")[-1] in ("tumour", "granuloma", "adenoma", "fibroadenoma", "leiomyoma", "seminoma"):
-        said = f"a {term}"
-    return {"a": said, "A": capital(said)}
+        text = f"a {term}"
+    return {"a": text, "A": capital(text)}

@@ -83,8 +83,8 @@ class Invoker:
         return [s.name for s in self.specs if s.name in worded]
 
     def split_of(self, number: int) -> str:
-        drawn = Random(f"{self.seed}:split:{number}").random()
-        return "test" if drawn < self.test_share else "val" if drawn < self.test_share + self.val_share else "train"
+        share = Random(f"{self.seed}:split:{number}").random()
+        return "test" if share < self.test_share else "val" if share < self.test_share + self.val_share else "train"
 
     def make(self, number: int, pools: Mapping[str, Pool]) -> Conversation:
         """Conversation `number`. `pools`: split → domain → pairs whose pictures may be used."""

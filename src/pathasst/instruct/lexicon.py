@@ -69,9 +69,9 @@ class Lexicon:
         low = text.lower()
         return next((d for d, pattern in self.domains if pattern.search(low)), "")
 
-    def siblings(self, kind: str, found: Found) -> list[str]:
+    def siblings(self, kind: str, mentions: Found) -> list[str]:
         """Terms of the kind's exclusive set that the text does not name at all."""
-        named = found.all()
+        named = mentions.all()
         return [t for t in self.sets[kind] if t not in named]
 
     def _meanings(self, word: str) -> list[tuple[str, str]]:

@@ -65,8 +65,8 @@ def result_text(hits: Sequence[Hit], query: str) -> str:
 def query_of(text: str) -> str:
     """The content words of a question, in order and each once, at most ten: what a person types into a search box."""
     words = [w.strip("-'") for w in re.findall(r"[\w+\-'/]+", text)]
-    kept = [w for w in words if w and w.lower() not in _STOP]
-    return " ".join(list(dict.fromkeys(kept))[:10])
+    names = [w for w in words if w and w.lower() not in _STOP]
+    return " ".join(list(dict.fromkeys(names))[:10])
 
 
 class Literature:
@@ -101,16 +101,16 @@ class Literature:
 
         slots = {k: slot(k) for k in ("disease", "marker", "treatment", "outcome")}
         slots |= _figures(rng)
-        asked, found, about = rng.choice(choices(self.node["questions"], split))
-        question = capital(Template(asked).fill(rng, slots))
-        finding = capital(Template(found).fill(rng, slots))
+        asking, stating, about = rng.choice(choices(self.node["questions"], split))
+        question = capital(Template(asking).fill(rng, slots))
+        finding = capital(Template(stating).fill(rng, slots))
         subject = Template(about).fill(rng, slots)
         topic = "" if rng.random() < 0.5 else subject
         hits = [self._hit(rng, finding, slots, subject)]
         for _ in range(rng.choice(OTHERS)):
             other = {**slots, **_figures(rng), **{k: slot(k) for k in ("marker", "treatment", "disease")}}
-            _, found, about = rng.choice(choices(self.node["questions"], split))
-            hits.append(self._hit(rng, capital(Template(found).fill(rng, other)), other, Template(about).fill(rng, other)))
+            _, stating, about = rng.choice(choices(self.node["questions"], split))
+            hits.append(self._hit(rng, capital(Template(stating).fill(rng, other)), other, Template(about).fill(rng, other)))
         return Case(topic, "" if topic else question, query_of(topic or question), hits, finding)
 
     def _hit(self, rng: Random, finding: str, slots: dict[str, str], topic: str) -> Hit:
@@ -127,7 +127,7 @@ def _figures(rng: Random) -> dict[str, str]:
 
 def _usable(path: Path) -> Iterator[dict[str, str]]:
     """Abstracts with a short conclusion, at most `MAX_ABSTRACTS`. Raises BadSettings when the file cannot be read."""
-    kept = 0
+    count = 0
     try:
         with _open(path) as lines:
             for line in lines:
@@ -149,8 +149,8 @@ def _usable(path: Path) -> Iterator[dict[str, str]]:
                         "finding": finding,
                         "year": year,
                     }
-                    kept += 1
-                    if kept == MAX_ABSTRACTS:
+                    count += 1
+                    if count == MAX_ABSTRACTS:
                         return
     except (OSError, ValueError, lzma.LZMAError) as error:
         raise BadSettings(f"the abstracts in {path} cannot be read (JSON lines with pmid, title, abstract): {error}") from error

@@ -30,38 +30,38 @@ class Overlap:
 
 def user_templates(wordings: Wordings, part: str) -> list[str]:
     """Every template of what a person says, of one part: train or test. Frames, things and acts count by themselves."""
-    found: list[str] = []
+    texts: list[str] = []
     for tool in wordings.tool_names():
         node = wordings.load(f"tools/{tool}")
-        found += [t for kind in ("requests", "things", "acts") for ts in node.get(kind, {}).get(part, {}).values() for t in ts]
-        found += [q for q, _ in node["follow_ups"].get(part, [])]
+        texts += [t for kind in ("requests", "things", "acts") for ts in node.get(kind, {}).get(part, {}).values() for t in ts]
+        texts += [q for q, _ in node["follow_ups"].get(part, [])]
     decline, plain, converse = (wordings.load(n) for n in ("decline", "plain", "converse"))
     for node in (decline, decline["things"], decline["acts"]):
-        found += [t for t, _ in node["unable"][part]] + node["off_topic"][part]
-    found += [t for kind in wordings.load("frames").values() for t in kind[part]] + wordings.load("glossary")["ask"][part]
-    found += [q for kind in plain.values() for q, _ in kind[part]]
-    found += wordings.load("describe")[part]
+        texts += [t for t, _ in node["unable"][part]] + node["off_topic"][part]
+    texts += [t for kind in wordings.load("frames").values() for t in kind[part]] + wordings.load("glossary")["ask"][part]
+    texts += [q for kind in plain.values() for q, _ in kind[part]]
+    texts += wordings.load("describe")[part]
     later = wordings.load("later")
-    found += later["repeat"][part] + later["read_on"][part] + [said for said, _ in later["talk"][part]]
-    found += [t for node in _parts(converse) for t in node[part]]
-    return list(dict.fromkeys(found))
+    texts += later["repeat"][part] + later["read_on"][part] + [question for question, _ in later["talk"][part]]
+    texts += [t for node in _parts(converse) for t in node[part]]
+    return list(dict.fromkeys(texts))
 
 
 def overlaps(wordings: Wordings) -> list[Overlap]:
     """Every test template with its nearest train template, the nearest first."""
     train = {t: [words(e) for e in Template(t).expansions()] for t in user_templates(wordings, "train")}
     grams: dict[int, set[tuple[str, ...]]] = {}
-    for said in train.values():
-        for text in said:
+    for texts_of in train.values():
+        for text in texts_of:
             for n in range(1, len(text) + 1):
                 grams.setdefault(n, set()).update(_ngrams(text, n))
-    made = []
+    overlaps_ = []
     for test in user_templates(wordings, "test"):
         texts = [words(e) for e in Template(test).expansions()]
         longest = max((n for text in texts for n in range(1, len(text) + 1) if _ngrams(text, n) & grams.get(n, set())), default=0)
-        share, nearest = max((_jaccard(a, b), t) for t, said in train.items() for b in said for a in texts)
-        made.append(Overlap(test, longest, share, nearest))
-    return sorted(made, key=lambda o: (-o.jaccard, -o.ngram))
+        share, nearest = max((_jaccard(a, b), t) for t, texts_of in train.items() for b in texts_of for a in texts)
+        overlaps_.append(Overlap(test, longest, share, nearest))
+    return sorted(overlaps_, key=lambda o: (-o.jaccard, -o.ngram))
 
 
 def words(text: str) -> list[str]:

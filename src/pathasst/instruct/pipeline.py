@@ -107,15 +107,15 @@ def _decisive(settings: InstructSettings, specs: Sequence[ToolSpec]) -> dict[str
 
 def units(work: InstructWork) -> list[dataset.Unit]:
     """One unit per shard of pairs, and one per 500 tool conversations."""
-    made = [
+    units = [
         replace(unit, key=f"{n}-{unit.key}" if len(work.pairs) > 1 else f"pairs-{unit.key}")
         for n, folder in enumerate(work.pairs)
         for unit in dataset.units_of_dataset(folder)
     ]
-    shards, stamp = work.pool(), fingerprint({"pool": [u.stamp for u in made]})
+    shards, stamp = work.pool(), fingerprint({"pool": [u.stamp for u in units]})
     count = work.settings.invoke if work.specs else 0
     starts = range(0, count, PER_INVOKE_UNIT)
-    return made + [dataset.Unit(f"invoke-{start:06d}", shards, stamp) for start in starts]
+    return units + [dataset.Unit(f"invoke-{start:06d}", shards, stamp) for start in starts]
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,11 @@ class InstructWork:
         first: dict[str, int] = {}
         if self._llm_writes("converse") and self.settings.conversations:
             first = {p.pair_id: 1 for p in pairs}
-            for made in self._rewriter(wordings).dialogues(pairs):
-                if isinstance(made, Pair):
-                    first.pop(made.pair_id)
+            for result in self._rewriter(wordings).dialogues(pairs):
+                if isinstance(result, Pair):
+                    first.pop(result.pair_id)
                 else:
-                    yield made
+                    yield result
         balance = term_balance(tuple(self.pool()), str(self.pairs), wordings)
         for pair in pairs:
             for n in range(first.get(pair.pair_id, 0), self.settings.conversations):
@@ -223,11 +223,11 @@ def picture_pool(shards: tuple[str, ...], stamp: str, wordings: Wordings, seed: 
     Read once a process; `stamp` changes with the shards' content.
     """
     rng = Random(f"{seed}:pictures")
-    known: dict[tuple[str, str], list[str]] = {}
+    by_domain: dict[tuple[str, str], list[str]] = {}
     for path in shards:
         for pair in dataset.read(path, Pair, columns=_LIGHT):
-            known.setdefault((pair.split, domain_of(pair, wordings)), []).append(pair.pair_id)
-    wanted = {i for _, ids in sorted(known.items()) for i in rng.sample(ids, min(POOL_PAIRS, len(ids)))}
+            by_domain.setdefault((pair.split, domain_of(pair, wordings)), []).append(pair.pair_id)
+    wanted = {i for _, ids in sorted(by_domain.items()) for i in rng.sample(ids, min(POOL_PAIRS, len(ids)))}
     pools: dict[str, dict[str, list[Pair]]] = {}
     for path in shards:
         for pair in dataset.read(path, Pair):
@@ -239,10 +239,10 @@ def picture_pool(shards: tuple[str, ...], stamp: str, wordings: Wordings, seed: 
 def domain_of(pair: Pair, wordings: Wordings) -> str:
     """cytology, blood, ihc, he, or empty: from the caption, else, for composed captions, from the collection's title."""
     words = lexicon(wordings)
-    found = words.domain(f"{pair.caption} {pair.original}")
-    if not found and pair.source.kind == "labels":
-        found = words.domain(f"{pair.source.title} {pair.label}")
-    return found if found in DOMAINS else ""
+    domain = words.domain(f"{pair.caption} {pair.original}")
+    if not domain and pair.source.kind == "labels":
+        domain = words.domain(f"{pair.source.title} {pair.label}")
+    return domain if domain in DOMAINS else ""
 
 
 def _numbered(conversation: Conversation, n: int) -> Conversation:

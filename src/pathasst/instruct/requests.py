@@ -60,15 +60,15 @@ class Requests:
         """A request for a tool. `domain` chooses the clinical context; `intent` narrows what is asked."""
         node = self.wordings.load(f"tools/{tool}")
         chosen, template = self._wording(node, rng, split, intent)
-        asked = self._asked(tool, chosen, template, rng, split)
+        details = self._details(tool, chosen, template, rng, split)
         typist = Typist(rng, self.slips)
-        slots = {**self.wordings.slots(rng, split), **asked.slots}
+        slots = {**self.wordings.slots(rng, split), **details.slots}
         text = template.fill(rng, slots, typist)
-        arguments = dict(asked.arguments)
+        arguments = dict(details.arguments)
         text = self._extra(tool, text, arguments, rng, split)
         text = typist.sentence(text)
         framed = self._frame(text, rng, split, domain)
-        return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, asked.case)
+        return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, details.case)
 
     def together(self, tools: Sequence[str], rng: Random, split: str) -> tuple[str, list[Request]]:
         """Several tools asked for in one breath, "the Ki67 index and papers on it": the text, and a request a tool.
@@ -77,20 +77,20 @@ class Requests:
         """
         kind = rng.choice(("things", "acts"))
         name = "np" if kind == "things" else "vp"
-        typist, said, made = Typist(rng, self.slips), [], []
+        typist, texts, requests = Typist(rng, self.slips), [], []
         for tool in tools:
             node = self.wordings.load(f"tools/{tool}")
             if kind not in node:
                 raise BadSettings(f"the wordings of {tool} have no {kind}; add some, or ask for it alone.")
-            intent, template = _drawn(node[kind], list(of_split(node[kind], split)), rng, split)
-            asked = self._asked(tool, intent, template, rng, split)
-            said.append(template.fill(rng, {**self.wordings.slots(rng, split), **asked.slots}, typist))
-            call = ToolCall(name=tool, arguments=dict(asked.arguments))
-            made.append(Request(said[-1], call, intent, template.text, case=asked.case))
+            intent, template = _draw(node[kind], list(of_split(node[kind], split)), rng, split)
+            details = self._details(tool, intent, template, rng, split)
+            texts.append(template.fill(rng, {**self.wordings.slots(rng, split), **details.slots}, typist))
+            call = ToolCall(name=tool, arguments=dict(details.arguments))
+            requests.append(Request(texts[-1], call, intent, template.text, case=details.case))
         link = rng.choice(templates(self.wordings.load("frame")["link"], split))
         frame = rng.choice(templates(self.wordings.load("frames")[name], split))
-        text = frame.fill(rng, {name: link.fill(rng, {"first": said[0], "second": said[1]}, typist)}, typist)
-        return typist.sentence(text), made
+        text = frame.fill(rng, {name: link.fill(rng, {"first": texts[0], "second": texts[1]}, typist)}, typist)
+        return typist.sentence(text), requests
 
     def _wording(self, node: Mapping[str, Any], rng: Random, split: str, intent: str) -> tuple[str, Template]:
         """A whole wording of the tool, or one of its wanted things or acts inside a frame that fits any tool."""
@@ -99,7 +99,7 @@ class Requests:
             kind = "requests"
         part = node[kind]
         intents = [intent] if intent else list(of_split(part, split))
-        chosen, template = _drawn(part, intents, rng, split)
+        chosen, template = _draw(part, intents, rng, split)
         return chosen, self.in_frame(kind, template, rng, split)
 
     def in_frame(self, kind: str, template: Template, rng: Random, split: str) -> Template:
@@ -114,7 +114,7 @@ class Requests:
         """A text with what surrounds it."""
         return self._frame(text, rng, split, domain)
 
-    def _asked(self, tool: str, intent: str, template: Template, rng: Random, split: str) -> _Asked:
+    def _details(self, tool: str, intent: str, template: Template, rng: Random, split: str) -> _Asked:
         if tool == "papers_search":
             return self._papers(intent, rng, split)
         if tool == "segment":
@@ -160,10 +160,10 @@ class Requests:
         """Now and then a scale or a threshold is named, and becomes an argument."""
         frame = self.wordings.load("frame")
         if tool in SCORED and rng.random() < 0.15:
-            said, um = rng.choice(choices(frame["scale"], split))
+            scale_template, um = rng.choice(choices(frame["scale"], split))
             um = um or round(rng.uniform(0.1, 1.0), rng.choice([2, 3]))
             arguments["um_per_px"] = um
-            text = _beside(text, Template(said).fill(rng, {"um": f"{um:g}"}), rng)
+            text = _beside(text, Template(scale_template).fill(rng, {"um": f"{um:g}"}), rng)
         if tool in SCORED and rng.random() < 0.12:
             score = rng.choice([0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
             arguments["min_score"] = score
@@ -205,7 +205,7 @@ def _places(template: Template, rng: Random) -> _Asked:
     return _Asked(slots, {"points": points} if points else {})
 
 
-def _drawn(part: Mapping[str, Any], intents: Sequence[str], rng: Random, split: str) -> tuple[str, Template]:
+def _draw(part: Mapping[str, Any], intents: Sequence[str], rng: Random, split: str) -> tuple[str, Template]:
     """One of the wordings of some intents, with its intent."""
     return rng.choice([(i, t) for i in intents for t in templates(_node(part, i), split)])
 

@@ -121,12 +121,12 @@ def _generate(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts
     parts = [str(arguments["cell_class"])]
     if arguments.get("nuclear_enlargement"):
         parts.append(f"nucleus enlarged {arguments['nuclear_enlargement']:g} times")
-    said = {
+    features = {
         "irregular_nucleus": "irregular nucleus",
         "hyperchromasia": "hyperchromasia",
         "koilocytic_cytoplasm": "koilocytic cytoplasm",
     }
-    parts += [text for name, text in said.items() if arguments.get(name)]
+    parts += [text for name, text in features.items() if arguments.get(name)]
     return {"description": ", ".join(parts), "n": str(arguments.get("count", 1))}
 
 

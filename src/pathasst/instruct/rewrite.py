@@ -102,45 +102,45 @@ class Rewriter:
                 yield Dropped(f"{pair.pair_id}#converse", "llm-answer", str(answer))
                 yield pair
                 continue
-            kept, drops = self._grounded_exchanges(pair, answer.exchanges)
+            grounded, drops = self._grounded_exchanges(pair, answer.exchanges)
             yield from drops
-            if kept:
-                yield conversation_of(pair, "converse", _turns(kept), Mark(step="instruct", by=self.by))
+            if grounded:
+                yield conversation_of(pair, "converse", _turns(grounded), Mark(step="instruct", by=self.by))
             else:
                 yield pair
 
     def _grounded(self, pair: Pair, text: str) -> tuple[str, list[Dropped]]:
         """The grounded sentences of a description; empty when too few are left."""
-        words, said = lexicon(self.wordings), sentences(text)
-        kept, drops = [], []
-        for sentence in said:
-            found = faults(sentence, pair.caption, words)
-            if found:
-                drops.append(Dropped(f"{pair.pair_id}#describe", f"ungrounded-{found[0]}", sentence))
+        words, sentences_ = lexicon(self.wordings), sentences(text)
+        grounded, drops = [], []
+        for sentence in sentences_:
+            problems = faults(sentence, pair.caption, words)
+            if problems:
+                drops.append(Dropped(f"{pair.pair_id}#describe", f"ungrounded-{problems[0]}", sentence))
             else:
-                kept.append(sentence)
-        enough = kept and len(kept) >= LEAST_KEPT * len(said)
-        return (" ".join(kept) if enough else ""), drops
+                grounded.append(sentence)
+        enough = grounded and len(grounded) >= LEAST_KEPT * len(sentences_)
+        return (" ".join(grounded) if enough else ""), drops
 
-    def _grounded_exchanges(self, pair: Pair, asked: Sequence[Asked]) -> tuple[list[Asked], list[Dropped]]:
+    def _grounded_exchanges(self, pair: Pair, exchanges: Sequence[Asked]) -> tuple[list[Asked], list[Dropped]]:
         """The exchanges whose answer is grounded and whose question brings in nothing but what a "no" denies."""
         words = lexicon(self.wordings)
-        kept, drops = [], []
-        for one in asked:
+        grounded, drops = [], []
+        for one in exchanges:
             # what a question names may be repeated in its "no"
             named = tuple(words.find(one.question).all()) if one.answer.lower().startswith("no") else ()
-            found = faults(one.answer, pair.caption, words, allow=named)
-            found += faults(one.question, pair.caption, words, allow=named, max_new=1.0)
-            if found:
-                drops.append(Dropped(f"{pair.pair_id}#converse", f"ungrounded-{found[0]}", f"{one.question} → {one.answer}"))
+            problems = faults(one.answer, pair.caption, words, allow=named)
+            problems += faults(one.question, pair.caption, words, allow=named, max_new=1.0)
+            if problems:
+                drops.append(Dropped(f"{pair.pair_id}#converse", f"ungrounded-{problems[0]}", f"{one.question} → {one.answer}"))
             else:
-                kept.append(one)
-        return kept, drops
+                grounded.append(one)
+        return grounded, drops
 
 
-def _turns(asked: Sequence[Asked]) -> list[Turn]:
+def _turns(exchanges: Sequence[Asked]) -> list[Turn]:
     turns: list[Turn] = []
-    for i, one in enumerate(asked):
+    for i, one in enumerate(exchanges):
         turns.append(Turn(role="user", content=("" if i else f"{IMAGE}\n") + one.question.strip()))
         turns.append(Turn(role="assistant", content=one.answer.strip()))
     return turns

@@ -105,9 +105,9 @@ class Scenarios:
     def talk(self, tool: str, pair: Pair | None, script: Script) -> None:
         """After a result, words that ask for nothing to be run."""
         self._first(tool, pair, script)
-        said, answer = self.rng.choice(choices(self.wordings.load("later")["talk"], self.split))
-        script.mark("talk", said)
-        script.say("user", self._typed(said))
+        remark, answer = self.rng.choice(choices(self.wordings.load("later")["talk"], self.split))
+        script.mark("talk", remark)
+        script.say("user", self._typed(remark))
         script.say("assistant", answer)
 
     def _first(self, tool: str, pair: Pair | None, script: Script) -> Request:
@@ -156,12 +156,12 @@ class Scenarios:
     def plain(self, pair: Pair | None, script: Script) -> None:
         """A question that needs no tool: about the picture, a term, or the assistant itself."""
         if pair is not None and self.rng.random() < 0.5:
-            asked = [e for e in exchanges(pair, self.rng, self.wordings, 4) if e.topic not in TOOL_TOPICS][:2]
-            for e in asked:
+            questions = [e for e in exchanges(pair, self.rng, self.wordings, 4) if e.topic not in TOOL_TOPICS][:2]
+            for e in questions:
                 script.mark("plain", e.template)
                 script.say("user", e.question)
                 script.say("assistant", e.answer)
-            if asked:
+            if questions:
                 return
         kind, question, answer = self._talk()
         script.mark("plain", question.text)
@@ -170,13 +170,13 @@ class Scenarios:
         script.say("assistant", answer)
 
     def _talk(self) -> tuple[str, Template, str]:
-        drawn = self.rng.random()
-        if drawn < 0.5:
+        share = self.rng.random()
+        if share < 0.5:
             node = self.wordings.load("glossary")
             template = self.rng.choice(templates(node["ask"], self.split))
             term, meaning = self.rng.choice(list(of_split(node["terms"], self.split).items()))
             return "term", Template(template.text.replace("{term}", term)), meaning
-        kind = "knowledge" if drawn < 0.85 else "chat"
+        kind = "knowledge" if share < 0.85 else "chat"
         question, answer = self.rng.choice(choices(self.wordings.load("plain")[kind], self.split))
         return kind, Template(question), answer
 
@@ -213,7 +213,7 @@ class Scenarios:
 
     def _result(self, request: Request, pair: Pair | None) -> tuple[str, dict[str, str]]:
         if request.case is not None:
-            return self._found(request)
+            return self._retrieved(request)
         node = self.node(request.call.name)
         facts = draw_result(request.call.name, request.call.arguments, self.rng, pair.label if pair else "")
         facts["notice"] = NOTICE
@@ -222,7 +222,7 @@ class Scenarios:
         kind = {"types": "typed_results", "points": "one_results", "box": "one_results"}.get(request.intent, "results")
         return self._pick(node.get(kind) or node["results"]).fill(self.rng, facts), facts
 
-    def _found(self, request: Request) -> tuple[str, dict[str, str]]:
+    def _retrieved(self, request: Request) -> tuple[str, dict[str, str]]:
         """A search result, the facts of its first fitting hit; now and then nothing is found."""
         case = request.case
         assert case is not None

@@ -19,9 +19,9 @@ class Typist:
 
     def __init__(self, rng: Random, share: float) -> None:
         self.rng = rng
-        drawn = rng.random()
-        self.lower = drawn < share
-        self.sloppy = 0.12 if drawn < share / 2 else 0.0
+        place = rng.random()
+        self.lower = place < share
+        self.sloppy = 0.12 if place < share / 2 else 0.0
 
     def __call__(self, text: str) -> str:
         """`text`: a literal stretch of a template."""

@@ -116,10 +116,10 @@ def choices(node: Any, split: str, key: Callable[[Any], str] = lambda entry: str
     entries: Sequence[Any] = of_split(node, split)
     if split == "test" or not isinstance(node, Mapping):
         return list(entries)
-    held = [e for e in entries if _held_for_val(key(e))]
+    for_val = [e for e in entries if _held_for_val(key(e))]
     if split == "val":
-        return held or list(entries)
-    return [e for e in entries if e not in held] or list(entries)
+        return for_val or list(entries)
+    return [e for e in entries if e not in for_val] or list(entries)
 
 
 @lru_cache(maxsize=8192)
