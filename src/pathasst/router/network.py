@@ -107,35 +107,39 @@ def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
     """One untrained member: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → two logits, of the questions
     (b × questions of the config) and of the tokens (b×n×spans).
 
-    `before` marks the tools that the turn before called: a token of their own. One transformer layer over the tokens, then one
-    attention query a question: what it asks for is found wherever in the request it stands.
+    The encoder's states know their context, so one attention query a question looks at them as they are: what it asks for is found
+    wherever in the request it stands. `before` marks the tools that the turn before called; a small network joins the two.
     """
     import torch
     from torch import nn
+    from torch.nn.functional import scaled_dot_product_attention
 
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            width, heads, count = config.width, config.heads, len(config.questions)
+            width, count = config.width, len(config.questions)
             self.questions = count
-            self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.Dropout(dropout))
-            self.before = nn.Linear(len(config.classes), width)
-            self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
-            self.queries = nn.Parameter(torch.randn(count, width) * 0.02)
-            self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+            self.enter = nn.Sequential(nn.LayerNorm(states), nn.Linear(states, width), nn.GELU(), nn.Dropout(dropout))
+            self.keys = nn.Linear(width, width)
+            self.queries = nn.Parameter(torch.randn(count, width) * 0.1)
+            self.before = nn.Linear(len(config.classes), width, bias=False)
+            self.join = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout))
             self.norm = nn.LayerNorm(width)
             self.heads = nn.Parameter(torch.randn(count, width) * 0.02)
             self.bias = nn.Parameter(torch.full((count,), -2.0))  # most tools are not asked for
-            self.tags = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(config.spans))) if config.spans else None
+            self.tags = nn.Linear(width, len(config.spans))
 
         def forward(self, tokens: torch.Tensor, nothing: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            hidden = torch.cat([self.before(before)[:, None], self.enter(tokens)], 1)
-            nothing = torch.cat([torch.zeros_like(nothing[:, :1]), nothing], 1)
-            hidden = self.layer(hidden, src_key_padding_mask=nothing)
-            queries = self.queries.expand(len(tokens), -1, -1)
-            answers, _ = self.attention(queries, hidden, hidden, key_padding_mask=nothing, need_weights=False)
-            tags = self.tags(hidden[:, 1:]) if self.tags is not None else hidden[:, 1:, :0]
-            return (self.norm(answers) * self.heads).sum(-1) + self.bias, tags
+            hidden = self.enter(tokens)
+            queries = _heads(self.queries.expand(len(tokens), -1, -1))
+            seen = scaled_dot_product_attention(queries, _heads(self.keys(hidden)), _heads(hidden), ~nothing[:, None, None])
+            answers = seen.transpose(1, 2).flatten(2) + self.before(before)[:, None]
+            answers = answers + self.join(answers + self.queries)
+            return (self.norm(answers) * self.heads).sum(-1) + self.bias, self.tags(hidden)
+
+    def _heads(x: torch.Tensor) -> torch.Tensor:
+        """b×n×width → b×heads×n×(width / heads)."""
+        return x.unflatten(2, (config.heads, -1)).transpose(1, 2)
 
     return Network()
 
