@@ -37,7 +37,9 @@ def main() -> None:
         started = time.process_time()
         requests = load_requests(path)
         for request in requests:
-            route = router.route(request.say, specs, pictures=int(request.kind != "none"), turns=request.before)
+            route = router.route(
+                request.say, specs, pictures=int({request.kind, request.kind_before} != {"none"}), turns=request.before
+            )
             calls = [[c.name, c.arguments] for c in route.calls if c.name not in ("look", "similar_cases")]
             verdict = judge(request, {"calls": calls})
             false = bool(calls) if not request.wanted else None

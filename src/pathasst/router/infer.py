@@ -17,10 +17,12 @@ from pathasst.router.labels import PICTURE
 from pathasst.router.network import BATCH, Encoder, build, called, padded, together
 from pathasst.router.route import Reason, Route
 from pathasst.router.settings import RouterConfig
-from pathasst.router.slot_filling import Reading, read, unread
+from pathasst.router.slot_filling import TRUE, Reading, read, unread
 
 WEIGHTS = "model.safetensors"
-NEAR = 0.2  # least probability of a tool that is an alternative
+NEAR = 0.3  # least probability of a tool that is an alternative
+TAGGED, TAGGED_TEXT = 0.4, 0.2  # least probability of a token of a number, and of a text where one has at least one half
+GUESSED = 0.15  # least probability of the likeliest value of a choice, which counts where the words spell none
 GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
 LONGEST_QUERY = 500  # characters
 
@@ -93,6 +95,8 @@ class Router:
         likely = dict(zip(self.classes, map(float, answer.rows[0]), strict=False))
         meant, alone = self._chosen(answer.rows[0]), self._chosen(answer.rows[1])
         offered = {t.name: t for t in tools}
+        if before and self._is_about_the_result(answer.rows[0]):
+            return Route(reason=Reason.RESULT, confidence=self._reason(answer.rows[0])[1], alternatives=tuple(meant))
         near = tuple(n for n in sorted(likely, key=lambda n: -likely[n]) if likely[n] >= NEAR and n not in meant)
         ready = [n for n in meant if n in offered and (pictures or not offered[n].needs_image)]
         calls = [c for n in ready for c in self._calls(offered[n], answer, turns, again=n in before and n not in alone)]
@@ -132,15 +136,21 @@ class Router:
         best = max(likely, key=lambda r: likely[r])
         return Reason(best), likely[best]
 
+    def _is_about_the_result(self, row: np.ndarray) -> bool:
+        """Whether a question after a result rather asks about that than for another call."""
+        reasons = dict(zip(self.config.reasons, row[len(self.classes) :], strict=False))
+        return bool(reasons.get(Reason.RESULT, 0.0) > reasons.get(Reason.CALLS, 1.0))
+
     def _calls(self, tool: ToolSpec, answer: _Answer, turns: Sequence[Turn], *, again: bool) -> list[ToolCall]:
-        """The calls of a tool that the words ask for. `again`: they mean nothing alone; the arguments of the turn before count."""
+        """The calls of a tool that the words ask for. `again`: they mean nothing alone; the arguments before count."""
         reading, words = self._reading(answer, tool.name), answer.words
         earlier = next((c.arguments for t in reversed(turns) for c in t.tool_calls if c.name == tool.name), {})
         calls = []
         for now in read(tool, words, reading):
             call = merged(earlier, now) if again else now
             for name in unread(tool, call, reading):
-                if name in tool.parameters.get("required", ()) and tool.parameters["properties"][name].get("type") == "string":
+                schema = tool.parameters["properties"][name]
+                if name in tool.parameters.get("required", ()) and schema.get("type") == "string" and "enum" not in schema:
                     call[name] = words[:LONGEST_QUERY]  # a search for all the words finds what a search for some does
             calls.append(ToolCall(name=tool.name, arguments=call | self._picture(tool, answer)))
         return calls
@@ -161,9 +171,13 @@ class Router:
         for n in np.argsort(-likely):
             name, _, value = self.config.choices[n].partition("=")
             choices.setdefault(name, [])
-            if likely[n] >= self.config.threshold:
+            if likely[n] >= self.config.threshold or (value != TRUE and not choices[name] and likely[n] >= GUESSED):
                 choices[name].append(value)
-        spans = {name: spans_of(answer.tags[:, n], answer.places, answer.words) for n, name in enumerate(self.config.spans)}
+        spans = {}
+        for n, name in enumerate(self.config.spans):
+            tags = answer.tags[:, n]
+            least = TAGGED_TEXT if name.endswith(".query") and tags.max(initial=0.0) >= 0.5 else TAGGED
+            spans[name] = spans_of(tags, answer.places, answer.words, least)
         own = {name: name.removeprefix(f"{tool}.") for name in (*choices, *spans) if name.startswith(f"{tool}.")}
         return Reading(
             learned=frozenset(own.values()),
@@ -202,15 +216,15 @@ def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> t
     return rows, tags
 
 
-def spans_of(tags: np.ndarray, places: Sequence[tuple[int, int]], words: str) -> list[tuple[int, int]]:
-    """Where a value stands: runs of tokens tagged with at least one half, over small gaps, widened to whole words.
+def spans_of(tags: np.ndarray, places: Sequence[tuple[int, int]], words: str, least: float = 0.5) -> list[tuple[int, int]]:
+    """Where a value stands: runs of tokens tagged with at least `least`, over small gaps, widened to whole words.
 
     `tags`: a probability a token; `places`: where each token stands in `words`.
     """
     spans: list[list[int]] = []
     last = -GAP - 1
     for n, (tag, (start, end)) in enumerate(zip(tags, places, strict=True)):
-        if tag < 0.5 or start == end:
+        if tag < least or start == end:
             continue
         if n - last <= GAP:
             spans[-1][1] = end

@@ -107,8 +107,8 @@ def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
     """One untrained member: float32 tokens b×n×states, bool nothing b×n, float32 before b×classes → two logits, of the questions
     (b × questions of the config) and of the tokens (b×n×spans).
 
-    The encoder's states know their context, so one attention query a question looks at them as they are: what it asks for is found
-    wherever in the request it stands. `before` marks the tools that the turn before called; a small network joins the two.
+    The encoder's states know their context, so one attention query a question looks at them as they are: what it asks for
+    is found wherever in the request it stands. `before` marks the tools that the turn before called.
     """
     import torch
     from torch import nn

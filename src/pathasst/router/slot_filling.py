@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from pathasst.core.records import ToolSpec
-from pathasst.router.slot_values import Place, Span, negated, number_in, numbers, places, scale, spelled
+from pathasst.router.slot_values import Place, Span, amounts, negated, number_in, numbers, places, scale, spelled
 
 SCALE = "um_per_px"  # an argument of this name is a scale, whatever the tool
 TRUE = "true"
@@ -133,10 +133,12 @@ def _scalars(properties: Mapping[str, Any], words: str, reading: Reading, taken:
         for value, span in free:
             value = _share(value, schema, words, span[1])
             far = _distance(name, words, span)
-            if far is None and name not in reading.learned and _how_many(schema) and _is_amount(words, span):
+            if far is None and _how_many(schema) and _is_amount(words, span):
                 far = _BEFORE + _AFTER  # any name that is near comes first
             if far is not None and _fits(value, schema):
                 near.append((far, name, (value, span)))
+        if _how_many(schema):
+            near += [(_BEFORE + _AFTER, name, option) for option in amounts(words) if _fits(option[0], schema)]
     values: dict[str, list[Option]] = {}
     for _, name, option in sorted(near, key=lambda n: (n[0], n[2][1])):
         if name not in values and not any(_overlap(option[1], other[0][1]) for other in values.values()):

@@ -47,6 +47,12 @@ _OTHER = {  # number words of other languages: only where a router says that a n
     "zwoelf": 12,
 }
 
+_SPOKEN = "|".join(sorted((w for w in _OTHER if w.isascii() or len(w) > 2), key=len, reverse=True))
+_AMOUNTS = re.compile(  # how many of something, in other languages; "due", "sei" and "once" mean other things elsewhere
+    rf"(?<![^\W_])(?!due|sei|once|six|couple|dozen)({_SPOKEN})\s+(?:[^\W\d_]+)|(\d+|二十|十[一二]|[二两三四五六七八九十])(?=[篇个张幅例])",
+    re.IGNORECASE,
+)
+
 _N = r"((?<![(\[])0,\d+|\d+(?:\.\d+)?)"
 _UM = r"(?:µm|μm|um|microns?|micromet(?:re|er)s?|mikrometer|mikron|micras?|micromètres?|micrómetros?|micrometri|微米)"
 _PX = r"(?:px|pixels?|pix|píxele?s?|像素)(?![A-Za-z])"
@@ -127,6 +133,16 @@ def number_in(words: str) -> float | None:
         return named[0][0]
     bare = words.strip(" .,;:!?()").lower()
     return next((_OTHER[w] for w in (bare, *bare.split()) if w in _OTHER), None)
+
+
+def amounts(words: str) -> list[tuple[float, Span]]:
+    """How many of something are wanted, as number words of German, French, Spanish, Italian and Chinese say it.
+
+    >>> amounts("fünf Arbeiten"), amounts("给我3篇")
+    ([(5, (0, 4))], [(3, (2, 3))])
+    """
+    matches = [(number_in(m[m.lastindex or 1]), m.span(m.lastindex or 1)) for m in _AMOUNTS.finditer(words)]
+    return [(value, span) for value, span in matches if value is not None]
 
 
 def scale(words: str) -> tuple[float, Span] | None:
