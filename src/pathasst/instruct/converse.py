@@ -44,14 +44,14 @@ def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4, bal
     chosen = exchanges(pair, rng, wordings, turns, balance)
     if not chosen:
         raise BadInput("nothing-to-ask")
-    turns: list[Turn] = []
+    spoken: list[Turn] = []
     for i, e in enumerate(chosen):
-        turns += [
+        spoken += [
             Turn(role="user", content=(f"{IMAGE}\n" if i == 0 else "") + e.question),
             Turn(role="assistant", content=e.answer),
         ]
     marks = [Mark(step="instruct", by="template", note=e.template) for e in chosen]
-    return conversation_of(pair, "converse", turns, *marks)
+    return conversation_of(pair, "converse", spoken, *marks)
 
 
 def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: Balance | None = None) -> list[Exchange]:

@@ -41,7 +41,7 @@ class E5:
         data = np.memmap(path, np.uint8, mode="r")
         try:
             magic, _, self.width, self.layers, self.heads, self._inner, _, self.positions, _, self.eps, _ = HEADER.unpack_from(
-                data
+                data[: HEADER.size].tobytes()
             )
             if magic != MAGIC:
                 raise ValueError("another magic number")
@@ -82,9 +82,9 @@ class E5:
         x = norm(x, "emb.ln")
         found = {0: x}
         for n in range(max(wanted, default=0)):
-            heads = [dense(x, f"l{n}.{part}").view(count, length, self.heads, -1).transpose(1, 2) for part in "qkv"]
-            seen = scaled_dot_product_attention(*heads, attn_mask=mask[:, None, None, :])
-            x = norm(x + dense(seen.transpose(1, 2).reshape(count, length, -1), f"l{n}.ao"), f"l{n}.aln")
+            q, k, v = (dense(x, f"l{n}.{part}").view(count, length, self.heads, -1).transpose(1, 2) for part in "qkv")
+            context = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+            x = norm(x + dense(context.transpose(1, 2).reshape(count, length, -1), f"l{n}.ao"), f"l{n}.aln")
             x = norm(x + dense(gelu(dense(x, f"l{n}.fi")), f"l{n}.fo"), f"l{n}.oln")
             found[n + 1] = x
         return torch.cat([found[n] for n in wanted], -1)
@@ -131,7 +131,7 @@ def _tokenizer(data: np.ndarray, at: int) -> tuple[Tokenizer, int]:
     """XLM-RoBERTa's unigram tokenizer from its pieces and scores, and where they end."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    count, begin, end, _, unknown, size = PIECES.unpack_from(data, at)
+    count, begin, end, _, unknown, size = PIECES.unpack_from(data[at : at + PIECES.size].tobytes())
     at += PIECES.size
     places = data[at : at + 4 * (count + 1)].view("<u4")
     at += 4 * (count + 1)
@@ -149,19 +149,19 @@ def _tokenizer(data: np.ndarray, at: int) -> tuple[Tokenizer, int]:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{pieces[begin]} $A {pieces[end]}", pair=None, special_tokens=marks
     )
-    _, bytes_ = struct.unpack_from("<iI", data, at)  # the map of the normalisation is not used
+    _, bytes_ = struct.unpack("<iI", data[at : at + 8].tobytes())  # the map of the normalisation is not used
     return tokenizer, at + 8 + bytes_
 
 
 def _directory(data: np.ndarray, at: int) -> dict[str, tuple[int, int, int]]:
     """Name of every tensor → type (0: float32, else four-bit), number of values, place in the file."""
-    (count,) = struct.unpack_from("<i", data, at)
+    (count,) = struct.unpack("<i", data[at : at + 4].tobytes())
     at += 4
     found: dict[str, tuple[Any, Any, Any]] = {}
     for _ in range(count):
-        (length,) = struct.unpack_from("<H", data, at)
+        (length,) = struct.unpack("<H", data[at : at + 2].tobytes())
         name = data[at + 2 : at + 2 + length].tobytes().decode("ascii")
-        kind, values, place, _ = ENTRY.unpack_from(data, at + 2 + length)
+        kind, values, place, _ = ENTRY.unpack(data[at + 2 + length : at + 2 + length + ENTRY.size].tobytes())
         found[name] = (kind, values, place)
         at += 2 + length + ENTRY.size
     return found

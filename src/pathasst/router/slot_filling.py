@@ -7,7 +7,7 @@ the words (`Reading`) decides the rest. What they do not fix is left out, and `u
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -126,24 +126,31 @@ def _scalars(properties: Mapping[str, Any], words: str, reading: Reading, taken:
         schema = _plain(schema)
         if schema.get("type") not in ("number", "integer") or name == SCALE:
             continue
-        for start, end in reading.spans.get(name, ()):
-            number = number_in(words[start:end])
-            if number is not None and _fits(number := _share(number, schema, words, end), schema):
-                near.append((0.0, name, (number, (start, end))))
-        for value, span in free:
-            value = _share(value, schema, words, span[1])
-            far = _distance(name, words, span)
-            if far is None and _how_many(schema) and _is_amount(words, span):
-                far = _BEFORE + _AFTER  # any name that is near comes first
-            if far is not None and _fits(value, schema):
-                near.append((far, name, (value, span)))
-        if _how_many(schema):
-            near += [(_BEFORE + _AFTER, name, option) for option in amounts(words) if _fits(option[0], schema)]
+        near += [(distance, name, option) for distance, option in _numbers_for(name, schema, words, reading, free)]
     values: dict[str, list[Option]] = {}
     for _, name, option in sorted(near, key=lambda n: (n[0], n[2][1])):
         if name not in values and not any(_overlap(option[1], other[0][1]) for other in values.values()):
             values[name] = [option]
     return values
+
+
+def _numbers_for(
+    name: str, schema: Mapping[str, Any], words: str, reading: Reading, free: Sequence[Option]
+) -> Iterator[tuple[float, Option]]:
+    """Numbers that may be the argument's, with their distance: 0 where the router read one, else that from its name."""
+    for start, end in reading.spans.get(name, ()):
+        number = number_in(words[start:end])
+        if number is not None and _fits(number := _share(number, schema, words, end), schema):
+            yield 0.0, (number, (start, end))
+    for value, span in free:
+        value = _share(value, schema, words, span[1])
+        far = _distance(name, words, span)
+        if far is None and _how_many(schema) and _is_amount(words, span):
+            far = _BEFORE + _AFTER  # any name that is near comes first
+        if far is not None and _fits(value, schema):
+            yield far, (value, span)
+    if _how_many(schema):
+        yield from ((_BEFORE + _AFTER, option) for option in amounts(words) if _fits(option[0], schema))
 
 
 def _share(value: float, schema: Mapping[str, Any], words: str, end: int) -> float:
