@@ -130,8 +130,8 @@ class Agent:
         plan = make_plan(draft.question, self._route(draft), draft.album, self.registry, history)
 
         def run(call: ToolCall) -> Step:
-            known = {c.id for t in draft.turns for c in t.tool_calls}
-            call = _numbered([call], known)[0]
+            call_ids = {c.id for t in draft.turns for c in t.tool_calls}
+            call = _numbered([call], call_ids)[0]
             draft.turns.append(Turn(role="assistant", tool_calls=[call]))
             step = self._step(call, 0, draft)
             draft.steps.append(step)
@@ -148,8 +148,8 @@ class Agent:
         route = getattr(self.brain, "route", None)
         if route is not None:
             work = partial(route, draft.question, offered, pictures=len(draft.album.shown), turns=draft.turns[:-1])
-            chosen: Route = self.worker.run(work, self.limits.brain_seconds, self.cancel)
-            return chosen
+            decision: Route = self.worker.run(work, self.limits.brain_seconds, self.cancel)
+            return decision
         turn = self._reply(draft, offer_tools=True)
         reason = Reason.CALLS if turn.tool_calls else Reason.UNKNOWN
         return Route(calls=tuple(turn.tool_calls), reason=reason, confidence=1.0, tools=tuple(c.name for c in turn.tool_calls))
@@ -193,9 +193,9 @@ class Agent:
             calls, words, broken = repair.calls_in(words, self.registry.tools)
             if broken and not calls:
                 calls = [ToolCall(name=repair.UNREADABLE)]
-        known = {call.id for t in draft.turns for call in t.tool_calls}
+        call_ids = {call.id for t in draft.turns for call in t.tool_calls}
         return Turn(
-            role="assistant", content=sanitize.plain(words).strip(), tool_calls=_numbered(calls, known), thoughts=thoughts
+            role="assistant", content=sanitize.plain(words).strip(), tool_calls=_numbered(calls, call_ids), thoughts=thoughts
         )
 
     def _listen(
@@ -223,37 +223,37 @@ class Agent:
             self.watch(Event(kind="text", text=words))
         return turn
 
-    def _step(self, asked: ToolCall, place: int, draft: Draft) -> Step:
+    def _step(self, call_asked: ToolCall, place: int, draft: Draft) -> Step:
         """One call: checked, repaired once, run within its time. Never raises for what the brain or the tool did wrong."""
-        if refusal := self._refusal(asked, place, draft):
-            return Step(asked=asked, call=asked, result=_failed(asked, refusal))
-        call, notes, handle = self._repaired(asked)
+        if refusal := self._refusal(call_asked, place, draft):
+            return Step(asked=call_asked, call=call_asked, result=_failed(call_asked, refusal))
+        call, notes, handle = self._repaired(call_asked)
         tool = self.registry.tools.get(call.name)
         try:
-            shown = draft.album.choose(handle) if tool is not None and tool.needs_image else None
-            pixels = draft.album.pixels(shown) if shown else None
+            picture = draft.album.choose(handle) if tool is not None and tool.needs_image else None
+            pixels = draft.album.pixels(picture) if picture else None
         except BadInput as error:
-            return Step(asked=asked, call=call, result=_failed(call, str(error)), repairs=notes)
-        if tool is not None and shown is not None:
-            arguments, note = tool.scaled(call.arguments, shown.um_per_px)
+            return Step(asked=call_asked, call=call, result=_failed(call, str(error)), repairs=notes)
+        if tool is not None and picture is not None:
+            arguments, note = tool.scaled(call.arguments, picture.um_per_px)
             call, notes = replace(call, arguments=arguments), [*notes, *([note] if note else [])]
-        where = shown.handle if shown else ""
+        where = picture.handle if picture else ""
         key = json.dumps([call.name, call.arguments, where], sort_keys=True, default=str)
         if key in draft.done:
             before = draft.done[key]
-            return replace(before, asked=asked, call=call, result=replace(before.result, call_id=call.id), repeated=True)
+            return replace(before, asked=call_asked, call=call, result=replace(before.result, call_id=call.id), repeated=True)
         self.watch(Event(kind="call", call=call))
         result = self._timed(call, lambda: self.registry.call(call, pixels), draft)
-        made = draft.album.made(result.pictures, by=call.name, source=shown)
+        outputs = draft.album.made(result.pictures, by=call.name, source=picture)
         draft.library.update(library_of([result]))
         _, withheld = sanitize.withhold(result.text)
         step = Step(
-            asked=asked,
+            asked=call_asked,
             call=call,
             result=result,
             image=where,
             repairs=notes,
-            made=[p.handle for p in made],
+            made=[p.handle for p in outputs],
             withheld=withheld,
         )
         if not result.error:
@@ -269,20 +269,20 @@ class Agent:
             return f"not run: the {self.limits.calls} calls allowed for one question are used up. Answer with what you have."
         return ""
 
-    def _repaired(self, asked: ToolCall) -> tuple[ToolCall, list[str], object]:
+    def _repaired(self, call: ToolCall) -> tuple[ToolCall, list[str], object]:
         """The call in the tool's own terms, what was changed, and the picture it names."""
         notes: list[str] = []
-        name = repair.tool_name(asked.name, self.registry.tools)
-        if name != asked.name:
-            notes.append(f"read the tool {asked.name!r} as {name!r}")
-        given, handle = dict(asked.arguments), None
+        name = repair.tool_name(call.name, self.registry.tools)
+        if name != call.name:
+            notes.append(f"read the tool {call.name!r} as {name!r}")
+        arguments, handle = dict(call.arguments), None
         tool = self.registry.tools.get(name)
         if tool is None:
-            return replace(asked, name=name), notes, None
+            return replace(call, name=name), notes, None
         if ARGUMENT not in tool.arguments.model_fields:
-            handle = given.pop(ARGUMENT, None)
-        given, more = repair.arguments(given, tool.arguments)
-        return replace(asked, name=name, arguments=given), notes + more, handle
+            handle = arguments.pop(ARGUMENT, None)
+        arguments, more = repair.arguments(arguments, tool.arguments)
+        return replace(call, name=name, arguments=arguments), notes + more, handle
 
     def _timed(self, call: ToolCall, work: Callable[[], ToolResult], draft: Draft) -> ToolResult:
         """The tool's result; an overrun or a crash of the tool becomes a result with an error. Cancelled passes through."""
@@ -329,14 +329,14 @@ class Agent:
         )
 
 
-def _numbered(calls: list[ToolCall], taken: set[str]) -> list[ToolCall]:
+def _numbered(calls: list[ToolCall], used_ids: set[str]) -> list[ToolCall]:
     """The calls with ids that are unique in the conversation."""
     numbered = []
     for call in calls:
         id_ = call.id
-        while not id_ or id_ in taken:
-            id_ = f"call_{len(taken) + 1}" if not id_ else f"{id_}_{len(taken) + 1}"
-        taken.add(id_)
+        while not id_ or id_ in used_ids:
+            id_ = f"call_{len(used_ids) + 1}" if not id_ else f"{id_}_{len(used_ids) + 1}"
+        used_ids.add(id_)
         numbered.append(replace(call, id=id_))
     return numbered
 
@@ -345,6 +345,6 @@ def _failed(call: ToolCall, error: str) -> ToolResult:
     return ToolResult(name=call.name, call_id=call.id, error=error)
 
 
-def _attached(shown: Shown) -> Attachment:
+def _attached(picture: Shown) -> Attachment:
     """A picture as the brain may read of it: a file's name is text from outside."""
-    return Attachment(handle=shown.handle, name=sanitize.as_data(shown.name), synthetic=shown.synthetic)
+    return Attachment(handle=picture.handle, name=sanitize.as_data(picture.name), synthetic=picture.synthetic)

@@ -148,7 +148,7 @@ class Answer:
         }
 
 
-def file_name(shown: Shown) -> str:
+def file_name(picture: Shown) -> str:
     """The name under which a picture of the conversation is saved: `image2_ki67.png`."""
     endings = {
         b"\x89PNG": "png",
@@ -159,8 +159,8 @@ def file_name(shown: Shown) -> str:
         b"II*": "tif",
         b"MM\x00": "tif",
     }
-    ending = next((e for magic, e in endings.items() if shown.image.startswith(magic)), "bin")
-    return f"{shown.handle}_{''.join(c if c.isalnum() else '_' for c in shown.by)}.{ending}"
+    ending = next((e for magic, e in endings.items() if picture.image.startswith(magic)), "bin")
+    return f"{picture.handle}_{''.join(c if c.isalnum() else '_' for c in picture.by)}.{ending}"
 
 
 def _call_json(call: ToolCall) -> dict[str, Any]:

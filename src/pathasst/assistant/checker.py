@@ -159,10 +159,10 @@ def _without_sources(sentence: str, facts: _Facts) -> Support | None:
 
 def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
     """Whether a source's sentence says the same: its numbers, its names, and yes where the sentence says yes."""
-    asked = " ".join(s.text for s in sources if s.question).casefold()
+    question = " ".join(s.text for s in sources if s.question).casefold()
     if not all(_same_number(n, other.numbers) for n in facts.numbers):
         return False
-    if not all(name in other.names or name in other.lower or name in asked for name in facts.names):
+    if not all(name in other.names or name in other.lower or name in question for name in facts.names):
         return False
     if facts.negative != other.negative:
         return False

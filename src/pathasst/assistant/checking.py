@@ -80,8 +80,8 @@ def reply_held(turn: Turn, turns: Sequence[Turn], grounding: Grounding) -> Turn:
     numbers = {n for t in turns if t.role == "tool" for n in re.findall(r"\b\d{5,9}\b", t.content)}
     library = {n: Hit(pmid=n, title="", passage="") for n in numbers}
     text = citations.check(sanitize.without_links(sanitize.plain(turn.content)), library).text
-    held = hold(text, evidence_of((), {}, turns), grounding, question)
-    return replace(turn, content="\n\n".join([held.text, *(f"({n})" for n in held.notices)]).strip())
+    checked = hold(text, evidence_of((), {}, turns), grounding, question)
+    return replace(turn, content="\n\n".join([checked.text, *(f"({n})" for n in checked.notices)]).strip())
 
 
 def _statement(checked: Checked) -> Statement:

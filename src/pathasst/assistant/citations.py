@@ -63,27 +63,27 @@ def check(text: str, library: Mapping[str, Hit]) -> Checked:
         marks = []
         for number in re.findall(r"\d+", match["ids"] or match["bare"] or match["link"]):
             pmid = str(int(number))
-            known = pmid in library
-            (cited if known else struck)[pmid if known else f"PMID {pmid}"] = None
-            marks.append(f"[PMID {pmid}]" if known else f"~~[PMID {pmid}]~~")
+            is_retrieved = pmid in library
+            (cited if is_retrieved else struck)[pmid if is_retrieved else f"PMID {pmid}"] = None
+            marks.append(f"[PMID {pmid}]" if is_retrieved else f"~~[PMID {pmid}]~~")
         return " ".join(marks)
 
     text = text.replace("~~", "")
     parts: list[str] = []
-    done = 0
+    end = 0
     for match in _REFERENCE.finditer(text):
         start, opened = match.start(), ""
         if match["ids"]:  # the bracket and the blanks before it belong to it
-            while start > done and text[start - 1].isspace():
+            while start > end and text[start - 1].isspace():
                 start -= 1
-            if start > done and text[start - 1] in "[(":
+            if start > end and text[start - 1] in "[(":
                 start, opened = start - 1, text[start - 1]
         closed = match["close"] or ""
         lead = " " if text[start].isspace() else ""
         before, after = ("", "") if opened and closed else (opened, closed)
-        parts += [text[done:start], lead, before, replace(match), after]
-        done = match.end()
-    text = "".join([*parts, text[done:]])
+        parts += [text[end:start], lead, before, replace(match), after]
+        end = match.end()
+    text = "".join([*parts, text[end:]])
     return Checked(text, list(cited), list(struck), list(dict.fromkeys(_AUTHOR_YEAR.findall(text))))
 
 
@@ -93,7 +93,7 @@ def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
     Its words are those before it, or those after it where it begins its line, as in a list. They are compared by their first six
     letters. A hint: it finds a PMID put beside another abstract's statement, and no false claim.
     """
-    found: dict[tuple[str, str], None] = {}
+    claims: dict[tuple[str, str], None] = {}
     stems = {pmid: _stems(f"{hit.title} {hit.passage}") for pmid, hit in library.items()}
     for statement, marks in (pair for line in text.splitlines() for pair in _cited_words(line)):
         words = _stems(statement)
@@ -104,8 +104,8 @@ def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
         nearest = max(share, key=lambda pmid: share[pmid])
         own = max(share[p] for p in pmids)
         if share[nearest] - own >= _CLEARLY_MORE:
-            found[(pmids[0], nearest)] = None
-    return list(found)
+            claims[(pmids[0], nearest)] = None
+    return list(claims)
 
 
 def _cited_words(line: str) -> Iterable[tuple[str, str]]:
@@ -136,25 +136,25 @@ def unbacked_figures(text: str, evidence: Iterable[str], numbers: Iterable[float
 
     PMIDs, years and whole numbers up to ten are left out. A hint for the person, not a proof: a right sum would be named too.
     """
-    known = sorted(
+    source_numbers = sorted(
         {*(float(n.replace(",", "").replace("−", "-")) for e in evidence for n in _NUMBER.findall(e)), *map(float, numbers)}
     )
     stripped = re.sub(r"~{0,2}\[PMID \d{1,9}\]~{0,2}", "", text)
     strange = []
     for figure in dict.fromkeys(_NUMBER.findall(stripped)):
         value = float(figure.replace(",", "").replace("−", "-"))
-        whole = "." not in figure
-        if whole and (abs(value) <= _TRIVIAL or 1900 <= value <= 2100):
+        is_integer = "." not in figure
+        if is_integer and (abs(value) <= _TRIVIAL or 1900 <= value <= 2100):
             continue
         decimals = len(figure.partition(".")[2])
         tolerance = 0.5 * 10**-decimals + 1e-9
         forms = (value, value * 100, value / 100)  # shares are written 0.231 or 23.1 %
-        if not any(_near(form, tolerance * form / value if value else 0.0, known) for form in forms):
+        if not any(_near(form, tolerance * form / value if value else 0.0, source_numbers) for form in forms):
             strange.append(figure)
     return strange
 
 
-def _near(value: float, tolerance: float, known: list[float]) -> bool:
+def _near(value: float, tolerance: float, source_numbers: list[float]) -> bool:
     """Whether one of the sorted `known` differs from `value` by at most `tolerance`."""
-    at = bisect_left(known, value - tolerance)
-    return at < len(known) and known[at] <= value + tolerance
+    at = bisect_left(source_numbers, value - tolerance)
+    return at < len(source_numbers) and source_numbers[at] <= value + tolerance

@@ -49,14 +49,14 @@ class Album:
 
     def give(self, image: Any) -> Shown:
         """Add the person's picture: what `PictureInput.image` may be, or a PictureInput. Raises BadInput if unreadable."""
-        known = image if isinstance(image, PictureInput) else PictureInput(image)
-        name, data, pixels, stated = _read(known.image)
+        picture = image if isinstance(image, PictureInput) else PictureInput(image)
+        name, data, pixels, stated = _read(picture.image)
         number = len(self.shown) + 1
-        scale = known.um_per_px or stated
-        shown = Shown(number=number, name=known.name or name, by=PERSON, image=data, um_per_px=scale)
-        self.shown.append(shown)
-        self._pixels[shown.number] = pixels
-        return shown
+        scale = picture.um_per_px or stated
+        entry = Shown(number=number, name=picture.name or name, by=PERSON, image=data, um_per_px=scale)
+        self.shown.append(entry)
+        self._pixels[entry.number] = pixels
+        return entry
 
     def made(self, pictures: Iterable[Picture], by: str, source: Shown | None = None) -> list[Shown]:
         """Add what a tool made of `source`: a synthetic picture gives synthetic ones, and a copy of its size has its scale."""
@@ -89,19 +89,19 @@ class Album:
             return self.default()
         text = str(handle).strip().lower()
         number = re.fullmatch(r"(?:image|picture|img)?[\s_#-]*(\d{1,4})", text)
-        for shown in self.shown:
-            if (number and int(number[1]) == shown.number) or text == shown.name.lower():
-                return shown
-        known = ", ".join(s.handle for s in self.shown) or "none"
-        raise BadInput(f"there is no picture {handle!r}; there are: {known}.")
+        for entry in self.shown:
+            if (number and int(number[1]) == entry.number) or text == entry.name.lower():
+                return entry
+        handles = ", ".join(s.handle for s in self.shown) or "none"
+        raise BadInput(f"there is no picture {handle!r}; there are: {handles}.")
 
-    def pixels(self, shown: Shown) -> np.ndarray:
+    def pixels(self, entry: Shown) -> np.ndarray:
         """H×W×3 uint8 RGB, decoded once. Raises BadInput for a picture that cannot be decoded."""
-        if shown.number not in self._pixels:
+        if entry.number not in self._pixels:
             from pathasst.imaging.pictures import load
 
-            self._pixels[shown.number] = load(shown.image)
-        return self._pixels[shown.number]
+            self._pixels[entry.number] = load(entry.image)
+        return self._pixels[entry.number]
 
     def offer(self, specs: Sequence[ToolSpec]) -> list[ToolSpec]:
         """The specs with the argument `image` where there is a choice.

@@ -53,22 +53,22 @@ def conclude(
     """The Answer of a finished or stopped question. `cards`: of the tools on offer, by name."""
     last = draft.turns[-1]
     raw = last.content if last.role == "assistant" else ""
-    held = Held(raw)
+    result = Held(raw)
     if draft.statements:  # composed: every reference comes from a result or the glossary
         passages = dict.fromkeys(s.source for s in draft.statements if s.kind is Kind.PASSAGE)
         checked = citations.Checked(text_of(draft.statements), cited=[p for p in passages if p in draft.library])
     else:
         before = list(history.results) if history else []
         sources = evidence_of([*before, *(s.result for s in draft.steps)], draft.library, draft.turns)
-        held = hold(sanitize.without_links(raw), sources, grounding, draft.question)
-        checked = citations.check(held.text, draft.library)
+        result = hold(sanitize.without_links(raw), sources, grounding, draft.question)
+        checked = citations.check(result.text, draft.library)
     retrieved = library_of(step.result for step in draft.steps)
     pmids = dict.fromkeys([*checked.cited, *retrieved])
     abstracts = [Source(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]
     return Answer(
         question=draft.question,
         text=checked.text or "(The model gave no answer.)",
-        statements=draft.statements or held.statements,
+        statements=draft.statements or result.statements,
         raw="" if draft.statements else raw,
         brain=brain,
         steps=draft.steps,
@@ -78,7 +78,7 @@ def conclude(
         if draft.statements
         else [
             *_about_the_run(draft, raw),
-            *held.notices,
+            *result.notices,
             *_about_tools(draft, cards),
             *_about_references(checked, abstracts, bool(retrieved)),
             *(
@@ -142,10 +142,10 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
 def _other_marker(draft: Draft, cards: Mapping[str, ToolCard]) -> str:
     """Says that the question names a marker (ki67, her2, pdl1) while another tool than the one named after it was run."""
     ran = [step.call.name for step in draft.steps if step.image]
-    asked = re.sub(r"[^a-z0-9]", "", draft.question.lower())
+    letters = re.sub(r"[^a-z0-9]", "", draft.question.lower())
     for name in cards:
         marker = name.split("_")[0]
-        if ran and name not in ran and marker in asked and any(c.isdigit() for c in marker):
+        if ran and name not in ran and marker in letters and any(c.isdigit() for c in marker):
             return f"The question names {marker}, but {name} was not run; the model chose {', '.join(dict.fromkeys(ran))}."
     return ""
 

@@ -75,7 +75,7 @@ def plan(question: str, route: Route, album: Album, registry: Registry, history:
         case.look,
         case.rest,
     )
-    return next(made for step in steps if (made := step()) is not None)
+    return next(result for step in steps if (result := step()) is not None)
 
 
 class _Case:
@@ -101,34 +101,39 @@ class _Case:
 
     def meaning_or_measure(self) -> Plan | None:
         """A term's meaning from the glossary, measurements by tools, literature beside them."""
-        made, calls, literature = self._terms_and_calls()
-        made.calls = self._on_pictures(calls) + [ToolCall(name=PAPERS)] * literature
-        if not made.calls and not made.before and terms.is_definition(self.words) and not (self.history and self.history.steps):
+        result, calls, literature = self._terms_and_calls()
+        result.calls = self._on_pictures(calls) + [ToolCall(name=PAPERS)] * literature
+        if (
+            not result.calls
+            and not result.before
+            and terms.is_definition(self.words)
+            and not (self.history and self.history.steps)
+        ):
             entries = Glossary.load().mentions(self.words, misspelt=True)[:2]
             none = [fixed.fixed("The glossary here has no entry for this."), *fixed.cannot(self.words)]
-            made.before = terms.explained(entries) or none
-        return made if made.calls or made.before else None
+            result.before = terms.explained(entries) or none
+        return result if result.calls or result.before else None
 
     def _terms_and_calls(self) -> tuple[Plan, list[ToolCall], bool]:
         """What is said of terms; which tools run; whether the literature is searched."""
-        made, entry = Plan(), terms.defined(self.words)
+        result, entry = Plan(), terms.defined(self.words)
         calls = [c for c in self.route.calls if c.name != PAPERS]
         evidence = asks("evidence", self.words)
         literature = PAPERS in self.offered and (evidence or any(c.name == PAPERS for c in self.route.calls))
         tool = MEASURED_BY.get(entry.term, "") if entry else ""
         if entry and (asks("strong", self.words) or not self.pictures or tool not in self.offered):
-            made.before = terms.explained([entry])
+            result.before = terms.explained([entry])
             if not self._several():
                 calls, literature = [], literature and evidence
             if tool in self.registry.tools and not self.pictures and not asks("strong", self.words):
-                made.after = [fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])]
-            return made, calls, literature
+                result.after = [fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])]
+            return result, calls, literature
         valued = self.wishes.any("high", "positive", "negative") and terms.judged_value(self.words)
         if valued and (not self.pictures or not (calls and asks("picture", self.words))):
-            made.before, calls = valued, []
+            result.before, calls = valued, []
         elif entry and not calls and tool in self.offered:
             calls = [ToolCall(name=tool)]
-        return made, calls, literature
+        return result, calls, literature
 
     def earlier(self) -> Plan | None:
         """A further question about results that are there."""
@@ -201,14 +206,14 @@ class _Case:
         handles = list(dict.fromkeys(f"image{n}" for n in numbers))
         if not handles and len(mine) > 1 and asks("all", self.words):
             handles = [s.handle for s in mine]
-        made: list[ToolCall] = []
+        result: list[ToolCall] = []
         for call in calls:
             tool = self.registry.tools.get(call.name)
             if handles and tool is not None and tool.needs_image and ARGUMENT not in call.arguments:
-                made += [replace(call, arguments={**call.arguments, ARGUMENT: h}) for h in handles]
+                result += [replace(call, arguments={**call.arguments, ARGUMENT: h}) for h in handles]
             else:
-                made.append(call)
-        return made
+                result.append(call)
+        return result
 
 
 def literature_call(call: ToolCall, words: str, steps: Sequence[Step], history: Answer | None, *, alone: bool) -> ToolCall | None:
@@ -218,8 +223,8 @@ def literature_call(call: ToolCall, words: str, steps: Sequence[Step], history: 
     """
     clauses = re.split(rf"[.;?!]\s+|{_AND}|,\s+", words)
     asking = [c for c in clauses if asks("evidence", c) or asks("clinical", c)]
-    chosen = words if alone or not asking else " ".join(asking)
-    question = read_question(chosen, context(words if chosen != words else "", steps, history))
+    query = words if alone or not asking else " ".join(asking)
+    question = read_question(query, context(words if query != words else "", steps, history))
     if question.pmids:
         return replace(call, arguments={"query": " ".join(f"PMID {p}" for p in question.pmids)})
     return replace(call, arguments={**call.arguments, "query": question.text[:500]}) if len(question.text) >= 2 else None

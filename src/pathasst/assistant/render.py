@@ -27,10 +27,10 @@ def to_markdown(answer: Answer, *, pictures: bool = True) -> str:
     parts = [f"**{_escaped(answer.question)}**", answer.text]
     if answer.notices:
         parts.append("\n".join(f"> ⚠ {_escaped(n)}" for n in answer.notices).replace("\n>", "\n>\n>"))
-    if pictures and (made := answer.made()):
+    if pictures and (outputs := answer.made()):
         synthetic = " (synthetic)"
         parts.append(
-            "\n\n".join(f"![{_escaped(p.name)}{synthetic * p.synthetic}]({file_name(p)})\n{_escaped(p.name)}" for p in made)
+            "\n\n".join(f"![{_escaped(p.name)}{synthetic * p.synthetic}]({file_name(p)})\n{_escaped(p.name)}" for p in outputs)
         )
     for title, sources in _grouped(answer):
         lines = [
@@ -71,18 +71,18 @@ def save(answer: Answer, folder: Path, name: str = "answer") -> list[Path]:
     files = [folder / f"{name}.md", folder / f"{name}.json"]
     files[0].write_text(to_markdown(answer), encoding="utf-8")
     files[1].write_text(json.dumps(answer.to_json(), ensure_ascii=False, indent=1, default=str) + "\n", encoding="utf-8")
-    for shown in answer.pictures:
-        files.append(folder / file_name(shown))
-        files[-1].write_bytes(shown.image)
+    for picture in answer.pictures:
+        files.append(folder / file_name(picture))
+        files[-1].write_bytes(picture.image)
     return files
 
 
 def call_line(step: Step) -> str:
     """`ki67_cells(um_per_px=0.5) on image1`, for progress and listings."""
-    given = ", ".join(
+    arguments = ", ".join(
         f"{name}={json.dumps(value, ensure_ascii=False, default=str)}" for name, value in step.call.arguments.items()
     )
-    return plain(f"{step.call.name or '(unreadable call)'}({given}){f' on {step.image}' if step.image else ''}")
+    return plain(f"{step.call.name or '(unreadable call)'}({arguments}){f' on {step.image}' if step.image else ''}")
 
 
 def _grouped(answer: Answer) -> list[tuple[str, list[Source]]]:
@@ -106,16 +106,16 @@ def _passage(source: Source) -> str:
 def _outcome(step: Step) -> str:
     """What a step gave; abstracts are listed as sources already, with their passages."""
     result = step.result
-    found = f"{len(result.hits)} abstracts: see the sources." if result.hits else result.words
-    return f"failed: {result.error}" if result.error else found
+    summary = f"{len(result.hits)} abstracts: see the sources." if result.hits else result.words
+    return f"failed: {result.error}" if result.error else summary
 
 
 def _step_markdown(step: Step) -> str:
     result = step.result
     again = ", result of the same call before" if step.repeated else ""
-    made = f", made {', '.join(step.made)}" if step.made else ""
+    outputs = f", made {', '.join(step.made)}" if step.made else ""
     version = _escaped(result.version or "no version")
-    head = f"- `{call_line(step).replace('`', '')}` · {version} · {result.seconds:.2f} s{again}{made}"
+    head = f"- `{call_line(step).replace('`', '')}` · {version} · {result.seconds:.2f} s{again}{outputs}"
     fenced = "\n".join(f"      {line}" for line in plain(_outcome(step)).splitlines())
     return f"{head}\n\n{fenced}\n"
 

@@ -22,22 +22,22 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _WRAPPERS = ("arguments", "args", "parameters", "params", "input", "kwargs")
 
 
-def tool_name(name: str, known: Iterable[str]) -> str:
+def tool_name(name: str, names: Iterable[str]) -> str:
     """The known tool that `name` spells in other letters (`functions.Ki67-Cells` → `ki67_cells`), or `name` itself."""
-    known = list(known)
-    if name in known:
+    names = list(names)
+    if name in names:
         return name
     plain = _spelled(name.rsplit(".", 1)[-1].rsplit("/", 1)[-1])
-    matches = [k for k in known if _spelled(k) == plain]
+    matches = [k for k in names if _spelled(k) == plain]
     return matches[0] if len(matches) == 1 else name
 
 
-def arguments(given: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], list[str]]:
+def arguments(values: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], list[str]]:
     """Arguments that `model` accepts where the rules can make them so, and what was changed. Valid ones come back untouched."""
-    if _valid(given, model):
-        return dict(given), []
+    if _valid(values, model):
+        return dict(values), []
     notes: list[str] = []
-    fixed = _unwrapped(dict(given), model, notes)
+    fixed = _unwrapped(dict(values), model, notes)
     fixed = _renamed(fixed, model, notes)
     properties = model.model_json_schema().get("properties", {})
     for name in list(fixed):
@@ -46,56 +46,56 @@ def arguments(given: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[st
     return fixed, notes
 
 
-def calls_in(text: str, known: Iterable[str]) -> tuple[list[ToolCall], str, bool]:
+def calls_in(text: str, names: Iterable[str]) -> tuple[list[ToolCall], str, bool]:
     """Calls a model left in its words as `<tool_call>{…}` with broken JSON. Returns calls, other words, whether one opened.
 
     Only the brain's own words are ever given to this; a call inside tool output is never looked for.
     """
     if OPEN not in text:
-        call = _fenced(text, known) or _xml(text, known)
+        call = _fenced(text, names) or _xml(text, names)
         return ([call], "", False) if call else ([], text, False)
     before, _, rest = text.partition(OPEN)
     body, _, after = rest.partition(CLOSE)
-    call = _call_of(loads_leniently(body), known)
+    call = _call_of(loads_leniently(body), names)
     return ([call], (before + after).strip(), True) if call else ([], before.strip(), True)
 
 
-def _call_of(value: Any, known: Iterable[str]) -> ToolCall | None:
+def _call_of(value: Any, names: Iterable[str]) -> ToolCall | None:
     """A call written as a JSON object with a name and arguments."""
     if not isinstance(value, dict):
         return None
     name = value.get("name") or value.get("tool") or value.get("function")
     if not isinstance(name, str):
         return None
-    given: dict[str, Any] = next((value[w] for w in _WRAPPERS if isinstance(value.get(w), dict)), {})
-    return ToolCall(name=tool_name(name, known), arguments=given)
+    values: dict[str, Any] = next((value[w] for w in _WRAPPERS if isinstance(value.get(w), dict)), {})
+    return ToolCall(name=tool_name(name, names), arguments=values)
 
 
-def _fenced(text: str, known: Iterable[str]) -> ToolCall | None:
+def _fenced(text: str, names: Iterable[str]) -> ToolCall | None:
     """A reply that is nothing but a call of a known tool as JSON, in a code fence or bare."""
     body = text.strip()
     if body.startswith("```") and body.endswith("```"):
         body = body[3:-3].strip().removeprefix("json").strip()
-    known = list(known)
-    call = _call_of(json_or_none(body), known) if body.startswith("{") and body.endswith("}") else None
-    return call if call and call.name in known else None
+    names = list(names)
+    call = _call_of(json_or_none(body), names) if body.startswith("{") and body.endswith("}") else None
+    return call if call and call.name in names else None
 
 
-def _xml(text: str, known: Iterable[str]) -> ToolCall | None:
+def _xml(text: str, names: Iterable[str]) -> ToolCall | None:
     """A reply that is nothing but `<function=name><parameter=key>value</parameter>…</function>` of a known tool."""
     body = text.strip()
     if not (body.startswith("<function=") and body.endswith("</function>")):
         return None
     name, _, rest = body.removeprefix("<function=").removesuffix("</function>").partition(">")
-    known, given = list(known), {}
-    if tool_name(name.strip(), known) not in known:
+    names, values = list(names), {}
+    if tool_name(name.strip(), names) not in names:
         return None
     for part in rest.split("<parameter=")[1:]:
         key, _, value = part.partition(">")
         value = value.partition("</parameter>")[0].strip()
         read = json_or_none(value)
-        given[key.strip()] = value if read is None else read
-    return ToolCall(name=tool_name(name.strip(), known), arguments=given)
+        values[key.strip()] = value if read is None else read
+    return ToolCall(name=tool_name(name.strip(), names), arguments=values)
 
 
 def loads_leniently(text: str) -> Any:
@@ -136,26 +136,26 @@ def _closed(text: str) -> str:
             stack.append("}" if letter == "{" else "]")
         elif letter in "}]" and stack:
             stack.pop()
-    whole = not quoted and text.rstrip()[-1:] in ("}", "]", '"')
-    return text + "".join(reversed(stack)) if whole else text
+    complete = not quoted and text.rstrip()[-1:] in ("}", "]", '"')
+    return text + "".join(reversed(stack)) if complete else text
 
 
-def _unwrapped(given: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
-    if len(given) == 1:
-        (name, value) = next(iter(given.items()))
+def _unwrapped(values: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
+    if len(values) == 1:
+        (name, value) = next(iter(values.items()))
         if name in _WRAPPERS and name not in model.model_fields:
             value = loads_leniently(value) if isinstance(value, str) else value
             if isinstance(value, dict):
                 notes.append(f"took the arguments out of {name!r}")
                 return value
-    return given
+    return values
 
 
-def _renamed(given: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
-    known = {_spelled(name): name for name in model.model_fields}
+def _renamed(values: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
+    names = {_spelled(name): name for name in model.model_fields}
     fixed: dict[str, Any] = {}
-    for name, value in given.items():
-        right = name if name in model.model_fields else known.get(_spelled(name))
+    for name, value in values.items():
+        right = name if name in model.model_fields else names.get(_spelled(name))
         if right is None:
             notes.append(f"left out {name!r}, which the tool does not take")
         elif right in fixed:
@@ -187,22 +187,22 @@ def _as_kind(value: Any, kind: Mapping[str, Any]) -> Any:
     if "enum" in kind and isinstance(value, str):
         matches = [e for e in kind["enum"] if _spelled(str(e)) == _spelled(value)]
         return matches[0] if len(matches) == 1 else None
-    wanted = kind.get("type")
-    if isinstance(value, str) and wanted in ("array", "object"):
+    type_ = kind.get("type")
+    if isinstance(value, str) and type_ in ("array", "object"):
         read = json_or_none(value)
         return read if isinstance(read, list | dict) else None
-    if wanted == "array" and not isinstance(value, list):
+    if type_ == "array" and not isinstance(value, list):
         return [value]
-    if wanted == "array" and isinstance(value, list) and kind.get("items", {}).get("type") == "array":
+    if type_ == "array" and isinstance(value, list) and kind.get("items", {}).get("type") == "array":
         return [value] if value and not isinstance(value[0], list) else None
-    if wanted in ("number", "integer") and isinstance(value, str):
+    if type_ in ("number", "integer") and isinstance(value, str):
         number = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:px|um|µm|μm|%|x|times)?(?:\s*/\s*px)?\s*", value)
         return None if number is None else float(number[1]) if "." in number[1] else int(number[1])
-    if wanted == "integer" and isinstance(value, float) and value.is_integer():
+    if type_ == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
-    if wanted == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+    if type_ == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if wanted == "string" and isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+    if type_ == "string" and isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return " ".join(value)
     return None
 
@@ -215,13 +215,13 @@ def json_or_none(text: str) -> Any:
         return None
 
 
-def _valid(given: Mapping[str, Any], model: type[BaseModel]) -> bool:
-    return not _faults(given, model)
+def _valid(values: Mapping[str, Any], model: type[BaseModel]) -> bool:
+    return not _faults(values, model)
 
 
-def _faults(given: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
+def _faults(values: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
     try:
-        model.model_validate(dict(given))
+        model.model_validate(dict(values))
     except ValidationError as error:
         return {str(e["loc"][0]) if e["loc"] else "" for e in error.errors()}
     return set()

@@ -94,31 +94,31 @@ def withhold(text: str) -> tuple[str, int]:
 
 def for_brain(text: str) -> tuple[str, int]:
     """What the brain reads of a tool's text (`withhold`, then `as_data`), and how many sentences were withheld."""
-    kept, withheld = withhold(plain(text))
-    return as_data(kept), withheld
+    clean, withheld = withhold(plain(text))
+    return as_data(clean), withheld
 
 
 def without_links(text: str) -> str:
     """A model's text with Markdown pictures and links taken apart: nothing is loaded, every address is seen. In linear time."""
     parts: list[str] = []
-    done = seen = 0  # how much of the text is in `parts`; where a label may begin
+    start = label_start = 0  # how much of the text is in `parts`; where a label may begin
     closes = True  # whether a ")" is still to come
     at = text.find("](")
     while at >= 0:
-        seen = max(seen, text.rfind("]", seen, at) + 1)
-        label = text.find("[", seen, at)
+        label_start = max(label_start, text.rfind("]", label_start, at) + 1)
+        label = text.find("[", label_start, at)
         address = at + 2
         end = text.find(")", address) if closes and label >= 0 and not text.startswith("#", address) else -1
         closes = closes and (end >= 0 or label < 0 or text.startswith("#", address))
         if end >= 0:
-            picture = label > done and text[label - 1] == "!"
-            parts.append(text[done : label - picture])
+            picture = label > start and text[label - 1] == "!"
+            parts.append(text[start : label - picture])
             parts.append(_apart(text[label + 1 : at], text[address:end], picture=picture))
-            done = seen = end + 1
+            start = label_start = end + 1
         else:
-            seen = at + 1
-        at = text.find("](", max(address, done))
-    text = "".join([*parts, text[done:]])
+            label_start = at + 1
+        at = text.find("](", max(address, start))
+    text = "".join([*parts, text[start:]])
     text = _DEFINITION.sub(r"\1\2: `\3`", text)
     text = _LINK_LEFT.sub("] (", text)  # what has no beginning or no end here may find one beside other text
     return _TAG.sub("‹", text)

@@ -66,19 +66,19 @@ def load_settings(recipe: str = "embedded", brain: str = "") -> AssistantSetting
     values = read_recipe("assistant", recipe)
     if unknown := sorted(set(values) - {"brain", "limits", "serve"}):
         raise BadSettings(f"recipe {recipe}: unknown settings {', '.join(unknown)}; known: brain, limits, serve.")
-    chosen = brain or os.environ.get("PATHASST_BRAIN", "")
-    mind = parse_brain(chosen) if chosen else _made(BrainSettings, values.get("brain") or {}, recipe)
+    name = brain or os.environ.get("PATHASST_BRAIN", "")
+    mind = parse_brain(name) if name else _build(BrainSettings, values.get("brain") or {}, recipe)
     return AssistantSettings(
         brain=mind,
-        limits=_made(Limits, values.get("limits") or {}, recipe),
-        serve=_made(ServeSettings, values.get("serve") or {}, recipe),
+        limits=_build(Limits, values.get("limits") or {}, recipe),
+        serve=_build(ServeSettings, values.get("serve") or {}, recipe),
     )
 
 
-def _made(kind: Any, values: Any, recipe: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    if not isinstance(values, dict) or set(values) - known:
-        raise BadSettings(f"recipe {recipe}: {kind.__name__} takes {', '.join(sorted(known))}; got {values!r}.")
+def _build(kind: Any, values: Any, recipe: str) -> Any:
+    names = {f.name for f in fields(kind)}
+    if not isinstance(values, dict) or set(values) - names:
+        raise BadSettings(f"recipe {recipe}: {kind.__name__} takes {', '.join(sorted(names))}; got {values!r}.")
     try:
         return kind(**values)
     except TypeError as error:

@@ -22,21 +22,21 @@ def is_closed(answer: str) -> bool:
     return answer.strip().lower().rstrip(".") in ("yes", "no")
 
 
-def closed_strict(said: str, answer: str) -> bool | None:
+def closed_strict(reply: str, answer: str) -> bool | None:
     """Our rule: the first word that is yes or no decides; None when there is none (invalid, counted as wrong)."""
-    found = _YES_NO.search(split(said)[1].lower())
-    return found[1] == answer.strip().lower().rstrip(".") if found else None
+    match = _YES_NO.search(split(reply)[1].lower())
+    return match[1] == answer.strip().lower().rstrip(".") if match else None
 
 
-def closed_llava_med(said: str, answer: str) -> bool:
+def closed_llava_med(reply: str, answer: str) -> bool:
     """LLaVA-Med v1: 'yes' or 'no' is a substring of the prediction, and the answer is a substring too."""
-    text, wanted = split(said)[1].lower(), answer.strip().lower()
-    return ("yes" in text or "no" in text) and wanted in text
+    text, truth = split(reply)[1].lower(), answer.strip().lower()
+    return ("yes" in text or "no" in text) and truth in text
 
 
-def closed_quilt(said: str, answer: str) -> bool:
+def closed_quilt(reply: str, answer: str) -> bool:
     """quilt-llava: "no" if any word is No, not or no; otherwise "yes"."""
-    words = split(said)[1].replace(".", "").replace(",", "").split(" ")
+    words = split(reply)[1].replace(".", "").replace(",", "").split(" ")
     verdict = "no" if any(w in ("No", "not", "no") for w in words) else "yes"
     return verdict == answer.strip().lower()
 
@@ -46,21 +46,21 @@ def normalised(text: str) -> list[str]:
     return _ARTICLE.sub(" ", split(text)[1].lower().translate(_PUNCTUATION)).split()
 
 
-def token_f1(said: str, answer: str) -> float:
+def token_f1(reply: str, answer: str) -> float:
     """F1 of the two multisets of normalised words, 0…1 (the paper's measure of open questions). Two empty texts agree."""
-    left, right = Counter(normalised(said)), Counter(normalised(answer))
+    left, right = Counter(normalised(reply)), Counter(normalised(answer))
     if not left or not right:
         return float(left == right)
     both = sum((left & right).values())
     return 2 * both / (sum(left.values()) + sum(right.values()))
 
 
-def exact_match(said: str, answer: str) -> bool:
+def exact_match(reply: str, answer: str) -> bool:
     """Whether the normalised texts are equal."""
-    return normalised(said) == normalised(answer)
+    return normalised(reply) == normalised(answer)
 
 
-def recall(said: str, answer: str) -> float:
+def recall(reply: str, answer: str) -> float:
     """LLaVA-Med's measure: the share of the answer's distinct words that the prediction holds, 0…1."""
-    wanted = set(normalised(answer))
-    return len(wanted & set(normalised(said))) / len(wanted) if wanted else 0.0
+    truth = set(normalised(answer))
+    return len(truth & set(normalised(reply))) / len(truth) if truth else 0.0

@@ -19,7 +19,7 @@ Asked = tuple[list[Turn], list[ImageBytes], list[ToolSpec]]
 
 def ask_all(
     brain: Brain,
-    asked: Sequence[Asked],
+    questions: Sequence[Asked],
     predictions: Predictions,
     *,
     batch: int = 16,
@@ -31,11 +31,11 @@ def ask_all(
     """
     keys = [
         key_of(__version__, brain.name, _words(turns), [key_of(i) for i in images], [asdict(t) for t in tools])
-        for turns, images, tools in asked
+        for turns, images, tools in questions
     ]
 
-    def some(chosen: list[int]) -> list[Value]:
-        return [_value(t) for t in _replies(brain, [asked[n] for n in chosen])]
+    def some(rows: list[int]) -> list[Value]:
+        return [_value(t) for t in _replies(brain, [questions[n] for n in rows])]
 
     return predictions.fill(keys, some, batch=batch, progress=progress)
 
@@ -44,23 +44,23 @@ def _words(turns: Sequence[Turn]) -> list[list[object]]:
     return [[t.role, t.content, [[c.name, c.arguments] for c in t.tool_calls], t.tool] for t in turns]
 
 
-def _replies(brain: Brain, asked: Sequence[Asked]) -> list[Turn | str]:
+def _replies(brain: Brain, questions: Sequence[Asked]) -> list[Turn | str]:
     """A turn, or the reason of the failure, for each."""
     many = getattr(brain, "reply_many", None)
-    if many is not None and len(asked) > 1:
+    if many is not None and len(questions) > 1:
         try:
-            return list(many(list(asked)))
+            return list(many(list(questions)))
         except BadInput:  # one of them cannot be read: find out which
             pass
-    found: list[Turn | str] = []
-    for turns, images, tools in asked:
+    replies: list[Turn | str] = []
+    for turns, images, tools in questions:
         try:
-            found.append(brain.reply(turns, images, tools))
+            replies.append(brain.reply(turns, images, tools))
         except BadInput as error:
-            found.append(str(error))
+            replies.append(str(error))
         except Unreachable as error:
             raise Unreachable(f"{error} Predictions so far are kept; the same command goes on.") from error
-    return found
+    return replies
 
 
 def _value(turn: Turn | str) -> Value:

@@ -29,11 +29,11 @@ def compare(first: Table, second: Table) -> Table:
         columns=["part", *["first", "second"] * several, "n", "first mean", "second mean", "difference", "excludes 0"],
         seed=0,
     )
-    whole = ["all"] if any(row[0] == "all" for row in first.rows) else []
+    parts = ["all"] if any(row[0] == "all" for row in first.rows) else []
     for a, b in models:
         left, right = _scores(first.items, a), _scores(second.items, b)
         shared = [key for key in left if key in right]
-        for part in [*whole, *dict.fromkeys(part for part, _ in shared)]:
+        for part in [*parts, *dict.fromkeys(part for part, _ in shared)]:
             keys = [k for k in shared if part in ("all", k[0])]
             x, y = ([side[k][0] for k in keys] for side in (left, right))
             difference = mean_interval([q - p for p, q in zip(x, y, strict=True)], [left[k][1] for k in keys])

@@ -38,14 +38,14 @@ def gold_captions(path: Path) -> dict[str, tuple[str, dict[str, str]]]:
     """Figure → (caption, letter → gold sub-caption). Raises BadDataset for another form."""
     try:
         rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        found = {}
+        by_figure = {}
         for name, row in rows.items():
             gold: dict[str, str] = {}
             for panel in row["panels"]:
                 letter = str(panel["label"]).upper()
                 gold[letter] = f"{gold.get(letter, '')} {panel['caption'] or ''}".strip()
-            found[name] = (str(row["caption"]), gold)
-        return found
+            by_figure[name] = (str(row["caption"]), gold)
+        return by_figure
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadDataset(f"{path}: expected {known()['subcaptions'].layout}; got {error!r}") from error
 
@@ -81,13 +81,13 @@ def _captions(table: Table, path: Path) -> None:
 
     exact, f1, verbatim = [], [], []
     for name, (caption, gold) in gold_captions(path).items():
-        found = {s.letter: s.text for s in split(caption) if s.letter}
-        exact.append(float(set(found) == set(gold)))
-        letters = set(found) | set(gold)
-        f1.append(sum(words_f1(found.get(x, ""), gold.get(x, "")) for x in letters) / max(1, len(letters)))
-        verbatim.append(float(all(is_verbatim(t, caption) for t in found.values())))
+        captions = {s.letter: s.text for s in split(caption) if s.letter}
+        exact.append(float(set(captions) == set(gold)))
+        letters = set(captions) | set(gold)
+        f1.append(sum(words_f1(captions.get(x, ""), gold.get(x, "")) for x in letters) / max(1, len(letters)))
+        verbatim.append(float(all(is_verbatim(t, caption) for t in captions.values())))
         item = {"id": name, "cluster": name, "part": f"captions, {path.stem}", "score": exact[-1]}
-        table.items.append(item | {"asked": caption, "wanted": sorted(gold), "said": sorted(found)})
+        table.items.append(item | {"asked": caption, "wanted": sorted(gold), "said": sorted(captions)})
     for measure, values in (("letters exact", exact), ("token F1", f1), ("verbatim", verbatim)):
         table.add("captions", path.stem, len(values), measure, mean_interval(values))
 
@@ -105,7 +105,7 @@ def _panels(table: Table, folder: Path) -> None:
 
     rows = gold_figures(folder)
     detector, reader = CutDetector(), LetterReader()
-    found, truth, exact, articles, read, printed = [], [], [], [], 0, 0
+    predicted, truth, exact, articles, read, printed = [], [], [], [], 0, 0
     with bar("panels", len(rows)) as progress:
         for row in rows:
             picture = load((folder / "figures" / row["image"]).read_bytes())
@@ -114,17 +114,17 @@ def _panels(table: Table, folder: Path) -> None:
             gold = np.array(row["panel_boxes"], np.float32).reshape(-1, 4)
             # equal scores are ranked by size: a small leftover is the likelier mistake
             ranked = np.array([p.score for p in panels], np.float32) + 1e-6 * np.argsort(np.argsort(_areas(boxes)))
-            found.append(Boxes(boxes, ranked.astype(np.float32), np.zeros(len(boxes), np.int64)))
+            predicted.append(Boxes(boxes, ranked.astype(np.float32), np.zeros(len(boxes), np.int64)))
             truth.append(Truth(gold, np.zeros(len(gold), np.int64)))
             overlap = iou_matrix(boxes, gold)
             exact.append(float(len(boxes) == len(gold) and bool((overlap.max(0, initial=0) >= 0.5).all())))
             articles.append(str(row.get("pmcid", row["image"])))
             if row.get("labels"):
-                wanted = {str(x).upper() for x in row["labels"]}
-                read, printed = read + len(wanted & set(reader(picture, panels, small))), printed + len(wanted)
+                labels = {str(x).upper() for x in row["labels"]}
+                read, printed = read + len(labels & set(reader(picture, panels, small))), printed + len(labels)
             table.items.append({"id": row["image"], "cluster": articles[-1], "part": "panels, exact", "score": exact[-1]})
             progress(1)
-    scores = measure(found, truth, {0: "panel"}, 0.5)
+    scores = measure(predicted, truth, {0: "panel"}, 0.5)
     table.add("panels", folder.name, len(rows), "mAP@0.5", scores.map50)
     table.add("panels", folder.name, len(rows), "figures exact", mean_interval(exact, articles))
     if printed:

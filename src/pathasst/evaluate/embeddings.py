@@ -25,7 +25,7 @@ class KeptCLIP(DualEncoder):
         self.clip, self.config, self.version = clip, clip.config, clip.version
         self.path = folder / f"clip-{clip.fingerprint()[:16]}.bin"
         self._record = np.dtype([("key", "V16"), ("vector", "<f4", (clip.config.model["embed_dim"],))])
-        self._known = self._read()
+        self._vectors = self._read()
 
     def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
         rows: list[np.ndarray] = []
@@ -38,7 +38,7 @@ class KeptCLIP(DualEncoder):
 
     def encode_text(self, texts: Sequence[str], batch: int = 256) -> np.ndarray:
         parts = [texts[n : n + batch] for n in range(0, max(len(texts), 1), batch)]
-        return np.concatenate([self._kept(part, [key_of(t) for t in part], self.clip.encode_text) for part in parts])
+        return np.concatenate([self._cached(part, [key_of(t) for t in part], self.clip.encode_text) for part in parts])
 
     @property
     def logit_scale(self) -> float:
@@ -49,11 +49,11 @@ class KeptCLIP(DualEncoder):
 
     def _images(self, pile: list[Picture]) -> np.ndarray:
         keys = [key_of(p.shape, p.tobytes()) for p in map(np.asarray, pile)]
-        return self._kept(pile, keys, self.clip.encode_image)
+        return self._cached(pile, keys, self.clip.encode_image)
 
-    def _kept(self, items: Sequence[Any], keys: list[str], encode: Callable[[list[Any]], np.ndarray]) -> np.ndarray:
+    def _cached(self, items: Sequence[Any], keys: list[str], encode: Callable[[list[Any]], np.ndarray]) -> np.ndarray:
         """The vectors of the items, float32 [n, d]; `encode` gets those that are not known, each once."""
-        new = {key: item for key, item in zip(keys, items, strict=True) if key not in self._known}
+        new = {key: item for key, item in zip(keys, items, strict=True) if key not in self._vectors}
         if new:
             rows = np.zeros(len(new), self._record)
             rows["key"] = np.frombuffer(bytes.fromhex("".join(new)), "V16")
@@ -61,17 +61,17 @@ class KeptCLIP(DualEncoder):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
                 file.write(rows.tobytes())
-            self._known |= dict(zip(new, rows["vector"], strict=True))
-        return np.stack([self._known[key] for key in keys]) if keys else encode([])
+            self._vectors |= dict(zip(new, rows["vector"], strict=True))
+        return np.stack([self._vectors[key] for key in keys]) if keys else encode([])
 
     def _read(self) -> dict[str, np.ndarray]:
         """What is on disk; a record that a kill cut off is cut away."""
         if not self.path.is_file():
             return {}
         content = self.path.read_bytes()
-        whole = len(content) - len(content) % self._record.itemsize
-        if whole < len(content):
+        complete = len(content) - len(content) % self._record.itemsize
+        if complete < len(content):
             with self.path.open("r+b") as file:
-                file.truncate(whole)
-        rows = np.frombuffer(content[:whole], self._record)
+                file.truncate(complete)
+        rows = np.frombuffer(content[:complete], self._record)
         return {key.tobytes().hex(): vector for key, vector in zip(rows["key"], rows["vector"], strict=True)}

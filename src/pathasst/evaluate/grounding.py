@@ -118,7 +118,7 @@ class Outcome:
 
 
 def run(
-    brain: Brain, questions: Sequence[Question], data: Path | None, told: Callable[[Outcome], None] = lambda outcome: None
+    brain: Brain, questions: Sequence[Question], data: Path | None, on_outcome: Callable[[Outcome], None] = lambda outcome: None
 ) -> tuple[list[Outcome], int]:
     """The outcomes of the questions, and how many were left out for lack of their picture."""
     outcomes, absent = [], 0
@@ -134,7 +134,7 @@ def run(
         except PathAsstError as error:
             outcome = Outcome(question, Verdict.DECLINED_WRONGLY, str(error))
         outcomes.append(outcome)
-        told(outcome)
+        on_outcome(outcome)
     return outcomes, absent
 
 
@@ -142,10 +142,10 @@ def evaluate(brain: Brain, data: Path | None, *, half: str = "", path: Path | No
     """The shares of the verdicts, in all and by group, with Wilson's 95 % intervals."""
     from pathasst.evaluate.asking import bar
 
-    chosen = [q for q in load(path) if half in ("", q.half)]
-    chosen = chosen[:: -(-len(chosen) // limit)] if limit else chosen
-    with bar("answers", len(chosen)) as progress:
-        outcomes, absent = run(brain, chosen, data, lambda outcome: progress(1))
+    questions = [q for q in load(path) if half in ("", q.half)]
+    questions = questions[:: -(-len(questions) // limit)] if limit else questions
+    with bar("answers", len(questions)) as progress:
+        outcomes, absent = run(brain, questions, data, lambda outcome: progress(1))
     columns = ["questions of", "n", *map(str, Verdict), "right or rightly declined"]
     table = Table(id="answers", title=f"Answers: {brain.name}", columns=columns)
     for name in ["all", *dict.fromkeys(o.question.group for o in outcomes)]:

@@ -23,7 +23,7 @@ def evaluate(pairs: Path, sets: Sequence[Path], *, bits: int = 6) -> Table:
     )
     total = count(pairs)
     for source in sets:
-        index, found, unreadable = index_of([source], bits=bits), Counter[str](), 0
+        index, near, unreadable = index_of([source], bits=bits), Counter[str](), 0
         with bar(f"leakage, {source.name}", total) as progress:
             for pair in read(pairs, Pair):
                 try:
@@ -31,12 +31,12 @@ def evaluate(pairs: Path, sets: Sequence[Path], *, bits: int = 6) -> Table:
                 except BadInput:
                     picture, unreadable = None, unreadable + 1
                 for leak in index.check(picture, pair.original or pair.caption):
-                    found[leak.by] += 1
+                    near[leak.by] += 1
                     if len(table.items) < 1000:
                         table.items.append({"id": pair.pair_id, "part": leak.by, "said": leak.name, "score": leak.score})
                 progress(1)
         for by in ("hash", "text"):
-            table.add(source.name, by, found[by], total, found[by] / total if total else None)
+            table.add(source.name, by, near[by], total, near[by] / total if total else None)
         if unreadable:
             table.notes.append(f"{source.name}: {unreadable} pictures of pairs could not be read.")
     table.notes.append(f"hash: perceptual hash within {bits} bits in eight orientations; text: shared runs of eight words.")

@@ -37,24 +37,24 @@ def questions(root: Path | None) -> dict[str, str]:
         raise BadDataset(f"{path}: expected {known()['questions'].layout}; got {error!r}") from error
 
 
-def evaluate(index: PaperIndex, asked: dict[str, str], cache: Path) -> Table:
+def evaluate(index: PaperIndex, questions: dict[str, str], cache: Path) -> Table:
     """R@1, R@5, R@10 (Wilson) and MRR (bootstrap by question) of every way of searching that the index has.
 
     Raises BadDataset for an index that holds no question's abstract, in which nothing could be found.
     """
-    lost = [pmid for pmid in asked if index.get(pmid) is None]
-    if len(lost) == len(asked):
+    lost = [pmid for pmid in questions if index.get(pmid) is None]
+    if len(lost) == len(questions):
         raise BadDataset(f"{index.home} holds none of the abstracts that answer the questions: build it from those, too.")
     columns = ["search", "questions", *(f"R@{k}" for k in KS), "MRR"]
     table = Table(id="papers", title="Paper retrieval", columns=columns, section="Paper Retrieval", seed=0)
     for mode in MODES if index.version.vectors else ("words",):
-        ranks = _ranks(index, asked, mode, Predictions(cache, "papers"))
+        ranks = _ranks(index, questions, mode, Predictions(cache, "papers"))
         shares = [wilson(sum(0 < r <= k for r in ranks), len(ranks)) for k in KS]
         table.add(mode, len(ranks), *shares, mean_interval([1 / r if r else 0.0 for r in ranks]))
         table.items += [
             {"model": mode, "id": pmid, "cluster": pmid, "part": "R@1", "asked": question}
             | {"wanted": pmid, "said": f"place {r}" if r else f"not among the first {DEPTH}", "score": float(r == 1)}
-            for (pmid, question), r in zip(asked.items(), ranks, strict=True)
+            for (pmid, question), r in zip(questions.items(), ranks, strict=True)
         ]
     table.data = index.describe()
     if lost:
@@ -67,20 +67,20 @@ def evaluate(index: PaperIndex, asked: dict[str, str], cache: Path) -> Table:
     return table
 
 
-def _ranks(index: PaperIndex, asked: dict[str, str], mode: str, cache: Predictions) -> list[int]:
+def _ranks(index: PaperIndex, questions: dict[str, str], mode: str, cache: Predictions) -> list[int]:
     """The place of each question's abstract among the first DEPTH, from 1; 0: it is not among them."""
     from pathasst.papers.documents import key_of_id
 
-    pairs = list(asked.items())
+    pairs = list(questions.items())
     keys = [key_of(index.version.model_dump_json(), asdict(index.settings), mode, DEPTH, *pair) for pair in pairs]
 
-    def rank(chosen: list[int]) -> list[Value]:
-        found = []
-        for pmid, question in (pairs[n] for n in chosen):
+    def rank(rows: list[int]) -> list[Value]:
+        ranks = []
+        for pmid, question in (pairs[n] for n in rows):
             places = [key for key, _ in index.rank(question, DEPTH, mode)]
-            wanted = key_of_id(pmid)
-            found.append({"rank": places.index(wanted) + 1 if wanted in places else 0})
-        return found
+            target = key_of_id(pmid)
+            ranks.append({"rank": places.index(target) + 1 if target in places else 0})
+        return ranks
 
-    with bar(f"papers, {mode}", len(asked)) as progress:
+    with bar(f"papers, {mode}", len(questions)) as progress:
         return [value["rank"] for value in cache.fill(keys, rank, progress=progress)]

@@ -32,10 +32,10 @@ PAPER = {
 }
 """Closed accuracy and open F1 as the paper's Table 3 prints them (test split, fine-tuned on the training split)."""
 CLOSED: dict[str, Callable[[str, str], Any]] = {
-    "closed, strict": lambda said, answer: bool(answers.closed_strict(said, answer)),
+    "closed, strict": lambda replies, answer: bool(answers.closed_strict(replies, answer)),
     "closed, LLaVA-Med's rule": answers.closed_llava_med,
     "closed, quilt's rule": answers.closed_quilt,
-    "closed, invalid": lambda said, answer: answers.closed_strict(said, answer) is None,
+    "closed, invalid": lambda replies, answer: answers.closed_strict(replies, answer) is None,
 }
 OPEN: dict[str, Callable[[str, str], Any]] = {
     "open, token F1": answers.token_f1,
@@ -67,10 +67,10 @@ def evaluate(
     table = Table(id="pathvqa", title="PathVQA: answers about pictures", columns=COLUMNS, section="Table 3")
     runs = {brain.name: False} | ({f"{brain.name}, blank picture": True} if blind else {})
     for name, is_blind in runs.items():
-        said = _ask(brain, questions, Predictions(cache, "pathvqa", share), prompt, is_blind)
-        table.add(name, *_scores(questions, [v["said"] for v in said]))
-        table.items += [_item(name, q, v) for q, v in zip(questions, said, strict=True)]
-        if failed := sum(bool(v["failed"]) for v in said):
+        replies = _ask(brain, questions, Predictions(cache, "pathvqa", share), prompt, is_blind)
+        table.add(name, *_scores(questions, [v["said"] for v in replies]))
+        table.items += [_item(name, q, v) for q, v in zip(questions, replies, strict=True)]
+        if failed := sum(bool(v["failed"]) for v in replies):
             table.notes.append(f"{name}: {failed} pictures could not be read and count as wrong.")
     table.add("majority class", *_scores(questions, _majority(questions)))
     for name, (closed, open_) in PAPER.items():
@@ -84,13 +84,13 @@ def evaluate(
 
 
 def _ask(brain: Brain, questions: Sequence[Question], cache: Predictions, prompt: str, is_blind: bool) -> list[Value]:
-    asked: list[Asked] = []
+    requests: list[Asked] = []
     for q in questions:
         picture = blank_picture() if is_blind else _picture(q)
         text = prompt.replace("{question}", q.question)
-        asked.append(([Turn(role="user", content=f"{IMAGE}\n{text}")], [picture], []))
-    with bar("PathVQA, blank picture" if is_blind else "PathVQA", len(asked)) as progress:
-        return ask_all(brain, asked, cache, progress=progress)
+        requests.append(([Turn(role="user", content=f"{IMAGE}\n{text}")], [picture], []))
+    with bar("PathVQA, blank picture" if is_blind else "PathVQA", len(requests)) as progress:
+        return ask_all(brain, requests, cache, progress=progress)
 
 
 def _picture(question: Question) -> bytes:
@@ -100,13 +100,13 @@ def _picture(question: Question) -> bytes:
         return b""  # the brain refuses it, which counts this item
 
 
-def _scores(questions: Sequence[Question], said: Sequence[str]) -> list[Cell]:
+def _scores(questions: Sequence[Question], replies: Sequence[str]) -> list[Cell]:
     cells: list[Cell] = []
     for rules, closed in ((CLOSED, True), (OPEN, False)):
-        chosen = [n for n, q in enumerate(questions) if answers.is_closed(q.answer) == closed]
-        clusters = [questions[n].image for n in chosen]
+        rows = [n for n, q in enumerate(questions) if answers.is_closed(q.answer) == closed]
+        clusters = [questions[n].image for n in rows]
         for rule in rules.values():
-            values = [float(rule(said[n], questions[n].answer)) for n in chosen]
+            values = [float(rule(replies[n], questions[n].answer)) for n in rows]
             cells.append(mean_interval(values, clusters) if values else None)
     return cells
 
@@ -123,5 +123,5 @@ def _majority(questions: Sequence[Question]) -> list[str]:
 def _item(name: str, q: Question, value: Value) -> dict[str, Any]:
     closed = answers.is_closed(q.answer)
     score = float(bool(answers.closed_strict(value["said"], q.answer))) if closed else answers.token_f1(value["said"], q.answer)
-    shown = {"model": name, "id": f"{q.image}: {q.question}", "cluster": q.image, "part": "closed" if closed else "open"}
-    return shown | {"wanted": q.answer, "said": value["said"], "score": score}
+    item = {"model": name, "id": f"{q.image}: {q.question}", "cluster": q.image, "part": "closed" if closed else "open"}
+    return item | {"wanted": q.answer, "said": value["said"], "score": score}

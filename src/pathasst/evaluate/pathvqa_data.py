@@ -70,11 +70,11 @@ def questions(folder: Path, split: str = "test") -> tuple[list[Question], int]:
     Raises BadDataset when the split's file is missing or holds something else.
     """
     parquet = sorted([*folder.rglob(f"{split}-*.parquet"), *folder.rglob(f"{split}.parquet")])
-    found = list(_of_parquet(parquet) if parquet else _of_pickle(folder, split))
-    kept = [q for q in found if isinstance(q.picture, bytes) or q.picture != Path()]
-    if not kept:
-        raise BadDataset(f"{folder}: none of the {len(found)} questions of split {split} has its picture under images/.")
-    return kept, len(found) - len(kept)
+    rows = list(_of_parquet(parquet) if parquet else _of_pickle(folder, split))
+    usable = [q for q in rows if isinstance(q.picture, bytes) or q.picture != Path()]
+    if not usable:
+        raise BadDataset(f"{folder}: none of the {len(rows)} questions of split {split} has its picture under images/.")
+    return usable, len(rows) - len(usable)
 
 
 def _of_pickle(folder: Path, split: str) -> Iterator[Question]:

@@ -59,7 +59,7 @@ def evaluate(
     for model, scores in PAPER.items():
         for title, (ten, fifty) in scores.items():
             table.add(f"paper: {model}", title, None, None, None, None, None, ten / 100, fifty / 100)
-    seen = [row[1] for row in table.rows]
-    table.rows.sort(key=lambda row: seen.index(row[1]))  # the paper's rows of a set below ours
+    counts = [row[1] for row in table.rows]
+    table.rows.sort(key=lambda row: counts.index(row[1]))  # the paper's rows of a set below ours
     table.notes += ["95 % intervals, bootstrap by article or original. Recall depends on how many items there are.", *missing]
     return table

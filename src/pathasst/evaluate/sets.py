@@ -48,20 +48,20 @@ def find(root: Path | None, id: str) -> Path:
     its folder does not look like the set.
     """
     try:
-        wanted = known()[id]
+        test_set = known()[id]
     except KeyError:
         raise BadSettings(f"no test set is called {id!r}; known: {', '.join(known())}.") from None
     if root is None:
-        raise BadDataset(wanted.missing(None))
-    for path in (root / folder for folder in wanted.folders):
+        raise BadDataset(test_set.missing(None))
+    for path in (root / folder for folder in test_set.folders):
         if path.is_dir():
-            if not _looks_right(path, wanted):
-                raise BadDataset(f"{path} does not look like {wanted.title}. Expected: {wanted.layout}")
+            if not _looks_right(path, test_set):
+                raise BadDataset(f"{path} does not look like {test_set.title}. Expected: {test_set.layout}")
             return path
-    if root.name in {folder.split("/")[-1] for folder in wanted.folders} and _looks_right(root, wanted):
+    if root.name in {folder.split("/")[-1] for folder in test_set.folders} and _looks_right(root, test_set):
         return root
-    raise BadDataset(wanted.missing(root))
+    raise BadDataset(test_set.missing(root))
 
 
-def _looks_right(path: Path, wanted: TestSet) -> bool:
-    return any(next(path.glob(pattern), None) is not None for pattern in wanted.holds)
+def _looks_right(path: Path, test_set: TestSet) -> bool:
+    return any(next(path.glob(pattern), None) is not None for pattern in test_set.holds)

@@ -92,10 +92,10 @@ def pathvqa(settings: EvalSettings) -> Table:
     from pathasst.evaluate.pathvqa_data import questions
     from pathasst.evaluate.sets import find
 
-    asked, missing = questions(find(settings.data, "pathvqa"), settings.split[0])
+    questions_, missing = questions(find(settings.data, "pathvqa"), settings.split[0])
     table = room.evaluate(
         _brain(settings),
-        room.draw(asked, settings.limit, settings.seed),
+        room.draw(questions_, settings.limit, settings.seed),
         settings.cache,
         prompt=settings.prompt,
         blind=settings.blind,
@@ -184,7 +184,7 @@ def run(
     if unknown := [n for n in names if n not in PARTS]:
         raise BadSettings(f"no part is called {', '.join(unknown)}; the parts are: {', '.join(PARTS)}, all.")
     settings.out.mkdir(parents=True, exist_ok=True)  # where it cannot be, nothing is measured in vain
-    made: list[Table] = []
+    tables: list[Table] = []
     refused: dict[str, str] = {}
     for name in names:
         tell(name)
@@ -197,9 +197,9 @@ def run(
             continue
         table.command = table.command or settings.command
         table.seed = settings.seed if table.seed is None else table.seed
-        made.append(table)
+        tables.append(table)
         report.save([table], settings.out)
-    return made, refused
+    return tables, refused
 
 
 def _share(name: str, settings: EvalSettings) -> None:

@@ -92,10 +92,10 @@ def to_json(table: Table) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> Table:
     """The table behind `to_json`."""
     rows = [[Interval(**c) if isinstance(c, dict) else c for c in row] for row in values["rows"]]
-    known = {
+    parsed = {
         k: values[k] for k in ("id", "title", "columns", "data", "seed", "command", "notes", "items", "section") if k in values
     }
-    return Table(**known, rows=rows)
+    return Table(**parsed, rows=rows)
 
 
 def _plain(cell: Cell) -> Any:

@@ -76,16 +76,16 @@ def draw(requests: Sequence[Request], limit: int, seed: int) -> list[Request]:
     groups: dict[str, list[Request]] = {}
     for request in requests:
         groups.setdefault(request.group, []).append(request)
-    chosen = set()
+    ids = set()
     for name, group in groups.items():
         count = max(1, round(limit * len(group) / len(requests)))
-        chosen |= {r.id for r in Random(f"{seed} {name}").sample(group, count)}
-    return [r for r in requests if r.id in chosen]
+        ids |= {r.id for r in Random(f"{seed} {name}").sample(group, count)}
+    return [r for r in requests if r.id in ids]
 
 
 def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> Request:
     entry: dict[str, Any] = {"say": item} if isinstance(item, str) else item
-    wanted = entry.get("calls", [] if group in NONE else [group])
+    tools = entry.get("calls", [] if group in NONE else [group])
     earlier = before[entry["after"]] if "after" in entry else None
     turns: tuple[Turn, ...] = ()
     if earlier:
@@ -101,7 +101,7 @@ def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[
         group=group,
         say=entry["say"],
         kind=entry.get("picture", node["picture"]),
-        wanted=tuple(wanted),
+        wanted=tuple(tools),
         arguments=entry.get("args", {}),
         before=turns,
         kind_before=earlier["picture"] if earlier else "none",
@@ -114,14 +114,14 @@ def pictures(folder: Path | None = None) -> dict[str, list[ImageBytes]]:
     Raises BadSettings for a folder without a picture of any kind.
     """
     root = folder or Path(os.environ.get("PATHASST_DATA") or "-")
-    found = {}
+    by_group = {}
     for kind, place in KINDS.items():
         here = root / kind if folder else root / place
         paths = sorted(p for p in here.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")) if here.is_dir() else []
-        found[kind] = [p.read_bytes() for p in paths[:: max(1, len(paths) // 8)][:8]]
-    if folder and not any(found.values()):
+        by_group[kind] = [p.read_bytes() for p in paths[:: max(1, len(paths) // 8)][:8]]
+    if folder and not any(by_group.values()):
         raise BadSettings(f"{folder} holds no pictures; it should have folders of them called {', '.join(KINDS)}.")
-    return {kind: some or [_shipped()] for kind, some in found.items()}
+    return {kind: some or [_shipped()] for kind, some in by_group.items()}
 
 
 def _shipped() -> bytes:
@@ -136,21 +136,25 @@ def _shipped() -> bytes:
 
 
 def ask(
-    brain: Brain, requests: Sequence[Request], tools: Sequence[ToolSpec], shown: dict[str, list[ImageBytes]], kept: Predictions
+    brain: Brain,
+    requests: Sequence[Request],
+    tools: Sequence[ToolSpec],
+    pictures: dict[str, list[ImageBytes]],
+    predictions: Predictions,
 ) -> list[Value]:
     """The brain's first turn for each request (see `ask_all`)."""
-    asked = [_asked(brain, r, int(r.id.rpartition("/")[2]), list(tools), shown) for r in requests]
-    with bar("tool choice", len(asked)) as progress:
-        return ask_all(brain, asked, kept, batch=8, progress=progress)
+    replies = [_asked(brain, r, int(r.id.rpartition("/")[2]), list(tools), pictures) for r in requests]
+    with bar("tool choice", len(replies)) as progress:
+        return ask_all(brain, replies, predictions, batch=8, progress=progress)
 
 
-def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], shown: dict[str, list[ImageBytes]]) -> Asked:
+def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], pictures: dict[str, list[ImageBytes]]) -> Asked:
     turns, images = [], []
     for turn, kind in ((request.before[:1], request.kind_before), ((Turn(role="user", content=request.say),), request.kind)):
         for one in turn:
             has = kind != "none"
             if has and brain.sees:
-                images.append(shown[kind][number % len(shown[kind])])
+                images.append(pictures[kind][number % len(pictures[kind])])
             mark = f"{IMAGE}\n" if has and brain.sees else ""
             attached = [Attachment(handle="image1")] if has else []
             turns.append(Turn(role="user", content=f"{mark}{one.content}", attachments=attached))
@@ -162,29 +166,29 @@ def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], s
 def judge(request: Request, value: Value) -> dict[str, Any]:
     """Right or wrong, with counts of names: hits, called without need, missed."""
     got = Counter(name for name, _ in value["calls"] if name != NOT_COUNTED)
-    wanted = Counter(request.wanted)
-    hits = sum((got & wanted).values())
+    expected = Counter(request.wanted)
+    hits = sum((got & expected).values())
     return {
-        "right": got == wanted,
-        "counts": (hits, sum(got.values()) - hits, sum(wanted.values()) - hits),
+        "right": got == expected,
+        "counts": (hits, sum(got.values()) - hits, sum(expected.values()) - hits),
         "arguments": _arguments_right(request, value) if request.arguments else None,
     }
 
 
 def _arguments_right(request: Request, value: Value) -> bool:
     name = request.wanted[0]
-    given = next((arguments for called, arguments in value["calls"] if called == name), None)
-    return given is not None and all(_same(key, wanted, given.get(key)) for key, wanted in request.arguments.items())
+    actual = next((arguments for called, arguments in value["calls"] if called == name), None)
+    return actual is not None and all(_same(key, expected, actual.get(key)) for key, expected in request.arguments.items())
 
 
-def _same(key: str, wanted: Any, given: Any) -> bool:
+def _same(key: str, expected: Any, actual: Any) -> bool:
     if key == "query":
-        words = str(given or "").lower()
-        return all(word in words for word in str(wanted).lower().split())
+        words = str(actual or "").lower()
+        return all(word in words for word in str(expected).lower().split())
     try:
-        return bool(np.array_equal(np.asarray(wanted, float), np.asarray(given, float)))
+        return bool(np.array_equal(np.asarray(expected, float), np.asarray(actual, float)))
     except (TypeError, ValueError):
-        return bool(given == wanted)
+        return bool(actual == expected)
 
 
 def evaluate(
@@ -209,15 +213,15 @@ def evaluate(
         from pathasst.tools.look import Look
 
         offered.append(Look.spec())
-    asked = draw(load_requests(requests), limit, seed)
-    values = ask(brain, asked, offered, pictures(folder), Predictions(cache, "tools", share))
-    verdicts = [judge(r, v) for r, v in zip(asked, values, strict=True)]
+    drawn_requests = draw(load_requests(requests), limit, seed)
+    values = ask(brain, drawn_requests, offered, pictures(folder), Predictions(cache, "tools", share))
+    verdicts = [judge(r, v) for r, v in zip(drawn_requests, values, strict=True)]
     table = Table(id="tools", title=f"Tool choice: {brain.name}", columns=COLUMNS, section="Tool Augmented MLLM Inference")
-    groups = list(dict.fromkeys(r.group for r in asked))
+    groups = list(dict.fromkeys(r.group for r in drawn_requests))
     for name in ["all", *groups]:
-        chosen = [n for n, r in enumerate(asked) if name in ("all", r.group)]
-        table.add(name, len(chosen), *_scores([asked[n] for n in chosen], [verdicts[n] for n in chosen]))
-    table.items = [_item(brain.name, r, v, j) for r, v, j in zip(asked, values, verdicts, strict=True)]
+        rows = [n for n, r in enumerate(drawn_requests) if name in ("all", r.group)]
+        table.add(name, len(rows), *_scores([drawn_requests[n] for n in rows], [verdicts[n] for n in rows]))
+    table.items = [_item(brain.name, r, v, j) for r, v, j in zip(drawn_requests, values, verdicts, strict=True)]
     shipped = "skimage's immunohistochemistry picture for every request"
     real = folder or ("samples of $PATHASST_DATA" if os.environ.get("PATHASST_DATA") else shipped)
     table.notes.append(f"Requests written by hand, never trained on; pictures: {real}. 95 % intervals, bootstrap by request.")

@@ -52,16 +52,16 @@ def evaluate(
 
     columns = ["model", "task", "prompts", "n", "clusters", "macro F1", "weighted F1", "accuracy"]
     table = Table(id="zero-shot", title=f"Zero-shot classification: {name}", columns=columns, section="Table 2", seed=0)
-    chosen = _chosen(zeroshot.load_tasks(tasks), only)
+    selected = _selected(zeroshot.load_tasks(tasks), only)
     missing: list[str] = []
-    for task, examples in _public(chosen, root, folder, originals, missing):
+    for task, examples in _public(selected, root, folder, originals, missing):
         try:
             _measure(table, clip, name, task, examples)
         except BadDataset as error:  # not one picture can be read
             missing.append(str(error))
     if pairs is not None:
         pictures = zeroshot.labelled(pairs, split)
-        for task in chosen.values():
+        for task in selected.values():
             if examples := zeroshot.examples_of_pairs(pictures, task):
                 _measure(table, clip, name, task, examples, suffix=f" ({', '.join(split)})")
     if not table.rows:
@@ -78,7 +78,7 @@ def evaluate(
     return table
 
 
-def _chosen(tasks: dict[str, Any], only: Sequence[str]) -> dict[str, Any]:
+def _selected(tasks: dict[str, Any], only: Sequence[str]) -> dict[str, Any]:
     from pathasst.core.errors import BadSettings
 
     if unknown := set(only) - set(tasks):

@@ -127,11 +127,11 @@ def pooled(pictures: Sequence[np.ndarray], threads: int = 1, batch: int = 32) ->
 
     By ONNX Runtime, without gradients. Raises MissingWeights.
     """
-    session, found = _session(threads), [np.zeros((0, 3 * sum(WIDTHS)), np.float32)]
+    session, features = _session(threads), [np.zeros((0, 3 * sum(WIDTHS)), np.float32)]
     for start in range(0, len(pictures), batch):
         pixels = np.stack([_square(p) for p in pictures[start : start + batch]]).astype(np.float32) / 127.5 - 1
-        found += session.run(None, {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})
-    return np.concatenate(found)
+        features += session.run(None, {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})
+    return np.concatenate(features)
 
 
 def _square(picture: np.ndarray, side: int = 224) -> np.ndarray:

@@ -89,7 +89,7 @@ def delete(ids: Sequence[str], home: Path, say: Say = print) -> Version:
         base = _Base.of(home)
         keys = np.array([key_of_id(id) for id in ids], np.uint64)
         there = np.isin(keys, base.keys_among(keys))
-        if unknown := [id for id, known in zip(ids, there, strict=True) if not known]:
+        if unknown := [id for id, present in zip(ids, there, strict=True) if not present]:
             say(f"not in the index: {', '.join(unknown[:20])}{' …' if len(unknown) > 20 else ''}")
         return _publish(home, base, None, keys[there])
 
@@ -101,12 +101,12 @@ def compact(home: Path, settings: BuildSettings | None = None) -> Version:
         settings = settings or BuildSettings(embedder=base.version.embedder)
         segments = base.open_segments()
         live = [s.live() for s in segments]
-        known = np.concatenate(
+        has_vector = np.concatenate(
             [np.arange(len(s))[m] < s.vectors for s, m in zip(segments, live, strict=True)] or [np.zeros(0, bool)]
         )
         codes = [s.clusters.codes[m[: s.vectors]] for s, m in zip(segments, live, strict=True) if s.clusters is not None]
         together = np.concatenate(codes) if codes else np.zeros((0, 1), np.int8)
-        name = _segment(home, base.number, _live_batches(segments, live), known, together, settings.clusters)
+        name = _segment(home, base.number, _live_batches(segments, live), has_vector, together, settings.clusters)
         return _publish(home, _Base(home, base.version, replaced=True), name, np.zeros(0, np.uint64))
 
 
@@ -144,8 +144,8 @@ class _Base:
         return [] if self.fresh else open_segments(self.home, self.version)
 
     def keys_among(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        found = [keys[s.find(keys) >= 0] for s in self.open_segments()]
-        return np.concatenate(found) if found else keys[:0]
+        present = [keys[s.find(keys) >= 0] for s in self.open_segments()]
+        return np.concatenate(present) if present else keys[:0]
 
 
 @dataclass
@@ -195,13 +195,13 @@ class _Plan:
         """Embed what has no vector; rows of like length share a batch."""
         if self.store is None:
             return
-        wanted = []
+        to_make = []
         for number, path in enumerate(self.living.paths):
             rows = np.flatnonzero(missing & (self.living.shards == number))
             if len(rows):
                 rows = rows[np.argsort(self.lengths[rows], kind="stable")]
-                wanted.append((path, self.living.rows[rows], self.keys[rows]))
-        self.store.make(wanted, workers=self.settings.workers, runner=self.settings.runner)
+                to_make.append((path, self.living.rows[rows], self.keys[rows]))
+        self.store.make(to_make, workers=self.settings.workers, runner=self.settings.runner)
 
 
 def _keys_and_lengths(alive: Living, store: VectorStore | None) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -224,22 +224,22 @@ def _keys_and_lengths(alive: Living, store: VectorStore | None) -> tuple[NDArray
 
 
 def _publish_twice(home: Path, base: _Base, plan: _Plan, settings: BuildSettings, say: Say) -> Version:
-    known, codes = plan.vectors()
-    missing = int((~known).sum())
+    has_vector, codes = plan.vectors()
+    missing = int((~has_vector).sum())
     waits = bool(missing) and settings.make_vectors and plan.store is not None
     version = None
     if waits:
-        version = _version_of_plan(home, base, plan, known, codes, base.number)
+        version = _version_of_plan(home, base, plan, has_vector, codes, base.number)
         say(f"Search by words is ready; {missing} vectors are now made, which are kept for ever.")
-        plan.make_missing(~known)
-        known, codes = plan.vectors()
-    return _version_of_plan(home, base, plan, known, codes, version.number + 1 if version else base.number)
+        plan.make_missing(~has_vector)
+        has_vector, codes = plan.vectors()
+    return _version_of_plan(home, base, plan, has_vector, codes, version.number + 1 if version else base.number)
 
 
 def _version_of_plan(
-    home: Path, base: _Base, plan: _Plan, known: NDArray[np.bool_], codes: NDArray[np.int8], number: int
+    home: Path, base: _Base, plan: _Plan, has_vector: NDArray[np.bool_], codes: NDArray[np.int8], number: int
 ) -> Version:
-    name = _segment(home, number, plan.living.batches(), known, codes, plan.settings.clusters)
+    name = _segment(home, number, plan.living.batches(), has_vector, codes, plan.settings.clusters)
     return _publish(home, base, name, np.concatenate([plan.living.keys, plan.living.deleted]), plan, number)
 
 
@@ -247,18 +247,18 @@ def _segment(
     home: Path,
     number: int,
     batches: Iterable[pa.RecordBatch],
-    known: NDArray[np.bool_],
+    has_vector: NDArray[np.bool_],
     codes: NDArray[np.int8],
     settings: ClusterSettings,
 ) -> str:
     name = f"s{number:06d}"
     with versions.building(home, name, SEGMENTS) as folder:
-        write_segment(folder, batches, known, codes, settings)
+        write_segment(folder, batches, has_vector, codes, settings)
     return name
 
 
 def _publish(
-    home: Path, base: _Base, new: str | None, gone: NDArray[np.uint64], plan: _Plan | None = None, number: int = 0
+    home: Path, base: _Base, new: str | None, removed: NDArray[np.uint64], plan: _Plan | None = None, number: int = 0
 ) -> Version:
     """Write and publish the version after `base`: its segments less the keys in `gone`, and the new segment."""
     number = number or base.number
@@ -270,26 +270,26 @@ def _publish(
         sources=[*([] if base.fresh else base.version.sources), *([f.name for f in plan.files] if plan else [])],
     )
     with versions.building(home, f"v{number:06d}", VERSIONS) as folder:
-        kept = [] if base.fresh or base.replaced else _carry_over(home, base, gone, folder)
+        segments = [] if base.fresh or base.replaced else _carry_over(home, base, removed, folder)
         fresh = [_describe(home, new)] if new else []
         previous = None if base.fresh else versions.version_folder(home, base.version.number) / WORDS
         rows = _rows(home, new) if new and not base.replaced else iter(())
-        write_words(folder / WORDS, rows, previous=previous, delete=[] if base.fresh else gone.tolist())
-        version = version.model_copy(update={"segments": [*kept, *fresh], "files": versions.listing(folder)})
+        write_words(folder / WORDS, rows, previous=previous, delete=[] if base.fresh else removed.tolist())
+        version = version.model_copy(update={"segments": [*segments, *fresh], "files": versions.listing(folder)})
         write_atomic(folder / versions.RECORD, version.model_dump_json(indent=1).encode())
     versions.publish(home, number)
     return version
 
 
-def _carry_over(home: Path, base: _Base, gone: NDArray[np.uint64], folder: Path) -> list[SegmentInfo]:
-    kept = []
+def _carry_over(home: Path, base: _Base, removed: NDArray[np.uint64], folder: Path) -> list[SegmentInfo]:
+    segments = []
     for info, segment in zip(base.version.segments, base.open_segments(), strict=True):
-        rows = segment.find(gone.tolist())
+        rows = segment.find(removed.tolist())
         deleted = np.union1d(segment.deleted, rows[rows >= 0])
         if len(deleted) < len(segment):
             np.save(folder / f"deleted-{info.name}.npy", deleted)
-            kept.append(info.model_copy(update={"deleted": len(deleted)}))
-    return kept
+            segments.append(info.model_copy(update={"deleted": len(deleted)}))
+    return segments
 
 
 def _describe(home: Path, name: str) -> SegmentInfo:

@@ -194,11 +194,11 @@ class Clusters:
             return self._refined(query, np.arange(len(self)), k)
         import faiss
 
-        wanted = min(len(self), refine or max(200, 10 * k))
+        candidates = min(len(self), refine or max(200, 10 * k))
         settings = _parameters(self._index, min(probes, self.lists))
         if allowed is not None:
             settings.sel = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))  # type: ignore[call-arg, arg-type]
-        rows = self._index.search(query[None], wanted, params=settings)[1][0]
+        rows = self._index.search(query[None], candidates, params=settings)[1][0]
         return self._refined(query, rows[rows >= 0], k)
 
     def _refined(
@@ -214,12 +214,12 @@ class Clusters:
 
     def _read_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int8]:
         """A copy of some rows. The file stays in the system's cache, but no longer in this process than MAPPED rows."""
-        found = self.codes[rows]
+        rows_read = self.codes[rows]
         self._mapped += len(rows)  # threads may lose a count, no more
         if self._mapped > MAPPED and isinstance(self.codes.base, mmap.mmap):
             self._mapped = 0
             self.codes.base.madvise(mmap.MADV_DONTNEED)
-        return found
+        return rows_read
 
 
 def _read(path: Path) -> Any:

@@ -101,11 +101,11 @@ class Documents:
 
     def find(self, keys: Sequence[int]) -> NDArray[np.int64]:
         """The row of each key, -1 where there is none."""
-        wanted = np.asarray(keys, dtype=np.uint64)
-        if not len(self._keys) or not len(wanted):
-            return np.full(len(wanted), -1, np.int64)
-        place = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        return np.where(self._keys[place] == wanted, self._rows[place], -1)
+        key_array = np.asarray(keys, dtype=np.uint64)
+        if not len(self._keys) or not len(key_array):
+            return np.full(len(key_array), -1, np.int64)
+        place = np.minimum(np.searchsorted(self._keys, key_array), len(self._keys) - 1)
+        return np.where(self._keys[place] == key_array, self._rows[place], -1)
 
     def key(self, row: int) -> int:
         return key_of_id(self._reader.get_batch(row // BATCH).column("pmid")[row % BATCH].as_py())
@@ -127,8 +127,8 @@ def _meets(batch: pa.RecordBatch, filters: Filters) -> NDArray[np.bool_]:
         good &= ~batch.column("retracted").to_numpy(zero_copy_only=False)
     if filters.since is not None or filters.until is not None:
         years = pc.utf8_slice_codeunits(batch.column("date"), 0, 4)
-        known = pc.match_substring_regex(years, r"^[0-9]{4}$")
-        number = pc.cast(pc.if_else(known, years, "0"), pa.int32()).to_numpy()
+        has_year = pc.match_substring_regex(years, r"^[0-9]{4}$")
+        number = pc.cast(pc.if_else(has_year, years, "0"), pa.int32()).to_numpy()
         good &= (number >= (filters.since or 1)) & (number <= (9999 if filters.until is None else filters.until))
     if filters.journals:
         # Python's casefold on both sides, as in the word index; journals repeat, so only the distinct ones are folded.
@@ -141,7 +141,7 @@ def _meets(batch: pa.RecordBatch, filters: Filters) -> NDArray[np.bool_]:
 
 
 def _named(column: pa.Array, names: Sequence[str]) -> NDArray[np.bool_]:
-    wanted = {name.casefold() for name in names}
+    folded = {name.casefold() for name in names}
     distinct = pc.dictionary_encode(column)
-    fits = np.array([(value or "").casefold() in wanted for value in distinct.dictionary.to_pylist()], np.bool_)
+    fits = np.array([(value or "").casefold() in folded for value in distinct.dictionary.to_pylist()], np.bool_)
     return fits[distinct.indices.to_numpy()] if len(fits) else np.zeros(len(column), np.bool_)

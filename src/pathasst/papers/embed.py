@@ -150,10 +150,10 @@ class _Encoder:
 
         shape = (len(encodings), max(len(e.ids) for e in encodings))
         tokens, mask, kinds = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
-        for row, found in enumerate(encodings):
-            tokens[row, : len(found.ids)] = torch.tensor(found.ids)
-            mask[row, : len(found.ids)] = 1
-            kinds[row, : len(found.ids)] = torch.tensor(found.type_ids)
+        for row, encoding in enumerate(encodings):
+            tokens[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
+            mask[row, : len(encoding.ids)] = 1
+            kinds[row, : len(encoding.ids)] = torch.tensor(encoding.type_ids)
         with torch.inference_mode():
             states = self.model(input_ids=tokens, attention_mask=mask, token_type_ids=kinds).last_hidden_state.float()
             means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)

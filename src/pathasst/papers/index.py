@@ -125,11 +125,11 @@ class PaperIndex:
         narrowed = Filters.of(filters)
         text = clean_query(query)
         ranked = self.rank(text, k if rerank is None else max(k, 50), mode, narrowed) if text else []
-        found = [(a, score) for key, score in ranked if (a := self._abstract(key)) is not None]
-        if rerank is not None and found:
-            scores = rerank(text, [a for a, _ in found])
-            found = sorted(((a, float(s)) for (a, _), s in zip(found, scores, strict=True)), key=lambda f: -f[1])
-        return [self._hit(text, abstract, score) for abstract, score in found[:k]]
+        hits = [(a, score) for key, score in ranked if (a := self._abstract(key)) is not None]
+        if rerank is not None and hits:
+            scores = rerank(text, [a for a, _ in hits])
+            hits = sorted(((a, float(s)) for (a, _), s in zip(hits, scores, strict=True)), key=lambda f: -f[1])
+        return [self._hit(text, abstract, score) for abstract, score in hits[:k]]
 
     def rank(self, text: str, k: int, mode: str = "hybrid", filters: Filters | None = None) -> list[tuple[int, float]]:
         """(key, score) of the best `k`, best first: what `search` shows, without reading the abstracts."""
@@ -214,8 +214,8 @@ class PaperIndex:
         return [1 / (self.settings.constant + rank) for rank in range(1, len(ranking) + 1)]
 
     def _nearest(self, query: NDArray[np.float32], k: int, filters: Filters) -> list[tuple[int, float]]:
-        found = [(key, c) for s in self._segments for key, c, _ in s.nearest(query, k, filters, self.settings.probes)]
-        return sorted(found, key=lambda item: (-item[1], item[0]))[:k]
+        neighbours = [(key, c) for s in self._segments for key, c, _ in s.nearest(query, k, filters, self.settings.probes)]
+        return sorted(neighbours, key=lambda item: (-item[1], item[0]))[:k]
 
     def _vector(self, text: str) -> NDArray[np.float32] | None:
         """The query's vector; None when the index has none to compare with. Raises MissingWeights, also for other weights."""
@@ -290,23 +290,23 @@ def spans(years: Mapping[int, int], share: float = 0.9) -> str:
     """` of 1976–2021, 98 % of them of 1977–1979 and 2020–2021`: the years of `share` of the abstracts; empty without any."""
     if not years:
         return ""
-    chosen: list[int] = []
-    total, held = sum(years.values()), 0
+    years_in: list[int] = []
+    total, covered = sum(years.values()), 0
     for year, count in sorted(years.items(), key=lambda item: -item[1]):
-        if held >= share * total:
+        if covered >= share * total:
             break
-        held, chosen = held + count, [*chosen, year]
+        covered, years_in = covered + count, [*years_in, year]
     runs: list[list[int]] = []
-    for year in sorted(chosen):
+    for year in sorted(years_in):
         if runs and year == runs[-1][-1] + 1:
             runs[-1].append(year)
         else:
             runs.append([year])
     named = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
-    whole = f" of {min(years)}–{max(years)}" if min(years) < max(years) else f" of {min(years)}"
-    if len(runs) > 4 or len(chosen) == len(years):
-        return whole
-    return f"{whole}, {100 * held / total:.0f} % of them of {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}"
+    first_to_last = f" of {min(years)}–{max(years)}" if min(years) < max(years) else f" of {min(years)}"
+    if len(runs) > 4 or len(years_in) == len(years):
+        return first_to_last
+    return f"{first_to_last}, {100 * covered / total:.0f} % of them of {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}"
 
 
 def default_home() -> Path:

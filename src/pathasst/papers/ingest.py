@@ -93,13 +93,13 @@ def living(folder: Path) -> Living:
     keys, shards, rows, states = [], [], [], []  # states: 0 = no abstract, 1 = abstract, 2 = deletion
     for number, (path, stats) in enumerate(zip(paths, manifest.shards, strict=True)):
         table = pq.read_table(path, columns=["pmid", "abstract"])
-        gone = [key_of_id(d["id"]) for d in stats.drops if d["reason"] == DELETED]
+        removed_keys = [key_of_id(d["id"]) for d in stats.drops if d["reason"] == DELETED]
         n = table.num_rows
-        keys.append(np.array([*map(key_of_id, table.column("pmid").to_pylist()), *gone], np.uint64))
-        shards.append(np.full(n + len(gone), number, np.int32))
-        rows.append(np.concatenate([np.arange(n), np.full(len(gone), -1)]))
+        keys.append(np.array([*map(key_of_id, table.column("pmid").to_pylist()), *removed_keys], np.uint64))
+        shards.append(np.full(n + len(removed_keys), number, np.int32))
+        rows.append(np.concatenate([np.arange(n), np.full(len(removed_keys), -1)]))
         filled = pc.greater(pc.utf8_length(table.column("abstract")), 0).to_numpy()
-        states.append(np.concatenate([filled.astype(np.int8), np.full(len(gone), 2, np.int8)]))
+        states.append(np.concatenate([filled.astype(np.int8), np.full(len(removed_keys), 2, np.int8)]))
     if not paths:
         nothing = np.zeros(0, np.uint64)
         return Living([], nothing, np.zeros(0, np.int32), np.zeros(0, np.int64), nothing, 0)

@@ -120,8 +120,8 @@ class _Reader:
         head = buffer[: first.start() if first else None][:MAX_HEAD]
         if b"ArticleSet" not in head and b"<BookDocumentSet" not in head and (first is None or re.search(rb"<[A-Za-z]", head)):
             tag = re.search(rb"<[A-Za-z_][\w.:-]*", buffer)
-            told = f"with {tag[0].decode()}>" if tag else "with no element"
-            raise BadInput(f"{self.path.name} is no MEDLINE/PubMed XML: it begins {told}, not with a PubmedArticleSet.")
+            start = f"with {tag[0].decode()}>" if tag else "with no element"
+            raise BadInput(f"{self.path.name} is no MEDLINE/PubMed XML: it begins {start}, not with a PubmedArticleSet.")
         self.bare = b"ArticleSet" not in head and b"<BookDocumentSet" not in head
         if b"<!ENTITY" in head:
             raise BadInput(f"{self.path.name} declares XML entities, which MEDLINE files never do; it was not read.")

@@ -36,6 +36,6 @@ class Overlap:
         return _share(self.rarity, set(terms)), _share(self.pairs, set(itertools.pairwise(terms)))
 
 
-def _share(weights: dict[Any, float], held: set[Any]) -> float:
-    whole = sum(weights.values())
-    return sum(weight for item, weight in weights.items() if item in held) / whole if whole else 0.0
+def _share(weights: dict[Any, float], present: set[Any]) -> float:
+    total = sum(weights.values())
+    return sum(weight for item, weight in weights.items() if item in present) / total if total else 0.0

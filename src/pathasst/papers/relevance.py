@@ -48,15 +48,15 @@ class Relevance:
         ]
 
     def __call__(self, text: str) -> Judged:
-        whole = sum(self.weights)
-        if not whole:
+        total = sum(self.weights)
+        if not total:
             return Judged(0.0, tuple(c.name for c in self._concepts))
-        held = set(self._words.sequence(text))
+        present = set(self._words.sequence(text))
         has = [
-            (c.group is not None and c.group.within(text)) or (bool(t) and held.issuperset(t))
+            (c.group is not None and c.group.within(text)) or (bool(t) and present.issuperset(t))
             for c, t in zip(self._concepts, self._terms, strict=True)
         ]
-        share = sum(w for w, h in zip(self.weights, has, strict=True) if h) / whole
+        share = sum(w for w, h in zip(self.weights, has, strict=True) if h) / total
         return Judged(share, tuple(c.name for c, h in zip(self._concepts, has, strict=True) if not h))
 
     def absent(self) -> list[str]:

@@ -50,10 +50,14 @@ class CrossEncoder:
             if getattr(self.model.config, "type_vocab_size", 0) > 1:
                 inputs["token_type_ids"] = torch.zeros(len(rows), length, dtype=torch.long)
             for place, row in enumerate(rows):
-                found = encodings[row]
-                parts = {"input_ids": found.ids, "attention_mask": found.attention_mask, "token_type_ids": found.type_ids}
+                e = encodings[row]
+                parts = {
+                    "input_ids": e.ids,
+                    "attention_mask": e.attention_mask,
+                    "token_type_ids": e.type_ids,
+                }
                 for name, tensor in inputs.items():
-                    tensor[place, : len(found.ids)] = torch.tensor(parts[name])
+                    tensor[place, : len(e.ids)] = torch.tensor(parts[name])
             with torch.inference_mode():
                 logits = self.model(**inputs).logits.float()
             for row, score in zip(rows, (logits[:, -1] - logits[:, 0] * (logits.shape[1] - 1)).tolist(), strict=True):

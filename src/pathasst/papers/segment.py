@@ -22,17 +22,17 @@ from pathasst.papers.filters import Filters
 def write_segment(
     folder: Path,
     batches: Iterable[pa.RecordBatch],
-    known: NDArray[np.bool_],
+    has_vector: NDArray[np.bool_],
     codes: NDArray[np.int8],
     settings: ClusterSettings | None = None,
 ) -> None:
     """Write a segment into the empty `folder`. `known[i]`: the i-th abstract has a vector; `codes`: those vectors, in order."""
-    positions = np.empty(len(known), np.int64)
-    with_vector = np.flatnonzero(known)
+    positions = np.empty(len(has_vector), np.int64)
+    with_vector = np.flatnonzero(has_vector)
     if len(with_vector):
         order = build_clusters(codes, folder, settings)
         positions[with_vector[order]] = np.arange(len(order))
-    positions[~known] = np.arange(len(with_vector), len(known))
+    positions[~has_vector] = np.arange(len(with_vector), len(has_vector))
     write_documents(folder, batches, positions)
 
 

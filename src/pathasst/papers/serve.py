@@ -53,19 +53,19 @@ def create_app(index: PaperIndex, rerank: Rerank | None = None) -> FastAPI:
         return JSONResponse({"error": {"message": str(error)}}, status)
 
     @app.post("/v1/papers/search")
-    def search(asked: SearchRequest) -> dict[str, Any]:
+    def search(body: SearchRequest) -> dict[str, Any]:
         """The best abstracts, best first, each with PMID, title, year, and its best sentences."""
-        filters = asked.model_dump(include={"since", "until", "journals", "types", "retracted"}, exclude_none=True)
-        hits = index.search(asked.query, asked.k, asked.mode, filters, rerank)
-        return {"object": "list", "query": asked.query, "data": [to_row(hit) for hit in hits]}
+        filters = body.model_dump(include={"since", "until", "journals", "types", "retracted"}, exclude_none=True)
+        hits = index.search(body.query, body.k, body.mode, filters, rerank)
+        return {"object": "list", "query": body.query, "data": [to_row(hit) for hit in hits]}
 
     @app.get("/v1/papers/{pmid}")
     def abstract(pmid: str) -> dict[str, Any]:
         """One abstract with all its fields."""
-        found = index.get(pmid)
-        if found is None:
+        entry = index.get(pmid)
+        if entry is None:
             raise HTTPException(404, f"no abstract has the id {pmid[:40]!r}.")
-        return to_row(found)
+        return to_row(entry)
 
     @app.get("/health")
     def health() -> dict[str, Any]:

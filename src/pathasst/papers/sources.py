@@ -34,19 +34,19 @@ def find_files(paths: Iterable[Path | str]) -> list[Path]:
 
     Raises BadSettings for a path that does not exist, a file of an unknown kind, or when there is none at all.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += [p for p in path.rglob("*") if p.is_file() and kind_of(p)]
+            files += [p for p in path.rglob("*") if p.is_file() and kind_of(p)]
         elif not path.is_file():
             raise BadSettings(f"{path} does not exist.")
         elif not kind_of(path):
             raise BadSettings(f"{path}: unknown kind of file; known are {', '.join(KINDS)}, also with .gz, .xz or .bz2.")
         else:
-            found.append(path)
-    if not found:
+            files.append(path)
+    if not files:
         raise BadSettings(f"no file of abstracts was given; known are {', '.join(KINDS)}, also with .gz, .xz or .bz2.")
-    return sorted(set(found), key=lambda p: (p.name, str(p)))
+    return sorted(set(files), key=lambda p: (p.name, str(p)))
 
 
 def kind_of(path: Path) -> str:

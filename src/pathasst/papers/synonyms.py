@@ -43,11 +43,11 @@ def groups_in(text: str) -> list[tuple[Group, tuple[int, int]]]:
     """The groups that a text names and where, in its order; of names that overlap the longest."""
     matches = [(g, m.span()) for g in groups() for m in g.pattern.finditer(text)]
     matches.sort(key=lambda item: (item[1][0] - item[1][1], item[1][0]))
-    chosen: list[tuple[Group, tuple[int, int]]] = []
+    best: list[tuple[Group, tuple[int, int]]] = []
     for group, (start, end) in matches:
-        if all(end <= a or b <= start for _, (a, b) in chosen):
-            chosen.append((group, (start, end)))
-    return sorted(chosen, key=lambda item: item[1])
+        if all(end <= a or b <= start for _, (a, b) in best):
+            best.append((group, (start, end)))
+    return sorted(best, key=lambda item: item[1])
 
 
 def canonical(text: str, of: Sequence[Group] | None = None) -> str:
@@ -56,11 +56,11 @@ def canonical(text: str, of: Sequence[Group] | None = None) -> str:
         for group in of:
             text = group.printed.sub(group.name, text)
         return text
-    parts, done = [], 0
+    parts, end_of_last = [], 0
     for group, (start, end) in groups_in(text):
-        parts += [text[done:start], group.name]
-        done = end
-    return "".join([*parts, text[done:]])
+        parts += [text[end_of_last:start], group.name]
+        end_of_last = end
+    return "".join([*parts, text[end_of_last:]])
 
 
 def _pattern(names: Sequence[str], *, capitals: bool = False) -> re.Pattern[str]:

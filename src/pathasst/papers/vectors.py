@@ -49,20 +49,20 @@ class VectorStore:
 
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
         """Which keys have a vector, bool [n], and the codes of those that do, int8 [sum, dim], in the order of `keys`."""
-        known = self.has(keys)
-        return known, self._codes[np.searchsorted(self._keys, keys[known])]
+        present = self.has(keys)
+        return present, self._codes[np.searchsorted(self._keys, keys[present])]
 
     def has(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which keys have a vector, bool [n]."""
         if not len(self._keys) or not len(keys):
             return np.zeros(len(keys), np.bool_)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        known: NDArray[np.bool_] = self._keys[place] == keys
-        return known
+        present: NDArray[np.bool_] = self._keys[place] == keys
+        return present
 
     def make(
         self,
-        wanted: Sequence[tuple[Path, NDArray[np.int64], NDArray[np.int64]]],
+        sources: Sequence[tuple[Path, NDArray[np.int64], NDArray[np.int64]]],
         *,
         workers: int = 1,
         runner: str = "native",
@@ -75,7 +75,7 @@ class VectorStore:
         """
         rows: dict[str, list[int]] = {}
         units = []
-        for number, (path, numbers, keys) in enumerate(wanted):
+        for number, (path, numbers, keys) in enumerate(sources):
             for start in range(0, len(numbers), PER_SHARD):
                 key = f"{number:05d}-{start:08d}"
                 rows[key] = [int(r) for r in numbers[start : start + PER_SHARD]]

@@ -141,10 +141,10 @@ def sweep(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
     if not exists(home):
         return
-    kept = current(home)
-    names = {s.name for s in kept.segments}
+    version = current(home)
+    names = {s.name for s in version.segments}
     for folder in sorted((home / VERSIONS).glob("v*")):
-        if folder != version_folder(home, kept.number):
+        if folder != version_folder(home, version.number):
             shutil.rmtree(folder, ignore_errors=True)
     for folder in (home / SEGMENTS).glob("*"):
         if folder.name not in names:

@@ -60,8 +60,8 @@ def write_words(
     index = _index(folder)
     writer = index.writer(HEAP, num_threads=min(2, os.cpu_count() or 1))
     try:
-        if gone := list(delete):
-            writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", gone))
+        if removed := list(delete):
+            writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", removed))
         for key, abstract in abstracts:
             writer.add_document(_document(key, abstract))
         writer.commit()
@@ -87,8 +87,8 @@ class Words:
 
     def sequence(self, text: str) -> list[str]:
         """The terms of a text as the index holds them, in order, stop words left out."""
-        found: list[str] = self._analyzer.analyze(text)
-        return found
+        terms: list[str] = self._analyzer.analyze(text)
+        return terms
 
     def terms(self, text: str) -> list[str]:
         """The distinct terms of a text, in order."""
@@ -111,11 +111,11 @@ class Words:
         parts = [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", t, "freq")) for t in terms]
         if not parts or k < 1:
             return []
-        found: Any = tantivy.Query.boolean_query(parts)
+        query_: Any = tantivy.Query.boolean_query(parts)
         if conditions := self._conditions(filters or Filters()):
             musts = [(tantivy.Occur.Must, tantivy.Query.const_score_query(c, 0.0)) for c in conditions]
-            found = tantivy.Query.boolean_query([(tantivy.Occur.Must, found), *musts])
-        hits = self._searcher.search(found, limit=k, count=False).hits
+            query_ = tantivy.Query.boolean_query([(tantivy.Occur.Must, query_), *musts])
+        hits = self._searcher.search(query_, limit=k, count=False).hits
         keys = self._searcher.fast_field_values("key", [address for _, address in hits])
         pairs = [(int(key), float(score)) for key, (score, _) in zip(keys, hits, strict=True) if key is not None]
         return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))

@@ -94,14 +94,14 @@ def _part(path: Path, box: tuple[int, int, int, int] | None, level: int) -> Regi
         return read_region(path, box, level)
     except PathAsstError as error:
         try:
-            whole: LoadedPicture = read(path, MAX_PIXELS_OF_REGION)
+            picture: LoadedPicture = read(path, MAX_PIXELS_OF_REGION)
         except BadInput as unreadable:
             raise unreadable from error
-    height, width = whole.pixels.shape[:2]
+    height, width = picture.pixels.shape[:2]
     x, y, w, h = box or (0, 0, width, height)
     if level or x < 0 or y < 0 or x + w > width or y + h > height:
         raise BadInput(f"the region {(x, y, w, h)} at level {level} does not lie within the {width}×{height} px of {path.name}.")
-    return Region(np.ascontiguousarray(crop(whole.pixels, (x, y, x + w, y + h))), whole.um_per_px, (x, y, w, h))
+    return Region(np.ascontiguousarray(crop(picture.pixels, (x, y, x + w, y + h))), picture.um_per_px, (x, y, w, h))
 
 
 def save(result: ToolResult, out: Path, stem: str) -> list[Path]:
@@ -141,11 +141,11 @@ def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, An
         cells = csv.writer(sink)
         cells.writerow(CELL_COLUMNS)
         for path in pictures:
-            done = _run_file(tool, path, path.relative_to(folder), out, arguments)
-            results.add(done)
-            cells.writerows(_cell_rows(done))
+            outcome = _run_file(tool, path, path.relative_to(folder), out, arguments)
+            results.add(outcome)
+            cells.writerows(_cell_rows(outcome))
             sink.flush()
-            yield done
+            yield outcome
 
 
 def _run_file(tool: Tool[Any], path: Path, name: Path, out: Path, arguments: dict[str, Any]) -> Done:
@@ -204,11 +204,11 @@ CELL_COLUMNS = ("image", "object", "kind", "label", "x", "y", "x1", "y1", "x2", 
 """Of `cells.csv`: x and y are the centre; points have no box."""
 
 
-def _cell_rows(done: Done) -> Iterator[list[Any]]:
-    for n, a in enumerate(done.result.annotations, start=1):
+def _cell_rows(outcome: Done) -> Iterator[list[Any]]:
+    for n, a in enumerate(outcome.result.annotations, start=1):
         box = ["", "", "", ""] if a.kind == "point" else a.coordinates
         x, y = a.coordinates if a.kind == "point" else (sum(a.coordinates[::2]) / 2, sum(a.coordinates[1::2]) / 2)
-        yield [_cell(done.name), n, a.kind, _cell(a.label), round(x, 1), round(y, 1), *box, a.score]
+        yield [_cell(outcome.name), n, a.kind, _cell(a.label), round(x, 1), round(y, 1), *box, a.score]
 
 
 def _cell(value: Any) -> Any:

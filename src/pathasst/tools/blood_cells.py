@@ -63,41 +63,41 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         from pathasst.imaging.drawing import annotate
 
         require_brightfield(image, LEAST_SIDE, self.what)
-        found, scale = self.locate(image, arguments)
+        boxes, scale = self.locate(image, arguments)
         classes = self.detector.settings.classes
-        labels = [classes[c] for c in found.classes]
+        labels = [classes[c] for c in boxes.classes]
         counts = {name: labels.count(name) for name in classes}
         numbers: dict[str, Any] = {"cells": len(labels), **counts}
         numbers |= {f"{name}_per_mm2": per_mm2(n, image, arguments.um_per_px) for name, n in counts.items()}
         numbers |= {"scale": round(scale, 3), "white_cell_types": None}
         missing = ""
         if arguments.white_cell_types and counts.get("WBC"):
-            types = self._types(image, found.xyxy[[label == "WBC" for label in labels]])
+            types = self._types(image, boxes.xyxy[[label == "WBC" for label in labels]])
             missing = "" if types else f" Types of white cells need the model {TYPES}, which is not here."
             numbers["white_cell_types"] = dict(Counter(types)) or None
             for place, kind in zip([i for i, label in enumerate(labels) if label == "WBC"], types, strict=False):
                 labels[place] = f"WBC {kind}"
-        made = marks(found, labels)
-        pictures = [Picture(name="blood", image=annotate(image, made))]
+        annotations = marks(boxes, labels)
+        pictures = [Picture(name="blood", image=annotate(image, annotations))]
         text = f"{_text(numbers)}{missing}"
-        return ToolResult(name=self.name, text=text, numbers=numbers, annotations=made, pictures=pictures)
+        return ToolResult(name=self.name, text=text, numbers=numbers, annotations=annotations, pictures=pictures)
 
     def locate(self, image: np.ndarray, arguments: BloodCellsArguments) -> tuple[Boxes, float]:
         """The cells, and the factor at which they were looked for: from µm/px, else from the size of the red cells themselves."""
         detector, least = self.detector, arguments.min_score
-        known = self.factor(arguments.um_per_px)
+        factor_ = self.factor(arguments.um_per_px)
         own = detector.settings.scale or 1.0
-        factor = known or own * min(1.0, FIELD / max(image.shape[:2]))
-        found = detector.detect([image], scale=factor, min_score=least)[0]
-        if known or "RBC" not in detector.settings.classes:
-            return found, factor
-        red = found.xyxy[found.classes == detector.settings.classes.index("RBC")]
+        factor = factor_ or own * min(1.0, FIELD / max(image.shape[:2]))
+        boxes = detector.detect([image], scale=factor, min_score=least)[0]
+        if factor_ or "RBC" not in detector.settings.classes:
+            return boxes, factor
+        red = boxes.xyxy[boxes.classes == detector.settings.classes.index("RBC")]
         if len(red) >= 5:
             side = factor * float(np.median(np.sqrt(np.prod(red[:, 2:] - red[:, :2], 1))))
             if not SEEN[0] <= side <= SEEN[1]:
                 factor = min(factor * RED_CELL / side, 2.0)
-                found = detector.detect([image], scale=factor, min_score=least)[0]
-        return found, factor
+                boxes = detector.detect([image], scale=factor, min_score=least)[0]
+        return boxes, factor
 
     def _types(self, image: np.ndarray, boxes: np.ndarray) -> list[str]:
         """The type of each white cell; empty without the classifier's weights."""

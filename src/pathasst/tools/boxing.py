@@ -70,11 +70,11 @@ def load(model: str) -> Detector:
     return Detector.load(weights.path(model))
 
 
-def marks(found: Boxes, labels: list[str]) -> list[Annotation]:
+def marks(boxes: Boxes, labels: list[str]) -> list[Annotation]:
     """A box for each cell. `labels`: one per cell."""
     return [
         Annotation(kind="box", label=label, coordinates=[round(float(v), 1) for v in xyxy], score=round(float(score), 3))
-        for xyxy, score, label in zip(found.xyxy, found.scores, labels, strict=True)
+        for xyxy, score, label in zip(boxes.xyxy, boxes.scores, labels, strict=True)
     ]
 
 

@@ -40,22 +40,22 @@ def look(image: np.ndarray) -> Seen:
     return load(WEIGHTS)([image])[0]
 
 
-def require(image: np.ndarray, question: str, wanted: Collection[str], what: str) -> list[str]:
+def require(image: np.ndarray, question: str, accepted: Collection[str], what: str) -> list[str]:
     """Warnings for the result; none where the picture is clearly one of the `wanted` classes of the look's `question`.
 
     Raises BadInput, with what the picture looks like, where it is hardly of these or unlike anything that the look was fitted on.
     """
     if not on():
         return []
-    seen = look(image)
-    kinds = ", ".join(sorted(wanted))
-    if seen.distance > BEYOND * seen.far:
+    view = look(image)
+    kinds = ", ".join(sorted(accepted))
+    if view.distance > BEYOND * view.far:
         raise BadInput(
             f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "
-            f"(distance {seen.distance:.1f}, limit {BEYOND * seen.far:.1f}). PATHASST_GUARD=off runs it all the same."
+            f"(distance {view.distance:.1f}, limit {BEYOND * view.far:.1f}). PATHASST_GUARD=off runs it all the same."
         )
-    shares = seen.answers[question].probabilities
-    share = sum(shares[k] for k in wanted)
+    shares = view.answers[question].probabilities
+    share = sum(shares[k] for k in accepted)
     if share < LEAST:
         likeliest = next(iter(shares))
         raise BadInput(
@@ -64,4 +64,4 @@ def require(image: np.ndarray, question: str, wanted: Collection[str], what: str
         )
     if share < DOUBT:
         return [f"The picture hardly looks like {kinds} ({share:.0%})."]
-    return ["The picture is unlike those that the look was fitted on."] if seen.unlike else []
+    return ["The picture is unlike those that the look was fitted on."] if view.unlike else []

@@ -80,8 +80,8 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         single, classes = min(image.shape[:2]) <= CELL_SIDE, self.classes_for(image)
         size = TILE if max(image.shape[:2]) > FIELD_SIDE else FIELD_SIDE
         tiles = plan(image.shape[0], image.shape[1], size, OVERLAP)
-        found = self.probabilities([image[t.window] for t in tiles], classes)
-        mean = found.mean(0)
+        probabilities = self.probabilities([image[t.window] for t in tiles], classes)
+        mean = probabilities.mean(0)
         order = np.argsort(-mean)
         marks = [
             Annotation(
@@ -90,7 +90,7 @@ class LbcClassify(Tool[LbcClassifyArguments]):
                 coordinates=[float(v) for v in (t.x, t.y, t.x + t.width, t.y + t.height)],
                 score=round(float(p.max()), 3),
             )
-            for t, p in zip(tiles, found, strict=True)
+            for t, p in zip(tiles, probabilities, strict=True)
         ]
         numbers: dict[str, Any] = {
             "class": classes[order[0]],
@@ -114,8 +114,8 @@ class LbcClassify(Tool[LbcClassifyArguments]):
     def probabilities(self, pictures: list[np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
         """[n, classes] float32: the classifier's probabilities of these classes, which sum to 1."""
         model = classifier(self.model)
-        found = model.predict(pictures)[:, [model.classes.index(c) for c in classes]]
-        return found / np.maximum(found.sum(1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
+        result = model.predict(pictures)[:, [model.classes.index(c) for c in classes]]
+        return result / np.maximum(result.sum(1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
 
     def _text(self, numbers: dict[str, Any]) -> str:
         first, second = list(numbers["probabilities"].items())[:2]

@@ -48,15 +48,17 @@ class LbcDetect(BoxTool[LbcDetectArguments]):
 
         require_brightfield(image, LEAST_SIDE, self.what)
         scale = self.factor(arguments.um_per_px)
-        found = self.detector.detect([image], scale=scale, min_score=arguments.min_score)[0]
+        boxes = self.detector.detect([image], scale=scale, min_score=arguments.min_score)[0]
         settings = self.detector.settings
-        labels = [settings.classes[c] for c in found.classes]
+        labels = [settings.classes[c] for c in boxes.classes]
         counts = {settings.classes[i]: labels.count(settings.classes[i]) for i in settings.reported}
         numbers: dict[str, Any] = {"cells": len(labels), **counts}
         numbers["cells_per_mm2"] = per_mm2(len(labels), image, arguments.um_per_px)
-        made = marks(found, labels)
-        pictures = [Picture(name="abnormal", image=annotate(image, made))]
-        return ToolResult(name=self.name, text=_text(numbers, counts), numbers=numbers, annotations=made, pictures=pictures)
+        annotations = marks(boxes, labels)
+        pictures = [Picture(name="abnormal", image=annotate(image, annotations))]
+        return ToolResult(
+            name=self.name, text=_text(numbers, counts), numbers=numbers, annotations=annotations, pictures=pictures
+        )
 
 
 def _text(numbers: dict[str, Any], counts: dict[str, int]) -> str:

@@ -78,11 +78,11 @@ class LbcGenerate(Tool[LbcGenerateArguments]):
     def run(self, arguments: LbcGenerateArguments, image: np.ndarray) -> ToolResult:
         """See the card; `image` is not looked at."""
         sentence, n = sentence_of(arguments), arguments.count
-        drawn = generator(self.model).draw([sentence] * n, arguments.seed)
+        cells = generator(self.model).draw([sentence] * n, arguments.seed)
         notes = {"Description": sentence, "Seed": str(arguments.seed), "Software": f"pathasst, {self.version()}"}
-        pictures = [Picture(name=f"synthetic {k + 1}", image=as_png(cell, notes), synthetic=True) for k, cell in enumerate(drawn)]
+        pictures = [Picture(name=f"synthetic {k + 1}", image=as_png(cell, notes), synthetic=True) for k, cell in enumerate(cells)]
         numbers: dict[str, Any] = {"count": n, "synthetic": True, "class": arguments.cell_class, "prompt": sentence}
-        numbers["recognised"] = recognised(drawn, arguments.cell_class)
+        numbers["recognised"] = recognised(cells, arguments.cell_class)
         return ToolResult(name=self.name, text=_text(arguments, numbers), numbers=numbers, pictures=pictures)
 
 
@@ -101,15 +101,15 @@ def sentence_of(arguments: LbcGenerateArguments) -> str:
     )
 
 
-def recognised(drawn: np.ndarray, cell_class: str) -> int | None:
+def recognised(pictures: np.ndarray, cell_class: str) -> int | None:
     """How many of the pictures our own classifier takes for the asked class; None where its weights are not here."""
     from pathasst.tools.lbc_classify import BETHESDA, LbcClassify
 
     try:
-        found = LbcClassify().probabilities(list(drawn), BETHESDA)
+        probabilities = LbcClassify().probabilities(list(pictures), BETHESDA)
     except PathAsstError:
         return None
-    return int((found.argmax(1) == BETHESDA.index(cell_class)).sum())
+    return int((probabilities.argmax(1) == BETHESDA.index(cell_class)).sum())
 
 
 def as_png(cell: np.ndarray, notes: dict[str, str]) -> bytes:
@@ -123,11 +123,11 @@ def as_png(cell: np.ndarray, notes: dict[str, str]) -> bytes:
     left, top, right, bottom = pen.textbbox((4, side - 17), MARK, font=font)
     pen.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill="white")
     pen.text((4, side - 17), MARK, fill="black", font=font)
-    told = PngInfo()
+    metadata = PngInfo()
     for key, value in {"Synthetic": SYNTHETIC, **notes}.items():
-        told.add_itxt(key, value)
+        metadata.add_itxt(key, value)
     sink = io.BytesIO()
-    picture.save(sink, "PNG", pnginfo=told)
+    picture.save(sink, "PNG", pnginfo=metadata)
     return sink.getvalue()
 
 
@@ -144,17 +144,17 @@ def generator(model: str) -> Generator | StableGenerator:
 
 def _text(arguments: LbcGenerateArguments, numbers: dict[str, Any]) -> str:
     n = numbers["count"]
-    asked: list[str] = [arguments.cell_class]
+    traits: list[str] = [arguments.cell_class]
     if arguments.nuclear_enlargement:
-        asked.append(f"nucleus enlarged {arguments.nuclear_enlargement:g} times")
-    said = {
+        traits.append(f"nucleus enlarged {arguments.nuclear_enlargement:g} times")
+    phrases = {
         "irregular_nucleus": "irregular nucleus",
         "hyperchromasia": "hyperchromasia",
         "koilocytic_cytoplasm": "koilocytic cytoplasm",
     }
-    asked += [text for name, text in said.items() if getattr(arguments, name)]
+    traits += [text for name, text in phrases.items() if getattr(arguments, name)]
     parts = [
-        f"Generated {n} synthetic picture{'s' * (n > 1)}: {', '.join(asked)}. Made by a model, not photographed, of no patient."
+        f"Generated {n} synthetic picture{'s' * (n > 1)}: {', '.join(traits)}. Made by a model, not photographed, of no patient."
     ]
     if numbers["recognised"] is not None:
         parts.append(f"Our classifier of cells takes {numbers['recognised']} of {n} for {arguments.cell_class}.")

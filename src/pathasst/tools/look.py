@@ -51,26 +51,26 @@ class Look(Tool[LookArguments]):
     def run(self, arguments: LookArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for a tiny picture."""
         require_side(image, LEAST_SIDE, "Looking")
-        seen = guard.look(image)
-        warnings = ["The picture is unlike anything that the look was fitted on: nothing is stated of it."] if seen.unlike else []
-        return ToolResult(name=self.name, text=text(seen), numbers=numbers(seen), warnings=warnings)
+        view = guard.look(image)
+        warnings = ["The picture is unlike anything that the look was fitted on: nothing is stated of it."] if view.unlike else []
+        return ToolResult(name=self.name, text=text(view), numbers=numbers(view), warnings=warnings)
 
 
-def numbers(seen: Seen) -> dict[str, Any]:
+def numbers(view: Seen) -> dict[str, Any]:
     """Plain values: each question's statement (None: cannot tell), its probability and all probabilities; the distance."""
-    out: dict[str, Any] = {"unlike": seen.unlike, "distance": round(seen.distance, 2)}
-    for name, answer in seen.answers.items():
-        stated = None if seen.unlike else answer.choice
+    out: dict[str, Any] = {"unlike": view.unlike, "distance": round(view.distance, 2)}
+    for name, answer in view.answers.items():
+        stated = None if view.unlike else answer.choice
         out[name] = {"answer": stated, "probability": round(answer.probability, 3), "probabilities": answer.probabilities}
     return out
 
 
-def text(seen: Seen) -> str:
+def text(view: Seen) -> str:
     """One sentence a question."""
-    if seen.unlike:
-        return f"This picture is unlike anything that the look was fitted on (distance {seen.distance:.1f} of a limit of 1)."
+    if view.unlike:
+        return f"This picture is unlike anything that the look was fitted on (distance {view.distance:.1f} of a limit of 1)."
     parts = []
-    for name, answer in seen.answers.items():
+    for name, answer in view.answers.items():
         (first, p), (second, q) = list(answer.probabilities.items())[:2]
         unsure = f"cannot tell (likeliest {first} {p:.0%}, then {second} {q:.0%})"
         parts.append(f"{NAMES.get(name, name)}: {unsure if answer.choice is None else f'{first} ({p:.0%})'}.")

@@ -69,20 +69,20 @@ def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
     from pathasst.nn.p2pnet.train import score_fields
     from pathasst.tools.cells.detect import detector
 
-    found = detector(tool.model)
-    trained = found.settings.um_per_px
+    model = detector(tool.model)
+    trained = model.settings.um_per_px
     scale = um_per_px / trained if um_per_px and trained else 1.0
-    fields = read_fields(PointData(points=str(labels), scale=scale), found.settings.classes)
+    fields = read_fields(PointData(points=str(labels), scale=scale), model.settings.classes)
     if not sum(len(f.points) for f in fields):
-        raise BadSettings(f"{labels} labels no cell as {', '.join(found.settings.classes)}, which {tool.version()} tells apart.")
-    scores = score_fields(found, fields)
+        raise BadSettings(f"{labels} labels no cell as {', '.join(model.settings.classes)}, which {tool.version()} tells apart.")
+    scores = score_fields(model, fields)
     rows = ["| class | F1 within 12 px | precision | recall |", "|---|---|---|---|"]
-    for name in ("detection", *(c for c in found.settings.classes if c in scores)):
+    for name in ("detection", *(c for c in model.settings.classes if c in scores)):
         one = scores[name]
         low, high = one["interval"]
         rows.append(f"| {name} | {one['f1']:.3f} [{low:.3f}, {high:.3f}] | {one['precision']:.3f} | {one['recall']:.3f} |")
     if error := scores["index_error"]:
-        first = found.settings.classes[0]
+        first = model.settings.classes[0]
         rows += [
             "",
             f"Share of {first} cells: mean error {error['mean']} points a picture, at most {error['max']}; "
@@ -130,6 +130,6 @@ def masks_table(values: dict[str, Any]) -> str:
     return "\n".join(["| asked for by | IoU | Dice |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)])
 
 
-def _some(found: list[Any], labels: Path, split: str) -> None:
-    if not found:
+def _some(items: list[Any], labels: Path, split: str) -> None:
+    if not items:
         raise BadSettings(f"{labels} has no pictures of the split {split!r}.")

@@ -58,9 +58,9 @@ class PapersSearch(Tool[PapersArguments]):
         from pathasst.papers.question import read_question
 
         index, question = self.index(), read_question(arguments.query)
-        asked = {pmid: index.hit(pmid, question.text) for pmid in question.pmids}
-        hits = [hit for hit in asked.values() if hit is not None]
-        not_here = [pmid for pmid, hit in asked.items() if hit is None]
+        requested = {pmid: index.hit(pmid, question.text) for pmid in question.pmids}
+        hits = [hit for hit in requested.values() if hit is not None]
+        not_here = [pmid for pmid, hit in requested.items() if hit is None]
         if not question.pmids:
             hits = [hit for hit, _ in index.about(question, arguments.k)]
         absent = [] if hits else index.absent(question)

@@ -100,12 +100,12 @@ class Tool(ABC, Generic[A]):
         """
         if um_per_px is None or SCALE not in self.arguments.model_fields:
             return dict(arguments), ""
-        asked = arguments.get(SCALE)
+        scale = arguments.get(SCALE)
         with_scale = {**arguments, SCALE: um_per_px}
         if SCALE in self._faults(with_scale):
             return dict(arguments), f"left out the picture's scale of {um_per_px:g} µm per pixel, which {self.name} does not take"
-        if isinstance(asked, int | float) and abs(asked - um_per_px) > 0.01 * um_per_px:
-            return with_scale, f"took the picture's own scale, {um_per_px:g} µm per pixel, instead of {asked:g}"
+        if isinstance(scale, int | float) and abs(scale - um_per_px) > 0.01 * um_per_px:
+            return with_scale, f"took the picture's own scale, {um_per_px:g} µm per pixel, instead of {scale:g}"
         return with_scale, ""
 
     def _looked_at(self, image: Any) -> list[str]:
@@ -183,6 +183,6 @@ class Registry:
         """Run one call; an unknown name is an error the model can read, not an exception."""
         tool = self.tools.get(call.name)
         if tool is None:
-            known = ", ".join(sorted(self.tools))
-            return ToolResult(name=call.name, call_id=call.id, error=f"no tool is called {call.name!r}; the tools are: {known}")
+            names = ", ".join(sorted(self.tools))
+            return ToolResult(name=call.name, call_id=call.id, error=f"no tool is called {call.name!r}; the tools are: {names}")
         return tool(call, image)

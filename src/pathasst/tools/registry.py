@@ -39,8 +39,8 @@ def tool_class(name: str) -> type[Tool[Any]]:
         module, cls = {**CLASSES, **FURTHER}[name].split(":")
     except KeyError:
         raise BadSettings(f"no tool is called {name!r}; the tools are: {', '.join([*CLASSES, *FURTHER])}") from None
-    found: type[Tool[Any]] = getattr(import_module(module), cls)
-    return found
+    tool: type[Tool[Any]] = getattr(import_module(module), cls)
+    return tool
 
 
 def all_classes() -> list[type[Tool[Any]]]:

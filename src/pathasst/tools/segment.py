@@ -76,8 +76,8 @@ class Segment(Tool[SegmentArguments]):
         """See the card. Raises BadInput for a picture too small, and for prompts outside of it or too far apart."""
         require_side(image, 32, "Segmentation")
         _check_prompts(arguments, image)
-        asked = arguments.box is not None or bool(arguments.points)
-        masks = self._asked(arguments, image) if asked else self._everything(image)
+        prompted = arguments.box is not None or bool(arguments.points)
+        masks = self._asked(arguments, image) if prompted else self._everything(image)
         return _result(masks, image, arguments, self.sam.name)
 
     def _asked(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
@@ -88,8 +88,8 @@ class Segment(Tool[SegmentArguments]):
         inside = np.arange(len(points)) < len(arguments.points)
         box = None if arguments.box is None else np.array(arguments.box, np.float32) - [x, y, x, y]
         embedding = self.sam.set_image(image[y:y2, x:x2])
-        found = self.sam.predict(embedding, points, inside, box)
-        return [m.moved(x, y) for m in meant(found, (y2 - y) * (x2 - x))]
+        masks = self.sam.predict(embedding, points, inside, box)
+        return [m.moved(x, y) for m in meant(masks, (y2 - y) * (x2 - x))]
 
     def _everything(self, image: np.ndarray) -> list[Mask]:
         """All objects; in tiles, each counts where its middle lies in the tile's core."""
@@ -97,15 +97,15 @@ class Segment(Tool[SegmentArguments]):
 
         height, width = image.shape[:2]
         tiles = plan(height, width, TILE if max(height, width) > MAX_SIDE else MAX_SIDE, OVERLAP)
-        kept = []
+        masks = []
         for tile in tiles:
             x1, y1, x2, y2 = tile.core
             for mask in self.sam.everything(self.sam.set_image(image[tile.window])):
                 one = mask.moved(tile.x, tile.y)
                 middle = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
                 if x1 <= middle[0] < x2 and y1 <= middle[1] < y2:
-                    kept.append(one)
-        return sorted(kept, key=lambda m: -m.score)
+                    masks.append(one)
+        return sorted(masks, key=lambda m: -m.score)
 
 
 def part_around(arguments: SegmentArguments, image: np.ndarray) -> tuple[int, int, int, int]:
@@ -155,7 +155,7 @@ def _result(masks: list[Mask], image: np.ndarray, arguments: SegmentArguments, m
     }
     if arguments.um_per_px:
         numbers["areas_um2"] = [round(a * arguments.um_per_px**2, 2) for a in areas]
-    pictures = [Picture(name="segmentation", image=_drawn(masks, image, annotations))]
+    pictures = [Picture(name="segmentation", image=_mask_picture(masks, image, annotations))]
     pictures.append(Picture(name="mask", image=encode_png(union.astype(np.uint8) * 255)))
     text = _text(numbers, arguments, model)
     return ToolResult(name="segment", text=text, numbers=numbers, annotations=annotations, pictures=pictures)
@@ -166,7 +166,7 @@ def _mark(mask: Mask, shape: tuple[int, int]) -> Annotation:
     return Annotation(kind="mask", label="object", coordinates=corners, score=round(mask.score, 3), rle=counts)
 
 
-def _drawn(masks: list[Mask], image: np.ndarray, annotations: list[Annotation]) -> bytes:
+def _mask_picture(masks: list[Mask], image: np.ndarray, annotations: list[Annotation]) -> bytes:
     """The picture with its masks; a very large one reduced, as nobody looks at each of its pixels."""
     from pathasst.imaging.drawing import annotate
 

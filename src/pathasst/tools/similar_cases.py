@@ -64,15 +64,15 @@ class SimilarCases(Tool[SimilarCasesArguments]):
         atlas, clip = opened(self.model)
         nearest = atlas.nearest(clip.encode_image([image])[0], max(arguments.k, VOTERS))
         votes = {name: vote(nearest[:VOTERS], name) for name in ("organ", "diagnosis", "category")}
-        shown = nearest[: arguments.k]
+        top = nearest[: arguments.k]
         numbers: dict[str, Any] = {
-            "cases": [{**asdict(s.case), "similarity": round(s.similarity, 3)} for s in shown],
+            "cases": [{**asdict(s.case), "similarity": round(s.similarity, 3)} for s in top],
             "votes": votes,
         }
-        pictures = [Picture(name=f"similar_{n}", image=_png(s.thumbnail)) for n, s in enumerate(shown, 1)]
+        pictures = [Picture(name=f"similar_{n}", image=_png(s.thumbnail)) for n, s in enumerate(top, 1)]
         return ToolResult(
             name=self.name,
-            text=text(shown, votes),
+            text=text(top, votes),
             numbers=numbers,
             pictures=pictures,
             warnings=doubts(image, votes),
@@ -103,21 +103,21 @@ def doubts(image: np.ndarray, votes: dict[str, dict[str, float]]) -> list[str]:
     """Where the look and the vote of the neighbours disagree, or the picture is like nothing known."""
     if not guard.on():
         return []
-    seen = guard.look(image)
-    if seen.unlike:
+    view = guard.look(image)
+    if view.unlike:
         return ["The picture is unlike anything that was trained on: the cases are the nearest, not near."]
-    organ, cases = seen.answers["organ"].choice, votes["organ"]
+    organ, cases = view.answers["organ"].choice, votes["organ"]
     if organ and cases and next(iter(cases)) != organ:
         return [f"The look says {organ}; most of the similar cases are of {next(iter(cases))}."]
     return []
 
 
-def text(shown: list[Similar], votes: dict[str, dict[str, float]]) -> str:
+def text(cases: list[Similar], votes: dict[str, dict[str, float]]) -> str:
     """A line a case, and the vote."""
     lines = [
         f"{n}. {s.case.caption or s.case.diagnosis or s.case.case} "
         f"(similarity {s.similarity:.2f}; {s.case.link}; {s.case.licence})"
-        for n, s in enumerate(shown, 1)
+        for n, s in enumerate(cases, 1)
     ]
     voted = [f"{name} {next(iter(v))} ({next(iter(v.values())):.0%})" for name, v in votes.items() if v]
     return "\n".join(

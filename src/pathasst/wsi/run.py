@@ -276,14 +276,14 @@ def _hot_spots(tool: str, grid: grids.CountGrid, out: Path, settings: RunSetting
         return []
     radius = (settings.hotspot_mm2 * 1e6 / 3.141592653589793) ** 0.5 / finest
     spots = grids.hot_spots(grid, scores.POSITIVE[tool], radius, settings.hotspots)
-    found = []
+    hot_spots = []
     for spot in spots:
         reach, labels = cells_near(out, spot.x, spot.y, spot.radius, settings.hotspot_cells)
         counts = dict(sorted(Counter(labels).items()))
         place = {"x": round(spot.x, 1), "y": round(spot.y, 1), "radius_px": round(reach, 1)}
         mm2 = 3.141592653589793 * (reach * finest) ** 2 * 1e-6
-        found.append({**place, "mm2": round(mm2, 4), **scores.spot_score(tool, counts)})
-    return found
+        hot_spots.append({**place, "mm2": round(mm2, 4), **scores.spot_score(tool, counts)})
+    return hot_spots
 
 
 def _spot_words(number: int, spot: Mapping[str, Any], tool: str) -> str:

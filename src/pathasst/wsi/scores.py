@@ -58,8 +58,8 @@ def score(tool: str, labels: Sequence[str], counts: np.ndarray) -> Score:
 
 
 def _columns(labels: Sequence[str], counts: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-    chosen = [i for i, name in enumerate(labels) if name in wanted]
-    return counts[:, chosen].sum(1) if len(counts) else np.zeros(0, int)  # type: ignore[no-any-return]
+    columns = [i for i, name in enumerate(labels) if name in wanted]
+    return counts[:, columns].sum(1) if len(counts) else np.zeros(0, int)  # type: ignore[no-any-return]
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
@@ -120,18 +120,18 @@ def _her2(labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]
     """HER2 by the highest grade that, with those above, more than 10 % of the cells reach; how sure that is under resampling."""
     from pathasst.tools.cells.her2 import score as grade_of
 
-    whole = {g: by_label.get(g, 0) for g in GRADES}
-    grade, total = grade_of(whole), sum(whole.values())
+    by_grade = {g: by_label.get(g, 0) for g in GRADES}
+    grade, total = grade_of(by_grade), sum(by_grade.values())
     if grade is None:
         return Score("HER2", None, counts=dict(by_label), sentences=["No cells were found, so there is no HER2 score."])
     columns = np.stack([_columns(labels, counts, (g,)) for g in GRADES], 1)
     columns = columns[columns.sum(1) > 0]
-    drawn = draw_counts(len(columns)) @ columns
-    grades = [grade_of(dict(zip(GRADES, row, strict=True))) for row in drawn]
+    samples = draw_counts(len(columns)) @ columns
+    grades = [grade_of(dict(zip(GRADES, row, strict=True))) for row in samples]
     same = grades.count(grade) / len(grades)
     decisive = GRADES[GRADES.index(grade) :] if grade != "0" else GRADES[1:]
     interval = sums_interval(_ratio, np.stack([columns[:, [GRADES.index(g) for g in decisive]].sum(1), columns.sum(1)], 1))
-    shares = ", ".join(f"{g}: {100 * n / total:.1f} %" for g, n in whole.items())
+    shares = ", ".join(f"{g}: {100 * n / total:.1f} %" for g, n in by_grade.items())
     sentences = [
         f"Estimated HER2 score {grade} from {total} cells in {len(columns)} tiles ({shares}).",
         f"Cells of {' or '.join(decisive)}: {per_cent(interval)}; more than 10 % decide.",

@@ -41,24 +41,24 @@ def dialogue(turns: Sequence[Turn], tools: Sequence[ToolSpec], longest: int) -> 
 
     Results are cut to `longest` characters and stand in the person's messages, as data. Without tools no examples are shown.
     """
-    said = _opening(tools)
+    messages = _opening(tools)
     calls: list[dict[str, Any]] = []
     for turn in turns:
         if turn.role == "assistant":
             calls = [{"name": c.name, "arguments": c.arguments} for c in turn.tool_calls]
             if calls:
-                _say(said, "assistant", json.dumps({"tools": [c["name"] for c in calls]}))
+                _say(messages, "assistant", json.dumps({"tools": [c["name"] for c in calls]}))
                 continue
             if tools:
-                _say(said, "assistant", '{"tools": []}')
-                _say(said, "user", ANSWER_NOW)
-            _say(said, "assistant", turn.content)
+                _say(messages, "assistant", '{"tools": []}')
+                _say(messages, "user", ANSWER_NOW)
+            _say(messages, "assistant", turn.content)
         elif turn.role == "tool":
-            given = calls.pop(0)["arguments"] if calls else {}
-            _say(said, "user", _result(turn.tool, given, result_words(turn), longest))
+            arguments = calls.pop(0)["arguments"] if calls else {}
+            _say(messages, "user", _result(turn.tool, arguments, result_words(turn), longest))
         else:
-            _say(said, "user", person_words(turn, sees=False))
-    return said
+            _say(messages, "user", person_words(turn, sees=False))
+    return messages
 
 
 def arguments_asked(tool: ToolSpec) -> str:
@@ -75,41 +75,41 @@ def arguments_asked(tool: ToolSpec) -> str:
 def _opening(tools: Sequence[ToolSpec]) -> list[dict[str, str]]:
     if not tools:
         return [{"role": "system", "content": f"{SYSTEM}\nNo tools are left: answer in plain words with what there is."}]
-    known = {tool.name: tool for tool in tools}
+    by_name = {tool.name: tool for tool in tools}
     listed = "\n".join(f"- {tool.name}: {tool.description}" for tool in tools)
-    said = [{"role": "system", "content": f"{SYSTEM}\n{HOW}\nTools:\n{listed}"}]
+    messages = [{"role": "system", "content": f"{SYSTEM}\n{HOW}\nTools:\n{listed}"}]
     for words, picture, names in EXAMPLES:
-        if not set(names) <= set(known):
+        if not set(names) <= set(by_name):
             continue
-        _say(said, "user", words + (SEEN if picture else ""))
-        _say(said, "assistant", json.dumps({"tools": list(names)}))
+        _say(messages, "user", words + (SEEN if picture else ""))
+        _say(messages, "assistant", json.dumps({"tools": list(names)}))
         if names == (WALK[0],):
-            _walk(said, known[WALK[0]])
-    return said
+            _walk(messages, by_name[WALK[0]])
+    return messages
 
 
-def _walk(said: list[dict[str, str]], tool: ToolSpec) -> None:
-    name, given, result, answer = WALK
-    _say(said, "user", arguments_asked(tool))
-    _say(said, "assistant", json.dumps(given))
-    _say(said, "user", _result(name, given, result, 1000))
-    _say(said, "assistant", '{"tools": []}')
-    _say(said, "user", ANSWER_NOW)
-    _say(said, "assistant", answer)
+def _walk(messages: list[dict[str, str]], tool: ToolSpec) -> None:
+    name, arguments, result, answer = WALK
+    _say(messages, "user", arguments_asked(tool))
+    _say(messages, "assistant", json.dumps(arguments))
+    _say(messages, "user", _result(name, arguments, result, 1000))
+    _say(messages, "assistant", '{"tools": []}')
+    _say(messages, "user", ANSWER_NOW)
+    _say(messages, "assistant", answer)
 
 
-def _result(tool: str, given: Mapping[str, Any], text: str, longest: int) -> str:
+def _result(tool: str, arguments: Mapping[str, Any], text: str, longest: int) -> str:
     text = text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " … (cut)"
-    with_ = f" arguments='{json.dumps(given, ensure_ascii=False)}'" if given else ""
+    with_ = f" arguments='{json.dumps(arguments, ensure_ascii=False)}'" if arguments else ""
     return f'<tool_output tool="{tool}"{with_}>\n{text}\n</tool_output>'
 
 
-def _say(said: list[dict[str, str]], role: str, content: str) -> None:
+def _say(messages: list[dict[str, str]], role: str, content: str) -> None:
     """Add a message; two of one role in a row become one, since templates want the roles to take turns."""
-    if said[-1]["role"] == role:
-        said[-1]["content"] += f"\n{content}"
+    if messages[-1]["role"] == role:
+        messages[-1]["content"] += f"\n{content}"
     else:
-        said.append({"role": role, "content": content})
+        messages.append({"role": role, "content": content})
 
 
 def _meaning(schema: Mapping[str, Any]) -> str:

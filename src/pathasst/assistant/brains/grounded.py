@@ -21,30 +21,30 @@ QUOTED_CHARACTERS = 420
 _PMID = re.compile(r"\[PMID (\d+)\]")
 
 
-def grounded(said: str, turns: Sequence[Turn]) -> str:
+def grounded(text: str, turns: Sequence[Turn]) -> str:
     """`said`, an answer to a conversation that ends with tools' results; or those results, where it strays from them."""
     question = max((n for n, t in enumerate(turns) if t.role == "user"), default=0)
     results = [t for t in turns[question:] if t.role == "tool"]
     source = " ".join(" ".join([t.content, *t.warnings]) for t in turns[question:] if t.role in ("user", "tool"))
     retrieved = set(_PMID.findall(" ".join(t.content for t in results)))
-    strays = set(numbers(said)) - set(numbers(source)) or new_word_share(said, source) > MAX_NEW_WORDS
-    if said and not strays and (not retrieved or (retrieved & set(_PMID.findall(said)) and _verbatim(said, results))):
-        return said
-    return "\n".join(quoted(t) for t in results) or said
+    strays = set(numbers(text)) - set(numbers(source)) or new_word_share(text, source) > MAX_NEW_WORDS
+    if text and not strays and (not retrieved or (retrieved & set(_PMID.findall(text)) and _verbatim(text, results))):
+        return text
+    return "\n".join(quoted(t) for t in results) or text
 
 
-def _verbatim(said: str, results: Sequence[Turn]) -> bool:
+def _verbatim(text: str, results: Sequence[Turn]) -> bool:
     """Whether each sentence stands in the line of one abstract, with words left out at most."""
     lines = [_PMID.sub("", line) for t in results for line in t.content.splitlines() if _PMID.search(line)]
-    return all(any(is_verbatim(s, line) for line in lines) for s in sentences(_PMID.sub("", said)) if re.search(r"\w", s))
+    return all(any(is_verbatim(s, line) for line in lines) for s in sentences(_PMID.sub("", text)) if re.search(r"\w", s))
 
 
 def quoted(result: Turn) -> str:
     """A tool's result in its own words: of abstracts the first few, of other results what fits a few lines."""
     if _PMID.search(result.content):
-        found = [shortened(line, QUOTED_CHARACTERS) for line in result.content.splitlines() if _PMID.search(line)][
+        lines = [shortened(line, QUOTED_CHARACTERS) for line in result.content.splitlines() if _PMID.search(line)][
             :MOST_ABSTRACTS
         ]
-        return "\n".join(["The nearest abstracts say:", *(f"- {line}" for line in found)])
+        return "\n".join(["The nearest abstracts say:", *(f"- {line}" for line in lines)])
     words = " ".join([result.content, *(f"Warning: {w}" for w in result.warnings)])
     return f"{result.tool}: {shortened(words, QUOTED_CHARACTERS)}"

@@ -76,12 +76,12 @@ class LlamaCppBrain:
         starts = [n for n, turn in enumerate(turns) if turn.role == "user"]
         for first in starts:  # the oldest questions go first, then ever more of the tools' results
             for longest in _SHORTER if first == starts[-1] else _SHORTER[:1]:
-                said = dialogue(turns[first:], tools, longest)
+                messages = dialogue(turns[first:], tools, longest)
                 try:
-                    if chosen := self._chosen(said, turns, tools):
-                        yield Turn(role="assistant", tool_calls=self._calls(said, chosen))
+                    if selected := self._chosen(messages, turns, tools):
+                        yield Turn(role="assistant", tool_calls=self._calls(messages, selected))
                     else:
-                        yield from self._answer(said, offered=bool(tools))
+                        yield from self._answer(messages, offered=bool(tools))
                 except Refused as error:  # before any word was said
                     if error.status not in (400, 413):
                         raise
@@ -90,49 +90,51 @@ class LlamaCppBrain:
                     return
         raise BadInput(f"the question does not fit into the {CONTEXT} tokens that {self.name} reads: {reason}")
 
-    def _chosen(self, said: Messages, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> list[ToolSpec]:
+    def _chosen(self, messages: Messages, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> list[ToolSpec]:
         """The tools that the model says it needs now; those that this question has had already are not offered again."""
         had = _had(turns)
         left = {tool.name: tool for tool in tools if tool.name not in had}
         if not left:
             return []
-        text = self._write(said, choice_schema(list(left)), CHOICE_TOKENS)
+        text = self._write(messages, choice_schema(list(left)), CHOICE_TOKENS)
         value = loads_leniently(text)
         names = value.get("tools", []) if isinstance(value, dict) else []
         return [left[name] for name in dict.fromkeys(names) if name in left][:CALLS_PER_TURN]
 
-    def _calls(self, said: Messages, chosen: Sequence[ToolSpec]) -> list[ToolCall]:
+    def _calls(self, messages: Messages, selected: Sequence[ToolSpec]) -> list[ToolCall]:
         """Each chosen tool's call, with arguments that have the right names and types."""
-        said = [*said, {"role": "assistant", "content": json.dumps({"tools": [tool.name for tool in chosen]})}]
+        messages = [*messages, {"role": "assistant", "content": json.dumps({"tools": [tool.name for tool in selected]})}]
         calls = []
-        for tool in chosen:
-            given: Any = {}
+        for tool in selected:
+            arguments: Any = {}
             if tool.parameters.get("properties"):
-                asked = {"role": "user", "content": arguments_asked(tool)}
-                given = loads_leniently(self._write([*said, asked], for_grammar(tool.parameters), ARGUMENT_TOKENS))
-            calls.append(ToolCall(name=tool.name, arguments=given) if isinstance(given, dict) else ToolCall(name=UNREADABLE))
+                request = {"role": "user", "content": arguments_asked(tool)}
+                arguments = loads_leniently(self._write([*messages, request], for_grammar(tool.parameters), ARGUMENT_TOKENS))
+            calls.append(
+                ToolCall(name=tool.name, arguments=arguments) if isinstance(arguments, dict) else ToolCall(name=UNREADABLE)
+            )
         return calls
 
-    def _answer(self, said: Messages, *, offered: bool) -> Generator[str | Turn, None, None]:
+    def _answer(self, messages: Messages, *, offered: bool) -> Generator[str | Turn, None, None]:
         """The answer in plain words, as they are made."""
         if offered:
-            said = [*said, {"role": "assistant", "content": '{"tools": []}'}, {"role": "user", "content": ANSWER_NOW}]
+            messages = [*messages, {"role": "assistant", "content": '{"tools": []}'}, {"role": "user", "content": ANSWER_NOW}]
         text = ""
-        for piece in self.transport.stream(self._body(said, self.max_tokens)):
+        for piece in self.transport.stream(self._body(messages, self.max_tokens)):
             text += piece
             yield piece
         yield Turn(role="assistant", content=text.strip())
 
-    def _write(self, said: Messages, schema: Mapping[str, Any], most: int) -> str:
+    def _write(self, messages: Messages, schema: Mapping[str, Any], most: int) -> str:
         form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
-        answer, _ = self.transport.post({**self._body(said, most), "response_format": form})
+        answer, _ = self.transport.post({**self._body(messages, most), "response_format": form})
         try:
             return str(answer["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError) as error:
             raise Unreachable(f"{self.name} gave no chat completion: {str(answer)[:200]}") from error
 
-    def _body(self, said: Messages, most: int) -> dict[str, Any]:
-        return {"messages": said, "max_tokens": most, "temperature": self.temperature, "cache_prompt": True}
+    def _body(self, messages: Messages, most: int) -> dict[str, Any]:
+        return {"messages": messages, "max_tokens": most, "temperature": self.temperature, "cache_prompt": True}
 
 
 def choice_schema(names: Sequence[str]) -> dict[str, Any]:
@@ -143,21 +145,21 @@ def choice_schema(names: Sequence[str]) -> dict[str, Any]:
 
 def for_grammar(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A tool's schema with names and types alone, closed against other names."""
-    kept: dict[str, Any] = {}
+    schema_part: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
-            kept[key] = {name: for_grammar(inner) for name, inner in value.items()}
+            schema_part[key] = {name: for_grammar(inner) for name, inner in value.items()}
         elif key in _NO_GRAMMAR:
             continue
         elif isinstance(value, dict):
-            kept[key] = for_grammar(value)
+            schema_part[key] = for_grammar(value)
         elif isinstance(value, list) and key not in ("enum", "required"):
-            kept[key] = [for_grammar(v) if isinstance(v, dict) else v for v in value]
+            schema_part[key] = [for_grammar(v) if isinstance(v, dict) else v for v in value]
         else:
-            kept[key] = value
-    if kept.get("type") == "object":
-        kept["additionalProperties"] = False
-    return kept
+            schema_part[key] = value
+    if schema_part.get("type") == "object":
+        schema_part["additionalProperties"] = False
+    return schema_part
 
 
 def _had(turns: Sequence[Turn]) -> set[str]:

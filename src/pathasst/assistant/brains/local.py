@@ -86,8 +86,8 @@ class LocalBrain:
         fitting, images = self._fitting(turns, images, tools)
         decided = self._decided(fitting, images, tools)
         if not isinstance(decided, Turn) and self._checks(turns):
-            said = self.model.reply(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
-            decided = self._checked(said, turns, tools)
+            reply = self.model.reply(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
+            decided = self._checked(reply, turns, tools)
         if isinstance(decided, Turn):
             yield from filter(None, [decided.content])
             yield decided
@@ -101,9 +101,9 @@ class LocalBrain:
         replies = [self._decided(*request) for request in fitting]
         for calls in (True, False):
             open_ = [n for n, reply in enumerate(replies) if reply is calls]
-            asked = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
-            said = self.model.reply_many(asked, max_new_tokens=self.max_tokens, calls=calls) if asked else []
-            for n, turn in zip(open_, said, strict=True):
+            requests_ = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
+            turns_ = self.model.reply_many(requests_, max_new_tokens=self.max_tokens, calls=calls) if requests_ else []
+            for n, turn in zip(open_, turns_, strict=True):
                 replies[n] = self._checked(turn, requests[n][0], requests[n][2])
         return [reply for reply in replies if isinstance(reply, Turn)]
 
@@ -111,35 +111,35 @@ class LocalBrain:
         """Whether what the model says is checked against results: its words then come at once, not as they are made."""
         return self.router is not None and turns[-1].role == "tool"
 
-    def _checked(self, said: Turn, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> Turn:
+    def _checked(self, reply: Turn, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> Turn:
         """What the model says, held to the results; its calls with the arguments that the person's words fix."""
-        if self.router is None or not said.tool_calls:
-            return replace(said, content=grounded(said.content, turns)) if self._checks(turns) else said
+        if self.router is None or not reply.tool_calls:
+            return replace(reply, content=grounded(reply.content, turns)) if self._checks(turns) else reply
         specs = {t.name: t for t in tools}
         words = plain(turns[-1].content) if turns[-1].role == "user" else ""
-        fixed = {name: read(specs[name], words)[0] for c in said.tool_calls if (name := c.name) in specs}
-        calls = [replace(c, arguments=c.arguments | fixed.get(c.name, {})) for c in said.tool_calls]
-        return replace(said, tool_calls=calls)
+        fixed = {name: read(specs[name], words)[0] for c in reply.tool_calls if (name := c.name) in specs}
+        calls = [replace(c, arguments=c.arguments | fixed.get(c.name, {})) for c in reply.tool_calls]
+        return replace(reply, tool_calls=calls)
 
     def _decided(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn | bool:
         """The turn as far as the router decides it, else whether the model, which then says it, may call tools."""
         if self.router is None or not tools:
             return True
-        known = {t.name: t for t in tools if t.name in self.router.classes}
+        by_name = {t.name: t for t in tools if t.name in self.router.classes}
         if turns[-1].role != "user":
-            return len(known) < len(tools)  # the results are there: answer
-        chosen = self.router.choose(turns[-1].content, tools_before(turns[:-1]))
-        ready = [n for n in chosen if n in known and (images or not known[n].needs_image)]
+            return len(by_name) < len(tools)  # the results are there: answer
+        route = self.router.choose(turns[-1].content, tools_before(turns[:-1]))
+        ready = [n for n in route if n in by_name and (images or not by_name[n].needs_image)]
         if ready:
             write = partial(self.model.write_call, turns, images, _as_trained(tools))
-            calls = [c for name in ready for c in calls_of(known[name], turns, self.router, write)]
+            calls = [c for name in ready for c in calls_of(by_name[name], turns, self.router, write)]
             return Turn(role="assistant", tool_calls=calls)
-        if blind := [n for n in chosen if n in known]:
+        if blind := [n for n in route if n in by_name]:
             return Turn(role="assistant", content=f"Please attach the picture: {', '.join(blind)} needs one.")
-        if chosen and len(known) == len(tools):
-            words = f"For this I would need the tool {', '.join(chosen)}, which is not on offer here."
+        if route and len(by_name) == len(tools):
+            words = f"For this I would need the tool {', '.join(route)}, which is not on offer here."
             return Turn(role="assistant", content=words)
-        return len(known) < len(tools)
+        return len(by_name) < len(tools)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, as this model counts; a guess while it has not been loaded."""
@@ -209,8 +209,8 @@ def _without_oldest(turns: list[Turn], images: list[ImageBytes]) -> tuple[list[T
     if len(starts) < 2:
         return None
     marks = sum(t.content.count(IMAGE) for t in turns[: starts[1]])
-    kept = turns[starts[1] :]
-    if marks and not kept[0].content.count(IMAGE):
-        kept[0] = replace(kept[0], content=f"{IMAGE}\n" * marks + kept[0].content)
-        return kept, images
-    return kept, images[marks:]
+    rest = turns[starts[1] :]
+    if marks and not rest[0].content.count(IMAGE):
+        rest[0] = replace(rest[0], content=f"{IMAGE}\n" * marks + rest[0].content)
+        return rest, images
+    return rest, images[marks:]

@@ -141,10 +141,10 @@ def _data_url(image: ImageBytes) -> tuple[str, str]:
     return f"data:image/png;base64,{base64.b64encode(image).decode()}", words
 
 
-def _arguments(given: Any) -> Any:
+def _arguments(value: Any) -> Any:
     """A call's arguments as servers write them: JSON text, a dict, JSON text within JSON text, or nothing."""
-    if given is None or given == "":
+    if value is None or value == "":
         return {}
-    if isinstance(given, str) and given.lstrip().startswith('"'):
-        given = json_or_none(given)
-    return loads_leniently(given) if isinstance(given, str) else given
+    if isinstance(value, str) and value.lstrip().startswith('"'):
+        value = json_or_none(value)
+    return loads_leniently(value) if isinstance(value, str) else value

@@ -69,10 +69,10 @@ def _quote(hit: Hit, concepts: Sequence[Concept]) -> Statement | None:
     for place, sentence in enumerate(sentences(hit.passage)):
         if len(sentence.split()) < 6 or sentence.rstrip().endswith("?") or asks("aims", sentence):
             continue
-        held = sum(_holds(c, sentence) for c in subjects) / max(len(subjects), 1)
+        share = sum(_holds(c, sentence) for c in subjects) / max(len(subjects), 1)
         more = sum(_holds(c, sentence) for c in asides)
-        if held >= LEAST_SUBJECTS and (more or not asides):
-            scored.append((held + 0.2 * more, asks("concludes", sentence), place, sentence))
+        if share >= LEAST_SUBJECTS and (more or not asides):
+            scored.append((share + 0.2 * more, asks("concludes", sentence), place, sentence))
     if not scored:
         return None
     best = max(scored)[-1]
@@ -99,10 +99,10 @@ def _titled(hit: Hit) -> Statement:
 def _summary(hit: Hit) -> list[Statement]:
     """Its own first and last sentences; there is no summary of ours."""
     parts = sentences(hit.passage)
-    chosen = [parts[0], *parts[-2:]] if len(parts) > 3 else parts
+    sections = [parts[0], *parts[-2:]] if len(parts) > 3 else parts
     return [
         Statement(text=f"“{_clean(s)}” [PMID {hit.pmid}]", kind=Kind.PASSAGE, source=hit.pmid, evidence=s, item=True)
-        for s in chosen
+        for s in sections
     ]
 
 

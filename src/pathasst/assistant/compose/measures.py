@@ -60,9 +60,9 @@ def counted(n: int, name: str) -> str:
     return f"{n} {name}{'s' * (n != 1)}"
 
 
-def percent(part: int, whole: int) -> str:
+def percent(part: int, total: int) -> str:
     """A share with its 95 % interval by Wilson: `49.3 % (95 % interval of the count 41.1–57.5 %)`."""
-    share = wilson(part, whole)
+    share = wilson(part, total)
     return f"{100 * share.value:.1f} % (95 % interval of the count {100 * share.low:.1f}–{100 * share.high:.1f} %)"
 
 
@@ -112,12 +112,12 @@ def _pdl1(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
 
 
 def _blood(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
-    known = [k for k in BLOOD if k in numbers] or [k for k in numbers if f"{k}_per_mm2" in numbers]
+    counts = [k for k in BLOOD if k in numbers] or [k for k in numbers if f"{k}_per_mm2" in numbers]
     if not numbers["cells"]:
         return ["No blood cells were found in this picture."]
-    named = [k for k in known if k in BLOOD and BLOOD[k][1] in wishes]
-    first = named if named and "count" in wishes else known
-    every = [*first, *(k for k in known if k not in first)]
+    named = [k for k in counts if k in BLOOD and BLOOD[k][1] in wishes]
+    first = named if named and "count" in wishes else counts
+    every = [*first, *(k for k in counts if k not in first)]
     parts = [counted(numbers[k], BLOOD[k][0] if k in BLOOD else k) for k in every]
     sentences = [f"This field shows {_joined(parts)}."]
     if numbers.get("RBC"):
@@ -196,12 +196,12 @@ def _segment(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     ]
 
 
-def _drawn(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
+def _generated(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     n = numbers["count"]
-    known = numbers.get("recognised")
+    recognised = numbers.get("recognised")
     sentences = [f"{counted(n, 'synthetic picture')} of {numbers['class']}: made by a model, not photographed, of no patient."]
-    if known is not None:
-        sentences.append(f"The cell classifier takes {known} of {n} for {numbers['class']}.")
+    if recognised is not None:
+        sentences.append(f"The cell classifier takes {recognised} of {n} for {numbers['class']}.")
     return sentences
 
 
@@ -213,7 +213,7 @@ _COMPOSERS: dict[str, Callable[[dict[str, Any], Wishes], list[str]]] = {
     "lbc_classify": _class,
     "lbc_detect": _abnormal,
     "segment": _segment,
-    "lbc_generate": _drawn,
+    "lbc_generate": _generated,
 }
 
 

@@ -120,9 +120,9 @@ class Windows:
         import torch
 
         s = self.settings
-        made = [self._one(np.random.default_rng((s.seed, step, place)), step * s.batch + place) for place in places]
-        pixels = np.stack([m[0].transpose(2, 0, 1) for m in made])
-        return torch.from_numpy(pixels), [torch.from_numpy(m[1]) for m in made], [torch.from_numpy(m[2]) for m in made]
+        samples = [self._one(np.random.default_rng((s.seed, step, place)), step * s.batch + place) for place in places]
+        pixels = np.stack([m[0].transpose(2, 0, 1) for m in samples])
+        return torch.from_numpy(pixels), [torch.from_numpy(m[1]) for m in samples], [torch.from_numpy(m[2]) for m in samples]
 
     def _one(self, rng: np.random.Generator, number: int) -> Sample:
         """Each epoch has its own order (rare classes' pictures come more often); a mosaic's other parts are drawn freely."""
@@ -134,13 +134,13 @@ class Windows:
             pixels, boxes, labels = self._mosaic([own, *rng.choice(self.epoch, 3)], rng)
         return (colour(pixels, s.colour, rng) if s.colour else pixels), boxes, labels
 
-    def _mosaic(self, chosen: Sequence[int], rng: np.random.Generator) -> Sample:
+    def _mosaic(self, numbers: Sequence[int], rng: np.random.Generator) -> Sample:
         side = self.settings.crop
         x, y = (int(v) for v in rng.uniform(0.3, 0.7, 2) * side)
         pixels = np.empty((side, side, 3), np.uint8)
         boxes, labels = [], []
         for index, (x0, x1, y0, y1) in zip(
-            chosen, ((0, x, 0, y), (x, side, 0, y), (0, x, y, side), (x, side, y, side)), strict=True
+            numbers, ((0, x, 0, y), (x, side, 0, y), (0, x, y, side), (x, side, y, side)), strict=True
         ):
             part, where, kinds = window(self.pictures[int(index)], x1 - x0, y1 - y0, self.settings, rng)
             pixels[y0:y1, x0:x1] = part

@@ -18,9 +18,9 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.xyxy)
 
-    def take(self, chosen: np.ndarray) -> Boxes:
+    def take(self, rows: np.ndarray) -> Boxes:
         """The boxes at some indices or under a boolean mask."""
-        return Boxes(self.xyxy[chosen], self.scores[chosen], self.classes[chosen])
+        return Boxes(self.xyxy[rows], self.scores[rows], self.classes[rows])
 
     def above(self, score: float) -> Boxes:
         """The boxes of at least this score."""
@@ -48,20 +48,20 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     far = np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.prod(np.clip(far - corner, 0, None), -1)
     areas = [np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), -1) for x in (a, b)]
-    whole = areas[0][:, None] + areas[1][None] - common
-    return np.asarray(common / np.maximum(whole, 1e-9))
+    union = areas[0][:, None] + areas[1][None] - common
+    return np.asarray(common / np.maximum(union, 1e-9))
 
 
-def suppress(found: Boxes, overlap: float, across_classes: bool = False) -> Boxes:
+def suppress(boxes: Boxes, overlap: float, across_classes: bool = False) -> Boxes:
     """Non-maximum suppression: a box that overlaps a better one by more than `overlap` goes; best first."""
     import torch
     from torchvision.ops import batched_nms, nms
 
-    if not len(found):
-        return found
-    xyxy, scores = torch.from_numpy(found.xyxy), torch.from_numpy(found.scores)
-    kept = nms(xyxy, scores, overlap) if across_classes else batched_nms(xyxy, scores, torch.from_numpy(found.classes), overlap)
-    return found.take(kept.numpy())
+    if not len(boxes):
+        return boxes
+    xyxy, scores = torch.from_numpy(boxes.xyxy), torch.from_numpy(boxes.scores)
+    rows = nms(xyxy, scores, overlap) if across_classes else batched_nms(xyxy, scores, torch.from_numpy(boxes.classes), overlap)
+    return boxes.take(rows.numpy())
 
 
 def fuse(views: list[Boxes], overlap: float, across_classes: bool = False, close: float = 0.7) -> Boxes:
@@ -71,19 +71,19 @@ def fuse(views: list[Boxes], overlap: float, across_classes: bool = False, close
     its class that overlap it by at least `close`.
     """
     kept_each = [suppress(v, overlap, across_classes) for v in views]
-    kept, every = suppress(Boxes.join(kept_each), overlap, across_classes), Boxes.join(views)
-    if not len(kept):
-        return kept
-    weights = (_same_class_iou(kept, every) >= close) * (every.scores + 1e-6)
+    merged, every = suppress(Boxes.join(kept_each), overlap, across_classes), Boxes.join(views)
+    if not len(merged):
+        return merged
+    weights = (_same_class_iou(merged, every) >= close) * (every.scores + 1e-6)
     corners = (weights @ every.xyxy / weights.sum(1, keepdims=True)).astype(np.float32)
-    scores = np.zeros(len(kept), np.float32)
+    scores = np.zeros(len(merged), np.float32)
     for one in kept_each:
         if len(one):
-            iou = _same_class_iou(kept, one)
+            iou = _same_class_iou(merged, one)
             best = iou.argmax(1)
             scores += np.where(iou.max(1) > overlap, one.scores[best], 0) / len(views)
     order = np.argsort(-scores, kind="stable")
-    return Boxes(corners, scores, kept.classes).take(order)
+    return Boxes(corners, scores, merged.classes).take(order)
 
 
 def _same_class_iou(a: Boxes, b: Boxes) -> np.ndarray:

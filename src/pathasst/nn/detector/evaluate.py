@@ -38,12 +38,12 @@ class Matches:
     there: np.ndarray  # [pictures] int: how many there are in each
 
 
-def match(found: Boxes, truth: np.ndarray, overlaps: np.ndarray = OVERLAPS) -> np.ndarray:
+def match(predicted: Boxes, truth: np.ndarray, overlaps: np.ndarray = OVERLAPS) -> np.ndarray:
     """Which boxes of one class, best first, hit a box of the truth: bool [overlaps, n]; each true box is taken once."""
-    hit = np.zeros((len(overlaps), len(found)), bool)
-    if not len(found) or not len(truth):
+    hit = np.zeros((len(overlaps), len(predicted)), bool)
+    if not len(predicted) or not len(truth):
         return hit
-    iou = iou_matrix(found.xyxy, truth)
+    iou = iou_matrix(predicted.xyxy, truth)
     for t, least in enumerate(overlaps):
         free = np.ones(len(truth), bool)
         for i, row in enumerate(iou):
@@ -54,10 +54,10 @@ def match(found: Boxes, truth: np.ndarray, overlaps: np.ndarray = OVERLAPS) -> n
     return hit
 
 
-def collect(found: Sequence[Boxes], truth: Sequence[Truth], kind: int | None) -> Matches:
+def collect(predicted: Sequence[Boxes], truth: Sequence[Truth], kind: int | None) -> Matches:
     """The matches of one class over all pictures; None: all classes taken as one."""
     hits, scores, pictures, there = [], [], [], []
-    for number, (boxes, true) in enumerate(zip(found, truth, strict=True)):
+    for number, (boxes, true) in enumerate(zip(predicted, truth, strict=True)):
         own = boxes if kind is None else boxes.take(boxes.classes == kind)
         own = own.take(np.argsort(-own.scores, kind="stable")[:MOST])
         real = true.xyxy if kind is None else true.xyxy[true.classes == kind]
@@ -129,7 +129,13 @@ class Scores:
 
 
 def evaluate(
-    found: Sequence[Boxes], truth: Sequence[Truth], names: dict[int, str], threshold: float, *, draws: int = 500, seed: int = 0
+    predicted: Sequence[Boxes],
+    truth: Sequence[Truth],
+    names: dict[int, str],
+    threshold: float,
+    *,
+    draws: int = 500,
+    seed: int = 0,
 ) -> Scores:
     """Measure the boxes of some pictures, found with a low least score (0.01), against the truth.
 
@@ -138,25 +144,25 @@ def evaluate(
     weights = draw_counts(len(truth), draws, seed)
     each, spreads, rows = {}, [], []
     for kind, name in names.items():
-        scores, points, spread = _measure(found, truth, kind, threshold, weights)
+        scores, points, spread = _measure(predicted, truth, kind, threshold, weights)
         each[name] = scores
         spreads.append(spread)
         rows.append(points)
-    whole = [float(np.nanmean([row[i] for row in rows])) for i in (0, 1)]
+    averages = [float(np.nanmean([row[i] for row in rows])) for i in (0, 1)]
     together = np.nanmean(np.stack(spreads), 0) if spreads else np.zeros((draws, 2))
-    means = [_interval(value, together[:, i]) for i, value in enumerate(whole)]
-    return Scores(len(truth), means[0], means[1], _measure(found, truth, None, threshold, weights)[0], each)
+    means = [_interval(value, together[:, i]) for i, value in enumerate(averages)]
+    return Scores(len(truth), means[0], means[1], _measure(predicted, truth, None, threshold, weights)[0], each)
 
 
-def mean_ap(found: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> tuple[float, float]:
+def mean_ap(predicted: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> tuple[float, float]:
     """mAP@0.5 and mAP@0.5:0.95 without intervals."""
-    rows = np.array([average_precision(collect(found, truth, kind)) for kind in classes])
+    rows = np.array([average_precision(collect(predicted, truth, kind)) for kind in classes])
     return float(np.nanmean(rows[:, 0])), float(np.nanmean(rows))
 
 
-def best_threshold(found: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> float:
+def best_threshold(predicted: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> float:
     """The score with the best mean of the classes' F1 at IoU 0.5, out of 0.05, 0.10 … 0.90."""
-    matched = [collect(found, truth, kind) for kind in classes]
+    matched = [collect(predicted, truth, kind) for kind in classes]
     present = [m for m in matched if m.there.sum()]
 
     def mean_f1(least: float) -> float:
@@ -167,9 +173,9 @@ def best_threshold(found: Sequence[Boxes], truth: Sequence[Truth], classes: Sequ
 
 
 def _measure(
-    found: Sequence[Boxes], truth: Sequence[Truth], kind: int | None, threshold: float, weights: np.ndarray
+    predicted: Sequence[Boxes], truth: Sequence[Truth], kind: int | None, threshold: float, weights: np.ndarray
 ) -> tuple[ClassScores, tuple[float, float], np.ndarray]:
-    matches = collect(found, truth, kind)
+    matches = collect(predicted, truth, kind)
     values = average_precision(matches)
     spread = np.array([(v[0], v.mean()) for v in (average_precision(matches, w) for w in weights)])
     above = matches.scores >= threshold

@@ -87,30 +87,30 @@ class Detector:
         """
         floor = self.settings.min_score if min_score is None else min_score
         jobs: list[tuple[int, Tile, np.ndarray]] = []
-        seen = []
+        shapes = []
         for number, picture in enumerate(pictures):
             resized = resize(picture, self._factor(picture.shape, scale))
-            seen.append(resized.shape)
+            shapes.append(resized.shape)
             tiles = plan(resized.shape[0], resized.shape[1], self.settings.size, self.settings.overlap)
             jobs += [(number, tile, resized[tile.window]) for tile in tiles]
         parts: list[list[Boxes]] = [[] for _ in pictures]
         for start in range(0, len(jobs), self.batch):
             some = jobs[start : start + self.batch]
-            for (number, tile, _), found in zip(some, self._read([j[2] for j in some], floor), strict=True):
-                parts[number].append(_own(found, tile))
+            for (number, tile, _), boxes in zip(some, self._read([j[2] for j in some], floor), strict=True):
+                parts[number].append(_own(boxes, tile))
         return [
-            _back(self._join(found, most), shape, picture.shape)
-            for found, shape, picture in zip(parts, seen, pictures, strict=True)
+            _back(self._join(boxes, most), shape, picture.shape)
+            for boxes, shape, picture in zip(parts, shapes, pictures, strict=True)
         ]
 
     def _join(self, parts: list[Boxes], most: int) -> Boxes:
         """A picture's boxes out of its tiles', without the classes that are not reported."""
-        found = suppress(Boxes.join(parts), self.settings.nms, self.settings.across_classes)
-        return found.take(np.isin(found.classes, self.settings.reported)).first(most)
+        boxes = suppress(Boxes.join(parts), self.settings.nms, self.settings.across_classes)
+        return boxes.take(np.isin(boxes.classes, self.settings.reported)).first(most)
 
     def _factor(self, shape: tuple[int, ...], scale: float | None) -> float:
-        wanted = scale or self.settings.scale or self.settings.size / max(shape[:2])
-        return float(np.clip(wanted, STRIDE / max(shape[:2]), LARGEST_SCALE))
+        factor = scale or self.settings.scale or self.settings.size / max(shape[:2])
+        return float(np.clip(factor, STRIDE / max(shape[:2]), LARGEST_SCALE))
 
     def _read(self, tiles: Sequence[np.ndarray], floor: float) -> list[Boxes]:
         """Boxes of some tiles in their own px, fused from mirrored readings and suppressed within each tile."""
@@ -127,35 +127,35 @@ class Detector:
         for place, tile in zip(pixels, tiles, strict=True):
             place[:, : tile.shape[0], : tile.shape[1]] = tile[::down, ::across].transpose(2, 0, 1)
         boxes, scores = self.reader(pixels)
-        found = []
+        views = []
         for tile, xyxy, score in zip(tiles, boxes, scores, strict=True):
             # A place is of one class, its best of those that are reported; what looks like an ignored one scores low in them.
             score = score[:, self.settings.reported]
-            best, chosen = np.array(self.settings.reported)[score.argmax(1)], score.max(1) >= floor
+            best, keep = np.array(self.settings.reported)[score.argmax(1)], score.max(1) >= floor
             size = np.array([tile.shape[1], tile.shape[0]] * 2, np.float32)
-            upright = np.clip(xyxy[chosen], 0, size).astype(np.float32)
+            upright = np.clip(xyxy[keep], 0, size).astype(np.float32)
             if across < 0:
                 upright[:, [0, 2]] = size[0] - upright[:, [2, 0]]
             if down < 0:
                 upright[:, [1, 3]] = size[1] - upright[:, [3, 1]]
-            some = Boxes(upright, score.max(1)[chosen], best[chosen].astype(np.int64))
+            some = Boxes(upright, score.max(1)[keep], best[keep].astype(np.int64))
             some = some.take((upright[:, 2:] - upright[:, :2] > 1).all(1))
-            found.append(some.take(np.argsort(-some.scores, kind="stable")[:CANDIDATES]))
-        return found
+            views.append(some.take(np.argsort(-some.scores, kind="stable")[:CANDIDATES]))
+        return views
 
 
-def _own(found: Boxes, tile: Tile) -> Boxes:
+def _own(boxes: Boxes, tile: Tile) -> Boxes:
     """A tile's boxes in px of the resized picture: those whose centre lies in its core, so that none is seen twice or cut."""
-    placed = found.xyxy + np.array([tile.x, tile.y] * 2, np.float32)
+    placed = boxes.xyxy + np.array([tile.x, tile.y] * 2, np.float32)
     centre = (placed[:, :2] + placed[:, 2:]) / 2
     x1, y1, x2, y2 = tile.core
     inside = (centre >= [x1, y1]).all(1) & (centre <= [x2, y2]).all(1)  # two that meet at an edge are left to suppression
-    return Boxes(placed, found.scores, found.classes).take(inside)
+    return Boxes(placed, boxes.scores, boxes.classes).take(inside)
 
 
-def _back(found: Boxes, seen: tuple[int, ...], given: tuple[int, ...]) -> Boxes:
-    factor = np.array([given[1] / seen[1], given[0] / seen[0]] * 2, np.float32)
-    return Boxes(found.xyxy * factor, found.scores, found.classes)
+def _back(boxes: Boxes, shape_read: tuple[int, ...], shape: tuple[int, ...]) -> Boxes:
+    factor = np.array([shape[1] / shape_read[1], shape[0] / shape_read[0]] * 2, np.float32)
+    return Boxes(boxes.xyxy * factor, boxes.scores, boxes.classes)
 
 
 def resize(picture: np.ndarray, factor: float) -> np.ndarray:

@@ -76,8 +76,8 @@ class Lite0(Network):
         return self.head(self.neck(tuple(conv(level) for conv, level in zip(self.lateral, levels, strict=True))))
 
     def loss(self, maps: Any, boxes: list[torch.Tensor], labels: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        found = self._criterion(*maps, boxes, labels)
-        return {"total": found["total_loss"], "class": found["loss_cls"], "box": found["loss_bbox"]}
+        losses = self._criterion(*maps, boxes, labels)
+        return {"total": losses["total_loss"], "class": losses["loss_cls"], "box": losses["loss_bbox"]}
 
     def decode(self, maps: Any) -> tuple[torch.Tensor, torch.Tensor]:
         scores, sides = (torch.cat([m.flatten(2).transpose(1, 2) for m in part], 1).float() for part in maps)
@@ -109,8 +109,8 @@ class YoloV7(Network):
             row[: len(xyxy), 0] = label
             row[: len(xyxy), 1:3] = (xyxy[:, :2] + xyxy[:, 2:]) / 2
             row[: len(xyxy), 3:] = xyxy[:, 2:] - xyxy[:, :2]
-        found = self.net.compute_loss(maps, rows)
-        return {"total": found["total_loss"], "class": found["cls_loss"], "box": found["iou_loss"]}
+        losses = self.net.compute_loss(maps, rows)
+        return {"total": losses["total_loss"], "class": losses["cls_loss"], "box": losses["iou_loss"]}
 
     def decode(self, maps: Any) -> tuple[torch.Tensor, torch.Tensor]:
         from libreyolo.postprocess.yolo7 import decode_export

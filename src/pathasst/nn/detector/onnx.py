@@ -75,8 +75,8 @@ class OnnxReader:
         except broken as error:
             raise BadInput(f"{file} is not a usable ONNX model: {error}") from error
         self.classes = classes
-        given = self.session.get_inputs()[0]
-        self.name, self.shape = given.name, given.shape
+        first_input = self.session.get_inputs()[0]
+        self.name, self.shape = first_input.name, first_input.shape
         self.own = [o.name for o in self.session.get_outputs()] == ["boxes", "scores"]
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

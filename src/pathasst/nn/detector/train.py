@@ -152,8 +152,8 @@ def find(detector: infer.Detector, pictures: Sequence[Labelled]) -> list[Boxes]:
 
 def truths(pictures: Sequence[Labelled], settings: DetectorSettings) -> list[evaluate.Truth]:
     """The labels of some pictures that are to be reported, for `evaluate`."""
-    known = [np.isin(p.labels, settings.reported) for p in pictures]
-    return [evaluate.Truth(p.boxes[k], p.labels[k]) for p, k in zip(pictures, known, strict=True)]
+    is_reported = [np.isin(p.labels, settings.reported) for p in pictures]
+    return [evaluate.Truth(p.boxes[k], p.labels[k]) for p, k in zip(pictures, is_reported, strict=True)]
 
 
 def score(detector: infer.Detector, pictures: Sequence[Labelled]) -> evaluate.Scores:

@@ -52,11 +52,11 @@ class Limits:
     @classmethod
     def fit(cls, cells: Sequence[Measures | None], labels: Sequence[str], normal: str = "NILM") -> Limits:
         """Upper quantiles: a third of the cells counts as dark, a third as pale, a quarter as irregular, a fifth has a halo."""
-        known = [c for c in cells if c]
-        usual = [c.area for c, label in zip(cells, labels, strict=True) if c and label == normal] or [c.area for c in known]
+        measured = [c for c in cells if c]
+        usual = [c.area for c, label in zip(cells, labels, strict=True) if c and label == normal] or [c.area for c in measured]
 
         def quantile(name: str, q: float) -> float:
-            return round(float(np.quantile([getattr(c, name) for c in known], q)), 5)
+            return round(float(np.quantile([getattr(c, name) for c in measured], q)), 5)
 
         dark, pale = quantile("darkness", 0.67), quantile("darkness", 0.33)
         return cls(round(float(np.median(usual)), 5), dark, pale, quantile("irregularity", 0.75), quantile("halo", 0.8))
@@ -77,8 +77,10 @@ class Attributes:
 
     def without(self, rng: np.random.Generator, share: float = 0.3) -> Attributes:
         """Each known attribute but the class left out with that probability, so that the model learns to do without."""
-        kept = {f.name: None if f.name != "cell_class" and rng.random() < share else getattr(self, f.name) for f in fields(self)}
-        return Attributes(**kept)
+        attributes = {
+            f.name: None if f.name != "cell_class" and rng.random() < share else getattr(self, f.name) for f in fields(self)
+        }
+        return Attributes(**attributes)
 
 
 def measure(crop: np.ndarray) -> Measures | None:
@@ -109,13 +111,13 @@ def measure(crop: np.ndarray) -> Measures | None:
     return Measures(share, inside - around, irregular, beyond - around)
 
 
-def attributes(cell_class: str, found: Measures | None, limits: Limits) -> Attributes:
+def attributes(cell_class: str, measures: Measures | None, limits: Limits) -> Attributes:
     """The attributes of a measured cell by the limits."""
-    if found is None:
+    if measures is None:
         return Attributes(cell_class)
-    dark = True if found.darkness >= limits.dark else False if found.darkness <= limits.pale else None
-    enlargement = round(found.area / limits.normal_area, 2)
-    return Attributes(cell_class, enlargement, dark, found.irregularity >= limits.irregular, found.halo >= limits.halo)
+    dark = True if measures.darkness >= limits.dark else False if measures.darkness <= limits.pale else None
+    enlargement = round(measures.area / limits.normal_area, 2)
+    return Attributes(cell_class, enlargement, dark, measures.irregularity >= limits.irregular, measures.halo >= limits.halo)
 
 
 def words(what: Attributes, rng: np.random.Generator | None = None) -> str:

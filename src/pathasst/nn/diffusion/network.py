@@ -101,8 +101,8 @@ class Network(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, times: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """Noised maps N×channels×h×w, times N, sentence vectors N×384 → the predicted velocity, of the maps' shape."""
-        found: torch.Tensor = self.unet(x.contiguous(memory_format=torch.channels_last), times, vectors)
-        return found
+        output: torch.Tensor = self.unet(x.contiguous(memory_format=torch.channels_last), times, vectors)
+        return output
 
 
 def schedule() -> Any:
@@ -123,7 +123,7 @@ class Words:
     """MiniLM's unit vector of each sentence, kept once made; the empty sentence is the zero vector (nothing is asked)."""
 
     def __init__(self) -> None:
-        self._known: dict[str, torch.Tensor] = {"": torch.zeros(TEXT)}
+        self._text_vectors: dict[str, torch.Tensor] = {"": torch.zeros(TEXT)}
 
     @cached_property
     def _model(self) -> tuple[Any, Any]:
@@ -134,11 +134,11 @@ class Words:
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """N sentences → N×384 float32. Raises MissingWeights without `minilm`."""
-        new = sorted({t for t in texts if t not in self._known}, key=len)
+        new = sorted({t for t in texts if t not in self._text_vectors}, key=len)
         for start in range(0, len(new), 64):
             some = new[start : start + 64]
-            self._known.update(zip(some, self._encode(some), strict=True))
-        return torch.stack([self._known[t] for t in texts])
+            self._text_vectors.update(zip(some, self._encode(some), strict=True))
+        return torch.stack([self._text_vectors[t] for t in texts])
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> torch.Tensor:
@@ -195,8 +195,8 @@ class Generator:
         noise.set_timesteps(steps or self.config.steps)
         for t in noise.timesteps:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                asked = self.network(x, t.expand(len(x)), vectors)
-                free = self.network(x, t.expand(len(x)), torch.zeros_like(vectors)) if strength != 1 else asked
-            x = noise.step(free + strength * (asked - free), t, x).prev_sample
+                predicted = self.network(x, t.expand(len(x)), vectors)
+                free = self.network(x, t.expand(len(x)), torch.zeros_like(vectors)) if strength != 1 else predicted
+            x = noise.step(free + strength * (predicted - free), t, x).prev_sample
         pixels = self.network.squares.decode(x).clamp(-1, 1)
         return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

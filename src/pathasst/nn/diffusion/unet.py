@@ -26,18 +26,18 @@ class UNet(nn.Module):
         self.text = nn.Linear(text, told)
         self.start = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        now, kept = widths[0], [widths[0]]
+        now, skip_widths = widths[0], [widths[0]]
         for level, width in enumerate(widths):
             for _ in range(layers):
                 self.down.append(Block(now, width, told))
                 now = width
-                kept.append(now)
+                skip_widths.append(now)
             if level < len(widths) - 1:
-                kept.append(now)
+                skip_widths.append(now)
         self.middle = Block(now, now, told)
         for width in reversed(widths):
             for _ in range(layers + 1):
-                self.up.append(Block(now + kept.pop(), width, told))
+                self.up.append(Block(now + skip_widths.pop(), width, told))
                 now = width
         self.end = nn.Conv2d(now, channels, 3, padding=1)
         for last in (self.end.weight, self.end.bias):
@@ -48,22 +48,22 @@ class UNet(nn.Module):
         """See the class."""
         told = F.silu(self.time(waves(times)) + self.text(vectors))
         x = self.start(x)
-        kept, down, up = [x], iter(self.down), iter(self.up)
+        skips, down, up = [x], iter(self.down), iter(self.up)
         for level in reversed(range(len(self.widths))):
             for _ in range(self.layers):
                 x = next(down)(x, told)
-                kept.append(x)
+                skips.append(x)
             if level:
                 x = F.avg_pool2d(x, 2)
-                kept.append(x)
+                skips.append(x)
         x = self.middle(x, told)
         for level in reversed(range(len(self.widths))):
             for _ in range(self.layers + 1):
-                x = next(up)(torch.cat([x, kept.pop()], 1), told)
+                x = next(up)(torch.cat([x, skips.pop()], 1), told)
             if level:
                 x = F.interpolate(x, scale_factor=2.0)
-        found: torch.Tensor = self.end(F.silu(norm(x)))
-        return found.float()
+        output: torch.Tensor = self.end(F.silu(norm(x)))
+        return output.float()
 
 
 class Block(nn.Module):

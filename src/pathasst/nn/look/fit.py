@@ -69,9 +69,9 @@ def read_items(settings: LookSettings, data: Path) -> list[LookItem]:
     """Every picture of the sources that are here. Raises BadDataset when none is."""
     items: list[LookItem] = []
     for source in settings.data:
-        found = _of_table(source, data) if source.table else _of_files(source, data)
-        random.Random(settings.seed).shuffle(found)
-        items += found[: source.most or None]
+        rows = _of_table(source, data) if source.table else _of_files(source, data)
+        random.Random(settings.seed).shuffle(rows)
+        items += rows[: source.most or None]
     if not items:
         raise BadDataset(f"{data} holds none of the sets {', '.join(s.name for s in settings.data)}.")
     return items
@@ -135,8 +135,8 @@ def fit(settings: LookSettings, items: Sequence[LookItem], features: np.ndarray)
         scores[name] = {str(s): round(float((distances[sources == s] > edge).mean()), 3) for s in sorted(set(sources))}
     questions = {}
     for q, classes in settings.questions.items():
-        known = (truth[q] >= 0) & np.isin(sources, settings.judged.get(q) or sorted(set(sources)))
-        questions[q], scores[q] = _calibrated(settings, q, classes, logits[q][known], truth[q][known], groups[known])
+        labelled = (truth[q] >= 0) & np.isin(sources, settings.judged.get(q) or sorted(set(sources)))
+        questions[q], scores[q] = _calibrated(settings, q, classes, logits[q][labelled], truth[q][labelled], groups[labelled])
     tensors = _fit(settings, features, truth, groups, sources)
     return Looker(tensors, {"questions": questions, "limit": limit, "far": far}), scores
 
@@ -174,9 +174,9 @@ def _fit(
     coordinates = (normal - main.mean_) @ back.T
     rows, biases = [], []
     for q, classes in settings.questions.items():
-        known = truth[q] >= 0
-        weights = _weights(truth[q][known], groups[known])
-        head = LogisticRegression(C=settings.strength, max_iter=300).fit(coordinates[known], truth[q][known], weights)
+        labelled = truth[q] >= 0
+        weights = _weights(truth[q][labelled], groups[labelled])
+        head = LogisticRegression(C=settings.strength, max_iter=300).fit(coordinates[labelled], truth[q][labelled], weights)
         coefficients = np.zeros((len(classes), settings.components))
         bias = np.full(len(classes), -20.0)
         two = len(head.classes_) == 2
@@ -209,11 +209,11 @@ def _calibrated(
     stated = ~np.isin(predicted, [classes.index(c) for c in unstated])
     least = 1.01
     for level in np.linspace(0.3, 0.99, 70):
-        chosen = stated & (best >= level)
-        if chosen.sum() >= 20 and right[chosen].mean() >= settings.precision.get(question, 0.9):
+        answered = stated & (best >= level)
+        if answered.sum() >= 20 and right[answered].mean() >= settings.precision.get(question, 0.9):
             least = float(level)
             break
-    chosen = stated & (best >= least)
+    answered = stated & (best >= least)
     entry = {"classes": list(classes), "temperature": temperature, "least": least, "unstated": list(unstated)}
     cases = sorted(set(groups))
     votes = [(odds[groups == g].mean(0).argmax(), Counter(truth[groups == g].tolist()).most_common(1)[0][0]) for g in cases]
@@ -227,8 +227,8 @@ def _calibrated(
         "majority": max(Counter(truth.tolist()).values()) / len(truth),
         "ece": expected_calibration_error(best, right),
         "least": least,
-        "stated": float(chosen.mean()),
-        "right of stated": float(right[chosen].mean()) if chosen.any() else None,
+        "stated": float(answered.mean()),
+        "right of stated": float(right[answered].mean()) if answered.any() else None,
         "right of the surer half": float(right[half].mean()),
     }
 

@@ -45,8 +45,8 @@ def _make(name: str, strides: tuple[int, ...], channels: tuple[int, ...]) -> Any
         # A narrow ResNet starts with three 3×3 convolutions: a 7×7 one over RGB alone would cost as much as a stage.
         narrow = {"channels": channels, "stem_type": "deep", "stem_width": max(channels[0] // 2, 8)}
     # Weights are never fetched here: the paper recipe loads its own from `weights`.
-    whole: Any = timm.create_model(name, features_only=True, pretrained=False, **narrow)
-    reductions = whole.feature_info.reduction()
+    model: Any = timm.create_model(name, features_only=True, pretrained=False, **narrow)
+    reductions = model.feature_info.reduction()
     if missing := set(strides) - set(reductions):
         raise BadSettings(f"{name} has strides {reductions}, not {sorted(missing)}")
     indices = tuple(reductions.index(s) for s in strides)
@@ -59,5 +59,5 @@ def _make(name: str, strides: tuple[int, ...], channels: tuple[int, ...]) -> Any
 def _pixel_statistics(name: str) -> dict[str, tuple[float, ...]]:
     import timm
 
-    found = timm.get_pretrained_cfg(name)
-    return {"mean": found.mean, "std": found.std} if found else {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    config = timm.get_pretrained_cfg(name)
+    return {"mean": config.mean, "std": config.std} if config else {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -119,8 +119,8 @@ def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.
     # Both stains stay within a third of their strength: a pale positive must not become a negative.
     stains *= rng.uniform(0.7, 1.35, 3).astype(np.float32)
     stains += rng.uniform(-0.06, 0.06, 3).astype(np.float32)
-    shown = STAINS + rng.normal(0, hue, STAINS.shape).astype(np.float32) if hue else STAINS
-    image = 256 * np.exp(-(stains @ shown)) - 1
+    vectors = STAINS + rng.normal(0, hue, STAINS.shape).astype(np.float32) if hue else STAINS
+    image = 256 * np.exp(-(stains @ vectors)) - 1
     image = (image - 127) * rng.uniform(0.85, 1.15) + 127 + rng.uniform(-15, 15)
     image = image + rng.uniform(-8, 8, 3)
     image = np.clip(image, 0, 255).astype(np.uint8)

@@ -54,7 +54,7 @@ def greedy_match(predicted: np.ndarray, scores: np.ndarray, cells: np.ndarray, r
 def count(
     predicted: np.ndarray,
     scores: np.ndarray,
-    found: np.ndarray,
+    classes: np.ndarray,
     cells: np.ndarray,
     labels: np.ndarray,
     n: int,
@@ -62,15 +62,15 @@ def count(
 ) -> list[Counts]:
     """Counts of one picture: first of detection (any class), then of each class 0…n−1, matched within the class alone.
 
-    `predicted` P×2 px, `scores` P, `found` P class ids; `cells` M×2 px, `labels` M class ids.
+    `predicted` P×2 px, `scores` P, `classes` P class ids; `cells` M×2 px, `labels` M class ids.
     """
 
-    def one(chosen: np.ndarray, there: np.ndarray) -> Counts:
-        tp = len(greedy_match(predicted[chosen], scores[chosen], cells[there], radius))
-        return Counts(tp, int(chosen.sum()) - tp, int(there.sum()) - tp)
+    def one(rows: np.ndarray, there: np.ndarray) -> Counts:
+        tp = len(greedy_match(predicted[rows], scores[rows], cells[there], radius))
+        return Counts(tp, int(rows.sum()) - tp, int(there.sum()) - tp)
 
     everything = one(np.ones(len(predicted), bool), np.ones(len(cells), bool))
-    return [everything, *(one(found == c, labels == c) for c in range(n))]
+    return [everything, *(one(classes == c, labels == c) for c in range(n))]
 
 
 def interval(per_picture: Sequence[Sequence[Counts]], column: int, draws: int = 2000, seed: int = 0) -> tuple[float, float]:

@@ -33,9 +33,9 @@ class Cells:
     def __len__(self) -> int:
         return len(self.points)
 
-    def take(self, chosen: np.ndarray) -> Cells:
+    def take(self, rows: np.ndarray) -> Cells:
         """The cells at some indices or under a boolean mask."""
-        return Cells(self.points[chosen], self.classes[chosen], self.scores[chosen])
+        return Cells(self.points[rows], self.classes[rows], self.scores[rows])
 
 
 def suppress(points: np.ndarray, scores: np.ndarray, radius: float = SUPPRESSION) -> np.ndarray:
@@ -45,13 +45,13 @@ def suppress(points: np.ndarray, scores: np.ndarray, radius: float = SUPPRESSION
     if not len(points):
         return np.empty(0, np.int64)
     near = cKDTree(points).query_ball_point(points, radius * (1 - 1e-6))
-    gone = np.zeros(len(points), bool)
-    kept = []
+    removed = np.zeros(len(points), bool)
+    rows = []
     for i in np.argsort(-scores, kind="stable"):
-        if not gone[i]:
-            kept.append(int(i))
-            gone[near[i]] = True
-    return np.array(kept, np.int64)
+        if not removed[i]:
+            rows.append(int(i))
+            removed[near[i]] = True
+    return np.array(rows, np.int64)
 
 
 def save(model: P2PNet, folder: Path, **notes: Any) -> Path:
@@ -111,17 +111,17 @@ class Detector:
         `scale` resizes the picture before the network sees it; `radius` is in px of the resized picture. Classes that the model
         was told to ignore are left out.
         """
-        seen = resize(image, scale)
+        resized = resize(image, scale)
         floors = np.broadcast_to(self.settings.min_score if min_score is None else min_score, len(self.settings.classes))
-        tiles = plan(seen.shape[0], seen.shape[1], self.tile, self.overlap)
-        parts = [(tile, self._detect(seen[tile.window], floors)) for tile in tiles]
+        tiles = plan(resized.shape[0], resized.shape[1], self.tile, self.overlap)
+        parts = [(tile, self._detect(resized[tile.window], floors)) for tile in tiles]
         points, classes, scores = merge_points([(t, (c.points, c.classes, c.scores)) for t, c in parts])
         cells = Cells(points, classes, scores)
         cells = cells.take(suppress(cells.points, cells.scores, radius))
         ignored = [self.settings.classes.index(name) for name in self.settings.ignored]
         cells = cells.take(~np.isin(cells.classes, ignored))
         # Back to px of the picture as given: rounding of the size makes the two axes' factors differ slightly.
-        back = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
+        back = np.array([image.shape[1] / resized.shape[1], image.shape[0] / resized.shape[0]], np.float32)
         return Cells(cells.points * back, cells.classes, cells.scores)
 
     def _detect(self, image: np.ndarray, floors: np.ndarray) -> Cells:
@@ -148,8 +148,8 @@ class Detector:
         mirrored = [axis for bit, axis in ((1, -1), (2, -2)) if view & bit]
         tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).to(self.device).float().div_(255).flip(mirrored)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            found = self.model(tensor.contiguous(memory_format=torch.channels_last))
-        probabilities, points = found.logits[0].softmax(-1)[:, :-1], found.points[0]
+            output = self.model(tensor.contiguous(memory_format=torch.channels_last))
+        probabilities, points = output.logits[0].softmax(-1)[:, :-1], output.points[0]
         for axis in mirrored:
             points[:, -1 - axis] = tensor.shape[axis] - points[:, -1 - axis]
         inside = ((points > 0) & (points < points.new_tensor([width, height]))).all(-1)
@@ -178,11 +178,11 @@ def fuse(
     order = np.lexsort((-best, which, cell))
     first = np.ones(len(points), bool)
     first[1:] = (np.diff(cell[order]) != 0) | (np.diff(which[order]) != 0)
-    chosen = order[first]
-    member = np.eye(cells, dtype=np.float32)[:, cell[chosen]]
-    weights = member * best[chosen]
-    places = weights @ points[chosen] / weights.sum(1, keepdims=True)
-    return places.reshape(-1, 2), (member @ probabilities[chosen] / views).reshape(-1, probabilities.shape[1])
+    strongest = order[first]
+    member = np.eye(cells, dtype=np.float32)[:, cell[strongest]]
+    weights = member * best[strongest]
+    places = weights @ points[strongest] / weights.sum(1, keepdims=True)
+    return places.reshape(-1, 2), (member @ probabilities[strongest] / views).reshape(-1, probabilities.shape[1])
 
 
 def resize(image: np.ndarray, scale: float) -> np.ndarray:

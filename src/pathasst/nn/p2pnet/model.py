@@ -39,8 +39,8 @@ def sample(features: torch.Tensor, points: torch.Tensor, height: int, width: int
     """
     size = points.new_tensor([width, height])
     where = (2 * points / size - 1).unsqueeze(2)  # never in bfloat16, whose steps are a px wide at the edge of a tile
-    taken = F.grid_sample(features.float(), where, mode="bilinear", padding_mode="border", align_corners=False)
-    return taken.squeeze(-1).transpose(1, 2)
+    sampled = F.grid_sample(features.float(), where, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.squeeze(-1).transpose(1, 2)
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

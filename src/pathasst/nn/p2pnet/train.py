@@ -124,7 +124,7 @@ def best_thresholds(detector: Detector, fields: Sequence[Field]) -> tuple[float,
     loose = [(f, detector(f.image, min_score=0.15)) for f in fields]
     ids, names = _reported(detector), detector.settings.classes
     steps = np.round(np.arange(0.2, 0.81, 0.05), 2)
-    chosen = np.full(len(names), 0.35)
+    thresholds = np.full(len(names), 0.35)
 
     def worth(floors: np.ndarray, index: bool) -> float:
         scores = _scores([(f, c.take(c.scores >= floors[c.classes])) for f, c in loose], ids, names)
@@ -133,8 +133,8 @@ def best_thresholds(detector: Detector, fields: Sequence[Field]) -> tuple[float,
 
     for index in (False, True) if len(ids) == 2 else (False,):  # F1 by class first: only in the index do the classes meet
         for i in ids:
-            chosen[i] = max(steps, key=lambda floor: worth(np.where(np.arange(len(names)) == i, floor, chosen), index))
-    return tuple(float(v) for v in chosen)
+            thresholds[i] = max(steps, key=lambda floor: worth(np.where(np.arange(len(names)) == i, floor, thresholds), index))
+    return tuple(float(v) for v in thresholds)
 
 
 def _reported(detector: Detector) -> list[int]:
@@ -142,10 +142,10 @@ def _reported(detector: Detector) -> list[int]:
     return [i for i, name in enumerate(settings.classes) if name not in settings.ignored]
 
 
-def _known(field: Field, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _of_classes(field: Field, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Points and labels of the reported classes."""
-    chosen = np.isin(field.labels, ids)
-    return field.points[chosen], field.labels[chosen]
+    rows = np.isin(field.labels, ids)
+    return field.points[rows], field.labels[rows]
 
 
 def measure(detector: Detector, splits: dict[str, list[Field]]) -> dict[str, Any]:
@@ -159,16 +159,16 @@ def score_fields(detector: Detector, fields: Sequence[Field]) -> dict[str, Any]:
     return _scores([(f, detector(f.image)) for f in fields], _reported(detector), detector.settings.classes)
 
 
-def _scores(found: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+def _scores(predictions: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     rows, errors, pairs = [], [], []
-    for field, cells in found:
-        points, labels = _known(field, ids)
+    for field, cells in predictions:
+        points, labels = _of_classes(field, ids)
         rows.append(count(cells.points, cells.scores, cells.classes, points, labels, len(names)))
         pairs.append([(int((c == 0).sum()), int((c == 1).sum())) for c in (cells.classes, labels)])
         index, true = (labelling_index(*pair) for pair in pairs[-1])
         if true is not None:
             errors.append(abs((index or 0.0) - true))
-    result: dict[str, Any] = {"fields": len(found), "cells": sum(len(_known(f, ids)[0]) for f, _ in found)}
+    result: dict[str, Any] = {"fields": len(predictions), "cells": sum(len(_of_classes(f, ids)[0]) for f, _ in predictions)}
     for column, name in [(0, "detection"), *((1 + i, names[i]) for i in ids)]:
         pooled = sum((r[column] for r in rows), Counts())
         result[name] = {k: round(getattr(pooled, k), 4) for k in ("f1", "precision", "recall")}

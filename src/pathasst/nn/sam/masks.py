@@ -60,14 +60,14 @@ def read_outlined(source: Path) -> list[Outlined]:
     Raises BadDataset for a source that is neither, and for one without an object.
     """
     if source.is_dir():
-        found = _from_folder(source)
+        pictures = _from_folder(source)
     elif source.suffix == ".json" and source.is_file():
-        found = _from_coco(source)
+        pictures = _from_coco(source)
     else:
         raise BadDataset(f"{source}: give a COCO JSON with segmentation, or a folder with the folders images and masks.")
-    if not found:
+    if not pictures:
         raise BadDataset(f"{source} holds no picture with its mask.")
-    return found
+    return pictures
 
 
 def usable(pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[str]]:
@@ -109,8 +109,8 @@ def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
             raise BadInput(f"the JPEG mask {mask.name} has nothing brighter than 127; numbers are kept by PNG or TIFF alone.")
     parts = label(values)
     windows = enumerate(find_objects(parts), start=1)
-    found = [Object(columns.start, rows.start, parts[rows, columns] == n) for n, (rows, columns) in windows]
-    return image, [o for o in found if o.pixels.sum() >= LEAST]
+    objects = [Object(columns.start, rows.start, parts[rows, columns] == n) for n, (rows, columns) in windows]
+    return image, [o for o in objects if o.pixels.sum() >= LEAST]
 
 
 def _size(pixels: np.ndarray) -> str:
@@ -120,24 +120,24 @@ def _size(pixels: np.ndarray) -> str:
 def _from_coco(file: Path) -> list[Outlined]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        drawn: dict[Any, list[Any]] = defaultdict(list)
+        by_image: dict[Any, list[Any]] = defaultdict(list)
         for a in content["annotations"]:
             if a.get("segmentation") and not a.get("iscrowd"):
-                drawn[a["image_id"]].append(a["segmentation"])
-        pictures = [(file.parent / i["file_name"], i.get("split", ""), drawn[i["id"]]) for i in content["images"]]
+                by_image[a["image_id"]].append(a["segmentation"])
+        pictures = [(file.parent / i["file_name"], i.get("split", ""), by_image[i["id"]]) for i in content["images"]]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise BadDataset(f"{file} is no COCO JSON (images, annotations with segmentation): {error!r}") from error
     return [Outlined(p.name, split, partial(_polygons, p, own)) for p, split, own in pictures if own]
 
 
-def _polygons(picture: Path, drawn: list[Any]) -> tuple[np.ndarray, list[Object]]:
+def _polygons(picture: Path, outlines: list[Any]) -> tuple[np.ndarray, list[Object]]:
     """A picture, and the objects of COCO's polygons or run lengths."""
     from pycocotools import mask as coco
 
     image = load(picture)
     height, width = image.shape[:2]
     objects = []
-    for one in drawn:
+    for one in outlines:
         try:
             parts = coco.frPyObjects(one, height, width) if isinstance(one, list) or isinstance(one["counts"], list) else one
             mask = coco.decode(coco.merge(parts) if isinstance(parts, list) else parts).astype(bool)

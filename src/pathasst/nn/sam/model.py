@@ -110,12 +110,12 @@ class Sam:
     `folder`: see `load_network`; None: MobileSAM.
     """
 
-    def __init__(self, folder: Path | None = None, kept: int = 4) -> None:
+    def __init__(self, folder: Path | None = None, cache_size: int = 4) -> None:
         self.name, self.network = load_network(folder or weights.path("mobilesam"))
         self.device = next(self.network.parameters()).device
         # Where it is multiplied in hardware, bf16 takes half the time; masks stay the same but for a few edges.
         self.bf16 = has_fast_bfloat16(self.device.type)
-        self._kept, self._embeddings = kept, OrderedDict[bytes, Embedding]()
+        self._cache_size, self._embeddings = cache_size, OrderedDict[bytes, Embedding]()
 
     @torch.inference_mode()
     def set_image(self, image: np.ndarray) -> Embedding:
@@ -128,16 +128,16 @@ class Sam:
             return self._embeddings[key]
         height, width = image.shape[:2]
         scale = SIDE / max(height, width)
-        seen = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
-        small = cv2.resize(image, seen[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        size = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+        small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         pixels = torch.from_numpy(small.transpose(2, 0, 1)[None].copy()).float().to(self.device)
         if self.name == "SAM":  # MobileSAM's port does this by itself
-            pixels = F.pad((pixels - MEAN.to(pixels)) / DEVIATION.to(pixels), (0, SIDE - seen[1], 0, SIDE - seen[0]))
+            pixels = F.pad((pixels - MEAN.to(pixels)) / DEVIATION.to(pixels), (0, SIDE - size[1], 0, SIDE - size[0]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.network.get_image_embeddings(pixels)
-        embedding = Embedding(features.float(), height, width, seen)
+        embedding = Embedding(features.float(), height, width, size)
         self._embeddings[key] = embedding
-        while len(self._embeddings) > self._kept:
+        while len(self._embeddings) > self._cache_size:
             self._embeddings.popitem(last=False)
         return embedding
 
@@ -173,7 +173,7 @@ class Sam:
         """
         grid = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2) + 0.5) / side
         points = grid * [embedding.width, embedding.height]
-        found, sure = [], []
+        masks, sure = [], []
         batch = 32 if self.device.type == "cuda" else 4  # on a CPU larger ones overflow its cache, and take twice as long
         for start in range(0, len(points), batch):
             place = self.place(embedding, points[start : start + batch])[:, None]
@@ -182,11 +182,11 @@ class Sam:
             area = (logits > 0).sum((1, 2))
             keep = (scores >= min_score) & (_stability(logits) >= min_stability)
             keep &= (area >= 6) & (area <= LARGEST * logits[0].numel())
-            found.append(logits[keep])
+            masks.append(logits[keep])
             sure.append(scores[keep])
-        logits, scores = torch.cat(found), torch.cat(sure)
-        kept = distinct((logits > 0).numpy(), scores.numpy(), max_overlap)
-        return self._upsample(embedding, logits[kept], scores[kept])
+        logits, scores = torch.cat(masks), torch.cat(sure)
+        rows = distinct((logits > 0).numpy(), scores.numpy(), max_overlap)
+        return self._upsample(embedding, logits[rows], scores[rows])
 
     def place(self, embedding: Embedding, points: np.ndarray) -> torch.Tensor:
         """px of the picture → px of the network's square, less the half pixel that its prompt encoder adds by itself."""
@@ -204,14 +204,14 @@ class Sam:
         if points is not None and labels is None:
             labels = torch.ones(points.shape[:2], dtype=torch.int64)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            found = self.network(
+            output = self.network(
                 image_embeddings=embedding.features,
                 input_points=None if points is None else points[None].to(self.device),
                 input_labels=None if labels is None else labels[None].to(self.device),
                 input_boxes=None if boxes is None else boxes[None].to(self.device),
                 multimask_output=several,
             )
-        return found.pred_masks[0].float().cpu(), found.iou_scores[0].float().cpu()
+        return output.pred_masks[0].float().cpu(), output.iou_scores[0].float().cpu()
 
     @staticmethod
     def _valid(embedding: Embedding, logits: torch.Tensor) -> torch.Tensor:
@@ -254,11 +254,11 @@ def distinct(masks: np.ndarray, scores: np.ndarray, max_overlap: float) -> list[
     """Indices of the masks that stay, best first: one goes when its IoU with a better one exceeds `max_overlap`. M×h×w bool."""
     flat = masks.reshape(len(masks), -1).astype(np.float32)
     areas = flat.sum(1)
-    kept: list[int] = []
+    rows: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
-        if kept:
-            common = flat[kept] @ flat[i]
-            if (common / np.maximum(areas[kept] + areas[i] - common, 1)).max() > max_overlap:
+        if rows:
+            common = flat[rows] @ flat[i]
+            if (common / np.maximum(areas[rows] + areas[i] - common, 1)).max() > max_overlap:
                 continue
-        kept.append(int(i))
-    return kept
+        rows.append(int(i))
+    return rows

@@ -41,17 +41,17 @@ def overlaps(sam: Sam, pictures: Sequence[Outlined], group: str = "") -> Overlap
 
     `group`: regular expression whose first group names the patient in a picture's file name; empty: the picture.
     """
-    found = Overlaps()
+    result = Overlaps()
     for picture in pictures:
         image, objects = picture.read()
         height, width = image.shape[:2]
         embedding = sam.set_image(image)
         for one in objects:
             true = one.whole(height, width)
-            found.of.append(group_of(picture.name, group))
-            found.box.append(_iou(sam.predict(embedding, box=np.array(one.box, np.float32)), true))
-            found.point.append(_iou(sam.predict(embedding, points=np.array([inner_point(one)], np.float32)), true))
-    return found
+            result.of.append(group_of(picture.name, group))
+            result.box.append(_iou(sam.predict(embedding, box=np.array(one.box, np.float32)), true))
+            result.point.append(_iou(sam.predict(embedding, points=np.array([inner_point(one)], np.float32)), true))
+    return result
 
 
 def _iou(masks: Sequence[Mask], true: np.ndarray) -> float:

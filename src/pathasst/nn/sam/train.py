@@ -70,7 +70,7 @@ def train(settings: SegmentTraining, pictures: Sequence[Outlined], out: Path, lo
         for reason in skipped:
             log({"left out": reason})
     train_pictures, val = _parts(settings, pictures)
-    sam = Sam(weights.path(settings.start), kept=1)
+    sam = Sam(weights.path(settings.start), cache_size=1)
     before = overlaps(sam, val, settings.group)
     trained = fit(SegmentTask(settings, sam, train_pictures), settings, out, log=log)
     state = {k: v.detach().cpu().contiguous() for k, v in sam.network.mask_decoder.state_dict().items()}
@@ -120,9 +120,9 @@ class SegmentTask(Task):
             if index not in self.embedded:
                 self.embedded[index] = _embed(self.sam, self.pictures[index])
             embedding, objects = self.embedded[index]
-            chosen = rng.choice(len(objects), min(self.settings.prompts, len(objects)), replace=False)
-            whole = replace(embedding, features=embedding.features.float())
-            losses.append(_loss(self.sam, model, whole, [objects[i] for i in chosen], self.settings, rng))
+            rows = rng.choice(len(objects), min(self.settings.prompts, len(objects)), replace=False)
+            full_precision = replace(embedding, features=embedding.features.float())
+            losses.append(_loss(self.sam, model, full_precision, [objects[i] for i in rows], self.settings, rng))
         return {"loss": torch.stack(losses).mean()}
 
     def train_mode(self, model: nn.Module) -> None:
@@ -146,9 +146,9 @@ def _parts(settings: SegmentTraining, pictures: Sequence[Outlined]) -> tuple[lis
 
 def _embed(sam: Sam, picture: Outlined) -> tuple[Embedding, list[Object]]:
     image, objects = picture.read()
-    found = sam.set_image(image)
+    embedding = sam.set_image(image)
     # A copy outside of inference mode, which gradients may pass by; in half precision, as many of them are kept.
-    return replace(found, features=found.features.clone().half()), objects
+    return replace(embedding, features=embedding.features.clone().half()), objects
 
 
 def _loss(
@@ -162,8 +162,8 @@ def _loss(
     """Focal and Dice loss of the asked masks, and the squared error of the IoU that is foretold (SAM, appendix A)."""
     by_point = rng.random() < settings.points
     if by_point:
-        asked = np.array([inner_point(o, rng) for o in objects])[:, None]
-        logits, foretold = model(embedding, sam.place(embedding, asked), None, several=True)
+        points = np.array([inner_point(o, rng) for o in objects])[:, None]
+        logits, foretold = model(embedding, sam.place(embedding, points), None, several=True)
     else:
         corners = np.array([_shaken(o.box, settings.jitter, rng) for o in objects], np.float32)
         boxes = sam.place(embedding, corners.reshape(-1, 2)).reshape(-1, 4)
@@ -176,8 +176,8 @@ def _loss(
     focal = (plain * (probability - target).abs() ** 2).mean((2, 3))
     dice = 1 - (2 * (probability * target).sum((2, 3)) + 1) / ((probability + target).sum((2, 3)) + 1)
     with torch.no_grad():
-        found, true = logits > 0, target > 0.5
-        iou = (found & true).sum((2, 3)) / (found | true).sum((2, 3)).clamp(min=1)
+        predicted, true = logits > 0, target > 0.5
+        iou = (predicted & true).sum((2, 3)) / (predicted | true).sum((2, 3)).clamp(min=1)
     each = 20 * focal + dice + (foretold - iou) ** 2
     return each.min(1).values.mean()  # of a point's three masks the one that fits: the others may mean parts or more
 
@@ -191,5 +191,5 @@ def _low(one: Object, embedding: Embedding, height: int, width: int) -> np.ndarr
     """The object's share of each cell of the network's small mask, float32."""
     import cv2
 
-    whole = one.whole(embedding.height, embedding.width).astype(np.float32)
-    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+    mask = one.whole(embedding.height, embedding.width).astype(np.float32)
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA))

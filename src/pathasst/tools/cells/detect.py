@@ -55,17 +55,17 @@ class CellTool(Tool[CellArguments]):
         """The weights that answer, the user's own included."""
         return weights.version(self.model)
 
-    def own_classes(self, known: Sequence[str]) -> bool:
+    def own_classes(self, classes: Sequence[str]) -> bool:
         """Whether the model is the user's own and was trained on (some of) the tool's very classes."""
         settings = detector(self.model).settings
-        return self.model != WEIGHTS and set(settings.classes) - set(settings.ignored) <= set(known)
+        return self.model != WEIGHTS and set(settings.classes) - set(settings.ignored) <= set(classes)
 
     def locate(self, image: np.ndarray, arguments: CellArguments, what: str) -> tuple[Cells, float]:
         """The cells of a picture, and the scale they were looked for at. Raises BadInput, MissingWeights."""
         check(image, what)
-        found = detector(self.model)
-        scale = scale_of(image, arguments, found.settings.um_per_px)
-        return found(image, scale, arguments.min_score), scale
+        detector_ = detector(self.model)
+        scale = scale_of(image, arguments, detector_.settings.um_per_px)
+        return detector_(image, scale, arguments.min_score), scale
 
     def names(self, cells: Cells) -> list[str]:
         """The detector's class of each cell, by name."""

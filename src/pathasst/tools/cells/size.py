@@ -43,9 +43,9 @@ def _dominant(stain: np.ndarray) -> float | None:
     sizes, weights = [], []
     for i in range(1, len(SIGMAS) - 1):
         highest = np.maximum(np.maximum(peaks[i - 1], peaks[i]), peaks[i + 1])
-        found = responses[i][(responses[i] >= highest) & (responses[i] > LEAST)]
-        sizes += [SIGMAS[i]] * len(found)
-        weights += (found * SIGMAS[i] ** 2).tolist()  # by area: fine grain has many more maxima than there are nuclei
+        responses_ = responses[i][(responses[i] >= highest) & (responses[i] > LEAST)]
+        sizes += [SIGMAS[i]] * len(responses_)
+        weights += (responses_ * SIGMAS[i] ** 2).tolist()  # by area: fine grain has many more maxima than there are nuclei
     if len(sizes) < 5:
         return None
     order = np.argsort(sizes)
