@@ -30,14 +30,16 @@ def picture(spots: np.ndarray, tmp_path: Path) -> Path:
 def test_answers_and_writes_a_folder(chat_server: ChatServer, picture: Path, tmp_path: Path) -> None:
     chat_server.answer = lambda body: (
         200,
-        message(f"I was told {sum(m['role'] == 'user' for m in body['messages'])} things. PMID 123456."),
+        message(
+            f"{'Which one?' if sum(m['role'] == 'user' for m in body['messages']) == 1 else 'And which other?'} PMID 123456."
+        ),
     )
     out = tmp_path / "out"
     command = ["ask", str(picture), "What is this?", "--then", "And now?", "--brain", f"{chat_server.url}#m", "--out", str(out)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "I was told 1 things." in result.output
-    assert "I was told 2 things." in result.output
+    assert "Which one?" in result.output
+    assert "And which other?" in result.output
     assert "1 reference struck out" in result.output
     assert "Research use only" in result.output
     assert {p.name for p in out.iterdir()} == {"answer.md", "answer.json", "answer_2.md", "answer_2.json", "image1_person.png"}

@@ -66,7 +66,10 @@ FUNCTIONS = {
         "from pathasst.assistant.streaming import Speech\n"
         "def f(t):\n    s = Speech({})\n    for n in range(0, len(t), 50):\n        s.add(t[n : n + 50])\n    s.close()"
     ),
-    "clauses": "from pathasst.router.infer import clauses as f",
+    "values": (
+        "from pathasst.router.slot_values import amounts, numbers, places\n"
+        "f = lambda t: [list(g(t)) for g in (amounts, numbers, places)]"
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from pathasst.assistant.brains.local import LocalBrain
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Attachment, ToolCall, ToolSpec, Turn
-from pathasst.router.slot_filling import Said
+from pathasst.router.slot_filling import Reading
 
 SPEC = ToolSpec(name="t", description="d", parameters={"properties": {"a": {}, "image": {"type": "string"}}})
 
@@ -54,8 +54,8 @@ class Words:
     def choose(self, request: str, before: Sequence[str] = ()) -> list[str]:
         return list(before) if request.startswith("Again.") else [c for c in self.classes if c in request.split()]
 
-    def said(self, request: str, tool: str) -> Said:
-        return Said()
+    def reading(self, request: str, tool: str) -> Reading:
+        return Reading()
 
 
 def conversation() -> list[Turn]:

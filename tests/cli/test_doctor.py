@@ -73,10 +73,10 @@ def test_a_model_that_waits_for_another_is_not_to_be_fetched(tmp_path: Path, mon
     monkeypatch.setenv("PATHASST_CACHE", str(tmp_path))
     assert weights.lacking("pathclip-lite") == ["efficientnet-lite0", "minilm"]
     lines = said("doctor").splitlines()
-    assert any(line.split() == ["✗", "router-embedded", "is", "here,", "but", "needs", "minilm"] for line in lines)
+    assert any(line.split() == ["✗", "router-embedded", "is", "here,", "but", "needs", "e5-small"] for line in lines)
     assert not any(line.startswith("  router-embedded:") for line in lines)
     assert "  minilm: pathasst models pull minilm" in lines
-    assert "    waits for minilm: pathasst models pull router-embedded" in said("models", "list").splitlines()
+    assert "    waits for e5-small: pathasst models pull router-embedded" in said("models", "list").splitlines()
 
 
 def test_a_card_is_shown_and_an_unknown_model_refused() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathasst.assistant import Answer, Event
     from pathasst.dataset import Manifest
 
-NEEDED = ("minilm", "smollm2-135m", "efficientnet-lite0", "mobilesam", "medline-sample")
+NEEDED = ("minilm", "e5-small", "smollm2-135m", "efficientnet-lite0", "mobilesam", "medline-sample")
 QUESTIONS = (
     ("needs looking", "What does this picture show?"),
     ("needs a tool", "What fraction of the nuclei is Ki67 positive?"),

@@ -306,7 +306,8 @@ def spans(years: Mapping[int, int], share: float = 0.9) -> str:
     first_to_last = f" of {min(years)}–{max(years)}" if min(years) < max(years) else f" of {min(years)}"
     if len(runs) > 4 or len(years_in) == len(years):
         return first_to_last
-    return f"{first_to_last}, {100 * covered / total:.0f} % of them of {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}"
+    listed = f"{', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}"
+    return f"{first_to_last}, {100 * covered / total:.0f} % of them of {listed}"
 
 
 def default_home() -> Path:

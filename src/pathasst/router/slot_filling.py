@@ -280,7 +280,7 @@ def _place_size(schema: Mapping[str, Any]) -> int:
 
 
 def _fits(value: float, schema: Mapping[str, Any]) -> bool:
-    if schema.get("type") == "integer" and value != int(value):
+    if schema.get("type") == "integer" and not float(value).is_integer():
         return False
     low, high = schema.get("minimum", value), schema.get("maximum", value)
     return bool(

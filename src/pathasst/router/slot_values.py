@@ -219,4 +219,5 @@ def _is_box(joint: str, before: str, after: str) -> bool:
 
 def _plain(text: str) -> float:
     text = text.replace(",", ".")
-    return float(text) if "." in text else int(text)
+    # Python refuses to read integers of thousands of digits
+    return float(text) if "." in text or len(text) > 15 else int(text)

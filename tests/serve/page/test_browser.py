@@ -259,6 +259,7 @@ def test_a_region_of_a_picture(page: Any, picture: Path) -> None:
     expect(region).to_have_value("24, 24, 48, 48")
     page.reload()
     expect(page.locator(".pa-pick img")).to_be_visible()  # the picker outlives a reload
+    expect(region).to_have_value("24, 24, 48, 48")
     region.fill("8, 8, 24, 24")
     page.get_by_role("button", name="Use this region").click()
     expect(page.locator(".pa-current")).to_contain_text("24 × 24 px")

@@ -22,13 +22,13 @@ def calls_of(tool: ToolSpec, turns: Sequence[Turn], router: Router, write: Calla
     """The calls that the last turn, the person's, asks for. `write(name)`: the model's own call of the tool."""
     words = " ".join(plain(turns[-1].content).split())  # single blanks: what reads values looks at each only so often
     write = cache(write)  # the model writes the same for each of several calls
-    named = router.said(words, tool.name)
+    reading = router.reading(words, tool.name)
     again = tool.name in tools_before(turns[:-1]) and tool.name not in router.choose(words)
     calls = []
-    for arguments in read(tool, words, named):
+    for arguments in read(tool, words, reading):
         if again:  # words that mean nothing without the turn before take its arguments too
             arguments = _again(_earlier(turns, tool.name), arguments)
-        if missing := unread(tool, arguments, named):
+        if missing := unread(tool, arguments, reading):
             filled = write(tool.name).arguments
             arguments |= {n: filled[n] for n in missing if n in filled}
         calls.append(ToolCall(name=tool.name, arguments=arguments))
