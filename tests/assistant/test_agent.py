@@ -399,3 +399,12 @@ def test_limits_are_checked() -> None:
         Limits(calls=0)
     with pytest.raises(BadSettings):
         Limits(seconds=0)
+
+
+def test_a_follow_up_goes_on_with_the_same_pictures(spots: np.ndarray) -> None:
+    brain = ScriptedBrain([say("One field."), say("As before.")])
+    first = ask(spots, "What is it?", brain=brain)
+    second = first.follow_up("And again?", brain=brain)
+    turns, images, _ = brain.given[-1]
+    assert [t.content for t in turns if t.role == "assistant"] == ["One field."]
+    assert len(images) == len(second.pictures) == 1

@@ -7,10 +7,13 @@ pictures and the same retrieved abstracts.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.statements import Statement
 from pathasst.core.records import NOTICE, Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
+
+if TYPE_CHECKING:
+    from pathasst.assistant.brain import Brain, BrainSettings
 
 PERSON = "person"
 """`Shown.by` of a picture that the person gave."""
@@ -103,6 +106,23 @@ class Answer:
         marked = [mark for result in self.results for mark in result.annotations]
         words = sum(len(turn.content) for turn in self.turns)
         return sum(len(p.image) for p in self.pictures) + words + sum(MARK_BYTES + len(mark.rle) for mark in marked)
+
+    def follow_up(
+        self,
+        question: str,
+        image: Any = None,
+        *,
+        um_per_px: float | None = None,
+        brain: Brain | BrainSettings | str | None = None,
+    ) -> Answer:
+        """The answer to a further question in the same conversation; its pictures are still there.
+
+        `image`, `um_per_px`: further pictures, as `assistant.ask` takes them. `brain`: None is the embedded one. Raises as
+        `assistant.ask`.
+        """
+        from pathasst.assistant.answering import ask
+
+        return ask(image, question, self, brain, um_per_px=um_per_px)
 
     def made(self) -> list[Shown]:
         """Pictures that the tools made for this question."""
