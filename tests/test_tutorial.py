@@ -86,6 +86,7 @@ ELSEWHERE = {
     "pathasst models pull": "tests/core/test_weights.py",  # 1.1 GB; there a few bytes
     "pathasst train clip …": "docs/tutorial.md",
     "pathasst train mllm …": "docs/tutorial.md",
+    "pathasst slide run": "tests/wsi/test_run.py",
     "pathasst eval compare": "tests/evaluate/test_report.py",
     "pathasst train classifier": "tests/cli/test_train_specialists.py",
     "pathasst train detector": "tests/cli/test_train_specialists.py",
