@@ -30,9 +30,9 @@ from pathasst.curate.captions.split import split
 from pathasst.curate.compose import Composer, ComposeSettings, read_layouts
 from pathasst.curate.detect import load_detector
 from pathasst.curate.letters import LetterReader, are_sure
-from pathasst.curate.metrics import iou
 from pathasst.curate.panels import PanelFinder
 from pathasst.curate.panels_train import PanelsRecipe, read_pictures
+from pathasst.imaging.boxes import iou
 from pathasst.imaging.pictures import crop, load
 
 Figures = Iterator[tuple[np.ndarray, list, str, int]]

@@ -6,9 +6,9 @@ from curate_samples import texture
 
 from pathasst.core.errors import BadInput
 from pathasst.curate.compose import Composer, ComposeSettings, close_gaps, draw_grid, read_layouts, tight
-from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector
 from pathasst.curate.panels_train import PanelsRecipe, drawn
+from pathasst.imaging.boxes import iou
 
 PICTURES = [texture(n, 120, 160) for n in range(6)]
 

@@ -5,8 +5,8 @@ import pytest
 from curate_samples import compound, texture
 
 from pathasst.curate.edge_split import SeamSettings, seam
-from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector
+from pathasst.imaging.boxes import iou
 
 TINTS = ((190, 120, 170), (120, 150, 200), (200, 190, 120), (150, 200, 150))
 

@@ -7,8 +7,8 @@ from curate_samples import compound, onnx_file, texture
 from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.core.records import Panel
 from pathasst.curate.letters import Glyph, LetterReader, are_sure, assign_outside, plausible
-from pathasst.curate.metrics import iou
 from pathasst.curate.panels import CutDetector, OnnxDetector, reading_order
+from pathasst.imaging.boxes import iou
 
 
 def boxes(sheet: np.ndarray) -> list[tuple[float, ...]]:

@@ -155,6 +155,6 @@ def unbacked_figures(text: str, evidence: Iterable[str], numbers: Iterable[float
 
 
 def _near(value: float, tolerance: float, source_numbers: list[float]) -> bool:
-    """Whether one of the sorted `known` differs from `value` by at most `tolerance`."""
+    """Whether one of the sorted `source_numbers` differs from `value` by at most `tolerance`."""
     at = bisect_left(source_numbers, value - tolerance)
     return at < len(source_numbers) and source_numbers[at] <= value + tolerance

@@ -63,14 +63,14 @@ def run(
     sets: list[str] = typer.Option([], "--set", help="Any setting: hotspots=5, hotspot_cells=500, hotspot_mm2=1, tile=1024 …"),
 ) -> None:
     """Run a tool over a whole slide. Example: pathasst slide run ki67_cells case.svs --out out/case"""
-    from pathasst.cli.tools import _arguments, _make
+    from pathasst.cli.tools import arguments_of, make_tool
     from pathasst.imaging.slides import open_slide
     from pathasst.wsi.run import run_slide
     from pathasst.wsi.settings import RunSettings
 
     settings = RunSettings.of(
         {
-            "arguments": _arguments(arguments, None),
+            "arguments": arguments_of(arguments, None),
             "include": str(include or ""),
             "exclude": str(exclude or ""),
             "tissue": tissue,
@@ -79,9 +79,9 @@ def run(
         sets,
         where="pathasst slide run",
     )
-    made = _make(tool, model)
+    opened_tool = make_tool(tool, model)
     with open_slide(slide, mpp) as opened:
-        result = run_slide(opened, made, out, settings, model=model)
+        result = run_slide(opened, opened_tool, out, settings, model=model)
     for line in result.summary["sentences"]:
         typer.echo(line)
     for line in result.warnings:

@@ -63,12 +63,12 @@ def run(
     from pathasst.imaging.slides import parse_box
     from pathasst.tools import batch, exports
 
-    tool = _make(name, model)
+    tool = make_tool(name, model)
     if tool.needs_image and image is None:
         raise BadInput(f"{name} needs a picture: pathasst tools run {name} IMAGE")
     if image is None and (geojson or coco):
         raise BadInput(f"{name} looks at no picture, so it finds nothing in one.")
-    tool_arguments = _arguments(arguments, um_per_px)
+    tool_arguments = arguments_of(arguments, um_per_px)
     result = batch.run_one(tool, image, tool_arguments, parse_box(region) if region else None, level)
     if result.error:
         raise BadInput(result.error)
@@ -99,8 +99,8 @@ def batch_folder(
 
     from pathasst.tools import batch
 
-    tool = _make(name, model)
-    tool_arguments = _arguments(arguments, um_per_px)
+    tool = make_tool(name, model)
+    tool_arguments = arguments_of(arguments, um_per_px)
     total = len(batch.find_pictures(folder, out))
     rows = list(track(batch.run_folder(tool, folder, out, tool_arguments), "pictures", total=total))
     failed = [d for d in rows if d.result.error]
@@ -130,7 +130,7 @@ def evaluate(
 
     from pathasst.tools.measure import measure
 
-    measured = measure(_make(name, model), labels, split, um_per_px)
+    measured = measure(make_tool(name, model), labels, split, um_per_px)
     typer.echo(f"{measured.title}\n\n{measured.table}")
     for reason in measured.skipped:
         typer.echo(f"left out: {reason}", err=True)
@@ -138,7 +138,8 @@ def evaluate(
         json_file.write_text(json.dumps(measured.values, indent=1), encoding="utf-8")
 
 
-def _make(name: str, model: str | None = None) -> Tool[Any]:
+def make_tool(name: str, model: str | None = None) -> Tool[Any]:
+    """The tool of this name, with a folder of the user's own weights if one is given. Raises BadSettings."""
     from pathasst.core.errors import BadSettings
     from pathasst.tools.registry import make
 
@@ -147,7 +148,8 @@ def _make(name: str, model: str | None = None) -> Tool[Any]:
     return make(name, model)
 
 
-def _arguments(text: str, um_per_px: float | None) -> dict[str, Any]:
+def arguments_of(text: str, um_per_px: float | None) -> dict[str, Any]:
+    """The arguments of `--args`, and the scale if it is given. Raises BadSettings."""
     import json
 
     from pathasst.core.errors import BadSettings

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pathasst.imaging.boxes import area, intersection
+
 Box = tuple[float, float, float, float]
 
 # "Figure 3.", "Fig 2-1:", "FIG. 12", "Plate IV", "Image 7 |", "Supplementary Figure 2": a kind of picture, a number, a stop.
@@ -99,7 +101,7 @@ def figures_of(page: Page) -> list[Found]:
             band = _band(caption, where, page, captions, text, bodies)
             if band is not None and (inside := [g for g in free if _mostly_inside(g, band)]):
                 box = _with_labels(union(inside), text, captions, band)
-                if _area(box) >= 900:  # smaller than 30 x 30 pt: an icon
+                if area(box) >= 900:  # smaller than 30 x 30 pt: an icon
                     result, free = Found(caption, box, where), [g for g in free if g not in inside]
                     break
         found.append(result)
@@ -109,7 +111,7 @@ def figures_of(page: Page) -> list[Found]:
 def loose_graphics(page: Page, found: Sequence[Found]) -> list[Box]:
     """Large pictures that no caption of the page claims: bodies of captions on a neighbouring page."""
     bodies = [g for g in page.graphics if not _is_rule(g, page) and not any(f.box and _inside(g, f.box) for f in found)]
-    return [box for box in merge(bodies, 12.0) if _area(box) >= 0.03 * page.width * page.height]
+    return [box for box in merge(bodies, 12.0) if area(box) >= 0.03 * page.width * page.height]
 
 
 def across_pages(pages: Sequence[Page], found: list[list[Found]]) -> list[list[Found]]:
@@ -199,7 +201,7 @@ def _continue(start: Line, lines: Sequence[Line], graphics: Sequence[Box]) -> li
             and following.box[1] - last.box[3] > 0.5 * start.height
         ):
             return block
-        if any(_near(g, between, -0.5) for g in graphics if _area(g) > 900):
+        if any(_near(g, between, -0.5) for g in graphics if area(g) > 900):
             return block
         if len(block) > 1:  # the second line sets the distance of the others
             spacing = max(block[1].box[1] - block[0].box[3], 0) + 0.45 * start.height
@@ -258,11 +260,7 @@ def _with_labels(box: Box, text: Sequence[Line], captions: Sequence[Caption], ba
 def _is_rule(box: Box, page: Page) -> bool:
     """A thin line across the text, a frame around the page, or a background."""
     width, height = box[2] - box[0], box[3] - box[1]
-    return (min(width, height) < 1.5 and max(width, height) > 60) or _area(box) > 0.9 * page.width * page.height
-
-
-def _area(box: Box) -> float:
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+    return (min(width, height) < 1.5 and max(width, height) > 60) or area(box) > 0.9 * page.width * page.height
 
 
 def _near(a: Box, b: Box, gap: float) -> bool:
@@ -278,10 +276,7 @@ def _mostly_inside(inner: Box, outer: Box) -> bool:
     x, y = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
     if not (outer[0] <= x <= outer[2] and outer[1] <= y <= outer[3]):
         return False
-    shared = max(0.0, min(inner[2], outer[2]) - max(inner[0], outer[0])) * max(
-        0.0, min(inner[3], outer[3]) - max(inner[1], outer[1])
-    )
-    return _area(inner) < 1 or shared >= 0.8 * _area(inner)
+    return area(inner) < 1 or intersection(inner, outer) >= 0.8 * area(inner)
 
 
 def _overlap(a: Box, b: Box) -> float:

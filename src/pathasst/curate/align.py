@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from pathasst.core.records import Panel
 from pathasst.core.settings import Field, Settings
 from pathasst.curate.captions.split import SubCaption
-from pathasst.curate.metrics import iou
 from pathasst.curate.panels import reading_order
+from pathasst.imaging.boxes import iou
 
 if TYPE_CHECKING:
     import numpy as np

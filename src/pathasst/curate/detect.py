@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from pathasst.core import weights
 from pathasst.core.records import Panel
-from pathasst.curate.metrics import iou
 from pathasst.curate.panels import Box, Cut, CutDetector, OnnxDetector, PanelFinder, reading_order
+from pathasst.imaging.boxes import iou
 
 if TYPE_CHECKING:
     import numpy as np

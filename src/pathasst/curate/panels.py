@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.core.records import Panel
 from pathasst.curate.edge_split import SeamSettings, seam
-from pathasst.curate.metrics import iou
+from pathasst.imaging.boxes import iou
 
 if TYPE_CHECKING:
     import numpy as np

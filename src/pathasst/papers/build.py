@@ -260,7 +260,7 @@ def _segment(
 def _publish(
     home: Path, base: _Base, new: str | None, removed: NDArray[np.uint64], plan: _Plan | None = None, number: int = 0
 ) -> Version:
-    """Write and publish the version after `base`: its segments less the keys in `gone`, and the new segment."""
+    """Write and publish the version after `base`: its segments less the keys in `removed`, and the new segment."""
     number = number or base.number
     version = Version(
         number=number,

@@ -29,7 +29,7 @@ class Conversations:
         self._lock = threading.Lock()
 
     def remember(self, user: str, messages: Sequence[str], answer: Answer) -> None:
-        """Keep an answer. `said`: every message's words up to and with the answer as the client was sent it."""
+        """Keep an answer. `messages`: every message's words up to and with the answer as the client was sent it."""
         size = answer.size
         with self._lock:
             self._drop(key := _key(user, messages))

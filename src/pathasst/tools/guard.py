@@ -41,7 +41,7 @@ def look(image: np.ndarray) -> Seen:
 
 
 def require(image: np.ndarray, question: str, accepted: Collection[str], what: str) -> list[str]:
-    """Warnings for the result; none where the picture is clearly one of the `wanted` classes of the look's `question`.
+    """Warnings for the result; none where the picture is clearly one of the `accepted` classes of the look's `question`.
 
     Raises BadInput, with what the picture looks like, where it is hardly of these or unlike anything that the look was fitted on.
     """

@@ -10,6 +10,7 @@ import numpy as np
 
 from pathasst.core.records import Annotation
 from pathasst.imaging import rle
+from pathasst.imaging.boxes import share_of_smaller
 from pathasst.imaging.geojson import box_geometry, feature, ring_of
 from pathasst.imaging.outlines import outlines_of
 from pathasst.imaging.slides.grid import SlideTile
@@ -110,12 +111,6 @@ class Seams:
 
     def _same(self, one: SlideObject, other: SlideObject) -> bool:
         if one.box and other.box:
-            return overlap(one.box, other.box) > 0.5
+            # over the smaller one: a box that a tile's edge cuts off is part of the whole one
+            return share_of_smaller(one.box, other.box) > 0.5
         return not (one.box or other.box) and (one.x - other.x) ** 2 + (one.y - other.y) ** 2 < self.apart**2
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection of two boxes over the smaller of them: a box cut off by a tile's edge is part of the whole one."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
-    return max(width, 0) * max(height, 0) / smaller if smaller > 0 else 0.0

@@ -22,7 +22,7 @@ _PMID = re.compile(r"\[PMID (\d+)\]")
 
 
 def grounded(text: str, turns: Sequence[Turn]) -> str:
-    """`said`, an answer to a conversation that ends with tools' results; or those results, where it strays from them."""
+    """`text`, an answer to a conversation that ends with tools' results; or those results, where it strays from them."""
     question = max((n for n, t in enumerate(turns) if t.role == "user"), default=0)
     results = [t for t in turns[question:] if t.role == "tool"]
     source = " ".join(" ".join([t.content, *t.warnings]) for t in turns[question:] if t.role in ("user", "tool"))

@@ -175,7 +175,7 @@ class Desks:
                 self._desks.pop(token).close()
 
     def _clear(self, token: str = "") -> None:
-        """`wanted`: the token of a desk that stays, however much it holds."""
+        """`token`: that of a desk that stays, however much it holds."""
         now, idle = time.monotonic(), sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
         total, count = sum(d.size for d in self._desks.values()), len(self._desks) + (token not in self._desks)
         for desk in idle:
