@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RADIUS = 12.0
-"""px within which a prediction may claim a cell (facts: 12 px at 40×)."""
+from pathasst.imaging.points import RADIUS, greedy_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +34,6 @@ class Counts:
         """2·TP / (2·TP + FP + FN); 0 where nothing is there and nothing was found."""
         total = 2 * self.tp + self.fp + self.fn
         return 2 * self.tp / total if total else 0.0
-
-
-def greedy_match(predicted: np.ndarray, scores: np.ndarray, cells: np.ndarray, radius: float = RADIUS) -> list[tuple[int, int]]:
-    """Pairs (prediction, cell): each prediction, best score first, takes its nearest free cell within `radius` px."""
-    pairs: list[tuple[int, int]] = []
-    if not len(predicted) or not len(cells):
-        return pairs
-    distance = np.linalg.norm(predicted[:, None] - cells[None], axis=-1)
-    for i in np.argsort(-scores, kind="stable"):
-        j = int(distance[i].argmin())
-        if distance[i, j] <= radius:
-            pairs.append((int(i), j))
-            distance[:, j] = np.inf
-    return pairs
 
 
 def count(
