@@ -27,7 +27,7 @@ def test_every_language_asks_for_every_tool_and_gives_every_reason_for_none() ->
     unlearned = {Reason.CALLS, Reason.NEEDS_PICTURE, Reason.NOT_OFFERED, Reason.NEEDS_WORDS, Reason.UNKNOWN}
     for language in LANGUAGES:
         made = wordings(language)
-        assert {t for w in made for t in w.tools} >= {*CLASSES, "look", "similar_cases"}
+        assert {t for w in made for t in w.tools} >= {*CLASSES, "look", "similar_cases", "he_nuclei"}
         assert {w.reason for w in made} == set(Reason) - unlearned | {Reason.CALLS}
         assert {w.split for w in made} == {"train", "val"}
 
@@ -58,7 +58,7 @@ def test_the_fixed_arguments_fit_the_tools(items: list) -> None:
         for name, value in item.arguments:
             tool, _, argument = name.partition(".")
             if argument not in ("since", "pmid"):
-                fields = tool_class(tool).arguments.model_fields if tool in (*CLASSES, "look") else {"k": None}
+                fields = tool_class(tool).arguments.model_fields if tool in (*CLASSES, "look") else {"k", "um_per_px", "min_score"}
                 assert argument in fields, name
                 assert value is not None
 

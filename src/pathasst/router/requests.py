@@ -35,7 +35,8 @@ SEVERAL, FRAMED, OF_A_PICTURE, DATED = (
 LOWERED = 0.7  # share of the second parts of a request that begin with a small letter
 VAL = 10  # one wording in so many
 SAME = "same"
-SCALED = ("ki67_cells", "her2_cells", "pdl1_cells", "lbc_detect", "blood_cells")  # tools that take a scale and a least score
+# Tools that take a scale and a least score.
+SCALED = ("ki67_cells", "her2_cells", "pdl1_cells", "lbc_detect", "blood_cells", "he_nuclei")
 LOWER, UNMARKED, SLIPS, UNACCENTED = (
     0.3,
     0.4,
