@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app
-from pathasst.collect.own import import_dataset
+from pathasst.collect.own import import_dataset, stage
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import Conversation, Figure, Pair, Source, ToolCall, ToolSpec, Turn
 from pathasst.dataset import Manifest, Unit, read, run_stage, to_llava, to_messages, to_webdataset
@@ -397,3 +397,16 @@ def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("filepath,title\nb.jpg,node\n")
     result = CliRunner().invoke(app, ["dataset", "import", str(tmp_path / "q.csv"), "--out", str(tmp_path / "out2")])
     assert result.exit_code != 0
+
+
+def test_a_large_table_is_read_once_and_not_for_each_shard(tmp_path, monkeypatch):
+    put(tmp_path / "set", *(f"{n}.jpg" for n in range(7)))
+    (tmp_path / "set/p.csv").write_text("image,caption\n" + "".join(f"{n}.jpg,Gland {n}\n" for n in range(7)))
+    monkeypatch.setattr(stage, "ROWS", 2)
+    opened = []
+    reader = stage.reader_of("table")
+    monkeypatch.setattr(stage, "reader_of", lambda form: lambda path: opened.append(path) or reader(path))
+    pairs, dropped = taken(tmp_path / "set", tmp_path / "out")
+    assert [p.caption for p in pairs] == [f"Gland {n}" for n in range(7)] and not dropped
+    assert len(Manifest.load(tmp_path / "out").shards) == 4
+    assert len(opened) <= 4  # its kind, its columns, its rows counted, its rows read: none of them once a shard

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from curate_samples import compound, figure, png, texture
 
+from typer.testing import CliRunner
+
+from pathasst.cli.main import app
 from pathasst.core.errors import BadSettings
 from pathasst.core.recipes import load_recipe
 from pathasst.core.records import Pair
@@ -175,3 +180,20 @@ def test_settings_and_inputs_that_cannot_work_are_refused_before_any_work(figure
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_recipes_load(recipe):
     assert load_recipe("curate", recipe, CurateSettings).quality.duplicate_bits == 4
+
+
+def test_a_truncated_shard_costs_itself_and_is_named(figures, tmp_path):
+    shard = Path(figures) / "00001.parquet"
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    result = CliRunner().invoke(
+        app, ["curate", figures, "--out", str(tmp_path / "pairs"), "--select", "", "--similarity", "none", "--panels", "xycut"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "00001" in result.output and "damaged" in result.output
+    assert {p.figure_id for p in read(tmp_path / "pairs", Pair)} == {"PMC1.1/f1", "PMC1.1/f2"}
+
+
+def test_an_evaluation_set_that_is_not_there_is_refused_before_any_work(figures, tmp_path):
+    with pytest.raises(BadSettings, match="nosuchdir"):
+        curated(figures, tmp_path / "pairs", PLAIN.replace(leakage=(str(tmp_path / "nosuchdir"),)))
+    assert not (tmp_path / "pairs").exists()

@@ -29,6 +29,11 @@ def failing(unit: Unit, bad: str) -> Iterator[Pair]:
     yield Pair(pair_id=unit.key, source=Source(article_id="a"))
 
 
+def copied(unit: Unit) -> Iterator[Pair]:
+    for path in unit.paths:
+        yield from dataset.read(path, Pair)
+
+
 def run(out: Path, units: list[Unit] = UNITS, workers: int = 1, runner: str = "native", seconds: float = 0.0) -> dataset.Manifest:
     """The stage of these tests."""
     slow = partial(work, seconds=seconds)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from pathasst import dataset
-from pathasst.core.errors import BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.records import Pair
 from pathasst.dataset import Unit
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stage_work import UNITS, failing, run, work
+from stage_work import UNITS, copied, failing, run, work
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -125,3 +125,30 @@ def test_colleagues_may_read_what_a_stage_wrote(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {p.stat().st_mode & 0o777 for p in tmp_path.iterdir() if p.is_file()} == {0o640}
+
+
+def test_what_a_killed_run_left_is_removed_before_the_next_begins(tmp_path: Path) -> None:
+    for stray in (".writing-abc/00000.parquet", ".manifest.json.0a1b2c3d", ".00000.json.deadbeef"):
+        (tmp_path / stray).parent.mkdir(exist_ok=True)
+        (tmp_path / stray).write_bytes(b"half")
+    (tmp_path / ".gitignore").write_text("*")
+    run(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == [".gitignore"]
+
+
+def test_a_damaged_shard_costs_itself_in_the_next_stage(tmp_path: Path) -> None:
+    run(tmp_path / "first")
+    shard = tmp_path / "first" / "00003.parquet"
+    shard.write_bytes(shard.read_bytes()[:-200])
+    manifest = dataset.run_stage(
+        tmp_path / "second",
+        stage="copy",
+        record=Pair,
+        units=dataset.units_of_dataset(tmp_path / "first"),
+        work=copied,
+        progress=False,
+    )
+    assert manifest.rows == 44
+    assert ["00003.parquet is missing or damaged" in s.failed for s in manifest.failures] == [True]
+    with pytest.raises(BadDataset, match=r"00003\.parquet"):
+        list(dataset.read(tmp_path / "first", Pair))

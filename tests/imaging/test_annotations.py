@@ -18,7 +18,7 @@ def test_marks_come_by_image_and_pictures_without_any_stay(tmp_path):
     ("text", "message"),
     [
         ("image,x,label\n", r"lacks the columns \['y'\]"),
-        ("image,x,y,label\na,1,2,c\na,1,two,c\n", "line 3"),
+        ("image,x,y,label\na,1,two,c\na,2,three,c\n", "line 2"),
         (None, "there is no"),
     ],
 )
@@ -33,3 +33,10 @@ def test_a_group_is_what_the_pattern_finds():
     assert group_of("p1_2_a.png", r"^(p\d+_\d+)_") == "p1_2" and group_of("a.png", "") == "a.png"
     with pytest.raises(BadDataset, match="group pattern"):
         group_of("odd.png", r"^(p\d+)_")
+
+
+def test_one_row_without_a_number_costs_itself(tmp_path):
+    (tmp_path / "m.csv").write_text("image,x,y,label\na,1,2,c\na,1,two,c\nb,3,4,c\nb,5\n")
+    with pytest.warns(UserWarning, match="1 with something else where a number should be"):
+        marks = read_marks(tmp_path / "m.csv", ("x", "y"))
+    assert marks == {"a": ("", [((1.0, 2.0), "c")]), "b": ("", [((3.0, 4.0), "c")])}

@@ -58,8 +58,8 @@ def curate(
     typer.echo(f"{counts.figures} figures → {manifest.rows} pairs in {out}")
     for reason, n in counts.dropped.most_common():
         typer.echo(f"  left out: {n} × {reason}")
-    if counts.failed:
-        typer.echo(f"  {counts.failed} shards failed; the same command tries them again")
+    for shard in counts.failures:
+        typer.secho(f"  failed, tried again by the same command: {shard.unit}: {shard.failed}", fg="yellow")
     if report:
         typer.echo(f"report: {reports.write_report(out)}")
 

@@ -6,6 +6,7 @@ without text.
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from typing import Any
@@ -76,7 +77,12 @@ def _layout() -> Any:
         from rapid_layout import RapidLayout
     except ImportError as error:
         raise MissingPackage("Scanned pages need a layout detector: pip install 'rapid-layout~=1.2'") from error
-    return RapidLayout(model_type="pp_layout_cdla", conf_thresh=0.4)
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # its loggers set their own levels, and tell of every file that they open
+    try:
+        return RapidLayout(model_type="pp_layout_cdla", conf_thresh=0.4)
+    finally:
+        logging.disable(before)
 
 
 def _threads(key: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.tables import read_table
 from pathasst.curate.quality import HashIndex, orientations, phash, shingles
 from pathasst.imaging.pictures import load
 
@@ -113,6 +114,14 @@ def index_of(sources: Sequence[str | Path], *, bits: int = 6, encoder: Encoder |
     return index
 
 
+def require_sources(sources: Sequence[str | Path]) -> None:
+    """Raises BadSettings for a source that does not exist or is of no kind that `index_of` reads, before any work is done."""
+    for source in map(Path, sources):
+        table = source.is_file() and source.suffix.lower() in (".csv", ".parquet")
+        if not table and not source.is_dir():
+            raise BadSettings(f"the evaluation set {source} is no folder of pictures, CSV file or dataset.")
+
+
 def _items(source: Path) -> Iterator[tuple[bytes, str, str]]:
     """(encoded picture, text, name) of everything in an evaluation set."""
     if (source / "manifest.json").is_file() or source.suffix == ".parquet":
@@ -124,11 +133,14 @@ def _items(source: Path) -> Iterator[tuple[bytes, str, str]]:
     elif source.is_dir():
         for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in PICTURES):
             yield path.read_bytes(), "", str(path.relative_to(source.parent))
-    elif source.suffix == ".csv" and source.is_file():
-        with source.open(newline="", encoding="utf-8") as file:
-            for n, row in enumerate(csv.DictReader(file), 2):
+    elif source.suffix.lower() == ".csv" and source.is_file():
+        try:
+            _, rows = read_table(source)
+            for n, row in rows:
                 path = source.parent / (row.get("image") or "-")
                 text = next((row[k] for k in TEXTS if row.get(k)), "")
                 yield path.read_bytes() if path.is_file() else b"", text, row.get("image") or f"{source.name}:{n}"
+        except (OSError, csv.Error) as error:
+            raise BadSettings(f"{source} cannot be read: {error}") from error
     else:
         raise BadSettings(f"{source} is no folder of pictures, CSV file or dataset.")

@@ -16,7 +16,7 @@ from pathasst.core.files import fingerprint
 from pathasst.core.records import Mark, Pair
 from pathasst.curate.curator import Curator, Similarity
 from pathasst.curate.detect import load_detector
-from pathasst.curate.leakage import Encoder, Leak, index_of
+from pathasst.curate.leakage import Encoder, Leak, index_of, require_sources
 from pathasst.curate.quality import duplicates
 from pathasst.curate.select import Selector
 from pathasst.curate.settings import CurateSettings
@@ -48,6 +48,7 @@ def run(
     manifest = Manifest.load(Path(figures))
     if manifest.record != "Figure":
         raise BadSettings(f"{figures} holds {manifest.record} rows; curate needs Figures, as `pathasst collect` makes them.")
+    require_sources(settings.leakage)
     curator = Curator(settings, similarity)
     if settings.captions == "llm":
         _ = curator.language  # settings that cannot be met are refused before any work

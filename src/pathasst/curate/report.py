@@ -11,6 +11,7 @@ import html
 import io
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.records import Figure, Pair
 from pathasst.curate.pipeline import CANDIDATES
 from pathasst.curate.sankey import Step, sankey
-from pathasst.dataset import Manifest, read
+from pathasst.dataset import Manifest, ShardStats, read, shard_paths
 from pathasst.imaging.pictures import thumbnail
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -53,7 +54,7 @@ class Yields:
     figures: int
     pairs: int
     dropped: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
+    failures: list[ShardStats] = field(default_factory=list)  # shards that failed as a whole
 
     def of(self, step: str) -> int:
         """How many the step dropped."""
@@ -85,8 +86,8 @@ def yields(pairs: Path | str) -> Yields:
     if final.stage != "curate":
         raise BadDataset(f"{pairs} was made by the stage {final.stage}, not by curate.")
     source = Manifest.load(Path(first.inputs[0]))
-    failed = len(first.failures) + len(final.failures)
-    return Yields(source.rows, final.rows, Counter(first.dropped) + Counter(final.dropped), failed)
+    dropped = Counter(first.dropped) + Counter(final.dropped)
+    return Yields(source.rows, final.rows, dropped, [*first.failures, *final.failures])
 
 
 def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: int = 12) -> Path:
@@ -122,7 +123,7 @@ def _summary(counts: Yields) -> str:
     text = f"<p>{counts.figures} figures, {counts.figures_kept} kept, {counts.panels} panels, <b>{counts.pairs} pairs</b>."
     if counts.dropped["caption_unmatched"]:
         text += f" {counts.dropped['caption_unmatched']} sub-captions found no panel."
-    return text + (f" {counts.failed} shards failed and will be tried again.</p>" if counts.failed else "</p>")
+    return text + (f" {len(counts.failures)} shards failed and will be tried again.</p>" if counts.failures else "</p>")
 
 
 def _picture(counts: Yields) -> str:
@@ -191,7 +192,10 @@ def _dropped_sheets(pairs: Path, examples: int) -> list[str]:
                     some.setdefault(owner, []).append(": ".join(x for x in (part, drop["detail"]) if x))
     owners = {owner for some in wanted.values() for owner in some}
     source = Path(Manifest.load(pairs / CANDIDATES).inputs[0])
-    figures = {f.figure_id: f.image for f in read(source, Figure) if f.figure_id in owners}
+    figures: dict[str, bytes] = {}
+    for shard in shard_paths(source):
+        with suppress(BadDataset):  # a damaged shard has no picture to show; the curation has counted it
+            figures |= {f.figure_id: f.image for f in read(shard, Figure) if f.figure_id in owners}
     sheets = []
     for reason, some in sorted(wanted.items()):
         shown = ((figures[owner], owner, " · ".join(said)) for owner, said in some.items() if owner in figures)

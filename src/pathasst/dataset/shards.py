@@ -25,15 +25,28 @@ def shard_paths(folder: Path | str) -> list[Path]:
 
 
 def read(folder: Path | str, kind: type[R], columns: Sequence[str] | None = None) -> Iterator[R]:
-    """Stream the records of a dataset folder, or of one `.parquet` file. `columns` leaves the others at their defaults."""
-    import pyarrow.parquet as pq
+    """Stream the records of a dataset folder, or of one `.parquet` file. `columns` leaves the others at their defaults.
 
+    Raises BadDataset where a shard is missing or damaged; inside of a stage this costs the unit of that shard alone.
+    """
     path = Path(folder)
     for shard in [path] if path.suffix == ".parquet" else shard_paths(path):
+        for row in _rows(shard, columns):
+            yield from_row(kind, row)
+
+
+def _rows(shard: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
         with pq.ParquetFile(shard) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns) if columns else None):
-                for row in batch.to_pylist():
-                    yield from_row(kind, row)
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise BadDataset(
+            f"{shard} is missing or damaged ({error}). Remove it and run the stage that made it again: the other shards are kept."
+        ) from error
 
 
 def count(folder: Path | str) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.files import fingerprint, sha256_of, write_atomic
 from pathasst.dataset.manifest import Manifest, ShardStats
 from pathasst.dataset.shards import write_parquet
@@ -76,8 +76,8 @@ def run_stage(
     """Make the dataset `out` from `units` and return its manifest.
 
     `work(unit)` yields records of type `record`, and a `Dropped` for each item it leaves out; with `workers > 1` it must be
-    picklable (a module-level function, a `functools.partial` or an instance with `__call__`). A `BadInput` out of `work` fails
-    that unit alone: it is recorded and tried again in the next run. Finished shards of the same inputs and settings are kept.
+    picklable (a module-level function, a `functools.partial` or an instance with `__call__`). A `BadInput`, or
+    a `BadDataset` (a damaged shard of the stage before), out of `work` fails that unit alone: it is recorded and tried again in the next run. Finished shards of the same inputs and settings are kept.
 
     Raises BadSettings for an unknown runner or two units of one key.
     """
@@ -87,6 +87,7 @@ def run_stage(
         raise BadSettings(f"stage {stage}: two units share a key.")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    _sweep_half_written(out)
     plain = dict(settings or {})
     base = {"stage": stage, "record": record.__name__, "settings": plain}
     task = _Task(str(out), record, work, base)
@@ -145,7 +146,7 @@ class _Task:
             path = Path(temporary) / shard
             try:
                 rows = write_parquet(path, self.record, self._kept(unit, drops))
-            except BadInput as error:
+            except (BadInput, BadDataset) as error:
                 failed, drops = str(error), []
                 rows = write_parquet(path, self.record, ())
             stats = ShardStats(
@@ -229,12 +230,18 @@ def _tally(drops: Iterable[Dropped]) -> dict[str, int]:
     return tally
 
 
-def _sweep(out: Path, shards: set[str]) -> None:
-    """Remove shards of an earlier plan and what a killed run left half-written."""
+def _sweep_half_written(out: Path) -> None:
+    """Remove what a killed run left: `.writing-…` folders and the `.NAME.hex` files of `write_atomic`."""
     import shutil
 
     for path in out.glob(".writing-*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in out.glob(f".*.{'[0-9a-f]' * 8}"):
+        path.unlink(missing_ok=True)
+
+
+def _sweep(out: Path, shards: set[str]) -> None:
+    """Remove shards of an earlier plan."""
     for path in out.glob("*.parquet"):
         if path.name not in shards:
             path.unlink()

@@ -23,7 +23,8 @@ Marks = dict[str, tuple[str, list[tuple[tuple[float, ...], str]]]]
 def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
     """The marks of each image of a CSV with the columns `image`, `label` and `numbers`; `split` may be there.
 
-    Raises BadDataset for a file that is missing, lacks a column, or has something else where a number should be.
+    A row with something else where a number should be is left out, counted in a warning. Raises BadDataset for a file that is
+    missing, lacks a column, or has no row with numbers among those with labels.
     """
     columns = ["image", *numbers, "label"]
     if not file.is_file():
@@ -34,14 +35,17 @@ def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
         names, rows = read_table(file)
         if missing := set(columns) - {n.lower() for n in names}:
             raise BadDataset(f"{file} lacks the columns {sorted(missing)}; it has {', '.join(names) or 'none'}.")
+        fault = ""
         for line, row in rows:
             _, marks = by_image.setdefault(row["image"], (row.get("split") or "", []))
             if not (label := (row.get("label") or "").strip()):
                 continue
             try:
                 mark = tuple(float(row[k]) for k in numbers), label
-            except (KeyError, ValueError) as error:
-                raise BadDataset(f"{file} line {line}: {error}") from error
+            except (KeyError, TypeError, ValueError) as error:
+                fault = fault or f"line {line}: {error}"
+                left_out["with something else where a number should be"] += 1
+                continue
             if mark in marks:
                 left_out["duplicate"] += 1
             elif all(map(math.isfinite, mark[0])):
@@ -50,6 +54,8 @@ def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
                 left_out["not a number"] += 1
     except (OSError, csv.Error) as error:
         raise BadDataset(f"{file} cannot be read: {error}") from error
+    if fault and not any(marks for _, marks in by_image.values()):
+        raise BadDataset(f"{file}: no row has numbers in {', '.join(numbers)}; {fault}")
     warn_left_out(file, left_out)
     return by_image
 

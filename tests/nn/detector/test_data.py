@@ -177,3 +177,18 @@ def test_one_odd_coco_annotation_costs_itself(tmp_path) -> None:
     with pytest.warns(UserWarning, match=r"2 annotations are left out: 4 \(unknown category\), 5 \(no box\)"):
         (found,) = read(DetectorData(boxes=str(tmp_path / "c.json")), ["cell"])
     assert found.boxes.tolist() == [[1, 2, 4, 6], [5, 5, 20, 15], [5, 4, 6, 14]]
+
+
+def test_one_odd_line_or_picture_of_a_yolo_folder_costs_itself(yolo, tmp_path) -> None:
+    data = yolo("images", "labels", "images", "0 0.5 0.5 0.25 0.25\n0 0.5 half 0.25 0.25\n9 0.5 0.5 0.1 0.1\n0 0.1\n")
+    (tmp_path / "images/b.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning) as warned:
+        (only,) = read(data, ["cell"])
+    assert only.boxes.tolist() == [[60, 45, 100, 75]]
+    says = " ".join(str(w.message) for w in warned)
+    assert "4 annotations are left out: 3 not of the form" in says and "1 of pictures that cannot be read" in says
+
+
+def test_a_yolo_folder_without_one_good_line_is_refused(yolo) -> None:
+    with pytest.raises(BadDataset, match="is no line"):
+        read(yolo("images", "labels", "images", "cell 0.5 0.5 0.25 0.25"), ["cell"])

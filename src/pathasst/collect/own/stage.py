@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -99,9 +99,9 @@ def _kind_of(files: list[Path], form: str) -> str:
     raise BadSettings(f"{files[0].name} holds no row that can be read.")
 
 
-def _units(files: list[Path], form: str, found: fields.PictureFiles) -> list[Unit]:
+def _units(files: list[Path], form: str, pictures: fields.PictureFiles) -> list[Unit]:
     """A file, or `ROWS` rows of it, is one unit; its stamp changes with the file and with the pictures that lie there."""
-    listing = fingerprint({str(p): [(s := p.stat()).st_size, s.st_mtime_ns] for ps in found.by_name.values() for p in ps})
+    listing = fingerprint({str(p): [(s := p.stat()).st_size, s.st_mtime_ns] for ps in pictures.by_name.values() for p in ps})
     units = []
     for number, path in enumerate(files):
         rows = 1
@@ -128,6 +128,10 @@ class ImportWork:
     columns: fields.Columns
     set_name: str
     licence: str
+    _reading: tuple[str, int, Iterator[RawRow]] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reading": None}
 
     @cached_property
     def files(self) -> fields.PictureFiles:
@@ -136,13 +140,24 @@ class ImportWork:
     def __call__(self, unit: Unit) -> Iterator[Any]:
         path, start = Path(unit.paths[0]), int(unit.paths[1])
         where = str(path.relative_to(self.base)) if path.is_relative_to(self.base) and path != Path(self.base) else path.name
-        stop = start + ROWS if self.form in ("table", "json", "folder") else None
+        count = ROWS if self.form in ("table", "json", "folder") else None
         contents: set[str] = set()
+        rows = self._rows_from(path, start)
         try:
-            for row in islice(reader_of(self.form)(path), start, stop):
+            for row in islice(rows, count):
                 yield from self._row(row, path, where, contents)
         except BadInput as error:
             yield Dropped(where, "unreadable-file", str(error))
+        if count:
+            self._reading = (str(path), start + count, rows)
+
+    def _rows_from(self, path: Path, start: int) -> Iterator[RawRow]:
+        """The rows of a file from one on. The unit that follows in the file goes on where this one stopped, so that a large file
+        is read once and not again for each of its shards."""
+        reading, self._reading = self._reading, None
+        if reading and reading[:2] == (str(path), start):
+            return reading[2]
+        return islice(reader_of(self.form)(path), start, None)
 
     def _row(self, row: RawRow, path: Path, where: str, contents: set[str]) -> Iterator[Any]:
         place = f"{where}, {row.key}"

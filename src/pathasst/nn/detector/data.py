@@ -217,23 +217,34 @@ def _from_yolo(file: Path, root: Path) -> Found:
     pictures: dict[Path, tuple[str, list[Row]]] = {}
     tried: list[str] = []
     unlabelled = 0
+    left_out: Counter[str] = Counter()
+    fault = ""
     for part in ("train", "val", "valid", "test"):
         given = content.get(part) or []
         for entry in given if isinstance(given, list) else [given]:
             for picture in _yolo_pictures(root, str(content.get("path") or ""), str(entry), tried):
                 label = _yolo_label(picture)
-                unlabelled += label is None
                 try:
                     header = read_header(picture)  # its size as shown, which labels are of
-                except BadInput as error:
-                    raise BadDataset(str(error)) from error
-                lines = read_text(label).splitlines() if label else []
-                rows = [_yolo_row(line, names, header.width, header.height, label or picture) for line in lines if line.strip()]
+                except BadInput:
+                    left_out["of pictures that cannot be read"] += 1
+                    continue
+                unlabelled += label is None
+                rows: list[Row] = []
+                for line in filter(str.strip, read_text(label).splitlines() if label else []):
+                    try:
+                        rows.append(_yolo_row(line, names, header.width, header.height))
+                    except (ValueError, KeyError) as error:
+                        fault = fault or f"{label}: {line!r} is no line `class cx cy w h`: {error!r}"
+                        left_out["not of the form `class cx cy w h`, or of no class of the file"] += 1
                 pictures.setdefault(picture, (part, rows))
     if not pictures:
         raise BadDataset(
             f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}."
         )
+    if fault and not any(rows for _, rows in pictures.values()):
+        raise BadDataset(fault)
+    warn_left_out(file, left_out)
     if unlabelled == len(pictures):
         raise BadDataset(f"{file}: none of its {unlabelled} pictures has a label file beside it or in a folder labels.")
     if unlabelled:
@@ -286,21 +297,18 @@ def _yolo_label(picture: Path) -> Path | None:
     return next((p for p in tries if p.is_file()), None)
 
 
-def _yolo_row(line: str, names: dict[int, str], width: int, height: int, file: Path) -> Row:
-    """`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …`, an outline, whose box is taken."""
-    try:
-        kind, *values = line.split()
-        numbers = [float(v) for v in values]
-        if not all(map(math.isfinite, numbers)) or len(numbers) < 4:
-            raise ValueError("too few numbers")
-        if len(numbers) >= 6 and len(numbers) % 2 == 0:
-            x1, y1, x2, y2 = min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
-        else:
-            cx, cy, w, h = numbers[:4]
-            x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-        return x1 * width, y1 * height, x2 * width, y2 * height, names[int(float(kind))]
-    except (ValueError, KeyError) as error:
-        raise BadDataset(f"{file}: {line!r} is no line `class cx cy w h`: {error!r}") from error
+def _yolo_row(line: str, names: dict[int, str], width: int, height: int) -> Row:
+    """`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …`, an outline, whose box is taken. Raises ValueError, KeyError."""
+    kind, *values = line.split()
+    numbers = [float(v) for v in values]
+    if not all(map(math.isfinite, numbers)) or len(numbers) < 4:
+        raise ValueError("too few numbers")
+    if len(numbers) >= 6 and len(numbers) % 2 == 0:
+        x1, y1, x2, y2 = min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+    else:
+        cx, cy, w, h = numbers[:4]
+        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    return x1 * width, y1 * height, x2 * width, y2 * height, names[int(float(kind))]
 
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
