@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from curate_samples import compound, figure, png, texture
-
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app

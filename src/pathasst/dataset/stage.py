@@ -76,8 +76,9 @@ def run_stage(
     """Make the dataset `out` from `units` and return its manifest.
 
     `work(unit)` yields records of type `record`, and a `Dropped` for each item it leaves out; with `workers > 1` it must be
-    picklable (a module-level function, a `functools.partial` or an instance with `__call__`). A `BadInput`, or
-    a `BadDataset` (a damaged shard of the stage before), out of `work` fails that unit alone: it is recorded and tried again in the next run. Finished shards of the same inputs and settings are kept.
+    picklable (a module-level function, a `functools.partial` or an instance with `__call__`). A `BadInput` out of `work`, or a
+    `BadDataset` (a damaged shard of the stage before), fails that unit alone: it is recorded and tried again in the next run.
+    Finished shards of the same inputs and settings are kept.
 
     Raises BadSettings for an unknown runner or two units of one key.
     """

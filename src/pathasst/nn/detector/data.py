@@ -230,13 +230,10 @@ def _from_yolo(file: Path, root: Path) -> Found:
                     left_out["of pictures that cannot be read"] += 1
                     continue
                 unlabelled += label is None
-                rows: list[Row] = []
-                for line in filter(str.strip, read_text(label).splitlines() if label else []):
-                    try:
-                        rows.append(_yolo_row(line, names, header.width, header.height))
-                    except (ValueError, KeyError) as error:
-                        fault = fault or f"{label}: {line!r} is no line `class cx cy w h`: {error!r}"
-                        left_out["not of the form `class cx cy w h`, or of no class of the file"] += 1
+                rows, odd = _yolo_rows(label, names, header.width, header.height)
+                if odd:
+                    fault = fault or f"{label}: {odd[0]!r} is no line `class cx cy w h`, or of no class of {file.name}."
+                    left_out["not of the form `class cx cy w h`, or of no class of the file"] += len(odd)
                 pictures.setdefault(picture, (part, rows))
     if not pictures:
         raise BadDataset(
@@ -295,6 +292,18 @@ def _yolo_label(picture: Path) -> Path | None:
         folders.append(Path(*picture.parts[:at], "Labels", *picture.parts[at + 1 : -1]))
     tries = (folder / f"{picture.stem}{suffix}" for folder in folders for suffix in (".txt", ".TXT", ".Txt"))
     return next((p for p in tries if p.is_file()), None)
+
+
+def _yolo_rows(label: Path | None, names: dict[int, str], width: int, height: int) -> tuple[list[Row], list[str]]:
+    """The boxes of a label file, and its lines that are none."""
+    rows: list[Row] = []
+    odd: list[str] = []
+    for line in filter(str.strip, read_text(label).splitlines() if label else []):
+        try:
+            rows.append(_yolo_row(line, names, width, height))
+        except (ValueError, KeyError):
+            odd.append(line)
+    return rows, odd
 
 
 def _yolo_row(line: str, names: dict[int, str], width: int, height: int) -> Row:
