@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from scipy.sparse import csr_matrix
+
 from pathasst.core.records import Conversation
 from pathasst.instruct.wordings import Template, Wordings
 
@@ -55,12 +58,12 @@ def overlaps(wordings: Wordings) -> list[Overlap]:
         for text in texts_of:
             for n in range(1, len(text) + 1):
                 grams.setdefault(n, set()).update(_ngrams(text, n))
+    nearest = _Nearest(train)
     overlaps_ = []
     for test in user_templates(wordings, "test"):
         texts = [words(e) for e in Template(test).expansions()]
         longest = max((n for text in texts for n in range(1, len(text) + 1) if _ngrams(text, n) & grams.get(n, set())), default=0)
-        share, nearest = max((_jaccard(a, b), t) for t, texts_of in train.items() for b in texts_of for a in texts)
-        overlaps_.append(Overlap(test, longest, share, nearest))
+        overlaps_.append(Overlap(test, longest, *nearest.of(texts)))
     return sorted(overlaps_, key=lambda o: (-o.jaccard, -o.ngram))
 
 
@@ -116,6 +119,26 @@ def _ngrams(text: list[str], n: int) -> set[tuple[str, ...]]:
     return {tuple(text[i : i + n]) for i in range(len(text) - n + 1)}
 
 
-def _jaccard(a: list[str], b: list[str]) -> float:
-    first, second = set(a) - {"_"}, set(b) - {"_"}
-    return len(first & second) / len(first | second) if first | second else 0.0
+class _Nearest:
+    """The train template whose word set is nearest to a test one's: one matrix product for all pairs."""
+
+    def __init__(self, train: Mapping[str, list[list[str]]]) -> None:
+        rows = list(dict.fromkeys((t, frozenset(text) - {"_"}) for t, texts in train.items() for text in texts))
+        self.templates = [t for t, _ in rows]
+        self.column = {word: n for n, word in enumerate(sorted({w for _, ws in rows for w in ws}))}
+        self.rows = self._matrix([ws for _, ws in rows])
+        self.sizes = np.array([len(ws) for _, ws in rows])
+
+    def of(self, texts: list[list[str]]) -> tuple[float, str]:
+        """(Jaccard index of the word sets, template) of the nearest; of equals, the last by the alphabet."""
+        sets = list(dict.fromkeys(frozenset(text) - {"_"} for text in texts))
+        shared = (self._matrix(sets) @ self.rows.T).toarray()
+        union = np.array([len(ws) for ws in sets])[:, None] + self.sizes - shared
+        share = (shared / np.maximum(union, 1)).max(axis=0)
+        return max(zip(share.tolist(), self.templates, strict=True))
+
+    def _matrix(self, sets: list[frozenset[str]]) -> csr_matrix:
+        """One row for each word set, one column for each word of the train wordings."""
+        places = [(n, self.column[w]) for n, ws in enumerate(sets) for w in ws if w in self.column]
+        row, column = zip(*places, strict=True) if places else ((), ())
+        return csr_matrix((np.ones(len(places)), (row, column)), shape=(len(sets), len(self.column)))
