@@ -88,6 +88,28 @@ class Edge(Mean):
         return ToolResult(name=self.name, numbers={"um_per_px": arguments.um_per_px, "low": -1, "word": "@x"}, annotations=[box])
 
 
+class Corner(Mean):
+    """A cell in the corner of every picture."""
+
+    name = "corner"
+
+    def run(self, arguments: MeanArguments, image: np.ndarray) -> ToolResult:
+        return ToolResult(name=self.name, annotations=[Annotation(kind="point", label="cell", coordinates=[1.0, 2.0])])
+
+
+def test_objects_for_qupath_stand_beside_each_result(folder, tmp_path):
+    out = tmp_path / "out"
+    list(run_folder(Corner(), folder, out, {}))
+    assert not list(out.rglob("*.geojson"))
+    list(run_folder(Corner(), folder, out, {}, geojson=True))  # also of pictures that an earlier run finished
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.geojson")) == [
+        "a.png.geojson", "b.jpg.geojson", "sub/a.png.geojson",
+    ]  # fmt: skip
+    (feature,) = json.loads((out / "a.png.geojson").read_text())["features"]
+    assert feature["geometry"] == {"type": "Point", "coordinates": [1.0, 2.0]}
+    assert feature["properties"]["classification"]["name"] == "cell"
+
+
 def test_a_dead_link_costs_itself_and_rows_are_there_as_they_come(folder, tmp_path):
     (folder / "aa.jpg").symlink_to(folder / "gone.jpg")
     out = tmp_path / "out"

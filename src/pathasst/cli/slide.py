@@ -90,6 +90,25 @@ def run(
     typer.echo(f"for QuPath: {result.geojson}; cells: {out / 'cells.csv'}; report: {result.report}")
 
 
+@app.command("export")
+def export(
+    run: Path = typer.Argument(help="Folder of `pathasst slide run`."),
+    slide: Path = SLIDE,
+    to: str = typer.Option(..., help="coco, yolo (a folder of tiles and labels), ome-tiff (a label mask), dicom (annotations)."),
+    out: Path = typer.Option(..., help="The file to write; for yolo the folder."),
+    um_per_px: float = typer.Option(0.0, help="Scale of YOLO's pictures and of the mask; 0: the one that the tool read at."),
+    point_um: float = typer.Option(10.0, help="Diameter of the box or disc that a point becomes, in µm."),
+    mpp: float = MPP,
+) -> None:
+    """Write a run's objects for other programs. Example: pathasst slide export out/case case.svs --to ome-tiff --out mask.ome.tif"""
+    from pathasst.imaging.slides import open_slide
+    from pathasst.wsi.exports import export as write
+    from pathasst.wsi.run import SlideRun
+
+    with open_slide(slide, mpp) as opened:
+        typer.echo(f"wrote {write(SlideRun(run), opened, to, out, um_per_px=um_per_px, point_um=point_um)}")
+
+
 @app.command("tiles")
 def tiles(
     slide: Path = SLIDE,

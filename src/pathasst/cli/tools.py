@@ -93,6 +93,7 @@ def batch_folder(
     arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the pictures."),
     model: str = typer.Option(None, help="A folder of your own weights."),
+    geojson: bool = typer.Option(False, "--geojson", help="Also write each picture's objects as GeoJSON for QuPath."),
 ) -> None:
     """Run one tool over a folder; finished pictures are kept. Example: pathasst tools batch ki67_cells fields --out out"""
     from rich.progress import track
@@ -102,7 +103,7 @@ def batch_folder(
     tool = make_tool(name, model)
     tool_arguments = arguments_of(arguments, um_per_px)
     total = len(batch.find_pictures(folder, out))
-    rows = list(track(batch.run_folder(tool, folder, out, tool_arguments), "pictures", total=total))
+    rows = list(track(batch.run_folder(tool, folder, out, tool_arguments, geojson=geojson), "pictures", total=total))
     failed = [d for d in rows if d.result.error]
     skipped = sum(d.skipped for d in rows)
     counts = f"{total - len(failed) - skipped} done, {skipped} done before, {len(failed)} not usable"

@@ -19,6 +19,7 @@ from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.core.records import ToolCall, ToolResult, from_row, to_row
 from pathasst.imaging.pictures import MAX_PIXELS_OF_REGION, SUFFIXES, LoadedPicture, crop, read
 from pathasst.imaging.slides import Region, is_slide, read_region
+from pathasst.tools.exports import write_geojson
 from pathasst.tools.protocol import SCALE, Tool
 
 
@@ -125,11 +126,14 @@ def as_json(result: ToolResult) -> str:
     return json.dumps(row, ensure_ascii=False, indent=1)
 
 
-def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any]) -> Iterator[Done]:
+def run_folder(
+    tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any], *, geojson: bool = False
+) -> Iterator[Done]:
     """Run a tool over a folder, yielding each file as it is done.
 
     `out` gets `results.csv` (one row a picture) and `cells.csv` (one row an object, in px of its picture), both written as the
-    pictures are done, and for each picture a JSON result and drawings, in folders like those of `folder`.
+    pictures are done, and for each picture a JSON result, drawings and, with `geojson`, its objects for QuPath, in folders like
+    those of `folder`.
     Raises BadInput for a folder without pictures and for a tool that looks at none.
     """
     if not tool.needs_image:
@@ -142,6 +146,9 @@ def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, An
         cells.writerow(CELL_COLUMNS)
         for path in pictures:
             outcome = _run_file(tool, path, path.relative_to(folder), out, arguments)
+            objects = out / f"{outcome.name}.geojson"
+            if geojson and not outcome.result.error and not (outcome.skipped and objects.is_file()):
+                write_geojson(outcome.result, path, objects)
             results.add(outcome)
             cells.writerows(_cell_rows(outcome))
             sink.flush()

@@ -222,7 +222,7 @@ def write_results(
     sentences = list(score.sentences)
     if table.objects and area_mm2:
         sentences.append(f"{table.objects} objects on {area_mm2:.2f} mm²: {table.objects / area_mm2:.0f} per mm².")
-    sentences += [_spot_words(n, spot, tool.name) for n, spot in enumerate(spots, 1)]
+    sentences += [f"Hot spot {n}: {scores.area_words(tool.name, spot)}" for n, spot in enumerate(spots, 1)]
     if spots and tool.name in scores.THRESHOLD:
         sentences.append("Hot spots are the densest places of many: their intervals do not cover that choice.")
     notes = list(doubts) + [f"{text} ({n} of {rows} tiles)" for text, n in sorted(warnings.items()) if n * 10 > rows]
@@ -282,18 +282,8 @@ def _hot_spots(tool: str, grid: grids.CountGrid, out: Path, settings: RunSetting
         counts = dict(sorted(Counter(labels).items()))
         place = {"x": round(spot.x, 1), "y": round(spot.y, 1), "radius_px": round(reach, 1)}
         mm2 = 3.141592653589793 * (reach * finest) ** 2 * 1e-6
-        hot_spots.append({**place, "mm2": round(mm2, 4), **scores.spot_score(tool, counts)})
+        hot_spots.append({**place, "mm2": round(mm2, 4), **scores.area_score(tool, counts)})
     return hot_spots
-
-
-def _spot_words(number: int, spot: Mapping[str, Any], tool: str) -> str:
-    words = f"Hot spot {number} ({spot['mm2']:.2f} mm², {spot['cells']} cells)"
-    if "percent" in spot:
-        what = "3+ cells" if tool == "her2_cells" else "positive"
-        words += f": {spot['percent']} % {what} (95 % interval {spot['low']}–{spot['high']} %)"
-    if spot.get("straddles"):
-        words += f"; the interval straddles {spot['straddles']:g} %"
-    return words + "."
 
 
 def _standing_warnings(tool: Tool[Any]) -> list[str]:

@@ -144,8 +144,8 @@ def _her2(labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]
     return Score("HER2", round(100 * interval.value, 2), low, high, dict(by_label), sentences, further)
 
 
-def spot_score(tool: str, by_label: Mapping[str, int]) -> dict[str, Any]:
-    """Of one hot spot: its cells, and the share of positive ones with Wilson's interval."""
+def area_score(tool: str, by_label: Mapping[str, int]) -> dict[str, Any]:
+    """Of one area, such as a hot spot: its cells, and the share of positive ones with Wilson's interval."""
     wanted = POSITIVE.get(tool)
     cells = sum(by_label.get(n, 0) for n in (GRADES if tool == "her2_cells" else TUMOUR))
     if wanted is None or not cells:
@@ -155,3 +155,17 @@ def spot_score(tool: str, by_label: Mapping[str, int]) -> dict[str, Any]:
     limit = THRESHOLD.get(tool)
     straddles = limit is not None and 100 * interval.low < limit < 100 * interval.high
     return {"cells": cells, "counts": dict(by_label), **per, "straddles": limit if straddles else None}
+
+
+def area_words(tool: str, values: Mapping[str, Any]) -> str:
+    """`area_score` in words, with the area's `mm2` where it is known: `0.20 mm², 130 cells: 21.5 % positive (95 % interval …)`."""
+    size = f"{values['mm2']:.2f} mm², " if values.get("mm2") else ""
+    words = f"{size}{values['cells']} cells"
+    if "percent" in values:
+        what = "3+ cells" if tool == "her2_cells" else "positive"
+        words += f": {values['percent']} % {what} (95 % interval {values['low']}–{values['high']} %)"
+    elif values["counts"]:
+        words += ": " + ", ".join(f"{n} {name}" for name, n in sorted(values["counts"].items()))
+    if values.get("straddles"):
+        words += f"; the interval straddles {values['straddles']:g} %"
+    return words + "."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -133,6 +135,22 @@ def test_layers_lie_over_what_was_found(run_folder: Path) -> None:
     assert ring[200, 95:105, 3].any() and not ring[200, 140:150, 3].any()
 
 
+def test_an_outline_counts_what_lies_inside(run_folder: Path) -> None:
+    layers, spots = RunLayers(run_folder), _spots()
+    middles, brown = spots.places()
+    corners = np.array([[300, 400], [1500, 400], [300, 2000]], float)
+    inside = (middles[:, 0] >= 300) & (middles[:, 1] >= 400) & ((middles[:, 0] - 300) / 1200 + (middles[:, 1] - 400) / 1600 < 1)
+    found = layers.inside(corners)
+    assert found["cells"] == inside.sum() and found["counts"]["positive"] == (inside & brown).sum()
+    assert found["mm2"] == pytest.approx(1200 * 1600 / 2 * 0.25e-6)
+    assert found["low"] < found["percent"] < found["high"] and f"{found['percent']} % positive" in found["words"]
+    assert layers.inside(np.array([[0, 0], [50, 0], [0, 50]], float))["cells"] == 0
+    crossed = layers.inside(np.array([[300, 400], [2700, 2500], [2700, 400], [300, 2500]], float))  # an hourglass
+    assert 0 < crossed["cells"] < 400
+    with pytest.raises(BadInput, match="no area"):
+        layers.inside(np.array([[0, 0], [5, 5], [9, 9]], float))
+
+
 def test_half_a_million_cells_are_drawn_at_once(tmp_path: Path, run_folder: Path) -> None:
     import json
 
@@ -166,12 +184,18 @@ def test_addresses_give_tiles_and_nothing_else(site: str, shelf: Shelf) -> None:
     assert Image.open(io.BytesIO(layer.content)).mode == "RGBA"
     part = httpx.get(f"{site}/slide-tiles/{key}/region.png", params={"x": 100, "y": 100, "width": 2500, "height": 2000})
     picture = Image.open(io.BytesIO(part.content))
+    cut = {"x": 100, "y": 100, "width": 400, "height": 400, "corners": "100,100,300,100,100,300"}
+    outline = Image.open(io.BytesIO(httpx.get(f"{site}/slide-tiles/{key}/region.png", params=cut).content))
+    assert outline.size == (400, 400) and outline.getpixel((390, 390)) == (255, 255, 255) != outline.getpixel((20, 20))
+    counted = httpx.get(f"{site}/slide-tiles/{key}/run/0/inside", params={"corners": "0,0,3000,0,3000,3000,0,3000"}).json()
+    assert counted["cells"] == 400
     assert max(picture.size) == 1024 and float(part.headers["x-um-per-px"]) == pytest.approx(0.5 * 2500 / 1024, rel=1e-3)
     for path in (
         "/slide/0123456789ab", "/slide/0123456789ab/info", f"/slide-tiles/{key}/image_files/40/0_0.jpg",
         f"/slide-tiles/{key}/image_files/9/a_b.jpg", f"/slide-tiles/{key}/run/7/cells/all/0_files/9/0_0.png",
         f"/slide-tiles/{key}/run/0/other/all/0_files/9/0_0.png", "/slide/viewer.py", "/slide-tiles/openseadragon/../../viewer.py",
-        f"/slide-tiles/{key}/region.png?x=-5&y=0&width=10&height=10",
+        f"/slide-tiles/{key}/region.png?x=-5&y=0&width=10&height=10", f"/slide-tiles/{key}/run/0/inside?corners=1,2,3",
+        f"/slide-tiles/{key}/run/0/inside?corners=1,2,3,nan,5,6", f"/slide-tiles/{key}/run/0/inside?corners=1,1,2,2,3,3",
     ):  # fmt: skip
         assert httpx.get(site + path).status_code == 404, path
     assert httpx.get(f"{site}/slide/", headers={"Host": "elsewhere.example"}).status_code == 400
@@ -208,6 +232,7 @@ def test_in_the_browser(site: str, shelf: Shelf, viewport: dict[str, int]) -> No
         assert page.locator("#side").get_by_text("Ki67 index").count() >= 1
         _steps(page, 60 if viewport["width"] > 500 else 8)
         _box_and_ruler(page)
+        _outline_and_point(page)
         page.get_by_role("button", name="Show hot spot 1").click()
         page.locator("#side input[type=checkbox]").first.click()
         page.locator("body").press("h")
@@ -241,6 +266,27 @@ def _box_and_ruler(page: Any) -> None:
         page.mouse.up()
         page.locator("body").press("Escape")
         page.wait_for_selector(found)
+
+
+def _outline_and_point(page: Any) -> None:
+    area = page.locator("#view").bounding_box()
+    x, y = area["x"] + area["width"] / 2, area["y"] + area["height"] / 2
+    page.locator("body").press("p")
+    for dx, dy in ((-50, -50), (50, -50), (0, 50)):
+        page.mouse.click(x + dx, y + dy)
+        page.wait_for_timeout(350)  # nearer clicks are a double click
+    page.locator("body").press("Enter")
+    page.get_by_role("heading", name="Outline").wait_for()
+    assert page.locator("svg.rule polygon").count() == 1
+    page.locator("#inside p").first.wait_for()
+    assert "cells" in page.locator("#inside").inner_text()
+    link = page.get_by_text("Save as GeoJSON").get_attribute("href")
+    ring = json.loads(unquote(link.partition(",")[2]))["features"][0]["geometry"]["coordinates"][0]
+    assert len(ring) == 4 and ring[0] == ring[-1]
+    page.locator("body").press("o")
+    page.mouse.click(x, y)
+    page.get_by_role("heading", name="Box").wait_for()
+    page.locator("body").press("Escape")
 
 
 def test_the_server_shows_slides_beside_its_page_and_asks_for_keys_there_too(shelf: Shelf, tmp_path: Path) -> None:

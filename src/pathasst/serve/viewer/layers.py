@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadInput
 from pathasst.imaging.drawing import colours_of
 from pathasst.wsi.run import BIN_UM, TISSUE, SlideRun
-from pathasst.wsi.scores import POSITIVE
+from pathasst.wsi.scores import POSITIVE, area_score, area_words
 from pathasst.wsi.tables import PARQUET
 
 LAYERS = ("cells", "density", "tissue", "spots")
@@ -56,6 +56,27 @@ class RunLayers:
             canvas, region, factor, classes
         )
         return canvas
+
+    def inside(self, corners: np.ndarray) -> dict[str, Any]:
+        """What lies inside of a polygon, float [n, 2] px of the finest level: `counts`, `mm2`, `percent` with interval, `words`.
+
+        Raises BadInput for a polygon that has no area.
+        """
+        import shapely
+
+        area = shapely.make_valid(shapely.Polygon(corners))
+        if area.area == 0:
+            raise BadInput("the outline has no area: it needs three corners that are not on one line.")
+        x, y, which, names = self._cells
+        low, high = corners.min(0), corners.max(0)
+        first, end = np.searchsorted(y, [low[1], high[1]])
+        near = first + np.flatnonzero((x[first:end] >= low[0]) & (x[first:end] <= high[0]))
+        shapely.prepare(area)
+        chosen = near[shapely.contains_xy(area, x[near], y[near])]
+        counts = np.bincount(which[chosen], minlength=len(names)).tolist()
+        values = area_score(self.tool, {name: n for name, n in zip(names, counts, strict=True) if n})
+        values["mm2"] = round(area.area * self.um_per_px**2 * 1e-6, 4)
+        return {**values, "words": area_words(self.tool, values)}
 
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:

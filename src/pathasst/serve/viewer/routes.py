@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -21,6 +22,7 @@ from pathasst.serve.viewer.shelf import Shelf
 HERE = Path(__file__).parent
 LARGEST = 1024
 """px of the longer side of a region that a question is asked about."""
+MOST_CORNERS = 1000
 KEEP = {"Cache-Control": "private, max-age=3600"}
 
 
@@ -39,6 +41,7 @@ def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
         "/slide/{key}/info": views.info,
         f"{tiles}/image_files/{{level}}/{{place}}.jpg": views.image_tile,
         f"{tiles}/run/{{number}}/{{layer}}/{{classes}}/{{stamp}}_files/{{level}}/{{place}}.png": views.layer_tile,
+        f"{tiles}/run/{{number}}/inside": views.inside,
         f"{tiles}/region.png": views.region,
     }
     for path, view in addresses.items():
@@ -102,13 +105,26 @@ class _Views:
             tile = self.cache.get(name, lambda: _png(layers.draw(layer, region, shape, chosen)))
         return Response(tile, media_type="image/png", headers=KEEP)
 
-    def region(self, key: str, x: float, y: float, width: float, height: float) -> Response:
-        """A region as a picture of at most LARGEST px, and its scale in a header."""
+    def inside(self, key: str, number: int, corners: str) -> JSONResponse:
+        """What a run counted inside of an outline: `corners` x,y,x,y,… in px of the finest level."""
+        with _as_404():
+            return JSONResponse(self.shelf.layers(key, number).inside(_corners(corners)))
+
+    def region(self, key: str, x: float, y: float, width: float, height: float, corners: str = "") -> Response:
+        """A region as a picture of at most LARGEST px, and its scale in a header; what lies outside of `corners` is white."""
+        import cv2
+
         with _as_404():
             slide = self.shelf.slide(key)
             part = slide.read((x, y, width, height), downsample=max(max(width, height) / LARGEST, 1.0))
+            image = part.image
+            if corners:
+                outline = (_corners(corners) - [x, y]) * (image.shape[1] / width)
+                inside = np.zeros(image.shape[:2], np.uint8)
+                cv2.fillPoly(inside, [outline.round().astype(np.int32)], 1)
+                image = np.where(inside[..., None], image, np.uint8(255))
         headers = {"X-Um-Per-Px": f"{part.um_per_px:.6g}"} if part.um_per_px else {}
-        return Response(encode_png(part.image), media_type="image/png", headers=headers)
+        return Response(encode_png(image), media_type="image/png", headers=headers)
 
 
 @contextmanager
@@ -139,6 +155,17 @@ def _place(text: str) -> tuple[int, int]:
     if not (column.isdecimal() and row.isdecimal()):
         raise BadInput("there is no such tile.")
     return int(column), int(row)
+
+
+def _corners(text: str) -> np.ndarray:
+    """Float [n, 2] of `x,y,x,y,…`. Raises BadInput."""
+    try:
+        values = np.array([float(v) for v in text.split(",")]).reshape(-1, 2)
+    except ValueError:
+        raise BadInput("an outline is x,y,x,y,… in px.") from None
+    if not 3 <= len(values) <= MOST_CORNERS or not np.isfinite(values).all():
+        raise BadInput(f"an outline has 3 to {MOST_CORNERS} corners.")
+    return values
 
 
 def _png(image: Any) -> bytes:

@@ -1,9 +1,11 @@
-// The slide page: OpenSeadragon over tiles of our server, a scale bar, layers of runs, a ruler, a box to ask about.
+// The slide page: OpenSeadragon over tiles of our server, a scale bar, layers of runs, a ruler, areas to count in and ask about.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const key = location.pathname.split("/").pop();
 const make = (tag, text = "", parts = {}) => Object.assign(document.createElement(tag), { textContent: text, ...parts });
+const MODES = ["measure", "box", "outline", "point"];
+const FIELD_UM = 250; // side of the field around a point
 let mode = "";
 
 function source(base, format, about) {
@@ -110,7 +112,7 @@ function layersOf(viewer, about, side) {
 
 function setMode(viewer, name) {
   mode = mode === name ? "" : name;
-  for (const one of ["measure", "box"]) $(one).setAttribute("aria-pressed", String(mode === one));
+  for (const one of MODES) $(one).setAttribute("aria-pressed", String(mode === one));
   viewer.setMouseNavEnabled(!mode);
 }
 
@@ -118,30 +120,51 @@ function drawing(viewer, about, picked) {
   const rule = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   rule.setAttribute("class", "rule");
   viewer.canvas.append(rule);
-  let start = null, line = null;
+  const element = (name, values, text = "") => {
+    const one = document.createElementNS(rule.namespaceURI, name);
+    for (const [key, value] of Object.entries(values)) one.setAttribute(key, value);
+    one.textContent = text;
+    rule.append(one);
+  };
+  let start = null, line = null, corners = [], closed = false;
   const image = (position) => viewer.world.getItemAt(0).viewerElementToImageCoordinates(position);
+  const screen = (p) => viewer.world.getItemAt(0).imageToViewerElementCoordinates(new OpenSeadragon.Point(p.x, p.y));
+  const clip = (p) => ({ x: Math.min(Math.max(p.x, 0), about.width), y: Math.min(Math.max(p.y, 0), about.height) });
   const redraw = () => {
     rule.replaceChildren();
-    if (!line) return;
-    const [a, b] = line.map((p) => viewer.world.getItemAt(0).imageToViewerElementCoordinates(p));
-    const stroke = document.createElementNS(rule.namespaceURI, "line");
-    for (const [name, value] of Object.entries({ x1: a.x, y1: a.y, x2: b.x, y2: b.y, class: "ruler" })) stroke.setAttribute(name, value);
-    const words = document.createElementNS(rule.namespaceURI, "text");
-    words.setAttribute("x", (a.x + b.x) / 2 + 6);
-    words.setAttribute("y", (a.y + b.y) / 2 - 6);
-    words.textContent = length(line[0].distanceTo(line[1]), about.um_per_px);
-    rule.append(stroke, words);
+    if (!viewer.world.getItemCount()) return;
+    if (line) {
+      const [a, b] = line.map(screen);
+      element("line", { x1: a.x, y1: a.y, x2: b.x, y2: b.y, class: "ruler" });
+      element("text", { x: (a.x + b.x) / 2 + 6, y: (a.y + b.y) / 2 - 6 }, length(line[0].distanceTo(line[1]), about.um_per_px));
+    }
+    if (corners.length) {
+      const points = corners.map(screen).map((p) => `${p.x},${p.y}`).join(" ");
+      element(closed ? "polygon" : "polyline", { points, class: "outline" });
+    }
   };
   viewer.addHandler("update-viewport", redraw);
   const boxOf = (a, b) => {
-    const clip = (p) => ({ x: Math.min(Math.max(p.x, 0), about.width), y: Math.min(Math.max(p.y, 0), about.height) });
     const [p, q] = [clip(a), clip(b)];
     return { x: Math.min(p.x, q.x), y: Math.min(p.y, q.y), width: Math.abs(p.x - q.x), height: Math.abs(p.y - q.y) };
   };
   const frame = make("div", "", { className: "drawn" });
   const showBox = (box) => {
+    corners = [];
     viewer.removeOverlay(frame);
     viewer.addOverlay({ element: frame, location: viewer.world.getItemAt(0).imageToViewportRectangle(box.x, box.y, box.width, box.height) });
+    redraw();
+  };
+  const pickBox = (box) => {
+    const { x, y, width, height } = box;
+    if (width > 8 && height > 8) picked(box, [{ x, y }, { x: x + width, y }, { x: x + width, y: y + height }, { x, y: y + height }], "Box");
+  };
+  const close = () => {
+    if (mode !== "outline" || closed || corners.length < 3) return;
+    closed = true;
+    redraw();
+    const xs = corners.map((p) => p.x), ys = corners.map((p) => p.y);
+    picked(boxOf({ x: Math.min(...xs), y: Math.min(...ys) }, { x: Math.max(...xs), y: Math.max(...ys) }), corners, "Outline");
   };
   new OpenSeadragon.MouseTracker({
     element: viewer.canvas,
@@ -149,15 +172,30 @@ function drawing(viewer, about, picked) {
     dragHandler: (e) => {
       if (!mode || !start) return;
       const end = image(e.position);
-      if (mode === "measure") { line = [start, end]; redraw(); } else showBox(boxOf(start, end));
+      if (mode === "measure") { line = [start, end]; redraw(); }
+      if (mode === "box") showBox(boxOf(start, end));
     },
     releaseHandler: (e) => {
-      if (mode === "box" && start) {
-        const box = boxOf(start, image(e.position));
-        if (box.width > 8 && box.height > 8) picked(box);
-      }
+      if (mode === "box" && start) pickBox(boxOf(start, image(e.position)));
       start = null;
     },
+    clickHandler: (e) => {
+      if (!e.quick || (mode !== "outline" && mode !== "point")) return;
+      const place = clip(image(e.position));
+      if (mode === "point") {
+        const half = (about.um_per_px ? FIELD_UM / about.um_per_px : 512) / 2;
+        const box = boxOf({ x: place.x - half, y: place.y - half }, { x: place.x + half, y: place.y + half });
+        showBox(box);
+        pickBox(box);
+        return;
+      }
+      if (closed) { corners = []; closed = false; }
+      viewer.removeOverlay(frame);
+      const last = corners.length && screen(corners.at(-1)); // the second click of a double one adds nothing
+      if (!last || last.distanceTo(e.position) > 4) corners.push(place);
+      redraw();
+    },
+    dblClickHandler: close,
     moveHandler: (e) => {
       if (!viewer.world.getItemCount()) return;
       const p = image(e.position);
@@ -165,18 +203,40 @@ function drawing(viewer, about, picked) {
       $("pointer").textContent = inside ? `${Math.round(p.x)}, ${Math.round(p.y)} px` : "";
     },
   });
-  return showBox;
+  const drop = () => {
+    if (!closed) corners = [];
+    redraw();
+  };
+  return { showBox, close, drop };
+}
+
+function geojson(corners, name) {
+  const ring = [...corners, corners[0]].map((p) => [+p.x.toFixed(2), +p.y.toFixed(2)]);
+  const properties = { objectType: "annotation", name, isLocked: false };
+  const feature = { type: "Feature", id: crypto.randomUUID?.() ?? name, geometry: { type: "Polygon", coordinates: [ring] }, properties };
+  return `data:application/geo+json,${encodeURIComponent(JSON.stringify({ type: "FeatureCollection", features: [feature] }))}`;
 }
 
 function asking(about, side) {
   const place = make("div");
   side.prepend(place);
-  return async (box) => {
-    const round = Object.fromEntries(Object.entries(box).map(([k, v]) => [k, Math.round(v)]));
+  return async (box, corners, kind) => {
+    const x = Math.floor(box.x), y = Math.floor(box.y);
+    const round = { x, y, width: Math.min(Math.ceil(box.x + box.width), about.width) - x, height: Math.min(Math.ceil(box.y + box.height), about.height) - y };
     const words = [round.x, round.y, round.width, round.height].join(",");
-    const address = `/slide-tiles/${about.key}/region.png?${new URLSearchParams(round)}`;
-    place.replaceChildren(make("h2", "Region"), make("p", `${words} px; ${length(box.width, about.um_per_px)} wide`));
-    place.append(make("a", "Save as picture", { href: address, download: `${about.name}.${words}.png` }));
+    const outline = corners.map((p) => `${p.x.toFixed(1)},${p.y.toFixed(1)}`).join(",");
+    const parts = kind === "Outline" ? { ...round, corners: outline } : round;
+    const address = `/slide-tiles/${about.key}/region.png?${new URLSearchParams(parts)}`;
+    place.replaceChildren(make("h2", kind), make("p", `${words} px; ${length(box.width, about.um_per_px)} wide`));
+    const results = make("div", "", { id: "inside" });
+    place.append(results);
+    about.runs.forEach(async (run, number) => {
+      const reply = await fetch(`/slide-tiles/${about.key}/run/${number}/inside?${new URLSearchParams({ corners: outline })}`);
+      const content = await reply.json();
+      results.append(make("p", `${run.tool} (${run.name}): ${reply.ok ? content.words : content.detail}`));
+    });
+    place.append(make("a", "Save as picture", { href: address, download: `${about.name}.${words}.png` }), " ");
+    place.append(make("a", "Save as GeoJSON", { href: geojson(corners, kind), download: `${about.name}.${words}.geojson` }));
     place.append(make("p", `pathasst tools run TOOL ${about.name} --region ${words}`, { className: "quiet" }));
     if (!about.asks) return;
     const question = make("textarea", "", { placeholder: "Ask about this region" }), send = make("button", "Ask"), answer = make("p");
@@ -238,7 +298,7 @@ async function start() {
   viewer.addHandler("tile-loaded", () => { window.loaded = (window.loaded || 0) + 1; });
   scaleBar(viewer, about);
   const side = $("side");
-  const showBox = drawing(viewer, about, asking(about, side));
+  const { showBox, close, drop } = drawing(viewer, about, asking(about, side));
   viewer.addOnceHandler("open", () => {
     layersOf(viewer, about, side);
     const box = new URLSearchParams(location.hash.slice(1)).get("box")?.split(",").map(Number);
@@ -253,13 +313,13 @@ async function start() {
   $("left").onclick = () => turn(-90);
   $("right").onclick = () => turn(90);
   $("full").onclick = full;
-  $("measure").onclick = () => setMode(viewer, "measure");
-  $("box").onclick = () => setMode(viewer, "box");
+  const choose = (name) => { setMode(viewer, name); drop(); };
+  for (const name of MODES) $(name).onclick = () => choose(name);
   document.addEventListener("keydown", (e) => {
     if (e.target.closest("textarea, input, select") || e.ctrlKey || e.metaKey || e.altKey) return;
     const acts = {
-      h: () => viewer.viewport.goHome(), f: full, m: () => setMode(viewer, "measure"), b: () => setMode(viewer, "box"),
-      Escape: () => mode && setMode(viewer, mode), "+": () => viewer.viewport.zoomBy(1.5), "-": () => viewer.viewport.zoomBy(1 / 1.5),
+      h: () => viewer.viewport.goHome(), f: full, m: () => choose("measure"), b: () => choose("box"), p: () => choose("outline"), o: () => choose("point"),
+      Enter: close, Escape: () => mode && choose(mode), "+": () => viewer.viewport.zoomBy(1.5), "-": () => viewer.viewport.zoomBy(1 / 1.5),
     };
     acts[e.key]?.();
   });
