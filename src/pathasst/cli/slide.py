@@ -100,7 +100,7 @@ def export(
     point_um: float = typer.Option(10.0, help="Diameter of the box or disc that a point becomes, in µm."),
     mpp: float = MPP,
 ) -> None:
-    """Write a run's objects for other programs. Example: pathasst slide export out/case case.svs --to ome-tiff --out mask.ome.tif"""
+    """Write a run's objects for other programs. Example: pathasst slide export out/case case.svs --to coco --out case.json"""
     from pathasst.imaging.slides import open_slide
     from pathasst.wsi.exports import export as write
     from pathasst.wsi.run import SlideRun
@@ -178,6 +178,46 @@ def search(
         for label, odds in tiles.classify(clip, {words: [words] for words in text}, top).items():
             typer.echo(f"{odds:.3f}  {label}")
         typer.secho("The label is a guess from words alone: the model was not trained on it.", fg="yellow", err=True)
+
+
+@app.command("cluster")
+def cluster(
+    slide: Path = SLIDE,
+    vectors: Path = typer.Option(..., "--features", help="The file of `pathasst slide features`."),
+    out: Path = typer.Option(..., help="Folder for the areas (GeoJSON), the slide with them, and each cluster's typical tiles."),
+    count: int = typer.Option(6, "--count", "-k", help="Clusters."),
+    mpp: float = MPP,
+) -> None:
+    """Group a slide's tiles by what they look like. Example: pathasst slide cluster case.svs --features case.h5 --out clusters"""
+    from pathasst.wsi.clusters import Clusters, write_clusters
+    from pathasst.wsi.features import load_slide_features
+
+    opened, tiles = load_slide_features(slide, vectors, mpp)
+    with opened:
+        files = write_clusters(opened, tiles, Clusters.of(tiles, count), out)
+    typer.echo(f"wrote {', '.join(map(str, files))}")
+
+
+@app.command("nearest")
+def nearest(
+    vectors: Path = typer.Argument(help="The file of `pathasst slide features` of the slide with the place."),
+    at: str = typer.Option(..., help="The place: x,y in px of the finest level."),
+    others: list[Path] = typer.Option([], "--in", help="Files of other slides to look in; without any, the same slide."),
+    count: int = typer.Option(10, "--count", "-k", help="Places."),
+) -> None:
+    """Places that look like one. Example: pathasst slide nearest case.h5 --at 21000,9400 --in other.h5 --in third.h5"""
+    from pathasst.core.errors import BadSettings
+    from pathasst.wsi.clusters import nearest_places
+    from pathasst.wsi.features import SlideFeatures
+
+    try:
+        x, y = map(float, at.split(","))
+    except ValueError:
+        raise BadSettings(f"--at is x,y in px, such as 21000,9400, not {at!r}.") from None
+    first = SlideFeatures(vectors)
+    files = [SlideFeatures(file) for file in others] or [first]
+    for one, px, py, cosine in nearest_places(first.vector_at(x, y), files, count):
+        typer.echo(f"{cosine:.3f}  {one.file}  {px}, {py} px")
 
 
 @app.command("parts")

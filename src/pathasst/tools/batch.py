@@ -126,9 +126,7 @@ def as_json(result: ToolResult) -> str:
     return json.dumps(row, ensure_ascii=False, indent=1)
 
 
-def run_folder(
-    tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any], *, geojson: bool = False
-) -> Iterator[Done]:
+def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any], *, geojson: bool = False) -> Iterator[Done]:
     """Run a tool over a folder, yielding each file as it is done.
 
     `out` gets `results.csv` (one row a picture) and `cells.csv` (one row an object, in px of its picture), both written as the

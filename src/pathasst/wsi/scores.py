@@ -158,7 +158,7 @@ def area_score(tool: str, by_label: Mapping[str, int]) -> dict[str, Any]:
 
 
 def area_words(tool: str, values: Mapping[str, Any]) -> str:
-    """`area_score` in words, with the area's `mm2` where it is known: `0.20 mm², 130 cells: 21.5 % positive (95 % interval …)`."""
+    """`area_score` in words, with the area's `mm2` where it is known: `0.20 mm², 130 cells: 21.5 % positive (95 % …)`."""
     size = f"{values['mm2']:.2f} mm², " if values.get("mm2") else ""
     words = f"{size}{values['cells']} cells"
     if "percent" in values:

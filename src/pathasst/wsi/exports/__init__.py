@@ -46,4 +46,6 @@ def export(run: SlideRun, slide: Slide, to: str, out: Path, *, um_per_px: float 
 
             return write_annotations(objects, slide, out)
         case _:
-            raise BadSettings(f"{to!r} is no format of `slide export`: {', '.join(FORMATS)}; GeoJSON for QuPath is in the run's folder.")
+            raise BadSettings(
+                f"{to!r} is no format of `slide export`: {', '.join(FORMATS)}; GeoJSON for QuPath is in the run's folder."
+            )

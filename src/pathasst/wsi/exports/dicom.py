@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 TYPE_2 = (
-    ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
-    + ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime",
+    "ReferringPhysicianName",
 )  # fmt: skip
 """Attributes that every object of a study carries, empty where nothing is known; converters leave some out."""
 
@@ -118,5 +118,6 @@ def _finest(slide: Slide) -> Dataset:
                     setattr(header, name, None)
             return header
     raise BadInput(
-        f"{slide.name} is no DICOM slide, and DICOM annotations lie in the study of one. Convert it first (wsidicomizer), or take GeoJSON."
+        f"{slide.name} is no DICOM slide, and DICOM annotations lie in the study of one. Convert the slide first (wsidicomizer), "
+        "or take the run's GeoJSON."
     )

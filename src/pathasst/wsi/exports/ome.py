@@ -84,7 +84,7 @@ def _tiles(objects: Objects, tree: STRtree, shape: tuple[int, int], shrink: floa
 
 
 def _pixels(objects: Objects, n: int, origin: np.ndarray, shrink: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of a tile that an object covers; at least the px of its middle, so that no cell is lost at coarse levels."""
+    """Rows and columns of a tile that an object covers; at least the px of its middle, so that coarse levels lose no cell."""
     from skimage.draw import disk, polygon
 
     # scikit-image's px have their middles at whole numbers, ours at halves
@@ -102,6 +102,6 @@ def _pixels(objects: Objects, n: int, origin: np.ndarray, shrink: float) -> tupl
             covered[polygon(hole[:, 1], hole[:, 0], (TILE, TILE))] = True
             stays = ~covered[rows, columns]
             rows, columns = rows[stays], columns[stays]
-    if len(rows) or not (0 <= middle.round()).all() or not (middle.round() < TILE).all():
+    if len(rows) or not (middle.round() >= 0).all() or not (middle.round() < TILE).all():
         return rows, columns
     return np.array([round(middle[1])]), np.array([round(middle[0])])
