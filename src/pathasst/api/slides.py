@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.imaging.slides import Slide
 
 if TYPE_CHECKING:
+    from pathasst.assistant import Answer
     from pathasst.imaging.slides.tissue import Tissue
     from pathasst.wsi.run import SlideRun
 
@@ -50,6 +51,18 @@ class WholeSlide(Slide):
         values = {"arguments": arguments, "include": str(include or ""), "exclude": str(exclude or ""), **(settings or {})}
         chosen = RunSettings.of(values, where="settings")
         return run_slide(self, _tool(tool, model), output_folder(out), chosen, model=model, progress=progress)
+
+    def ask(self, question: str, *, out: Path | str | None = None, history: Answer | None = None, brain: str = "") -> Answer:
+        """Ask about the slide: the tool that the question needs runs over all of it, into `out/TOOL`; the same call goes on.
+
+        `history`: the answer before. `brain`: as in `pathasst.ask`. Raises BadInput, BadSettings, MissingWeights.
+
+        >>> with pathasst.slide("case.svs") as case: print(case.ask("What is the Ki67 index?", out="out/case").text)
+        """
+        from pathasst.assistant.slides import ask_slide
+        from pathasst.dataset import output_folder
+
+        return ask_slide(self, question, output_folder(out), history, brain or None)
 
 
 def slide(path: Path | str, *, um_per_px: float | None = None) -> WholeSlide:

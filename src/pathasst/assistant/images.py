@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 ARGUMENT = "image"
 SLIDES = (
-    "A tool counts on all of it with `pathasst slide run TOOL SLIDE --out FOLDER`; `pathasst slide view SLIDE` shows it, and a "
-    "region of it can be asked about."
+    "Ask about all of it with `pathasst ask SLIDE QUESTION --out FOLDER`; `pathasst slide view SLIDE` shows it, and a region of "
+    "it can be asked about."
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from pathasst.cli.interrupt import INTERRUPTED, stop_later
-from pathasst.core.errors import BadSettings
+from pathasst.core.errors import BadInput, BadSettings, MissingPackage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathasst.assistant import Answer, Event
     from pathasst.assistant.images import PictureInput
     from pathasst.assistant.settings import AssistantSettings
+    from pathasst.imaging.slides import Slide
 
 
 def ask(
@@ -33,6 +35,7 @@ def ask(
     """Ask about a picture, or without one. Ctrl-C stops and shows what there is.
 
     Examples: pathasst ask field.png "How many Ki67-positive cells are there?" --then "What does that mean for prognosis?"
+    pathasst ask case.svs "What is the Ki67 index?" --out case/
     pathasst ask "Is trastuzumab effective in HER2-positive gastric cancer?" --out answer/
     """
     from rich.console import Console
@@ -45,10 +48,12 @@ def ask(
     settings = load_settings(recipe, brain)
     console = Console(stderr=as_json)
     _prepare(console, out)
-    pictures = _pictures(words[:-1], um_per_px)
+    slide = _slide(words[:-1], um_per_px, out)
+    pictures = [] if slide else _pictures(words[:-1], um_per_px)
     answers: list[Answer] = []
     for n, question in enumerate([words[-1], *then]):
-        answer = _answer(console, settings, pictures if n == 0 else [], question, answers[-1] if answers else None)
+        earlier = answers[-1] if answers else None
+        answer = _answer(console, settings, pictures if n == 0 else [], question, earlier, slide, out)
         answers.append(answer)
         if not as_json:
             console.print(render.to_terminal(answer))
@@ -89,6 +94,33 @@ def _pictures(paths: list[str], um_per_px: list[float]) -> list[PictureInput]:
     return [PictureInput(path, um_per_px=scales[n] if scales else None) for n, path in enumerate(paths)]
 
 
+def _slide(paths: list[str], um_per_px: list[float], out: Path | None) -> Slide | None:
+    """The whole slide that is asked about, opened; None when it is pictures. Raises BadSettings for several."""
+    from pathasst.imaging.slides import open_slide
+
+    if not any(_is_whole_slide(Path(path)) for path in paths):
+        return None
+    if len(paths) > 1:
+        raise BadSettings("one whole slide at a time, without other pictures beside it.")
+    if out is None:
+        raise BadSettings("a tool on a whole slide takes minutes to hours: add --out FOLDER; the same command then resumes.")
+    return open_slide(Path(paths[0]), um_per_px[0] if um_per_px else None)
+
+
+def _is_whole_slide(path: Path) -> bool:
+    """A scanner's file, or a TIFF that is too large for one picture."""
+    from pathasst.imaging.pictures import MAX_PIXELS
+    from pathasst.imaging.slides import is_slide, open_slide
+
+    if is_slide(path) or path.suffix.lower() not in (".tif", ".tiff"):
+        return is_slide(path)
+    try:
+        with open_slide(path) as slide:
+            return slide.size[0] * slide.size[1] > MAX_PIXELS
+    except (BadInput, MissingPackage):
+        return False  # the picture reader says what is wrong with it
+
+
 def _json(answers: list[Answer], *, several: bool) -> str:
     import json
 
@@ -97,7 +129,13 @@ def _json(answers: list[Answer], *, several: bool) -> str:
 
 
 def _answer(
-    console: Console, settings: AssistantSettings, images: list[PictureInput], question: str, history: Answer | None
+    console: Console,
+    settings: AssistantSettings,
+    images: list[PictureInput],
+    question: str,
+    history: Answer | None,
+    slide: Slide | None,
+    out: Path | None,
 ) -> Answer:
     """One question, with its progress shown and Ctrl-C turned into a cancel; while models load, nothing asks for it."""
     import signal
@@ -117,7 +155,8 @@ def _answer(
     before = signal.signal(signal.SIGINT, stop)
     console.print(f"\n[bold]> {question}[/]", highlight=False)
     try:
-        with console.status("thinking …") as status:
+        status = console.status("thinking …")
+        with nullcontext() if slide else status:  # a run over a slide draws its own bar
 
             def watch(event: Event) -> None:
                 if event.kind == "thinking":
@@ -128,6 +167,20 @@ def _answer(
                     state = "failed" if event.step.result.error else "done"
                     console.print(f"[dim]{call_line(event.step)}: {state}, {event.step.result.seconds:.1f} s[/]", highlight=False)
 
+            if slide is not None and out is not None:
+                from pathasst.assistant.slides import ask_slide
+
+                return ask_slide(
+                    slide,
+                    question,
+                    out,
+                    history,
+                    settings.brain,
+                    limits=settings.limits,
+                    watch=watch,
+                    cancel=cancel,
+                    progress=True,
+                )
             return assistant.ask(
                 images or None, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel
             )

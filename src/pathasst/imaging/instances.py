@@ -25,7 +25,7 @@ THRESHOLDS = (0.5, 0.75, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What the objects of two label arrays share, in px. Rows: true objects, columns: predicted ones, in order of their numbers."""
+    """What the objects of two label arrays share, in px. Rows: true objects, columns: predicted ones, by their numbers."""
 
     intersection: np.ndarray  # int64 [truths, predictions]
     truth_area: np.ndarray  # int64 [truths]

@@ -28,7 +28,7 @@ LEAST_CLASS = 0.6
 def measured(step: Step, wishes: Wishes, card: ToolCard | None) -> list[Statement]:
     """The statements of one step that ran without an error."""
     result = step.result
-    compose = _COMPOSERS.get(result.name)
+    compose = _of_slide if "slide" in result.numbers else _COMPOSERS.get(result.name)
     sentences = compose(result.numbers, wishes) if compose else [result.text]
     sentences[1:1] = [f"The tool doubts this: {w[0].lower()}{w[1:]}" for w in result.warnings]
     if card is not None and not card.validated and step.image:
@@ -217,11 +217,21 @@ _COMPOSERS: dict[str, Callable[[dict[str, Any], Wishes], list[str]]] = {
 }
 
 
+def _of_slide(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
+    """A run over a whole slide: the value and its interval first, then hot spots and what else the run says."""
+    run = numbers["slide"]
+    return [*run["sentences"], f"Cells, regions for QuPath and the report are in {run['folder']}."]
+
+
 def _cut_offs(result: ToolResult, wishes: Wishes) -> list[Statement]:
     """Where the question asks whether a value is high, or what it means: the cut-off with its source, and on which side it is."""
     if not wishes.any("high", "meaning"):
         return []
     numbers = result.numbers
+    if "slide" in numbers:
+        value = numbers["slide"]["score"]["value"]
+        keys = {"ki67_cells": "index_percent", "pdl1_cells": "tps_percent"}
+        numbers = {keys[result.name]: value} if result.name in keys else numbers["slide"]["score"].get("further", {})
     if result.name == "ki67_cells" and numbers.get("index_percent") is not None:
         return [of_tool(result, side_of(numbers["index_percent"], (5.0, 20.0, 30.0), "The index")), of_glossary("Ki67 cut-off")]
     if result.name == "her2_cells" and numbers.get("score"):
