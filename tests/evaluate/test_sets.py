@@ -49,17 +49,22 @@ def test_every_set_says_where_to_get_it(tmp_path):
         find(tmp_path, "imagenet")
 
 
-def test_the_command_lists_every_set_with_its_layout_to_the_letter(tmp_path):
+def test_the_command_lists_every_set_and_tells_all_about_one_to_the_letter(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from pathasst.cli.evaluate import app
 
+    monkeypatch.setenv("COLUMNS", "300")
     make(tmp_path, "PathVQA/test_qa.pkl", "NCT-CRC-HE-100K/readme.txt")
     shown = CliRunner().invoke(app, ["sets", "--data", str(tmp_path)])
     assert shown.exit_code == 0
-    lines = {line.split()[0]: line for line in shown.output.splitlines()}
+    lines = {line.split()[0]: line for line in shown.output.splitlines()[1:-1]}
     assert set(lines) == set(known())
-    assert lines["pathvqa"].endswith(str(tmp_path / "PathVQA"))
-    assert "does not look like NCT-CRC-HE-100K" in lines["crc100k"]
-    for id in ("figures", "wsss4luad", "subcaptions"):
-        assert known()[id].layout in lines[id] and known()[id].get in lines[id]
+    assert lines["pathvqa"].rstrip().endswith("PathVQA") and lines["crc100k"].rstrip().endswith("no")
+    assert all(known()[id].licence in lines[id] for id in known())
+    ids = ["figures", "wsss4luad", "subcaptions", "mhist", "crc100k"]
+    told = CliRunner().invoke(app, ["sets", *ids, "--data", str(tmp_path)]).output
+    assert "does not look like NCT-CRC-HE-100K" in told
+    assert all(known()[id].layout in told and known()[id].licence in told for id in ids)
+    assert all(known()[id].get in told for id in ids[:-1])
+    assert CliRunner().invoke(app, ["sets", "imagenet"]).exit_code == 1

@@ -173,32 +173,70 @@ def leakage(
 
 @app.command("compare")
 def compare(
-    first: Path = typer.Argument(..., help="A table of `pathasst eval` as JSON: OUT/tools.json."),
-    second: Path = typer.Argument(..., help="The same table of another run."),
+    files: list[Path] = typer.Argument(
+        ..., help="Two tables of `pathasst eval` (OUT/tools.json), or any number of leaderboard files."
+    ),
+    metric: str = typer.Option("", help="Leaderboard files: only this metric, such as 'macro F1'."),
+    out: Path = typer.Option(None, "--out", "-o", help="Leaderboard files: folder for the table and its picture."),
 ) -> None:
-    """Paired difference of two saved runs. Example: pathasst eval compare old/tools.json new/tools.json"""
-    from pathasst.evaluate import report
+    """Paired difference of two saved tables, or leaderboard files side by side in a table and a picture.
+
+    Example: pathasst eval compare old/tools.json new/tools.json
+    Example: pathasst eval compare a/leaderboard/classify.json b/leaderboard/classify.json --metric "macro F1" --out out/compared
+    """
+    from pathasst.core.errors import BadSettings
+    from pathasst.evaluate import leaderboard, report
     from pathasst.evaluate.compare import compare as paired
     from pathasst.evaluate.table import print_tables
 
-    print_tables([paired(report.load(first), report.load(second))])
+    if all(leaderboard.is_run(path) for path in files):
+        table = leaderboard.compare_runs([leaderboard.read_run(path) for path in files], metric)
+    elif len(files) == 2:
+        table = paired(*(report.load(path) for path in files))
+    else:
+        raise BadSettings("give two tables of `pathasst eval`, or any number of leaderboard files (OUT/leaderboard/*.json).")
+    print_tables([table])
+    if out:
+        typer.echo(f"report: {report.save([table], out)}")
 
 
 @app.command("sets")
-def sets(data: Path = DATA) -> None:
-    """Which public sets there are, where to get them, and which are here. Example: pathasst eval sets --data ~/pathology-sets"""
+def sets(
+    ids: list[str] = typer.Argument(None, help="Sets to tell all about: where to get them, licence, layout."),
+    data: Path = DATA,
+) -> None:
+    """Which public sets there are, what for, under which licence, and which are here.
+
+    Example: pathasst eval sets --data ~/pathology-sets
+    Example: pathasst eval sets mhist bach
+    """
     from rich.console import Console
     from rich.markup import escape
+    from rich.table import Column, Table
 
-    from pathasst.core.errors import BadDataset
+    from pathasst.core.errors import BadDataset, BadSettings
     from pathasst.evaluate.sets import find, known
 
     console = Console()
-    for id in known():
+    if unknown := [id for id in ids or () if id not in known()]:
+        raise BadSettings(f"no test set is called {', '.join(unknown)}; known: {', '.join(known())}.")
+    table = Table(
+        Column("set", no_wrap=True), "title", "measured by", "licence", "here", box=None, pad_edge=False, header_style="bold"
+    )
+    for id in ids or known():
+        test_set = known()[id]
         try:
-            console.print(f"[green]{id}[/]  {escape(str(find(data, id)))}", highlight=False, soft_wrap=True)
+            here, missing = str(find(data, id)), ""
         except BadDataset as error:
-            console.print(f"[yellow]{id}[/]  {escape(str(error))}", highlight=False, soft_wrap=True)
+            here, missing = "no", str(error)
+        if ids:
+            for text in (f"[bold]{id}[/]  {escape(here if here != 'no' else missing)}", f"  licence: {escape(test_set.licence)}"):
+                console.print(text, highlight=False, soft_wrap=True)
+        else:
+            table.add_row(id, *map(escape, (test_set.title, f"eval {test_set.part or 'all'}", test_set.licence, here)))
+    if not ids:
+        console.print(table)
+        console.print("[dim]`pathasst eval sets NAME` says where to get a set and how its folder must look.[/]")
 
 
 def _run(names: list[str], **values: object) -> None:

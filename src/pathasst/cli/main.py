@@ -22,6 +22,7 @@ from pathasst.cli import (
     demo,
     doctor,
     evaluate,
+    evaluate_public,
     instruct,
     interrupt,
     mcp,
@@ -81,6 +82,7 @@ app.command("export", rich_help_panel=USE)(mllm.export)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=LOOK)
 app.command("show-mask", rich_help_panel=LOOK)(mllm.show_mask)
 app.add_typer(clip.app, name="clip", rich_help_panel=LOOK)
+evaluate.app.add_typer(evaluate_public.app)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=LOOK)
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

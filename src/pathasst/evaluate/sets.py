@@ -22,6 +22,8 @@ class TestSet:
     layout: str
     holds: tuple[str, ...]  # glob patterns of which one must be there
     task: str = ""  # zero-shot: the task of the recipe
+    part: str = ""  # the part of `pathasst eval` that reads it; empty: one of the paper's
+    licence: str = ""
 
     def missing(self, root: Path | None) -> str:
         """What to say when it is not under `root`."""
@@ -36,7 +38,17 @@ def known() -> dict[str, TestSet]:
 
     values: dict[str, dict[str, Any]] = yaml.safe_load((files(__package__) / "sets.yaml").read_text(encoding="utf-8"))
     return {
-        id: TestSet(id, v["title"], v["get"], tuple(v["folders"]), v["layout"], tuple(v["holds"]), v.get("task", ""))
+        id: TestSet(
+            id,
+            v["title"],
+            v["get"],
+            tuple(v["folders"]),
+            v["layout"],
+            tuple(v["holds"]),
+            v.get("task", ""),
+            v.get("part", ""),
+            v.get("licence", ""),
+        )
         for id, v in values.items()
     }
 
