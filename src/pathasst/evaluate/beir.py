@@ -48,10 +48,10 @@ class Collection:
 def read_collection(folder: Path, split: str = "test") -> Collection:
     """A set in BEIR's layout. Raises BadDataset, which says what was looked for and what is there."""
     paths = {name: folder / name for name in ("corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv")}
-    if gone := [name for name, path in paths.items() if not path.is_file()]:
+    if missing := [name for name, path in paths.items() if not path.is_file()]:
         entries = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir()) if folder.is_dir() else []
         raise BadDataset(
-            f"{folder} has no {', '.join(gone)}. Expected: {LAYOUT}; it holds {', '.join(entries[:8]) or 'nothing'}. Get one: "
+            f"{folder} has no {', '.join(missing)}. Expected: {LAYOUT}; it holds {', '.join(entries[:8]) or 'nothing'}. Get one: "
             "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/ (nfcorpus.zip, scifact.zip, trec-covid.zip)."
         )
     corpus = {id: (str(row.get("title") or ""), str(row["text"])) for id, row in _lines(paths["corpus.jsonl"])}
@@ -187,6 +187,6 @@ def _ranks_of_peer(collection: Collection) -> list[list[str]]:
     depth = min(DEPTH + 1, len(ids))
     rows, scores = engine.retrieve(tokens(list(collection.queries.values())), k=depth, show_progress=False)
     return [
-        [ids[r] for r, score in zip(row, found, strict=True) if score > 0 and ids[r] != query][:DEPTH]
-        for query, row, found in zip(collection.queries, rows, scores, strict=True)
+        [ids[r] for r, score in zip(row, values, strict=True) if score > 0 and ids[r] != query][:DEPTH]
+        for query, row, values in zip(collection.queries, rows, scores, strict=True)
     ]

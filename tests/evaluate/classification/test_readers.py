@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
+from pathasst.evaluate.classification import readers
 from pathasst.evaluate.classification.measure import samples_of
 from pathasst.evaluate.classification.prompts import class_names
 from pathasst.evaluate.classification.readers import READERS, image_folder
@@ -244,6 +245,23 @@ def test_val_is_taken_from_train_and_a_set_of_tests_stays_one():
     assert divide(only) == only
     with pytest.raises(BadDataset, match="others have none"):
         divide([*only, *samples([0], "c")])
+
+
+def test_other_names_of_splits_are_read_and_unknown_ones_named(tmp_path):
+    rows = [{"image": f"{n}.png", "label": "ab"[n % 2], "split": s} for n, s in enumerate(("Training", "validation", "TEST"))]
+    table(tmp_path / "labels.csv", rows)
+    samples, _ = samples_of("folder", None, tmp_path)
+    assert [s.split for s in samples] == ["train", "val", "test"]
+    table(tmp_path / "labels.csv", [*rows, {"image": "x.png", "label": "a", "split": "fold 3"}])
+    with pytest.raises(BadDataset, match="split 'fold 3' is unknown"):
+        samples_of("folder", None, tmp_path)
+
+
+def test_breakhis_complete_is_divided_by_evas_patients(tmp_path, monkeypatch):
+    breakhis(tmp_path)
+    monkeypatch.setattr(readers, "BREAKHIS_COUNT", 2)
+    samples, _ = samples_of("breakhis", tmp_path, None)
+    assert {s.cluster: s.split for s in samples} == {"22549AB": "train", "2523": "test"}
 
 
 def test_the_hash_is_of_labels_and_contents_in_any_order(tmp_path):

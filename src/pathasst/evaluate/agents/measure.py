@@ -45,8 +45,8 @@ def evaluate(name: str, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> t
         table.add(group or "all", len(rows), *(values.get(m) for m in METRICS))
         scores += [Score(task=group or "all", metric=m, value=v, n=len(rows), data=data) for m, v in values.items()]
     table.items = [_item(name, t, by_id.get(t.id), v) for t, v in zip(tasks, verdicts, strict=True)]
-    if lost := sum(t.id not in by_id for t in tasks):
-        table.notes.append(f"{lost} tasks have no rollout; they count as done with no call.")
+    if missing := sum(t.id not in by_id for t in tasks):
+        table.notes.append(f"{missing} tasks have no rollout; they count as done with no call.")
     table.notes.append(
         "95 % intervals, bootstrap by task. Early stop: an answer though a wanted call is missing. Recovered: of the failed "
         "calls, those "
@@ -64,8 +64,8 @@ def measure(verdicts: Sequence[Verdict]) -> dict[str, Interval]:
         values["recall"] = sums_interval(lambda s: s[:, 0] / np.maximum(s[:, 0] + s[:, 2], 1), counts)
         values["F1 of calls"] = f1_interval(counts)
     shares = {name: [getattr(v, name) for v in verdicts] for name in ("arguments", "order", "recovered", "outcome")}
-    for name, given in shares.items():
-        if some := [x for x in given if x is not None]:
+    for name, share in shares.items():
+        if some := [x for x in share if x is not None]:
             values[name] = mean_interval(some)
     values["early stop"] = mean_interval([float(v.early_stop) for v in verdicts])
     values["finished"] = mean_interval([float(v.finished) for v in verdicts])

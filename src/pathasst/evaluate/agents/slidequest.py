@@ -73,8 +73,8 @@ def read_questions(folder: Path) -> list[SlideQuestion]:
 
 def rows_of(path: Path) -> list[Row]:
     """The rows of an answer.json: a list of objects, or one object. Raises BadDataset."""
-    stored = _json(path)
-    rows = stored if isinstance(stored, list) else [stored]
+    content = _json(path)
+    rows = content if isinstance(content, list) else [content]
     if not all(isinstance(r, dict) for r in rows):
         raise BadDataset(f"{path}: expected a list of objects.")
     return rows
@@ -142,8 +142,8 @@ def evaluate(name: str, folder: Path, answers: Path) -> tuple[Table, list[Score]
     data = key_of([[q.part, q.id, q.truth] for q in questions])[:16]
     for part in ("all", *dict.fromkeys(q.part for q in questions)):
         rows_ = [n for n, q in enumerate(questions) if part in ("all", q.part)]
-        share, whole = mean_interval([values[n] for n in rows_]), mean_interval([float(values[n] == 1) for n in rows_])
-        table.add(part, len(rows_), sum(answered[n] for n in rows_), share, whole)
+        share, complete = mean_interval([values[n] for n in rows_]), mean_interval([float(values[n] == 1) for n in rows_])
+        table.add(part, len(rows_), sum(answered[n] for n in rows_), share, complete)
         scores.append(Score(task=f"SlideQuest, {part}", metric="score", protocol="strict", value=share, n=len(rows_), data=data))
     table.notes.append(
         "95 % intervals, bootstrap by question. Names of columns and ids must be right; NOVA's own script forgives some."

@@ -77,8 +77,8 @@ class Verdict:
 
 def judge(task: Task, rollout: Rollout) -> Verdict:
     """The verdict on one rollout. Calls that failed do not count as made, but as errors."""
-    made = [s for s in rollout.steps if not s.error]
-    wanted, got = Counter(s.tool for s in task.steps), Counter(s.tool for s in made)
+    calls = [s for s in rollout.steps if not s.error]
+    wanted, got = Counter(s.tool for s in task.steps), Counter(s.tool for s in calls)
     hits = (wanted & got).total()
     finished = bool(rollout.answer.strip()) and not rollout.failure
     failed = [n for n, s in enumerate(rollout.steps) if s.error]
@@ -87,8 +87,8 @@ def judge(task: Task, rollout: Rollout) -> Verdict:
         hits=hits,
         spare=got.total() - hits,
         missed=wanted.total() - hits,
-        arguments=_arguments(task.steps, made),
-        order=_common([s.tool for s in task.steps], [s.tool for s in made]) / len(task.steps)
+        arguments=_arguments(task.steps, calls),
+        order=_common([s.tool for s in task.steps], [s.tool for s in calls]) / len(task.steps)
         if task.ordered and task.steps
         else None,
         early_stop=finished and wanted.total() > hits,
@@ -119,10 +119,10 @@ def _heals(later: Step, failed: Step, wanted: Counter[str]) -> bool:
     return not later.error and (later.tool == failed.tool or later.tool in wanted)
 
 
-def _arguments(wanted: Sequence[Step], made: Sequence[Step]) -> float | None:
+def _arguments(wanted: Sequence[Step], calls: Sequence[Step]) -> float | None:
     """Of the wanted calls with fixed arguments that were made, the share that has them; each call serves one wanted step."""
-    fixed = [s for s in wanted if s.arguments and any(m.tool == s.tool for m in made)]
-    free, right = list(made), 0
+    fixed = [s for s in wanted if s.arguments and any(c.tool == s.tool for c in calls)]
+    free, right = list(calls), 0
     for step in fixed:
         match = next((m for m in free if m.tool == step.tool and _has(m, step)), None)
         if match is not None:
@@ -131,9 +131,9 @@ def _arguments(wanted: Sequence[Step], made: Sequence[Step]) -> float | None:
     return right / len(fixed) if fixed else None
 
 
-def _has(made: Step, wanted: Step) -> bool:
+def _has(call: Step, wanted: Step) -> bool:
     return all(
-        name in made.arguments and same_argument(name, value, made.arguments[name]) for name, value in wanted.arguments.items()
+        name in call.arguments and same_argument(name, value, call.arguments[name]) for name, value in wanted.arguments.items()
     )
 
 
@@ -162,8 +162,8 @@ def read_tasks(path: Path) -> list[Task]:
     Raises BadDataset, which says what was looked for.
     """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return [_task(str(id), node, path.parent) for id, node in stored.items()]
+        nodes = json.loads(path.read_text(encoding="utf-8"))
+        return [_task(str(id), node, path.parent) for id, node in nodes.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadDataset(
             f"{path} is no file of tasks as MedCTA has them ({{number: {{tools, files, dialogs, gt_answer}}}}): {error!r}. "

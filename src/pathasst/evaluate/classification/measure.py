@@ -129,12 +129,12 @@ def measure(clip: DualEncoder, title: str, samples: Sequence[Sample], classes: C
     if not parts["test"]:
         raise BadDataset(f"{title}: there are pictures, but none of the test split.")
     out = Measured()
-    features, read = {}, {}
+    features, usable = {}, {}
     for split, rows in parts.items():
-        features[split], read[split] = encode(clip, rows, f"{title}, {split}")
-        if lost := len(rows) - len(read[split]):
-            out.notes.append(f"{title}: {lost} pictures of {split} could not be read and are left out.")
-    test = read["test"]
+        features[split], usable[split] = encode(clip, rows, f"{title}, {split}")
+        if broken := len(rows) - len(usable[split]):
+            out.notes.append(f"{title}: {broken} pictures of {split} could not be read and are left out.")
+    test = usable["test"]
     if not test:
         raise BadDataset(f"{title}: none of the {len(parts['test'])} pictures of the test split can be read.")
     truth, clusters = np.array([s.label for s in test]), [s.cluster for s in test]
@@ -146,7 +146,7 @@ def measure(clip: DualEncoder, title: str, samples: Sequence[Sample], classes: C
     board = _Board(out, title, hash_of(test), truth, clusters, test, classes, options.seed)
     _zero_shot(clip, features["test"], classes, board, options)
     if options.probes:
-        _probes(features, read, classes, board, options)
+        _probes(features, usable, classes, board, options)
     if options.robust:
         _robustness(clip, test, features["test"], classes, board)
     return out
@@ -208,10 +208,12 @@ def _zero_shot(clip: DualEncoder, features: np.ndarray, classes: ClassNames, boa
 
 
 def _probes(
-    features: dict[str, np.ndarray], read: dict[str, list[Sample]], classes: ClassNames, board: _Board, options: Options
+    features: dict[str, np.ndarray], usable: dict[str, list[Sample]], classes: ClassNames, board: _Board, options: Options
 ) -> None:
     """Linear probe, nearest neighbours and shots, where the train split has at least two classes."""
-    train, val, test = (probes.Features(features[s], np.array([x.label for x in read[s]], int)) for s in ("train", "val", "test"))
+    train, val, test = (
+        probes.Features(features[s], np.array([x.label for x in usable[s]], int)) for s in ("train", "val", "test")
+    )
     if len(set(train.labels.tolist())) < 2 or not len(val.labels):
         board.out.notes.append(f"{board.title}: no training pictures of two classes and no val, so nothing is probed.")
         return
@@ -228,16 +230,16 @@ def _probes(
 
 
 def _robustness(clip: DualEncoder, test: list[Sample], features: np.ndarray, classes: ClassNames, board: _Board) -> None:
-    """The ensemble's scores on changed pictures, and how far the vectors moved."""
+    """The ensemble's scores on changed pictures, and how far the vectors changed."""
     prompts = clip.encode_classes(classes.ensemble())
     first = (features @ prompts.T).argmax(axis=1)
     for name, change in CHANGES.items():
-        moved, _ = encode(clip, test, f"{board.title}, {name}", change)
-        board.add(f"zero-shot, ensemble; {name}", softmax(clip.logit_scale * moved @ prompts.T))
-        kept = float(((moved @ prompts.T).argmax(axis=1) == first).mean())
-        cosine = float((moved * features).sum(axis=1).mean())
+        changed, _ = encode(clip, test, f"{board.title}, {name}", change)
+        board.add(f"zero-shot, ensemble; {name}", softmax(clip.logit_scale * changed @ prompts.T))
+        unchanged = float(((changed @ prompts.T).argmax(axis=1) == first).mean())
+        cosine = float((changed * features).sum(axis=1).mean())
         board.out.notes.append(
-            f"{board.title}, {name}: {kept:.3f} of the choices unchanged, mean cosine to the unchanged {cosine:.3f}."
+            f"{board.title}, {name}: {unchanged:.3f} of the choices unchanged, mean cosine to the unchanged {cosine:.3f}."
         )
 
 
@@ -253,16 +255,16 @@ def encode(
             return None
         return change(image) if change else image
 
-    read: list[Sample] = []
+    usable: list[Sample] = []
     vectors = [clip.encode_image([])]
     with ThreadPoolExecutor(2) as pool, bar(title, len(samples)) as progress:
         ahead = pool.map(pixels, samples[:BATCH])
         for start in range(0, len(samples), BATCH):
             here, ahead = list(ahead), pool.map(pixels, samples[start + BATCH : start + 2 * BATCH])
-            read += [samples[start + n] for n, image in enumerate(here) if image is not None]
+            usable += [samples[start + n] for n, image in enumerate(here) if image is not None]
             vectors.append(clip.encode_image([image for image in here if image is not None]))
             progress(len(here))
-    return np.concatenate(vectors), read
+    return np.concatenate(vectors), usable
 
 
 def _drawn(samples: list[Sample], limit: int, seed: int) -> list[Sample]:

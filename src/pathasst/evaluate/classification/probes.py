@@ -55,9 +55,9 @@ def linear_probe(train: Features, val: Features, test: Features, classes: int) -
         if score > best_score:
             best, best_score, best_c = model, score, c
     assert best is not None
-    found = np.zeros((len(test.labels), classes))
-    found[:, best.classes_] = best.predict_proba(test.vectors)
-    return Probe(found, f"C = {best_c:g}/n")
+    probabilities = np.zeros((len(test.labels), classes))
+    probabilities[:, best.classes_] = best.predict_proba(test.vectors)
+    return Probe(probabilities, f"C = {best_c:g}/n")
 
 
 def nearest_neighbours(train: Features, val: Features, test: Features, classes: int) -> Probe:
@@ -112,8 +112,8 @@ def few_shots(
 
 
 def _centred(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    moved = vectors - centre
-    return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
+    centred = vectors - centre
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
 
 
 def _means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

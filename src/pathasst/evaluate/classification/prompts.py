@@ -77,13 +77,13 @@ class ClassNames:
 
 def class_names(id: str, path: Path | None = None) -> ClassNames:
     """The classes of a set of `classes.yaml`, or of a file of that form. Raises BadSettings."""
-    stored = _stored(path)
-    if id not in stored:
-        raise BadSettings(f"{path or 'classes.yaml'} has no classes of {id!r}; it has {', '.join(stored)}.")
+    entries = _stored(path)
+    if id not in entries:
+        raise BadSettings(f"{path or 'classes.yaml'} has no classes of {id!r}; it has {', '.join(entries)}.")
     try:
-        entry = stored[id]
+        entry = entries[id]
         if "like" in entry:  # a sample of a set, whose files call the classes otherwise
-            other = stored[entry["like"]]
+            other = entries[entry["like"]]
             names = {label: other["classes"][theirs] for label, theirs in entry["classes"].items()}
             return _names(names, other["prompt"], entry.get("pairs", ""))
         return _names(entry["classes"], entry.get("prompt", PLAIN), entry.get("pairs", ""))
@@ -93,12 +93,12 @@ def class_names(id: str, path: Path | None = None) -> ClassNames:
 
 def names_of_labels(labels: list[str], path: Path | None = None) -> ClassNames:
     """The names of labels that no set has: those of a file {label: [names]}, or the labels themselves, read as words."""
-    given = _stored(path) if path else {}
-    entry = given.get("classes", given)
+    names_file = _stored(path) if path else {}
+    entry = names_file.get("classes", names_file)
     if path and (missing := [label for label in labels if label not in entry]):
         raise BadSettings(f"{path} names no {', '.join(missing)}; it must name every class: {', '.join(labels)}.")
     words = {label: label.replace("_", " ").replace("-", " ").strip().lower() for label in labels}
-    return _names({label: entry.get(label, [words[label]]) for label in labels}, given.get("prompt", PLAIN))
+    return _names({label: entry.get(label, [words[label]]) for label in labels}, names_file.get("prompt", PLAIN))
 
 
 def _names(classes: Mapping[str, list[str] | str], prompt: str, pairs: str = "") -> ClassNames:
@@ -113,9 +113,9 @@ def _stored(path: Path | None) -> dict[str, Any]:
 
     source = path or files(__package__) / "classes.yaml"
     try:
-        stored = yaml.safe_load(source.read_text(encoding="utf-8"))
+        entries = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadSettings(f"{source} cannot be read: {error}") from error
-    if not isinstance(stored, dict):
+    if not isinstance(entries, dict):
         raise BadSettings(f"{source} holds no classes.")
-    return stored
+    return entries

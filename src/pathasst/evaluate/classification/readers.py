@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +27,13 @@ from pathasst.imaging.pictures import SUFFIXES
 Reader = Callable[[Path, Sequence[str]], list[Sample]]
 BACH_TEST = (range(41, 59), range(60, 90), range(139, 169), range(240, 258), range(260, 273), range(345, 368))
 """eva's patient-wise division of BACH's 400 pictures, by their place in order of name: 132 that are tested on."""
+BREAKHIS_TEST = (
+    "18842D 16184 8168 4372 16716 9146 21978AB 6241 17901 12465 3411F 18842 2980 15570C 2985 13413 3909 14134E 2523 19854C "
+    "19979 29960CD 21998AB 29960AB 14946"
+)
+"""eva's patients of BreaKHis that are tested on."""
+BREAKHIS_COUNT = 1995  # pictures at 40X
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
 
 
 def patch_camelyon(folder: Path, classes: Sequence[str]) -> list[Sample]:
@@ -71,7 +79,8 @@ def _slides(meta: Path, count: int) -> list[str]:
 def breakhis(folder: Path, classes: Sequence[str]) -> list[Sample]:
     """BreaKHis at 40X, as in eva: `…/<benign|malignant>/SOB/<type>/<slide>/40X/SOB_<B|M>_<type>-<year>-<patient>-40-<n>.png`.
 
-    The classes are benign and malignant, or the eight types by their letters (A, F, PT, TA, DC, LC, MC, PC).
+    The classes are benign and malignant, or the eight types by their letters (A, F, PT, TA, DC, LC, MC, PC). The complete set is
+    divided by patients as eva does it.
     """
     binary = "benign" in classes
     samples = []
@@ -83,6 +92,8 @@ def breakhis(folder: Path, classes: Sequence[str]) -> list[Sample]:
         if name in classes:
             id = str(path.relative_to(folder))
             samples.append(Sample(id=id, label=classes.index(name), cluster=match[3], source=path))
+    if len(samples) == BREAKHIS_COUNT:
+        samples = [replace(s, split="test" if s.cluster in BREAKHIS_TEST.split() else "train") for s in samples]
     return samples or _wrong(folder, "…/40X/SOB_B_A-14-22549AB-40-001.png and the like")
 
 
@@ -110,7 +121,7 @@ def mhist(folder: Path, classes: Sequence[str]) -> list[Sample]:
     for row in _rows(table, ("image name", "majority vote label", "partition")) if table.is_file() else ():
         name = row["image name"]
         label = _number(classes, row["majority vote label"], table)
-        split = row["partition"].lower()
+        split = _split(row["partition"], table)
         samples.append(Sample(id=name, label=label, cluster=name, split=split, source=folder / "images" / name))
     return samples or _wrong(folder, "annotations.csv with the columns Image Name, Majority Vote Label, Partition, and images/")
 
@@ -201,11 +212,7 @@ def skin_cancer(folder: Path, classes: Sequence[str]) -> list[Sample]:
         _wrong(folder, "tiles-v2.csv with the columns file, class, set")
     samples = []
     for row in _rows(table, ("file", "class", "set")):
-        split = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}.get(
-            row["set"].strip().lower()
-        )
-        if split is None:
-            raise BadDataset(f"{table.name}: the set {row['set']!r} is unknown; Train, Validation and Test are expected.")
+        split = _split(row["set"], table)
         slide = re.search(r"_ws_(\d+)", row["file"])
         samples.append(
             Sample(
@@ -254,7 +261,7 @@ def image_folder(folder: Path, classes: Sequence[str]) -> list[Sample]:
                 id=name,
                 label=classes.index(row["label"]),
                 cluster=first(row, ("original", "patient", "slide", "case", "smear", "core")) or name,
-                split=row.get("split", ""),
+                split=_split(row.get("split", ""), table),
                 source=folder / name,
             )
             for row in _rows(table, ("label",))
@@ -333,6 +340,12 @@ def _rows(table: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
             yield {k: v.strip() for k, v in row.items()}
     except (OSError, csv.Error) as error:
         raise BadDataset(f"{table} cannot be read: {error}") from error
+
+
+def _split(name: str, table: Path) -> str:
+    if name.strip().lower() not in SPLIT_NAMES:
+        raise BadDataset(f"{table.name}: the split {name!r} is unknown; train, val (validation) and test are expected.")
+    return SPLIT_NAMES[name.strip().lower()]
 
 
 def _number(classes: Sequence[str], name: str, table: Path) -> int:

@@ -75,7 +75,7 @@ def _icc(sums: np.ndarray) -> np.ndarray:
     return np.stack([absolute, (msr - mse) / np.where(msr + mse, msr + mse, np.nan)])
 
 
-def draw_bland_altman(first: Sequence[float], second: Sequence[float], found: Agreement, unit: str = "%") -> bytes:
+def draw_bland_altman(first: Sequence[float], second: Sequence[float], result: Agreement, unit: str = "%") -> bytes:
     """A PNG: difference over mean of each pair, with the bias and the limits of agreement."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -84,13 +84,13 @@ def draw_bland_altman(first: Sequence[float], second: Sequence[float], found: Ag
     figure = Figure(figsize=(6, 4), dpi=120)
     axes = figure.subplots()
     axes.scatter((x + y) / 2, y - x, s=16, color="#1b6ca8", alpha=0.7)
-    for value, style in ((found.bias.value, "-"), (found.lower.value, "--"), (found.upper.value, "--")):
+    for value, style in ((result.bias.value, "-"), (result.lower.value, "--"), (result.upper.value, "--")):
         axes.axhline(value, linestyle=style, color="#c0392b", linewidth=1)
         axes.annotate(f"{value:.1f}", (1.0, value), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
     axes.axhline(0, color="grey", linewidth=0.5)
     axes.set_xlabel(f"mean of both ({unit})")
     axes.set_ylabel(f"second − first ({unit})")
-    axes.set_title(f"Bland–Altman, n = {found.n}; ICC(2,1) {found.icc.value:.3f}", fontsize=10)
+    axes.set_title(f"Bland–Altman, n = {result.n}; ICC(2,1) {result.icc.value:.3f}", fontsize=10)
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out)
     return out.getvalue()

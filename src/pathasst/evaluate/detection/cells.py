@@ -46,7 +46,7 @@ def read_points(path: Path) -> dict[str, Points]:
         _, lines = read_table(path)
         for _, row in lines:
             rows.setdefault(Path(row["image"].strip()).name, []).append(row)
-        return {image: _points(image, given) for image, given in rows.items()}
+        return {image: _points(image, points) for image, points in rows.items()}
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise BadDataset(f"{path}: expected a CSV with image, x, y (and label, score, patient); {error!r}") from error
 
@@ -97,8 +97,10 @@ def evaluate(
             ]
         more = _f1(counts["optimal"].sum(0)) - _f1(counts["greedy"].sum(0))
         table.notes.append(f"{label}: the optimal rule gives {more:+.4f} in F1 against the greedy one.")
-    if lost := [image for image in truth if image not in predicted]:
-        table.notes.append(f"{len(lost)} pictures have no prediction ({', '.join(lost[:3])} …): all their cells count as missed.")
+    if missing := [image for image in truth if image not in predicted]:
+        table.notes.append(
+            f"{len(missing)} pictures have no prediction ({', '.join(missing[:3])} …): all their cells count as missed."
+        )
     if positive:
         scores += _index(table, name, truth, predicted, positive, data)
     table.notes.append("95 % intervals, bootstrap by patient where the table names one, else by picture.")
@@ -123,15 +125,15 @@ def _index(
     ]
     usable = [(image, a, b) for image, a, b in pairs if a is not None and b is not None]
     first_, second = [a for _, a, _ in usable], [b for _, _, b in usable]
-    found = agreement(first_, second, [truth[image].cluster for image, _, _ in usable])
+    result = agreement(first_, second, [truth[image].cluster for image, _, _ in usable])
     title = f"index of {positive}, % of a picture"
-    values = {"ICC(2,1)": found.icc, "ICC(3,1)": found.icc_consistency, "bias": found.bias, "mean error": found.mean_error}
-    values |= {"lower limit": found.lower, "upper limit": found.upper}
-    table.notes.append(f"{title}, n = {found.n}: " + "; ".join(f"{k} {v}" for k, v in values.items()) + ".")
+    values = {"ICC(2,1)": result.icc, "ICC(3,1)": result.icc_consistency, "bias": result.bias, "mean error": result.mean_error}
+    values |= {"lower limit": result.lower, "upper limit": result.upper}
+    table.notes.append(f"{title}, n = {result.n}: " + "; ".join(f"{k} {v}" for k, v in values.items()) + ".")
     if left := len(pairs) - len(usable):
         table.notes.append(f"{title}: {left} pictures without any cell on one side are left out.")
-    table.pictures[f"Bland–Altman, {positive}"] = draw_bland_altman(first_, second, found)
-    return [Score(task=title, metric=m, value=v, n=found.n, data=data) for m, v in values.items()]
+    table.pictures[f"Bland–Altman, {positive}"] = draw_bland_altman(first_, second, result)
+    return [Score(task=title, metric=m, value=v, n=result.n, data=data) for m, v in values.items()]
 
 
 def _percent(points: Points, positive: str) -> float | None:

@@ -39,7 +39,7 @@ def evaluate(name: str, truth: Path, predicted: Path, clusters: Path | None = No
     """Masks that have the same name in both folders, suffixes aside. `clusters`: a CSV with image and patient (or slide,
     original).
 
-    A picture without a prediction counts as one in which nothing was found; one that cannot be read is left out and counted.
+    A picture without a prediction counts as one without objects; one that cannot be read is left out and counted.
     Raises BadDataset when there is nothing to compare.
     """
     names = _masks(truth)
@@ -51,7 +51,7 @@ def evaluate(name: str, truth: Path, predicted: Path, clusters: Path | None = No
         )
     table = Table(id="nuclei", title=f"Objects: {name}", columns=["how", "pictures", "objects", "predicted"], seed=0)
     group_of = _clusters(clusters) if clusters else {}
-    masks, found, used, lost = [], [], [], 0
+    masks, predictions, keys, unreadable = [], [], [], 0
     with bar("masks", len(names)) as progress:
         for key, path in names.items():
             try:
@@ -60,39 +60,39 @@ def evaluate(name: str, truth: Path, predicted: Path, clusters: Path | None = No
                 if mask.shape != other.shape:
                     raise BadInput(f"{key}: {mask.shape} and {other.shape}")
             except BadInput as error:
-                lost += 1
+                unreadable += 1
                 table.notes.append(f"left out: {error}")
                 continue
             finally:
                 progress(1)
             masks.append(mask)
-            found.append(other)
-            used.append(key)
-    if not used:
+            predictions.append(other)
+            keys.append(key)
+    if not keys:
         raise BadDataset(f"none of the {len(names)} masks of {truth} could be compared.\n" + "\n".join(table.notes))
-    groups = [group_of.get(key, key) for key in used]
-    each = [score_instances(m, f) for m, f in zip(masks, found, strict=True)]
-    pooled = instance_intervals(masks, found, groups)
+    groups = [group_of.get(key, key) for key in keys]
+    each = [score_instances(m, f) for m, f in zip(masks, predictions, strict=True)]
+    pooled = instance_intervals(masks, predictions, groups)
     table.columns += list(pooled)
-    counts = [len(used), sum(s.truths for s in each), sum(s.predictions for s in each)]
+    counts = [len(keys), sum(s.truths for s in each), sum(s.predictions for s in each)]
     table.add("pooled", *counts, *pooled.values())
     means = {metric: _mean([_value(s, metric) for s in each], groups) for metric in pooled}
     table.add("mean of pictures", *counts, *means.values())
     table.items = [
         {"model": name, "part": "PQ", "id": key, "cluster": group, "score": 0.0 if math.isnan(s.pq) else s.pq}
-        for key, group, s in zip(used, groups, each, strict=True)
+        for key, group, s in zip(keys, groups, each, strict=True)
     ]
-    data = key_of([[key, sha256_of(names[key])] for key in sorted(used)])[:16]
+    data = key_of([[key, sha256_of(names[key])] for key in sorted(keys)])[:16]
     scores = [
-        Score(task=truth.name, protocol=how, metric=m, value=v, n=len(used), clusters=len(set(groups)), data=data)
+        Score(task=truth.name, protocol=how, metric=m, value=v, n=len(keys), clusters=len(set(groups)), data=data)
         for how, values in (("pooled", pooled), ("mean of pictures", means))
         for m, v in values.items()
         if v is not None
     ]
     if absent := [key for key in names if key not in others]:
         table.notes.append(f"{len(absent)} pictures have no predicted mask; they count as empty.")
-    if lost:
-        table.notes.append(f"{lost} pictures left out.")
+    if unreadable:
+        table.notes.append(f"{unreadable} pictures left out.")
     table.notes.append("95 % intervals, bootstrap by patient where --clusters names one, else by picture.")
     return table, scores
 
