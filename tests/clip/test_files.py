@@ -157,6 +157,11 @@ WRAPPED = {
     "model-state-dict": lambda s: {"model_state_dict": s},
     "ema": lambda s: {"model_ema": {f"module.{k}": v for k, v in s.items()}},
     "namespace": lambda s: {"state_dict": s, "args": argparse.Namespace(lr=1)},
+    "ema alone": lambda s: {"ema": {f"module.{k}": v for k, v in s.items()}, "step": 4},
+    "ema beside an optimiser": lambda s: {"ema_state_dict": s, "optimizer": {"state": {}, "param_groups": []}},
+    "net": lambda s: {"net": {f"_orig_mod.module.{k}": v for k, v in s.items()}},
+    "a key of its own": lambda s: {"student": s, "epoch": 1},
+    "two wrappers": lambda s: {"checkpoint": {"state_dict": s}},
 }
 
 
@@ -178,3 +183,29 @@ def test_shards_are_read_by_their_index(tmp_path):
     (tmp_path / "b.safetensors").unlink()
     with pytest.raises(BadInput, match="could not be read"):
         read_state(tmp_path / "model.safetensors.index.json")
+
+
+def test_the_models_names_find_its_weights_below_any_prefix_and_beside_others(clip, tmp_path) -> None:
+    state = clip.model.state_dict()
+    lightning = {f"towers.0.{k}": v for k, v in state.items()} | {"criterion.weight": torch.ones(2)}
+    average = {f"ema_model.{k}": v + 1 for k, v in state.items()}
+    torch.save({"state_dict": lightning | average}, tmp_path / "x.pt")
+    found = read_state(tmp_path / "x.pt", clip.model)
+    assert torch.equal(found["visual.proj"], state["visual.proj"]) and "criterion.weight" not in found
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k.startswith("visual.")}, "a vision tower alone"),
+        (lambda s: {k.removeprefix("visual."): v for k, v in s.items() if k.startswith("visual.")}, "a vision tower alone"),
+        (lambda s: {"vision_model.embeddings.class_embedding": torch.ones(1)}, "Hugging Face"),
+        (lambda s: {f"{p}.{k}": v for k, v in s.items() for p in ("a", "b")}, r"2 times, below a\., b\."),
+        (lambda s: {"optimizer": {}, "epoch": 3}, "it has optimizer, epoch"),
+        (lambda s: [1, 2], "holds list"),
+    ],
+)
+def test_what_is_no_clip_is_refused_with_what_was_found(clip, tmp_path, make, says) -> None:
+    torch.save(make(clip.model.state_dict()), tmp_path / "x.pt")
+    with pytest.raises(BadInput, match=says):
+        read_state(tmp_path / "x.pt", clip.model)

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from curate_samples import png, texture
+from curate_samples import compound, png, texture
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings, MissingWeights
 from pathasst.curate.augment import Augment
-from pathasst.curate.select import CLASSES, Selector, build_released, read_threshold
+from pathasst.curate.select import CLASSES, Selector, body_of, build_released, read_threshold
 from pathasst.curate.select_train import SelectTraining, choose_threshold, evaluate, read_samples, train
+from pathasst.imaging.pictures import load
 from pathasst.nn.classifier import Classifier, ClassifierConfig
 from pathasst.nn.classifier.model import build, to_tensor
 
@@ -176,3 +178,34 @@ def test_the_embedded_model_keeps_a_micrograph_and_leaves_a_chart():
         chart[257 - 40 * n - 20 : 257, x : x + 30] = (70, 110, 180)
     kept = selector.score([data.immunohistochemistry(), chart]) >= selector.threshold
     assert kept.tolist() == [True, False]
+
+
+def in_a_textbook(picture: np.ndarray) -> np.ndarray:
+    """The picture in a wide white frame, with labels and leader lines."""
+    height, width = picture.shape[:2]
+    side = width // 3
+    page = np.full((height + 24, width + 2 * side, 3), 255, np.uint8)
+    page[12 : 12 + height, side : side + width] = picture
+    for n in range(4):
+        y = 30 + n * (height - 40) // 4
+        cv2.putText(page, "Erythrocyte", (4, y), cv2.FONT_HERSHEY_SIMPLEX, side / 220, (0, 0, 0), 1)
+        cv2.line(page, (side - 10, y), (side + width // 2, y + 10), (0, 0, 0), 2)
+    return page
+
+
+def test_the_body_of_a_textbook_picture_is_found_and_of_others_none():
+    page = in_a_textbook(texture(1, 300, 400))
+    body = body_of(page)
+    assert body is not None and body.shape[:2] == pytest.approx((300, 400), abs=16)
+    assert body_of(texture(1, 300, 400)) is None
+    assert body_of(np.full((200, 300, 3), 255, np.uint8)) is None
+    assert body_of(compound([texture(n) for n in range(4)], 2, gutter=60)) is None  # no one part
+
+
+@pytest.mark.real
+def test_blood_smears_in_a_textbooks_frame_are_kept(real_data):
+    pictures = [in_a_textbook(load(p)) for p in sorted((real_data / "bccd").rglob("*.jp*g"))[:8]]
+    selector = Selector.load()
+    assert (selector.score(pictures) >= selector.threshold).all()
+    selector.bodies = False
+    assert (selector.score(pictures) < 0.9).any()  # the frame is what hides them

@@ -53,3 +53,18 @@ def test_unreadable_pictures_and_unknown_projectors():
 def test_unreadable_picture(parts):
     with pytest.raises(BadInput, match="picture 1 is not a picture"):
         model.features(parts, [b"no picture"])
+
+
+def test_a_checkpoint_that_transformers_saved_again_is_read_with_its_template(parts, tmp_path):
+    model.save(parts, tmp_path / "ours")
+    again = tmp_path / "again"
+    LlavaForConditionalGeneration.from_pretrained(tmp_path / "ours").save_pretrained(again, max_shard_size="100KB")
+    assert (again / "model.safetensors.index.json").is_file()
+    AutoProcessor.from_pretrained(tmp_path / "ours").save_pretrained(again)
+    resaved = model.load(again)
+    assert resaved.template == parts.template
+    ours, theirs = model.load(tmp_path / "ours").model.state_dict(), resaved.model.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    (again / "chat_template.jinja").unlink()
+    with pytest.raises(BadSettings, match="neither chat_template"):
+        model.load(again)

@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pathasst.clip.build import CONFIG, GELU, QUICK_GELU, WEIGHTS, ClipConfig, build, load_own_state
+from pathasst.clip.build import CONFIG, GELU, QUICK_GELU, WEIGHTS, ClipConfig, build, load_own_state, own_state
+from pathasst.core import checkpoints
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "clip.", "network.", "ema.")
-"""What wrappers put before every name of a checkpoint."""
 INDEX = "model.safetensors.index.json"
 OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -30,7 +29,7 @@ def load_any(place: Path, *, activation: str = "", arch: str = "") -> tuple[nn.M
     elif (place / CONFIG).is_file():
         config = ClipConfig.read(place)
         model = build(config)
-        load_own_state(model, _state(place), str(place))
+        load_own_state(model, _state(place, model), str(place))
     elif (place / "config.json").is_file():
         model, config = _huggingface(place)
     else:
@@ -63,52 +62,34 @@ def load_named(name: str, tag: str, *, activation: str = "") -> tuple[nn.Module,
     except (OSError, RuntimeError, ValueError) as error:
         raise MissingWeights(f"{name}/{tag} could not be fetched: {str(error).splitlines()[0]}") from error
     model = build(config)
-    load_own_state(model, read_state(file), str(file))
+    load_own_state(model, read_state(file, model), str(file))
     return model.eval(), config
 
 
-def _state(folder: Path) -> dict[str, torch.Tensor]:
+def _state(folder: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     for name in (WEIGHTS, *OPENCLIP_WEIGHTS, INDEX):
         if (folder / name).is_file():
-            return read_state(folder / name)
+            return read_state(folder / name, model)
     raise MissingWeights(f"{folder} holds no weights; expected one of {', '.join((WEIGHTS, *OPENCLIP_WEIGHTS))}.")
 
 
-def read_state(file: Path) -> dict[str, torch.Tensor]:
-    """A state dict from safetensors, the index of its shards, or a torch file, by the names that the model itself gives.
+def read_state(file: Path, model: nn.Module | None = None) -> dict[str, torch.Tensor]:
+    """As `core.checkpoints.read_state`, for the names of `model` where one is given, without the mask that old files keep.
 
-    What training loops wrap around it is taken off: mappings (`state_dict`, `model_state_dict`, `model`; of an average alone,
-    `state_dict_ema`, `model_ema`) and prefixes that all names share (DDP, torch.compile, Lightning). The arguments of a run
-    (`argparse.Namespace`) may lie beside the weights.
-    Raises BadInput for a file that is damaged or holds more than weights.
+    Raises BadInput, also for a file that holds a vision tower alone or the names of Hugging Face's CLIP.
     """
-    import argparse
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    stored: Any
-    try:
-        if file.suffix == ".json":
-            names = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-            stored = {k: v for name in names for k, v in load_file(file.parent / Path(name).name).items()}
-        elif file.suffix == ".safetensors":
-            stored = load_file(file)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, no code
-                stored = torch.load(file, map_location="cpu", weights_only=True)
-    except (KeyError, ValueError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise BadInput(f"{file} could not be read as weights: {str(error).splitlines()[0]}") from error
-    for wrapper in ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema"):
-        if isinstance(stored, dict) and isinstance(stored.get(wrapper), dict):
-            stored = stored[wrapper]
-    if not isinstance(stored, dict) or not all(isinstance(v, torch.Tensor) for v in stored.values()):
-        raise BadInput(f"{file} is no state dict.")
-    while prefix := next((p for p in PREFIXES if stored and all(k.startswith(p) for k in stored)), ""):
-        stored = {k.removeprefix(prefix): v for k, v in stored.items()}
-    return {k: v for k, v in stored.items() if not k.endswith("attn_mask")}
+    names = own_state(model) if model is not None else {}
+    state = {k: v for k, v in checkpoints.read_state(file, names).items() if not k.endswith("attn_mask")}
+    if names:
+        bare = {k.removeprefix("visual.") for k in names} - set(names)  # names that a vision tower has without `visual.`
+        text = [k for k in names if not k.startswith("visual.") and k in state]
+        if len(bare & state.keys()) > len(bare) / 2 or (not text and any(k.startswith("visual.") for k in state)):
+            raise BadInput(
+                f"{file} holds a vision tower alone: its text tower is missing. Give the checkpoint of the whole CLIP."
+            )
+        if not text and any("vision_model." in k for k in state):
+            raise BadInput(f"{file} has the names of Hugging Face's CLIP; give its folder with config.json, not the file alone.")
+    return state
 
 
 def _bare_checkpoint(file: Path, activation: str, arch: str) -> tuple[nn.Module, ClipConfig]:
@@ -119,7 +100,7 @@ def _bare_checkpoint(file: Path, activation: str, arch: str) -> tuple[nn.Module,
         )
     config = ClipConfig.of_name(arch, activation)
     model = build(config)
-    load_own_state(model, read_state(file), str(file))
+    load_own_state(model, read_state(file, model), str(file))
     return model, config
 
 

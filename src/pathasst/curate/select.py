@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathasst.core import weights
+from pathasst.core.checkpoints import read_state
 from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.core.files import sha256_of
 
@@ -27,15 +28,19 @@ if TYPE_CHECKING:
 
 EMBEDDED = "select-embedded"
 CLASSES = ("other", "pathology")
+BODY_SIDE = 320  # px of the longer side at which the body of a picture is looked for
 
 
 class Selector:
     """A loaded classifier: pictures in, calibrated probabilities of pathology out."""
 
-    def __init__(self, classifier: Classifier | OnnxClassifier, threshold: float = 0.5, version: str = "") -> None:
+    def __init__(
+        self, classifier: Classifier | OnnxClassifier, threshold: float = 0.5, version: str = "", *, bodies: bool = True
+    ) -> None:
         self.classifier = classifier
         self.threshold = threshold  # of the calibrated probability
         self.version = version
+        self.bodies = bodies  # look at the body of a picture with printed labels around it too
 
     @classmethod
     def load(cls, source: str | Path = EMBEDDED) -> Selector:
@@ -71,11 +76,45 @@ class Selector:
         model.load_state_dict(_released_state(path))
         classifier = Classifier(model, ClassifierConfig(classes=CLASSES, backbone="convnext_tiny", size=224))
         classifier.bf16 = False  # its authors ran it in full width, and its threshold is theirs
-        return cls(classifier, 0.5, f"{path.stem}@{sha256_of(path)[:8]}")
+        return cls(classifier, 0.5, f"{path.stem}@{sha256_of(path)[:8]}", bodies=False)
 
     def score(self, images: Sequence[np.ndarray], batch: int = 32) -> np.ndarray:
-        """Calibrated probability of pathology for each H×W×3 uint8 RGB picture; float32, shape (n,)."""
+        """Calibrated probability of pathology for each H×W×3 uint8 RGB picture; float32, shape (n,).
+
+        A picture in a wide white frame with labels and leader lines, as textbooks print it, is scored whole and without its
+        frame; the higher score counts.
+        """
+        import numpy as np
+
+        scores = np.array(self._probability(images, batch))
+        bodies = {n: part for n, image in enumerate(images) if (part := body_of(image)) is not None} if self.bodies else {}
+        if bodies:
+            places = list(bodies)
+            scores[places] = np.maximum(scores[places], self._probability(list(bodies.values()), batch))
+        return scores
+
+    def _probability(self, images: Sequence[np.ndarray], batch: int) -> np.ndarray:
         return self.classifier.predict(images, batch)[:, CLASSES.index("pathology")]
+
+
+def body_of(picture: np.ndarray) -> np.ndarray | None:
+    """The one large solid part of an H×W×3 uint8 RGB picture on white ground, without the labels and lines beside it; None where
+    the picture has no such frame, or is no one part."""
+    import cv2
+    import numpy as np
+
+    shrink = min(1.0, BODY_SIDE / max(picture.shape[:2]))
+    small = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    inked = (small.min(axis=2) < 225).astype(np.uint8)
+    closed = cv2.morphologyEx(inked, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    thick = max(5, int(0.06 * min(small.shape[:2])))  # thicker than letters and leader lines
+    solid = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
+    parts = cv2.connectedComponentsWithStats(solid)[2][1:].tolist()
+    x, y, width, height, area = max(parts, key=lambda part: part[4], default=(0, 0, 0, 0, 0))
+    share = width * height / (small.shape[0] * small.shape[1])
+    if not (0.12 <= share <= 0.9 and area >= 0.6 * width * height):
+        return None
+    return picture[int(y / shrink) : int((y + height) / shrink), int(x / shrink) : int((x + width) / shrink)]
 
 
 def read_threshold(folder: Path) -> float:
@@ -111,17 +150,10 @@ def build_released() -> torch.nn.Module:
 
 
 def _released_state(path: Path) -> dict[str, Any]:
-    import pickle
-
-    import torch
-
     if not path.is_file():
         raise MissingWeights(f"{path} is not there; fetch jamessyx/convnext-pathology-classifier and give its file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read as plain weights (nothing else is loaded): {error}") from error
-    state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or "fc.weight" not in state:
-        raise BadInput(f"{path} has no `model` with `model_global.*` and `fc`: not the released select classifier.")
-    return {k.removeprefix("module."): v for k, v in state.items()}
+    state = read_state(path)
+    if "fc.weight" not in state:
+        first = ", ".join(list(state)[:3])
+        raise BadInput(f"{path} has no `model_global.*` and `fc`, but {first}: not the released select classifier.")
+    return state

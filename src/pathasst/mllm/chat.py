@@ -190,6 +190,24 @@ def template_of(name: str, tokenizer: Any) -> ChatTemplate:
     return replace(template, bos=tokenizer.bos_token if first and first[0] == tokenizer.bos_token_id else "")
 
 
+def resaved_template(folder: Path, tokenizer: Any) -> ChatTemplate:
+    """The template of a checkpoint that another program saved again: our file is not there, the tokenizer's template is.
+
+    Ours is known by its text; any other is found by rendering. Raises BadSettings where there is none.
+    """
+    jinja = getattr(tokenizer, "chat_template", None)
+    if not jinja:
+        raise BadSettings(
+            f"{folder} holds neither {FILE} nor a chat template of its tokenizer. Copy {FILE} from the folder that "
+            "`pathasst train mllm` or `pathasst export` wrote."
+        )
+    for template in TEMPLATES.values():
+        for each in (template, replace(template, bos=tokenizer.bos_token or "")):
+            if each.jinja() == jinja:
+                return each
+    return from_tokenizer(tokenizer)
+
+
 def from_tokenizer(tokenizer: Any) -> ChatTemplate:
     """The tokenizer's own chat template, found by rendering marked turns with it once. Raises BadSettings when that fails."""
     marks = ["\u2402S\u2402", "\u2402U\u2402", "\u2402A\u2402", "\u2402V\u2402", "\u2402B\u2402"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE
-from pathasst.mllm.chat import ChatTemplate, template_of
+from pathasst.mllm.chat import FILE, ChatTemplate, resaved_template, template_of
 from pathasst.mllm.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -203,13 +203,14 @@ def _tower_name(name: str) -> str:
 
 
 def load(folder: Path, dtype: torch.dtype | None = None) -> Parts:
-    """Read what `save` wrote. Raises BadSettings when the folder has no chat template of ours."""
+    """Read what `save` wrote, or transformers wrote again from it. Raises BadSettings when the folder has no chat template."""
     import torch
     from transformers import AutoTokenizer, CLIPImageProcessor, LlavaForConditionalGeneration
 
-    template = ChatTemplate.load(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    template = ChatTemplate.load(folder) if (folder / FILE).is_file() else resaved_template(folder, tokenizer)
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype or torch.float32)
-    return Parts(model.eval(), AutoTokenizer.from_pretrained(folder), template, CLIPImageProcessor.from_pretrained(folder))
+    return Parts(model.eval(), tokenizer, template, CLIPImageProcessor.from_pretrained(folder))
 
 
 def pixels(parts: Parts, images: list[bytes]) -> torch.Tensor:

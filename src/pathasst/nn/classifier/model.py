@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.core import weights
+from pathasst.core.checkpoints import read_state
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.nn.classifier.settings import ClassifierConfig
@@ -153,23 +154,8 @@ def start_from(network: Any, start: str) -> int:
 
 
 def _checkpoint(start: str) -> dict[str, Any]:
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if start == "efficientnet-lite0":
         from pathasst.nn.pretrained import efficientnet_lite0
 
         return efficientnet_lite0().state_dict()
-    try:
-        if start.endswith(".safetensors"):
-            return load_file(start)
-        content = torch.load(start, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadInput(f"{start} cannot be read as plain weights (nothing else is loaded): {error}") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-    return {k.removeprefix("module.").removeprefix("model_global."): v for k, v in content.items()}
+    return {k.removeprefix("model_global."): v for k, v in read_state(Path(start)).items()}
