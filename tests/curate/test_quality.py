@@ -12,7 +12,6 @@ from pathasst.curate.quality import (
     QualitySettings,
     duplicates,
     is_english,
-    licence_fits,
     phash,
     picture_fault,
     text_fault,
@@ -48,22 +47,6 @@ def test_captions_must_have_words_and_be_english():
 )
 def test_english_is_told_from_other_languages(text, english):
     assert is_english(text) is english
-
-
-@pytest.mark.parametrize(
-    ("licence", "open_", "research"),
-    [
-        ("CC-BY-4.0", True, True),
-        ("CC0-1.0", True, True),
-        ("CC-BY-NC-4.0", False, True),
-        ("CC-BY-NC-ND-4.0", False, True),
-        ("unknown", False, False),
-    ],
-)
-def test_licences_fit_what_is_allowed(licence, open_, research):
-    assert licence_fits(licence, "open") is open_
-    assert licence_fits(licence, "research") is research
-    assert licence_fits(licence, "any")
 
 
 def test_a_hash_survives_scaling_jpeg_and_tone_but_tells_pictures_apart():

@@ -258,6 +258,11 @@ def test_dicom_gives_pixels_and_scale():
             {"description": "Aperio Image Library v11.2.1\n|AppMag = 20|MPP = 0.4990", "metadata": None},
             (0.499, "Aperio description"),
         ),
+        ({"description": "Aperio Image Library|AppMag = 40|MPP = 0,2522", "metadata": None}, (0.2522, "Aperio description")),
+        (
+            {"description": "<OME><Image><Pixels ID='P' PhysicalSizeX='0.5' SizeX='3'/></Image></OME>", "metadata": None},
+            (0.5, "OME-XML"),
+        ),
         ({"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}, (0.5, "TIFF resolution")),
     ],
 )

@@ -126,6 +126,9 @@ def _source(root: Any, meta: Any, stem: str) -> Source:
     doi = ids.get("doi", "")
     title = text_of(t) if (t := meta.find("title-group/article-title")) is not None else ""
     licence, url = licences.of_permissions(p if (p := meta.find("permissions")) is not None else meta)
+    if licence == licences.UNKNOWN:
+        noted = licences.of_notes(root)
+        licence, url = noted if noted[0] != licences.UNKNOWN else (licence, url)
     return Source(
         article_id=f"{pmcid}.{version}" if pmcid else f"doi:{doi}" if doi else f"file:{stem}",
         pmcid=pmcid,

@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from pathasst.collect import licences
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Figure, Mark, Pair, Panel
 from pathasst.curate.align import Match, align, join_by_letters
@@ -26,7 +27,7 @@ from pathasst.curate.detect import load_detector
 from pathasst.curate.letters import LetterReader, are_sure
 from pathasst.curate.non_micrograph import not_a_micrograph
 from pathasst.curate.panels import PanelFinder, with_letters
-from pathasst.curate.quality import licence_fits, phash, picture_fault, text_fault
+from pathasst.curate.quality import phash, picture_fault, text_fault
 from pathasst.curate.select import Selector
 from pathasst.curate.settings import CurateSettings
 from pathasst.dataset import Dropped, Unit, read
@@ -145,7 +146,7 @@ class Curator:
             return "no_caption", ""
         if figure.source.retracted and not self.settings.quality.retracted:
             return "retracted", figure.source.doi
-        if not licence_fits(figure.source.licence, self.settings.quality.licence):
+        if not licences.allowed(figure.source.licence, self.settings.quality.licence):
             return "licence", figure.source.licence
         return "", ""
 

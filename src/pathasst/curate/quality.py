@@ -1,6 +1,6 @@
-"""Quality of a pair: resolution, blur, blankness, caption length, language, licence, relevance; and perceptual hashes.
+"""Quality of a pair: resolution, blur, blankness, caption length, language, relevance; and perceptual hashes.
 
-Knows pixel arrays, text and licence names. Each test gives a short reason, counted by the stage.
+Knows pixel arrays and text. Each test gives a short reason, counted by the stage.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 HASH_SIDE = 32
-OPEN = ("CC0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-2.5", "CC-BY-2.0", "CC-BY", "CC-BY-SA", "PUBLIC-DOMAIN", "PDM", "MIT", "APACHE")
-RESEARCH = (*OPEN, "CC-BY-NC", "CC-BY-ND", "TDM")
 
 
 class QualitySettings(Settings):
@@ -59,20 +57,6 @@ def text_fault(caption: str, s: QualitySettings) -> tuple[str, str]:
     if s.english and not is_english(caption):
         return "language", caption[:60]
     return "", ""
-
-
-def licence_fits(licence: str, wanted: str) -> bool:
-    """Whether a licence name lies within `open` (reuse allowed), `research` (also non-commercial) or `any`."""
-    if wanted == "any":
-        return True
-    name = licence.upper().replace(" ", "-")
-    if wanted == "open":
-        return (
-            any(name == x or name.startswith(f"{x}-") for x in OPEN)
-            and "NC" not in name.split("-")
-            and "ND" not in name.split("-")
-        )
-    return any(name == x or name.startswith(f"{x}-") for x in RESEARCH)
 
 
 def blank_share(picture: np.ndarray) -> float:

@@ -19,6 +19,7 @@ _PER_UNIT = {
     "micron": 1.0,
     "microns": 1.0,
     "micrometer": 1.0,
+    "micrometre": 1.0,
     "mm": 1e3,
     "cm": 1e4,
     "inch": 25400.0,
@@ -56,11 +57,11 @@ def of_tiff(tags: Mapping[int, Any]) -> Scale:
     text = _utf8(description) if isinstance(description, str) else ""
     if "<OME" in text[:2000]:
         pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text)
-        attributes = dict(re.findall(r'(\w+)="([^"]*)"', pixels[0])) if pixels else {}
+        attributes = {n: v for n, _, v in re.findall(r"""(\w+)\s*=\s*(["'])(.*?)\2""", pixels[0])} if pixels else {}
         per_unit = _PER_UNIT.get(attributes.get("PhysicalSizeXUnit", "µm").lower())
         size = _positive(attributes.get("PhysicalSizeX"))
         return believed(size * per_unit, "OME-XML") if size and per_unit else Scale()  # what OME leaves out, no tag knows better
-    if (aperio := re.search(r"\bMPP\s*=\s*([\d.]+)", text)) and (size := _positive(aperio[1])):
+    if (aperio := re.search(r"\bMPP\s*=\s*([\d.,]+)", text)) and (size := _positive(aperio[1].replace(",", "."))):
         return believed(size, "Aperio description")
     resolution, unit = _positive(tags.get(_X_RESOLUTION)), tags.get(_UNIT, 2)
     if not resolution:
