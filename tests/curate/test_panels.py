@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from curate_samples import compound, onnx_file, texture
@@ -99,3 +100,33 @@ def test_a_detector_that_is_missing_or_no_model_says_so(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(BadInput):
         OnnxDetector(tmp_path / "bad.onnx")
+
+
+def charts(columns: int, rows: int, step: int = 210) -> np.ndarray:
+    """Charts as programs draw them, close to each other: axes, tick labels beside them, a word below, bars in some."""
+    sheet = np.full((rows * step + 10, columns * (step + 40) + 10, 3), 255, np.uint8)
+    for n in range(rows * columns):
+        x, y = 50 + n % columns * (step + 40), 10 + n // columns * step
+        cv2.rectangle(sheet, (x, y), (x + 190, y + 150), (0, 0, 0), 1)
+        for tick in range(4):
+            cv2.putText(sheet, "0.5", (x - 26, y + 30 + 36 * tick), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 0), 1)
+            if n % 2:
+                cv2.rectangle(sheet, (x + 8 + 46 * tick, y + 20 + 10 * tick), (x + 45 + 46 * tick, y + 150), (30, 90, 160), -1)
+        cv2.line(sheet, (x, y + 140), (x + 190, y + 10 + 20 * (n % 3)), (180, 60, 30), 2)
+        cv2.putText(sheet, "time (days)", (x + 50, y + 172), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1)
+    return sheet
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(2, 1), (3, 1), (2, 2), (3, 2)])
+def test_charts_side_by_side_are_parted_where_the_caption_names_them(columns, rows):
+    count = columns * rows
+    panels, _ = CutDetector().cut(charts(columns, rows), count)
+    assert len(panels) == count
+    for n, panel in enumerate(panels):  # its axes whole, and nothing of its neighbours
+        left, top, (x1, y1, x2, y2) = 50 + n % columns * 250, 10 + n // columns * 210, panel.box
+        assert left - 30 <= x1 <= left + 2 and left + 188 <= x2 <= left + 195
+        assert top - 8 <= y1 <= top + 2 and top + 148 <= y2 <= top + 185
+
+
+def test_one_chart_is_not_torn_where_the_caption_names_more_than_it_has():
+    assert len(CutDetector().cut(charts(1, 1), 3)[0]) == 1

@@ -18,6 +18,13 @@ from pathasst.curate.captions.verify import is_verbatim, lost_negation, new_fact
         ("Increased nuclei (p < 0.001) in tumours (n = 12).", "Increased nuclei in tumours."),
         ("Atrial mass of 6.6 × 3.1 cm.", "Atrial mass of 6.6 × 3.1 cm."),
         ("Original magnification ×40.", ""),
+        ("Nodule LM × 1000. (Micrograph provided by the Regents of the University © 2012)", "Nodule."),
+        ("Muscle fibers. From top, LM × 1600, LM × 1600. (Micrographs provided by a school © 2012)", "Muscle fibers."),
+        ("Tubules, EM × 8000. (credit a: modification of work by NCI)", "Tubules, EM."),
+        ("Carcinoma (H&E, ×400). Courtesy of Dr. J. Smith.", "Carcinoma (H&E)."),
+        ("Dermatofibroma. H&E. 40x. Contributed by Mark Smith, MD.", "Dermatofibroma. H&E."),
+        ("Necrosis is present. © 2015 Elsevier.", "Necrosis is present."),
+        ("Image source: Public Health Image Library.", ""),
     ],
 )
 def test_what_cannot_be_seen_goes_and_the_rest_stays(caption, wanted):

@@ -322,3 +322,39 @@ def test_printed_letters_settle_labels_of_two_parts() -> None:
 )
 def test_names_with_numbers_are_no_panels(caption: str) -> None:
     assert [s.letter for s in split(caption)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("caption", "panels"),
+    [
+        (
+            "A, Normal mucosa; B tubular adenoma; C adenocarcinoma.",
+            {"A": "Normal mucosa", "B": "tubular adenoma", "C": "adenocarcinoma."},
+        ),
+        ("A–B, Low power; C–D, CK7 is positive.", dict.fromkeys("AB", "Low power") | dict.fromkeys("CD", "CK7 is positive.")),
+        ("Biopsy sites (A to C) show atrophy.", dict.fromkeys("ABC", "Biopsy sites show atrophy.")),
+        (
+            "Lymphoma (anti-CD20, A-B) and (anti-CD34, C).",
+            dict.fromkeys("AB", "Lymphoma anti-CD20") | {"C": "anti-CD34"},
+        ),
+        ("Spleen by PAS (A) and by stain (anti-CD34, B).", {"A": "Spleen by PAS", "B": "by stain anti-CD34"}),
+    ],
+)
+def test_forms_of_naming_panels(caption: str, panels: dict[str, str]) -> None:
+    assert {s.letter: s.text for s in split(caption)} == panels
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "(a) The fundus. A: optic nerve disc, B: macula, C: vessels. (b) Tomography. A: ILM, B: photoreceptor layer.",
+        "(A) Small intestine. a, villus; b, crypt; c, muscularis. (B) Colon. a, goblet cell; b, lamina propria.",
+        "(A) Glycated haemoglobin and (B) weight. LS, least squares; C, control; D, diabetic.",
+        "(A) Glucose and (B) body weight. M, month; s.e, standard error; W, week; C, control.",
+        "(A) Liver with central vein (CV) and portal tract (P). (B) Kidney with cortex (C) and medulla (M).",
+        "Two embryos, wild type (A) and mutant (B). YS, yolk sac; A, allantois; NF, neural folds; C, cord.",
+    ],
+)
+def test_letters_that_are_explained_inside_of_a_caption_are_no_panels(caption: str) -> None:
+    assert [s.letter for s in split(caption)] == ["A", "B"]
+    assert all(is_verbatim(s.text, caption) for s in split(caption))

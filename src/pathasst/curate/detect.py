@@ -72,8 +72,8 @@ class LearnedDetector:
         if named in (0, len(joined)):
             return joined
         if named < len(joined):
-            alone = _best(sure)
-            return alone if len(alone) == named else joined
+            charts = self.gutters.parted(cut, named)[0] if named > 1 else []
+            return next((way for way in (_best(sure), charts) if len(way) == named), joined)
         ways = (combine(panels, seen, s, picture), _best(seen, named))
         found = next((way for way in ways if len(way) == named), None)
         return found or max(joined, self.gutters.parted(cut, named)[0], key=len)

@@ -7,6 +7,7 @@ the cut with a detector trained here. Printed letters are read by `letters`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 Box = tuple[int, int, int, int]
+MOST_PIECES = 120
+"""Pieces of charts that are joined by their distances; more are no charts."""
+LIKE_SIZE = 4.0
+"""The largest of a figure's charts by the area of its smallest."""
 
 
 class PanelFinder(Protocol):
@@ -58,6 +63,7 @@ class Cut:
     scale: float
     big: list[Box]
     small: list[Box]
+    pieces: list[Box] = field(default_factory=list)  # everything that gutters part, before pieces of charts are joined
 
 
 class CutDetector:
@@ -93,19 +99,47 @@ class CutDetector:
         self._split(grey, (0, 0, grey.shape[1], grey.shape[0]), 0, leaves)
         side = max(grey.shape)
         big = [b for b in leaves if min(b[2] - b[0], b[3] - b[1]) >= s.min_panel * side * 0.6]
+        pieces = list(leaves)
         small = [b for b in leaves if b not in big]
         big = _join_sparse(grey, big, small, side, s)
         if not big:
             big = [_trim(grey, (0, 0, grey.shape[1], grey.shape[0]), s) or (0, 0, grey.shape[1], grey.shape[0])]
-        return Cut(picture, grey, scale, _drop_slight(big, side, s), small)
+        return Cut(picture, grey, scale, _drop_slight(big, side, s), small, pieces)
 
     def parted(self, cut: Cut, named: int = 0) -> tuple[list[Panel], list[Box]]:
-        """As `cut`; where the gutters part fewer than are `named`, along seams, too."""
-        big = self._part(cut.picture, cut.grey, cut.big, named) if len(cut.big) < named else cut.big
+        """As `cut`; where the gutters part another number than is `named`, charts by their distances; fewer, along seams, too."""
+        big = cut.big
+        if named > 1 and len(big) != named:
+            big = self.charts(cut, named)
+        if len(big) < named:
+            big = self._part(cut.picture, cut.grey, cut.big, named)
         small = [b for b in cut.small if not any(_inside(b, p) for p in big)]
         back = [tuple(round(v / cut.scale) for v in b) for b in reading_order(big)]
         panels = [Panel(box=(float(b[0]), float(b[1]), float(b[2]), float(b[3])), score=0.9) for b in back]
         return panels, [tuple(round(v / cut.scale) for v in b) for b in small]  # type: ignore[misc]
+
+    def charts(self, cut: Cut, named: int) -> list[Box]:
+        """The pieces of charts (axes, words, legends) as the cells of a grid of as many panels as are named, or joined, the
+        closest first, until there are as many; what the gutters part where these are of no like size. Photographs stay."""
+        s, side = self.settings, max(cut.grey.shape)
+        least = s.min_panel * side * 0.6
+        dense = [b for b in cut.pieces if min(b[2] - b[0], b[3] - b[1]) >= least and _density(cut.grey, b) >= 0.4]
+        loose = [b for b in cut.pieces if b not in dense]
+        if not dense and (grid := _grid(cut.grey, named, least, s)):
+            return grid
+        grid = _grid(cut.grey, named, least, s) if loose else []
+        if grid and all(any(_inside(b, cell) for cell in grid) for b in dense):
+            return grid
+        wanted = named - len(dense)
+        if not 1 <= wanted <= len(loose) <= MOST_PIECES:
+            return cut.big
+        while len(loose) > wanted:
+            a, b = min(itertools.combinations(loose, 2), key=lambda pair: _gap(*pair))
+            loose = [o for o in loose if o not in (a, b)] + [_union(a, b)]
+        areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in loose]
+        sizes = all(min(b[2] - b[0], b[3] - b[1]) >= least for b in loose) and max(areas) <= LIKE_SIZE * min(areas)
+        apart = all(_gap(a, b) > 0 for a, b in itertools.combinations([*dense, *loose], 2))
+        return [*dense, *loose] if sizes and apart else cut.big
 
     def _split(self, grey: np.ndarray, box: Box, depth: int, leaves: list[Box]) -> None:
         trimmed = _trim(grey, box, self.settings)
@@ -218,7 +252,7 @@ def _join_sparse(grey: np.ndarray, big: list[Box], small: list[Box], side: int, 
         joined = False
         for i, a in enumerate(loose):
             for b in loose[i + 1 :]:
-                union = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+                union = _union(a, b)
                 if _gap(a, b) < near and not any(iou(union, d) > 0.02 for d in dense):
                     loose = [o for o in loose if o not in (a, b)] + [union]
                     joined = True
@@ -242,6 +276,45 @@ def _drop_slight(boxes: list[Box], side: int, s: CutSettings) -> list[Box]:
 def _gap(a: Sequence[float], b: Sequence[float]) -> float:
     """Distance between two boxes, 0 when they touch."""
     return float(max(0, b[0] - a[2], a[0] - b[2]) + max(0, b[1] - a[3], a[1] - b[3]))
+
+
+def _grid(grey: np.ndarray, count: int, least: float, s: CutSettings) -> list[Box]:
+    """The cells of a grid of `count` charts of a like size, cut along the widest gutters near where a grid has them; empty where
+    there is no such grid."""
+    frame = _trim(grey, (0, 0, grey.shape[1], grey.shape[0]), s)
+    if frame is None:
+        return []
+    x1, y1, x2, y2 = frame
+    region = grey[y1:y2, x1:x2]
+    rows, columns = _gutters(region, s, max(grey.shape)), _gutters(region.T, s, max(grey.shape))
+    grids: list[tuple[int, list[Box]]] = []
+    for across in (n for n in range(1, count + 1) if count % n == 0):
+        xs, ys = _edges(columns, across, x2 - x1), _edges(rows, count // across, y2 - y1)
+        if not xs or not ys:
+            continue
+        cells = [_trim(grey, (x1 + a, y1 + c, x1 + b, y1 + d), s) for c, d in ys for a, b in xs]
+        boxes = [c for c in cells if c is not None and min(c[2] - c[0], c[3] - c[1]) >= least]
+        areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in boxes]
+        if len(boxes) == count and max(areas) <= LIKE_SIZE * min(areas):
+            widths = [b[0] - a[1] for edges in (xs, ys) for a, b in itertools.pairwise(edges)]
+            grids.append((min(widths, default=0), boxes))
+    return max(grids, key=lambda grid: grid[0])[1] if grids else []
+
+
+def _edges(gutters: Sequence[tuple[int, int]], count: int, length: int) -> list[tuple[int, int]]:
+    """From and to of `count` stretches of a length, parted at the widest gutter near each even division; empty without one."""
+    cuts: list[tuple[int, int]] = []
+    for n in range(1, count):
+        near = [g for g in gutters if abs((g[0] + g[1]) / 2 - n * length / count) <= 0.2 * length / count]
+        if not near:
+            return []
+        cuts.append(max(near, key=lambda g: g[1] - g[0]))
+    places = [0, *(place for cut in cuts for place in cut), length]
+    return list(zip(places[::2], places[1::2], strict=True))
+
+
+def _union(a: Box, b: Box) -> Box:
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def _inside(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -369,4 +369,4 @@ def join(parts: Iterable[str]) -> str:
         if out and not out.endswith((".", ":", "?", "!")) and text[:1].isupper() and not _OPEN.search(out):
             out += "."
         out += (" " if out else "") + text
-    return out.rstrip(" :")
+    return re.sub(r"\s{2,}", " ", out.rstrip(" :"))

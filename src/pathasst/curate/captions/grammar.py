@@ -97,11 +97,13 @@ def _merged(caption: str, chain: Chain) -> Chain:
 def _mixed(caption: str, candidates: dict[str, list[Marker]]) -> list[Marker]:
     """Markers of several styles in one caption ("A) … B) … C: …"): those that stand clearly, one for each place."""
     kept: list[Marker] = []
-    for style in ("paren", "rparen", "colon", "dot", "comma", "panel"):
+    for style in ("paren", "rparen", "colon", "dot", "comma", "panel", "bare"):
         for m in candidates[style]:
             sure = style in ("paren", "rparen") or abs(stance(caption, m)) >= 2.0
             if style == "dot":
                 sure = sure and caption[m.end :].lstrip()[:1].isupper()
+            if style == "bare":  # "A, mucosa; B adenoma"
+                sure = not m.lower and caption[: m.start].rstrip().endswith(";")
             if style == "panel":
                 sure = not caption[m.start :].lower().startswith("in ")
             if sure and not any(m.start < k.end and k.start < m.end for k in kept):

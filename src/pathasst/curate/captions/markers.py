@@ -175,9 +175,18 @@ def _ranges(caption: str, found: list[Marker]) -> list[Marker]:
     return joined
 
 
+_MEANING = r"\s?[,:=]\s?[^.;:]{2,70}[;,]\s(?:and\s)?"
+_EXPLAINED = re.compile(rf"(?:^|[.;]\s)\s*(?:[A-Z][A-Za-z0-9+-]{{1,9}}|[a-z]\.[a-z]){_MEANING}(?:[A-Za-z]{_MEANING})*$")
+"""The items of a list of abbreviations, "YS, yolk sac; ", after which a lone letter is an abbreviation, too."""
+
+
 def _spoilt(caption: str, match: re.Match[str], style: str) -> bool:
     """Whether what stands around shows that this is no marker: part of a word or formula, an article, an initial."""
     before, after = caption[max(0, match.start() - 12) : match.start()], caption[match.end() : match.end() + 12]
+    if re.search(r"\b[a-z]\.$", before):  # "s.e, standard error"
+        return True
+    if style in ("colon", "comma", "dash", "bare") and _EXPLAINED.search(caption[: match.start("spec")][-200:]):
+        return True
     if style == "rparen":
         # "(see A)" and "f(x)" close a bracket that was opened before.
         opened = caption.rfind("(", 0, match.start())

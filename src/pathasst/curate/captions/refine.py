@@ -33,7 +33,9 @@ _OPENINGS = (
     r"(?:data|values|results) (?:are|represent|were)",
     r"n\s*=|[*#†‡§]|p\s*[<=>]|statistic",
     r"(?:the )?colou?rs? (?:figure|version|image)",
-    r"(?:photo|image|picture)s? (?:by|credit|courtesy)",
+    r"(?:(?:photo|image|picture|(?:photo)?micrograph)s?\W{0,2}\s?)?(?:provided|contributed|supplied|courtesy|credits?|source)\b\s?(?:[a-z]\b)?\s?(?:by|:|of|from)",
+    r"(?:photo|image|picture|(?:photo)?micrograph)s?\s?(?:by\b|:|credit|courtesy|source|provided|contributed)",
+    r"(?:re)?printed with|©|\(c\)\s?(?:19|20)\d\d|cc[ -]by\b|creative commons|licensed under",
     r"(?:similar|representative) (?:results|of (?:at least )?(?:two|three|\d))",
     r"experiments? (?:were|was)",
     r"(?:mice|rats|animals|cells|patients|tissues?|sections|samples) (?:were|was) "
@@ -42,6 +44,8 @@ _OPENINGS = (
 """How sentences begin that say nothing of what is seen."""
 _DROPPED_SENTENCE = re.compile(rf"(?i)^\W*(?:{'|'.join(_OPENINGS)})")
 _CUT = (
+    re.compile(rf"(?:[,;:]\s*|(?<=[.?!]\s)|^|\s)LM\s*{_MAG}(?:,?\s*(?:and\s)?LM\s*{_MAG})*"),
+    re.compile(r"©[^.;()]*"),
     re.compile(
         r"(?i)[,;:]?\s*\b(?:at\s+)?(?:original|final|initial|total)?\s*(?:magnifications?|mag\.?|objectives?)\s*"
         rf"(?:of|:|=|,|at|was|is)?\s*{_MAG}"
@@ -60,6 +64,10 @@ _CUT = (
         r"\b(?:figs?\.?|figures?|tables?|videos?|movies?)\s*S?\d+[A-Za-z]?(?:\s*[-–,]\s*\d*[A-Za-z]\b)?"
     ),
     re.compile(r"\[\s*\d+(?:\s*[-–,]\s*\d+)*\s*\]"),
+    re.compile(
+        r"(?i)\s*[(\[][^()\[\]]{0,60}?\b(?:provided by|contributed by|courtesy|credit|reproduced|adapted|modification of work|"
+        r"with permission|copyright|©)[^()\[\]]*(?:\([^()]*\)[^()\[\]]*)*[)\]]"
+    ),
     re.compile(rf"(?i)\s*[*#†‡]*\s*\bp\s*(?:-?values?)?\s*[<=>≤≥]\s*(?:{_NUM}|\.\d+)(?:\s*[×x]\s*10[-−]?\d+)?"),
     re.compile(r"(?i)\bn\s*=\s*\d+(?:[-–]\d+)?(?:\s+(?:per|for each|in each)\s+\w+)?"),
     re.compile(r"(?i)(?:\b(?:for|in|of|from)\s+)?\b(?:case|patient)\s+(?:no\.?\s*|#\s*)?\d+\b[:,]?"),
@@ -77,6 +85,8 @@ _AGE = re.compile(
 )
 _AGED = re.compile(r"(?i)\b(?:aged?|at the age of)\s+\d+(?:\s*(?:years?|months?|weeks?))?")
 _HISTORY = re.compile(r"(?i)\b(?:with|had)\s+(?:a\s+)?(?:\d+[\s-](?:year|month|week|day)s?\s+)?history of\s+[^.;,]*[;,]?")
+_STUMP = re.compile(r"(?i)\W*(?:from|at|in|on|with|by|of|for|under)\b(?:\s+\w+){0,2}\W*$")
+"""What is left of "From top, LM × 1600.": a beginning without its words."""
 _TIDY = (
     (re.compile(r"\(\s*[,;:.]*\s*\)|\[\s*\]"), ""),
     (re.compile(r"\(\s*[,;:]\s*"), "("),
@@ -131,8 +141,11 @@ def check(refined: str, caption: str, source: str = "") -> Refined:
 
 
 def _cut(sentence: str) -> str:
+    before = sentence
     for pattern in (_AGE, _AGED, _HISTORY, *_CUT):
         sentence = pattern.sub(" ", sentence)
+    if sentence != before and _STUMP.match(sentence):
+        return ""
     return sentence if re.search(r"[A-Za-z]{3}|\bH\s?&\s?E\b", sentence) else ""
 
 

@@ -33,7 +33,7 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
     `letters`: those printed in the picture, when surely known. They settle doubtful cases, and the panels they name are the ones
     that come back: a letter that the caption does not explain gets the words shared by all, one that is not printed is left out.
     """
-    caption = caption.strip()
+    caption = sublabels.remarks_out(caption.strip())
     hint = tuple(dict.fromkeys(x.upper() for x in letters if x))
     plain = sublabels.plain(caption, apart=not hint)
     chain = best_chain(plain.text, hint)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pathasst.curate.captions.markers import expand, label_at
+
 _DASH = "-‐‑‒–—"
 _ROMANS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _ROMAN = r"(?:i{1,3}|iv|vi{0,3}|ix|x)"
@@ -25,6 +27,8 @@ _BARE = re.compile(rf"(?:{_ROMAN}|\d)(?!\w)")
 _BAR = re.compile(r"(?:(?<=^)|(?<=[.;]\s))(?P<spec>[A-Za-z](?:\s*[-–,]\s*[A-Za-z])*)\s(?P<bar>\|)(?=\s)")
 _RESPECTIVELY = re.compile(r"(?<=[A-Za-z])(?P<word>\s*,?\s*(?:respectively|resp\.?))(?=\s*\))", re.I)
 _REMARK = re.compile(r"\(\s*(?P<letter>[A-Za-z])(?P<remark>\s*,\s+(?!and\b|or\b)[a-z][a-z\s-]{2,40})\)")
+_STAINED = re.compile(rf"\((?P<remark>[^()]{{3,40}}?),\s(?P<spec>[A-Z](?:{_JOIN}[A-Z])*)\)")
+_ALONE = re.compile(rf"\(\s*(?P<spec>[A-Z](?:{_JOIN}[A-Z])*)\s*\)")
 _WIDE = str.maketrans({chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)})
 
 
@@ -72,6 +76,17 @@ def plain(caption: str, apart: bool = True) -> Plain:
     for (main, sub), letter in letters.items():  # inside of a range: "(A1–A3)"
         first.setdefault(letter.upper(), f"{main}{sub}".upper())
     return Plain(text, dict(sorted(first.items())))
+
+
+def remarks_out(caption: str) -> str:
+    """ "(anti-CD20, A–D) and (anti-CD34, E–H)" as " anti-CD20 (A–D) and  anti-CD34 (E–H)", of the same length.
+
+    The words are the panels', the letters mark them. Only where these letters and those alone in brackets are A, B, C …."""
+    alone = {x for m in _ALONE.finditer(caption) for x in expand(m["spec"])}
+    named = [x for m in _STAINED.finditer(caption) for x in expand(m["spec"])]
+    if not named or set(named) & alone or sorted({*named, *alone}) != [label_at("A", n) for n in range(len({*named, *alone}))]:
+        return caption
+    return _STAINED.sub(lambda m: f" {m['remark']} ({m['spec']})", caption)
 
 
 def _labels(text: str) -> list[_Label]:
