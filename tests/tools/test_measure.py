@@ -47,6 +47,20 @@ def test_points_are_measured_within_12_px(field):
 
 
 @needs_cells
+def test_classes_go_by_the_tools_names_and_the_scale_is_that_of_run(field):
+    """At twice the size, its scale stated by the file, the nuclei are found as `run` finds them."""
+    image = Image.open(field / "a.png")
+    image.resize((512, 512)).save(field / "a.tif", resolution=20000 * 4, resolution_unit=3)  # 0.125 µm/px
+    text = "".join(f"a.tif,{2 * x},{2 * y},immunopositive\n" for x, y in ((60, 60), (190, 70), (70, 190), (180, 180)))
+    (field / "points.csv").write_text(f"image,x,y,label\n{text}")
+    run = ["evaluate", "ki67_cells", str(field / "points.csv"), "--json", str(field / "scores.json")]
+    named = CliRunner().invoke(app, [*run, "--class", "immunopositive=positive"])
+    assert named.exit_code == 0 and "scaled by 0.50" in named.output, named.output
+    assert json.loads((field / "scores.json").read_text())["positive"]["recall"] == 1
+    assert CliRunner().invoke(app, [*run, "--class", "immunopositive"]).exit_code != 0
+
+
+@needs_cells
 def test_points_of_other_classes_or_with_a_split_are_refused(field):
     (field / "other.csv").write_text("image,x,y,label\na.png,5,5,tumour\n")
     with pytest.raises(BadSettings, match="positive, negative"):
@@ -69,6 +83,12 @@ def test_classes_are_measured_by_f1(tmp_path):
     (tmp_path / "LSIL").rename(tmp_path / "odd")
     with pytest.raises(BadSettings, match="odd"):
         measure(LbcClassify(), tmp_path)
+
+
+@needs_classes
+def test_a_field_is_measured_among_the_classes_that_fields_may_have():
+    allowed = LbcClassify().possible(np.zeros((512, 512, 3), np.uint8))
+    assert allowed.sum() == 4 and LbcClassify().possible(np.zeros((80, 80, 3), np.uint8)).all()
 
 
 def test_masks_are_measured_by_iou_and_dice(tmp_path):

@@ -122,16 +122,23 @@ def evaluate(
         "masks (COCO JSON, or a folder with images and masks)."
     ),
     split: str = typer.Option("", help="Only pictures of this split, as the file names it."),
-    um_per_px: float = typer.Option(None, help="Micrometres per pixel of pictures with points."),
+    um_per_px: float = typer.Option(
+        None, help="Micrometres per pixel of the pictures; default: the file's own, else as `run` does."
+    ),
+    classes: list[str] = typer.Option([], "--class", help="A class by the tool's name: immunopositive=positive; several times."),
     model: str = typer.Option(None, help="A folder of your own weights (`pathasst train …`)."),
     json_file: Path = typer.Option(None, "--json", help="Write every score to this JSON file."),
 ) -> None:
     """Measure a tool on labels of your own. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""
     import json
 
+    from pathasst.core.errors import BadSettings
     from pathasst.tools.measure import measure
 
-    measured = measure(make_tool(name, model), labels, split, um_per_px)
+    if odd := [c for c in classes if not all(c.partition("=")[::2])]:
+        raise BadSettings(f"--class {odd[0]} must be the label's name and the tool's, as immunopositive=positive.")
+    rename = dict(c.split("=", 1) for c in classes)
+    measured = measure(make_tool(name, model), labels, split, um_per_px, rename)
     typer.echo(f"{measured.title}\n\n{measured.table}")
     for reason in measured.skipped:
         typer.echo(f"left out: {reason}", err=True)

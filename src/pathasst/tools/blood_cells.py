@@ -99,6 +99,10 @@ class BloodCells(BoxTool[BloodCellsArguments]):
                 boxes = detector.detect([image], scale=factor, min_score=least)[0]
         return boxes, factor
 
+    def scale_for(self, image: np.ndarray, um_per_px: float | None) -> float | None:
+        """As the base class, with the scale read from the red cells where none is stated."""
+        return self.locate(image, BloodCellsArguments(um_per_px=um_per_px))[1]
+
     def _types(self, image: np.ndarray, boxes: np.ndarray) -> list[str]:
         """The type of each white cell; empty without the classifier's weights."""
         if not weights.present(TYPES):

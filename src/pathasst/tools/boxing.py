@@ -61,6 +61,10 @@ class BoxTool(Tool[A]):
             return None
         return float(np.clip((settings.scale or 1.0) * um_per_px / settings.um_per_px, 0.02, 6.0))
 
+    def scale_for(self, image: np.ndarray, um_per_px: float | None) -> float | None:
+        """The factor at which `run` looks at a picture; None for the detector's own."""
+        return self.factor(um_per_px)
+
 
 @lru_cache(maxsize=4)
 def load(model: str) -> Detector:

@@ -111,6 +111,11 @@ class LbcClassify(Tool[LbcClassifyArguments]):
             return classifier(self.model).classes
         return BETHESDA if min(image.shape[:2]) <= CELL_SIDE else OF_FIELDS
 
+    def possible(self, image: np.ndarray) -> np.ndarray:
+        """Which of the model's classes may be said of a picture: bool [classes]."""
+        allowed = self.classes_for(image)
+        return np.array([c in allowed for c in classifier(self.model).classes])
+
     def probabilities(self, pictures: list[np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
         """[n, classes] float32: the classifier's probabilities of these classes, which sum to 1."""
         model = classifier(self.model)

@@ -6,8 +6,8 @@ box or a point asks for; with 95 % intervals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,52 +30,63 @@ class Measured:
     skipped: Sequence[str] = ()
 
 
-def measure(tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | None = None) -> Measured:
+def measure(
+    tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | None = None, rename: Mapping[str, str] | None = None
+) -> Measured:
     """Measure a tool on a labelled set: `boxes` CSV, COCO or YOLO; points CSV; a folder of classes, a CSV or Parquet table;
     masks as COCO JSON or a folder with `images` and `masks`.
 
-    `split`: only pictures of this split, as the file names it. `um_per_px`: scale of pictures with points.
+    The tool looks as it does in `run`: at the scale that the picture or the user states, else at the one it reads from the
+    picture, and for the classes that it may give.
+    `split`: only pictures of this split, as the file names it. `um_per_px`: scale of all pictures. `rename`: the labels' classes
+    by the tool's names.
     Raises BadSettings for a tool without labels to compare with or a split that is empty, BadDataset for an unreadable set.
     """
     if isinstance(tool, BoxTool):
-        return _boxes(tool, labels, split)
+        return _boxes(tool, labels, split, um_per_px, rename or {})
     if isinstance(tool, CellTool):
         if split:
             raise BadSettings("a CSV of points has no splits; give a CSV of the pictures that are to be measured.")
-        return _points(tool, labels, um_per_px)
+        return _points(tool, labels, um_per_px, rename or {})
     if isinstance(tool, LbcClassify):
-        return _classes(tool, labels, split)
+        return _classes(tool, labels, split, rename or {})
     if isinstance(tool, Segment):
         return _masks(tool, labels, split)
     raise BadSettings(f"{tool.name} cannot be measured by labels; the tools that box, count, classify or outline can.")
 
 
-def _boxes(tool: BoxTool[Any], labels: Path, split: str) -> Measured:
+def _boxes(tool: BoxTool[Any], labels: Path, split: str, um_per_px: float | None, rename: Mapping[str, str]) -> Measured:
+    from pathasst.imaging.pictures import read as read_picture
     from pathasst.nn.detector.data import read
     from pathasst.nn.detector.settings import DetectorData
     from pathasst.nn.detector.train import score
 
     settings = tool.detector.settings
-    pictures = [p for p in read(DetectorData(boxes=str(labels)), settings.classes) if p.split == (split or p.split)]
+    data = DetectorData(boxes=str(labels), classes={**{c: c for c in settings.classes}, **rename} if rename else {})
+    pictures = [p for p in read(data, settings.classes) if p.split == (split or p.split)]
     _some(pictures, labels, split)
-    scores = score(tool.detector, pictures)
+    scales = [
+        tool.scale_for(p.pixels(), um_per_px or (read_picture(p.source).um_per_px if isinstance(p.source, Path) else None))
+        for p in pictures
+    ]
+    scores = score(tool.detector, pictures, scales)
     title = f"{tool.version()}, {len(pictures)} pictures, score ≥ {settings.min_score:g} for F1 and counts"
     return Measured(title, scores.table(), asdict(scores))
 
 
-def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
+def _points(tool: CellTool, labels: Path, um_per_px: float | None, rename: Mapping[str, str]) -> Measured:
     from pathasst.nn.p2pnet.data import read_fields
     from pathasst.nn.p2pnet.settings import PointData
     from pathasst.nn.p2pnet.train import score_fields
-    from pathasst.tools.cells.detect import detector
+    from pathasst.tools.cells.detect import CellArguments, detector, scale_of
 
     model = detector(tool.model)
-    trained = model.settings.um_per_px
-    scale = um_per_px / trained if um_per_px and trained else 1.0
-    fields = read_fields(PointData(points=str(labels), scale=scale), model.settings.classes)
+    fields = read_fields(PointData(points=str(labels), classes=dict(rename)), model.settings.classes)
     if not sum(len(f.points) for f in fields):
         raise BadSettings(f"{labels} labels no cell as {', '.join(model.settings.classes)}, which {tool.version()} tells apart.")
-    scores = score_fields(model, fields)
+    arguments = [CellArguments(um_per_px=um_per_px or f.um_per_px) for f in fields]
+    scales = [scale_of(f.image, a, model.settings.um_per_px) for f, a in zip(fields, arguments, strict=True)]
+    scores = score_fields(model, fields, scales)
     rows = ["| class | F1 within 12 px | precision | recall |", "|---|---|---|---|"]
     for name in ("detection", *(c for c in model.settings.classes if c in scores)):
         one = scores[name]
@@ -88,22 +99,23 @@ def _points(tool: CellTool, labels: Path, um_per_px: float | None) -> Measured:
             f"Share of {first} cells: mean error {error['mean']} points a picture, at most {error['max']}; "
             f"of all cells together {error['together']}.",
         ]
-    title = f"{tool.version()}, {scores['fields']} pictures, {scores['cells']} cells, pictures scaled by {scale:.2f}"
+    between = f"{min(scales):.2f}" if max(scales) - min(scales) < 0.01 else f"{min(scales):.2f}–{max(scales):.2f}"
+    title = f"{tool.version()}, {scores['fields']} pictures, {scores['cells']} cells, pictures scaled by {between}"
     return Measured(title, "\n".join(rows), scores)
 
 
-def _classes(tool: LbcClassify, labels: Path, split: str) -> Measured:
+def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, str]) -> Measured:
     from pathasst.nn.classifier.items import read_items
     from pathasst.nn.classifier.training import measure as score
 
     model = classifier(tool.model)
-    items = [i for i in read_items(labels) if i.split == (split or i.split)]
+    items = [replace(i, label=rename.get(i.label, i.label)) for i in read_items(labels) if i.split == (split or i.split)]
     _some(items, labels, split)
     if unknown := {i.label for i in items} - set(model.classes):
         raise BadSettings(
             f"{labels} names the classes {', '.join(sorted(unknown))}; {tool.version()} knows {', '.join(model.classes)}."
         )
-    scores = score(model, items)
+    scores = score(model, items, tool.possible)
     rows = ["| class | pictures | F1 | precision | recall |", "|---|---|---|---|---|"]
     for name, one in scores.per_class.items():
         if one["n"]:

@@ -145,9 +145,13 @@ def _weights_of(path: Path) -> dict[str, torch.Tensor]:
     return {f"net.{k}": v for k, v in (LibreYOLO7.convert_upstream_state_dict(content) or {}).items()}
 
 
-def find(detector: infer.Detector, pictures: Sequence[Labelled]) -> list[Boxes]:
-    """All boxes of at least score 0.01 in some labelled pictures."""
-    return [detector.detect([p.pixels()], min_score=LOW, most=evaluate.MOST)[0] for p in pictures]
+def find(detector: infer.Detector, pictures: Sequence[Labelled], scales: Sequence[float | None] | None = None) -> list[Boxes]:
+    """All boxes of at least score 0.01 in some labelled pictures, each looked at by its factor, or by the detector's own."""
+    factors = scales or [None] * len(pictures)
+    return [
+        detector.detect([p.pixels()], min_score=LOW, most=evaluate.MOST, scale=factor)[0]
+        for p, factor in zip(pictures, factors, strict=True)
+    ]
 
 
 def truths(pictures: Sequence[Labelled], settings: DetectorSettings) -> list[evaluate.Truth]:
@@ -156,11 +160,13 @@ def truths(pictures: Sequence[Labelled], settings: DetectorSettings) -> list[eva
     return [evaluate.Truth(p.boxes[k], p.labels[k]) for p, k in zip(pictures, is_reported, strict=True)]
 
 
-def score(detector: infer.Detector, pictures: Sequence[Labelled]) -> evaluate.Scores:
-    """Measure a detector on labelled pictures, at its own threshold."""
+def score(
+    detector: infer.Detector, pictures: Sequence[Labelled], scales: Sequence[float | None] | None = None
+) -> evaluate.Scores:
+    """Measure a detector on labelled pictures, at its own threshold; `scales` as in `find`."""
     settings = detector.settings
     names = {i: settings.classes[i] for i in settings.reported}
-    return evaluate.evaluate(find(detector, pictures), truths(pictures, settings), names, settings.min_score)
+    return evaluate.evaluate(find(detector, pictures, scales), truths(pictures, settings), names, settings.min_score)
 
 
 def _plain(value: Any) -> Any:

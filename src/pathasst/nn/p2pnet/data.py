@@ -31,6 +31,7 @@ class Field:
     image: np.ndarray
     points: np.ndarray
     labels: np.ndarray
+    um_per_px: float | None = None  # of the file; None where it states none
 
 
 def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
@@ -38,19 +39,20 @@ def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
 
     Raises BadDataset for a CSV that `read_marks` refuses, BadInput for a picture that cannot be read.
     """
-    from pathasst.imaging.pictures import load
+    from pathasst.imaging.pictures import read
 
     table = Path(data.points)
     fields = []
     for name, (path, cells) in _cells(table).items():
-        image = load(path)
+        picture = read(path)
+        image = picture.pixels
         if data.scale != 1:
             size = round(image.shape[1] * data.scale), round(image.shape[0] * data.scale)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if data.scale < 1 else cv2.INTER_CUBIC)
         mapped = [(x, y, classes.index(data.classes.get(c, c))) for (x, y), c in cells if data.classes.get(c, c) in classes]
         points = np.array([c[:2] for c in mapped], np.float32).reshape(-1, 2) * data.scale
         labels = np.array([c[2] for c in mapped], np.int64)
-        fields.append(Field(name, group_of(Path(name).stem, data.group), image, points, labels))
+        fields.append(Field(name, group_of(Path(name).stem, data.group), image, points, labels, picture.um_per_px))
     return fields
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,17 @@ def measure(detector: Detector, splits: dict[str, list[Field]]) -> dict[str, Any
     return {name: score_fields(detector, fields) for name, fields in splits.items() if fields and name != "train"}
 
 
-def score_fields(detector: Detector, fields: Sequence[Field]) -> dict[str, Any]:
+def score_fields(detector: Detector, fields: Sequence[Field], scales: Sequence[float] | None = None) -> dict[str, Any]:
     """Scores of some fields: F1 of detection and per class, pooled over cells; error of the labelling index
-    (first class = positive) by field, and of the cells of all fields together."""
-    return _scores([(f, detector(f.image)) for f in fields], _reported(detector), detector.settings.classes)
+    (first class = positive) by field, and of the cells of all fields together.
+
+    `scales`: the factor by which each field is resized before it is looked at; distances are px of the resized one.
+    """
+    predictions = []
+    for field, factor in zip(fields, scales or [1.0] * len(fields), strict=True):
+        cells = detector(field.image, factor)
+        predictions.append((replace(field, points=field.points * factor), replace(cells, points=cells.points * factor)))
+    return _scores(predictions, _reported(detector), detector.settings.classes)
 
 
 def _scores(predictions: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
