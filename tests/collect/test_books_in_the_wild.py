@@ -158,6 +158,15 @@ INLINE = f"data:image/png;base64,{base64.b64encode(picture((80, 60), 'PNG')).dec
         '<div><img src="a.png"/><div><b>Figure 1.</b> Glands.</div></div>',
         '<img src="a.png"/><p class="image-caption">Figure 1. Glands.</p>',
         '<header><figure><img src="a.png"/><figcaption>Figure 1. Glands.</figcaption></figure></header>',
+        '<img src="spacer.gif" data-lazy-src="a.png"/><p>Figure 1. Glands.</p>',
+        '<picture><source srcset="a.png 800w, small.png 300w"><img alt=""></picture><p>Figure 1. Glands.</p>',
+        '<figure><noscript><img src="a.png"></noscript><figcaption>Figure 1. Glands.</figcaption></figure>',
+        '<img data-src="a.png"><noscript><img src="a.png"></noscript><p>Figure 1. Glands.</p>',
+        '<a href="a.png"><img src="thumb.jpg"></a><p>Figure 1. Glands.</p>',
+        '<a href="no.png"><img src="a.png"></a><p>Figure 1. Glands.</p>',
+        '<h1>Colon</h1><center><img src="a.png"><br><b>Figure 1.</b> Glands.</center>',
+        '<h1>Colon</h1><div><img src="a.png"><h5>Figure 1. Glands.</h5></div>',
+        '<h1>Colon</h1><img src="a.png">Figure 1. Glands.<br>',
     ],
 )
 def test_pictures_and_captions_of_html(tmp_path, body: str) -> None:

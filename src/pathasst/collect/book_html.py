@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -48,6 +48,7 @@ class Block:
     text: str = ""  # of a picture: its alternative text
     level: int = 0  # of a heading
     picture: str = ""  # reference of a picture
+    thumbnail: str = ""  # reference of its small form
     group: int = 0  # pictures and captions of one <figure> share it; 0 = none
 
 
@@ -59,6 +60,7 @@ class Pictured:
     caption: str
     label: str = ""
     number: int = 0  # position in the document, from 1
+    thumbnail: str = ""  # what is taken where the picture is not there
     how: str = ""  # figcaption | paragraph | alt | heading
 
 
@@ -147,9 +149,11 @@ def read_epub(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block]]:
         at = posixpath.dirname(chapter)
         shift = len(blocks) + 1
         for block in read_html(content, f"{name}:{chapter}")[1]:
-            name = local(block.picture)
-            picture = posixpath.normpath(posixpath.join(at, name)) if name else block.picture
-            blocks.append(Block(block.kind, block.text, block.level, picture, block.group + shift * 10_000 if block.group else 0))
+            inside = [
+                posixpath.normpath(posixpath.join(at, local(r))) if local(r) else r for r in (block.picture, block.thumbnail)
+            ]
+            group = block.group + shift * 10_000 if block.group else 0
+            blocks.append(replace(block, picture=inside[0], thumbnail=inside[1], group=group))
     return title, blocks
 
 
@@ -202,7 +206,7 @@ def pair(blocks: Sequence[Block]) -> Iterator[Pictured]:
         number += 1
         match = CAPTION.match(text)
         label, rest = (" ".join(match["label"].split()), match["rest"].strip()) if match else ("", text)
-        yield Pictured(block.picture, rest or text, label, number, how)
+        yield Pictured(block.picture, rest or text, label, number, block.thumbnail, how)
 
 
 def _caption(blocks: Sequence[Block], at: int, used: set[int], *, dull: bool) -> tuple[str, str]:
@@ -215,7 +219,7 @@ def _caption(blocks: Sequence[Block], at: int, used: set[int], *, dull: bool) ->
         other = at + step
         if 0 <= other < len(blocks) and other not in used:
             near = blocks[other]
-            if (near.kind == "caption" and not near.group) or (near.kind == "text" and CAPTION.match(near.text)):
+            if (near.kind == "caption" and not near.group) or (near.kind in ("text", "heading") and CAPTION.match(near.text)):
                 between = blocks[min(at, other) + 1 : max(at, other)]
                 if not any(b.kind == "heading" for b in between):
                     if not any(b.kind == "picture" for b in blocks[at + 1 : other]):
@@ -237,59 +241,106 @@ def _headings(blocks: Sequence[Block], at: int) -> str:
     return ": ".join(reversed(chain[:2]))
 
 
-def _walk(element: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:  # noqa: C901 - one case a kind of element
-    """Blocks below an element; a text block's pictures come before its words."""
-    for child in element.iterchildren("*"):
-        tag = child.tag
-        if tag in _SKIPPED and not (tag in ("header", "footer") and _tells(child)):
-            continue
-        if tag == "figure":
-            groups[child] = len(groups) + 1
-            yield from _walk(child, groups, groups[child])
-        elif tag in _PICTURES:
-            if picture := _picture(child, group):
+def _walk(element: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:
+    """Blocks below an element; a text block's pictures come before its words. Words that stand in no block are one."""
+    loose = [element.text or ""] if element.tag not in _HOLDERS else []
+    for child in element.iterchildren():
+        if child.tag in _INLINE and next(child.iter(*_PICTURES, *_BLOCKS, "div"), None) is None:
+            loose.append(child.text_content())
+        elif isinstance(child.tag, str):
+            blocks = list(_child(child, groups, group))
+            if blocks:
+                yield from _loose_text(loose, group)
+                loose = []
+            yield from blocks
+        loose.append((child.tail or "") if element.tag not in _HOLDERS else "")
+    yield from _loose_text(loose, group)
+
+
+def _loose_text(parts: Sequence[str], group: int) -> Iterator[Block]:
+    text = " ".join(" ".join(parts).split())
+    if re.search(r"\w{2}", text):
+        yield Block("text", text, group=group)
+
+
+def _child(child: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:  # noqa: C901 - one case a kind of element
+    tag = child.tag
+    if tag in _SKIPPED and not (tag in ("header", "footer", "noscript") and _tells(child)):
+        return
+    if tag == "figure":
+        groups[child] = len(groups) + 1
+        yield from _walk(child, groups, groups[child])
+    elif tag in _PICTURES:
+        if picture := _picture(child, group):
+            yield picture
+        elif tag in ("svg", "object"):
+            yield from _walk(child, groups, group)
+    elif tag in _BLOCKS and (tag not in _CONTAINERS or next(child.iter(*_NESTED), None) is None):
+        for element in child.iter(*_PICTURES):
+            if picture := _picture(element, group):
                 yield picture
-            elif tag in ("svg", "object"):
-                yield from _walk(child, groups, group)
-        elif tag in _BLOCKS and (tag not in _CONTAINERS or next(child.iter(*_NESTED), None) is None):
-            for element in child.iter(*_PICTURES):
-                if picture := _picture(element, group):
-                    yield picture
-            if text := " ".join(child.text_content().split()):
-                level = _HEADINGS.index(tag) + 1 if tag in _HEADINGS else 0
-                caption = tag == "figcaption" or "caption" in (child.get("class") or "").lower()
-                yield Block("heading" if level else "caption" if caption else "text", text, level, group=group)
+        if text := " ".join(child.text_content().split()):
+            level = _HEADINGS.index(tag) + 1 if tag in _HEADINGS else 0
+            caption = tag == "figcaption" or "caption" in (child.get("class") or "").lower()
+            yield Block("heading" if level else "caption" if caption else "text", text, level, group=group)
+    else:
+        words = tag in ("div", "span") and next(child.iter(*_PICTURES), None) is None
+        inline = words and next(child.iter(*_BLOCKS, "div"), None) in (None, child)
+        if words and "caption" in (child.get("class") or "").lower():
+            yield Block("caption", " ".join(child.text_content().split()), group=group)
+        elif inline and (text := " ".join(child.text_content().split())):
+            yield Block("text", text, group=group)
         else:
-            words = tag in ("div", "span") and next(child.iter(*_PICTURES), None) is None
-            inline = words and next(child.iter(*_BLOCKS, "div"), None) in (None, child)
-            if words and "caption" in (child.get("class") or "").lower():
-                yield Block("caption", " ".join(child.text_content().split()), group=group)
-            elif inline and (text := " ".join(child.text_content().split())):
-                yield Block("text", text, group=group)
-            else:
-                yield from _walk(child, groups, group)
+            yield from _walk(child, groups, group)
 
 
+_INLINE = ("b", "strong", "i", "em", "u", "a", "font", "small", "big", "sup", "sub", "br", "tt", "code", "cite", "label")
+_HOLDERS = ("table", "tbody", "thead", "tr", "ul", "ol", "dl", "svg", "object", "picture", "source")
+"""Elements whose own text is no text of the page."""
 _PICTURES = ("img", "image", "object", "embed")
 
 
 def _tells(element: Any) -> bool:
-    """Whether a header or footer is part of the text: it holds a figure, or a picture, or the page's title."""
+    """Whether a part that is mostly left out belongs to the text: a header or footer with a figure, a picture or the page's
+    title; the picture for readers without scripts, where there is no other beside it.
+    """
+    if element.tag == "noscript":
+        others = (p for p in element.getparent().iter(*_PICTURES) if next(p.iterancestors("noscript"), None) is None)
+        return next(element.iter(*_PICTURES), None) is not None and not any(_picture(p, 0) for p in others)
     return next(element.iter("h1", "figure", *_PICTURES), None) is not None
 
 
+_LATE = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-url", "data-full", "data-hi-res-src")
+"""Where pages that load pictures late keep the address that a script puts into `src`."""
+
+
 def _picture(element: Any, group: int) -> Block | None:
-    """The picture of an element, from the attribute where it stands when a page loads pictures late; None when it names none."""
-    names = ("data-src", "data-original", "data-lazy-src") if _is_stub(element.get("src")) else ("src",)
-    reference = next((v for n in (*names, "src", "data", "xlink:href", "href", _XLINK) if (v := element.get(n))), "")
-    for sources in (element.get("srcset"), element.get("data-srcset")):
-        if sources and _is_stub(reference):
-            reference = sources.split(",")[-1].split()[0]  # the largest stands last
+    """The picture of an element, from the attribute where it stands when a page loads pictures late; None when it names none.
+
+    A picture that links to a picture file is its thumbnail: the file is taken, and the thumbnail where the file is not there.
+    """
+    late = next((v for n in _LATE if (v := element.get(n)) and not _is_stub(v)), "")
+    reference = late or next((v for n in ("src", "data", "xlink:href", "href", _XLINK) if (v := element.get(n))), "")
+    if _is_stub(reference):
+        holder = next(element.iterancestors("picture"), None)  # the parser may nest its sources
+        sources = [element, *([*holder.iter("source")][::-1] if holder is not None else [])]
+        sets = (v for e in sources for n in ("srcset", "data-srcset") if (v := e.get(n)))
+        reference = next(map(_largest, sets), reference)
     kind = element.get("type", "")
     if not reference or (element.tag in ("object", "embed") and not (kind.startswith("image/") or _IMAGE_FILE.search(reference))):
         return None
     alt = " ".join((element.get("alt") or element.get("title") or "").split())
+    link = next((a.get("href") or "" for a in element.iterancestors("a")), "")
+    if _IMAGE_FILE.search(link) and local(link):
+        return Block("picture", alt, picture=link, thumbnail=reference, group=group)
     return Block("picture", alt, picture=reference, group=group)
+
+
+def _largest(sources: str) -> str:
+    """The address with the largest width or density of a `srcset`; the last one of equals."""
+    entries = [e.split() for e in re.split(r",\s+|,(?=\S+\s)", sources.strip().strip(",")) if e.split()]
+    sizes = [float(m[1]) if len(e) > 1 and (m := re.match(r"(\d+(?:\.\d+)?)[wx]$", e[1])) else 0.0 for e in entries]
+    return max(zip(sizes, range(len(entries)), entries, strict=True))[2][0] if entries else ""
 
 
 def _is_stub(reference: str | None) -> bool:

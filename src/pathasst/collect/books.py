@@ -163,6 +163,8 @@ class BookWork:
             )
             try:
                 content = book_html.inline(item.picture) or document.load(item.picture)
+                if content is None and item.thumbnail:
+                    content = book_html.inline(item.thumbnail) or document.load(item.thumbnail)
                 if content is None:
                     yield Dropped(figure.figure_id, "no-picture", item.picture[:200])
                     continue

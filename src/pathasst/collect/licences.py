@@ -128,7 +128,7 @@ def of_notes(root: Any) -> tuple[str, str]:
 
     A sentence about data or code says nothing of the article.
     """
-    for path in ("front//custom-meta", "front//notes//p", "front//fn/p", "back//notes//p", "back//fn/p", "back/ack/p"):
+    for path in ("front//custom-meta/meta-value", "front//notes//p", "front//fn/p", "back//notes//p", "back//fn/p", "back/ack/p"):
         for element in root.iterfind(path):
             text = text_of(element)
             if "reative" not in text and "CC" not in text:
