@@ -69,8 +69,9 @@ def article_files(folder: Path) -> list[Path]:
     if not files:
         kinds = Counter(p.suffix.lower() or "without suffix" for p in folder.rglob("*") if p.is_file())
         holds = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5)) or "nothing"
+        packed = " Unpack archives first." if any(k in (".zip", ".tar", ".tgz", ".gz") for k in kinds) else ""
         raise BadSettings(
-            f"{folder} holds no {', '.join(jats.SUFFIXES)} file, but {holds}. Give the folder that holds JATS articles."
+            f"{folder} holds no {', '.join(jats.SUFFIXES)} file, but {holds}. Give the folder that holds JATS articles.{packed}"
         )
     return files
 
@@ -103,7 +104,8 @@ class FolderWork:
         for figure_id, reason in parsed.left_out:
             yield Dropped(figure_id, reason, path.name)
         if not parsed.figures:
-            yield Dropped(article_id, "article-without-figures", path.name)
+            places = ", ".join(f"{n} in <{tag}>" for tag, n in parsed.elsewhere.items())
+            yield Dropped(article_id, "article-without-figures", path.name + (f", but pictures: {places}" if places else ""))
         repeats = self.repeats.get(str(path), path.name if article_id in seen else "")
         seen.add(article_id)
         for figure in parsed.figures:

@@ -7,6 +7,7 @@ outside data: entities are never fetched, expansion bombs, too deep or broken fi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -36,6 +37,9 @@ class Parsed:
     figures: list[Figure]
     left_out: list[tuple[str, str]] = field(default_factory=list)  # (figure id, reason) of what it holds beside
     others: dict[str, list[str]] = field(default_factory=dict)  # figure id → hrefs of the same picture in other formats
+    elsewhere: dict[str, int] = field(
+        default_factory=dict
+    )  # of an article without figures: element that holds pictures → how many
 
 
 def parse(content: bytes, name: str) -> tuple[Article, list[Figure]]:
@@ -85,7 +89,8 @@ def _parsed(root: Any, name: str, stem: str) -> Parsed:
     left_out = [
         (f"{source.article_id}/{e.get('id') or f'supplement~{n}'}", "supplementary") for n, e in enumerate(supplements, 1)
     ]
-    return Parsed(article, rows, left_out, others)
+    elsewhere = {} if rows else Counter(g.getparent().tag for g in root.iter("graphic", "inline-graphic"))
+    return Parsed(article, rows, left_out, others, dict(elsewhere))
 
 
 def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any]]:
@@ -262,7 +267,7 @@ def _graphics(element: Any) -> list[list[str]]:
     pictures: list[list[str]] = []
     graphics = [element] if element.tag == "graphic" else [*element.iter("graphic")] or [*element.iter("inline-graphic", "media")]
     for graphic in graphics:
-        parent, href = graphic.getparent(), graphic.get(HREF) or ""
+        parent, href = graphic.getparent(), graphic.get(HREF) or graphic.get("href") or ""
         nearest = element if graphic is element else next(graphic.iterancestors("fig", "fig-group"), None)
         if not href or nearest is not element or parent.tag in ("disp-formula", "inline-formula"):
             continue

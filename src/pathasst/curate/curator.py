@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,15 @@ Similarity = Callable[[Sequence["np.ndarray"], Sequence[str]], "np.ndarray"]
 BROWSER_TYPES = (b"\xff\xd8\xff", b"\x89PNG")  # kept as they are when a whole figure stays
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A panel of a figure, cut out once."""
+
+    panel: Panel
+    pixels: np.ndarray  # H×W×3 uint8 RGB
+    score: float  # probability of pathology
+
+
 @dataclass
 class Curator:
     """Call with a unit of figures. Picklable: models are loaded on first use, in the process that uses them, one thread each."""
@@ -55,8 +64,8 @@ class Curator:
         _one_thread()
         for path in unit.paths:
             figures = read(path, Figure)
-            for found in self._side_by_side(figures) if self.settings.captions == "llm" else map(self.figure, figures):
-                yield from found
+            for results in self._side_by_side(figures) if self.settings.captions == "llm" else map(self.figure, figures):
+                yield from results
 
     def _side_by_side(self, figures: Iterable[Figure]) -> Iterator[list[Pair | Dropped]]:
         """What comes of each figure, in order, with `parallel` questions to the language model under way at a time.
@@ -79,13 +88,13 @@ class Curator:
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         """While a question is asked, the next figure has its turn."""
-        held = self._turn.locked()  # not where `figure` is called by itself
-        if held:
+        has_turn = self._turn.locked()  # not where `figure` is called by itself
+        if has_turn:
             self._turn.release()
         try:
             yield
         finally:
-            if held:
+            if has_turn:
                 self._turn.acquire()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,12 +141,14 @@ class Curator:
         except BadInput as error:
             yield Dropped(figure.figure_id, "unreadable", str(error))
             return
-        panels, small = self._panels(picture, sum(bool(s.letter) for s in by_grammar(figure.caption, ())))
-        scores = self._scores(picture, panels)
-        if self.selector and max(scores) < self._threshold:
-            yield Dropped(figure.figure_id, "not_pathology", f"{max(scores):.3f}")
+        parts = split.split(figure.caption)
+        panels, small = self._panels(picture, sum(bool(part.letter) for part in parts))
+        pieces = self._pieces(picture, panels)
+        best = max(piece.score for piece in pieces)
+        if self.selector and best < self._threshold:
+            yield Dropped(figure.figure_id, "not_pathology", f"{best:.3f}")
             return
-        yield from self._pairs(figure, picture, panels, small, scores)
+        yield from self._pairs(figure, picture, pieces, small, parts)
 
     def _unfit(self, figure: Figure) -> tuple[str, str]:
         if not figure.image:
@@ -161,76 +172,74 @@ class Curator:
         large = [p for p in panels if min(p.box[2] - p.box[0], p.box[3] - p.box[1]) >= least]
         return large or panels[:1], small
 
-    def _scores(self, picture: np.ndarray, panels: Sequence[Panel]) -> list[float]:
-        """Probability of pathology of each panel; of the whole figure where it is one panel. 1.0 without a classifier."""
-        if self.selector is None:
-            return [1.0] * len(panels)
+    def _pieces(self, picture: np.ndarray, panels: Sequence[Panel]) -> list[Piece]:
+        """Each panel with its pixels and its probability of pathology: 1.0 without a classifier, 0.0 where a rule says no."""
         parts = [crop(picture, p.box) for p in panels]
-        asked = [n for n, p in enumerate(parts) if not (self.settings.rules and not_a_micrograph(p))]
-        scores = [0.0] * len(parts)
-        if asked:
-            for n, score in zip(asked, self.selector.score([parts[n] for n in asked]), strict=True):
-                scores[n] = float(score)
-        return scores
+        scores = [1.0 if self.selector is None else 0.0] * len(parts)
+        if self.selector is not None:
+            candidates = [n for n, part in enumerate(parts) if not (self.settings.rules and not_a_micrograph(part))]
+            if candidates:
+                for n, score in zip(candidates, self.selector.score([parts[n] for n in candidates]), strict=True):
+                    scores[n] = float(score)
+        return [Piece(*row) for row in zip(panels, parts, scores, strict=True)]
 
-    def _split(self, caption: str, letters: Sequence[str]) -> tuple[list[SubCaption], str]:
+    def _split(self, caption: str, letters: Sequence[str], plain: list[SubCaption]) -> tuple[list[SubCaption], str]:
+        """The sub-captions and who made them. `plain`: those that the text alone gives; `letters`: printed ones, surely read."""
         if self.settings.captions == "llm":
             asker = self.asker
             with self._waiting():
                 return by_llm.split(asker, caption, letters, self.settings.prompts or None)
-        parts = by_grammar(caption, tuple(letters))
+        parts = split.split(caption, letters) if letters else plain
         if not all(is_verbatim(p.text, caption) for p in parts):
             return [SubCaption("", caption, caption)], "grammar (whole: not verbatim)"
         return parts, "grammar"
 
     def _pairs(
-        self, figure: Figure, picture: np.ndarray, panels: list[Panel], small: list[Any], scores: list[float]
+        self, figure: Figure, picture: np.ndarray, pieces: list[Piece], small: list[Any], plain: list[SubCaption]
     ) -> Iterator[Pair | Dropped]:
+        panels = [piece.panel for piece in pieces]
         letters = self.reader(picture, panels, small) if len(panels) > 1 and self.settings.letters else [""] * len(panels)
-        parts, by = self._split(figure.caption, letters if are_sure(letters) else ())
-        named = [p for p in parts if p.letter]
-        if any(letters) and named:
-            known = {p.letter for p in named}
-            panels = with_letters(panels, [x if x in known else "" for x in letters])
-            joined = join_by_letters(panels, named)
-            if len(joined) < len(panels):
-                panels, scores = joined, self._scores(picture, joined)
-        if not named or len(panels) == 1:
-            yield from self._whole(figure, picture, panels, len(named), scores, by)
-            return
-        matrix = self.similarity([crop(picture, p.box) for p in panels], [p.text for p in parts]) if self.similarity else None
-        matches = align(panels, parts, matrix, self.settings.align)
-        taken = {m.panel: m for m in matches}
-        for n, panel in enumerate(panels):
-            name = f"{figure.figure_id}:{n + 1}"
-            if self.selector and scores[n] < self._threshold:
-                yield Dropped(name, "panel_not_pathology", f"{scores[n]:.3f}")
-            elif n not in taken:
-                yield Dropped(name, "unaligned", panel.letter)
+        parts, by = self._split(figure.caption, letters if are_sure(letters) else (), plain)
+        names = {p.letter for p in parts if p.letter}
+        if any(letters) and names:
+            panels = with_letters(panels, [x if x in names else "" for x in letters])
+            merged = join_by_letters(panels, [p for p in parts if p.letter])
+            if len(merged) < len(panels):
+                pieces = self._pieces(picture, merged)
             else:
-                m = taken[n]
+                pieces = [replace(piece, panel=panel) for piece, panel in zip(pieces, panels, strict=True)]
+        if not names or len(pieces) == 1:
+            yield self._whole(figure, picture, pieces, len(names), by)
+            return
+        matrix = self.similarity([piece.pixels for piece in pieces], [p.text for p in parts]) if self.similarity else None
+        matches = align([piece.panel for piece in pieces], parts, matrix, self.settings.align)
+        by_panel = {m.panel: m for m in matches}
+        for n, piece in enumerate(pieces):
+            name = f"{figure.figure_id}:{n + 1}"
+            if self.selector and piece.score < self._threshold:
+                yield Dropped(name, "panel_not_pathology", f"{piece.score:.3f}")
+            elif n not in by_panel:
+                yield Dropped(name, "unaligned", piece.panel.letter)
+            else:
+                m = by_panel[n]
                 relevance = float(matrix[n, m.caption]) if matrix is not None else None
-                marks = self._marks(scores[n], by, m, relevance)
-                yield self._finish(
-                    figure, name, crop(picture, panel.box), panel, len(panels), parts[m.caption].text, marks, relevance
-                )
+                marks = self._marks(piece.score, by, m, relevance)
+                yield self._finish(figure, name, piece, len(pieces), parts[m.caption].text, marks, relevance)
         for part in parts:
             if all(parts[m.caption] is not part for m in matches):
                 yield Dropped(f"{figure.figure_id}/{part.letter}", "caption_unmatched", part.text[:80])
 
-    def _whole(
-        self, figure: Figure, picture: np.ndarray, panels: list[Panel], named: int, scores: list[float], by: str
-    ) -> Iterator[Pair | Dropped]:
+    def _whole(self, figure: Figure, picture: np.ndarray, pieces: list[Piece], names: int, by: str) -> Pair | Dropped:
         """One pair of the whole figure: it has one panel, or the caption speaks of all panels together."""
-        height, width = picture.shape[:2]
-        panel = panels[0] if len(panels) == 1 else Panel(box=(0.0, 0.0, float(width), float(height)), score=panels[0].score)
-        match = Match(0, 0, 1.0, "whole")
-        relevance = float(self.similarity([crop(picture, panel.box)], [figure.caption])[0, 0]) if self.similarity else None
-        marks = self._marks(max(scores), by, match, relevance)
-        count = max(len(panels), named, 1)
-        yield self._finish(
-            figure, f"{figure.figure_id}:1", crop(picture, panel.box), panel, count, figure.caption, marks, relevance
-        )
+        piece = pieces[0]
+        if len(pieces) > 1:
+            height, width = picture.shape[:2]
+            panel = Panel(box=(0.0, 0.0, float(width), float(height)), score=piece.panel.score)
+            piece = Piece(panel, picture, max(p.score for p in pieces))
+        relevance = float(self.similarity([piece.pixels], [figure.caption])[0, 0]) if self.similarity else None
+        marks = self._marks(piece.score, by, Match(0, 0, 1.0, "whole"), relevance)
+        count = max(len(pieces), names, 1)
+        return self._finish(figure, f"{figure.figure_id}:1", piece, count, figure.caption, marks, relevance)
 
     def _marks(self, score: float, by: str, match: Match, relevance: float | None) -> list[Mark]:
         selected = [Mark(step="select", by=self.selector.version, score=round(score, 4))] if self.selector else []
@@ -246,15 +255,14 @@ class Curator:
         self,
         figure: Figure,
         name: str,
-        part: np.ndarray,
-        panel: Panel,
+        piece: Piece,
         count: int,
         text: str,
         marks: list[Mark],
         relevance: float | None,
     ) -> Pair | Dropped:
         """Quality and refinement of one pair; its perceptual hash is for the pass across shards."""
-        s = self.settings
+        s, part = self.settings, piece.pixels
         reason, detail = picture_fault(part, s.quality)
         if not reason and s.quality.min_relevance and relevance is not None and relevance < s.quality.min_relevance:
             reason, detail = "irrelevant", f"cosine {relevance:.3f}"
@@ -263,8 +271,8 @@ class Curator:
             reason, detail = text_fault(caption, s.quality)
         if reason:
             return Dropped(name, reason, detail)
-        whole = count == 1 and part.shape[:2] == (figure.height, figure.width) and figure.image.startswith(BROWSER_TYPES)
-        image = figure.image if whole else encode_jpeg(part)
+        uncut = count == 1 and part.shape[:2] == (figure.height, figure.width) and figure.image.startswith(BROWSER_TYPES)
+        image = figure.image if uncut else encode_jpeg(part)
         marks = [
             *figure.trail,
             *marks,
@@ -282,7 +290,7 @@ class Curator:
             phash=f"{phash(part):016x}",
             caption=caption,
             original=text,
-            panel=replace(panel, box=tuple(round(v, 1) for v in panel.box)),  # type: ignore[arg-type]
+            panel=replace(piece.panel, box=tuple(round(v, 1) for v in piece.panel.box)),  # type: ignore[arg-type]
             panels=count,
             group=figure.source.article_id,
             split=split_of(figure.source.article_id, s.val, s.test),
@@ -300,12 +308,6 @@ class Curator:
             refined = refine.refine(text, source)
             by = f"rule ({refined.reason})" if refined.reason else "rule"
         return refined.text, by
-
-
-@lru_cache(maxsize=16)
-def by_grammar(caption: str, letters: tuple[str, ...]) -> list[SubCaption]:
-    """`split.split`, which a figure asks more than once."""
-    return split.split(caption, letters)
 
 
 def split_of(group: str, val: float, test: float) -> str:
