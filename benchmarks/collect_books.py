@@ -40,7 +40,7 @@ def _truth(xml: Path) -> dict[str, str]:
     return {m[0]: f.caption for f in figures if (m := re.search(r"\d+", f.label))}
 
 
-def _found(path: Path, scan: bool, only_figures: bool) -> list[page_layout.Found]:
+def _found(path: Path, scan: bool, only_figures: bool) -> list[page_layout.CaptionedArea]:
     with book_pdf.opened(path.read_bytes(), path.name) as document:
         pages = [book_pdf.read_page(p) for p in document]
         if scan:

@@ -28,7 +28,7 @@ from pathasst.collect import pmc_collect
 from pathasst.collect.jats import parse
 from pathasst.collect.pmc import Rules
 from pathasst.collect.stores import StoreSettings
-from pathasst.collect.triage import wanted
+from pathasst.collect.triage import worth_fetching
 
 ARTICLES = 9_130_000  # of PMC in the bucket, 2026-09
 BUCKET = "pmc-oa-opendata"
@@ -124,7 +124,7 @@ def _corpora(data: Path) -> None:
         for path in files:
             content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
             figures += parse(content, path.name)[1]
-        kept = sum(wanted(f) for f in figures) / len(figures)
+        kept = sum(worth_fetching(f) for f in figures) / len(figures)
         print(f"{name}: {len(files)} articles, {len(figures) / len(files):.2f} figures each, triage drops {1 - kept:.3f}")
 
 

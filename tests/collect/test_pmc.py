@@ -159,7 +159,7 @@ def test_dry_run_counts_without_fetching_pictures(bucket, objects) -> None:
     faults = Faults()
     with proxy(bucket.removesuffix(f"/{BUCKET}"), faults) as address:
         cost = estimate(["PMC1", "PMC2"], store=fast(f"{address}/{BUCKET}"), rules=Rules())
-    assert (cost.planned, cost.sampled, cost.taken, cost.figures, cost.wanted) == (2, 2, 1.0, 2.0, 1.5)
+    assert (cost.planned, cost.sampled, cost.passing, cost.figures, cost.worth_fetching) == (2, 2, 1.0, 2.0, 1.5)
     wanted = ["PMC1.1/PMC1.1.xml", "PMC1.1/a-g1.jpg", "PMC2.2/PMC2.2.xml", "PMC2.2/a-g1.jpg", "PMC2.2/a-g2.jpg"]
     assert cost.bytes == sum(len(objects[k]) for k in wanted) / 2
     assert cost.bytes_without_triage > cost.bytes

@@ -6,7 +6,7 @@ import pytest
 from collect_samples import article_xml, fig
 
 from pathasst.collect.jats import parse
-from pathasst.collect.triage import THRESHOLD, score_text, wanted
+from pathasst.collect.triage import THRESHOLD, score_text, worth_fetching
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "collect_triage.py"
 
@@ -55,7 +55,7 @@ def test_a_mention_can_save_a_bare_caption() -> None:
     assert score_text("Case 2.", [text], "Figure 3") < THRESHOLD
     body = fig("f1", "Case 2.") + '<p>Histology confirmed it (<xref ref-type="fig" rid="f1">Figure 1</xref>).</p>'
     (figure,) = parse(article_xml(body), "a")[1]
-    assert wanted(figure) and not wanted(figure, threshold=99)
+    assert worth_fetching(figure) and not worth_fetching(figure, threshold=99)
 
 
 @pytest.mark.real

@@ -195,12 +195,12 @@ def local(reference: str) -> str:
 def pair(blocks: Sequence[Block]) -> Iterator[Pictured]:
     """Every picture with its caption; pictures without any words, and logos, are left out."""
     alts = Counter(b.text for b in blocks if b.kind == "picture")
-    used: set[int] = set()
+    caption_places: set[int] = set()
     number = 0
     for at, block in enumerate(blocks):
         if block.kind != "picture" or is_logo(block.picture):
             continue
-        text, how = _caption(blocks, at, used, dull=bool(_DULL_ALT.search(block.text)) or alts[block.text] > 2)
+        text, how = _caption(blocks, at, caption_places, dull=bool(_DULL_ALT.search(block.text)) or alts[block.text] > 2)
         if not text:
             continue
         number += 1
@@ -209,7 +209,7 @@ def pair(blocks: Sequence[Block]) -> Iterator[Pictured]:
         yield Pictured(block.picture, rest or text, label, number, block.thumbnail, how)
 
 
-def _caption(blocks: Sequence[Block], at: int, used: set[int], *, dull: bool) -> tuple[str, str]:
+def _caption(blocks: Sequence[Block], at: int, caption_places: set[int], *, dull: bool) -> tuple[str, str]:
     block = blocks[at]
     if block.group:
         same = [b.text for b in blocks if b.kind == "caption" and b.group == block.group]
@@ -217,13 +217,13 @@ def _caption(blocks: Sequence[Block], at: int, used: set[int], *, dull: bool) ->
             return " ".join(same), "figcaption"
     for step in (1, 2, -1, 3, -2):  # below first, as most books have it
         other = at + step
-        if 0 <= other < len(blocks) and other not in used:
+        if 0 <= other < len(blocks) and other not in caption_places:
             near = blocks[other]
             if (near.kind == "caption" and not near.group) or (near.kind in ("text", "heading") and CAPTION.match(near.text)):
                 between = blocks[min(at, other) + 1 : max(at, other)]
                 if not any(b.kind == "heading" for b in between):
                     if not any(b.kind == "picture" for b in blocks[at + 1 : other]):
-                        used.add(other)
+                        caption_places.add(other)
                     return near.text, "paragraph"
     if not dull:
         return block.text, "alt"

@@ -105,7 +105,7 @@ class _View:
         left, bottom, right, top = page.get_bbox()
         return cls(left, bottom, right - left, top - bottom, page.get_rotation() // 90 % 4)
 
-    def shown(self, left: float, bottom: float, right: float, top: float) -> Box:
+    def to_page(self, left: float, bottom: float, right: float, top: float) -> Box:
         """A rectangle of the page as a box of the shown page."""
         (x1, y1), (x2, y2) = self._turned(left, bottom), self._turned(right, top)
         return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
@@ -128,7 +128,7 @@ def _lines(textpage: Any, view: _View) -> list[Line]:
     """Text runs on one baseline, with no more than a word's gap between, joined into lines."""
     boxes: list[list[Box]] = []
     for index in range(textpage.count_rects()):
-        box = view.shown(*textpage.get_rect(index))
+        box = view.to_page(*textpage.get_rect(index))
         if box[3] - box[1] < 1 or box[2] <= box[0]:
             continue
         if boxes and _same_line(union(boxes[-1]), box):
@@ -161,7 +161,7 @@ def _graphics(page: Any, view: _View) -> list[Box]:
             break
         if item.type != raw.FPDF_PAGEOBJ_TEXT:
             try:
-                boxes.append(view.shown(*item.get_bounds()))
+                boxes.append(view.to_page(*item.get_bounds()))
             except pdfium.PdfiumError:
                 continue
     return boxes

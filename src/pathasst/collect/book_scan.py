@@ -55,11 +55,11 @@ def _inked(pixels: Any, words: list[Box]) -> list[Box]:
     small = cv2.resize(dark, (pixels.shape[1] // step, pixels.shape[0] // step), interpolation=cv2.INTER_AREA)
     closed = cv2.morphologyEx((small > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(closed)
-    found = []
+    areas = []
     for x, y, w, h, area in stats[1:count]:
         if w * h > 0.012 * small.size and min(w, h) > 0.06 * small.shape[1] and area > 0.5 * w * h and w * h < 0.9 * small.size:
-            found.append((x * step, y * step, (x + w) * step, (y + h) * step))
-    return found
+            areas.append((x * step, y * step, (x + w) * step, (y + h) * step))
+    return areas
 
 
 @lru_cache(maxsize=1)

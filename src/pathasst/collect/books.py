@@ -105,26 +105,26 @@ class BookWork:
                 except BadInput as error:
                     yield Dropped(f"{source.article_id}/p{number + 1}", "unreadable-page", str(error))
                     pages.append(page_layout.Page(0, 0, [], []))  # the pages behind it keep their numbers
-            found = page_layout.across_pages(pages, [page_layout.figures_of(p) for p in pages])
+            by_page = page_layout.across_pages(pages, [page_layout.figures_of(p) for p in pages])
             folder = Path(self.html_out) / source.article_id.removeprefix("book:")
-            written: list[tuple[int, Figure]] = []
-            seen: Counter[str] = Counter()
-            for number, items in enumerate(found):
+            rows: list[tuple[int, Figure]] = []
+            name_counts: Counter[str] = Counter()
+            for number, items in enumerate(by_page):
                 for item in items:
                     name = f"p{number + 1}-{_slug(item.caption.label)}"
-                    seen[name] += 1  # two captions of one label on a page: a misprint, or a list of figures
-                    name += f"-{seen[name]}" if seen[name] > 1 else ""
+                    name_counts[name] += 1  # two captions of one label on a page: a misprint, or a list of figures
+                    name += f"-{name_counts[name]}" if name_counts[name] > 1 else ""
                     try:
                         row = self._rendered(document, number, item, source, name, pages[number].scanned)
                     except BadInput as error:
                         row = Dropped(f"{source.article_id}/{name}", "bad-picture", str(error))
                     if isinstance(row, Figure):
-                        written.append((number, row))
+                        rows.append((number, row))
                     yield row
-            _write_html(folder, source.title, pages, written)
+            _write_html(folder, source.title, pages, rows)
 
     def _rendered(
-        self, document: object, number: int, item: page_layout.Found, source: Source, name: str, scanned: bool
+        self, document: object, number: int, item: page_layout.CaptionedArea, source: Source, name: str, scanned: bool
     ) -> Figure | Dropped:
         figure_id = f"{source.article_id}/{name}"
         if item.box is None:
@@ -147,9 +147,9 @@ class BookWork:
         document = open_document(path)
         source = replace(source, title=document.title or source.title)
         items = list(book_html.pair(document.blocks))
-        taken = {item.picture for item in items}
+        paired = {item.picture for item in items}
         for number, block in enumerate(document.blocks):
-            if block.kind == "picture" and block.picture not in taken:
+            if block.kind == "picture" and block.picture not in paired:
                 reason = "logo" if book_html.is_logo(block.picture) else "no-caption"
                 yield Dropped(f"{source.article_id}/block-{number}", reason, block.picture[:200])
         for item in items:

@@ -92,22 +92,22 @@ class FolderWork:
             except BadInput as error:
                 yield Dropped(path.name, "unreadable-article", str(error))
                 continue
-            seen: set[str] = set()
+            article_ids: set[str] = set()
             for parsed in articles:
                 if isinstance(parsed, BadInput):
                     yield Dropped(path.name, "unreadable-article", str(parsed))
                     continue
-                yield from self._article(parsed, path, seen)
+                yield from self._article(parsed, path, article_ids)
 
-    def _article(self, parsed: Parsed, path: Path, seen: set[str]) -> Iterator[Figure | Dropped]:
+    def _article(self, parsed: Parsed, path: Path, article_ids: set[str]) -> Iterator[Figure | Dropped]:
         article_id = parsed.article.source.article_id
         for figure_id, reason in parsed.left_out:
             yield Dropped(figure_id, reason, path.name)
         if not parsed.figures:
             places = ", ".join(f"{n} in <{tag}>" for tag, n in parsed.elsewhere.items())
             yield Dropped(article_id, "article-without-figures", path.name + (f", but pictures: {places}" if places else ""))
-        repeats = self.repeats.get(str(path), path.name if article_id in seen else "")
-        seen.add(article_id)
+        repeats = self.repeats.get(str(path), path.name if article_id in article_ids else "")
+        article_ids.add(article_id)
         for figure in parsed.figures:
             if repeats:
                 yield Dropped(figure.figure_id, "duplicate-article", f"{path} holds the same article as {repeats}")

@@ -116,8 +116,8 @@ def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any]]:
         else:
             entities.append(element)
     if figures and any(f.tag == "fig-group" for f in figures):
-        whole = {f for f in figures if f.tag == "fig-group"}
-        figures = [f for f in figures if f in whole or not any(a in whole for a in f.iterancestors("fig-group"))]
+        groups = {f for f in figures if f.tag == "fig-group"}
+        figures = [f for f in figures if f in groups or not any(a in groups for a in f.iterancestors("fig-group"))]
     resolve_entities(entities, name)
     return figures, supplements, references
 
@@ -209,12 +209,12 @@ def _excluded(element: Any) -> bool:
 
 def _ids(figures: list[Any]) -> Iterator[str]:
     """Each figure's id; one that is missing or taken is made from its position."""
-    seen: set[str] = set()
+    fig_ids: set[str] = set()
     for number, figure in enumerate(figures, 1):
         fig_id = figure.get("id") or ""
-        if not fig_id or fig_id in seen:
+        if not fig_id or fig_id in fig_ids:
             fig_id = f"{fig_id or 'fig'}~{number}"
-        seen.add(fig_id)
+        fig_ids.add(fig_id)
         yield fig_id
 
 
@@ -277,7 +277,7 @@ def _graphics(element: Any) -> list[list[str]]:
         if parent.tag == "alternatives":
             hrefs = [h for g in parent.iterfind("graphic") if (h := g.get(HREF))]
             hrefs.sort(key=lambda h: not _RASTER.search(h))
-        if not any(set(hrefs) & set(known) for known in pictures):
+        if not any(set(hrefs) & set(other) for other in pictures):
             pictures.append(hrefs)
     return pictures
 

@@ -53,7 +53,7 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CaptionedArea:
     """A caption with the box of its figure; `box` None = the figure stands on another page."""
 
     caption: Caption
@@ -74,55 +74,55 @@ class Page:
 
 def captions_of(page: Page) -> list[Caption]:
     """The captions on a page, top to bottom."""
-    found, taken = [], set()
+    results, caption_lines = [], set()
     lines = sorted(page.lines, key=lambda n: (n.box[1], n.box[0]))
     for start in lines:
-        if start in taken or not (match := CAPTION.match(start.text)) or not _starts_caption(match, start, lines):
+        if start in caption_lines or not (match := CAPTION.match(start.text)) or not _starts_caption(match, start, lines):
             continue
         block = _continue(start, lines, page.graphics)
-        taken.update(block)
+        caption_lines.update(block)
         text = join_lines([n.text for n in block])
-        if whole := CAPTION.match(text):
-            label = " ".join(whole["label"].split())
-            found.append(Caption(label, whole["number"], whole["rest"].strip(), union(n.box for n in block)))
-    return found
+        if full_match := CAPTION.match(text):
+            label = " ".join(full_match["label"].split())
+            results.append(Caption(label, full_match["number"], full_match["rest"].strip(), union(n.box for n in block)))
+    return results
 
 
-def figures_of(page: Page) -> list[Found]:
+def figures_of(page: Page) -> list[CaptionedArea]:
     """Each caption of a page with its figure's box, where one stands above, below or beside it."""
     captions = captions_of(page)
     bodies = [g for g in page.graphics if not _is_rule(g, page)]
     text = [n for n in page.lines if not any(_inside(n.box, c.box) for c in captions)]
-    found: list[Found] = []
+    results: list[CaptionedArea] = []
     free = list(bodies)
     for caption in sorted(captions, key=lambda c: c.box[1]):
-        result = Found(caption)
+        result = CaptionedArea(caption)
         for where in ("above", "below", "beside"):
             band = _band(caption, where, page, captions, text, bodies)
             if band is not None and (inside := [g for g in free if _mostly_inside(g, band)]):
                 box = _with_labels(union(inside), text, captions, band)
                 if area(box) >= 900:  # smaller than 30 x 30 pt: an icon
-                    result, free = Found(caption, box, where), [g for g in free if g not in inside]
+                    result, free = CaptionedArea(caption, box, where), [g for g in free if g not in inside]
                     break
-        found.append(result)
-    return found
+        results.append(result)
+    return results
 
 
-def loose_graphics(page: Page, found: Sequence[Found]) -> list[Box]:
+def loose_graphics(page: Page, results: Sequence[CaptionedArea]) -> list[Box]:
     """Large pictures that no caption of the page claims: bodies of captions on a neighbouring page."""
-    bodies = [g for g in page.graphics if not _is_rule(g, page) and not any(f.box and _inside(g, f.box) for f in found)]
+    bodies = [g for g in page.graphics if not _is_rule(g, page) and not any(f.box and _inside(g, f.box) for f in results)]
     return [box for box in merge(bodies, 12.0) if area(box) >= 0.03 * page.width * page.height]
 
 
-def across_pages(pages: Sequence[Page], found: list[list[Found]]) -> list[list[Found]]:
+def across_pages(pages: Sequence[Page], results: list[list[CaptionedArea]]) -> list[list[CaptionedArea]]:
     """Give captions without a body the lone picture of the page before or after (facing pages of an atlas)."""
-    result = [list(f) for f in found]
-    for at, items in enumerate(found):
+    result = [list(f) for f in results]
+    for at, items in enumerate(results):
         for index, item in enumerate(items):
             for step, where in ((-1, "previous"), (1, "next")):
                 if item.box is None and result[at][index].box is None and 0 <= at + step < len(pages):
                     loose = loose_graphics(pages[at + step], result[at + step])
-                    if len(loose) == 1 and not any(f.box is None for f in found[at + step]):
+                    if len(loose) == 1 and not any(f.box is None for f in results[at + step]):
                         result[at][index] = replace(item, box=loose[0], where=where)
     return result
 

@@ -165,20 +165,20 @@ def unwanted(figure: Figure, rules: Rules) -> Dropped | None:
     """Why a figure's picture is not worth fetching, or None."""
     if not licences.allowed(figure.source.licence, rules.licence):
         return Dropped(figure.figure_id, "licence", figure.source.licence)
-    if rules.triage and not triage.wanted(figure, rules.threshold):
+    if rules.triage and not triage.worth_fetching(figure, rules.threshold):
         return Dropped(figure.figure_id, "triage")
     return None
 
 
 def _fetched(store: Store, figure: Figure, metadata: Metadata) -> Figure | Dropped:
-    found = media_of(figure.graphic, metadata)
-    if found is None:
+    media = media_of(figure.graphic, metadata)
+    if media is None:
         return Dropped(figure.figure_id, "no-picture", figure.graphic)
-    content = store.get(*found)
+    content = store.get(*media)
     if content is None:
-        return Dropped(figure.figure_id, "no-picture", f"{found[0]} is missing from the store")
+        return Dropped(figure.figure_id, "no-picture", f"{media[0]} is missing from the store")
     try:
-        return with_picture(figure, content, found[0])
+        return with_picture(figure, content, media[0])
     except BadInput as error:
         return Dropped(figure.figure_id, "bad-picture", str(error))
 

@@ -87,7 +87,7 @@ def resolved(articles: Iterable[str], store: Store, connections: int) -> Iterato
     """Ids with their versions; ids that the store does not know are kept as version 1, to be reported with the others."""
     with ThreadPoolExecutor(connections) as pool:
         ids = newest_only(articles)
-        yield from (found or f"{id_}.1" for id_, found in zip(ids, pool.map(lambda a: latest(store, a), ids), strict=True))
+        yield from (media or f"{id_}.1" for id_, media in zip(ids, pool.map(lambda a: latest(store, a), ids), strict=True))
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Estimate:
 
     planned: int  # articles
     sampled: int
-    taken: float  # share of articles that pass licence and retraction
+    passing: float  # share of articles that pass licence and retraction
     figures: float  # per article
-    wanted: float
+    worth_fetching: float
     bytes: float
     bytes_plus_minus: float
     bytes_without_triage: float
@@ -111,11 +111,11 @@ class Estimate:
         return self.planned * self.requests / self.rate / 3600
 
     def __str__(self) -> str:
-        gb, spread, whole = (self.planned * b / 1e9 for b in (self.bytes, self.bytes_plus_minus, self.bytes_without_triage))
+        gb, spread, all_gb = (self.planned * b / 1e9 for b in (self.bytes, self.bytes_plus_minus, self.bytes_without_triage))
         return (
-            f"{self.planned} articles planned; of {self.sampled} looked into, {self.taken:.0%} pass licence and retraction\n"
-            f"figures: about {self.planned * self.figures:.0f}, worth fetching: {self.planned * self.wanted:.0f}\n"
-            f"to fetch: {gb:.3f} ± {spread:.3f} GB (all figures: {whole:.3f} GB)\n"
+            f"{self.planned} articles planned; of {self.sampled} looked into, {self.passing:.0%} pass licence and retraction\n"
+            f"figures: about {self.planned * self.figures:.0f}, worth fetching: {self.planned * self.worth_fetching:.0f}\n"
+            f"to fetch: {gb:.3f} ± {spread:.3f} GB (all figures: {all_gb:.3f} GB)\n"
             f"requests: {self.planned * self.requests:.0f}; at {self.rate:g} a second: {self.hours:.2f} hours"
         )
 
@@ -130,18 +130,18 @@ def estimate(
     ids = newest_only(articles)
     if not ids:
         raise BadSettings("No article was found. Check the ids, or widen the query.")
-    chosen = random.Random(seed).sample(ids, min(sample, len(ids)))
+    sampled_ids = random.Random(seed).sample(ids, min(sample, len(ids)))
     live = store.open()
     with ThreadPoolExecutor(connections) as pool:
-        costs = list(pool.map(lambda a: _cost(live, a, rules), chosen))
+        costs = list(pool.map(lambda a: _cost(live, a, rules), sampled_ids))
     total = [c.bytes for c in costs]
     spread = statistics.stdev(total) if len(total) > 1 else 0.0
     return Estimate(
         planned=len(ids),
         sampled=len(costs),
-        taken=statistics.fmean(c.taken for c in costs),
+        passing=statistics.fmean(c.passing for c in costs),
         figures=statistics.fmean(c.figures for c in costs),
-        wanted=statistics.fmean(c.wanted for c in costs),
+        worth_fetching=statistics.fmean(c.worth_fetching for c in costs),
         bytes=statistics.fmean(total),
         bytes_plus_minus=1.96 * spread / math.sqrt(len(total)),
         bytes_without_triage=statistics.fmean(c.all_bytes for c in costs),
@@ -152,9 +152,9 @@ def estimate(
 
 @dataclass
 class _Cost:
-    taken: int = 0
+    passing: int = 0
     figures: int = 0
-    wanted: int = 0
+    worth_fetching: int = 0
     bytes: int = 0
     all_bytes: int = 0
     requests: int = 1  # its metadata
@@ -174,11 +174,15 @@ def _cost(store: Store, article: str, rules: Rules) -> _Cost:
         sizes = {e.key: e.size for e in store.list(f"{article_id}/")}
     except (BadInput, Unreachable):
         return cost
-    cost.taken, cost.figures = 1, len(figures)
+    cost.passing, cost.figures = 1, len(figures)
     cost.bytes = cost.all_bytes = sizes.get(metadata.xml, 0)
     for figure in figures:
-        size = sizes.get(found[0], 0) if (found := media_of(figure.graphic, metadata)) else 0
+        size = sizes.get(media[0], 0) if (media := media_of(figure.graphic, metadata)) else 0
         cost.all_bytes += size
         if unwanted(figure, rules) is None:
-            cost.wanted, cost.bytes, cost.requests = cost.wanted + 1, cost.bytes + size, cost.requests + bool(size)
+            cost.worth_fetching, cost.bytes, cost.requests = (
+                cost.worth_fetching + 1,
+                cost.bytes + size,
+                cost.requests + bool(size),
+            )
     return cost

@@ -129,8 +129,8 @@ def latest(store: Store, article: str) -> str | None:
     """The newest version of one article, "PMC123" → "PMC123.2"; an id that has a version keeps it. None when there is none."""
     if "." in article:
         return article
-    found = [_METADATA_KEY.match(f"metadata/{e.key.strip('/')}.json") for e in store.list(f"{article}.", "/")]
-    versions = [int(m[2]) for m in found if m and f"PMC{m[1]}" == article]
+    matches = [_METADATA_KEY.match(f"metadata/{e.key.strip('/')}.json") for e in store.list(f"{article}.", "/")]
+    versions = [int(m[2]) for m in matches if m and f"PMC{m[1]}" == article]
     return f"{article}.{max(versions)}" if versions else None
 
 

@@ -114,9 +114,9 @@ class PoliteClient:
 
     def _pause(self, attempt: int, reason: str) -> float:
         """Seconds before the next try: what the server asks for, else exponential with jitter."""
-        asked = seconds_of(reason.partition("Retry-After: ")[2])
-        if asked is not None:
-            return min(asked, MAX_WAIT)
+        server_wait = seconds_of(reason.partition("Retry-After: ")[2])
+        if server_wait is not None:
+            return min(server_wait, MAX_WAIT)
         return min(self.back_off * 2 ** (attempt - 1) * random.uniform(0.75, 1.25), MAX_WAIT)
 
 

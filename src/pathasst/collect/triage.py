@@ -131,7 +131,7 @@ _ARTICLE = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(])")
 
 
-def wanted(figure: Figure, threshold: float | None = None) -> bool:
+def worth_fetching(figure: Figure, threshold: float | None = None) -> bool:
     """Whether the picture may show pathology. `threshold` None = THRESHOLD; lower keeps more."""
     return score(figure) >= (THRESHOLD if threshold is None else threshold)
 
@@ -150,17 +150,17 @@ def score_text(
     if strongest:
         return strongest + sum(w for w, p in _CAPTION if w < 3.0 and p.search(caption))
     total = sum(w for w, p in _CAPTION if p.search(caption)) - sum(w for w, p in _AGAINST if p.search(caption))
-    if _said(mentions, label):
+    if _mentioned(mentions, label):
         total += 2.0
     if _ARTICLE.search(title) or any(_ARTICLE.search(k) for k in keywords):
         total += 0.5
     return total
 
 
-def _said(mentions: Iterable[str], label: str) -> bool:
+def _mentioned(mentions: Iterable[str], label: str) -> bool:
     """Whether a sentence that names this figure speaks of staining, microscopy and the like."""
     number = re.search(r"\d+", label)
     if number is None:
         return any(_MENTION.search(m) for m in mentions)
-    named = re.compile(rf"fig(?:ure|s|ures)?\.?\s*[\w\s,()–-]{{0,12}}?\b{number[0]}(?!\d)", re.I)
-    return any(named.search(s) and _MENTION.search(s) for m in mentions for s in _SENTENCE.split(m))
+    pattern = re.compile(rf"fig(?:ure|s|ures)?\.?\s*[\w\s,()–-]{{0,12}}?\b{number[0]}(?!\d)", re.I)
+    return any(pattern.search(s) and _MENTION.search(s) for m in mentions for s in _SENTENCE.split(m))

@@ -74,8 +74,8 @@ def with_marks(turns: list[Turn], pictures: int) -> list[Turn]:
     if marks:
         raise BadInput(f"{marks} marks {IMAGE}, but {pictures} pictures")
     first = next(n for n, t in enumerate(turns) if t.role == "user")
-    shown = replace(turns[first], content=f"{IMAGE}\n" * pictures + turns[first].content)
-    return [*turns[:first], shown, *turns[first + 1 :]]
+    marked = replace(turns[first], content=f"{IMAGE}\n" * pictures + turns[first].content)
+    return [*turns[:first], marked, *turns[first + 1 :]]
 
 
 def _question_and_answer(values: Mapping[str, Any]) -> list[Any]:
@@ -112,8 +112,8 @@ def _add(chat: Chat, message: Any) -> None:
     thoughts, words = apart({**message, "content": _words(message.get("content", message.get("value")), chat)})
     calls = [_call(c) for c in _loaded(message.get("tool_calls")) or []]
     if role == "call":
-        given = _loaded(words)
-        calls += [_call(c) for c in (given if isinstance(given, list) else [given])]
+        loaded = _loaded(words)
+        calls += [_call(c) for c in (loaded if isinstance(loaded, list) else [loaded])]
         role, words = "assistant", ""
     if role == "assistant":
         calls += [_call(_loaded(m["json"])) for m in _CALL.finditer(words)]

@@ -54,8 +54,8 @@ class Columns:
 
     def missing(self, names: Sequence[str]) -> str:
         """Why a table of these columns cannot be read; empty when it can."""
-        chosen = [(n, "picture" if n == self.picture else "caption") for n in (self.picture, self.caption) if n]
-        for name, what in chosen:
+        columns = [(n, "picture" if n == self.picture else "caption") for n in (self.picture, self.caption) if n]
+        for name, what in columns:
             if name.lower() not in names:
                 return f"--{what} {name}: there is no such column, but {', '.join(names)}"
         lacks = [
@@ -86,16 +86,16 @@ def captions_of(values: Mapping[str, Any], column: str) -> list[str]:
     for name in [column.lower()] if column else CAPTION:
         value = values.get(name)
         texts = value if isinstance(value, list) else [value]
-        found = [" ".join(t.split()) for t in texts if isinstance(t, str) and t.strip()]
-        if found:
-            return list(dict.fromkeys(found))
+        captions = [" ".join(t.split()) for t in texts if isinstance(t, str) and t.strip()]
+        if captions:
+            return list(dict.fromkeys(captions))
     return []
 
 
 def split_of(values: Mapping[str, Any], path: Path) -> str:
     """train, val or test: by the row's column, else by the file's or folder's name."""
-    if named := SPLITS.get(first_text(values, SPLIT).lower()):
-        return named
+    if split := SPLITS.get(first_text(values, SPLIT).lower()):
+        return split
     words = [w for part in (path.stem, path.parent.name) for w in re.split(r"[^a-z]+", part.lower())]
     return next((SPLITS[w] for w in words if w in SPLITS), "train")
 
@@ -167,9 +167,9 @@ def _longest_tail(paths: Sequence[Path], parts: Sequence[str]) -> list[Path]:
 
     def shared(path: Path) -> int:
         folders = [p.lower() for p in path.parts[:-1]]
-        wanted = list(parts[:-1])
+        path_folders = list(parts[:-1])
         n = 0
-        while n < min(len(folders), len(wanted)) and folders[-1 - n] == wanted[-1 - n]:
+        while n < min(len(folders), len(path_folders)) and folders[-1 - n] == path_folders[-1 - n]:
             n += 1
         return n
 

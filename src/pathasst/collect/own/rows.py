@@ -193,9 +193,9 @@ def _coco(content: dict[str, Any]) -> Iterator[RawRow]:
             yield RawRow(key, {}, fault="no image of this image_id")
         else:
             yield RawRow(key, {**_lowered(image), **_lowered(note)})
-    named = {str(n.get("image_id")) for n in content["annotations"] if isinstance(n, dict)}
+    image_ids = {str(n.get("image_id")) for n in content["annotations"] if isinstance(n, dict)}
     for id_, image in images.items():
-        if id_ not in named:
+        if id_ not in image_ids:
             yield RawRow(f"image {id_}", _lowered(image))
 
 
@@ -301,20 +301,20 @@ def _folder(folder: Path) -> Iterator[RawRow]:
         if path.suffix.lower() in (*TEXTS, ".json"):
             beside.setdefault(str(path.with_suffix("")).lower(), []).append(path)
             beside.setdefault(str(path).removesuffix(path.suffix).lower(), [])
-    used: set[Path] = set()
+    own_texts: set[Path] = set()
     for path in pictures:
         name = str(path.relative_to(folder))
         texts = beside.get(str(path.with_suffix("")).lower(), []) + beside.get(str(path).lower(), [])  # a.txt, a.jpg.txt
         values: dict[str, Any] = {}
         fault = ""
         for text in dict.fromkeys(texts):
-            used.add(text)
+            own_texts.add(text)
             try:
                 values |= _beside(text)
             except (ValueError, OSError, RecursionError) as error:
                 fault = f"{text.name}: {error}"
         yield RawRow(name, {"image": name, **values} if not fault else {}, fault=fault)
-    for path in (p for texts in beside.values() for p in texts if p not in used):
+    for path in (p for texts in beside.values() for p in texts if p not in own_texts):
         yield RawRow(str(path.relative_to(folder)), {"image": "", "caption": path.name})
 
 

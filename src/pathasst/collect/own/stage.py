@@ -218,9 +218,9 @@ class ImportWork:
                     **shared,
                 )
 
-    def _picture(self, given: bytes | None, values: dict[str, Any]) -> pictures.Picture:
+    def _picture(self, embedded: bytes | None, values: dict[str, Any]) -> pictures.Picture:
         try:
-            content, name = (given, "") if given else fields.picture_of(values, self.columns.picture, self.files)
+            content, name = (embedded, "") if embedded else fields.picture_of(values, self.columns.picture, self.files)
         except (BadInput, OSError) as error:
             raise _Unusable("no-picture", str(error)) from error
         return _checked(content, name)
@@ -232,11 +232,11 @@ class ImportWork:
             raise _Unusable("unreadable-conversation", str(error)) from error
         if values := [k for k in ("video", "videos", "audio", "audios") if row.values.get(k)]:
             raise _Unusable("other-medium", f"it has {values[0]}")
-        given: list[Any] = (
+        references: list[Any] = (
             [*row.pictures, *([row.picture] if row.picture else [])] or talk.pictures or list(fields.images_of(row.values))
         )
         images = []
-        for value in given:
+        for value in references:
             try:
                 content, name = fields.content_of(value, self.files)
             except (BadInput, OSError) as error:
