@@ -7,7 +7,7 @@ from curate_samples import texture
 from pathasst.core.errors import BadInput
 from pathasst.curate.compose import Composer, ComposeSettings, close_gaps, draw_grid, read_layouts, tight
 from pathasst.curate.panels import CutDetector
-from pathasst.curate.panels_train import PanelsRecipe, drawn
+from pathasst.curate.panels_train import PanelsRecipe, composed_figures
 from pathasst.imaging.boxes import iou
 
 PICTURES = [texture(n, 120, 160) for n in range(6)]
@@ -96,7 +96,7 @@ def test_a_picture_on_ground_of_its_own_colour_ends_where_its_ink_does():
 
 def test_drawn_sets_give_the_trainer_boxes_and_labels_of_the_picture_it_will_see():
     composer = Composer(PICTURES)
-    sets = drawn(composer, 3, seed=5)
+    sets = composed_figures(composer, 3, seed=5)
     for n, item in enumerate(sets):
         figure = composer(np.random.default_rng((5, n)))
         assert (item.pixels() == figure.picture).all()

@@ -70,10 +70,10 @@ def align(
     return sorted(matches, key=lambda m: m.panel)
 
 
-def _by(panel: Panel, caption: SubCaption, letters: float, seen: bool) -> str:
+def _by(panel: Panel, caption: SubCaption, letters: float, by_similarity: bool) -> str:
     if letters > 0:
         return "letter" if panel.letter else "place"
-    return "similarity" if seen else "order"
+    return "similarity" if by_similarity else "order"
 
 
 def evidence_of_letters(panels: Sequence[Panel], captions: Sequence[SubCaption], s: AlignSettings) -> np.ndarray:
@@ -132,17 +132,22 @@ def join_by_letters(panels: Sequence[Panel], captions: Sequence[SubCaption]) -> 
     Each unlettered picture joins the nearest lettered one; nothing changes where the joined boxes would overlap.
     """
     lettered = [p for p in panels if p.letter]
-    named = {c.letter for c in captions if c.letter}
-    if not lettered or len(lettered) == len(panels) or len(lettered) != len(named) or {p.letter for p in lettered} != named:
+    caption_letters = {c.letter for c in captions if c.letter}
+    if (
+        not lettered
+        or len(lettered) == len(panels)
+        or len(lettered) != len(caption_letters)
+        or {p.letter for p in lettered} != caption_letters
+    ):
         return list(panels)
     boxes = {p.letter: p.box for p in lettered}
     for panel in (p for p in panels if not p.letter):
         near = min(lettered, key=lambda p: _apart(p.box, panel.box)).letter
         a, b = boxes[near], panel.box
         boxes[near] = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
-    joined = [replace(p, box=boxes[p.letter]) for p in lettered]
-    overlap = any(iou(a.box, b.box) > 0.05 for n, a in enumerate(joined) for b in joined[n + 1 :])
-    return list(panels) if overlap else joined
+    merged = [replace(p, box=boxes[p.letter]) for p in lettered]
+    overlap = any(iou(a.box, b.box) > 0.05 for n, a in enumerate(merged) for b in merged[n + 1 :])
+    return list(panels) if overlap else merged
 
 
 def _apart(a: Sequence[float], b: Sequence[float]) -> float:

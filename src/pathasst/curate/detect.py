@@ -57,43 +57,43 @@ class LearnedDetector:
         panels, small = self.gutters.parted(cut)
         if len(panels) == named > 1:
             return panels, small
-        found = self.network.detect([picture], min_score=self.settings.least)[0]
-        rows = list(zip(found.xyxy.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True))
-        seen = [Panel(box=(b[0], b[1], b[2], b[3]), score=score) for b, score, kind in rows if kind == 0]
+        detections = self.network.detect([picture], min_score=self.settings.least)[0]
+        rows = list(zip(detections.xyxy.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True))
+        detected = [Panel(box=(b[0], b[1], b[2], b[3]), score=score) for b, score, kind in rows if kind == 0]
         letters = [_widened(b) for b, score, kind in rows if kind == 1 and score >= self.network.settings.min_score]
         small = small + [b for b in letters if all(iou(b, s) < 0.3 for s in small)]
-        return self._join(cut, panels, seen, named), small
+        return self._join(cut, panels, detected, named), small
 
-    def _join(self, cut: Cut, panels: Sequence[Panel], seen: Sequence[Panel], named: int) -> list[Panel]:
-        """The panels of the gutters (`panels`) and of the network (`seen`, the unsure ones, too) together."""
+    def _join(self, cut: Cut, panels: Sequence[Panel], detected: Sequence[Panel], named: int) -> list[Panel]:
+        """The panels of the gutters (`panels`) and of the network (`detected`, the unsure ones, too) together."""
         s, picture = self.settings, cut.picture
-        sure = [p for p in seen if p.score >= s.sure]
-        joined = combine(panels, sure, s, picture)
-        if named in (0, len(joined)):
-            return joined
-        if named < len(joined):
+        sure = [p for p in detected if p.score >= s.sure]
+        merged = combine(panels, sure, s, picture)
+        if named in (0, len(merged)):
+            return merged
+        if named < len(merged):
             charts = self.gutters.parted(cut, named)[0] if named > 1 else []
-            return next((way for way in (_best(sure), charts) if len(way) == named), joined)
-        ways = (combine(panels, seen, s, picture), _best(seen, named))
-        found = next((way for way in ways if len(way) == named), None)
-        return found or max(joined, self.gutters.parted(cut, named)[0], key=len)
+            return next((way for way in (_best(sure), charts) if len(way) == named), merged)
+        ways = (combine(panels, detected, s, picture), _best(detected, named))
+        detections = next((way for way in ways if len(way) == named), None)
+        return detections or max(merged, self.gutters.parted(cut, named)[0], key=len)
 
 
-def _best(seen: Sequence[Panel], most: int | None = None) -> list[Panel]:
+def _best(detected: Sequence[Panel], most: int | None = None) -> list[Panel]:
     """The surest boxes that do not overlap, in reading order."""
-    return in_order(_without_nested(seen)[:most])
+    return in_order(_without_nested(detected)[:most])
 
 
-def combine(gutters: Sequence[Panel], seen: Sequence[Panel], s: JoinSettings, picture: np.ndarray) -> list[Panel]:
+def combine(gutters: Sequence[Panel], detected: Sequence[Panel], s: JoinSettings, picture: np.ndarray) -> list[Panel]:
     """The panels of both, in reading order."""
     panels: list[Panel] = []
     for panel in gutters:
-        panels += _parts(panel, seen, s, picture) or [panel]
-    for box in sorted(seen, key=lambda p: -p.score):
+        panels += _parts(panel, detected, s, picture) or [panel]
+    for box in sorted(detected, key=lambda p: -p.score):
         pieces = [p for p in panels if _share(p.box, box.box) >= s.inside]
         if len(pieces) < 2 or box.score < s.sure or iou(_union(pieces), box.box) < s.same:
             continue
-        if any(iou(p.box, o.box) >= 0.6 for p in pieces for o in seen if o is not box):
+        if any(iou(p.box, o.box) >= 0.6 for p in pieces for o in detected if o is not box):
             continue  # the network sees the pieces, too
         panels = [p for p in panels if p not in pieces] + [Panel(box=_union(pieces), score=box.score)]
     return in_order(panels)
@@ -101,30 +101,30 @@ def combine(gutters: Sequence[Panel], seen: Sequence[Panel], s: JoinSettings, pi
 
 def in_order(panels: Sequence[Panel]) -> list[Panel]:
     """Panels by rows from the top, within a row from the left."""
-    order = {b: n for n, b in enumerate(reading_order([_whole(p.box) for p in panels]))}
-    return sorted(panels, key=lambda p: order[_whole(p.box)])
+    order = {b: n for n, b in enumerate(reading_order([_rounded(p.box) for p in panels]))}
+    return sorted(panels, key=lambda p: order[_rounded(p.box)])
 
 
-def _parts(panel: Panel, seen: Sequence[Panel], s: JoinSettings, picture: np.ndarray) -> list[Panel]:
+def _parts(panel: Panel, detected: Sequence[Panel], s: JoinSettings, picture: np.ndarray) -> list[Panel]:
     """The panels that the network sees in one of the gutters', snapped to edges; none where it is one to the network, too."""
     area = _area(panel.box)
-    inside = [p for p in seen if _share(p.box, panel.box) >= s.inside and _area(p.box) < 0.85 * area]
+    inside = [p for p in detected if _share(p.box, panel.box) >= s.inside and _area(p.box) < 0.85 * area]
     inside = _without_nested(inside)
     if len(inside) < 2 or sum(_area(p.box) for p in inside) < s.covered * area:
         return []
-    whole = max((p.score for p in seen if iou(p.box, panel.box) >= 0.8), default=0.0)
-    if whole > sum(p.score for p in inside) / len(inside):
+    whole_score = max((p.score for p in detected if iou(p.box, panel.box) >= 0.8), default=0.0)
+    if whole_score > sum(p.score for p in inside) / len(inside):
         return []
     return [Panel(box=snap(p.box, panel.box, picture), score=p.score) for p in inside]
 
 
 def _without_nested(panels: Sequence[Panel]) -> list[Panel]:
     """Without boxes that lie in, or overlap with, a better one."""
-    kept: list[Panel] = []
+    apart: list[Panel] = []
     for panel in sorted(panels, key=lambda p: -p.score):
-        if all(_common(panel.box, k.box) < 0.2 * min(_area(panel.box), _area(k.box)) for k in kept):
-            kept.append(panel)
-    return kept
+        if all(_common(panel.box, k.box) < 0.2 * min(_area(panel.box), _area(k.box)) for k in apart):
+            apart.append(panel)
+    return apart
 
 
 def snap(box: Sequence[float], frame: Sequence[float], picture: np.ndarray) -> tuple[float, float, float, float]:
@@ -174,8 +174,8 @@ def _common(a: Sequence[float], b: Sequence[float]) -> float:
     return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
 
 
-def _share(part: Sequence[float], whole: Sequence[float]) -> float:
-    return _common(part, whole) / max(_area(part), 1e-9)
+def _share(part: Sequence[float], frame: Sequence[float]) -> float:
+    return _common(part, frame) / max(_area(part), 1e-9)
 
 
 def _union(panels: Sequence[Panel]) -> tuple[float, float, float, float]:
@@ -183,7 +183,7 @@ def _union(panels: Sequence[Panel]) -> tuple[float, float, float, float]:
     return min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)
 
 
-def _whole(box: Sequence[float]) -> Box:
+def _rounded(box: Sequence[float]) -> Box:
     return int(box[0]), int(box[1]), int(box[2]), int(box[3])
 
 

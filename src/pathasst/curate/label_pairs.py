@@ -37,10 +37,10 @@ def compose(recipe: LabelRecipe, data: Path | str, out: Path | str, *, only: Ite
 
     `only` limits it to sets of these ids. Raises BadSettings for an unknown id.
     """
-    wanted = set(only)
-    if unknown := wanted - {s.id for s in recipe.sets}:
+    ids = set(only)
+    if unknown := ids - {s.id for s in recipe.sets}:
         raise BadSettings(f"the recipe has no set {', '.join(sorted(unknown))}.")
-    sets = [s for s in recipe.sets if not wanted or s.id in wanted]
+    sets = [s for s in recipe.sets if not ids or s.id in ids]
     units = []
     for one in sets:
         try:
@@ -75,9 +75,9 @@ def concept_of(pair: Pair) -> str:
 def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], chance: random.Random) -> list[tuple[str, str]]:
     """`one.captions` different (caption, concept) for a picture: short and long in turn, mostly of the specific concept."""
     templates = recipe.templates[one.modality]
-    made: dict[str, str] = {}
+    by_text: dict[str, str] = {}
     for attempt in range(20 * one.captions):
-        if len(made) == one.captions:
+        if len(by_text) == one.captions:
             break
         # Of captioned pictures every concept is said as often: their diagnosis is one of eighty, their organ one of thirty.
         specific = len(true) == 1 or (one.kind != "captioned" and chance.random() < 0.75)
@@ -87,8 +87,8 @@ def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], chance: ran
         template = chance.choice(templates.long if long else templates.short)
         shows = chance.choice(concept.shows) if concept.shows else ""
         text = template.format(name=chance.choice(concept.names), shows=shows, method=one.method)
-        made.setdefault(text[:1].upper() + text[1:], name)
-    return list(made.items())
+        by_text.setdefault(text[:1].upper() + text[1:], name)
+    return list(by_text.items())
 
 
 def _compose_unit(recipe: LabelRecipe, data: Path, unit: Unit) -> Iterator[Pair | Dropped]:

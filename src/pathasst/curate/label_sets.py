@@ -173,14 +173,14 @@ def _read_captioned(one: LabelSet, table: Path) -> list[Item]:
 
 
 def _read_crops(one: LabelSet, table: Path) -> list[Item]:
-    taken: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     items = []
     rows = _rows(table)
     random.Random(one.id).shuffle(rows)  # not the first n of a picture, which lie in one corner
     for r in rows:
-        if r["label"] not in one.classes or (one.per_image and taken[r["image"], r["label"]] >= one.per_image):
+        if r["label"] not in one.classes or (one.per_image and counts[r["image"], r["label"]] >= one.per_image):
             continue
-        taken[r["image"], r["label"]] += 1
+        counts[r["image"], r["label"]] += 1
         items.append(Item(table.parent / r["image"], r["label"], r["image"], _square(one, r)))
     return sorted(items, key=lambda i: (str(i.path), i.label, i.box or ()))
 

@@ -68,22 +68,22 @@ class LeakIndex:
         """Everything that a picture and its caption repeat, the picture's findings first."""
         import numpy as np
 
-        found = []
+        leaks = []
         if picture is not None:
             near = self.hashes.find(phash(picture))
             if near:
-                found.append(Leak(near[0], "hash", float(near[1])))
+                leaks.append(Leak(near[0], "hash", float(near[1])))
             if self.encoder is not None and self.vectors:
                 cosines = np.stack(self.vectors) @ _unit(self.encoder([picture])[0])
                 best = int(cosines.argmax())
                 if cosines[best] >= self.min_cosine:
-                    found.append(Leak(self.names[best], "embedding", round(float(cosines[best]), 4)))
+                    leaks.append(Leak(self.names[best], "embedding", round(float(cosines[best]), 4)))
         if text and self.runs:
             mine = shingles(text)
             hits = [self.runs[r] for r in mine if r in self.runs]
             if mine and len(hits) / len(mine) >= self.min_overlap:
-                found.append(Leak(max(set(hits), key=hits.count), "text", round(len(hits) / len(mine), 4)))
-        return found
+                leaks.append(Leak(max(set(hits), key=hits.count), "text", round(len(hits) / len(mine), 4)))
+        return leaks
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -59,13 +59,13 @@ class LetterReader:
                 letters[owner[glyph.box]] = glyph.letter
 
     def _read(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[Glyph]:
-        found = []
+        results = []
         for box, (text, score) in zip(boxes, recognise([_crop(picture, b) for b in boxes]), strict=True):
             text = "".join(_ALIKE.get(c, c) if len(text) <= 3 else c for c in text.strip())
             match = _LETTER.match(text)
             if match and score >= 0.5:
-                found.append(Glyph(match[1].upper(), box, score))
-        return found
+                results.append(Glyph(match[1].upper(), box, score))
+        return results
 
 
 def _crop(picture: np.ndarray, box: Box) -> np.ndarray:
@@ -132,7 +132,7 @@ def corner_blobs(picture: np.ndarray, box: Sequence[float]) -> list[Box]:
     x1, y1, x2, y2 = (int(v) for v in box)
     reach_x, reach_y = max(24, int(0.26 * (x2 - x1))), max(24, int(0.26 * (y2 - y1)))
     side = min(x2 - x1, y2 - y1)
-    found: list[Box] = []
+    results: list[Box] = []
     for cx, cy in ((x1, y1), (x2 - reach_x, y1), (x1, y2 - reach_y), (x2 - reach_x, y2 - reach_y)):
         cx, cy = max(0, cx), max(0, cy)
         part = picture[cy : min(y2, cy + reach_y), cx : min(x2, cx + reach_x)]
@@ -150,22 +150,22 @@ def corner_blobs(picture: np.ndarray, box: Sequence[float]) -> list[Box]:
                     blobs.append(
                         (float(away), (cx + int(bx) - 2, cy + int(by) - 2, cx + int(bx + bw) + 2, cy + int(by + bh) + 2))
                     )
-        found += [b for _, b in sorted(blobs)[:3]]
-    return found
+        results += [b for _, b in sorted(blobs)[:3]]
+    return results
 
 
 def plausible(letters: Sequence[str]) -> list[str]:
     """Letters that can be panel names: without doubles, and none beyond the number of panels but one that continues a run."""
     read = {x for x in letters if x}
-    seen: set[str] = set()
-    kept = []
+    earlier: set[str] = set()
+    names = []
     for letter in letters:
         place = ord(letter) - ord("A") if letter else 0
         neighbours = {chr(ord(letter) - 1), chr(ord(letter) + 1)} & read if letter else set()
-        good = bool(letter) and letter not in seen and (place < len(letters) or bool(neighbours))
-        kept.append(letter if good else "")
-        seen.add(letter)
-    return kept
+        good = bool(letter) and letter not in earlier and (place < len(letters) or bool(neighbours))
+        names.append(letter if good else "")
+        earlier.add(letter)
+    return names
 
 
 def are_sure(letters: Sequence[str]) -> bool:

@@ -44,10 +44,10 @@ def recognise(crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
 def _decoded(chances: np.ndarray, characters: Sequence[str]) -> tuple[str, float]:
     """Connectionist temporal classification, greedily: the best character of each step, without repeats and blanks."""
     best = chances.argmax(axis=1)
-    kept = best > 0
-    kept[1:] &= best[1:] != best[:-1]
-    score = float(chances.max(axis=1)[kept].mean()) if kept.any() else 0.0
-    return "".join(characters[n] for n in best[kept]), score
+    is_sign = best > 0
+    is_sign[1:] &= best[1:] != best[:-1]
+    score = float(chances.max(axis=1)[is_sign].mean()) if is_sign.any() else 0.0
+    return "".join(characters[n] for n in best[is_sign]), score
 
 
 @cache

@@ -49,11 +49,11 @@ class OnnxClassifier:
 
         from pathasst.nn.classifier.augment import squash
 
-        found = [np.zeros((0, len(self.classes)), np.float32)]
+        outputs = [np.zeros((0, len(self.classes)), np.float32)]
         for start in range(0, len(pictures), batch):
             pixels = np.stack([squash(p, self.config.size) for p in pictures[start : start + batch]])
-            found += self.session.run(None, {"pixels": pixels})
-        return np.concatenate(found)
+            outputs += self.session.run(None, {"pixels": pixels})
+        return np.concatenate(outputs)
 
 
 def detector(folder: Path) -> Detector:
@@ -86,7 +86,7 @@ def write_classifier(folder: Path, file: Path) -> None:
     config = classifier.config
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in statistics(config.backbone))
 
-    class Whole(torch.nn.Module):
+    class WithNormalisation(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = classifier.network
@@ -100,6 +100,6 @@ def write_classifier(folder: Path, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter needs two packages more; this one is enough for these layers
         torch.onnx.export(
-            Whole().eval(), (example,), str(file), dynamo=False, opset_version=17,
+            WithNormalisation().eval(), (example,), str(file), dynamo=False, opset_version=17,
             input_names=["pixels"], output_names=["probabilities"], dynamic_axes={"pixels": {0: "b"}, "probabilities": {0: "b"}},
         )  # fmt: skip

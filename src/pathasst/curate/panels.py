@@ -181,8 +181,8 @@ class CutDetector:
             for part in seams.pop(best)[1]:
                 leaves: list[Box] = []
                 self._split(grey, part, s.max_depth - 1, leaves)
-                kept = [b for b in leaves if min(b[2] - b[0], b[3] - b[1]) >= least * 0.6] or [part]
-                seams |= {b: _seam(colour, b, least, s.seams) for b in kept}
+                large = [b for b in leaves if min(b[2] - b[0], b[3] - b[1]) >= least * 0.6] or [part]
+                seams |= {b: _seam(colour, b, least, s.seams) for b in large}
         return list(seams)
 
 
@@ -204,16 +204,16 @@ def _gutters(region: np.ndarray, s: CutSettings, side: int) -> list[tuple[int, i
 
     height = region.shape[0]
     light = (region >= 255 - s.tolerance).mean(axis=1) >= s.clean
-    found = [r for r in _runs(light) if r[1] - r[0] >= max(2, s.min_gutter * side) and r[0] > 0 and r[1] < height]
+    gutters = [r for r in _runs(light) if r[1] - r[0] >= max(2, s.min_gutter * side) and r[0] > 0 and r[1] < height]
     thin = max(2, int(0.02 * side))
     for ground in (region <= s.tolerance, region >= 255 - 2 * s.tolerance):
         for a, b in _runs(ground.mean(axis=1) >= s.clean):
-            if a > 2 and b < height - 2 and b - a <= thin and not any(a < d and c < b for c, d in found):
+            if a > 2 and b < height - 2 and b - a <= thin and not any(a < d and c < b for c, d in gutters):
                 level = float(np.median(region[a:b]))
                 beside = (abs(region[a - 2].astype(float) - level), abs(region[b + 1].astype(float) - level))
                 if min((side_ > 25).mean() for side_ in beside) >= 0.6:
-                    found.append((a, b))
-    return sorted(found)
+                    gutters.append((a, b))
+    return sorted(gutters)
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -247,17 +247,17 @@ def _join_sparse(grey: np.ndarray, big: list[Box], small: list[Box], side: int, 
     loose = [b for b in big if b not in dense]
     loose += [b for b in small if any(_gap(b, o) < 0.025 * side for o in loose)] if loose else []
     near = 0.03 * side
-    joined = True
-    while joined:
-        joined = False
+    has_merged = True
+    while has_merged:
+        has_merged = False
         for i, a in enumerate(loose):
             for b in loose[i + 1 :]:
                 union = _union(a, b)
                 if _gap(a, b) < near and not any(iou(union, d) > 0.02 for d in dense):
                     loose = [o for o in loose if o not in (a, b)] + [union]
-                    joined = True
+                    has_merged = True
                     break
-            if joined:
+            if has_merged:
                 break
     return dense + loose
 
@@ -265,12 +265,12 @@ def _join_sparse(grey: np.ndarray, big: list[Box], small: list[Box], side: int, 
 def _drop_slight(boxes: list[Box], side: int, s: CutSettings) -> list[Box]:
     """Without boxes too small to be panels beside the largest one."""
     largest = max((b[2] - b[0]) * (b[3] - b[1]) for b in boxes)
-    kept = [
+    large = [
         b
         for b in boxes
         if min(b[2] - b[0], b[3] - b[1]) >= s.min_panel * side * 0.6 and (b[2] - b[0]) * (b[3] - b[1]) >= 0.03 * largest
     ]
-    return kept or boxes
+    return large or boxes
 
 
 def _gap(a: Sequence[float], b: Sequence[float]) -> float:
@@ -372,11 +372,11 @@ class OnnxDetector:
         rows = np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: pixels})[0])
         rows = rows.reshape(-1, rows.shape[-1])
         boxes = [_back(r, scale, left, top, width, height) for r in _corners(rows) if r[4] >= self.confidence]
-        kept: list[Panel] = []
+        apart: list[Panel] = []
         for panel in sorted(boxes, key=lambda p: -p.score):
-            if all(iou(panel.box, k.box) < self.overlap for k in kept):
-                kept.append(panel)
-        return kept or [Panel(box=(0.0, 0.0, float(width), float(height)), score=0.0)]
+            if all(iou(panel.box, k.box) < self.overlap for k in apart):
+                apart.append(panel)
+        return apart or [Panel(box=(0.0, 0.0, float(width), float(height)), score=0.0)]
 
 
 def _corners(rows: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ def draw(composer: Composer, number: int, seed: int) -> np.ndarray:
     return composer(np.random.default_rng((seed, number))).picture
 
 
-def drawn(composer: Composer, count: int, seed: int) -> list[Labelled]:
+def composed_figures(composer: Composer, count: int, seed: int) -> list[Labelled]:
     """`count` composed figures as the detector's trainer takes them: drawn anew each time, boxes known."""
     import numpy as np
 
@@ -116,7 +116,7 @@ def train_panels(
     for k, name in enumerate(SPLITS):
         some = [r for n, r in enumerate(layouts) if (n % 10 == 0) == (name == "test")]  # layouts are kept apart, too
         composer = Composer(pictures[name], some, recipe.compose)
-        sets[name] = drawn(composer, recipe.figures[name], SEED + k)
+        sets[name] = composed_figures(composer, recipe.figures[name], SEED + k)
     return train(recipe.training, Path(out), pictures=sets, log=log)
 
 

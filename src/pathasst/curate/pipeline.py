@@ -52,25 +52,25 @@ def run(
     curator = Curator(settings, similarity)
     if settings.captions == "llm":
         _ = curator.language  # settings that cannot be met are refused before any work
-    used = {**settings.plain(), "select_version": _select_version(settings), "similarity_version": _version_of(similarity)}
-    used["panels_version"] = _panels_version(settings)
+    plain = {**settings.plain(), "select_version": _select_version(settings), "similarity_version": _version_of(similarity)}
+    plain["panels_version"] = _panels_version(settings)
     candidates = run_stage(
         out / CANDIDATES,
         stage="curate-candidates",
         record=Pair,
         units=units_of_dataset(figures),
         work=curator,
-        settings=used,
+        settings=plain,
         inputs=[str(figures)],
         workers=workers,
         runner=runner,
         progress=progress,
     )
-    return _across(out, settings, used, candidates, encoder, workers=workers, runner=runner, progress=progress)
+    return _across(out, settings, plain, candidates, encoder, workers=workers, runner=runner, progress=progress)
 
 
 def _across(
-    out: Path, settings: CurateSettings, used: dict[str, Any], candidates: Manifest, encoder: Encoder | None, **how: Any
+    out: Path, settings: CurateSettings, plain: dict[str, Any], candidates: Manifest, encoder: Encoder | None, **how: Any
 ) -> Manifest:
     """The second pass: repeats of earlier pictures and leaks into evaluation sets go, wherever they lie.
 
@@ -94,7 +94,7 @@ def _across(
         record=Pair,
         units=units,
         work=Sieve(repeats, leaks, settings.exclude_leaks, settings.exclude_alike),
-        settings=used,
+        settings=plain,
         inputs=candidates.inputs,
         **how,
     )
@@ -140,12 +140,12 @@ def find_leaks(
 ) -> dict[str, list[Leak]]:
     """Pairs that repeat something in the evaluation sets `sources`, by pair id. `leakage.index_of` says what a source may be."""
     index = index_of(list(sources), encoder=encoder, cosine=cosine)
-    found = {}
+    leaks_by_pair = {}
     for pair in read(pairs, Pair):
         leaks = index.check(load(pair.image) if pair.image else None, pair.original or pair.caption)
         if leaks:
-            found[pair.pair_id] = leaks
-    return found
+            leaks_by_pair[pair.pair_id] = leaks
+    return leaks_by_pair
 
 
 def _select_version(settings: CurateSettings) -> str:

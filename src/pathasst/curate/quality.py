@@ -136,9 +136,9 @@ def duplicates(hashes: Iterable[tuple[str, int]], bits: int = 4) -> dict[str, st
     """Later picture → the earlier one it repeats, over (name, hash) in order."""
     index, repeats = HashIndex(bits), {}
     for name, value in hashes:
-        known = index.find(value)
-        if known:
-            repeats[name] = known[0]
+        earlier = index.find(value)
+        if earlier:
+            repeats[name] = earlier[0]
         else:
             index.add(value, name)
     return repeats

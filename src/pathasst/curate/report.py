@@ -97,8 +97,8 @@ def write_report(pairs: Path | str, out: Path | str | None = None, *, examples: 
     counts = yields(pairs)
     body = [f"<h1>Curation of {html.escape(str(pairs))}</h1>", _summary(counts), _picture(counts), _table(counts)]
     body += [_models(pairs), "<h2>Kept</h2>"]
-    kept = ((p.image, p.pair_id, p.caption) for _, p in zip(range(examples * 2), _spread(pairs), strict=False))
-    body.append(_sheet(kept))
+    examples_of_pairs = ((p.image, p.pair_id, p.caption) for _, p in zip(range(examples * 2), _spread(pairs), strict=False))
+    body.append(_sheet(examples_of_pairs))
     body += [*_leaks(pairs), *_dropped_sheets(pairs, examples)]
     target.write_text(_PAGE.replace("@@BODY@@", "\n".join(body)), encoding="utf-8")
     return target
@@ -181,26 +181,26 @@ def _leaks(pairs: Path) -> list[str]:
 
 def _dropped_sheets(pairs: Path, examples: int) -> list[str]:
     """For each reason a sheet of figures from which something was dropped, each once, with what the step said of it."""
-    wanted: dict[str, dict[str, list[str]]] = {}
+    by_reason: dict[str, dict[str, list[str]]] = {}
     for folder in (pairs / CANDIDATES, pairs):
         for stats in Manifest.load(folder).shards:
             for drop in stats.drops:
-                some = wanted.setdefault(drop["reason"], {})
+                some = by_reason.setdefault(drop["reason"], {})
                 owner = _figure_of(drop["id"])
                 if owner in some or len(some) < examples:
                     part = drop["id"].removeprefix(owner).lstrip(":/")
                     some.setdefault(owner, []).append(": ".join(x for x in (part, drop["detail"]) if x))
-    owners = {owner for some in wanted.values() for owner in some}
+    owners = {owner for some in by_reason.values() for owner in some}
     source = Path(Manifest.load(pairs / CANDIDATES).inputs[0])
     figures: dict[str, bytes] = {}
     for shard in shard_paths(source):
         with suppress(BadDataset):  # a damaged shard has no picture to show; the curation has counted it
             figures |= {f.figure_id: f.image for f in read(shard, Figure) if f.figure_id in owners}
     sheets = []
-    for reason, some in sorted(wanted.items()):
-        shown = ((figures[owner], owner, " · ".join(said)) for owner, said in some.items() if owner in figures)
+    for reason, some in sorted(by_reason.items()):
+        cells = ((figures[owner], owner, " · ".join(details)) for owner, details in some.items() if owner in figures)
         note = f"<p class=note>{html.escape(SAID[reason])}</p>" if reason in SAID else ""
-        sheets.append(f"<h2>Dropped: {html.escape(reason.replace('_', ' '))}</h2>{note}{_sheet(shown)}")
+        sheets.append(f"<h2>Dropped: {html.escape(reason.replace('_', ' '))}</h2>{note}{_sheet(cells)}")
     return sheets
 
 

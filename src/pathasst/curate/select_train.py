@@ -158,19 +158,19 @@ def evaluate(selector: Selector, items: Sequence[Item]) -> dict[str, Any]:
     import numpy as np
 
     labels = np.array([i.label == "pathology" for i in items])
-    chosen = selector.score(load_pictures(items)) >= selector.threshold
-    counts = np.stack([labels & chosen, ~labels & chosen, labels & ~chosen], axis=1)
+    positive = selector.score(load_pictures(items)) >= selector.threshold
+    counts = np.stack([labels & positive, ~labels & positive, labels & ~positive], axis=1)
     f1 = f1_interval(counts, [i.group for i in items])
     sources: dict[str, list[int]] = {}
-    for item, hit in zip(items, chosen == labels, strict=True):
+    for item, hit in zip(items, positive == labels, strict=True):
         entry = sources.setdefault(f"{item.label}/{item.source}", [0, 0])
         entry[0] += int(hit)
         entry[1] += 1
-    true = int((labels & chosen).sum())
+    true = int((labels & positive).sum())
     return {
         "f1": f1.value,
         "f1_interval": (f1.low, f1.high),
-        "precision": true / max(int(chosen.sum()), 1),
+        "precision": true / max(int(positive.sum()), 1),
         "recall": true / max(int(labels.sum()), 1),
         "n": len(items),
         "per_source": {k: f"{v[0]}/{v[1]}" for k, v in sorted(sources.items())},

@@ -64,17 +64,17 @@ def write_parquet(path: Path, kind: type, records: Iterable[Any]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, rows, written = arrow_schema(kind), [], 0
+    schema, rows, row_count = arrow_schema(kind), [], 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for record in records:
             rows.append(to_row(record))
             if len(rows) == BATCH_ROWS:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                written += len(rows)
+                row_count += len(rows)
                 rows = []
         if rows:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    return written + len(rows)
+    return row_count + len(rows)
 
 
 def validate(folder: Path | str, kind: type) -> list[str]:

@@ -136,8 +136,8 @@ class _Task:
         except ValueError:
             return None
         shard = Path(self.out) / stats.shard
-        whole = shard.is_file() and shard.stat().st_size == stats.bytes
-        return stats if whole and not stats.failed and stats.fingerprint == self.fingerprint(unit) else None
+        complete = shard.is_file() and shard.stat().st_size == stats.bytes
+        return stats if complete and not stats.failed and stats.fingerprint == self.fingerprint(unit) else None
 
     def run(self, unit: Unit) -> ShardStats:
         out, shard = Path(self.out), f"{unit.key}.parquet"
@@ -146,7 +146,7 @@ class _Task:
         with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as temporary:
             path = Path(temporary) / shard
             try:
-                rows = write_parquet(path, self.record, self._kept(unit, drops))
+                rows = write_parquet(path, self.record, self._records(unit, drops))
             except (BadInput, BadDataset) as error:
                 failed, drops = str(error), []
                 rows = write_parquet(path, self.record, ())
@@ -165,7 +165,7 @@ class _Task:
         write_atomic(self.stats_path(unit), stats.model_dump_json().encode())
         return stats
 
-    def _kept(self, unit: Unit, drops: list[Dropped]) -> Iterator[Any]:
+    def _records(self, unit: Unit, drops: list[Dropped]) -> Iterator[Any]:
         for item in self.work(unit):
             if isinstance(item, Dropped):
                 drops.append(item)

@@ -129,11 +129,11 @@ def _groups(caption: str, chain: Chain) -> tuple[list[tuple[int, int]], list[Gro
 
 def _fronted(caption: str, markers: Sequence[Marker]) -> list[Marker]:
     """The markers that open the caption or follow a stop; the one of "A title (A). Tumour. (B). Stroma." counts as such."""
-    found = [m for m in markers if _STOPPED.search(caption[: m.start][-6:]) or not m.start or _is_glued(caption, m)]
-    if len(markers) > 1 and markers[0] not in found and _FULL_STOP.search(caption[: markers[1].start][-6:]):
+    fronted = [m for m in markers if _STOPPED.search(caption[: m.start][-6:]) or not m.start or _is_glued(caption, m)]
+    if len(markers) > 1 and markers[0] not in fronted and _FULL_STOP.search(caption[: markers[1].start][-6:]):
         stops = [caption[m.end :].lstrip()[:1] == "." for m in markers[:2]]
-        found += [markers[0]] if all(stops) else []
-    return found
+        fronted += [markers[0]] if all(stops) else []
+    return fronted
 
 
 def _is_glued(caption: str, marker: Marker) -> bool:
@@ -219,9 +219,9 @@ def _give(words: Words, start: int, stop: int, letters: Sequence[str], lower: bo
     """Words of several panels, of which a list inside may name each: "(b–d) Staining for CD3 (b), CD20 (c) and CD68 (d)"."""
     caption = words.caption
     inner = [m for m in references(caption, start, stop) if caption[m.start] == "(" and m.lower is lower]
-    named = [x for m in inner for x in m.letters]
-    whole = sorted(named) == sorted(letters) and not any(_NESTED.search(caption[: m.start][-8:]) for m in inner)
-    if len(inner) > 1 and whole and _is_list(caption, inner, start):
+    references_here = [x for m in inner for x in m.letters]
+    is_whole = sorted(references_here) == sorted(letters) and not any(_NESTED.search(caption[: m.start][-8:]) for m in inner)
+    if len(inner) > 1 and is_whole and _is_list(caption, inner, start):
         deal_list(words, inner, _give_heading(words, start, inner[0].start, letters), stop)
     else:
         words.give(start, stop, letters)
@@ -230,8 +230,8 @@ def _give(words: Words, start: int, stop: int, letters: Sequence[str], lower: bo
 def _is_list(caption: str, markers: Sequence[Marker], begin: int) -> bool:
     """Whether words with markers after them are a list: with a common beginning, parted by ";", or short; no sentence in two."""
     first = caption[begin : markers[0].start]
-    parted = all(";" in caption[a.end : b.start] for a, b in pairwise(markers))
-    return parted or _lead_of_list(caption, markers, begin) > begin or len(first.split()) <= MOST_WORDS
+    semicolons = all(";" in caption[a.end : b.start] for a, b in pairwise(markers))
+    return semicolons or _lead_of_list(caption, markers, begin) > begin or len(first.split()) <= MOST_WORDS
 
 
 def _list_tail(words: Words, group: Group) -> int | None:
@@ -276,7 +276,7 @@ def deal_list(words: Words, markers: Sequence[Marker], begin: int, stop: int) ->
     start = _lead_of_list(caption, markers, cursor)
     words.give(cursor, start, everyone)
     cursor = start
-    told = False
+    clause_ended = False
     for n, marker in enumerate(markers):
         cursor += len(re.match(r"(?i)[\s,;.]*(?:and\b)?", caption[cursor:])[0])  # type: ignore[index]
         words.give(cursor, marker.start, marker.letters)
@@ -289,8 +289,8 @@ def deal_list(words: Words, markers: Sequence[Marker], begin: int, stop: int) ->
         elif len(markers) > 1 and _PREDICATE.match(caption, marker.end, end):
             clause = _CLAUSE.search(caption, marker.end, end)
             last = n + 1 == len(markers)
-            if told if last else clause:
-                told, cursor = True, end if last or clause is None else clause.start()
+            if clause_ended if last else clause:
+                clause_ended, cursor = True, end if last or clause is None else clause.start()
                 words.give(marker.end, cursor, marker.letters)
     words.give(cursor, stop, everyone)
 
@@ -335,13 +335,13 @@ def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Seque
     """The sentences after the last marker: closing remarks to every panel, others to the panel they follow."""
     caption = words.caption
     listed = sum(len(g.markers) for g in groups) > 1
-    whole = not group.before or (
+    is_whole = not group.before or (
         listed
         and not any(_FULL_STOP.search(caption[: m.start][-6:]) for g in groups for m in g.markers if m != groups[0].markers[0])
     )
-    seen = {closing_kind(caption[a:b]) for g in groups[:-1] if g.before for a, b in g.after}
-    cut = 0 if whole else len(group.after)
-    while cut and (kind := closing_kind(caption[slice(*group.after[cut - 1])])) is not None and kind not in seen:
+    earlier_kinds = {closing_kind(caption[a:b]) for g in groups[:-1] if g.before for a, b in g.after}
+    cut = 0 if is_whole else len(group.after)
+    while cut and (kind := closing_kind(caption[slice(*group.after[cut - 1])])) is not None and kind not in earlier_kinds:
         cut -= 1
     for a, b in group.after[:cut]:
         _give(words, a, b, group.letters, group.markers[0].lower)
@@ -352,11 +352,11 @@ def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Seque
 def _deal_closing(words: Words, a: int, b: int, letters: Sequence[str]) -> None:
     """A closing remark: to the panels that it names, "Bars: 5 µm (A), 9 µm (B)", "In C, …"; to all where it names none."""
     caption = words.caption
-    named = [m for m in references(caption, a, b) if set(m.letters) <= set(letters)]
-    if named and not re.search(r"\w", caption[a : named[0].start]):
-        words.give(named[0].end, b, named[0].letters)
-    elif named and tells_scale(caption[a:b]):
-        deal_list(words, named, a, b)
+    references_here = [m for m in references(caption, a, b) if set(m.letters) <= set(letters)]
+    if references_here and not re.search(r"\w", caption[a : references_here[0].start]):
+        words.give(references_here[0].end, b, references_here[0].letters)
+    elif references_here and tells_scale(caption[a:b]):
+        deal_list(words, references_here, a, b)
     else:
         words.give(a, b, letters)
 

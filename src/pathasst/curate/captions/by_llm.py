@@ -71,14 +71,14 @@ def split(
         answer = ask.json(caption, PanelTexts, system=prompt("split", prompts))
     except BadInput as error:
         return split_by_grammar(caption, letters), f"grammar ({type(error).__name__})"
-    named = [SubCaption(p.letter.strip("() .:").upper(), p.caption.strip(), p.caption.strip()) for p in answer.panels]
-    if not named:
+    parts = [SubCaption(p.letter.strip("() .:").upper(), p.caption.strip(), p.caption.strip()) for p in answer.panels]
+    if not parts:
         return [SubCaption("", caption, caption)], "llm"
-    if len({n.letter for n in named}) < len(named) or not all(n.letter and n.text for n in named):
+    if len({n.letter for n in parts}) < len(parts) or not all(n.letter and n.text for n in parts):
         return split_by_grammar(caption, letters), "grammar (letters)"
-    if not all(is_verbatim(n.text, caption) for n in named):
+    if not all(is_verbatim(n.text, caption) for n in parts):
         return split_by_grammar(caption, letters), "grammar (not verbatim)"
-    return named, "llm"
+    return parts, "llm"
 
 
 def refine(ask: Asker, caption: str, source: str = "", prompts: Path | str | None = None) -> tuple[Refined, str]:

@@ -69,9 +69,9 @@ def best_chain(caption: str, hint: tuple[str, ...] = ()) -> Chain | None:
     chains = []
     candidates = {style: find(caption, style) for style in STYLES}
     candidates["mixed"] = _mixed(caption, candidates)
-    for order, (style, found) in enumerate(candidates.items()):
+    for order, (style, markers) in enumerate(candidates.items()):
         for lower in (None, False, True):
-            chain = _chain(caption, [m for m in found if lower is None or m.lower is lower], style, hint)
+            chain = _chain(caption, [m for m in markers if lower is None or m.lower is lower], style, hint)
             if chain:
                 cost = 1.2 if style == "mixed" else 0.25 * order
                 chains.append((chain.score - cost - 0.1 * (lower is None), chain))
@@ -96,7 +96,7 @@ def _merged(caption: str, chain: Chain) -> Chain:
 
 def _mixed(caption: str, candidates: dict[str, list[Marker]]) -> list[Marker]:
     """Markers of several styles in one caption ("A) … B) … C: …"): those that stand clearly, one for each place."""
-    kept: list[Marker] = []
+    selected: list[Marker] = []
     for style in ("paren", "rparen", "colon", "dot", "comma", "panel", "bare"):
         for m in candidates[style]:
             sure = style in ("paren", "rparen") or abs(stance(caption, m)) >= 2.0
@@ -106,15 +106,15 @@ def _mixed(caption: str, candidates: dict[str, list[Marker]]) -> list[Marker]:
                 sure = not m.lower and caption[: m.start].rstrip().endswith(";")
             if style == "panel":
                 sure = not caption[m.start :].lower().startswith("in ")
-            if sure and not any(m.start < k.end and k.start < m.end for k in kept):
-                kept.append(m)
-    return sorted(kept, key=lambda m: m.start)
+            if sure and not any(m.start < k.end and k.start < m.end for k in selected):
+                selected.append(m)
+    return sorted(selected, key=lambda m: m.start)
 
 
-def _chain(caption: str, found: list[Marker], style: str, hint: tuple[str, ...]) -> Chain | None:
+def _chain(caption: str, markers: list[Marker], style: str, hint: tuple[str, ...]) -> Chain | None:
     """The run A, B, C … that these candidates make: every letter up to the last must be there, first places in rising order."""
     first: dict[str, int] = {}
-    for m in sorted(found, key=lambda m: (_is_reference(caption, m), m.start)):
+    for m in sorted(markers, key=lambda m: (_is_reference(caption, m), m.start)):
         for letter in m.letters:
             first.setdefault(letter, m.start)
     start = label_at(next(iter(first), "A"), 0)
@@ -122,36 +122,36 @@ def _chain(caption: str, found: list[Marker], style: str, hint: tuple[str, ...])
         return None
     count = next(n for n in range(1, 99) if label_at(start, n) not in first)
     letters = tuple(label_at(start, n) for n in range(count))
-    letters = _trim(caption, found, letters, hint)
+    letters = _trim(caption, markers, letters, hint)
     if len(letters) < 2:
         return None
-    chosen = _definitions(caption, found, letters)
-    named = {x for m in chosen for x in m.letters}
-    if not set(letters) <= named:
+    definitions = _definitions(caption, markers, letters)
+    letters_of_markers = {x for m in definitions for x in m.letters}
+    if not set(letters) <= letters_of_markers:
         return None
-    clear = sum(abs(stance(caption, m)) for m in chosen) / len(chosen)
-    disorder = sum(rank(a.letters[0]) > rank(b.letters[0]) for a, b in pairwise(chosen))
-    restarts = sum(m.letters[0] == start for m in chosen) - 1
+    clear = sum(abs(stance(caption, m)) for m in definitions) / len(definitions)
+    disorder = sum(rank(a.letters[0]) > rank(b.letters[0]) for a, b in pairwise(definitions))
+    restarts = sum(m.letters[0] == start for m in definitions) - 1
     score = 1.6 * min(len(letters), 8) + clear - 0.8 * disorder - 1.5 * max(0, restarts)
     if (
-        chosen
+        definitions
         and style in ("dot", "comma", "dash", "bare", "numbered", "number", "roman")
-        and not _steady(caption, chosen, letters, style)
+        and not _steady(caption, definitions, letters, style)
     ):
         return None
-    return Chain(tuple(chosen), letters, style, score + 3.0 * (bool(hint) and set(letters) == set(hint)))
+    return Chain(tuple(definitions), letters, style, score + 3.0 * (bool(hint) and set(letters) == set(hint)))
 
 
-def _trim(caption: str, found: list[Marker], letters: tuple[str, ...], hint: tuple[str, ...]) -> tuple[str, ...]:
+def _trim(caption: str, markers: list[Marker], letters: tuple[str, ...], hint: tuple[str, ...]) -> tuple[str, ...]:
     """Leave out last letters that only look like panels: "(C)" for a compound, printed in another place than A and B are."""
     while len(letters) > 2 and not (hint and letters[-1] in hint):
-        last = [m for m in found if letters[-1] in m.letters]
-        rest = [m for m in found if set(m.letters) & set(letters[:-1]) and letters[-1] not in m.letters]
+        last = [m for m in markers if letters[-1] in m.letters]
+        rest = [m for m in markers if set(m.letters) & set(letters[:-1]) and letters[-1] not in m.letters]
         if not rest:
             break
         lean = sum(stance(caption, m) for m in rest)
         own = max((stance(caption, m) * (1 if lean >= 0 else -1) for m in last), default=0.0)
-        late = max(m.start for m in last) > max(min(m.start for m in found if x in m.letters) for x in letters[:-1])
+        late = max(m.start for m in last) > max(min(m.start for m in markers if x in m.letters) for x in letters[:-1])
         if any(abs(stance(caption, m)) >= 2.0 for m in last) and late:
             break
         if (own > -1.0 or any(len(m.letters) > 1 for m in last)) and (late or any(len(m.letters) > 1 for m in last)):
@@ -162,48 +162,52 @@ def _trim(caption: str, found: list[Marker], letters: tuple[str, ...], hint: tup
     return letters
 
 
-def _steady(caption: str, chosen: list[Marker], letters: tuple[str, ...], style: str) -> bool:
+def _steady(caption: str, definitions: list[Marker], letters: tuple[str, ...], style: str) -> bool:
     """Whether naked letters are panels: the first opens the caption or a sentence, most others follow a stop."""
     if style == "numbered":
         return len(letters) >= 2
     if style == "roman":  # (i), (ii) within a sentence are its own list
-        return bool(re.search(r"(?:^|[.?!])\s*$", caption[: chosen[0].start]))
+        return bool(re.search(r"(?:^|[.?!])\s*$", caption[: definitions[0].start]))
     if style == "number":  # numbers are everywhere: four at least, and in order
-        opens = bool(_BOUNDARY.search(caption[: chosen[0].start][-40:]))
-        return opens and len(letters) >= 4 and all(rank(a.letters[0]) <= rank(b.letters[0]) for a, b in pairwise(chosen))
+        opens = bool(_BOUNDARY.search(caption[: definitions[0].start][-40:]))
+        return opens and len(letters) >= 4 and all(rank(a.letters[0]) <= rank(b.letters[0]) for a, b in pairwise(definitions))
     if style == "bare":
-        named = [m for m in chosen if _BOUNDARY.search(caption[: m.start][-40:])]
-        if not named or "A" not in named[0].letters or len(chosen) < 2:
+        at_boundary = [m for m in definitions if _BOUNDARY.search(caption[: m.start][-40:])]
+        if not at_boundary or "A" not in at_boundary[0].letters or len(definitions) < 2:
             return False
-        listed = sum(m in named or bool(_SOFT.search(caption[: m.start][-8:])) for m in chosen)
-        return listed == len(chosen) if any(m.lower for m in chosen) else len(letters) >= 4 or len(named) == len(chosen)
-    return sum(stance(caption, m) >= 1.5 for m in chosen) >= 0.6 * len(chosen)
+        listed = sum(m in at_boundary or bool(_SOFT.search(caption[: m.start][-8:])) for m in definitions)
+        return (
+            listed == len(definitions)
+            if any(m.lower for m in definitions)
+            else len(letters) >= 4 or len(at_boundary) == len(definitions)
+        )
+    return sum(stance(caption, m) >= 1.5 for m in definitions) >= 0.6 * len(definitions)
 
 
 def _is_reference(caption: str, marker: Marker) -> bool:
     return bool(_REFERENCE.search(caption[max(0, marker.start - 30) : marker.start]))
 
 
-def _definitions(caption: str, found: list[Marker], letters: tuple[str, ...]) -> list[Marker]:
+def _definitions(caption: str, markers: list[Marker], letters: tuple[str, ...]) -> list[Marker]:
     """The markers that carry text. A reference ("as in (A)") counts only for a letter that no other marker names."""
-    wanted = set(letters)
-    inside = [m for m in found if set(m.letters) <= wanted]
+    panel_letters = set(letters)
+    inside = [m for m in markers if set(m.letters) <= panel_letters]
     scales = [(a, b) for a, b in sentence_spans(caption) if tells_scale(caption[a:b])]
     defining = [m for m in inside if not any(a < m.start < b for a, b in scales)]
-    inside = defining if wanted <= {x for m in defining for x in m.letters} else inside
+    inside = defining if panel_letters <= {x for m in defining for x in m.letters} else inside
     plain = [m for m in inside if not _is_reference(caption, m)]
-    named = {x for m in plain for x in m.letters}
-    extra = [m for m in inside if m not in plain and not set(m.letters) <= named]
+    letters_of_markers = {x for m in plain for x in m.letters}
+    extra = [m for m in inside if m not in plain and not set(m.letters) <= letters_of_markers]
     lean = sum(stance(caption, m) for m in plain)
-    kept: list[Marker] = []
+    selected: list[Marker] = []
     for m in sorted(plain + extra, key=lambda m: m.start):
-        seen = {x for k in kept for x in k.letters}
-        if set(m.letters) <= seen and not _again(caption, m, lean):
+        earlier = {x for k in selected for x in k.letters}
+        if set(m.letters) <= earlier and not _again(caption, m, lean):
             continue
-        if _too_early(m, seen, plain):
+        if _too_early(m, earlier, plain):
             continue
-        kept.append(m)
-    return kept[1:] if _covers(kept) else kept
+        selected.append(m)
+    return selected[1:] if _covers(selected) else selected
 
 
 def _covers(markers: Sequence[Marker]) -> bool:
@@ -212,13 +216,13 @@ def _covers(markers: Sequence[Marker]) -> bool:
     return len(markers) > 2 and len(rest) == len(set(rest)) and set(rest) == set(markers[0].letters)
 
 
-def _too_early(marker: Marker, seen: set[str], found: Sequence[Marker]) -> bool:
+def _too_early(marker: Marker, earlier: set[str], markers: Sequence[Marker]) -> bool:
     """Whether a lone letter leaps over two or more that come later, and is named again: "infundibulum (i)" in C's words."""
     letter = marker.letters[0]
-    highest = max(map(rank, seen), default=0)
+    highest = max(map(rank, earlier), default=0)
     if len(marker.letters) > 1 or rank(letter) <= highest + 2:
         return False
-    later = [m for m in found if m.start > marker.start]
+    later = [m for m in markers if m.start > marker.start]
     between = {label_at(letter, n) for n in range(highest + 1, rank(letter))}
     return any(letter in m.letters for m in later) and any(between & set(m.letters) for m in later)
 

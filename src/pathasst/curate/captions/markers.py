@@ -134,14 +134,14 @@ def expand(spec: str, style: str = "") -> tuple[str, ...]:
 
 def find(caption: str, style: str) -> list[Marker]:
     """Every candidate of one style, in order of place."""
-    found = []
+    markers = []
     for match in (STYLES.get(style) or OTHER_STYLES[style]).finditer(caption):
         spec = match["spec"] or match["open"]
         letters = expand(spec, style)
         start = match.start("spec") if style in ("colon", "dot", "comma", "dash", "bare", "number") else match.start()
         if letters and not _spoilt(caption, match, style):
-            found.append(Marker(start, match.end(), letters, style, spec[0].islower()))
-    return _ranges(caption, found)
+            markers.append(Marker(start, match.end(), letters, style, spec[0].islower()))
+    return _ranges(caption, markers)
 
 
 _REFERENCE = re.compile(rf"\(\s*(?P<a>{SPEC})\s*\)|(?:\b(?:in|for)\s+(?:{_NOUN}\s+)?|^\s*)(?P<b>{SPEC})(?=\s*(?:[:;.,]|$))", re.I)
@@ -149,19 +149,19 @@ _REFERENCE = re.compile(rf"\(\s*(?P<a>{SPEC})\s*\)|(?:\b(?:in|for)\s+(?:{_NOUN}\
 
 def references(caption: str, start: int, end: int) -> list[Marker]:
     """Where a closing remark names panels: "(A, C)", "in A", or a list that opens it: "A–C: …"."""
-    found = []
+    markers = []
     for match in _REFERENCE.finditer(caption[:end], start):
         spec = match["a"] or match["b"]
         if (letters := expand(spec)) and (match["a"] or spec[0].isupper()):
-            found.append(Marker(match.start(), match.end(), letters, "reference", spec[0].islower()))
-    return found
+            markers.append(Marker(match.start(), match.end(), letters, "reference", spec[0].islower()))
+    return markers
 
 
-def _ranges(caption: str, found: list[Marker]) -> list[Marker]:
+def _ranges(caption: str, markers: list[Marker]) -> list[Marker]:
     """ "(a)–(c)" as one marker of three letters."""
-    joined: list[Marker] = []
-    for m in found:
-        last = joined[-1] if joined else None
+    merged: list[Marker] = []
+    for m in markers:
+        last = merged[-1] if merged else None
         if (
             last
             and len(last.letters) == len(m.letters) == 1
@@ -169,10 +169,10 @@ def _ranges(caption: str, found: list[Marker]) -> list[Marker]:
         ):
             letters = expand(f"{last.letters[0]}-{m.letters[0]}", m.style)
             if letters:
-                joined[-1] = Marker(last.start, m.end, letters, m.style, m.lower)
+                merged[-1] = Marker(last.start, m.end, letters, m.style, m.lower)
                 continue
-        joined.append(m)
-    return joined
+        merged.append(m)
+    return merged
 
 
 _MEANING = r"\s?[,:=]\s?[^.;:]{2,70}[;,]\s(?:and\s)?"

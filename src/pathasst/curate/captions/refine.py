@@ -120,8 +120,8 @@ def refine(caption: str, source: str = "") -> Refined:
     The text is empty when nothing visible is left.
     """
     text = " ".join(caption.split())
-    kept = [text[a:b] for a, b in sentence_spans(text) if not _DROPPED_SENTENCE.match(text[a:b])]
-    result = tidy(" ".join(_cut(k) for k in kept))
+    sentences = [text[a:b] for a, b in sentence_spans(text) if not _DROPPED_SENTENCE.match(text[a:b])]
+    result = tidy(" ".join(_cut(k) for k in sentences))
     result = _LEAD_IN.sub("", result)
     if re.match(r"[a-z]+\b", result):  # "mPIN" keeps its case
         result = result[:1].upper() + result[1:]

@@ -46,7 +46,7 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
         return [SubCaption("", caption, caption, "")]
     words, everyone = deal(plain.text, chain), chain.letters
     words.caption = caption  # places in the one are places in the other
-    named = [
+    parts_of_markers = [
         SubCaption(
             plain.names.get(x, x.upper()),
             words.of(x),
@@ -56,5 +56,5 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
         for x in everyone
         if not hint or x.upper() in hint or len(hint) < 2
     ]
-    common = named[0].shared if named else ""
-    return named + [SubCaption(x, common, "", common) for x in hint if x not in everyone and common]
+    common = parts_of_markers[0].shared if parts_of_markers else ""
+    return parts_of_markers + [SubCaption(x, common, "", common) for x in hint if x not in everyone and common]

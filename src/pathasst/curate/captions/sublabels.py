@@ -83,8 +83,12 @@ def remarks_out(caption: str) -> str:
 
     The words are the panels', the letters mark them. Only where these letters and those alone in brackets are A, B, C …."""
     alone = {x for m in _ALONE.finditer(caption) for x in expand(m["spec"])}
-    named = [x for m in _STAINED.finditer(caption) for x in expand(m["spec"])]
-    if not named or set(named) & alone or sorted({*named, *alone}) != [label_at("A", n) for n in range(len({*named, *alone}))]:
+    after_remarks = [x for m in _STAINED.finditer(caption) for x in expand(m["spec"])]
+    if (
+        not after_remarks
+        or set(after_remarks) & alone
+        or sorted({*after_remarks, *alone}) != [label_at("A", n) for n in range(len({*after_remarks, *alone}))]
+    ):
         return caption
     return _STAINED.sub(lambda m: f" {m['remark']} ({m['spec']})", caption)
 
@@ -117,23 +121,23 @@ def _listed(text: str, start: int, stop: int) -> list[_Label]:
             return []
         number = int(sub) if sub.isdigit() else _ROMANS.index(sub) + 1 if sub else 0
         labels.append(_Label(place, end, main, number, name, through))
-        joined = _JOINED.match(text, end, stop)
-        if joined is None:
+        joint = _JOINED.match(text, end, stop)
+        if joint is None:
             return labels if end >= stop else []
-        place, through = joined.end(), joined["range"] is not None
+        place, through = joint.end(), joint["range"] is not None
     return labels
 
 
 def _letters(labels: list[_Label]) -> dict[tuple[str, int], str]:
     """A letter of its own for each label, A, B, C … in order; none where labels do not run A1, A2 …, B1 …, or where some letters
     stand alone: "(A1) and (A2) … (B)" are the panels A and B, and 1 and 2 parts of A."""
-    wanted: dict[tuple[str, int], None] = {}
+    keys: dict[tuple[str, int], None] = {}
     for n, label in enumerate(labels):
         before = labels[n - 1]
         if label.through and label.main == before.main:
-            wanted.update({(label.main, sub): None for sub in range(before.sub, label.sub)})
-        wanted[label.main, label.sub] = None
-    order = sorted(wanted)
+            keys.update({(label.main, sub): None for sub in range(before.sub, label.sub)})
+        keys[label.main, label.sub] = None
+    order = sorted(keys)
     mains = list(dict.fromkeys(main for main, _ in order))
     runs = {m: [sub for main, sub in order if main == m] for m in mains}
     lowers = {m.islower() for m in mains}

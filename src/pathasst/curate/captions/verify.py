@@ -55,25 +55,25 @@ def new_facts(refined: str, source: Iterable[str] | str) -> list[str]:
     """
     text = source if isinstance(source, str) else " ".join(source)
     numbers = {n.replace(",", ".") for n in _NUMBER.findall(text)}
-    known = {_stem(w) for w in words(text)}
-    found = []
+    source_stems = {_stem(w) for w in words(text)}
+    new = []
     for word in words(refined):
         if _NUMBER.fullmatch(word):
             if word.replace(",", ".") not in numbers:
-                found.append(word)
-        elif word not in _FREE and _stem(word) not in known:
-            found.append(word)
-    return list(dict.fromkeys(found))
+                new.append(word)
+        elif word not in _FREE and _stem(word) not in source_stems:
+            new.append(word)
+    return list(dict.fromkeys(new))
 
 
 def lost_negation(refined: str, source: str) -> bool:
     """Whether a "no", "not", "without", "negative" of a kept phrase went missing: the word that followed it is still there."""
-    kept = words(refined)
+    refined_words = words(refined)
     origin = words(source)
     for n, word in enumerate(origin[:-1]):
-        if word in ("no", "not", "without", "negative", "absent", "lack") and word not in kept:
+        if word in ("no", "not", "without", "negative", "absent", "lack") and word not in refined_words:
             after = [w for w in origin[n + 1 : n + 4] if w not in _FREE]
-            if after and all(w in kept for w in after):
+            if after and all(w in refined_words for w in after):
                 return True
     return False
 
