@@ -72,7 +72,7 @@ class CutDetector:
     Where the caption names more panels than that gives, pictures that touch are parted, the clearest seams first.
     """
 
-    version = "xycut-2"
+    version = "xycut-3"
 
     def __init__(self, settings: CutSettings | None = None) -> None:
         self.settings = settings or CutSettings()

@@ -66,7 +66,7 @@ class Selector:
         if classifier.classes != CLASSES:
             raise BadInput(f"{folder} tells {', '.join(classifier.classes)}, not other from pathology: no select model.")
         version = version or f"{folder.name}@{sha256_of(folder / 'model.safetensors')[:8]}"
-        return cls(classifier, read_threshold(folder), version)
+        return cls(classifier, read_threshold(folder), f"{version}+bodies")
 
     @classmethod
     def _released(cls, path: Path) -> Selector:
