@@ -399,6 +399,28 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.exit_code != 0
 
 
+def test_empty_cells_of_other_programs_are_no_captions(tmp_path):
+    put(tmp_path / "set", "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "set/p.csv").write_text("image,caption\na.jpg,nan\nb.jpg,NULL\nc.jpg,Nanterre gland\n")
+    pairs, dropped = taken(tmp_path / "set", tmp_path / "out")
+    assert len(pairs) == 1 and dropped == {"no-caption": 2}
+
+
+def test_pictures_with_several_texts_by_their_names(tmp_path):
+    put(tmp_path / "set", "a.jpg", "b.jpg")
+    (tmp_path / "set/p.json").write_text(json.dumps({"a.jpg": "Gland", "b.jpg": ["Node", "A node"]}))
+    pairs, dropped = taken(tmp_path / "set", tmp_path / "out")
+    assert [p.caption for p in pairs] == ["Gland", "Node", "A node"] and not dropped
+
+
+def test_a_spreadsheet_is_not_passed_over_in_silence(tmp_path):
+    put(tmp_path / "set", "a.jpg")
+    (tmp_path / "set/captions.xlsx").write_bytes(b"PK")
+    for source in (tmp_path / "set", tmp_path / "set/captions.xlsx"):
+        with pytest.raises(BadSettings, match="save it as CSV"):
+            import_dataset(source, tmp_path / "out", progress=False)
+
+
 def test_a_large_table_is_read_once_and_not_for_each_shard(tmp_path, monkeypatch):
     put(tmp_path / "set", *(f"{n}.jpg" for n in range(7)))
     (tmp_path / "set/p.csv").write_text("image,caption\n" + "".join(f"{n}.jpg,Gland {n}\n" for n in range(7)))

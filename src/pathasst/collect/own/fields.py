@@ -81,12 +81,16 @@ def first_text(values: Mapping[str, Any], names: Sequence[str]) -> str:
     return ""
 
 
+NO_WORDS = frozenset(("", "nan", "null", "none", "<na>"))
+"""How programs write an empty cell."""
+
+
 def captions_of(values: Mapping[str, Any], column: str) -> list[str]:
     """A row's captions: one, or the several that a list holds."""
     for name in [column.lower()] if column else CAPTION:
         value = values.get(name)
         texts = value if isinstance(value, list) else [value]
-        captions = [" ".join(t.split()) for t in texts if isinstance(t, str) and t.strip()]
+        captions = [" ".join(t.split()) for t in texts if isinstance(t, str) and t.strip().lower() not in NO_WORDS]
         if captions:
             return list(dict.fromkeys(captions))
     return []

@@ -21,6 +21,7 @@ from pathasst.core.tables import read_table, read_text
 
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".heic", ".avif", ".dcm"])
 TEXTS = (".txt", ".caption", ".text")
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 TABLES, JSONS, TARS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".tar", ".tar.gz", ".tgz")
 FORMATS = ("table", "json", "parquet", "webdataset", "folder")
 METADATA = frozenset(("metadata.csv", "metadata.jsonl", "metadata.parquet"))  # of a Hugging Face image folder
@@ -58,6 +59,8 @@ def files_of(source: Path, form: str = "") -> tuple[str, list[Path]]:
 
     Raises BadSettings when there is nothing to read, or more than one form fits and none is chosen.
     """
+    if source.suffix.lower() in SPREADSHEETS:
+        raise BadSettings(f"{source.name} is a spreadsheet: save it as CSV, and give that.")
     if source.is_file():
         form = form or format_of(source)
         if form in ("", "folder"):
@@ -70,6 +73,8 @@ def files_of(source: Path, form: str = "") -> tuple[str, list[Path]]:
     metadata = [p for p in files if p.name.lower() in METADATA and form in ("", format_of(p))]
     if metadata:
         return format_of(metadata[0]), [p for p in metadata if format_of(p) == format_of(metadata[0])]
+    if not form and not by_form and (sheet := next((p for p in files if p.suffix.lower() in SPREADSHEETS), None)):
+        raise BadSettings(f"{sheet} is a spreadsheet: save it as CSV. To read the pictures without it, choose --format folder.")
     if form == "folder" or (not form and not by_form):
         if not any(p.suffix.lower() in PICTURES for p in files):
             kinds = sorted({p.suffix.lower() or "no suffix" for p in files})
@@ -181,7 +186,8 @@ def _keyed(key: str, value: Any) -> Any:
     """A row of an object of rows: its key is its id, or the picture's name where the value is a text."""
     if isinstance(value, dict):
         return {"id": key, **value}
-    return {"image": key, "caption": value} if isinstance(value, str) else value
+    texts = isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+    return {"image": key, "captions": value} if texts else {"image": key, "caption": value} if isinstance(value, str) else value
 
 
 def _coco(content: dict[str, Any]) -> Iterator[RawRow]:
