@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,9 @@ import typer
 
 if TYPE_CHECKING:
     from pathasst.tools.protocol import Tool
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
 
 app = typer.Typer(help="The specialist models: list, read a card, run one.", no_args_is_help=True)
 
@@ -69,7 +74,8 @@ def run(
     if image is None and (geojson or coco):
         raise BadInput(f"{name} looks at no picture, so it finds nothing in one.")
     tool_arguments = arguments_of(arguments, um_per_px)
-    result = batch.run_one(tool, image, tool_arguments, parse_box(region) if region else None, level)
+    with _tile_bar(name):
+        result = batch.run_one(tool, image, tool_arguments, parse_box(region) if region else None, level)
     if result.error:
         raise BadInput(result.error)
     typer.echo(batch.as_json(result) if as_json else f"{result.words}\n[{result.version}, {result.seconds:.2f} s]")
@@ -83,6 +89,32 @@ def run(
             stem += "." + "_".join(map(str, parse_box(region)))
         for file in batch.save(result, out, stem):
             typer.echo(f"wrote {file}", err=as_json)
+
+
+@contextmanager
+def _tile_bar(name: str) -> Iterator[None]:
+    """A bar over the tiles of a large picture, on a terminal; elsewhere a line every ten seconds."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from pathasst.core.progress import listening
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None, visible=False)
+        last = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal last
+            bar.update(task, completed=done, total=total, visible=total > 1)
+            if not console.is_terminal and time.monotonic() - last > LINE_SECONDS:
+                last = time.monotonic()
+                typer.echo(f"{name}: {done} of {total} tiles", err=True)
+
+        with listening(show):
+            yield
 
 
 @app.command("batch")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from pathasst.core import weights
+from pathasst.core import progress, weights
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation, Picture, ToolResult
 from pathasst.imaging import rle
@@ -98,7 +98,8 @@ class Segment(Tool[SegmentArguments]):
         height, width = image.shape[:2]
         tiles = plan(height, width, TILE if max(height, width) > MAX_SIDE else MAX_SIDE, OVERLAP)
         masks = []
-        for tile in tiles:
+        for n, tile in enumerate(tiles):
+            progress.step(n, len(tiles))
             x1, y1, x2, y2 = tile.core
             for mask in self.sam.everything(self.sam.set_image(image[tile.window])):
                 one = mask.moved(tile.x, tile.y)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pathasst.core.errors import BadInput
+from pathasst.core.progress import listening
 from pathasst.nn.p2pnet.infer import Detector, fuse, load, save, suppress
 from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import P2PNetSettings
@@ -140,3 +141,12 @@ def test_mirrored_views_find_the_same_cells_in_the_same_places():
     order = [np.lexsort(found.points.T) for found in (plain, mirrored)]
     assert np.allclose(plain.points[order[0]], mirrored.points[order[1]], atol=1e-3)
     assert np.allclose(plain.scores[order[0]], mirrored.scores[order[1]], atol=1e-3)
+
+
+def test_a_long_picture_tells_how_many_tiles_are_done():
+    torch.manual_seed(0)
+    detector = Detector(P2PNet(SMALL).eval(), tile=128, overlap=32)
+    steps: list[tuple[int, int]] = []
+    with listening(lambda done, total: steps.append((done, total))):
+        detector(np.zeros((128, 400, 3), np.uint8))
+    assert len(steps) > 2 and [done for done, _ in steps] == list(range(1, steps[0][1] + 1))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pathasst.core import progress
 from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.core.hardware import has_fast_bfloat16
 from pathasst.imaging.tiles import Tile, plan
@@ -96,6 +97,7 @@ class Detector:
         parts: list[list[Boxes]] = [[] for _ in pictures]
         for start in range(0, len(jobs), self.batch):
             some = jobs[start : start + self.batch]
+            progress.step(start, len(jobs))
             for (number, tile, _), boxes in zip(some, self._read([j[2] for j in some], floor), strict=True):
                 parts[number].append(_own(boxes, tile))
         return [

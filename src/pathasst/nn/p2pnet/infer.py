@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pathasst.core import progress
 from pathasst.core.errors import BadInput
 from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.imaging.tiles import merge_points, plan
@@ -114,7 +115,10 @@ class Detector:
         resized = resize(image, scale)
         floors = np.broadcast_to(self.settings.min_score if min_score is None else min_score, len(self.settings.classes))
         tiles = plan(resized.shape[0], resized.shape[1], self.tile, self.overlap)
-        parts = [(tile, self._detect(resized[tile.window], floors)) for tile in tiles]
+        parts = []
+        for n, tile in enumerate(tiles, 1):
+            parts.append((tile, self._detect(resized[tile.window], floors)))
+            progress.step(n, len(tiles))
         points, classes, scores = merge_points([(t, (c.points, c.classes, c.scores)) for t, c in parts])
         cells = Cells(points, classes, scores)
         cells = cells.take(suppress(cells.points, cells.scores, radius))
