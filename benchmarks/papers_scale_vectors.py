@@ -10,6 +10,8 @@ overlap, so topics flow into each other as real ones do (Gaussian mixtures over 
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from pathasst.papers.clusters import ClusterSettings, find_centroids, nearest_centroids
-from pathasst.papers.embed import from_bytes, to_bytes, version_of
+from pathasst.papers.embed import Embedder, from_bytes, to_bytes, version_of
 from pathasst.papers.vectors import read_shipped
 
 NEIGHBOURS, SPREAD, BEND = 32, 1.4, 1.5
@@ -86,11 +88,20 @@ def hardness(name: str, collection: NDArray[np.float32], queries: NDArray[np.flo
     return f"{name:12} {cosines}  dimension {dimension:.1f}  clusters: {recalls}"
 
 
+def questions_of(data: Path) -> list[str]:
+    """The experts' questions of PubMedQA."""
+    rows = json.loads((data / "abstracts" / "pubmedqa_questions.json").read_text(encoding="utf-8"))
+    return [str(row if isinstance(row, str) else row["question"]) for row in (rows.values() if isinstance(rows, dict) else rows)]
+
+
 def main() -> None:
     """Real and drawn vectors of one size side by side."""
     real, n = real_vectors(), 30_000
     print(f"{n:,} vectors, 500 others as queries")
     print(hardness("real 384", real[:n], real[n : n + 500]))
+    if data := os.environ.get("PATHASST_DATA"):  # what people ask is farther from the abstracts than these are from each other
+        questions = questions_of(Path(data))
+        print(hardness("questions 384", real[:n], Embedder("minilm", threads=1).queries(questions)))
     for dim in (384, 768):
         draw = Drawer(dim)
         print(hardness(f"drawn {dim}", draw(n, 1), draw(500, 2)))

@@ -110,7 +110,10 @@ def body_of(picture: np.ndarray) -> np.ndarray | None:
     thick = max(5, int(0.06 * min(small.shape[:2])))  # thicker than letters and leader lines
     solid = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
     parts = cv2.connectedComponentsWithStats(solid)[2][1:].tolist()
-    x, y, width, height, area = max(parts, key=lambda part: part[4], default=(0, 0, 0, 0, 0))
+    parts = sorted(parts, key=lambda part: -part[4])
+    if not parts or sum(part[4] for part in parts[1:]) > 0.2 * parts[0][4]:
+        return None
+    x, y, width, height, area = parts[0]
     share = width * height / (small.shape[0] * small.shape[1])
     if not (0.12 <= share <= 0.9 and area >= 0.6 * width * height):
         return None
