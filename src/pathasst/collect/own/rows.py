@@ -59,11 +59,10 @@ def files_of(source: Path, form: str = "") -> tuple[str, list[Path]]:
 
     Raises BadSettings when there is nothing to read, or more than one form fits and none is chosen.
     """
-    if source.suffix.lower() in SPREADSHEETS:
-        raise BadSettings(f"{source.name} is a spreadsheet: save it as CSV, and give that.")
     if source.is_file():
         form = form or format_of(source)
         if form in ("", "folder"):
+            _refuse_spreadsheet([source])
             raise BadSettings(f"{source.name} is none of {', '.join((*TABLES, *JSONS, '.parquet', *TARS))}, nor a folder.")
         return form, [source]
     if not source.is_dir():
@@ -73,9 +72,9 @@ def files_of(source: Path, form: str = "") -> tuple[str, list[Path]]:
     metadata = [p for p in files if p.name.lower() in METADATA and form in ("", format_of(p))]
     if metadata:
         return format_of(metadata[0]), [p for p in metadata if format_of(p) == format_of(metadata[0])]
-    if not form and not by_form and (sheet := next((p for p in files if p.suffix.lower() in SPREADSHEETS), None)):
-        raise BadSettings(f"{sheet} is a spreadsheet: save it as CSV. To read the pictures without it, choose --format folder.")
     if form == "folder" or (not form and not by_form):
+        if not form:
+            _refuse_spreadsheet(files)
         if not any(p.suffix.lower() in PICTURES for p in files):
             kinds = sorted({p.suffix.lower() or "no suffix" for p in files})
             raise BadSettings(
@@ -89,6 +88,13 @@ def files_of(source: Path, form: str = "") -> tuple[str, list[Path]]:
     if not by_form.get(form):
         raise BadSettings(f"{source} holds no file of the form {form!r}; the forms are {', '.join(FORMATS)}.")
     return form, by_form[form]
+
+
+def _refuse_spreadsheet(files: list[Path]) -> None:
+    if sheet := next((p for p in files if p.suffix.lower() in SPREADSHEETS), None):
+        raise BadSettings(
+            f"{sheet} is a spreadsheet: save it as CSV. To read a folder's pictures without it, choose --format folder."
+        )
 
 
 def _files_below(folder: Path) -> list[Path]:
