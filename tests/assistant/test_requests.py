@@ -25,7 +25,7 @@ MAKES_PICTURES = ("ki67_cells", "her2_cells", "lbc_generate")
 
 
 def declared(seen: list[tuple[str, Any]]) -> Registry:
-    """The nine real tools with their own names, cards and arguments; running one only notes what it was given."""
+    """The real tools with their own names, cards and arguments; running one only notes what it was given."""
     registry = Registry()
     for cls in all_classes():
 

@@ -73,3 +73,16 @@ def test_the_legend_grows_with_the_picture():
     mark = [Annotation(kind="point", label="positive", coordinates=[9.0, 9.0])]
     small, large = (load(annotate(np.full((s, s, 3), 255, np.uint8), mark)).shape[0] - s for s in (600, 2400))
     assert large > 2.5 * small
+
+
+def test_of_many_masks_the_outlines_are_drawn():
+    image = np.full((600, 600, 3), 255, np.uint8)
+    square, marks = np.ones((20, 20), bool), []
+    for n in range(64):
+        x, y = 30 + 60 * (n % 8), 30 + 60 * (n // 8)
+        counts = rle.encode(square, x, y, (600, 600))
+        marks.append(Annotation(kind="mask", label="nucleus", coordinates=[x, y, x + 20.0, y + 20.0], rle=counts))
+    out = load(annotate(image, marks))
+    assert (out[40, 40] == 255).all() and (out[30, 30:50] != 255).any(-1).all()
+    filled = load(annotate(image, marks[:60]))
+    assert (filled[40, 40] != 255).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pathasst.core.errors import BadInput
-from pathasst.imaging.rle import decode, encode
+from pathasst.imaging.rle import area, decode, decode_box, encode
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.3, 1.0])
@@ -24,6 +24,13 @@ def test_a_part_is_encoded_as_the_whole_would_be(x, y, h, w, fill):
     whole = np.zeros((13, 7), bool)
     whole[y : y + h, x : x + w] = np.random.default_rng(2).random((h, w)) < fill
     assert encode(whole[y : y + h, x : x + w], x, y, (13, 7)) == encode(whole)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 7, 13), (2, 3, 5, 9), (6, 12, 7, 13), (3, 3, 3, 9)])
+def test_a_part_is_decoded_as_of_the_whole(box):
+    mask, (x1, y1, x2, y2) = np.random.default_rng(3).random((13, 7)) < 0.4, box
+    assert np.array_equal(decode_box(encode(mask), 13, 7, box), mask[y1:y2, x1:x2])
+    assert area(encode(mask)) == mask.sum()
 
 
 def test_it_agrees_with_pycocotools():

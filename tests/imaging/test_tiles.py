@@ -34,6 +34,11 @@ def test_every_point_is_found_once_whatever_the_tiling():
     assert np.allclose(points[np.lexsort(points.T)], cells[np.lexsort(cells.T)], atol=1e-3)
 
 
+def test_tiles_are_no_larger_than_it_takes():
+    tiles = plan(1280, 1000, size=1024, overlap=96)
+    assert [(t.x, t.y, t.width, t.height) for t in tiles] == [(0, 0, 1000, 704), (0, 576, 1000, 704)]
+
+
 def test_an_overlap_without_a_step_is_refused():
     with pytest.raises(BadSettings):
         plan(10, 10, size=32, overlap=32)

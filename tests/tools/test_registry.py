@@ -9,7 +9,7 @@ import pytest
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import ToolCall
-from pathasst.tools.registry import CLASSES, all_specs, default_registry, tool_class
+from pathasst.tools.registry import CLASSES, FURTHER, SPECIALISTS, all_specs, default_registry, tool_class
 
 NINE = [
     "lbc_classify",
@@ -36,7 +36,7 @@ def test_all_nine_tools_have_a_spec_with_described_arguments():
             assert "title" not in prop
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [*CLASSES, *FURTHER])
 def test_the_class_behind_a_name_carries_that_name(name):
     cls = tool_class(name)
     assert cls.name == name
@@ -45,7 +45,7 @@ def test_the_class_behind_a_name_carries_that_name(name):
 
 
 def test_the_default_registry_holds_every_tool():
-    assert list(default_registry().tools) == list(CLASSES)
+    assert list(default_registry().tools) == list(SPECIALISTS) and set(SPECIALISTS) == {*CLASSES, "he_nuclei"}
 
 
 def test_listing_specs_and_building_the_registry_import_no_torch():
@@ -63,7 +63,7 @@ def test_an_unknown_name_is_refused_with_the_list():
         tool_class("x_ray")
 
 
-@pytest.mark.parametrize("name", [n for n in NINE if n in default_registry().tools])
+@pytest.mark.parametrize("name", SPECIALISTS)
 def test_wrong_arguments_come_back_as_a_readable_error(name):
     image = np.zeros((64, 64, 3), np.uint8)
     result = default_registry().call(ToolCall(name=name, arguments={"colour": "blue"}, id="7"), image)

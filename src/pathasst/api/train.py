@@ -80,6 +80,19 @@ def points(recipe: Folder, out: Folder, *, data: Folder | None = None, **setting
     return train(PointTraining.load(recipe, **settings).rooted(Path(data or Path(recipe).parent)), Path(out))
 
 
+def nuclei(recipe: Folder, out: Folder, *, data: Folder | None = None, **settings: Any) -> dict[str, Any]:
+    """Train the outlining of nuclei by a YAML recipe that names folders with images and masks, or COCO JSON; gives its scores.
+
+    `data`: folder that the recipe's paths start at. Raises BadSettings, BadDataset.
+
+    >>> scores = pathasst.train.nuclei("nuclei.yaml", out="out/nuclei", minutes=20)
+    """
+    from pathasst.nn.nuclei.settings import NucleiTraining
+    from pathasst.nn.nuclei.train import train
+
+    return train(NucleiTraining.load(recipe, **settings).rooted(Path(data or Path(recipe).parent)), Path(out))
+
+
 def segment(labels: Folder, out: Folder, *, recipe: str = "embedded", **settings: Any) -> dict[str, Any]:
     """Tune SAM's mask decoder on a COCO JSON with segmentation, or a folder with images and masks; gives scores before and after.
 
@@ -113,4 +126,4 @@ def generator(cells: Folder, out: Folder, *, data: Folder | None = None, **setti
     return Path(out)
 
 
-__all__ = ["classifier", "clip", "detector", "generator", "mllm", "points", "segment"]
+__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "segment"]

@@ -91,10 +91,10 @@ def default_registry(look: bool = False) -> Registry:
 
 def not_offered(registry: Registry | None = None) -> list[str]:
     """Names of the tools that are not offered because files are missing or their model is still to come."""
-    from pathasst.tools.registry import CLASSES
+    from pathasst.tools.registry import SPECIALISTS
 
     tools = (registry or default_registry()).tools
-    return [name for name in CLASSES if name not in tools or tools[name].missing()]
+    return [name for name in SPECIALISTS if name not in tools or tools[name].missing()]
 
 
 def _pictures(image: Any) -> Sequence[Any]:

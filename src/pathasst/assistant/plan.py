@@ -165,6 +165,8 @@ class _Case:
         tool = next((t for e in Glossary.load().mentions(self.words, misspelt=True) if (t := MEASURED_BY.get(e.term))), "")
         if not tool and self.wishes.any("red", "white", "platelets") and self.wishes.any("count", "types", "high"):
             tool = "blood_cells"
+        if not tool and "nuclei" in self.wishes and self.wishes.any("count", "density", "size"):
+            tool = "he_nuclei"
         if tool not in self.registry.tools:
             return None
         if not self.pictures:

@@ -50,7 +50,9 @@ def info(slide: Path = SLIDE, mpp: float = MPP, as_json: bool = typer.Option(Fal
 
 @app.command("run")
 def run(
-    tool: str = typer.Argument(help="ki67_cells, her2_cells, pdl1_cells, blood_cells, lbc_detect, lbc_classify or segment."),
+    tool: str = typer.Argument(
+        help="ki67_cells, her2_cells, pdl1_cells, he_nuclei, blood_cells, lbc_detect, lbc_classify or segment."
+    ),
     slide: Path = SLIDE,
     out: Path = typer.Option(..., help="Folder of the results; the same command goes on with an interrupted run."),
     mpp: float = MPP,

@@ -20,7 +20,7 @@ app = typer.Typer(help="The specialist models: list, read a card, run one.", no_
 
 @app.command("list")
 def list_tools() -> None:
-    """The nine tools, and which can run here. Example: pathasst tools list"""
+    """The tools, and which can run here. Example: pathasst tools list"""
     from rich.console import Console
     from rich.table import Table
 

@@ -159,6 +159,26 @@ def points(
             typer.echo(f"{split}: F1 {f1}; index error {scores[split]['index_error']}")
 
 
+@app.command("nuclei")
+def nuclei(
+    recipe: Path = typer.Argument(..., help="YAML recipe, such as recipes/embedded/nuclei.yaml."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, log.csv, curves.png, scores.json."),
+    data: Path = DATA,
+    changes: list[str] = SET,
+) -> None:
+    """Train the outlining of nuclei on folders with images and masks, or COCO JSON. Interrupted runs resume.
+
+    Example: pathasst train nuclei recipes/embedded/nuclei.yaml --data $PATHASST_DATA --out out/nuclei --set minutes=5
+    """
+    from pathasst.nn.nuclei.settings import NucleiTraining
+    from pathasst.nn.nuclei.train import table, train
+
+    scores = train(NucleiTraining.load(recipe, changes).rooted(data or recipe.parent), out, _say)
+    for split in ("val", "test"):
+        if split in scores:
+            typer.echo(f"{split}\n{table(scores[split])}")
+
+
 @app.command("detector")
 def detector(
     recipe: str = typer.Argument(..., help="YAML recipe, such as recipes/embedded/blood.yaml."),

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 COLOURS = {"positive": "#e5352b", "negative": "#1f6fe0", "0": "#1f6fe0", "1+": "#f2c500", "2+": "#f28500", "3+": "#e5352b"}
 COLOURS |= {"WBC": "#8e44ad", "RBC": "#e5352b", "Platelets": "#1f6fe0"}
 COLOURS |= {"NILM": "#00a878", "ASC-US": "#f2c500", "LSIL": "#f28500", "ASC-H": "#c2185b", "HSIL": "#e5352b", "SCC": "#8e44ad"}
+COLOURS |= {"nucleus": "#0bdc5b"}
 """Fixed colours of the labels of our tools; any other label has one of the palette, the same in every picture."""
 PALETTE = ("#00a878", "#8e44ad", "#e67e22", "#16a2b8", "#c2185b", "#7cb342", "#5c6bc0", "#8d6e63", "#fdd835", "#455a64")
 MANY_BOXES = 30
 """Above this number of boxes their labels would hide the cells: colours and legend say the class."""
+MANY_MASKS = 60
+"""Above this number of masks only their outlines are drawn, which takes no time and hides nothing."""
 MIN_SHOWN = 512
 """Smaller pictures are enlarged to this before drawing, so that marks and legend stay readable."""
 
@@ -49,6 +52,9 @@ def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: b
     scene = np.ascontiguousarray(scene[..., ::-1])  # supervision draws in OpenCV's BGR
     for kind in ("mask", "box", "point"):
         same_kind = [a for a in annotations if a.kind == kind]
+        if kind == "mask" and len(same_kind) > MANY_MASKS:
+            scene = _draw_outlines(scene, same_kind, colours, image.shape[:2], zoom, per_object)
+            continue
         few = len(PALETTE) if kind == "mask" else max(len(same_kind), 1)  # hundreds of whole masks at once would fill the memory
         for start in range(0, len(same_kind), few):
             scene = _draw(kind, scene, same_kind[start : start + few], colours, image.shape, zoom, per_object)
@@ -106,6 +112,25 @@ def _draw(
     white = sv.Color.WHITE
     dot = sv.DotAnnotator(palette, radius=3 + thin, color_lookup=lookup, outline_thickness=1, outline_color=white)
     return np.asarray(dot.annotate(scene.copy(), detections))
+
+
+def _draw_outlines(
+    scene: np.ndarray, marks: Sequence[Annotation], colours: dict[str, str], shape: tuple[int, int], zoom: int, each: bool
+) -> np.ndarray:
+    """The outlines of many masks."""
+    import cv2
+
+    drawn, thin = scene.copy(), max(1, round(max(scene.shape[:2]) / 700))
+    for number, mark in enumerate(marks):
+        x1, y1, x2, y2 = (int(v) for v in mark.coordinates)
+        part = rle.decode_box(mark.rle, shape[0], shape[1], (x1, y1, x2, y2)).astype(np.uint8)
+        if zoom > 1:
+            part = np.repeat(np.repeat(part, zoom, 0), zoom, 1)
+        contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        colour = (PALETTE[number % len(PALETTE)] if each else colours[mark.label]).lstrip("#")
+        bgr = tuple(int(colour[i : i + 2], 16) for i in (4, 2, 0))
+        cv2.drawContours(drawn, contours, -1, bgr, thin, cv2.LINE_8, offset=(x1 * zoom, y1 * zoom))
+    return drawn
 
 
 def _legend(shape: tuple[int, ...], counts: Counter[str], colours: dict[str, str]) -> np.ndarray:

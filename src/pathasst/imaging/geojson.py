@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation
-from pathasst.imaging import rle
 from pathasst.imaging.drawing import colours_of
-from pathasst.imaging.outlines import outlines_of
+from pathasst.imaging.outlines import outlines_of_mark
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -116,7 +115,7 @@ def _geometry(mark: Annotation, shape: tuple[int, int] | None) -> dict[str, Any]
     if mark.kind == "point":
         return {"type": "Point", "coordinates": [float(v) for v in mark.coordinates[:2]]}
     if mark.kind == "mask" and mark.rle and shape is not None:
-        outlines = outlines_of(rle.decode(mark.rle, *shape))
+        outlines = outlines_of_mark(mark, shape)
         if not outlines.is_empty:
             return shape_geometry(outlines)
     x1, y1, x2, y2 = (float(v) for v in mark.coordinates)

@@ -6,8 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pathasst.imaging import rle
+
 if TYPE_CHECKING:
     from shapely.geometry import MultiPolygon
+
+    from pathasst.core.records import Annotation
+
+
+def outlines_of_mark(mark: Annotation, shape: tuple[int, int]) -> MultiPolygon:
+    """The outlines of a mask on a picture of `shape` (height, width), as `outlines_of`; only the mask's box is looked at.
+
+    Raises BadInput for a mask that does not fit.
+    """
+    from shapely.affinity import translate
+
+    height, width = shape
+    x1, y1, x2, y2 = mark.coordinates
+    box = max(int(x1), 0), max(int(y1), 0), min(int(np.ceil(x2)), width), min(int(np.ceil(y2)), height)
+    return translate(outlines_of(rle.decode_box(mark.rle, height, width, box)), box[0], box[1])  # type: ignore[no-any-return]
 
 
 def outlines_of(mask: np.ndarray) -> MultiPolygon:

@@ -20,11 +20,29 @@ def encode(mask: np.ndarray, x: int = 0, y: int = 0, shape: tuple[int, int] | No
 
 def decode(counts: str, height: int, width: int) -> np.ndarray:
     """The H×W boolean mask behind counts. Raises BadInput when they do not fill height×width."""
+    return decode_box(counts, height, width, (0, 0, width, height))
+
+
+def decode_box(counts: str, height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    """The part of the mask in `box` (x1 y1 x2 y2 px, within the picture), without making the whole: hundreds of small masks of a
+    large picture take a moment. Raises BadInput when the counts do not fill height×width."""
+    runs, (x1, y1, x2, y2) = _runs(counts, height, width), box
+    ends = np.minimum(np.maximum(np.cumsum(runs), x1 * height), x2 * height)
+    lengths = np.diff(ends, prepend=x1 * height)
+    flat = np.repeat(np.arange(runs.size) % 2 == 1, lengths)
+    return flat.reshape((height, x2 - x1), order="F")[y1:y2]
+
+
+def area(counts: str) -> int:
+    """px of the mask behind counts."""
+    return sum(map(int, counts.split()[1::2]))
+
+
+def _runs(counts: str, height: int, width: int) -> np.ndarray:
     try:
         runs = np.array([int(c) for c in counts.split()], np.int64)
     except ValueError as error:
         raise BadInput(f"run-length counts must be whole numbers: {error}") from error
     if runs.size == 0 or (runs < 0).any() or runs.sum() != height * width:
         raise BadInput(f"the run-length counts do not add up to {height}×{width} px")
-    flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
-    return flat.reshape((height, width), order="F")
+    return runs

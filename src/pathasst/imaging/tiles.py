@@ -10,6 +10,9 @@ import numpy as np
 
 from pathasst.core.errors import BadSettings
 
+STEP = 32
+"""px that the sides of tiles are multiples of, where they are smaller than asked for: networks pad to their greatest stride."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -32,6 +35,8 @@ def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int, int, in
     if length <= size:
         return [(0, length, 0, length)]
     count = -(-(length - overlap) // (size - overlap))
+    # No larger than it takes: of 1,280 px two tiles of 1,024 would read most of the picture twice.
+    size = min(size, -(-(length + (count - 1) * overlap) // count // STEP) * STEP)
     starts = [round(i * (length - size) / (count - 1)) for i in range(count)]
     edges = [0, *((a + size + b) // 2 for a, b in pairwise(starts)), length]
     return [(s, s + size, edges[i], edges[i + 1]) for i, s in enumerate(starts)]

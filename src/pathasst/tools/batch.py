@@ -17,6 +17,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.core.records import ToolCall, ToolResult, from_row, to_row
+from pathasst.imaging import rle
 from pathasst.imaging.pictures import MAX_PIXELS_OF_REGION, SUFFIXES, LoadedPicture, crop, read
 from pathasst.imaging.slides import Region, is_slide, read_region
 from pathasst.tools.exports import write_geojson
@@ -205,15 +206,25 @@ class ResultTable:
         return [_cell(row.name), *numbers, f"{row.result.seconds:.3f}", row.result.version, _cell(row.result.error)]
 
 
-CELL_COLUMNS = ("image", "object", "kind", "label", "x", "y", "x1", "y1", "x2", "y2", "score")
-"""Of `cells.csv`: x and y are the centre; points have no box."""
+CELL_COLUMNS = ("image", "object", "kind", "label", "x", "y", "x1", "y1", "x2", "y2", "score", "area_px")
+"""Of `cells.csv`: x and y are the centre; points have no box, and only masks an area."""
 
 
 def _cell_rows(outcome: Done) -> Iterator[list[Any]]:
     for n, a in enumerate(outcome.result.annotations, start=1):
         box = ["", "", "", ""] if a.kind == "point" else a.coordinates
         x, y = a.coordinates if a.kind == "point" else (sum(a.coordinates[::2]) / 2, sum(a.coordinates[1::2]) / 2)
-        yield [_cell(outcome.name), n, a.kind, _cell(a.label), round(x, 1), round(y, 1), *box, a.score]
+        yield [
+            _cell(outcome.name),
+            n,
+            a.kind,
+            _cell(a.label),
+            round(x, 1),
+            round(y, 1),
+            *box,
+            a.score,
+            rle.area(a.rle) if a.rle else "",
+        ]
 
 
 def _cell(value: Any) -> Any:

@@ -22,6 +22,11 @@ TYPES = "wbc-embedded"
 FIELD = 640  # px; a larger picture of unknown scale is first taken for one field of this size, as the training pictures are
 RED_CELL = 70.0  # px of a red cell as the network sees it in training
 SEEN = (40.0, 110.0)  # px of red cells that training showed it
+CANDIDATE = 0.05  # least score of what may be a cell; between these and the cells lies the threshold of a picture
+FEW = 8  # candidates of a class below which their scores tell no threshold
+LIMITS = 0.2, 0.65  # of a picture's own threshold
+LEAST_APART = 1.5  # logits between the means of cells and others
+DOUBT = 0.8  # logits about the threshold within which a cell is in doubt
 MARGIN = 1.1  # side of a white cell's crop, in sides of its box
 
 
@@ -111,6 +116,31 @@ class BloodCells(BoxTool[BloodCellsArguments]):
 
         classifier = Classifier.load(TYPES)
         return [classifier.classes[i] for i in classifier.predict([crop(image, box) for box in boxes]).argmax(1)]
+
+
+def own_threshold(scores: np.ndarray, usual: float) -> float:
+    """The least score of a cell that a picture's own candidates suggest, else `usual`.
+
+    Pictures of another laboratory get lower scores for cells just as clear: there the scores still fall into two groups, cells and
+    what is none, and the threshold lies between them (Otsu 1979, on the logits).
+    """
+    logits = np.sort(_logit(scores[scores >= CANDIDATE]))
+    n = len(logits)
+    if n < FEW:
+        return usual
+    sizes = np.arange(1, n)
+    below, total = np.cumsum(logits)[:-1], logits.sum()
+    apart = (total - below) / (n - sizes) - below / sizes
+    cut = int(np.argmax(sizes * (n - sizes) * apart**2))
+    cells = logits[cut + 1 :]
+    if apart[cut] < LEAST_APART or cells.mean() < 0:  # one group, or nothing that the detector holds for a cell
+        return usual
+    return float(np.clip(1 / (1 + np.exp(-(logits[cut] + logits[cut + 1]) / 2)), *LIMITS))
+
+
+def _logit(scores: np.ndarray) -> np.ndarray:
+    clipped = np.clip(scores.astype(float), 1e-4, 1 - 1e-4)
+    return np.log(clipped / (1 - clipped))
 
 
 def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathasst.core.files import write_atomic
 from pathasst.core.records import Annotation, ToolResult
 from pathasst.imaging import rle
 from pathasst.imaging.geojson import feature_collection
-from pathasst.imaging.outlines import outlines_of
+from pathasst.imaging.outlines import outlines_of_mark
 from pathasst.imaging.pictures import read_header
 from pathasst.imaging.slides import open_slide
 
@@ -71,7 +71,7 @@ def _coco(number: int, mark: Annotation, labels: list[str], shape: tuple[int, in
     x1, y1, x2, y2 = mark.coordinates
     entry |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
     if mark.kind == "mask" and mark.rle:
-        mask = rle.decode(mark.rle, *shape)
-        rings = [[v for corner in part.exterior.coords[:-1] for v in corner[:2]] for part in outlines_of(mask).geoms]
-        entry |= {"segmentation": rings, "area": float(mask.sum())}
+        outlines = outlines_of_mark(mark, shape)
+        rings = [[v for corner in part.exterior.coords[:-1] for v in corner[:2]] for part in outlines.geoms]
+        entry |= {"segmentation": rings, "area": float(rle.area(mark.rle))}
     return entry

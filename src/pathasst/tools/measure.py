@@ -1,7 +1,7 @@
 """A tool's model against labels of the user's own, by its field's measure. Knows who measures, not how a model was made.
 
 Boxes: average precision; points: F1 within 12 px and the labelling index; classes: F1 and accuracy; masks: IoU and Dice of what a
-box or a point asks for; with 95 % intervals.
+box or a point asks for; nuclei: F1 at an IoU of 0.5, PQ, AJI and the count; with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathasst.core.errors import BadSettings
 from pathasst.core.statistics import Interval
 from pathasst.tools.boxing import BoxTool
 from pathasst.tools.cells.detect import CellTool
+from pathasst.tools.he_nuclei import HeNuclei, segmenter
 from pathasst.tools.lbc_classify import LbcClassify, classifier
 from pathasst.tools.protocol import Tool
 from pathasst.tools.segment import Segment
@@ -52,6 +53,8 @@ def measure(
         return _classes(tool, labels, split, rename or {})
     if isinstance(tool, Segment):
         return _masks(tool, labels, split)
+    if isinstance(tool, HeNuclei):
+        return _nuclei(tool, labels, um_per_px)
     raise BadSettings(f"{tool.name} cannot be measured by labels; the tools that box, count, classify or outline can.")
 
 
@@ -122,6 +125,19 @@ def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, s
             rows.append(f"| {name} | {one['n']} | {one['f1']:.3f} | {one['precision']:.3f} | {one['recall']:.3f} |")
     rows += ["", f"Macro F1 {scores.macro_f1}, accuracy {scores.accuracy}, calibration error {scores.ece:.3f}."]
     return Measured(f"{tool.version()}, {scores.n} pictures of {scores.groups} groups", "\n".join(rows), scores.plain())
+
+
+def _nuclei(tool: HeNuclei, labels: Path, um_per_px: float | None) -> Measured:
+    from pathasst.nn.nuclei.data import read_fields
+    from pathasst.nn.nuclei.settings import NucleiData
+    from pathasst.nn.nuclei.train import measure as score
+    from pathasst.nn.nuclei.train import table
+
+    model = segmenter(tool.model)
+    fields = read_fields(NucleiData(source=str(labels), um_per_px=um_per_px), model.settings)
+    values = score(model, fields, scale_known=um_per_px is not None)
+    scale = f"{um_per_px:g} µm/px" if um_per_px else "scale read from the pictures"
+    return Measured(f"{tool.version()}, {values['pictures']} pictures, {scale}", table({labels.stem: values}), values)
 
 
 def _masks(tool: Segment, labels: Path, split: str) -> Measured:

@@ -1,4 +1,4 @@
-"""The list of the nine tools: their specs for prompts and data generation, and a registry of those that work.
+"""The list of the tools: specs of the paper's nine for prompts and data generation, and a registry of those that work.
 
 Knows where each tool's class lives, and nothing of what it does. Importing this module, listing specs and building the default
 registry import neither torch nor a model: a tool loads its weights on its first call.
@@ -28,9 +28,12 @@ CLASSES: dict[str, str] = {
 }
 """Name → "module:class", in the order of the paper's model zoo, with the literature last."""
 FURTHER: dict[str, str] = {
+    "he_nuclei": "pathasst.tools.he_nuclei:HeNuclei",
     "look": "pathasst.tools.look:Look",
 }
-"""Tools beside the paper's: what a picture shows, and cases like it. No conversation of PathInstruct calls them."""
+"""Tools beside the paper's: nuclei in H&E, and what a picture shows. No conversation of PathInstruct calls them."""
+SPECIALISTS = (*list(CLASSES)[:-1], "he_nuclei", list(CLASSES)[-1])
+"""Names of the specialist models and the literature: what a person and every brain is offered."""
 
 
 def tool_class(name: str) -> type[Tool[Any]]:
@@ -44,19 +47,19 @@ def tool_class(name: str) -> type[Tool[Any]]:
 
 
 def all_classes() -> list[type[Tool[Any]]]:
-    """The nine tools' classes."""
-    return [tool_class(name) for name in CLASSES]
+    """The classes of all that is offered."""
+    return [tool_class(name) for name in SPECIALISTS]
 
 
 def all_specs() -> list[ToolSpec]:
-    """What each of the nine tools is and takes, whether or not its weights are here."""
-    return [cls.spec() for cls in all_classes()]
+    """What each of the paper's nine tools is and takes, whether or not its weights are here."""
+    return [tool_class(name).spec() for name in CLASSES]
 
 
 def default_registry() -> Registry:
-    """A registry of the nine; none has loaded its model yet. `Registry.offered` leaves out tools without weights.
+    """A registry of SPECIALISTS; none has loaded its model yet. `Registry.offered` leaves out tools without weights.
 
-    The tools of FURTHER are made by name: a brain whose router does not know an offered tool would be left to call tools itself.
+    `look` is made by name: a brain that sees does not need it.
     """
     registry = Registry()
     for cls in all_classes():

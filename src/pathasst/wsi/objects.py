@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.records import Annotation
-from pathasst.imaging import rle
 from pathasst.imaging.boxes import share_of_smaller
 from pathasst.imaging.geojson import box_geometry, feature, ring_of
-from pathasst.imaging.outlines import outlines_of
+from pathasst.imaging.outlines import outlines_of_mark
 from pathasst.imaging.slides.grid import SlideTile
 
 
@@ -65,7 +64,7 @@ def place(annotations: Sequence[Annotation], tile: SlideTile, shape: tuple[int, 
             continue
         rings = []
         if mark.kind == "mask" and mark.rle:
-            largest = max(outlines_of(rle.decode(mark.rle, *shape)).geoms, key=lambda p: p.area, default=None)
+            largest = max(outlines_of_mark(mark, shape).geoms, key=lambda p: p.area, default=None)
             if largest is None:
                 continue
             edges = [np.array(ring.coords)[:, :2] for ring in (largest.exterior, *largest.interiors)]

@@ -9,12 +9,13 @@ from pathasst.core.errors import BadInput, BadSettings
 from pathasst.imaging.slides import Slide
 from pathasst.tools.boxing import BoxTool
 from pathasst.tools.cells.detect import CellTool, detector
+from pathasst.tools.he_nuclei import HeNuclei, segmenter
 from pathasst.tools.lbc_classify import LbcClassify
 from pathasst.tools.protocol import Tool
 from pathasst.tools.registry import FURTHER
 from pathasst.tools.segment import Segment
 
-TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells", "blood_cells", "lbc_classify", "lbc_detect", "segment")
+TOOLS = ("ki67_cells", "her2_cells", "pdl1_cells", "he_nuclei", "blood_cells", "lbc_classify", "lbc_detect", "segment")
 """Tools that run on a whole slide."""
 ASSUMED = 0.25
 """µm per px (40×) of tools whose training pictures state no scale."""
@@ -50,6 +51,9 @@ def plan_for(tool: Tool[Any]) -> TilePlan:
         return TilePlan(trained, round(2 * settings.size * network / trained), round(settings.overlap * network / trained))
     if isinstance(tool, LbcClassify):
         return TilePlan(ASSUMED, 2048, 0)
+    if isinstance(tool, HeNuclei):
+        # Tiles no larger than the network's own, and overlapping by a large nucleus on either side.
+        return TilePlan(segmenter(tool.model).settings.um_per_px, 1024, 96)
     if isinstance(tool, Segment) or (tool.needs_image and tool.name not in FURTHER):
         return TilePlan(0.5, 1024, 128, 3.0)
     raise BadSettings(f"{tool.name} does not run on a whole slide; these do: {', '.join(TOOLS)}.")

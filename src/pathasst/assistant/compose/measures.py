@@ -15,6 +15,7 @@ from pathasst.assistant.statements import Kind, Statement
 from pathasst.core.records import ToolResult
 from pathasst.core.statistics import wilson
 from pathasst.tools.glossary import Glossary
+from pathasst.tools.he_nuclei import ELSEWHERE
 from pathasst.tools.lbc_classify import LONG
 from pathasst.tools.protocol import ToolCard
 
@@ -196,6 +197,19 @@ def _segment(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     ]
 
 
+def _nuclei(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
+    n = numbers["nuclei"]
+    if not n:
+        return ["No nuclei were found in this picture."]
+    sentences = [f"{n} nuclei are outlined; they cover {numbers['covered_percent']} % of the picture."]
+    sentences += _density(numbers, wishes, "nuclei_per_mm2", "nuclei")
+    if numbers["median_area_um2"] is not None:
+        sentences.append(f"Their median area is {numbers['median_area_um2']} µm², the mean {numbers['mean_area_um2']} µm².")
+    elif numbers["median_area_px"] is not None:
+        sentences.append(f"Their median area is {numbers['median_area_px']:.0f} px; an area in µm² needs the picture's scale.")
+    return [*sentences, ELSEWHERE, "Which cells they are of is not said."]
+
+
 def _generated(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     n = numbers["count"]
     recognised = numbers.get("recognised")
@@ -213,6 +227,7 @@ _COMPOSERS: dict[str, Callable[[dict[str, Any], Wishes], list[str]]] = {
     "lbc_classify": _class,
     "lbc_detect": _abnormal,
     "segment": _segment,
+    "he_nuclei": _nuclei,
     "lbc_generate": _generated,
 }
 

@@ -19,6 +19,7 @@ NAMES: Mapping[str, str] = {
     "lbc_detect": "the search for abnormal cervical cells",
     "lbc_generate": "drawing a synthetic cell",
     "segment": "outlining",
+    "he_nuclei": "the outlining of nuclei",
     "papers_search": "the literature search",
     "look": "the look at the picture",
     "glossary": "the glossary",

@@ -23,7 +23,16 @@ _UNITS = (
     (r"\bpercent\b", "(%)"),
     (r"\bper\b", "per"),
 )
-_ABBREVIATIONS = {"ki67": "Ki67", "her2": "HER2", "pdl1": "PD-L1", "lbc": "LBC", "tps": "TPS", "wbc": "WBC", "rbc": "RBC"}
+_ABBREVIATIONS = {
+    "ki67": "Ki67",
+    "her2": "HER2",
+    "pdl1": "PD-L1",
+    "lbc": "LBC",
+    "tps": "TPS",
+    "wbc": "WBC",
+    "rbc": "RBC",
+    "he": "H&E",
+}
 
 
 def escape(value: object) -> str:

@@ -1,0 +1,154 @@
+"""Training a nuclei network on outlined nuclei: `train(settings, out)` fits, chooses the thresholds, measures. Runs resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pathasst.core import weights
+from pathasst.core.files import fingerprint
+from pathasst.core.statistics import Interval, mean_interval
+from pathasst.imaging.instances import instance_intervals, pool_instances
+from pathasst.nn.nuclei.data import NucleiCrops, NucleiField, read_fields, split_fields
+from pathasst.nn.nuclei.infer import Segmenter, load, nuclei_of, save
+from pathasst.nn.nuclei.model import NucleiNet
+from pathasst.nn.nuclei.settings import NucleiTraining
+from pathasst.nn.p2pnet.infer import resize
+from pathasst.nn.pretrained import efficientnet_lite0
+from pathasst.training import Task, TrainingSettings, fit
+
+Log = Callable[[dict[str, Any]], None]
+SPLIT_SEED = 0
+"""The splits are the same in every training, whatever its own seed."""
+
+
+def train(settings: NucleiTraining, out: Path, log: Log | None = None) -> dict[str, Any]:
+    """Train, choose the thresholds on the split val, measure on the split test.
+
+    Writes `model.safetensors`, `scores.json` and what `training.fit` writes. Interrupted trainings resume with the same call.
+    Returns the scores. Raises BadDataset when there is no picture to train on.
+    """
+    splits: dict[str, list[NucleiField]] = {"train": [], "val": [], "test": []}
+    for data in settings.data:
+        for name, fields in split_fields(read_fields(data, settings.model), data, SPLIT_SEED).items():
+            splits[name] += fields
+    task = NucleiTask(settings, splits["train"])
+    trained = fit(task, settings, out, log=log)
+    chosen = best_thresholds(Segmenter(task.network), splits["val"] or splits["train"][:20])
+    task.network.settings = settings.model.replace(**chosen)
+    save(task.network, out)
+    segmenter = Segmenter.load(out)
+    measured = {
+        name: {source: measure(segmenter, [f for f in splits[name] if f.source == source]) for source in sources_of(splits[name])}
+        for name in ("val", "test")
+        if splits[name]
+    }
+    result = {"thresholds": chosen, "steps": trained.step, "seconds": round(trained.seconds), **measured}
+    (out / "scores.json").write_text(json.dumps({"scores": result, "settings": settings.plain()}, indent=1), encoding="utf-8")
+    trained.remove_checkpoints()
+    return result
+
+
+class NucleiTask(Task):
+    """A NucleiNet on random crops; the average of the last weights is kept."""
+
+    def __init__(self, settings: NucleiTraining, fields: Sequence[NucleiField]) -> None:
+        torch.manual_seed(settings.seed)
+        network = NucleiNet(settings.model)
+        if settings.start == "efficientnet-lite0":
+            network.backbone.body.load_state_dict(
+                _fitting(network.backbone.body, efficientnet_lite0().state_dict()), strict=False
+            )
+        elif settings.start:
+            network.load_state_dict(load(weights.path(settings.start)).state_dict())
+        body = network.backbone.body
+        for part in [body.conv_stem, body.bn1, *body.blocks[: settings.frozen]] if settings.frozen else []:
+            part.requires_grad_(False)  # early stages see edges and colours of anything; a third of the time is theirs
+        self.network: NucleiNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(self.network)
+        self.settings = settings
+        self.crops = NucleiCrops(fields, settings)
+        self.data = fingerprint({"fields": [(f.name, f.source, int(f.labels.max()), f.labels.shape) for f in fields]})
+
+    def batch(self, step: int, places: range) -> Any:
+        """(images N×3×S×S uint8, maps N×4×S×S float32)."""
+        return self.crops.batch(step, places)
+
+    def loss(self, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        """Cross entropy and Dice of the foreground, squared error of the centres, absolute error of the ways within nuclei."""
+        images, maps = batch
+        output = model(images.float().div_(255).contiguous(memory_format=torch.channels_last)).float()
+        inside = maps[:, 0]
+        entropy = F.binary_cross_entropy_with_logits(output[:, 0], inside)
+        probability = output[:, 0].sigmoid()
+        dice = 1 - (2 * (probability * inside).sum() + 1) / (probability.sum() + inside.sum() + 1)
+        centre = ((output[:, 1].sigmoid() - maps[:, 1]) ** 2).mean()
+        way = ((output[:, 2:] - maps[:, 2:]).abs().sum(1) * inside).sum() / inside.sum().clamp(min=1)
+        return {"loss": entropy + dice + 10 * centre + way, "foreground": entropy, "dice": dice, "centre": centre, "way": way}
+
+    def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
+        """The backbone with its own rate, and the rest."""
+        backbone = [p for p in self.network.backbone.parameters() if p.requires_grad]
+        ids = {id(p) for p in self.network.backbone.parameters()}
+        rest = [p for p in self.network.parameters() if id(p) not in ids]
+        groups = [{"params": backbone, "lr": settings.lr * self.settings.backbone_rate}, {"params": rest, "lr": settings.lr}]
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def _fitting(module: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    own = module.state_dict()
+    return {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+
+
+def sources_of(fields: Sequence[NucleiField]) -> list[str]:
+    """Names of the sources, in order of appearance."""
+    return list(dict.fromkeys(f.source for f in fields))
+
+
+def best_thresholds(segmenter: Segmenter, fields: Sequence[NucleiField]) -> dict[str, float]:
+    """The thresholds of foreground and centre with the highest PQ on some fields, as the mean over their sources."""
+    maps = [segmenter.maps(resize(f.image, f.factor)) for f in fields]
+
+    def worth(foreground: float, centre: float) -> float:
+        settings = segmenter.settings.replace(min_foreground=foreground, min_centre=centre)
+        labels = [nuclei_of(m, f.labels.shape, f.factor, settings).labels for f, m in zip(fields, maps, strict=True)]
+        by_source = [
+            [(f.labels, own) for f, own in zip(fields, labels, strict=True) if f.source == s] for s in sources_of(fields)
+        ]
+        return float(np.mean([pool_instances([t for t, _ in part], [p for _, p in part], ()).pq for part in by_source]))
+
+    best = max(product((0.4, 0.5, 0.6), (0.2, 0.3, 0.4, 0.5)), key=lambda pair: worth(*pair))
+    return {"min_foreground": best[0], "min_centre": best[1]}
+
+
+def measure(segmenter: Segmenter, fields: Sequence[NucleiField], scale_known: bool = True) -> dict[str, Any]:
+    """Scores of some fields with 95 % intervals that draw whole groups, and the error of the count in per cent of each picture's
+    nuclei. `scale_known`: whether the network is given the scale of the fields, or reads it from them."""
+    truths = [f.labels for f in fields]
+    own = [segmenter(f.image, scale=f.factor if scale_known else None).labels for f in fields]
+    groups = [f.group for f in fields]
+    values = instance_intervals(truths, own, groups, (0.5, 0.75))
+    counts = [(len(np.unique(p)) - 1, len(np.unique(t)) - 1) for t, p in zip(truths, own, strict=True)]
+    values["count_error_percent"] = mean_interval([100 * abs(p - t) / max(t, 1) for p, t in counts], groups)
+    together = {"nuclei": sum(t for _, t in counts), "predicted": sum(p for p, _ in counts)}
+    return {"pictures": len(fields), **together, **{k: asdict(v) for k, v in values.items()}}
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The scores of each source, as `train` gives them for a split, as Markdown."""
+    names = ["F1@0.5", "PQ", "AJI", "count_error_percent"]
+    rows = [
+        [source, str(one["pictures"]), str(one["nuclei"]), *(str(Interval(**one[n])) for n in names)]
+        for source, one in measured.items()
+    ]
+    head = ["source", "pictures", "nuclei", "F1@0.5", "PQ", "AJI", "count off by %"]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
