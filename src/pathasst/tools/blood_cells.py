@@ -121,7 +121,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
 def own_threshold(scores: np.ndarray, usual: float) -> float:
     """The least score of a cell that a picture's own candidates suggest, else `usual`.
 
-    Pictures of another laboratory get lower scores for cells just as clear: there the scores still fall into two groups, cells and
+    Pictures of another laboratory get lower scores for cells as clear: there the scores still fall into two groups, cells and
     what is none, and the threshold lies between them (Otsu 1979, on the logits).
     """
     logits = np.sort(_logit(scores[scores >= CANDIDATE]))

@@ -45,9 +45,11 @@ def require(image: np.ndarray, question: str, accepted: Collection[str], what: s
 
     Raises BadInput, with what the picture looks like, where it is hardly of these or unlike anything that the look was fitted on.
     """
-    if not on():
-        return []
-    view = look(image)
+    return judged(look(image), question, accepted, what) if on() else []
+
+
+def judged(view: Seen, question: str, accepted: Collection[str], what: str) -> list[str]:
+    """As `require`, of a picture that was looked at."""
     kinds = ", ".join(sorted(accepted))
     if view.distance > BEYOND * view.far:
         raise BadInput(

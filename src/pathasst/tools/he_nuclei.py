@@ -1,4 +1,4 @@
-"""The nuclei tool: outlines, counts, sizes and density of nuclei in H&E. `nn.nuclei` knows the model; the paper has no such tool."""
+"""The nuclei tool: outlines, counts, sizes and density of nuclei in H&E. `nn.nuclei` knows the model; the paper has no such."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WEIGHTS = "nuclei-embedded"
 LEAST_SIDE = 64
 NAME = "nucleus"
+WANTED = (("preparation", ("tissue section",)), ("stain", ("H&E", "another stain")))
+"""Questions of the look and the classes that the tool takes; smears and cytology are violet, too."""
 
 
 class HeNucleiArguments(Arguments):
@@ -49,9 +51,9 @@ class HeNuclei(Tool[HeNucleiArguments]):
         expects="H&E tissue section, 20–40×",
         classes=(NAME,),
         scores="SCORES",
-        licence="Apache-2.0 (trained on CoNSeP, Apache-2.0, and BBBC038, CC0)",
+        licence="research use only (trained on MoNuSeg, CC BY-NC-SA 4.0, with CoNSeP and BBBC038)",
         validated=True,
-        limits="LIMITS",
+        limits="small network, trained on three collections; crowded, pale and very long nuclei are merged, split or missed",
     )
     arguments = HeNucleiArguments
     weights = (WEIGHTS,)
@@ -65,11 +67,15 @@ class HeNuclei(Tool[HeNucleiArguments]):
         return weights.version(self.model)
 
     def _looked_at(self, image: np.ndarray | None) -> list[str]:
-        """Doubts that the picture is an H&E stain, and that it is a section: smears are violet, too. Raises BadInput."""
-        doubts = super()._looked_at(image)
-        if image is None or self.model != WEIGHTS:
-            return doubts
-        return [*doubts, *guard.require(image, "preparation", ("tissue section",), self.name)]
+        """Doubts that the picture is an H&E section. Raises BadInput for other preparations, immunohistochemistry and cytology; what
+        has another stain, such as haematoxylin alone, is outlined with a warning."""
+        if image is None or self.model != WEIGHTS or not guard.on():
+            return []
+        view = guard.look(image)
+        doubts = [d for question, kinds in WANTED for d in guard.judged(view, question, kinds, self.name)]
+        if not doubts and view.answers["stain"].probabilities["H&E"] < guard.DOUBT:
+            return ["The picture hardly looks like H&E."]
+        return list(dict.fromkeys(doubts))
 
     def run(self, arguments: HeNucleiArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures, MissingWeights."""

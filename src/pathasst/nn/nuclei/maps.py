@@ -12,8 +12,10 @@ STEP = 8.0
 """px of the ways in one unit of their maps."""
 SPREAD = 0.4
 """Width of a centre's peak in radii of its nucleus."""
-PEAK = 5
+PEAK = 7
 """px a side of the window in which a peak is the highest."""
+SMOOTH = 1.5
+"""px: standard deviation that the centre map is smoothed by first, or a nucleus of uneven texture has several peaks."""
 
 
 def targets(labels: np.ndarray) -> np.ndarray:
@@ -37,10 +39,10 @@ def gather(maps: np.ndarray, min_foreground: float, min_centre: float, min_area:
 
     A score is the mean foreground probability of a nucleus. `min_area` in px. A nucleus is in one piece and has no holes.
     """
-    from scipy.ndimage import maximum_filter
+    from scipy.ndimage import gaussian_filter, maximum_filter
     from scipy.spatial import cKDTree
 
-    foreground, centre = maps[0], maps[1]
+    foreground, centre = maps[0], gaussian_filter(maps[1], SMOOTH)
     mask = foreground >= min_foreground
     peaks = (centre == maximum_filter(centre, PEAK)) & (centre >= min_centre) & mask
     labels = np.zeros(mask.shape, np.int32)

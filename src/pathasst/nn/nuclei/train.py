@@ -126,7 +126,7 @@ def best_thresholds(segmenter: Segmenter, fields: Sequence[NucleiField]) -> dict
         ]
         return float(np.mean([pool_instances([t for t, _ in part], [p for _, p in part], ()).pq for part in by_source]))
 
-    best = max(product((0.4, 0.5, 0.6), (0.2, 0.3, 0.4, 0.5)), key=lambda pair: worth(*pair))
+    best = max(product((0.5, 0.6), (0.15, 0.2, 0.25, 0.3, 0.35)), key=lambda pair: worth(*pair))
     return {"min_foreground": best[0], "min_centre": best[1]}
 
 

@@ -33,8 +33,8 @@ class Ki67Cells(detect.CellTool):
         classes=("positive", "negative"),
         licence="research use only (trained on BCData, non-commercial, and SHIDC-B-Ki-67, research)",
         scores=(
-            "F1 within 12 px on 8 held-out fields of BCData and SHIDC-B-Ki-67, 839 cells (95 % interval): 0.78 (0.73–0.82); error "
-            " of the index 6 percentage points a field in the mean, 0.2 of all cells together"
+            "F1 within 12 px on 8 held-out fields of BCData and SHIDC-B-Ki-67, 839 cells (95 %): 0.78 (0.73–0.82); error "
+            "of the index 6 percentage points a field in the mean, 0.2 of all cells together"
         ),
         validated=True,
         limits=f"trained on {TRAINED_ON} alone; small network; lymphocytes are told apart only in part",
