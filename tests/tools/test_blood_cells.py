@@ -10,7 +10,8 @@ import pytest
 from pathasst.core import weights
 from pathasst.core.records import NOTICE, ToolCall
 from pathasst.imaging.pictures import load
-from pathasst.tools.blood_cells import TYPES, BloodCells, _text, crop
+from pathasst.nn.detector.boxes import Boxes
+from pathasst.tools.blood_cells import TYPES, BloodCells, _text, crop, range_of
 
 pytestmark = pytest.mark.skipif(bool(BloodCells.missing()), reason="the weights blood-embedded are not here")
 
@@ -41,6 +42,8 @@ def test_a_real_smear_is_counted_with_boxes_text_and_picture(tool, smear):
     assert result.numbers["WBC"] == labelled["WBC"]
     assert abs(result.numbers["RBC"] - labelled["RBC"]) <= 6
     assert result.numbers["cells"] == len(result.annotations)
+    low, high = result.numbers["RBC_range"]
+    assert low <= result.numbers["RBC"] <= high and low < high
     assert "white blood cell" in result.text
     assert result.notice == NOTICE
     assert result.version.startswith("blood-embedded@")
@@ -118,6 +121,16 @@ def test_a_crop_is_square_and_goes_on_beyond_the_edge():
 
 
 def test_the_text_counts_in_plain_words():
-    numbers = {"cells": 4, "WBC": 1, "RBC": 2, "Platelets": 1, "WBC_per_mm2": None, "RBC_per_mm2": None}
+    numbers: dict = {"cells": 4, "WBC": 1, "RBC": 2, "Platelets": 1, "WBC_per_mm2": None, "RBC_per_mm2": None}
     text = _text(numbers | {"Platelets_per_mm2": None, "white_cell_types": {"neutrophil": 1}})
     assert text == "1 white blood cell (1 neutrophil), 2 red blood cells, 1 platelet."
+    assert "In doubt, by the scores: 1–5 red blood cells." in _text(
+        numbers | {"Platelets_per_mm2": None, "white_cell_types": None, "RBC_range": [1, 5]}
+    )
+
+
+def test_a_count_comes_with_the_range_that_its_scores_leave_open():
+    scores = np.array([0.9, 0.75, 0.6, 0.45, 0.3, 0.2], np.float32)
+    boxes = Boxes(np.zeros((6, 4), np.float32), scores, np.array([1, 1, 1, 1, 1, 1]))
+    assert range_of(boxes, 3, 1) == [2, 5]
+    assert range_of(boxes, 0, 0) == [0, 0]

@@ -67,7 +67,7 @@ class HeNuclei(Tool[HeNucleiArguments]):
         return weights.version(self.model)
 
     def _looked_at(self, image: np.ndarray | None) -> list[str]:
-        """Doubts that the picture is an H&E section. Raises BadInput for other preparations, immunohistochemistry and cytology; what
+        """Doubts that the picture is an H&E section. Raises BadInput for other preparations and immunohistochemistry; what
         has another stain, such as haematoxylin alone, is outlined with a warning."""
         if image is None or self.model != WEIGHTS or not guard.on():
             return []

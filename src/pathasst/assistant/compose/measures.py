@@ -121,9 +121,11 @@ def _blood(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     every = [*first, *(k for k in counts if k not in first)]
     parts = [counted(numbers[k], BLOOD[k][0] if k in BLOOD else k) for k in every]
     sentences = [f"This field shows {_joined(parts)}."]
-    if numbers.get("RBC"):
+    spans = [(BLOOD[k][0], numbers.get(f"{k}_range")) for k in every if k in BLOOD]
+    unsure = [f"{one[0]}–{one[1]} {name}s" for name, one in spans if one and one[0] < one[1]]
+    if unsure:
         sentences.append(
-            "Counts of red cells are uncertain where these overlap: on held-out pictures they were off by 4 in the mean."
+            f"By the scores of what may be a cell the counts can be {_joined(unsure)}; overlapping cells are in doubt."
         )
     types = numbers.get("white_cell_types")
     if types:

@@ -22,7 +22,9 @@ class NucleiSettings(Settings):
         default=28.0, gt=0, description="Median area of a nucleus, µm², that pictures of unknown scale are brought to."
     )
     min_foreground: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a pixel is of a nucleus.")
-    min_centre: float = Field(default=0.25, gt=0, lt=1, description="Height from which a peak of the smoothed centre map is a nucleus.")
+    min_centre: float = Field(
+        default=0.25, gt=0, lt=1, description="Height from which a peak of the smoothed centre map is a nucleus."
+    )
     min_area: float = Field(default=4.0, ge=0, description="Smallest nucleus, µm².")
 
 
