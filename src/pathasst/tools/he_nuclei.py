@@ -50,7 +50,11 @@ class HeNuclei(Tool[HeNucleiArguments]):
         ),
         expects="H&E tissue section, 20–40×",
         classes=(NAME,),
-        scores="SCORES",
+        scores=(
+            "F1 at IoU 0.5 on unseen patients or images (95 % interval): MoNuSeg 0.66 (0.57–0.73), 6 tiles, 2,541 nuclei; CoNSeP "
+            "0.45 (0.34–0.57), 25 patches; Data Science Bowl 0.77 (0.71–0.81), 15 fields; on a source never seen 0.55 "
+            "(0.49–0.61); the count of a picture is off by 13 to 27 % in the mean"
+        ),
         licence="research use only (trained on MoNuSeg, CC BY-NC-SA 4.0, with CoNSeP and BBBC038)",
         validated=True,
         limits="small network, trained on three collections; crowded, pale and very long nuclei are merged, split or missed",
@@ -155,4 +159,6 @@ def text(numbers: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-ELSEWHERE = "ELSEWHERE"
+ELSEWHERE = (
+    "On unseen patients the count of a picture was off by 13 to 27 % in the mean, and a third of the outlines or more were wrong."
+)
