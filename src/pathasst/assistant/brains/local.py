@@ -21,6 +21,7 @@ from pathasst.core.text import shortened
 from pathasst.router.items import plain, tools_before
 from pathasst.router.route import Reason, Route
 from pathasst.router.slot_filling import read
+from pathasst.tools.registry import SPECIALISTS
 
 if TYPE_CHECKING:
     from pathasst.mllm import PathAsst
@@ -125,6 +126,8 @@ class LocalBrain:
         """The turn as far as the router decides it, else whether the model, which then says it, may call tools."""
         if self.router is None or not tools:
             return True
+        # A specialist model that came after this router was trained is not left to the language model: it would call at random.
+        tools = [t for t in tools if t.name in self.router.classes or t.name not in SPECIALISTS]
         by_name = {t.name: t for t in tools if t.name in self.router.classes}
         if turns[-1].role != "user":
             return len(by_name) < len(tools)  # the results are there: answer
