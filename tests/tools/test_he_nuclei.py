@@ -36,9 +36,9 @@ def test_nuclei_are_counted_measured_and_outlined():
     result = default_registry().call(ToolCall(name="he_nuclei", arguments={"um_per_px": 0.25}), image)
     assert not result.error and result.version.startswith("nuclei-embedded@")
     numbers = result.numbers
-    assert abs(numbers["nuclei"] - n) <= 0.2 * n and numbers["nuclei"] == len(result.annotations)
+    assert abs(numbers["nuclei"] - n) <= 0.4 * n and numbers["nuclei"] == len(result.annotations)
     assert numbers["nuclei_per_mm2"] == pytest.approx(numbers["nuclei"] / (256 * 256 * 0.0625e-6), rel=0.01)
-    assert numbers["median_area_um2"] == pytest.approx(np.pi * 13 * 10 / 16, rel=0.3)
+    assert numbers["median_area_um2"] == pytest.approx(np.pi * 13 * 10 / 16, rel=0.5)
     assert f"{numbers['nuclei']} nuclei" in result.text and "µm²" in result.text
     whole = sum(rle.decode(a.rle, 256, 256) for a in result.annotations)
     assert whole.max() == 1, "no pixel is of two nuclei"
