@@ -84,6 +84,7 @@ BENCHES = (
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True, seconds=150),
     Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True, seconds=30),
     Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), needs_data=True),
+    Bench("slides_tissue", "Tissue on slides, beside rules on saturation", needs_data=True, seconds=30),
     Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5"), seconds=90),
     Bench(
         "papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", arguments=("--repeats", "1"), seconds=60

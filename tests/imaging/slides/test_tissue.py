@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from shapely.geometry import Polygon, box
 
 from pathasst.imaging.outlines import outlines_of
@@ -52,6 +53,71 @@ def test_pen_padding_scan_border_and_dust_are_left_out() -> None:
     mask, left_out = tissue_mask(image, 8.0)
     assert agreement(mask, truth) > 0.93
     assert left_out["black padding"] == pytest.approx(0.15, abs=0.01) and left_out["pen"] > 0.01
+
+
+def test_the_edges_of_a_coverslip_are_left_out() -> None:
+    image, truth = glass(), disc(400, 230, 200, 80)
+    paint(image, truth, PINK)
+    cv2.line(image, (0, 40), (399, 55), (165, 165, 168), 2)
+    cv2.line(image, (60, 0), (70, 399), (190, 190, 190), 2)
+    mask, left_out = tissue_mask(image, 8.0)
+    assert agreement(mask, truth) > 0.93 and left_out["lines"] > 0.005
+
+
+@pytest.mark.parametrize("ink", [(20, 120, 60), (25, 40, 190), (30, 30, 32), (62, 55, 61), (200, 30, 40)])
+def test_ink_across_tissue_takes_away_no_tissue_beside_it(ink: tuple[int, int, int]) -> None:
+    image, truth = glass(), disc(400, 230, 200, 80)
+    paint(image, truth, PINK)
+    stroke = np.zeros(truth.shape, np.uint8)
+    cv2.line(stroke, (40, 120), (360, 260), 1, 10)
+    image[stroke > 0] = ink
+    mask, left_out = tissue_mask(image, 8.0)
+    beside = cv2.dilate(stroke, np.ones((11, 11), np.uint8)) == 0
+    assert mask[truth & beside].mean() > 0.98 and mask[~truth & beside].mean() < 0.01
+    assert not mask[(stroke > 0) & ~truth].any() and left_out["pen"] > 0.01
+
+
+def test_a_ring_of_grey_ink_around_cells_is_no_tissue() -> None:
+    image, cells = glass(), np.random.default_rng(2).integers(120, 280, (60, 2))
+    cv2.circle(image, (200, 200), 150, (62, 55, 61), 24)
+    for x, y in cells.tolist():
+        cv2.circle(image, (x, y), 2, VIOLET, -1)
+    mask, left_out = tissue_mask(cv2.GaussianBlur(image, (0, 0), 0.8))
+    ring = np.zeros(mask.shape, np.uint8)
+    cv2.circle(ring, (200, 200), 150, 1, 28)
+    assert mask[ring > 0].mean() < 0.02 and left_out["pen"] > 0.1
+
+
+def fat(image: np.ndarray, where: np.ndarray) -> None:
+    """Walls of pale cells, 10 px wide each, on what the picture has."""
+    spots = np.random.default_rng(3).uniform(0, len(image), (len(image) ** 2 // 100, 2))
+    nearest = cKDTree(spots).query(np.indices(where.shape).reshape(2, -1).T, k=2)[0]
+    walls = ((nearest[:, 1] - nearest[:, 0]) < 1.5).reshape(where.shape)
+    paint(image, where & walls, (228, 208, 222))
+
+
+def test_very_pale_fat_is_tissue_and_stain_left_on_the_glass_is_not() -> None:
+    image, truth = glass(), disc(400, 250, 250, 110)
+    rows, columns = np.mgrid[:400, :400]
+    haze = np.exp(-((rows - 80) ** 2 + (columns - 80) ** 2) / 4000)[..., None] * [4, 10, 5]
+    image = np.clip(image - haze, 0, 255).astype(np.uint8)
+    fat(image, truth)
+    mask, _ = tissue_mask(cv2.GaussianBlur(image, (0, 0), 0.7), 8.0)
+    assert mask[truth].mean() > 0.93 and mask[~truth].mean() < 0.05
+    assert not mask[60:100, 60:100].any()
+
+
+def test_padding_and_uneven_light_do_not_move_the_border() -> None:
+    image, truth = glass(), disc(400, 130, 200, 100)
+    paint(image, truth, PINK)
+    rows, columns = np.mgrid[:400, :400]
+    light = 1 - 0.1 * ((rows - 200) ** 2 + (columns - 200) ** 2) / 80_000
+    image = np.clip(image * light[..., None], 0, 255).astype(np.uint8)
+    image[:, :70], image[340:] = 0, 0  # over the tissue's edge
+    truth[:, :70], truth[340:] = False, False
+    assert agreement(tissue_mask(image, 8.0)[0], truth) > 0.93
+    image[:, :70], image[340:] = 255, 255  # other scanners pad with white
+    assert agreement(tissue_mask(image, 8.0)[0], truth) > 0.93
 
 
 def test_a_blank_slide_has_no_tissue() -> None:

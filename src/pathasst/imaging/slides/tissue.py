@@ -1,7 +1,8 @@
 """Where on a slide the tissue is: a mask on a low level, and its outlines. Knows colours and shapes, no tool.
 
-Tissue is what is coloured or dense beside the glass. Left out are blank glass, black padding, pen marks (pure hues that no stain
-has, and black ink), thin long lines such as the edge of a coverslip, and specks.
+Tissue is what is coloured or dense beside the glass, and what is so only on average but has texture: fat, loose stroma. Left out
+are blank glass, black padding, pen marks (pure hues that no stain has, and black ink), thin long lines such as the edge of a
+coverslip, and specks. `benchmarks/slides_tissue.py` measures it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ LONGEST = 4096
 """px of the mask's longer side at most; 2,048 where the scale is unknown."""
 SPECK = 0.005
 """mm² below which a patch of tissue is taken for dust."""
+PALE_SIDE = 300.0
+"""µm: side of the squares over which pale tissue is averaged, a few fat cells."""
+PALE, TEXTURE = 0.012, 1.0
+"""What pale tissue has on average: signal (see `tissue_mask`), and grey levels of the deviation from its smoothed picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ def tissue_mask(image: np.ndarray, um_per_px: float | None = None) -> tuple[np.n
     signal[padding] = 0
     mask = (signal > _threshold(signal[~padding])) & ~padding
     pen = _pen(smooth, density, mask) & ~padding
+    mask |= _pale(image, smooth, density, mask | pen | padding, um_per_px)
     mask &= ~cv2.dilate(pen.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
     strips = _edge_strips(mask)
     lines, mask = _without_lines(mask & ~strips, chroma)
@@ -159,6 +165,27 @@ def _threshold(signal: np.ndarray) -> float:
     return float(np.clip(0.6 * threshold_otsu(signal.clip(0, 0.6)), 0.03, 0.04))
 
 
+def _pale(image: np.ndarray, smooth: np.ndarray, density: np.ndarray, others: np.ndarray, um_per_px: float | None) -> np.ndarray:
+    """Fat and loose stroma: no darker than noise px by px, but coloured on average, and textured, which stain on glass is not.
+
+    The averages leave out `others` and what lies near them: their blurred edges colour the glass beside them.
+    """
+    import cv2
+
+    side = max(int(PALE_SIDE / um_per_px if um_per_px else max(image.shape) / 56), 11) | 1
+    free = 1 - cv2.dilate(others.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
+
+    def averaged(values: np.ndarray) -> np.ndarray:
+        return cv2.boxFilter(values * free, -1, (side, side), borderType=cv2.BORDER_REFLECT) / np.maximum(share, 1e-3)
+
+    share = cv2.boxFilter(free, -1, (side, side), borderType=cv2.BORDER_REFLECT)
+    colours = np.stack([averaged(density[..., c]) for c in range(3)], -1)
+    signal = colours.max(-1) - colours.min(-1) + 0.5 * colours.mean(-1).clip(0)
+    texture = np.sqrt(averaged((image[..., 1].astype(np.float32) - smooth[..., 1]) ** 2))
+    least = max(TEXTURE, 2 * float(np.percentile(texture[free > 0], 25))) if free.any() else TEXTURE
+    return np.asarray((signal > PALE) & (texture > least) & (share > 0.02) & ~others)
+
+
 def _pen(image: np.ndarray, density: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Ink on the glass: saturated green, blue, cyan or red, and black.
 
@@ -170,7 +197,8 @@ def _pen(image: np.ndarray, density: np.ndarray, mask: np.ndarray) -> np.ndarray
         (blue - red > 70) & (blue - green > 45) & (green - red > 0),
         (red - green > 110) & (red - blue > 90),
     )
-    black = (density.mean(-1) > 0.75) & (density.max(-1) - density.min(-1) < 0.15)
+    # Ink takes away all colours alike; no stain that dense is that grey.
+    black = (density.mean(-1) > 0.5) & (density.max(-1) - density.min(-1) < 0.15 * density.mean(-1))
     coloured = max(int((mask & ~black).sum()), 1)
     pen = black.copy()
     for hue in hues:
