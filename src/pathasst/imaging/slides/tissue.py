@@ -26,6 +26,8 @@ LONGEST = 4096
 """px of the mask's longer side at most; 2,048 where the scale is unknown."""
 SPECK = 0.005
 """mm² below which a patch of tissue is taken for dust."""
+CELL = 100.0
+"""µm: a gap that narrow is a fat cell and no glass."""
 PALE_SIDE = 300.0
 """µm: side of the squares over which pale tissue is averaged, a few fat cells."""
 PALE, TEXTURE = 0.012, 1.0
@@ -261,7 +263,8 @@ def _tidy(mask: np.ndarray, um_per_px: float | None) -> np.ndarray:
     from skimage.morphology import remove_small_holes, remove_small_objects
 
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel, iterations=2)
+    reach = max(round(CELL / 2 / um_per_px if um_per_px else max(mask.shape) / 340), 2)
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel, iterations=reach)
     opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel) > 0
     speck = max(round(SPECK * 1e6 / um_per_px**2), 4) if um_per_px else max(mask.size // 50_000, 4)
     clean = remove_small_objects(opened, max_size=speck)
