@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pathasst.cli.main import app
-from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset
 
 COMMANDS = ("classify", "questions", "beir", "nuclei", "points", "agents", "slidequest", "imageclef", "compare", "sets")
 
@@ -64,4 +64,4 @@ def test_rollouts_of_another_agent(tmp_path):
     assert done.exit_code == 0, done.output
     items = json.loads((tmp_path / "eval/agents.json").read_text())["items"]
     assert next(i for i in items if i["id"] == "ki67_cells/1")["score"] == 1.0
-    assert isinstance(run("agents", "--tasks", tmp_path / "t.json").exception, BadSettings)
+    assert isinstance(run("agents", "--tasks", tmp_path / "t.json", "--rollouts", tmp_path / "mine.jsonl").exception, BadDataset)

@@ -146,29 +146,33 @@ def agents(
     """Agents' trajectories, as MedCTA scores them: tool choice, arguments, order, early stop, recovery after an error, outcome.
 
     Without --rollouts our own agent does our requests, tools run for real (a few seconds each), and OUT/rollouts.jsonl keeps
-    them.
+    them. With --tasks alone the brain gives every next step after the right ones; no tool runs.
 
     Example: pathasst eval agents --limit 40 --brain pathasst
+    Example: pathasst eval agents --tasks medcta_dataset/dataset.json --brain http://127.0.0.1:8000/v1#qwen-vl
     Example: pathasst eval agents --tasks medcta_dataset/dataset.json --rollouts my-agent.jsonl
     """
     import json
 
-    from pathasst.core.errors import BadSettings
+    from pathasst.assistant.brain import open_brain
+    from pathasst.assistant.settings import load_settings
     from pathasst.evaluate import toolchoice
     from pathasst.evaluate.agents.measure import evaluate
     from pathasst.evaluate.agents.requests import roll_out, tasks_of
     from pathasst.evaluate.agents.trajectory import read_rollouts, read_tasks, rollout_to_row
 
     if tasks is not None and rollouts is None:
-        raise BadSettings("tasks of MedCTA need other tools than ours: give --rollouts, what an agent did with them.")
+        from pathasst.evaluate.agents import steps
+
+        model = open_brain(load_settings(brain=brain).brain)
+        table, scores = steps.evaluate(model, read_tasks(tasks), out / "predictions")
+        _finish(table, out, scores, model.name)
+        return
     requests = toolchoice.draw(toolchoice.load_requests(), limit, seed)
     wanted = read_tasks(tasks) if tasks else tasks_of(requests, toolchoice.pictures(pictures))
     if rollouts:
         name, done = rollouts.stem, read_rollouts(rollouts)
     else:
-        from pathasst.assistant.brain import open_brain
-        from pathasst.assistant.settings import load_settings
-
         model = open_brain(load_settings(brain=brain).brain)
         name, done = model.name, roll_out(model, wanted, out / "predictions")
         out.mkdir(parents=True, exist_ok=True)

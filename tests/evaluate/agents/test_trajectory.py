@@ -113,7 +113,7 @@ def test_medctas_layout(tmp_path):
     (task,) = read_tasks(tmp_path / "dataset.json")
     assert [s.tool for s in task.steps] == ["OCR", "Calculator"] and task.steps[1].arguments == {"expression": "3/4"}
     assert [s.result for s in task.steps] == ["3 of 4", "0.75"]
-    assert task.pictures == (tmp_path / "image/a.jpg",) and task.tools == ("OCR", "Calculator")
+    assert task.pictures == (tmp_path / "image/a.jpg",) and [s.name for s in task.specs] == ["OCR", "Calculator"]
     assert (task.query, task.answer, task.whitelist, task.blacklist) == ("What is the ratio?", "0.75", (("0.75",),), ())
     for content in ("half", "[]", '{"0": {"dialogs": [{}]}}'):
         (tmp_path / "dataset.json").write_text(content)

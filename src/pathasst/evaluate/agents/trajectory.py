@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pathasst.core.errors import BadDataset
+from pathasst.core.records import ToolSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Task:
     query: str
     steps: tuple[Step, ...]
     pictures: tuple[Path | bytes, ...] = ()
-    tools: tuple[str, ...] = ()  # on offer; empty: not stated
+    specs: tuple[ToolSpec, ...] = ()  # the tools on offer; empty: not stated
     answer: str = ""
     whitelist: tuple[tuple[str, ...], ...] = ()  # of each group one phrase must occur in the answer
     blacklist: tuple[tuple[str, ...], ...] = ()  # none of these may
@@ -95,7 +96,7 @@ def judge(task: Task, rollout: Rollout) -> Verdict:
         errors=len(failed),
         recovered=sum(healed) / len(healed) if healed else None,
         finished=finished,
-        outcome=_outcome(task, rollout.answer),
+        outcome=outcome(task, rollout.answer),
     )
 
 
@@ -124,14 +125,15 @@ def _arguments(wanted: Sequence[Step], calls: Sequence[Step]) -> float | None:
     fixed = [s for s in wanted if s.arguments and any(c.tool == s.tool for c in calls)]
     free, right = list(calls), 0
     for step in fixed:
-        match = next((m for m in free if m.tool == step.tool and _has(m, step)), None)
+        match = next((m for m in free if m.tool == step.tool and has_arguments(m, step)), None)
         if match is not None:
             free.remove(match)
             right += 1
     return right / len(fixed) if fixed else None
 
 
-def _has(call: Step, wanted: Step) -> bool:
+def has_arguments(call: Step, wanted: Step) -> bool:
+    """Whether a call has all arguments that the wanted one fixes."""
     return all(
         name in call.arguments and same_argument(name, value, call.arguments[name]) for name, value in wanted.arguments.items()
     )
@@ -147,7 +149,8 @@ def _common(first: Sequence[str], second: Sequence[str]) -> int:
     return row[-1]
 
 
-def _outcome(task: Task, answer: str) -> float | None:
+def outcome(task: Task, answer: str) -> float | None:
+    """1.0 where the answer holds a phrase of each group it must and none that it must not, else 0.0; None without such."""
     if not task.whitelist and not task.blacklist:
         return None
     text = answer.lower()
@@ -163,13 +166,34 @@ def read_tasks(path: Path) -> list[Task]:
     """
     try:
         nodes = json.loads(path.read_text(encoding="utf-8"))
-        return [_task(str(id), node, path.parent) for id, node in nodes.items()]
+        tasks = [_task(str(id), node, path.parent) for id, node in nodes.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadDataset(
             f"{path} is no file of tasks as MedCTA has them ({{number: {{tools, files, dialogs, gt_answer}}}}): {error!r}. "
             f"Get it: "
             "https://ivul-kaust.github.io/MedCTA (medcta_dataset/dataset.json)."
         ) from error
+    if not tasks:
+        raise BadDataset(f"{path} holds no tasks.")
+    return tasks
+
+
+def _spec(tool: Any) -> ToolSpec:
+    """A tool of the file: its name, or {name, description, inputs: [{name, type, description, optional}]}."""
+    if not isinstance(tool, dict):
+        return ToolSpec(name=str(tool), description="", parameters={"type": "object", "properties": {}, "required": []})
+    types = {"text": "string", "int": "integer", "float": "number", "bool": "boolean"}
+    inputs = tool.get("inputs") or []
+    properties = {
+        str(i["name"]): {"type": types.get(str(i.get("type")), "string"), "description": str(i.get("description") or "")}
+        for i in inputs
+    }
+    parameters = {
+        "type": "object",
+        "properties": properties,
+        "required": [str(i["name"]) for i in inputs if not i.get("optional")],
+    }
+    return ToolSpec(name=str(tool["name"]), description=str(tool.get("description") or ""), parameters=parameters)
 
 
 def _task(id: str, node: Mapping[str, Any], folder: Path) -> Task:
@@ -196,7 +220,7 @@ def _task(id: str, node: Mapping[str, Any], folder: Path) -> Task:
             Step(tool=s.tool, arguments=s.arguments, result=r) for s, r in zip(steps, results + [""] * len(steps), strict=False)
         ),
         pictures=tuple(folder / str(f["path"]) for f in node.get("files") or ()),
-        tools=tuple(str(t["name"] if isinstance(t, dict) else t) for t in node.get("tools") or ()),
+        specs=tuple(_spec(t) for t in node.get("tools") or ()),
         answer=last,
         whitelist=_groups(gold.get("whitelist")),
         blacklist=_groups(gold.get("blacklist")),
