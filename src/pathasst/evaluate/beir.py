@@ -133,8 +133,7 @@ def evaluate(
         table.notes.append(f"{collection.name}: {index.describe()}.")
     table.notes.append(
         "95 % intervals, bootstrap by question. nDCG as trec_eval computes it. bm25s: its default tokens, English stop words, "
-        "no stemmer, "
-        "k1 1.5, b 0.75."
+        "no stemmer, k1 1.5, b 0.75."
     )
     return table, scores
 

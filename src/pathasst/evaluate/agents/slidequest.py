@@ -65,8 +65,7 @@ def read_questions(folder: Path) -> list[SlideQuestion]:
     if not questions:
         raise BadDataset(
             f"{folder} has no SlideQuest: expected {{{','.join(PARTS)}}}/questions.json and ground_truth/. Get it: the folder "
-            f"benchmark of "
-            "https://github.com/microsoft/nova-agent (MIT); slides of TCGA-BRCA, as its README says."
+            f"benchmark of https://github.com/microsoft/nova-agent (MIT); slides of TCGA-BRCA, as its README says."
         )
     return questions
 

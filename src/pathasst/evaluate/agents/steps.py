@@ -23,6 +23,7 @@ from pathasst.evaluate.predictions import Predictions, Value, key_of
 from pathasst.evaluate.table import Table
 
 METRICS = ("instruction", "tool choice", "arguments", "outcome")
+ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,10 @@ def evaluate(brain: Brain, tasks: Sequence[Task], cache: Path) -> tuple[Table, l
     table = Table(id="agent-steps", title=f"Agents, step by step: {brain.name}", columns=["step", "n", *METRICS], seed=0)
     data = key_of([[t.id, t.query, [[s.tool, dict(s.arguments)] for s in t.steps]] for t in tasks])[:16]
     scores: list[Score] = []
-    names = {"all": lambda p: True} | {
-        f"step {n + 1}": (lambda p, n=n: p.wanted is not None and p.number == n) for n in range(max(len(t.steps) for t in tasks))
-    }
-    for name, belongs in {**names, "answer": lambda p: p.wanted is None}.items():
-        rows = [n for n, p in enumerate(places) if belongs(p)]
+    groups = [_group(p) for p in places]
+    steps = [f"step {n + 1}" for n in range(max(len(t.steps) for t in tasks))]
+    for name in ("all", *steps, ANSWER):
+        rows = [n for n, group in enumerate(groups) if name in ("all", group)]
         measured = {m: _mean([(verdicts[n][m], places[n].task.id) for n in rows]) for m in METRICS}
         table.add(name, len(rows), *measured.values())
         scores += [Score(task=f"steps, {name}", metric=m, value=v, n=len(rows), data=data) for m, v in measured.items() if v]
@@ -61,10 +61,13 @@ def evaluate(brain: Brain, tasks: Sequence[Task], cache: Path) -> tuple[Table, l
         table.notes.append(f"{failed} replies failed (a picture that cannot be read) and count as wrong.")
     table.notes.append(
         "95 % intervals, bootstrap by task. The steps before are always the right ones. Instruction: a call where one is "
-        "wanted, an answer "
-        "where that is wanted. Of several calls the first counts."
+        "wanted, an answer where that is wanted. Of several calls the first counts."
     )
     return table, scores
+
+
+def _group(place: Place) -> str:
+    return ANSWER if place.wanted is None else f"step {place.number + 1}"
 
 
 def _asked(brain: Brain, place: Place) -> Asked:

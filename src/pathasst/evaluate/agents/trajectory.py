@@ -170,8 +170,7 @@ def read_tasks(path: Path) -> list[Task]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadDataset(
             f"{path} is no file of tasks as MedCTA has them ({{number: {{tools, files, dialogs, gt_answer}}}}): {error!r}. "
-            f"Get it: "
-            "https://ivul-kaust.github.io/MedCTA (medcta_dataset/dataset.json)."
+            f"Get it: https://ivul-kaust.github.io/MedCTA (medcta_dataset/dataset.json)."
         ) from error
     if not tasks:
         raise BadDataset(f"{path} holds no tasks.")

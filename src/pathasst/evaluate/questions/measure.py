@@ -82,8 +82,7 @@ def evaluate(
         raise BadDataset("no set of questions was found.\n" + "\n".join(missing))
     table.notes += [
         f"Split {options.split}. Options in {options.orders} orders, averaged. 95 % intervals, bootstrap by picture. Strict: "
-        f"no option, or "
-        "several, is invalid and wrong. MMMU's rule draws an option where none is named.",
+        f"no option, or several, is invalid and wrong. MMMU's rule draws an option where none is named.",
         *missing,
     ]
     return table, scores
