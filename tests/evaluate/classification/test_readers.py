@@ -308,8 +308,15 @@ def test_pairs_keep_their_splits(tmp_path, png):
 
     source = Source(article_id="lc25000", kind="labels")
     made = [
-        Pair(pair_id=f"{n}", source=source, image=png, label=label, group=f"g{n // 2}", split=split)
-        for n, (label, split) in enumerate([("lc25000/lung_n", "test"), ("lc25000/lung_aca", "train"), ("other/lung_n", "test")])
+        Pair(pair_id=f"{n}", source=source, image=png, md5=md5, label=label, group=f"g{n // 2}", split=split)
+        for n, (label, split, md5) in enumerate(
+            [
+                ("lc25000/lung_n", "test", "a"),
+                ("lc25000/lung_aca", "train", "b"),
+                ("other/lung_n", "test", "c"),
+                ("lc25000/lung_n", "test", "a"),  # another caption of the first picture
+            ]
+        )
     ]
     run_stage(tmp_path / "pairs", stage="pairs", record=Pair, units=[Unit("all")], work=lambda unit: made, progress=False)
     found, classes = samples_of("lc25000", None, tmp_path / "pairs")

@@ -278,15 +278,19 @@ def image_folder(folder: Path, classes: Sequence[str]) -> list[Sample]:
 
 
 def pairs(folder: Path, classes: ClassNames) -> list[Sample]:
-    """A dataset of labelled pairs (`pathasst clip compose`) with its splits, so that nothing that was trained on is tested on."""
-    samples = []
+    """A dataset of labelled pairs (`pathasst clip compose`) with its splits, so that nothing that was trained on is tested on.
+
+    A picture that stands there with several captions is one sample.
+    """
+    samples: dict[str, Sample] = {}
     for pair in read(folder, Pair):
         name, _, label = pair.label.rpartition("/")
         if label in classes.labels and name == classes.pairs:
             number = classes.labels.index(label)
             cluster = pair.group or pair.pair_id
-            samples.append(Sample(id=pair.pair_id, label=number, cluster=cluster, split=pair.split, source=pair.image))
-    return samples or _wrong(folder, f"pairs labelled {classes.pairs}/{{{','.join(classes.labels)}}}")
+            sample = Sample(id=pair.pair_id, label=number, cluster=cluster, split=pair.split, source=pair.image)
+            samples.setdefault(pair.md5 or pair.pair_id, sample)
+    return list(samples.values()) or _wrong(folder, f"pairs labelled {classes.pairs}/{{{','.join(classes.labels)}}}")
 
 
 def classes_of_folder(folder: Path) -> list[str]:
