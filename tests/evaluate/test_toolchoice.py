@@ -1,6 +1,8 @@
 """Tool choice is scored as it should be: by brains whose mistakes are known."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 from evaluate_brains import RuleBrain
@@ -10,7 +12,10 @@ from pathasst.core.templates import Template
 from pathasst.evaluate.toolchoice import KINDS, Request, draw, evaluate, judge, load_requests, pictures
 from pathasst.instruct.measure import user_templates, words
 from pathasst.instruct.wordings import Wordings
+from pathasst.router.requests import LANGUAGES, wordings, words_of
 from pathasst.tools.registry import CLASSES, all_specs, tool_class
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def row(table, name="all"):
@@ -42,6 +47,18 @@ def test_no_request_has_the_words_of_a_wording_that_is_trained_on():
     trained = {frozenset(words(e)) for t in user_templates(Wordings(), "train") for e in Template(t).expansions()}
     assert len(trained) > 20_000
     assert not [r.say for r in load_requests() if frozenset(words(r.say)) in trained]
+
+
+def test_no_fresh_request_is_a_wording_of_the_router():
+    texts = [
+        json.loads(line)["say"] for line in (BENCHMARKS / "data" / "fresh_requests.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(texts) >= 120
+    fresh = {words_of(text) for text in texts}
+    for language in LANGUAGES:
+        wordings_ = [w.text for w in wordings(language)]
+        assert not fresh & {words_of(w) for w in wordings_ if not set("[{") & set(w)}
+        assert not fresh & {words_of(e) for w in wordings_ if w.count("[") < 4 for e in Template(w).expansions()}
 
 
 def test_a_sample_has_every_group_and_is_the_same_each_time():

@@ -178,10 +178,11 @@ def judge(request: Request, value: Value) -> dict[str, Any]:
 def _arguments_right(request: Request, value: Value) -> bool:
     name = request.wanted[0]
     actual = next((arguments for called, arguments in value["calls"] if called == name), None)
-    return actual is not None and all(_same(key, expected, actual.get(key)) for key, expected in request.arguments.items())
+    return actual is not None and all(same_argument(key, expected, actual.get(key)) for key, expected in request.arguments.items())
 
 
-def _same(key: str, expected: Any, actual: Any) -> bool:
+def same_argument(key: str, expected: Any, actual: Any) -> bool:
+    """Whether an argument has the value that a request fixes: numbers by value, a query by the words that it must have."""
     if key == "query":
         words = str(actual or "").lower()
         return all(word in words for word in str(expected).lower().split())
