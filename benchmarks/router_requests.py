@@ -25,7 +25,13 @@ from pathasst.router import Reason, Route, Router
 from pathasst.tools.registry import FURTHER, all_specs, tool_class
 
 HERE = Path(__file__).parent / "data"
-FILES = ("plain_requests.yaml", "tool_requests_languages.yaml", "tool_requests_dev.yaml", "fresh_requests.jsonl")
+FILES = (
+    "plain_requests.yaml",
+    "tool_requests_languages.yaml",
+    "tool_requests_dev.yaml",
+    "tool_requests_dev_languages.jsonl",
+    "fresh_requests.jsonl",
+)
 BESIDE = {"look", "similar_cases"}  # no call where a request does not ask for them
 MEASURES = ("right", "false calls", "arguments", "reason")
 

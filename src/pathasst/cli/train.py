@@ -89,7 +89,7 @@ def router(
     Example: pathasst train router --out out/router
     """
     from pathasst.core import recipes
-    from pathasst.evaluate.toolchoice import load_requests
+    from pathasst.evaluate.toolchoice import texts_of
     from pathasst.instruct.invoke import Invoker
     from pathasst.instruct.wordings import Wordings
     from pathasst.router import TrainSettings
@@ -100,7 +100,7 @@ def router(
     settings = replace(settings, leave_out=tuple(leave_out)) if leave_out else settings
     invoker = Invoker(all_specs(), Wordings(), seed=settings.seed)
     more = () if conversations else (invoker.make(n, {}) for n in range(settings.conversations))
-    tests = [r.say for path in (None, *held_out) for r in load_requests(path)]
+    tests = [text for path in (None, *held_out) for text in texts_of(path)]
     scores = train(conversations or [], out, settings, more=more, held_out=tests, say=typer.echo)
     for split, kinds in scores.items():
         for kind, s in kinds.items():

@@ -6,6 +6,7 @@ turn is judged. `look`, the eyes of a brain that has none, is no specialist tool
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -67,6 +68,16 @@ def load_requests(path: Path | None = None) -> list[Request]:
         ]
     except (KeyError, TypeError, AttributeError, OSError, ValueError, yaml.YAMLError) as error:
         raise BadSettings(f"{path or 'requests.yaml'} is no file of requests: {error!r}") from error
+
+
+def texts_of(path: Path | None = None) -> list[str]:
+    """The words of the requests of a file: of this form, or JSONL with the words of each as `say`. Raises BadSettings."""
+    if path is None or path.suffix != ".jsonl":
+        return [r.say for r in load_requests(path)]
+    try:
+        return [str(json.loads(line)["say"]) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadSettings(f"{path} is no file of requests: {error!r}") from error
 
 
 def draw(requests: Sequence[Request], limit: int, seed: int) -> list[Request]:

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, NamedTuple
 from unicodedata import combining, normalize
 
+import numpy as np
 import yaml
 
 from pathasst.core.errors import BadSettings
@@ -25,7 +26,7 @@ from pathasst.router.route import Reason
 FOLDER = Path(__file__).with_name("wordings")
 LANGUAGES = ("en", "de", "fr", "es", "it", "zh")
 SHARES = (0.4, 0.13, 0.115, 0.115, 0.115, 0.125)  # of the requests
-TOOLS, NONE = 0.6, 0.28  # share of requests for tools, and of those for none; the others follow an earlier turn
+TOOLS, NONE = 0.54, 0.26  # share of requests for tools, and of those for none; the others follow an earlier turn
 SEVERAL, FRAMED, OF_A_PICTURE, DATED = (
     0.13,
     0.15,
@@ -33,15 +34,17 @@ SEVERAL, FRAMED, OF_A_PICTURE, DATED = (
     0.1,
 )  # share of requests that are joined, framed, name a picture, name a year
 LOWERED = 0.7  # share of the second parts of a request that begin with a small letter
+NEAR = 0.7  # likeness to a test's request from which a text is not trained on
+COINED = 0.25  # share of the diseases and drugs that are coined
 VAL = 10  # one wording in so many
 SAME = "same"
 # Tools that take a scale and a least score.
 SCALED = ("ki67_cells", "her2_cells", "pdl1_cells", "lbc_detect", "blood_cells", "he_nuclei")
 LOWER, UNMARKED, SLIPS, UNACCENTED = (
-    0.3,
-    0.4,
-    0.3,
-    0.15,
+    0.35,
+    0.45,
+    0.35,
+    0.2,
 )  # share of requests in small letters, without end mark, with slips, without accents
 NEIGHBOURS = {a: b for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm") for a, b in zip(row, row[1:] + row[-2], strict=True)}
 
@@ -70,7 +73,7 @@ class Wording:
         return "val" if int(hashlib.sha256(self.text.encode()).hexdigest()[:8], 16) % VAL == 0 else "train"
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def load(name: str) -> dict[str, Any]:
     """A file of the folder. Raises BadSettings when it is not there or no YAML."""
     try:
@@ -81,8 +84,13 @@ def load(name: str) -> dict[str, Any]:
 
 
 def wordings(language: str) -> list[Wording]:
-    """Every wording of a language."""
-    content, result = load(language), []
+    """Every wording of a language: of `<language>.yaml` and of every `<language>-….yaml`."""
+    names = [language, *sorted(p.stem for p in FOLDER.glob(f"{language}-*.yaml"))]
+    return [wording for name in names for wording in _of_file(language, load(name))]
+
+
+def _of_file(language: str, content: Mapping[str, Any]) -> list[Wording]:
+    result = []
     for name, hands in content["tools"].items():
         tool, _, switch = name.partition("+")
         fixed = {f"{tool}.{switch}": True} if switch else {}
@@ -126,7 +134,7 @@ class Requests:
         elif kind < TOOLS + NONE or not pools["later"]:
             wording = _balanced(rng, pools["none"], lambda w: w.reason)
         else:
-            wording = rng.choice(pools["later"])
+            wording = _balanced(rng, pools["later"], lambda w: str(w.tools or w.reason))
         return self._filled(wording, rng, pools)
 
     def _filled(self, wording: Wording, rng: Random, pools: Mapping[str, list[Wording]]) -> Item:
@@ -184,6 +192,18 @@ class _Filler:
         self.language, self.rng = language, rng
         self.arguments: list[tuple[str, Any]] = []
 
+    def _coined(self, name: str) -> str:
+        """A disease or drug that stands in no list, so that its place in the words is learned and not the name."""
+        node = load("slots")["coined"][self.language if name == "disease" else "treatment"]
+        return "".join(str(self.rng.choice(part)) for part in node)
+
+    def _named(self, slot: str) -> str:
+        """A value of a slot of the literature, one in so many coined."""
+        name = slot.rstrip("2")
+        if name in ("disease", "treatment") and self.rng.random() < COINED:
+            return self._coined(name)
+        return str(self.rng.choice(self.values(slot)))
+
     def values(self, slot: str) -> list[Any]:
         """What may fill a slot: in the language, and in any."""
         node = load("slots")
@@ -204,13 +224,13 @@ class _Filler:
         if slot == "query":
             return Piece(self.topic(), f"{tool}.query")
         if slot.rstrip("2") in ("treatment", "disease", "marker"):
-            return Piece(str(self.rng.choice(self.values(slot))), f"{tool}.query")
+            return Piece(self._named(slot), f"{tool}.query")
         value = self.rng.choice(self.values(slot))
         text, value = value if isinstance(value, list) else (value, value)
         if slot.startswith("feature"):
             self.arguments.append((f"{tool}.{value}", True))
             return Piece(text)
-        if slot in ("term", "term2", "percent", "sum"):
+        if slot in ("term", "term2", "percent", "sum", "code"):
             return Piece(text)
         name = f"{tool}.{slot}"
         if slot == "cell_class":
@@ -226,7 +246,7 @@ class _Filler:
         """A topic of the literature, its parts filled."""
         text = str(self.rng.choice(self.values("topic")))
         while match := re.search(r"\{(\w+)\}", text):
-            text = text[: match.start()] + str(self.rng.choice(self.values(match[1]))) + text[match.end() :]
+            text = text[: match.start()] + self._named(match[1]) + text[match.end() :]
         return text
 
 
@@ -313,6 +333,27 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def without(items: Sequence[Item], held_out: Sequence[str]) -> list[Item]:
-    """The items whose words are not those of a request that is held out for a test."""
+    """The items that are not like a request that is held out for a test: neither its words, nor NEAR of its letters.
+
+    Likeness: trigrams of letters that both have, of those that either has (Jaccard).
+    """
+    if not held_out or not items:
+        return list(items)
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counter = CountVectorizer(analyzer=_trigrams, binary=True, dtype=np.float32)
+    tests = counter.fit_transform(held_out)
     excluded = {words_of(text) for text in held_out}
-    return [i for i in items if words_of(i.text) not in excluded]
+    texts = sorted({i.text for i in items})
+    sizes, near = np.asarray(tests.sum(1)).ravel(), set()
+    for start in range(0, len(texts), 2048):
+        part = texts[start : start + 2048]
+        both = (counter.transform(part) @ tests.T).toarray()
+        either = np.array([len(_trigrams(t)) for t in part])[:, None] + sizes[None] - both
+        near |= {t for t, most in zip(part, (both / np.maximum(either, 1)).max(1), strict=True) if most >= NEAR}
+    return [i for i in items if i.text not in near and words_of(i.text) not in excluded]
+
+
+def _trigrams(text: str) -> set[str]:
+    bare = f" {' '.join(words_of(text))} "
+    return {bare[n : n + 3] for n in range(len(bare) - 2)}

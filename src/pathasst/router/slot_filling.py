@@ -85,8 +85,14 @@ def _options(name: str, schema: Mapping[str, Any], words: str, reading: Reading)
     if name == SCALE and schema.get("type") == "number" and (option := scale(words)) and _fits(option[0], schema):
         return [option]
     if schema.get("type") == "string":
-        return [(words[a:b].strip(" .,;:?!。，？"), (a, b)) for a, b in _wholes(reading.spans.get(name, ()), words)]
+        texts = [(words[a:b].strip(" .,;:?!。，？"), (a, b)) for a, b in _wholes(reading.spans.get(name, ()), words)]
+        return [option for option in texts if _says_something(option[0])]
     return []
+
+
+def _says_something(text: str) -> bool:
+    """Whether a text is more than an article or a sign: three letters, or two of a script without blanks."""
+    return len(re.findall(r"[^\W_]", text)) >= (2 if re.search("[\u2e80-\u9fff]", text) else 3)
 
 
 def _wholes(spans: Sequence[Span], words: str) -> list[Span]:
@@ -167,8 +173,9 @@ def _objects(properties: Mapping[str, Any], words: str) -> list[list[Place]]:
     """The places in the words, those of one object together; none where no argument is a place."""
     sizes = {size for s in properties.values() if (size := _place_size(s))}
     groups: list[list[Place]] = []
+    scaled = option[1] if SCALE in properties and (option := scale(words)) else (0, 0)  # `0,5 µm` is no point
     for place in places(words) if sizes else ():
-        if len(place.values) not in sizes:
+        if len(place.values) not in sizes or _overlap(place.span, scaled):
             continue
         if groups and not (place.apart and not place.excluded):
             groups[-1].append(place)
