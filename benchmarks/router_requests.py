@@ -20,8 +20,7 @@ import torch
 
 from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.core.statistics import mean_interval
-from pathasst.evaluate.toolchoice import load_requests
-from pathasst.evaluate.toolchoice import same_argument
+from pathasst.evaluate.toolchoice import load_requests, same_argument
 from pathasst.router import Reason, Route, Router
 from pathasst.tools.registry import FURTHER, all_specs, tool_class
 
@@ -105,8 +104,10 @@ def judged(row: Row, route: Route) -> dict[str, float]:
     if not wanted:
         verdict["false calls"] = float(bool(called))
     if row.arguments:
-        values = [c.arguments for c in route.calls if c.name in wanted]
-        verdict["arguments"] = float(any(all(same_argument(k, v, call.get(k)) for k, v in row.arguments.items()) for call in values))
+        calls = [c.arguments for c in route.calls if c.name in wanted]
+        verdict["arguments"] = float(
+            any(all(same_argument(k, v, call.get(k)) for k, v in row.arguments.items()) for call in values)
+        )
     if row.reasons:
         verdict["reason"] = float(route.reason in row.reasons)
     return verdict

@@ -59,7 +59,8 @@ FUNCTIONS = {
         "f = lambda t: misplaced(t, LIBRARY)"
     ),
     "calls": (
-        "from pathasst.assistant.repair import calls_in, loads_leniently\n"
+        "from pathasst.assistant.repair import calls_in\n"
+        "from pathasst.llm.tool_calls import loads_leniently\n"
         "f = lambda t: (calls_in(t, ['a_b']), loads_leniently(t), calls_in('<tool_call>' + t, ['a_b']))"
     ),
     "streaming": (

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathasst.assistant.repair import arguments, calls_in, loads_leniently, tool_name
+from pathasst.assistant.repair import arguments, calls_in, tool_name
+from pathasst.llm.tool_calls import loads_leniently
 from pathasst.tools.registry import CLASSES, tool_class
 
 

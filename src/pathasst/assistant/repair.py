@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pathasst.core.records import ToolCall
+from pathasst.llm.tool_calls import ARGUMENTS, call_of, json_or_none, loads_leniently
 
 UNREADABLE = "unreadable_call"
 """The name of a call that could not be read at all."""
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-_WRAPPERS = ("arguments", "args", "parameters", "params", "input", "kwargs")
 
 
 def tool_name(name: str, names: Iterable[str]) -> str:
@@ -61,14 +62,9 @@ def calls_in(text: str, names: Iterable[str]) -> tuple[list[ToolCall], str, bool
 
 
 def _call_of(value: Any, names: Iterable[str]) -> ToolCall | None:
-    """A call written as a JSON object with a name and arguments."""
-    if not isinstance(value, dict):
-        return None
-    name = value.get("name") or value.get("tool") or value.get("function")
-    if not isinstance(name, str):
-        return None
-    values: dict[str, Any] = next((value[w] for w in _WRAPPERS if isinstance(value.get(w), dict)), {})
-    return ToolCall(name=tool_name(name, names), arguments=values)
+    """A call written as a JSON object, its name as the known tools are spelled."""
+    call = call_of(value)
+    return replace(call, name=tool_name(call.name, names)) if call else None
 
 
 def _fenced(text: str, names: Iterable[str]) -> ToolCall | None:
@@ -98,52 +94,10 @@ def _xml(text: str, names: Iterable[str]) -> ToolCall | None:
     return ToolCall(name=tool_name(name.strip(), names), arguments=values)
 
 
-def loads_leniently(text: str) -> Any:
-    """JSON with the slips small models make (single quotes, trailing commas, Python literals, missing brackets), or None.
-
-    What breaks off inside a text or a number is not guessed: `70` may have been going to be `700`.
-    """
-    start = text.find("{")
-    if start < 0:
-        return None
-    text = text[start:].strip()
-    for attempt in (text, _tidied(text), _closed(_tidied(text))):
-        try:
-            return json.JSONDecoder().raw_decode(attempt)[0]
-        except (json.JSONDecodeError, RecursionError):
-            continue
-    return None
-
-
-def _tidied(text: str) -> str:
-    text = re.sub(r"\bNone\b", "null", re.sub(r"\bTrue\b", "true", re.sub(r"\bFalse\b", "false", text)))
-    if '"' not in text:
-        text = text.replace("'", '"')
-    return re.sub(r",\s*([}\]])", r"\1", text)
-
-
-def _closed(text: str) -> str:
-    """The text with open lists and objects closed in the right order, if it ends where a value is complete."""
-    stack: list[str] = []
-    quoted = escaped = False
-    for letter in text:
-        if quoted:
-            quoted = escaped or letter != '"'
-            escaped = letter == "\\" and not escaped
-        elif letter == '"':
-            quoted = True
-        elif letter in "{[":
-            stack.append("}" if letter == "{" else "]")
-        elif letter in "}]" and stack:
-            stack.pop()
-    complete = not quoted and text.rstrip()[-1:] in ("}", "]", '"')
-    return text + "".join(reversed(stack)) if complete else text
-
-
 def _unwrapped(values: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:
     if len(values) == 1:
         (name, value) = next(iter(values.items()))
-        if name in _WRAPPERS and name not in model.model_fields:
+        if name in ARGUMENTS and name not in model.model_fields:
             value = loads_leniently(value) if isinstance(value, str) else value
             if isinstance(value, dict):
                 notes.append(f"took the arguments out of {name!r}")
@@ -205,14 +159,6 @@ def _as_kind(value: Any, kind: Mapping[str, Any]) -> Any:
     if type_ == "string" and isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return " ".join(value)
     return None
-
-
-def json_or_none(text: str) -> Any:
-    """The value a JSON text holds, or None."""
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return None
 
 
 def _valid(values: Mapping[str, Any], model: type[BaseModel]) -> bool:

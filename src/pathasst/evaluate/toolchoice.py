@@ -189,7 +189,9 @@ def judge(request: Request, value: Value) -> dict[str, Any]:
 def _arguments_right(request: Request, value: Value) -> bool:
     name = request.wanted[0]
     actual = next((arguments for called, arguments in value["calls"] if called == name), None)
-    return actual is not None and all(same_argument(key, expected, actual.get(key)) for key, expected in request.arguments.items())
+    return actual is not None and all(
+        same_argument(key, expected, actual.get(key)) for key, expected in request.arguments.items()
+    )
 
 
 def same_argument(key: str, expected: Any, actual: Any) -> bool:

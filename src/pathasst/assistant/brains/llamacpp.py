@@ -17,10 +17,11 @@ from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.dialogue import ANSWER_NOW, arguments_asked, dialogue
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
-from pathasst.assistant.repair import UNREADABLE, loads_leniently
+from pathasst.assistant.repair import UNREADABLE
 from pathasst.core.errors import BadInput, Unreachable
 from pathasst.core.records import ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
+from pathasst.llm.tool_calls import loads_leniently
 from pathasst.llm.transport import Refused, Transport
 
 CONTEXT = 8192  # tokens of one conversation

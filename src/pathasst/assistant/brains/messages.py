@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pathasst.assistant.repair import UNREADABLE, json_or_none, loads_leniently
+from pathasst.assistant.repair import UNREADABLE
 from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.llm.thoughts import apart
+from pathasst.llm.tool_calls import json_or_none, loads_leniently
 
 MOST_CALLS = 32  # of one turn; more come from a model that goes round
 LONGEST_SIDE = 2048  # px of a picture as it is sent; tools always get the whole one

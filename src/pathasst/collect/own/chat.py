@@ -11,6 +11,7 @@ from typing import Any
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, Turn
 from pathasst.llm.thoughts import apart
+from pathasst.llm.tool_calls import call_of
 
 ROLES = {
     **dict.fromkeys(("human", "user", "question", "prompter"), "user"),
@@ -157,15 +158,11 @@ def _words(content: Any, chat: Chat) -> str:
     return "\n".join(words).strip()
 
 
-def _call(call: Any) -> ToolCall:
-    if not isinstance(call, dict):
-        raise BadInput("a tool call is no object")
-    inner = call.get("function")
-    function: dict[str, Any] = inner if isinstance(inner, dict) else call
-    arguments = _loaded(function.get("arguments", function.get("parameters"))) or {}
-    if not isinstance(function.get("name"), str) or not isinstance(arguments, dict):
-        raise BadInput("a tool call has no name, or arguments that are no object")
-    return ToolCall(name=function["name"], arguments=arguments, id=str(call.get("id") or ""))
+def _call(value: Any) -> ToolCall:
+    call = call_of(_loaded(value))
+    if call is None:
+        raise BadInput("a tool call is no object with a name, or its arguments are no object")
+    return call
 
 
 def _answering(chat: Chat, message: Mapping[str, Any]) -> str:

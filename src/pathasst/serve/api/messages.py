@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathasst.assistant import sanitize
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.images import Album, PictureInput
-from pathasst.assistant.repair import loads_leniently
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
+from pathasst.llm.tool_calls import call_of
 from pathasst.serve.api.schemas import ChatRequest, FilePart, ImagePart, Message, TextPart
 
 
@@ -86,7 +86,8 @@ def turns(messages: Sequence[Message], chat: Sequence[ChatMessage], sees: bool) 
             words, _ = sanitize.for_brain(one.words)
             result.append(Turn(role="tool", tool=names[message.tool_call_id], content=words))
             continue
-        calls = [_call(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or []]
+        # arguments that nobody can read are none: the client's own tool has answered the call
+        calls = [call_of(c.model_dump()) or ToolCall(name=c.function.name, id=c.id) for c in message.tool_calls or []]
         names.update({c.id: c.name for c in calls})
         marks = f"{IMAGE}\n" * (len(one.pictures) if sees else 0)
         result.append(Turn(role=message.role, content=marks + words, tool_calls=calls, advice=sanitize.as_data(one.advice)))
@@ -141,8 +142,3 @@ def _parts(message: Message) -> tuple[str, list[tuple[str, float | None]]]:
         if isinstance(p, ImagePart | FilePart)
     ]
     return "\n".join(words), sources
-
-
-def _call(id_: str, name: str, arguments_text: str) -> ToolCall:
-    value = loads_leniently(arguments_text)
-    return ToolCall(name=name, arguments=value if isinstance(value, dict) else {}, id=id_)
