@@ -106,7 +106,7 @@ def judged(row: Row, route: Route) -> dict[str, float]:
     if row.arguments:
         calls = [c.arguments for c in route.calls if c.name in wanted]
         verdict["arguments"] = float(
-            any(all(same_argument(k, v, call.get(k)) for k, v in row.arguments.items()) for call in values)
+            any(all(same_argument(k, v, call.get(k)) for k, v in row.arguments.items()) for call in calls)
         )
     if row.reasons:
         verdict["reason"] = float(route.reason in row.reasons)
