@@ -123,3 +123,26 @@ def _given_back(tool: str, words: str, wanted: dict[str, Any]) -> bool:
     return [{n: v for n, v in c.items() if n != "query"} for c in calls] == [
         {n: v for n, v in wanted.items() if n != "query"}
     ] and all(w in calls[0].get("query", "").lower() for w in query)
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("nochmal, aber nur Zellen über 0,7", {"min_score": 0.7}),  # a decimal below one is the share that the tool takes
+        ("Is Ki67 above 14 % here?", {}),  # a percentage asks of the result
+        ("Ki67, Pixelgröße 0,23 µm", {"um_per_px": 0.23}),
+        ("il me faut le ki67, objectif x40", {"um_per_px": 0.25}),
+    ],
+)
+def test_shares_and_scales_in_other_words(words: str, arguments: dict[str, float]) -> None:
+    assert read(SPECS["ki67_cells"], words) == [arguments]
+
+
+def test_a_scale_is_no_point() -> None:
+    calls = read(SPECS["segment"], "Fläche der Struktur bei (77, 140), 0,5 µm pro Pixel")
+    assert calls == [{"points": [[77, 140]], "um_per_px": 0.5}]
+
+
+def test_a_text_of_an_article_or_a_sign_is_none() -> None:
+    reading = Reading(frozenset({"query"}), spans={"query": [(18, 20)]})
+    assert read(SPECS["papers_search"], "six publications: le mélanome", reading) == [{}]

@@ -21,7 +21,9 @@ from pathasst.router.slot_filling import TRUE, Reading, read, unread
 
 WEIGHTS = "model.safetensors"
 NEAR = 0.3  # least probability of a tool that is an alternative
-TAGGED, TAGGED_TEXT = 0.4, 0.2  # least probability of a token of a number, and of a text where one has at least one half
+ALSO = 0.4  # least probability of a tool beside one that reaches the threshold: when two are near, both run
+LONE, SURE = 0.25, 0.3  # least probability of the likeliest tool where none reaches the threshold, nor any reason for none SURE
+TAGGED, TAGGED_TEXT = 0.4, 0.15  # least probability of a token of a number, and of a text where one has at least one half
 GUESSED = 0.15  # least probability of the likeliest value of a choice, which counts where the words spell none
 GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
 LONGEST_QUERY = 500  # characters
@@ -123,9 +125,16 @@ class Router:
         return _Answer(words, tokens[0].spans, rows, tags[-1])
 
     def _chosen(self, row: np.ndarray) -> list[str]:
-        """Names of the tools from the threshold on, the likeliest first."""
-        row = row[: len(self.classes)]
-        return [self.classes[n] for n in np.argsort(-row) if row[n] >= self.config.threshold]
+        """Names of the tools that are meant, the likeliest first: from the threshold on, and those beside them from ALSO on.
+
+        Where none reaches the threshold, but no reason for none is SURE either, the likeliest from LONE on.
+        """
+        likely = row[: len(self.classes)]
+        if likely.max(initial=0.0) >= self.config.threshold:
+            return [self.classes[n] for n in np.argsort(-likely) if likely[n] >= ALSO]
+        if likely.max(initial=0.0) >= LONE and self._reason(row)[1] < SURE:
+            return [self.classes[int(likely.argmax())]]
+        return []
 
     def _reason(self, row: np.ndarray) -> tuple[Reason, float]:
         """The likeliest reason for no call, and its probability."""
@@ -139,7 +148,9 @@ class Router:
     def _is_about_the_result(self, row: np.ndarray) -> bool:
         """Whether a question after a result rather asks about that than for another call."""
         reasons = dict(zip(self.config.reasons, row[len(self.classes) :], strict=False))
-        return bool(reasons.get(Reason.RESULT, 0.0) > reasons.get(Reason.CALLS, 1.0))
+        result = reasons.get(Reason.RESULT, 0.0)
+        unsure = result < SURE and self._chosen(row)
+        return bool(result > reasons.get(Reason.CALLS, 1.0)) and not unsure
 
     def _calls(self, tool: ToolSpec, answer: _Answer, turns: Sequence[Turn], *, again: bool) -> list[ToolCall]:
         """The calls of a tool that the words ask for. `again`: they mean nothing alone; the arguments before count."""
@@ -232,16 +243,18 @@ def spans_of(tags: np.ndarray, places: Sequence[tuple[int, int]], words: str, le
             spans.append([start, end])
         last = n
     for span in spans:
-        while span[0] > 0 and _in_word(words[span[0] - 1]) and _in_word(words[span[0]]):
+        while span[0] > 0 and _in_word(words, span[0] - 1) and _in_word(words, span[0]):
             span[0] -= 1
-        while span[1] < len(words) and _in_word(words[span[1]]) and _in_word(words[span[1] - 1]):
+        while span[1] < len(words) and _in_word(words, span[1]) and _in_word(words, span[1] - 1):
             span[1] += 1
     return [(start, end) for start, end in spans]
 
 
-def _in_word(character: str) -> bool:
-    """Whether a character is one of a word of letters with blanks around; Chinese has none."""
-    return character.isalnum() and character < "\u2e80"
+def _in_word(words: str, at: int) -> bool:
+    """Whether a character is one of a word of letters with blanks around, its hyphens too; Chinese has none."""
+    if words[at] == "-":
+        return 0 < at < len(words) - 1 and words[at - 1].isalnum() and words[at + 1].isalnum()
+    return words[at].isalnum() and words[at] < "\u2e80"
 
 
 def _single_blanks(request: str) -> str:

@@ -19,6 +19,7 @@ SCALE = "um_per_px"  # an argument of this name is a scale, whatever the tool
 TRUE = "true"
 _SHORT = 3  # words of a description that is another name of its argument
 _NEAR = 200  # characters around a number that are looked at
+_LONE = 20.0  # distance of a decimal below one from an argument that is a share and not named
 _BEFORE, _AFTER = 5, 4  # words between the name of an argument and its number
 _SAME = {  # how else people say a name
     "score": "scor|thresh|cut|confid|certain|probab|limit",
@@ -155,6 +156,8 @@ def _numbers_for(
             far = _BEFORE + _AFTER  # any name that is near comes first
         if far is not None and _fits(value, schema):
             yield far, (value, span)
+    if schema.get("maximum", 2) <= 1:  # a share: a decimal below one that is nothing else's; `above 14 %` asks of the result
+        yield from ((_LONE, (v, s)) for v, s in free if 0 < v < 1 and words[s[1] :].lstrip()[:1] != "%" and _fits(v, schema))
     if _how_many(schema):
         yield from ((_BEFORE + _AFTER, option) for option in amounts(words) if _fits(option[0], schema))
 

@@ -61,7 +61,8 @@ _SCALES = (
     (re.compile(rf"{_N}\s*(?:nm|nanomet(?:re|er)s?|纳米)\s*(?:/|per|a|pro|par|por)\s*{_PX}", re.IGNORECASE), 0.001),
     (
         re.compile(
-            rf"(?<![A-Za-z])(?:{_PX}|mpp|resolution|scale|auflösung|échelle|escala|scala|分辨率)\D{{0,24}}?{_N}\s*{_UM}"
+            rf"(?<![A-Za-z])(?:{_PX}|mpp|resolution|scale|pixelgr\w+|auflösung|maßstab|échelle|résolution|escala|resolución|scala|"
+            rf"risoluzione|分辨率|像素)\D{{0,24}}?{_N}\s*{_UM}"
             r"(?!\s*(?:wide|long|thick))",
             re.IGNORECASE,
         ),
@@ -73,7 +74,8 @@ _SCALES = (
 _POWER = r"(4|5|10|20|40|60|63|100)"
 _OBJECTIVE = re.compile(
     rf"(?<![A-Za-z0-9.]){_POWER}\s?(?:[x×](?![A-Za-z0-9])|-?fold objective|er[\s-]?objektiv|-?fache?r? vergr|倍)"
-    rf"|×\s?{_POWER}(?![A-Za-z0-9])",
+    rf"|(?:×|(?:objecti\w+|obiettivo|objetivo|objektiv|grossissement|aumento|aumentos|ingrandimento|magnification|at)\s+x)\s?"
+    rf"{_POWER}(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _MICRONS_AT_ONE = 10.0  # a common scanner has 0.5 µm a pixel at 20×, 0.25 at 40×
