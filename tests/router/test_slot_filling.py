@@ -145,4 +145,4 @@ def test_a_scale_is_no_point() -> None:
 
 def test_a_text_of_an_article_or_a_sign_is_none() -> None:
     reading = Reading(frozenset({"query"}), spans={"query": [(18, 20)]})
-    assert read(SPECS["papers_search"], "six publications: le mélanome", reading) == [{}]
+    assert read(SPECS["papers_search"], "six publications: le mélanome", reading) == [{"k": 6}]
