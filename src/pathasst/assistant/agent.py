@@ -17,7 +17,7 @@ from functools import partial
 from pathasst.assistant import repair, sanitize
 from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.brain import Brain, Streaming
-from pathasst.assistant.grounded import compose
+from pathasst.assistant.composer import compose
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT, Album
 from pathasst.assistant.notices import Draft, conclude, library_of

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst.assistant.brain import BrainSettings
 from pathasst.assistant.brains.calls import calls_of
-from pathasst.assistant.brains.grounded import grounded
 from pathasst.assistant.brains.messages import result_words
+from pathasst.assistant.brains.result_check import grounded
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
 from pathasst.core.errors import BadInput

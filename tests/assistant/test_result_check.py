@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pathasst.assistant.brains.grounded import QUOTED_CHARACTERS, grounded
+from pathasst.assistant.brains.result_check import QUOTED_CHARACTERS, grounded
 from pathasst.core.records import NOTICE, ToolCall, Turn
 
 COUNTED = "130 tumour cells: 3 Ki67-positive, 127 negative; Ki67 index 2.3 %."
