@@ -23,7 +23,7 @@ def call_of(value: Any) -> ToolCall | None:
     inner = value.get("function")
     function: dict[str, Any] = inner if isinstance(inner, dict) else value
     name = next((n for key in NAMES if isinstance(n := function.get(key), str) and n), None)
-    arguments = next((a for key in ARGUMENTS if (a := function.get(key)) is not None), {})
+    arguments: Any = next((a for key in ARGUMENTS if (a := function.get(key)) is not None), {})
     if isinstance(arguments, str):
         arguments = loads_leniently(arguments) if arguments.strip() else {}
     if name is None or not isinstance(arguments, dict):
