@@ -252,11 +252,11 @@ def test_wrong_settings_are_refused(settings: dict[str, object], words: str) -> 
 
 
 def test_presets_can_be_changed_and_unknown_ones_are_refused() -> None:
-    assert LLMSettings.of("ollama", model="qwen3:8b").model == "qwen3:8b"
+    assert LLMSettings.preset("ollama", model="qwen3:8b").model == "qwen3:8b"
     with pytest.raises(BadSettings, match="ollama"):
-        LLMSettings.of("nobody")
+        LLMSettings.preset("nobody")
     with pytest.raises(BadSettings, match="modell"):
-        LLMSettings.of("ollama", modell="x")
+        LLMSettings.preset("ollama", modell="x")
 
 
 def test_a_model_in_this_process_keeps_a_schema(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_model_in_this_process_keeps_a_schema(tmp_path: Path) -> None:
     class City(BaseModel):
         city: str = Field(max_length=30)
 
-    c = connect(LLMSettings.of("smollm2", max_tokens=40, threads=1, parallel=1), tmp_path)
+    c = connect(LLMSettings.preset("smollm2", max_tokens=40, threads=1, parallel=1), tmp_path)
     assert c.json("Name a city in JSON.", City).city
     assert c.ledger.calls == 1
     c.close()

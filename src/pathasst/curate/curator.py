@@ -120,9 +120,7 @@ class Curator:
     def language(self) -> LLMSettings:
         from pathasst.llm import LLMSettings
 
-        values = dict(self.settings.llm)
-        preset = values.pop("preset", None)
-        return LLMSettings.of(preset, **values) if preset else LLMSettings(**values)
+        return LLMSettings.of(self.settings.llm)
 
     @cached_property
     def asker(self) -> by_llm.Asker:

@@ -26,8 +26,9 @@ from pathasst.instruct.converse import alone, converse
 from pathasst.instruct.describe import describe, word_count
 from pathasst.instruct.invoke import SHARES, Invoker
 from pathasst.instruct.lexicon import DOMAINS, lexicon
-from pathasst.instruct.rewrite import Rewriter, client_of, settings_of
+from pathasst.instruct.rewrite import Rewriter, client_of
 from pathasst.instruct.wordings import Wordings
+from pathasst.llm import LLMSettings
 
 CODE = 5  # raised when the same wordings and settings give other rows
 PASSING = ("max_cost", "parallel", "timeout", "attempts", "backoff", "max_wait", "price_in", "price_out", "key_env", "base_url")
@@ -62,7 +63,7 @@ class InstructSettings(Settings):
         if unknown := set(self.llm_writes) - {"describe", "converse"}:
             raise ValueError(f"llm_writes: {', '.join(sorted(unknown))} is unknown; choose describe, converse")
         if self.llm is not None:
-            settings_of(self.llm)  # a wrong one is reported before anything starts
+            LLMSettings.of(self.llm)  # a wrong one is reported before anything starts
         for name in ("abstracts", "wordings"):
             if getattr(self, name) and not Path(getattr(self, name)).exists():
                 raise ValueError(f"{name}: {getattr(self, name)} does not exist")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, Conversation, Mark, Pair, Turn
 from pathasst.core.text import sentences
 from pathasst.dataset import Dropped
@@ -45,18 +45,6 @@ class Dialogue(BaseModel):
     exchanges: list[Asked] = Field(min_length=1, max_length=8)
 
 
-def settings_of(node: dict[str, Any]) -> LLMSettings:
-    """LLM settings from a recipe: the fields of `LLMSettings`, and `preset` for where they start. Raises BadSettings."""
-    changes = dict(node)
-    preset = changes.pop("preset", "")
-    if preset:
-        return LLMSettings.of(preset, **changes)
-    try:
-        return LLMSettings(**changes)
-    except TypeError as error:
-        raise BadSettings(f"llm: {error}") from None
-
-
 _clients: dict[str, Client] = {}
 
 
@@ -64,7 +52,7 @@ def client_of(node: dict[str, Any], folder: Path) -> Client:
     """The client of this process for a recipe's `llm`, made on first use; its answers and ledger lie in `folder`."""
     key = f"{folder}:{sorted(node.items(), key=str)}"
     if key not in _clients:
-        _clients[key] = connect(settings_of(node), folder)
+        _clients[key] = connect(LLMSettings.of(node), folder)
     return _clients[key]
 
 

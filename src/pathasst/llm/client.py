@@ -1,7 +1,7 @@
 """The one client for every text LLM: text or JSON that keeps a schema, cached, retried, counted. Knows no room's prompts.
 
 ```python
-client = connect(LLMSettings.of("vllm", model="Qwen/Qwen3-8B"), folder=Path("out/llm"))
+client = connect(LLMSettings.preset("vllm", model="Qwen/Qwen3-8B"), folder=Path("out/llm"))
 client.text("Name three stains.")
 client.json("Split this caption: …", Split)          # Split: a pydantic model
 client.many(prompts, Split)                          # in parallel, in order; a bad answer is an exception in its place
@@ -49,7 +49,7 @@ class Client:
         at `max_tokens` or withheld by the server's filter.
         """
         messages = as_messages(prompt, system)
-        key = key_of(messages, self.settings.asked(), schema, variant)
+        key = key_of(messages, self.settings.answer_fields(), schema, variant)
         reply = self.cache.get(key)
         if reply is None:
             reply = self._paid(messages, schema)
