@@ -39,3 +39,11 @@ def device_of(name: str = "auto") -> str:
 def uses_bfloat16(precision: str, device: str = "cpu") -> bool:
     """Whether a setting `precision` (auto, bf16, fp16, fp32) means bfloat16 on a device."""
     return precision == "bf16" or (precision == "auto" and has_fast_bfloat16(device))
+
+
+def onnx_providers() -> list[str]:
+    """Where ONNX Runtime computes, the quickest first: CUDA where the package `onnxruntime-gpu` is installed, else the CPU."""
+    import onnxruntime
+
+    known = onnxruntime.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pathasst.core.errors import BadInput, MissingWeights
+from pathasst.core.hardware import onnx_providers
 from pathasst.core.records import Panel
 from pathasst.curate.edge_split import SeamSettings, seam
 from pathasst.imaging.boxes import iou
@@ -349,7 +350,7 @@ class OnnxDetector:
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers share the cores
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=onnx_providers())
         except broken as error:
             raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
         self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"

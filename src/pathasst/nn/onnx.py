@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pathasst.core import weights
 from pathasst.core.errors import MissingWeights
 from pathasst.core.files import sha256_of
+from pathasst.core.hardware import onnx_providers
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -25,7 +26,7 @@ def open_session(file: Path, threads: int = 1) -> InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(file), options, providers=onnx_providers())
 
 
 def compiled(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.core.records import Abstract
 from pathasst.nn.pretrained import text_encoder
 
@@ -76,7 +76,8 @@ class Embedder:
             torch.set_num_threads(threads)
         if dtype not in ("auto", "float32", "bfloat16"):
             raise BadSettings(f"dtype {dtype!r} is unknown; choose auto, float32 or bfloat16.")
-        fast = dtype == "bfloat16" or (dtype == "auto" and has_fast_bfloat16())
+        self._device = device_of()  # of documents, millions of them; one query is as quick on the CPU
+        fast = dtype == "bfloat16" or (dtype == "auto" and has_fast_bfloat16(self._device))
         weights.path(self.spec.documents)  # raises now, not at the first document
         self._dtype = "bfloat16" if fast else "float32"
         # One short query gains nothing from bfloat16, so queries keep full precision.
@@ -97,7 +98,7 @@ class Embedder:
     @cached_property
     def _documents(self) -> _Encoder:
         """Made when the first document comes: a search has none."""
-        return _Encoder(self.spec.documents, self.spec, self._dtype, segments=self.spec.segments)
+        return _Encoder(self.spec.documents, self.spec, self._dtype, segments=self.spec.segments, device=self._device)
 
 
 def version_of(spec: EmbedderSpec | str) -> str:
@@ -118,14 +119,16 @@ def _spec(spec: EmbedderSpec | str) -> EmbedderSpec:
 class _Encoder:
     """A BERT with its tokenizer."""
 
-    def __init__(self, id: str, spec: EmbedderSpec, dtype: str = "float32", *, segments: bool = False) -> None:
+    def __init__(
+        self, id: str, spec: EmbedderSpec, dtype: str = "float32", *, segments: bool = False, device: str = "cpu"
+    ) -> None:
         folder = weights.path(id)
         self.spec, self.segments = spec, segments
         self.tokenizer = load_tokenizer(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(spec.max_tokens)
         # Plain matrix products outrun the fused attention in bfloat16 on CPUs.
-        self.model = text_encoder(folder, dtype, "eager" if dtype == "bfloat16" else "sdpa")
+        self.model = text_encoder(folder, dtype, "eager" if dtype == "bfloat16" and device == "cpu" else "sdpa").to(device)
         self.dim = int(self.model.config.hidden_size)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -155,10 +158,11 @@ class _Encoder:
             mask[row, : len(encoding.ids)] = 1
             kinds[row, : len(encoding.ids)] = torch.tensor(encoding.type_ids)
         with torch.inference_mode():
+            tokens, mask, kinds = (t.to(self.model.device) for t in (tokens, mask, kinds))
             states = self.model(input_ids=tokens, attention_mask=mask, token_type_ids=kinds).last_hidden_state.float()
             means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             pooled = states[:, 0] if self.spec.pooling == "cls" else means
-            return torch.nn.functional.normalize(pooled, dim=1).numpy()
+            return torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
 
 
 def load_tokenizer(folder: Path) -> Any:

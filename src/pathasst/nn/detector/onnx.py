@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.core.errors import BadInput, MissingWeights
+from pathasst.core.hardware import onnx_providers
 from pathasst.nn.detector.infer import GREY, Detector, load
 from pathasst.nn.detector.settings import DetectorSettings
 
@@ -71,7 +72,7 @@ class OnnxReader:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(str(file), options, providers=onnx_providers())
         except broken as error:
             raise BadInput(f"{file} is not a usable ONNX model: {error}") from error
         self.classes = classes
