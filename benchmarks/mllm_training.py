@@ -26,7 +26,7 @@ from pathasst.mllm.chat import render
 from pathasst.mllm.data import FeatureTable, common_lists, cut_after_call, regrouped, samples_of
 from pathasst.mllm.model import ModelSettings, Parts, build, pixels
 from pathasst.mllm.pack import build_row, plan
-from pathasst.mllm.packed_loss import row_loss, tree
+from pathasst.mllm.packed_loss import features_of, row_loss, tree
 from pathasst.mllm.settings import LLAMA_LINEARS
 from pathasst.tools.registry import all_specs
 
@@ -66,7 +66,7 @@ def packed(parts: Parts, chosen: list[Conversation], row_tokens: int) -> dict[st
     with tree(parts):
         for members in plan(samples, row_tokens, 0):
             row = build_row([samples[n] for n in members])
-            loss = row_loss(parts, row, features)
+            loss = row_loss(parts, row, features_of(row, features))
             (loss / row.targets.sum()).backward()
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)

@@ -19,6 +19,8 @@ import torch
 torch.set_num_threads(1)
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.train import train
+from pathasst.training.loop import processes
+assert processes("cpu").num_processes == 2  # a launcher may start fewer than it is asked for
 values = json.loads(sys.argv[1])
 train(ClipTraining(**values), sys.argv[2], stop_at=4)
 train(ClipTraining(**values), sys.argv[2])
@@ -29,8 +31,7 @@ def launch(values: dict, out: Path) -> None:
     """Two processes on this machine's CPU, as a user starts them on two GPUs; stopped after 4 steps, and resumed."""
     program = out.with_suffix(".py")
     program.write_text(PROGRAM)
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*launcher, str(program), json.dumps(values), str(out)],

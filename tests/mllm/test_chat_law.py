@@ -7,6 +7,7 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 from transformers import CLIPImageProcessor, LlavaProcessor
 
 from pathasst.core.errors import BadSettings
@@ -61,16 +62,90 @@ def sentencepiece_tokenizer(folder):
     return AutoTokenizer.from_pretrained(folder)
 
 
+# The chat templates of the families, after the published ones, without tools (ours are in the system turn).
+GEMMA3 = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{% set first = messages[0].content + '\n\n' %}"
+    "{% set loop_messages = messages[1:] %}{% else %}{% set first = '' %}{% set loop_messages = messages %}{% endif %}"
+    "{% for m in loop_messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + (first if loop.first else '') }}"
+    "{{ m.content | trim }}{{ '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+GEMMA2 = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim }}"
+    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+MISTRAL3 = (
+    "{% if messages[0].role == 'system' %}{% set words = messages[0].content + '\n\n' %}{% set rest = messages[1:] %}{% else %}"
+    "{% set words = '' %}{% set rest = messages %}{% endif %}{{ bos_token }}{% for m in rest %}{% if m.role == 'user' %}"
+    "{{ '[INST] ' + (words if loop.first else '') + m.content + '[/INST]' }}{% else %}{{ ' ' + m.content + eos_token }}"
+    "{% endif %}{% endfor %}"
+)
+PHI3_OWN = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+PHI4 = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"
+)
+QWEN = (
+    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\nYou are Qwen.<|im_end|>\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+SMOLLM = QWEN.replace("You are Qwen", "You are a helpful AI assistant named SmolLM, trained by Hugging Face")
+LLAMA3_OWN = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' }}"
+    "{{ m.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+CONTROL = {
+    "gemma": ["<start_of_turn>", "<end_of_turn>"],
+    "mistral": ["[INST]", "[/INST]"],
+    "phi3": ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
+    "phi4": ["<|im_sep|>"],
+    "llama3": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+}
+KINDS = [
+    ("chatml", "bpe", "", None),
+    ("paper", "bpe", "", None),
+    ("paper", "sentencepiece", "", None),
+    ("gemma", "sentencepiece", "gemma", None),
+    ("mistral", "sentencepiece", "mistral", None),
+    ("phi3", "sentencepiece", "phi3", None),
+    ("llama3", "bpe", "llama3", None),
+    ("tokenizer", "bpe", "gemma", GEMMA3),
+    ("tokenizer", "sentencepiece", "gemma", GEMMA2),
+    ("tokenizer", "sentencepiece", "mistral", MISTRAL3),
+    ("tokenizer", "bpe", "mistral", MISTRAL3),
+    ("tokenizer", "sentencepiece", "phi3", PHI3_OWN),
+    ("tokenizer", "bpe", "phi4", PHI4),
+    ("tokenizer", "bpe", "", QWEN),
+    ("tokenizer", "bpe", "", SMOLLM),
+    ("tokenizer", "bpe", "llama3", LLAMA3_OWN),
+]
+
+
 @pytest.fixture(scope="module")
 def families(tmp_path_factory):
     """(tokenizer, template, processor) of each kind of tokenizer under each template that fits it."""
+    from tokenizers import AddedToken
+
     made = []
-    for name, tokenizer in (
-        ("chatml", make_tokenizer()),
-        ("paper", make_tokenizer()),
-        ("paper", sentencepiece_tokenizer(tmp_path_factory.mktemp("vicuna"))),
-    ):
-        tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
+    for name, kind, control, own in KINDS:
+        tokenizer = make_tokenizer() if kind == "bpe" else sentencepiece_tokenizer(tmp_path_factory.mktemp("vicuna"))
+        strip = control == "phi3"  # as Phi 3's own tokenizer, whose control tokens take the space and line break behind them
+        special = [AddedToken(t, special=True, normalized=False, rstrip=strip) for t in [*CONTROL.get(control, []), IMAGE]]
+        if kind == "bpe" and control:
+            tokenizer.add_special_tokens({"bos_token": {"gemma": "<bos>", "llama3": "<|begin_of_text|>"}.get(control, "<s>")})
+            tokenizer.add_special_tokens({"eos_token": {"gemma": "<end_of_turn>", "mistral": "</s>"}.get(control, "<|im_end|>")})
+        elif control == "gemma":
+            tokenizer.add_special_tokens({"bos_token": "<bos>"})
+        tokenizer.add_special_tokens({"extra_special_tokens": special})
+        tokenizer.chat_template = own
         template = template_of(name, tokenizer)
         processor = LlavaProcessor(
             image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
@@ -83,6 +158,19 @@ def families(tmp_path_factory):
         )
         made.append((tokenizer, template, processor))
     return made
+
+
+@pytest.mark.parametrize("place", [n for n, kind in enumerate(KINDS) if kind[3]])
+def test_a_tokenizers_own_template_gives_its_own_text(families, place):
+    tokenizer, _, processor = families[place]
+    asked = [{"role": r, "content": c} for r, c in [("user", "Which stain?"), ("assistant", "HE."), ("user", "Sure?")]]
+    system = {"role": "system", "content": "You look at tissue."}
+    try:
+        own = tokenizer.apply_chat_template([system, *asked], tokenize=False, add_generation_prompt=True)
+    except TemplateError:  # Gemma 2 has no system turn: its words stand before the question
+        first = {"role": "user", "content": f"{system['content']}\n\n{asked[0]['content']}"}
+        own = tokenizer.apply_chat_template([first, *asked[1:]], tokenize=False, add_generation_prompt=True)
+    assert processor.apply_chat_template([system, *asked], tokenize=False, add_generation_prompt=True) == own
 
 
 def messages(turns: list[Turn]) -> list[dict]:
@@ -108,7 +196,7 @@ CALLS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     asked=TEXT, answered=TEXT, result=TEXT, calls=CALLS, pictured=st.booleans(), offered=st.booleans(), system=st.none() | TEXT
 )

@@ -22,10 +22,10 @@ from .conftest import RED, SPECS, picture
 ASK = [Turn(role="user", content="<image>\nIs it red?")]
 
 
-def write_adapter(folder, tower, llm, rank=2):
+def write_adapter(folder, tower, llm, rank=2, template="chatml"):
     """A projector and adapters as `train` leaves them, with random values."""
     settings = MllmTraining(
-        model=ModelSettings(vision=str(tower), llm=str(llm)),
+        model=ModelSettings(vision=str(tower), llm=str(llm), template=template),
         phase2=PhaseSettings(take={"describe": 0}, lora=LoraSettings(rank=rank, modules=["q_proj", "down_proj"])),
     )
     parts = model.build(settings.model)
@@ -81,15 +81,57 @@ def test_transformers_alone_gives_the_same_ids_and_vllm_finds_its_names(format, 
     assert again[-1].name == "config.json"
 
 
-def test_llama_cpp_answers_as_transformers(tiny_gguf, tiny_tower, tmp_path):
+@pytest.fixture
+def language_model(request, tmp_path):
+    """(folder of an LLM, template) by name."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+    from .conftest import make_tokenizer
+    from .test_chat_law import sentencepiece_tokenizer
+
+    if request.param in ("gguf file", "whole checkpoint"):
+        return request.getfixturevalue("tiny_gguf").parent, "chatml"
+    folder = tmp_path / "llm"
+    folder.mkdir()
+    tokenizer = sentencepiece_tokenizer(folder) if request.param == "vicuna" else make_tokenizer()
+    tokenizer.save_pretrained(folder)
+    kind = Qwen2Config if request.param == "qwen2" else LlamaConfig
+    torch.manual_seed(3)
+    config = kind(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder, "paper" if request.param == "vicuna" else "chatml"
+
+
+@pytest.mark.parametrize(
+    ("language_model", "whole"),
+    [("gguf file", False), ("llama", False), ("qwen2", False), ("vicuna", False), ("whole checkpoint", True)],
+    indirect=["language_model"],
+)
+def test_llama_cpp_answers_as_transformers(language_model, whole, tiny_tower, tmp_path):
     pytest.importorskip("xllamacpp")
     from pathasst.mllm.llamacpp import LlamaEngine
 
-    source = write_adapter(tmp_path / "adapter", tiny_tower, tiny_gguf.parent)
-    export(source, tmp_path / "out", "gguf", "F32")
+    llm, template = language_model
+    source = write_adapter(tmp_path / "adapter", tiny_tower, llm, template=template)
+    if whole:
+        export(source, tmp_path / "whole", "huggingface")
+    export(tmp_path / "whole" if whole else source, tmp_path / "out", "gguf", "F32")
     theirs = PathAsst(LlamaEngine(tmp_path / "out", threads=1))
+    ours = PathAsst.load(source, engine="transformers")
     ask = [Turn(role="user", content="What colour is the picture?")]
-    words = PathAsst.load(source, engine="transformers").reply(ask, max_new_tokens=8).content
+    assert theirs.prompt_ids(ask, 0, SPECS) == ours.prompt_ids(ask, 0, SPECS)
+    words = ours.reply(ask, max_new_tokens=8).content
     words = re.sub(r"<\|\w+\|>", "", words).strip()  # llama.cpp keeps control tokens to itself
     assert theirs.reply(ask, max_new_tokens=8).content == words
 
@@ -102,8 +144,6 @@ def test_what_a_format_cannot_hold_is_refused(tiny_llm, tiny_tower, tmp_path):
     (tmp_path / "empty").mkdir()
     for place, format, reason in [
         (source, "onnx", "choose huggingface, vllm, gguf, peft"),
-        (source, "gguf", "no GGUF file whose vocabulary"),
-        (whole, "gguf", "whole checkpoint"),
         (whole, "peft", "whole checkpoint"),
         (bare, "peft", "no adapters"),
         (tmp_path / "empty", "huggingface", "was not written by"),

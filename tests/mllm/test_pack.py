@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pathasst.mllm.pack import Sample, build_row, plan
-from pathasst.mllm.packed_loss import row_loss, tree
+from pathasst.mllm.packed_loss import features_of, row_loss, tree
 
 PREFIXES = [list(range(5, 5 + n)) for n in (12, 7)]
 
@@ -44,7 +44,8 @@ def test_packed_loss_is_the_plain_loss(parts, share):
     torch.manual_seed(0)
     table = torch.randn(9, parts.image_tokens, 32)
     with torch.no_grad(), tree(parts):
-        packed = row_loss(parts, build_row(samples, share=share), table)
+        row = build_row(samples, share=share)
+        packed = row_loss(parts, row, features_of(row, table))
     plain = torch.tensor(0.0)
     for s in samples:
         ids = torch.from_numpy(s.ids.astype(np.int64))[None]
@@ -62,6 +63,6 @@ def test_samples_of_a_row_do_not_see_each_other(parts):
     samples = made(4, placeholder, parts.image_tokens, seed=1)
     table = torch.zeros(4, parts.image_tokens, 32)
     with torch.no_grad(), tree(parts):
-        together = row_loss(parts, build_row(samples), table).item()
-        alone = sum(row_loss(parts, build_row([s]), table).item() for s in samples)
-    assert together == pytest.approx(alone, rel=2e-5)
+        rows = [build_row(samples), *(build_row([s]) for s in samples)]
+        together, *alone = (row_loss(parts, row, features_of(row, table)).item() for row in rows)
+    assert together == pytest.approx(sum(alone), rel=2e-5)

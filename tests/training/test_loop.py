@@ -100,11 +100,11 @@ def test_accumulated_parts_are_one_larger_batch(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     values = ["steps=20", "accumulate=2", "evaluate_every=5"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DROPOUT": "0"}
-    subprocess.run([*launch, str(SCRIPT), str(tmp_path / "two"), *values], check=True, env=environment)
+    two_processes = environment | {"PROCESSES": "2"}
+    subprocess.run([*launch, str(SCRIPT), str(tmp_path / "two"), *values], check=True, env=two_processes)
     subprocess.run([sys.executable, str(SCRIPT), str(tmp_path / "one"), *values], check=True, env=environment)
     one, two = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("one", "two"))
     assert close(one, two)
@@ -275,3 +275,24 @@ def test_a_tracker_gets_the_log(tmp_path: Path) -> None:
 def test_a_tracker_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingPackage, match="pip install mlflow"):
         trained(tmp_path, trackers=("mlflow",))
+
+
+def test_a_fused_step_is_the_plain_one(tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain")
+    assert close(trained(tmp_path / "fused", fused=True), plain)
+    trained(tmp_path / "parts", fused=True, stop_at=25)
+    assert same(trained(tmp_path / "parts", fused=True), trained(tmp_path / "fused", fused=True))
+
+
+def test_a_compiled_network_trains_the_same_under_the_same_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    whole = nn.Module.compile
+
+    def eager(module: nn.Module) -> None:  # the compiler's front, without minutes of C++
+        compiled.append(module)
+        whole(module, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", eager)
+    plain = trained(tmp_path / "plain", dropout=0.0)
+    assert close(trained(tmp_path / "compiled", dropout=0.0, compile=True), plain)
+    assert len(compiled) == 1

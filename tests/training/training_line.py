@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pathasst.training import Task, TrainingSettings, fit
+from pathasst.training.loop import processes
 
 
 class Small(TrainingSettings):
@@ -64,6 +65,9 @@ DEFAULTS = {
 if __name__ == "__main__":
     chosen = Small.of(DEFAULTS, sys.argv[2:])
     task = Line(chosen)
+    assert processes("cpu").num_processes == int(
+        os.environ.get("PROCESSES", "1")
+    )  # a launcher may start fewer than it is asked for
     fit(task, chosen, Path(sys.argv[1]))
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(task.model.state_dict(), Path(sys.argv[1]) / "weights.pt")

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 FILE, WEIGHTS = "adapter.json", "model.safetensors"
 
 
-def save(parts: Parts, folder: Path, settings: MllmTraining) -> None:
-    """Write what was trained; ids of parts that are folders are written as they were given."""
+def save(parts: Parts, folder: Path, settings: MllmTraining, *, main: bool = True) -> None:
+    """Write what was trained; ids of parts that are folders are written as they were given.
+
+    All processes must call it; the one that is `main` writes.
+    """
     import torch
     from safetensors.torch import save_file
 
+    from pathasst.training.checkpoint import whole
+
     trained = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
-    trained |= {f"lora.{n}": p for n, p in lora.state(parts.llm).items()}
+    trained |= {f"lora.{n}": whole(p) for n, p in lora.state(parts.llm).items()}
+    if not main:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     halves = {n: t.cpu().to(torch.float16).contiguous() for n, t in trained.items()}
     save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})

@@ -85,9 +85,10 @@ class ChatTemplate:
     closers: dict[str, str]
     stop: str  # what ends the assistant's words, supervised; what follows it in the closer is not
     system: str = PAPER_SYSTEM  # said when the conversation has no system turn
-    special: bool = True  # openers and closers hold control tokens of the tokenizer
+    special: bool = True  # control tokens part the runs of text, which are tokenised one by one; else the whole text at once
     bos: str = ""  # control token that the tokenizer puts before a text, for a template without control tokens of its own
     lead: str = ""  # what the assistant's words begin with: part of them, so that a prompt does not end in half a token
+    joined: bool = False  # the system's words stand at the head of the first user turn, which then has no opener of its own
 
     def __post_init__(self) -> None:
         for role in ROLES:
@@ -115,7 +116,7 @@ class ChatTemplate:
         It gives the ids of `render` (tested)."""
         cases = "".join(
             f"{{%- {'if' if n == 0 else 'elif'} m.role == {role!r} %}}"
-            f"{{{{- {self.openers[role]!r} + {self.lead if role == 'assistant' else ''!r} + t.words + {self.closers[role]!r} }}}}"
+            f"{{{{- {self._opener(role)} + {self.lead if role == 'assistant' else ''!r} + t.words + {self.closers[role]!r} }}}}"
             for n, role in enumerate(ROLES)
         )
         end = repr(self.closers["system"])
@@ -133,20 +134,25 @@ class ChatTemplate:
             f"{{%- if add_generation_prompt %}}{{{{- {self.openers['assistant']!r} }}}}{{%- endif %}}"
         )
 
+    def _opener(self, role: str) -> str:
+        """A role's opener as an expression of jinja, inside the loop over turns."""
+        opener = repr(self.openers[role])
+        return f"('' if loop.first else {opener})" if self.joined and role == "user" else opener
+
     def stop_ids(self, tokenizer: Any) -> list[int]:
         """The stop as token ids, as they follow words."""
-        if self.special:
+        if self.special or self.stop in tokenizer.all_special_tokens:
             return _encode(tokenizer, self.stop, special=True)
         return _encode(tokenizer, f"a{self.stop}", special=False)[len(_encode(tokenizer, "a", special=False)) :]
 
     def before_stop(self, text: str, *, finished: bool = False) -> str:
         """What the model wrote up to the stop; until it is `finished`, without an end that may be the beginning of one."""
         stop = self.stop.strip()
-        before, found, _ = text.partition(stop)
-        if found or finished:
+        before, ended, _ = text.partition(stop)
+        if ended or finished:
             return before
-        begun = next((n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n])), 0)
-        return text[: len(text) - begun]
+        open_end = next((n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n])), 0)
+        return text[: len(text) - open_end]
 
     def parse(self, text: str) -> Turn:
         """What the model wrote, as an assistant turn: `<tool_call>` lines become `tool_calls`, the rest is content."""
@@ -168,7 +174,45 @@ PAPER = ChatTemplate(
     special=False,
     lead=" ",
 )
-TEMPLATES = {t.name: t for t in (CHATML, PAPER)}
+LLAMA3 = ChatTemplate(
+    name="llama3",
+    openers={
+        role: f"{'<|begin_of_text|>' if role == 'system' else ''}<|start_header_id|>{name}<|end_header_id|>\n\n"
+        for role, name in zip(ROLES, ("system", "user", "assistant", "ipython"), strict=True)
+    },
+    closers=dict.fromkeys(ROLES, "<|eot_id|>"),
+    stop="<|eot_id|>",
+)
+PHI3 = ChatTemplate(
+    name="phi3",
+    openers={role: f"<|{'user' if role == 'tool' else role}|>\n" for role in ROLES},
+    closers=dict.fromkeys(ROLES, "<|end|>\n"),
+    stop="<|end|>",
+    special=False,
+)
+GEMMA = ChatTemplate(
+    name="gemma",
+    openers={
+        "system": "<bos><start_of_turn>user\n",
+        "user": "<start_of_turn>user\n",
+        "assistant": "<start_of_turn>model\n",
+        "tool": "<start_of_turn>user\n",
+    },
+    closers=dict.fromkeys(ROLES, "<end_of_turn>\n") | {"system": "\n\n"},
+    stop="<end_of_turn>",
+    joined=True,
+)
+MISTRAL = ChatTemplate(
+    name="mistral",
+    openers={"system": "<s>[INST] ", "user": "[INST] ", "assistant": "", "tool": "[INST] "},
+    closers={"system": "\n\n", "user": "[/INST]", "assistant": "</s>", "tool": "[/INST]"},
+    stop="</s>",
+    special=False,
+    lead=" ",
+    joined=True,
+)
+TEMPLATES = {t.name: t for t in (CHATML, PAPER, LLAMA3, PHI3, GEMMA, MISTRAL)}
+"""By name. SmolLM, Qwen and Phi 4 speak ChatML, Gemma 2 and 3 `gemma`; `tokenizer` reads any other off the tokenizer."""
 
 
 def template_of(name: str, tokenizer: Any) -> ChatTemplate:
@@ -182,10 +226,10 @@ def template_of(name: str, tokenizer: Any) -> ChatTemplate:
     if name not in TEMPLATES:
         raise BadSettings(f"no chat template is called {name!r}; choose one of {', '.join([*TEMPLATES, 'tokenizer'])}.")
     template = TEMPLATES[name]
-    if template.special:
+    if template is not PAPER:
         if len(template.stop_ids(tokenizer)) != 1:
             raise BadSettings(f"template {name}: {template.stop} is no token of this LLM; use template: paper, or tokenizer.")
-        return template
+        return _as_tokenised(template, tokenizer)
     first = tokenizer("a").input_ids[:1]
     return replace(template, bos=tokenizer.bos_token if first and first[0] == tokenizer.bos_token_id else "")
 
@@ -208,35 +252,66 @@ def resaved_template(folder: Path, tokenizer: Any) -> ChatTemplate:
     return from_tokenizer(tokenizer)
 
 
+def _as_tokenised(template: ChatTemplate, tokenizer: Any) -> ChatTemplate:
+    """The template, tokenised at once where this tokenizer joins words with what stands before them (SentencePiece)."""
+    runs = [template.openers["user"], "It is 7 %.", template.closers["user"] + template.openers["assistant"], "Red"]
+    together = _encode(tokenizer, "".join(runs), special=True)
+    return replace(template, special=[i for run in runs for i in _encode(tokenizer, run, special=True)] == together)
+
+
 def from_tokenizer(tokenizer: Any) -> ChatTemplate:
     """The tokenizer's own chat template, found by rendering marked turns with it once. Raises BadSettings when that fails."""
+    from jinja2 import TemplateError
+
     marks = ["\u2402S\u2402", "\u2402U\u2402", "\u2402A\u2402", "\u2402V\u2402", "\u2402B\u2402"]
     roles = ["system", "user", "assistant", "user", "assistant"]
     messages = [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+    except TemplateError:  # it has no system turn (Gemma 2): the first user turn carries its words
+        messages = [{"role": "user", "content": f"{marks[0]}\n\n{marks[1]}"}, *messages[2:]]
+        text = _apply(tokenizer, messages)
     rest, between = text, []
     for mark in marks:
-        before, found, rest = rest.partition(mark)
-        if not found:
+        before, there, rest = rest.partition(mark)
+        if not there:
             raise BadSettings("the tokenizer's chat template drops or changes a turn; use template: chatml or paper.")
         between.append(before)
-    prompt = tokenizer.apply_chat_template(messages[:2], tokenize=False, add_generation_prompt=True)
-    after_user = prompt.split(marks[1])[1]
-    after_assistant = between[3]
+    after_user = _apply(tokenizer, messages[: -len(marks) + 2], add_generation_prompt=True).split(marks[1])[1]
+    closer, after_assistant, answer = rest, between[3], between[2]
+    lead = answer.removeprefix(after_user) if answer.startswith(after_user) else ""  # what a prompt leaves to the assistant
+    answer = answer.removesuffix(lead)
     stop = next((s for s in _stops(tokenizer) if after_assistant.startswith(s)), after_assistant.split("\n")[0])
-    closer = rest
+    uneven = BadSettings(f"the tokenizer's chat template does not join turns evenly; use template: {', '.join(TEMPLATES)}.")
+    if after_user != answer or not after_assistant.startswith(closer) or not closer.startswith(stop):
+        raise uneven
     user = after_assistant.removeprefix(closer)
-    answer = between[2]
+    joined = not between[1].endswith(user)
     system_closer = between[1].removesuffix(user)
-    user_closer = system_closer if answer.startswith(system_closer) else ""
-    if after_user != answer or after_assistant != closer + user:
-        raise BadSettings("the tokenizer's chat template does not join turns evenly; use template: chatml or paper.")
-    return ChatTemplate(
+    user_closer = next((c for c in (system_closer, closer) if c and answer.startswith(c)), "")
+    template = ChatTemplate(
         name="tokenizer",
         openers={"system": between[0], "user": user, "assistant": answer.removeprefix(user_closer), "tool": user},
         closers={"system": system_closer, "user": user_closer, "assistant": closer, "tool": user_closer},
         stop=stop,
+        lead=lead,
+        joined=joined,
     )
+    whole = [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)]
+    if tokenizer.apply_chat_template(whole, chat_template=template.jinja(), tokenize=False) != text:
+        raise uneven
+    return _as_tokenised(template, tokenizer)
+
+
+def _apply(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    except (TemplateError, ValueError) as error:
+        raise BadSettings(
+            f"the tokenizer's chat template cannot be used ({error}); use template: {', '.join(TEMPLATES)}."
+        ) from error
 
 
 def render(
@@ -271,7 +346,7 @@ def render(
     begins_with_picture = bool(turns) and turns[0].role == "user" and turns[0].content.startswith(IMAGE)
     ends: list[tuple[int, bool]] = []
     for n, turn in enumerate(turns):
-        _add_turn(turn, template, text)
+        _add_turn(turn, template, text, opened=n == 0 and template.joined)
         ends.append((len(text.pieces), turn.role == "assistant"))
         if n == 0 and begins_with_picture:
             opening = next(m for m, piece in enumerate(text.pieces) if m >= prefix and piece.picture) + 1
@@ -350,10 +425,12 @@ class _Text:
         return ids, mask, starts
 
 
-def _add_turn(turn: Turn, template: ChatTemplate, text: _Text) -> None:
+def _add_turn(turn: Turn, template: ChatTemplate, text: _Text, *, opened: bool = False) -> None:
+    """Append a turn; `opened`: a user turn goes on where the system's words stand."""
     if turn.role not in ROLES or turn.role == "system":
         raise BadInput(f"a turn of the role {turn.role!r} cannot stand inside a conversation.")
-    text.add(template.openers[turn.role], control=True)
+    if not (opened and turn.role == "user"):
+        text.add(template.openers[turn.role], control=True)
     if turn.role == "user":
         for n, words in enumerate(turn.content.split(IMAGE)):
             if n:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
-from pathasst.mllm import adapter, gguf_llm, model
+from pathasst.mllm import adapter, gguf_folder, gguf_llm, model
 from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.gguf_vision import write_vision
 from pathasst.mllm.model import Parts
@@ -44,16 +44,20 @@ def export(source: str | Path, out: Path, format: str = "huggingface", quantisat
     if format in ("huggingface", "vllm"):
         model.save(adapter.load(folder) if is_adapter else model.load(folder), out)
         return [*sorted(out.glob("*.safetensors")), out / "config.json"]
+    if not is_adapter and format == "peft":
+        raise BadSettings(f"{folder} is a whole checkpoint, which has no adapters of its own; choose another format.")
     if not is_adapter:
-        what = "has no adapters of its own" if format == "peft" else "would need the vocabulary of its LLM as GGUF"
-        raise BadSettings(f"{folder} is a whole checkpoint, which {what}; export it to huggingface or vllm.")
+        out.mkdir(parents=True, exist_ok=True)
+        return write_gguf(model.load(folder), None, out, quantisation)
     about = json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))
     if format == "peft":
         if not about["lora"]["rank"]:
             raise BadSettings(f"{folder} holds a projector and no adapters of the LLM: there is nothing that peft could read.")
         out.mkdir(parents=True, exist_ok=True)
         return [_peft(folder, out)]
-    base = _vocabulary(about["model"]["llm"])  # raises before anything is loaded
+    llm = about["model"]["llm"]
+    place = Path(llm) if Path(llm).is_dir() else weights.path(llm)
+    base = None if (place / "config.json").is_file() else _vocabulary(llm)  # raises before anything is loaded
     out.mkdir(parents=True, exist_ok=True)
     return write_gguf(adapter.load(folder), base, out, quantisation)
 
@@ -71,9 +75,16 @@ def _vocabulary(llm: str) -> Path:
     return ggufs[0]
 
 
-def write_gguf(parts: Parts, base: Path, out: Path, quantisation: str = QUANTISATION) -> list[Path]:
-    """Both files of llama.cpp, the template and the picture's size into `out`; `base`: the GGUF file the LLM came from."""
-    write_llm(parts, base, out / LANGUAGE, quantisation)
+def write_gguf(parts: Parts, base: Path | None, out: Path, quantisation: str = QUANTISATION) -> list[Path]:
+    """Both files of llama.cpp, the template and the picture's size into `out`; `base`: the GGUF file of its LLM, if any."""
+    import gguf
+
+    if quantisation not in gguf.GGMLQuantizationType.__members__:
+        raise BadSettings(f"quantisation {quantisation!r} is unknown; try Q8_0, Q4_1, F16 or F32.")
+    if base is None:
+        gguf_folder.write(parts, out / LANGUAGE, quantisation)
+    else:
+        write_llm(parts, base, out / LANGUAGE, quantisation)
     write_vision(parts, out / VISION)
     parts.template.save(out)
     about = {"image_size": parts.model.config.vision_config.image_size, "image_tokens": parts.image_tokens}
@@ -107,13 +118,10 @@ def _files(id: str) -> list[Path]:
 def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -> None:
     """The merged LLM as GGUF: all that `base` says of vocabulary and architecture, with the trained weights.
 
-    Matrices as `quantisation` (F32, F16, Q8_0, Q4_1 …), vectors as F32. Raises BadSettings for an unknown one.
+    Matrices as `quantisation` (F32, F16, Q8_0, Q4_1 …), vectors as F32.
     """
     import gguf
 
-    kinds = gguf.GGMLQuantizationType
-    if quantisation not in kinds.__members__:
-        raise BadSettings(f"quantisation {quantisation!r} is unknown; try Q8_0, Q4_1, F16 or F32.")
     reader = gguf.GGUFReader(base)
     writer = gguf.GGUFWriter(out, "llama")
     _copy_fields(reader, writer)
@@ -130,8 +138,8 @@ def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -
         values = state[name].float().numpy()[: int(tensor.shape[-1])]  # without the row of <image>
         if part in heads:
             values = gguf_llm.permute(values, heads[part])
-        _add(writer, tensor.name, values, quantisation)
-    _finish(writer)
+        add_tensor(writer, tensor.name, values, quantisation)
+    finish(writer)
 
 
 def _peft(folder: Path, out: Path) -> Path:
@@ -170,7 +178,8 @@ def _copy_fields(reader: Any, writer: Any) -> None:
             writer.add_key_value(name, entry.contents(), kind)
 
 
-def _add(writer: Any, name: str, values: np.ndarray, quantisation: str) -> None:
+def add_tensor(writer: Any, name: str, values: np.ndarray, quantisation: str) -> None:
+    """Matrices as `quantisation` says, vectors as F32."""
     import gguf
     import numpy as np
 
@@ -181,7 +190,8 @@ def _add(writer: Any, name: str, values: np.ndarray, quantisation: str) -> None:
     writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(values, np.float32), kind), raw_dtype=kind)
 
 
-def _finish(writer: Any) -> None:
+def finish(writer: Any) -> None:
+    """Write the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -30,7 +30,7 @@ def save(parts: Parts, folder: Path, dtype: torch.dtype, *, main: bool) -> None:
     state = {}
     for name, tensor in parts.model.state_dict().items():
         tensor = whole(tensor.detach())
-        if main:
+        if main and not (name == "lm_head.weight" and parts.model.config.text_config.tie_word_embeddings):
             state[name] = tensor.cpu().to(dtype)
     if main:
         model.save(parts, folder, state)

@@ -145,16 +145,17 @@ def prompt_text(turns: Sequence[Turn], template: ChatTemplate, tools: Sequence[T
     marks = sum(t.content.count(IMAGE) for t in turns if t.role == "user")
     if marks != images:
         raise BadInput(f"conversation: {marks} {IMAGE} marks for {images} pictures.")
-    parts = [template.openers["system"], _words("\n".join(filter(None, [system, list_tools(tools)])), template)]
+    parts = [template.bos + template.openers["system"], _words("\n".join(filter(None, [system, list_tools(tools)])), template)]
     parts.append(template.closers["system"])
-    for turn in turns:
-        said = f"{turn.tool}: {turn.content}" if turn.role == "tool" and turn.tool else turn.content
+    for n, turn in enumerate(turns):
+        words = f"{turn.tool}: {turn.content}" if turn.role == "tool" and turn.tool else turn.content
         if turn.role == "assistant":
-            said = "\n".join(filter(None, [said, write_calls(turn.tool_calls)]))
-        said = _words(said, template)
-        said = said.replace(IMAGE, marker) if turn.role == "user" else said
-        said = template.lead + said if turn.role == "assistant" else said
-        parts += [template.openers[turn.role], said, template.closers[turn.role]]
+            words = "\n".join(filter(None, [words, write_calls(turn.tool_calls)]))
+        words = _words(words, template)
+        words = words.replace(IMAGE, marker) if turn.role == "user" else words
+        words = template.lead + words if turn.role == "assistant" else words
+        opened = n == 0 and template.joined and turn.role == "user"
+        parts += ["" if opened else template.openers[turn.role], words, template.closers[turn.role]]
     return "".join([*parts, template.openers["assistant"]])
 
 
@@ -174,7 +175,7 @@ def square(image: bytes, side: int) -> bytes:
     scale = side / min(opened.size)
     width, height = (max(side, int(s * scale)) for s in opened.size)
     left, top = (width - side) // 2, (height - side) // 2
-    made = opened.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+    resized = opened.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
     out = io.BytesIO()
-    made.save(out, "PNG", compress_level=1)
+    resized.save(out, "PNG", compress_level=1)
     return out.getvalue()

@@ -54,12 +54,19 @@ def attach(llm: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed
     generator = torch.Generator().manual_seed(seed)
     linears = [(n, m, n.rsplit(".", 1)[-1]) for n, m in llm.named_modules() if isinstance(m, nn.Linear)]
     if unmatched := sorted(set(modules) - {last for _, _, last in linears}):
-        known = ", ".join(sorted({last for _, _, last in linears}))
-        raise BadSettings(f"lora: no linear layer of this LLM is called {', '.join(unmatched)}; it has {known}.")
+        names = ", ".join(sorted({last for _, _, last in linears}))
+        raise BadSettings(f"lora: no linear layer of this LLM is called {', '.join(unmatched)}; it has {names}.")
     adapted = [(n, m) for n, m, last in linears if last in modules]
     for name, module in adapted:
         _replace(llm, name, LoraLinear(_four_bits(module) if bits == 4 else module, rank, alpha, generator))
     return len(adapted)
+
+
+def quantise(llm: nn.Module, modules: Sequence[str]) -> None:
+    """Keep the frozen weights of the named linear layers in NF4, in place. Raises BadSettings without bitsandbytes."""
+    for name, module in list(llm.named_modules()):
+        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in modules:
+            _replace(llm, name, _four_bits(module))
 
 
 def _four_bits(layer: nn.Linear) -> nn.Linear:
@@ -68,6 +75,8 @@ def _four_bits(layer: nn.Linear) -> nn.Linear:
         import bitsandbytes as bnb
     except ImportError as error:
         raise BadSettings("lora.bits 4 needs bitsandbytes: pip install 'pathasst[qlora]'.") from error
+    if isinstance(layer, bnb.nn.Linear4bit):
+        return layer
     small = bnb.nn.Linear4bit(
         layer.in_features,
         layer.out_features,
@@ -80,26 +89,26 @@ def _four_bits(layer: nn.Linear) -> nn.Linear:
     weight = layer.weight.detach()
     small.weight = bnb.nn.Params4bit(weight.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4")
     small.bias = layer.bias
-    made: nn.Linear = small.to(weight.device)  # moving is what quantises
-    return made
+    quantised: nn.Linear = small.to(weight.device)  # moving is what quantises
+    return quantised
 
 
 def state(llm: nn.Module) -> dict[str, torch.Tensor]:
     """The adapters by peft's names, without its prefix: `layers.0.self_attn.q_proj.lora_A.weight` …"""
-    named = dict(llm.named_parameters())
-    return {f"{n}.weight": p.detach() for n, p in named.items() if n.endswith(("lora_A", "lora_B"))}
+    parameters = dict(llm.named_parameters())
+    return {f"{n}.weight": p.detach() for n, p in parameters.items() if n.endswith(("lora_A", "lora_B"))}
 
 
 def load_state(llm: nn.Module, adapters: Mapping[str, torch.Tensor]) -> None:
     """Fill attached adapters with stored ones (names of `state`), in place. Raises BadSettings when they do not fit."""
     import torch
 
-    named = {f"{n}.weight": p for n, p in llm.named_parameters() if n.endswith(("lora_A", "lora_B"))}
-    if adapters and {n: t.shape for n, t in adapters.items()} != {n: p.shape for n, p in named.items()}:
+    parameters = {f"{n}.weight": p for n, p in llm.named_parameters() if n.endswith(("lora_A", "lora_B"))}
+    if adapters and {n: t.shape for n, t in adapters.items()} != {n: p.shape for n, p in parameters.items()}:
         raise BadSettings("the adapter to start from has another rank or other modules than phase 2 of this recipe.")
     with torch.no_grad():
         for name, tensor in adapters.items():
-            named[name].copy_(tensor)
+            parameters[name].copy_(tensor)
 
 
 def add_state(llm: nn.Module, adapters: Mapping[str, torch.Tensor], scale: float) -> None:

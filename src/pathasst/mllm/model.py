@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
@@ -21,12 +21,18 @@ from pathasst.mllm.settings import ModelSettings
 
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPVisionModel, LlavaForConditionalGeneration
+    from transformers import LlavaForConditionalGeneration
 
     from pathasst.clip.model import PathCLIP
 
 PROJECTORS = {"linear": "linear", "mlp2x_gelu": "gelu"}
 """Our name of the projector → the activation between its two layers in Hugging Face's notation."""
+CLASS_TOKEN: dict[str, Literal["default", "full"]] = {
+    "clip_vision_model": "default",
+    "siglip_vision_model": "full",
+    "dinov2": "default",
+}
+"""Vision towers by transformers' name; `default`: the first token is of the class and left out, `full`: there is none."""
 
 
 @dataclass(slots=True)
@@ -41,8 +47,7 @@ class Parts:
     @property
     def image_tokens(self) -> int:
         """Tokens one picture takes: the tower's patches, without the class token."""
-        vision = self.model.config.vision_config
-        return int((vision.image_size // vision.patch_size) ** 2)
+        return int((_side(self.image_processor) // self.model.config.vision_config.patch_size) ** 2)
 
     @property
     def projector(self) -> Any:
@@ -68,6 +73,7 @@ def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int =
     tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
     template = template_of(settings.template, tokenizer)
     model = assemble(tower, config, state, tokenizer.convert_tokens_to_ids(IMAGE), settings, dtype, seed)
+    model.config.image_seq_length = (_side(processor) // tower.config.patch_size) ** 2
     stop = template.stop_ids(tokenizer)
     stops = [i for i in (tokenizer.eos_token_id, *(stop if len(stop) == 1 else [])) if i is not None]
     model.generation_config.eos_token_id = sorted(set(stops)) if len(set(stops)) > 1 else stops[0] if stops else None
@@ -77,7 +83,7 @@ def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int =
 
 
 def assemble(
-    tower: CLIPVisionModel,
+    tower: Any,
     llm_config: Any,
     llm_state: dict[str, torch.Tensor],
     image_token: int,
@@ -86,11 +92,10 @@ def assemble(
     seed: int = 0,
 ) -> LlavaForConditionalGeneration:
     """A LLaVA network around a tower and an LLM's weights; the embedding grows by the row of `image_token` where it lacks one."""
-    import torch
+    from accelerate import init_empty_weights
     from transformers import LlavaConfig, LlavaForConditionalGeneration
+    from transformers.initialization import no_init_weights
 
-    vision: Any = tower.config
-    patches = (vision.image_size // vision.patch_size) ** 2
     llm_config.vocab_size = max(llm_config.vocab_size, image_token + 1)
     config = LlavaConfig(
         vision_config=tower.config,
@@ -98,42 +103,51 @@ def assemble(
         image_token_index=image_token,
         projector_hidden_act=PROJECTORS[settings.projector],
         vision_feature_layer=settings.vision_feature_layer,
-        vision_feature_select_strategy="default",
-        image_seq_length=patches,
+        vision_feature_select_strategy=CLASS_TOKEN[tower.config.model_type],
         tie_word_embeddings=llm_config.tie_word_embeddings,
     )
-    with torch.device("meta"):
+    with no_init_weights(), init_empty_weights(include_buffers=False):  # buffers (rotary frequencies, scales) are in no file
         model = LlavaForConditionalGeneration(config)
     embedding = _grown(llm_state["embed_tokens.weight"], llm_config.vocab_size)
     head = embedding if llm_config.tie_word_embeddings else _grown(llm_state["lm_head.weight"], llm_config.vocab_size)
-    named = {f"model.language_model.{k}": v for k, v in llm_state.items() if k != "lm_head.weight"}
-    named |= {"model.language_model.embed_tokens.weight": embedding, "lm_head.weight": head}
-    named |= {f"model.vision_tower.{k}": v.to(dtype) for k, v in tower.state_dict().items()}
-    named |= {
+    weights_by_name = {f"model.language_model.{k}": v for k, v in llm_state.items() if k != "lm_head.weight"}
+    weights_by_name |= {"model.language_model.embed_tokens.weight": embedding, "lm_head.weight": head}
+    weights_by_name |= {f"model.vision_tower.{k}": v.to(dtype) for k, v in tower.state_dict().items()}
+    weights_by_name |= {
         f"model.multi_modal_projector.{k}": v.to(dtype) for k, v in _new_projector(config, settings.projector, seed).items()
     }
-    model.load_state_dict(named, strict=False, assign=True)
+    model.load_state_dict(weights_by_name, strict=False, assign=True)
     model.tie_weights()
-    _fill_buffers(model, tower, llm_config)
     if missing := [n for n, p in model.named_parameters() if p.is_meta]:
         raise BadSettings(f"the language model's file lacks {', '.join(missing[:3])}.")
     return model
 
 
-def vision_tower(id: str) -> tuple[CLIPVisionModel, Any]:
-    """The vision tower of a PathCLIP (registry id, or any folder `PathCLIP.load` reads) or a folder with a bare
-    `CLIPVisionModel`, and its image processor. Raises what `PathCLIP.load` raises.
+def vision_tower(id: str) -> tuple[Any, Any]:
+    """A vision tower and its image processor: of a PathCLIP (registry id, or any folder `PathCLIP.load` reads), or of a Hugging
+    Face folder with a CLIP's tower, SigLIP (1, 2 of one resolution; whole or the tower), or DINOv2.
+
+    Raises what `PathCLIP.load` raises.
     """
-    from transformers import CLIPImageProcessor, CLIPVisionModel
+    from transformers import AutoImageProcessor, AutoModel, CLIPImageProcessor, SiglipVisionModel
 
     from pathasst.clip.model import CONFIG, PathCLIP
 
     config = Path(id) / "config.json"
-    if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "clip_vision_model":
-        return CLIPVisionModel.from_pretrained(id), CLIPImageProcessor.from_pretrained(id)
+    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type") if config.is_file() else ""
+    if kind == "siglip":
+        return SiglipVisionModel.from_pretrained(id), AutoImageProcessor.from_pretrained(id)
+    if kind in CLASS_TOKEN:
+        return AutoModel.from_pretrained(id), AutoImageProcessor.from_pretrained(id)
     folder = Path(id) if Path(id).is_dir() else weights.path(id)
     clip = _without_text(folder) if (folder / CONFIG).is_file() else PathCLIP.load(id)
     return clip.vision_tower(), CLIPImageProcessor(**clip.preprocessor_config())
+
+
+def _side(processor: Any) -> int:
+    """Of the square that an image processor makes, px."""
+    size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+    return int(size.get("height") or size["shortest_edge"])
 
 
 def _without_text(folder: Path) -> PathCLIP:
@@ -180,16 +194,17 @@ def save(parts: Parts, folder: Path, state: dict[str, torch.Tensor] | None = Non
 
     folder.mkdir(parents=True, exist_ok=True)
     state = parts.model.state_dict() if state is None else state
-    parts.model.save_pretrained(folder, state_dict={_tower_name(n): t for n, t in state.items()})
+    renamed = parts.model.config.vision_config.model_type == "clip_vision_model"
+    parts.model.save_pretrained(folder, state_dict={_tower_name(n) if renamed else n: t for n, t in state.items()})
     parts.tokenizer.chat_template = parts.template.jinja()
     processor = LlavaProcessor(
         image_processor=parts.image_processor,
         tokenizer=parts.tokenizer,
         patch_size=parts.model.config.vision_config.patch_size,
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy=parts.model.config.vision_feature_select_strategy,
         chat_template=parts.template.jinja(),
         image_token=IMAGE,
-        num_additional_image_tokens=1,  # the class token, which "default" then leaves out
+        num_additional_image_tokens=int(parts.model.config.vision_feature_select_strategy == "default"),  # left out again
     )
     processor.save_pretrained(folder)
     parts.template.save(folder)
@@ -205,12 +220,12 @@ def _tower_name(name: str) -> str:
 def load(folder: Path, dtype: torch.dtype | None = None) -> Parts:
     """Read what `save` wrote, or transformers wrote again from it. Raises BadSettings when the folder has no chat template."""
     import torch
-    from transformers import AutoTokenizer, CLIPImageProcessor, LlavaForConditionalGeneration
+    from transformers import AutoImageProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     template = ChatTemplate.load(folder) if (folder / FILE).is_file() else resaved_template(folder, tokenizer)
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype or torch.float32)
-    return Parts(model.eval(), tokenizer, template, CLIPImageProcessor.from_pretrained(folder))
+    return Parts(model.eval(), tokenizer, template, AutoImageProcessor.from_pretrained(folder))
 
 
 def pixels(parts: Parts, images: list[bytes]) -> torch.Tensor:
@@ -230,8 +245,9 @@ def features(parts: Parts, images: list[bytes]) -> torch.Tensor:
 
     with torch.inference_mode():
         out = parts.model.model.vision_tower(pixels(parts, images).to(parts.model.device), output_hidden_states=True)
-        hidden: torch.Tensor = out.hidden_states[parts.model.config.vision_feature_layer][:, 1:]
-    return hidden.clone()
+        hidden: torch.Tensor = out.hidden_states[parts.model.config.vision_feature_layer]
+        patches = hidden[:, 1:] if parts.model.config.vision_feature_select_strategy == "default" else hidden
+    return patches.clone()
 
 
 def _grown(embedding: torch.Tensor, rows: int) -> torch.Tensor:
@@ -261,17 +277,3 @@ def _new_projector(config: Any, kind: str, seed: int) -> dict[str, torch.Tensor]
         "linear_2.weight": second,
         "linear_2.bias": zeros.clone(),
     }
-
-
-def _fill_buffers(model: Any, tower: CLIPVisionModel, llm_config: Any) -> None:
-    """Computed tables (rotary frequencies, position ids) that no file holds, in place of the ones without storage."""
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
-    decoder = model.model.language_model
-    if hasattr(decoder, "rotary_emb"):
-        decoder.rotary_emb = (
-            type(decoder.rotary_emb)(config=llm_config) if decoder.rotary_emb else LlamaRotaryEmbedding(llm_config)
-        )
-    for name, buffer in tower.named_buffers():
-        owner, _, last = f"model.vision_tower.{name}".rpartition(".")
-        model.get_submodule(owner).register_buffer(last, buffer, persistent=False)

@@ -107,11 +107,11 @@ def _order(samples: Sequence[Sample], seed: int, share: bool) -> list[int]:
 
 def build_row(samples: Sequence[Sample], *, share: bool = True) -> Row:
     """The arrays of one row; samples that share a system turn, and under it a picture, stand together behind it."""
-    made = _Builder()
+    builder = _Builder()
     for sample in sorted(samples, key=lambda s: [key for key, _ in s.shared(share)]) if share else samples:
-        made.add(sample, share)
-    ids, positions, targets = (np.concatenate(parts) for parts in (made.ids, made.positions, made.targets))
-    return Row(ids.astype(np.int64), positions, targets, made.pieces, made.images)
+        builder.add(sample, share)
+    ids, positions, targets = (np.concatenate(parts) for parts in (builder.ids, builder.positions, builder.targets))
+    return Row(ids.astype(np.int64), positions, targets, builder.pieces, builder.images)
 
 
 class _Builder:

@@ -6,7 +6,7 @@ counts pay it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,23 +29,32 @@ def embed(parts: Parts, ids: torch.Tensor, features: torch.Tensor | None) -> tor
     return hidden.masked_scatter(place, projected.to(hidden.dtype))
 
 
-def row_loss(parts: Parts, row: Row, table: torch.Tensor) -> torch.Tensor:
-    """Summed cross-entropy over the supervised tokens of a row, float32. `table`: all vision features, images × patches ×
-    width.
-    """
+def features_of(row: Row, table: torch.Tensor) -> torch.Tensor:
+    """The vision features of a row's pictures, pictures × patches × width. `table`: those of all pictures."""
+    import torch
+
+    return table[torch.tensor(row.images, dtype=torch.long)]
+
+
+def row_loss(parts: Parts, row: Row, features: torch.Tensor) -> torch.Tensor:
+    """Summed cross-entropy over the supervised tokens of a row, float32. `features`: as `features_of`, none for no picture."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    device = parts.model.device
+    device = parts.projector.linear_1.weight.device
     ids = torch.from_numpy(row.ids)[None].to(device)
-    features = table[torch.tensor(row.images, dtype=torch.long)].to(device) if row.images else None
+    words = embed(parts, ids, features.to(device))
+    if not len(features):
+        # Processes that share a gradient need one of every weight, and in one order, also where no picture passed the projector.
+        nothing = sum(p.sum() * 0 for p in parts.projector.parameters() if p.requires_grad)
+        words = words + torch.as_tensor(nothing, dtype=words.dtype, device=device)
     hidden = parts.llm(
-        inputs_embeds=embed(parts, ids, features),
+        inputs_embeds=words,
         position_ids=torch.from_numpy(row.positions)[None].to(device),
         use_cache=False,
         pieces=row.pieces,
     ).last_hidden_state[0]
-    targets = torch.from_numpy(row.targets).nonzero()[:, 0].to(device)
+    targets = torch.from_numpy(row.targets.nonzero()[0]).to(device)
     logits = parts.model.lm_head(hidden[targets - 1])
     return cross_entropy(logits.float(), ids[0, targets], reduction="sum")
 
@@ -60,15 +69,3 @@ def tree(parts: Parts) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = before
-
-
-def mean_loss(parts: Parts, rows: Sequence[Row], table: torch.Tensor) -> float:
-    """Mean loss a supervised token over rows, without gradients."""
-    import torch
-
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for row in rows:
-            total += float(row_loss(parts, row, table))
-            count += int(row.targets.sum())
-    return total / max(count, 1)

@@ -12,28 +12,27 @@ from torch import nn
 
 from pathasst.mllm.model import Parts
 from pathasst.mllm.pack import Row, Sample, build_row, plan
-from pathasst.mllm.packed_loss import mean_loss, row_loss
+from pathasst.mllm.packed_loss import features_of, row_loss
 from pathasst.mllm.settings import PhaseSettings
 from pathasst.training import Task, TrainingSettings
 from pathasst.training.loop import processes
 
 
 class _RowLoss(nn.Module):
-    """The summed loss of a row as a module's forward, so that several processes can train it."""
+    """The summed loss of a row as a module's forward, so that several processes can train it. The tower is no part of it."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
-        self.parts, self.llava = parts, parts.model
+        self.parts = parts
+        self.projector, self.llm, self.lm_head = parts.projector, parts.llm, parts.model.lm_head
         self._no_split_modules = sorted({type(layer).__name__ for layer in parts.llm.layers})  # what FSDP shards one by one
 
-    def forward(self, row: Row, table: torch.Tensor) -> torch.Tensor:
-        return row_loss(self.parts, row, table)
+    def forward(self, row: Row, features: torch.Tensor) -> torch.Tensor:
+        return row_loss(self.parts, row, features)
 
 
 class PhaseTask(Task):
     """What `parts` learns in one phase is what requires a gradient. `table`: vision features, images × patches × width."""
-
-    unused_parameters = True  # a row without a picture does not pass the projector
 
     def __init__(
         self,
@@ -57,21 +56,22 @@ class PhaseTask(Task):
         self.steps = [rows[n : n + phase.batch] for n in range(0, len(rows), phase.batch)]
         self.val_rows = [build_row([val[n] for n in row]) for row in plan(val, phase.row_tokens, 0)]
 
-    def batch(self, step: int, places: range) -> list[tuple[Row, float]]:
-        """Rows and their weights: the loss of a step is the mean over all of its supervised tokens.
+    def batch(self, step: int, places: range) -> list[tuple[Row, torch.Tensor, float]]:
+        """Rows, features of their pictures, and weights: the loss of a step is the mean over all of its supervised tokens.
 
         A place beyond the step's rows gets a row that weighs nothing, so that every process computes equally many.
         """
         members = self.steps[step]
         count = sum(int(self.samples[n].mask.sum()) for row in members for n in row)
         rows = [(members[place], 1.0) if place < len(members) else (members[0], 0.0) for place in places]
-        return [(build_row([self.samples[n] for n in row]), weight / count) for row, weight in rows]
+        packed = [(build_row([self.samples[n] for n in row]), weight) for row, weight in rows]
+        return [(row, features_of(row, self.table), weight / count) for row, weight in packed]
 
     def loss(self, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
         # The step descends the mean of all parts' losses, and is to descend their sum.
         parts = -(-self.phase.batch // processes().num_processes) * processes().num_processes
-        loss = torch.stack([model(row, self.table) * weight for row, weight in batch]).sum() * parts
-        tokens = sum(int(row.targets.sum()) for row, weight in batch if weight)
+        loss = torch.stack([model(row, features) * weight for row, features, weight in batch]).sum() * parts
+        tokens = sum(int(row.targets.sum()) for row, _, weight in batch if weight)
         return {"loss": loss, "supervised_tokens": torch.tensor(float(tokens * parts), device=loss.device)}
 
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -90,7 +90,10 @@ class PhaseTask(Task):
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The mean loss a supervised token on the split val."""
-        return {"val_loss": mean_loss(self.parts, self.val_rows, self.table)} if self.val_rows else {}
+        if not self.val_rows:
+            return {}
+        total = sum(float(model(row, features_of(row, self.table))) for row in self.val_rows)
+        return {"val_loss": total / max(1, sum(int(row.targets.sum()) for row in self.val_rows))}
 
 
 def chosen(samples: Sequence[Sample], phase: PhaseSettings, take: Mapping[Any, int], seed: int) -> list[Sample]:

@@ -12,6 +12,7 @@ from pathasst.training.settings import (
     BatchSize,
     ClipNorm,
     Every,
+    Fused,
     LearningRate,
     Minutes,
     TrainingSettings,
@@ -42,7 +43,7 @@ class LoraSettings(Settings):
     alpha: int = Field(default=32, ge=0, description="The adapters are scaled by alpha / rank.")
     modules: tuple[str, ...] = Field(default=LLAMA_LINEARS, min_length=1, description="Linear layers that get adapters.")
     bits: Literal[4, 16] = Field(
-        default=16, description="Of the frozen weights in training; 4: NF4 (QLoRA), needs the extra `qlora`."
+        default=16, description="Of the frozen weights in both phases; 4: NF4 (QLoRA), needs the extra `qlora`."
     )
 
 
@@ -61,7 +62,7 @@ class PhaseSettings(Settings):
     )
     epochs: float = Field(default=1.0, gt=0, description="How often each conversation is read.")
     minutes: Minutes = 0.0
-    row_tokens: int = Field(default=1024, ge=1, description="Tokens of a packed row.")
+    row_tokens: int = Field(default=1024, ge=1, description="Tokens of a packed row, which is computed at once.")
     batch: BatchSize = Field(default=1, description="Rows of an optimiser step, of all processes together.")
     lr: LearningRate = Field(default=2e-4, description="Highest learning rate of the adapters, or of the LLM.")
     projector_lr: LearningRate = Field(default=2e-3, description="Highest learning rate of the projector.")
@@ -107,6 +108,7 @@ class MllmTraining(Settings):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute a layer's activations again in the backward pass: less memory, a third slower."
     )
+    fused: Fused = False
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU if there is one.")
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
     save_every: int = Field(default=25, ge=1, description="Steps between checkpoints.")
@@ -121,6 +123,11 @@ class MllmTraining(Settings):
             raise ValueError("phase 1 trains the projector alone; set full: true in phase 2")
         return self
 
+    @property
+    def four_bits(self) -> bool:
+        """Whether the frozen weights under the adapters are kept in NF4 (QLoRA)."""
+        return bool(self.phase2.take) and self.phase2.lora.rank > 0 and self.phase2.lora.bits == 4
+
     def identity(self) -> dict[str, object]:
         """What an interrupted run must agree in to go on."""
         return {name: value for name, value in self.plain().items() if name not in FREE | {"gradient_checkpointing"}}
@@ -129,7 +136,7 @@ class MllmTraining(Settings):
         """A phase's settings of `training.fit`: each process computes its rows of a step one after another."""
         rows = -(-phase.batch // processes)
         own = ("minutes", "lr", "warmup", "weight_decay", "clip_norm")
-        run = ("device", "seed", "save_every", "evaluate_every", "trackers")
+        run = ("device", "seed", "fused", "save_every", "evaluate_every", "trackers")
         return TrainingSettings(
             steps=steps,
             batch=rows * processes,

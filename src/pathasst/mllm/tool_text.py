@@ -47,11 +47,11 @@ def calls_of(text: str) -> tuple[list[ToolCall], str]:
     while OPEN in text:
         before, _, text = text.partition(OPEN)
         words += before
-        found = _call(text)
-        if found is None:
+        match = _call(text)
+        if match is None:
             words += OPEN
         else:
-            call, text = found
+            call, text = match
             calls.append(ToolCall(name=call.name, arguments=call.arguments, id=f"call_{len(calls) + 1}"))
     return calls, (words + text).strip()
 

@@ -67,22 +67,26 @@ def train(
         return final
     dtype = torch.bfloat16 if uses_bfloat16(settings.precision, device) else torch.float32
     parts = build(settings.model, dtype, settings.seed)
-    parts.model.to(world.device)
+    parts.model.model.vision_tower.to(world.device)  # the rest follows when a phase begins, in shards where it is sharded
     table, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say, world)
-    _freeze(parts)
+    freeze(parts)
     adapters = _start(parts, settings.start)
+    if settings.four_bits:  # in phase 1 as in phase 2
+        lora.quantise(parts.llm, settings.phase2.lora.modules)
     basis, table = _whitened(parts, table, train_samples, settings)
     trained = []
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
         if not phase.take:
             continue
-        _unfreeze(parts, phase, adapters, settings.seed)
+        parts = _whole(parts, settings, dtype)
+        unfreeze(parts, phase, adapters, settings.seed)
         trained.append(_phase(number, phase, settings, parts, table, train_samples, val_samples, out, say))
+    parts.model.model.multi_modal_projector = _whole_projector(parts)
     basis.leave(parts.projector.linear_1)
     if settings.phase2.full:
         full_finetune.save(parts, final, dtype, main=world.is_main_process)
-    elif world.is_main_process:
-        adapter.save(parts, final, settings)
+    else:
+        adapter.save(parts, final, settings, main=world.is_main_process)
     world.wait_for_everyone()
     if world.is_main_process:
         for phase_run in trained:
@@ -166,11 +170,11 @@ def _load(
     world: Any,
 ) -> tuple[torch.Tensor, list[Sample], list[Sample]]:
     started = time.monotonic()
-    named = {s.name: s for s in specs}
-    lists = common_lists(named, settings.tool_lists, settings.seed) if specs else []
+    by_name = {s.name: s for s in specs}
+    lists = common_lists(by_name, settings.tool_lists, settings.seed) if specs else []
     roles = chosen_ids(folders, settings)
     by_split: dict[str, list[Sample]] = {"train": [], "val": []}
-    lost: list[dataset.Dropped] = []
+    left_out: list[dataset.Dropped] = []
     with world.main_process_first():  # the first computes the features; the others read its file
         table = FeatureTable.open(out / FEATURES, parts, write=world.is_main_process)
         for folder in folders:
@@ -179,16 +183,18 @@ def _load(
                     continue
                 if roles[conversation.conversation_id] == CHOOSE:
                     conversation = cut_after_call(conversation)
-                made, dropped = samples_of([conversation], parts, table, named, max_length=settings.max_length, tool_lists=lists)
-                by_split[conversation.split] += made
-                lost += dropped
+                samples, dropped = samples_of(
+                    [conversation], parts, table, by_name, max_length=settings.max_length, tool_lists=lists
+                )
+                by_split[conversation.split] += samples
+                left_out += dropped
         features = table.tensor(parts)
     if not by_split["train"]:
         raise BadDataset("no conversation can be trained on; look into them with `pathasst show-mask`.")
-    for drop in lost[:3]:
+    for drop in left_out[:3]:
         say(f"left out {drop.id}: {drop.detail}")
     say(
-        f"{len(by_split['train'])} conversations to train on, {len(by_split['val'])} to validate, {len(lost)} left out; "
+        f"{len(by_split['train'])} conversations to train on, {len(by_split['val'])} to validate, {len(left_out)} left out; "
         f"{len(features)} pictures, {table.computed} of them through the tower now; {time.monotonic() - started:.0f} s"
     )
     return features, by_split["train"], by_split["val"]
@@ -209,10 +215,10 @@ def chosen_ids(folders: Sequence[Path | str], settings: MllmTraining) -> dict[st
         if kind == "invoke":
             members.sort()  # every one was drawn by chance, and neighbours share their pictures
         for role in (kind, CHOOSE) if kind == "invoke" else (kind,):
-            wanted = [t[role] for t in take if role in t]
-            if split not in ("train", "val") or not wanted:
+            limits = [t[role] for t in take if role in t]
+            if split not in ("train", "val") or not limits:
                 continue
-            most = settings.val_samples if split == "val" else 0 if 0 in wanted else max(wanted)
+            most = settings.val_samples if split == "val" else 0 if 0 in limits else max(limits)
             chosen |= dict.fromkeys(members[: most or None], role)
             members = members[most or len(members) :]
     return chosen
@@ -227,7 +233,7 @@ def _start(parts: Parts, start: str) -> dict[str, torch.Tensor]:
     return adapters
 
 
-def _freeze(parts: Parts) -> None:
+def freeze(parts: Parts) -> None:
     """Nothing learns but the projector, in float32 (its second layer only where it is not the fixed identity)."""
     parts.model.requires_grad_(False)
     parts.projector.float()
@@ -236,13 +242,40 @@ def _freeze(parts: Parts) -> None:
         parts.projector.linear_2.requires_grad_(True)
 
 
-def _unfreeze(parts: Parts, phase: PhaseSettings, adapters: dict[str, torch.Tensor], seed: int) -> None:
+def unfreeze(parts: Parts, phase: PhaseSettings, adapters: dict[str, torch.Tensor], seed: int) -> None:
     """What a phase trains of the LLM: all of it, adapters, or nothing."""
     if phase.full:
         full_finetune.unfreeze(parts, adapters, phase.lora.alpha / max(1, phase.lora.rank))
     elif phase.lora.rank:
         lora.attach(parts.llm, phase.lora.rank, phase.lora.alpha, phase.lora.modules, seed, phase.lora.bits)
         lora.load_state(parts.llm, adapters)
+
+
+def _whole(parts: Parts, settings: MllmTraining, dtype: torch.dtype) -> Parts:
+    """The parts for the next phase: built anew where the phase before sharded them, which has no way back, with its projector."""
+    projector = _whole_projector(parts)
+    if projector is parts.projector:
+        return parts
+    parts = build(settings.model, dtype, settings.seed)
+    parts.model.model.multi_modal_projector = projector
+    freeze(parts)
+    return parts
+
+
+def _whole_projector(parts: Parts) -> Any:
+    """The projector, put together where it is sharded over processes. All processes must call it."""
+    from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+    from pathasst.training.checkpoint import whole
+
+    state = parts.projector.state_dict()
+    if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):
+        return parts.projector
+    projector = LlavaMultiModalProjector(parts.model.config)
+    projector.load_state_dict({name: whole(tensor).cpu() for name, tensor in state.items()})
+    for name, parameter in parts.projector.named_parameters():
+        projector.get_parameter(name).requires_grad_(parameter.requires_grad)
+    return projector
 
 
 def _silent(_: str) -> None:

@@ -43,20 +43,27 @@ def tree_attention(
     attention_mask: torch.Tensor | None,
     scaling: float,
     pieces: Sequence[Piece] = (),
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Query 1×heads×n×d, key and value 1×kv×n×d → output 1×n×heads×d. `pieces` cover the n tokens in order."""
+    """Query 1×heads×n×d, key and value 1×kv×n×d → output 1×n×heads×d. `pieces` cover the n tokens in order.
+
+    `sliding_window`: tokens that a token sees back to, itself among them (Mistral, Gemma); `softcap`: of the scores (Gemma 2).
+    """
     import torch
 
     outputs = []
     for piece in pieces:
         runs = [*piece.above, (piece.start, piece.end)]
         keys, values = (torch.cat([t[0, :, a:b] for a, b in runs], dim=1) for t in (key, value))
-        outputs.append(_causal(query[0, :, piece.start : piece.end], keys, values, scaling))
+        outputs.append(_causal(query[0, :, piece.start : piece.end], keys, values, scaling, sliding_window or 0, softcap or 0.0))
     return torch.cat(outputs).unsqueeze(0), None
 
 
-def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+def _causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, window: int, softcap: float
+) -> torch.Tensor:
     """heads×n×d looking at kv×m×d, the last n of the m being the queries' own places → n×heads×d.
 
     Written as plain products: in bfloat16 they run on AMX, which the fused CPU kernel's backward pass does not use.
@@ -69,6 +76,11 @@ def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling
     scores = torch.bmm(grouped, key.transpose(1, 2)).view(kv, heads // kv, n, m)
     future = torch.full((n, n), float("-inf"), dtype=scores.dtype, device=scores.device).triu(1)
     mask = torch.cat([torch.zeros(n, m - n, dtype=scores.dtype, device=scores.device), future], dim=1) if m > n else future
+    if window and m > window:  # the runs together are one conversation from its start, so places in them are distances
+        places = torch.arange(m, device=scores.device)
+        mask = mask.masked_fill(places[m - n :, None] - places >= window, float("-inf"))
+    if softcap:
+        scores, scaling = softcap * torch.tanh(scores * (scaling / softcap)), 1.0
     odds = torch.softmax(torch.add(mask, scores, alpha=scaling), dim=-1, dtype=torch.float32).to(value.dtype)
     out = torch.bmm(odds.view(kv, heads // kv * n, m), value)
     return out.view(heads, n, width).transpose(0, 1)

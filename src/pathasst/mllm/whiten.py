@@ -82,13 +82,13 @@ def first_guess(layer: Any, embedding: torch.Tensor, samples: Sequence[Sample], 
     if not described or layer.weight.shape[1] != table.shape[-1]:
         return
     pooled = table.float().mean(1)
-    seen = pooled[torch.tensor([s.images[0] for s in described])]
-    said = torch.stack([embedding[torch.from_numpy(s.ids[s.mask]).long()].float().mean(0) for s in described])
-    centred = said - said.mean(0)
-    gram = seen.T @ seen / len(seen)
+    pictures = pooled[torch.tensor([s.images[0] for s in described])]
+    words = torch.stack([embedding[torch.from_numpy(s.ids[s.mask]).long()].float().mean(0) for s in described])
+    centred = words - words.mean(0)
+    gram = pictures.T @ pictures / len(pictures)
     ridge = RIDGE * gram.diagonal().mean() * torch.eye(gram.shape[0])
-    weight = torch.linalg.solve(gram + ridge, seen.T @ centred / len(seen)).T  # word width × feature width
+    weight = torch.linalg.solve(gram + ridge, pictures.T @ centred / len(pictures)).T  # word width × feature width
     spread = embedding.float().std(0).mean()
     with torch.no_grad():
-        layer.weight.copy_(weight * (GAIN * spread / (seen @ weight.T).std(0).mean().clamp(min=1e-6)))
+        layer.weight.copy_(weight * (GAIN * spread / (pictures @ weight.T).std(0).mean().clamp(min=1e-6)))
         layer.bias.copy_(embedding.float().mean(0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -79,7 +80,9 @@ class _Training:
         self.main, self.device = self.accelerator.is_main_process, self.accelerator.device
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
-        optimizer = task.optimizer(settings)
+        optimizer = _fused(task.optimizer(settings)) if settings.fused else task.optimizer(settings)
+        if settings.compile:
+            task.model.compile()  # in place: names of weights stay
         self.highest = [group["lr"] for group in optimizer.param_groups]
         self.wrapped, self.optimizer = self.accelerator.prepare(task.model, optimizer)
         self.model: nn.Module = self.accelerator.unwrap_model(self.wrapped)
@@ -200,6 +203,7 @@ class _Training:
         self.model.eval()
         with self.ema.applied(self.model), torch.no_grad():
             scores = broadcast_object_list([self.task.evaluate(self.model)])[0]
+            self._reshard()
             if not scores:
                 return
             best = self.task.best
@@ -209,6 +213,12 @@ class _Training:
         self.scores = scores
         self._line({name: float(f"{value:.5g}") for name, value in scores.items()})
 
+    def _reshard(self) -> None:
+        """After a forward pass without a backward one FSDP leaves its outermost weights whole; they are shards again."""
+        reshard: Any = getattr(self.model, "reshard", None)
+        if reshard is not None:
+            reshard()
+
     def _state(self) -> dict[str, Any]:
         from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
@@ -216,10 +226,10 @@ class _Training:
             "model": learned(self.model),
             "average": self.ema.average,
             "optimizer": get_optimizer_state_dict(self.model, self.optimizer.optimizer),
-            "sums": self.sums,
             "about": json.dumps(
                 {
                     "step": self.step,
+                    "sums": {name: float(value) for name, value in self.sums.items()},
                     "seconds": self.seconds,
                     "best": self.best_scores,
                     "scores": self.scores,
@@ -235,6 +245,9 @@ class _Training:
         return {"settings": fixed, "data": self.task.data}
 
     def _save(self) -> None:
+        if self.sums and self.accelerator.num_processes > 1:  # of all processes, since the checkpoint is theirs together
+            mean = self.accelerator.reduce(torch.stack([self.sums[n] for n in self.sums]), "mean")
+            self.sums = dict(zip(self.sums, mean, strict=True))
         self._write(checkpoint.path_of(self.out, self.step).name, self._state())
         if self.main:
             checkpoint.prune(self.out, max(self.settings.keep, 1))
@@ -266,7 +279,7 @@ class _Training:
         with torch.no_grad():
             for name, tensor in self.ema.average.items():
                 tensor.copy_(state["average"][name])
-        self.sums = state["sums"]
+        self.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in about.get("sums", {}).items()}
         self.step, self.seconds, self.evaluated = about["step"], about["seconds"], about["evaluated"]
         self.best_scores, self.scores = about["best"], about["scores"]
         if self.main:
@@ -333,6 +346,7 @@ def processes(device: str = "auto") -> Any:
     """
     from accelerate import PartialState
 
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # else transformers leaves the weights of all but the first empty
     return PartialState(cpu=device_of(device) == "cpu", timeout=timedelta(days=7))
 
 
@@ -358,11 +372,24 @@ def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
         project_dir=out,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=task.unused_parameters)],
     )
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and accelerator.mixed_precision == "bf16":
+        from torch.distributed.fsdp import MixedPrecisionPolicy
+
+        # Accelerate's own would sum gradients, and round the loss, to bfloat16.
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     if settings.trackers:
         plain = settings.plain().items()
         config = {k: v if isinstance(v, (int, float, str, bool)) else json.dumps(v, ensure_ascii=False) for k, v in plain}
         accelerator.init_trackers(out.name or "run", config=config)
     return accelerator
+
+
+def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same AdamW, whose step is one kernel."""
+    own = {"fused", "foreach", "differentiable", "capturable"}  # ways to compute the step, one of which is chosen
+    groups = [{name: value for name, value in group.items() if name not in own} for group in optimizer.param_groups]
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:

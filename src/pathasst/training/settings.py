@@ -41,6 +41,10 @@ Precision = Annotated[
     Literal["auto", "bf16", "fp16", "fp32"],
     Field(description="Numbers of the forward pass; weights stay fp32. auto: bf16 where hardware multiplies it, else fp32."),
 ]
+Fused = Annotated[bool, Field(description="AdamW's step as one kernel: quicker on a GPU, other rounding.")]
+Compile = Annotated[
+    bool, Field(description="torch.compile the network: its first steps take minutes. For shapes that stay the same.")
+]
 Every = Annotated[int, Field(ge=0)]
 
 FREE = frozenset(["steps", "minutes", "accumulate", "save_every", "keep", "evaluate_every", "trackers", "device", "workers"])
@@ -71,6 +75,8 @@ class TrainingSettings(Settings):
     weight_decay: WeightDecay = 0.01
     clip_norm: ClipNorm = 1.0
     ema: Ema = 0.0
+    fused: Fused = False
+    compile: Compile = False
     precision: Precision = "auto"
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
     save_every: Every = Field(
