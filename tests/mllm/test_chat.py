@@ -260,7 +260,7 @@ def test_the_stop_is_the_token_that_ends_an_answer_or_else_the_line(closer, stop
 
 def test_templates_by_name():
     assert template_of("chatml", TOKENIZER) == CHATML and template_of("paper", TOKENIZER) == PAPER
-    with pytest.raises(BadSettings, match="'alpaca'; choose one of chatml, paper, tokenizer"):
+    with pytest.raises(BadSettings, match="'alpaca'; choose one of chatml, paper, llama3, phi3, gemma, mistral, tokenizer"):
         template_of("alpaca", TOKENIZER)
 
 
