@@ -132,5 +132,6 @@ def test_13_billion_weights_on_eight_gpus(tmp_path: Path) -> None:
 def test_an_unknown_model_is_asked_for_its_folder(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="folder of a Hugging Face model"):
         llm_config("unknown-7b")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2}))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **sizes}))
     assert llm_config(str(tmp_path)).hidden_size == 8
