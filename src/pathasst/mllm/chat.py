@@ -248,7 +248,7 @@ def resaved_template(folder: Path, tokenizer: Any) -> ChatTemplate:
     for template in TEMPLATES.values():
         for each in (template, replace(template, bos=tokenizer.bos_token or "")):
             if each.jinja() == jinja:
-                return each
+                return each if template is PAPER else _as_tokenised(each, tokenizer)
     return from_tokenizer(tokenizer)
 
 
