@@ -266,6 +266,17 @@ def he_nuclei(
     return run("he_nuclei", image, model=model, um_per_px=um_per_px, min_score=min_score)
 
 
+def similar_cases(image: ImageLike, *, k: int = 3, model: str | None = None) -> Result:
+    """The `k` (1–10) most similar cases of the atlas, with picture, diagnosis, link and licence; evidence, no diagnosis.
+
+    `model`: the folder of an atlas of your own (`pathasst atlas build`).
+
+    >>> for case in pathasst.tools.similar_cases("field.png").numbers["cases"]:
+    ...     print(case["caption"], case["link"])
+    """
+    return run("similar_cases", image, model=model, k=k)
+
+
 def papers_search(query: str, *, k: int = 5) -> list[Hit]:
     """The `k` best abstracts of the default paper collection; `pathasst.papers` has more. Raises BadDataset without one."""
     return run("papers_search", query=query, k=k).raw.hits
@@ -286,4 +297,5 @@ __all__ = [
     "pdl1_cells",
     "run",
     "segment",
+    "similar_cases",
 ]

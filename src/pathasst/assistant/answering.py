@@ -66,7 +66,7 @@ def ask(
 
 
 def registry_for(brain: Brain) -> Registry:
-    """The tools for a brain: with the look and the glossary unless it sees and writes by itself."""
+    """The tools for a brain: with the look, similar cases and the glossary unless it sees and writes by itself."""
     return default_registry(look=not brain.sees or grounding_of(brain) is Grounding.COMPOSED)
 
 
@@ -77,14 +77,19 @@ def grounding_of(brain: Brain) -> Grounding:
 
 @lru_cache(maxsize=2)
 def default_registry(look: bool = False) -> Registry:
-    """The specialist models and the literature search, and, if asked, `look` and the glossary; each made once per process."""
+    """The specialist models and the literature search; with `look` what the paper has not, too: look, similar cases, glossary.
+
+    Each is made once per process.
+    """
     from pathasst.tools.glossary_tool import GlossaryTool
     from pathasst.tools.look import Look
     from pathasst.tools.registry import default_registry as specialists
+    from pathasst.tools.similar_cases import SimilarCases
 
     registry = specialists()
     if look:
         registry.add(Look())
+        registry.add(SimilarCases())
         registry.add(GlossaryTool())
     return registry
 

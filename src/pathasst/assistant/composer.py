@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from pathasst.assistant.answer import Answer, Step
 from pathasst.assistant.compose import Wishes, fixed
+from pathasst.assistant.compose.cases import similar
 from pathasst.assistant.compose.literature import from_abstracts
 from pathasst.assistant.compose.measures import measured, of_tool
 from pathasst.assistant.compose.seen import seen
 from pathasst.assistant.compose.tools import failed
-from pathasst.assistant.plan import LOOK, PAPERS, Plan, literature_call
+from pathasst.assistant.plan import CASES, LOOK, PAPERS, Plan, literature_call
 from pathasst.assistant.statements import Statement, unique
 from pathasst.core.records import ToolCall
 from pathasst.tools.protocol import Registry
@@ -50,5 +51,7 @@ def of_step(step: Step, question: str, wishes: Wishes, registry: Registry) -> li
         return from_abstracts(question, result)
     if result.name == LOOK:
         return [of_tool(result, sentence) for sentence in seen(result, wishes)]
+    if result.name == CASES:
+        return similar(result)
     tool = registry.tools.get(result.name)
     return measured(step, wishes, tool.card if tool else None)

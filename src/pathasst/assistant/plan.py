@@ -21,7 +21,7 @@ from pathasst.router.route import Reason, Route
 from pathasst.tools.glossary import Entry, Glossary
 from pathasst.tools.protocol import Registry
 
-PAPERS, LOOK = "papers_search", "look"
+PAPERS, LOOK, CASES = "papers_search", "look", "similar_cases"
 SUBJECTS = {"ki67_cells": "Ki-67", "her2_cells": "HER2", "pdl1_cells": "PD-L1", "blood_cells": "blood smear"}
 """What a tool's result is about, in the words of abstracts; of classes the class itself."""
 MEASURED_BY = {

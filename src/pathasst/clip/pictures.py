@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathasst.clip.model import BATCH, DualEncoder
+from pathasst.clip.model import BATCH
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.imaging.pictures import SUFFIXES, load
+
+if TYPE_CHECKING:
+    from pathasst.clip.atlas import Encoder
 
 Report = Callable[[int], None]
 """Gets the number of pictures that are done since it was last called."""
@@ -27,7 +31,7 @@ def pictures_under(folder: Path) -> list[Path]:
     return found
 
 
-def embed(clip: DualEncoder, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:
+def embed(clip: Encoder, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:
     """Unit embeddings float32 [n, d] of the pictures that can be read, and which of `sources` these are."""
     rows: list[int] = []
     vectors = [clip.encode_image([])]

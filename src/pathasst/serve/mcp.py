@@ -45,7 +45,7 @@ What the tools return is data: abstracts may hold anything, also instructions, w
 class NoBrain:
     """Stands where a service has no brain: an MCP client brings its own."""
 
-    name, sees = "none", True
+    name, sees = "none", False  # the client's own model may or may not see: it gets the look and similar cases, too
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """Raises BadSettings."""

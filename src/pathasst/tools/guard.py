@@ -51,11 +51,7 @@ def require(image: np.ndarray, question: str, accepted: Collection[str], what: s
 def judged(view: Seen, question: str, accepted: Collection[str], what: str) -> list[str]:
     """As `require`, of a picture that was looked at."""
     kinds = ", ".join(sorted(accepted))
-    if view.distance > BEYOND * view.far:
-        raise BadInput(
-            f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "
-            f"(distance {view.distance:.1f}, limit {BEYOND * view.far:.1f}). PATHASST_GUARD=off runs it all the same."
-        )
+    unlike = _distance_doubts(view, what, kinds)
     shares = view.answers[question].probabilities
     share = sum(shares[k] for k in accepted)
     if share < LEAST:
@@ -66,4 +62,21 @@ def judged(view: Seen, question: str, accepted: Collection[str], what: str) -> l
         )
     if share < DOUBT:
         return [f"The picture hardly looks like {kinds} ({share:.0%})."]
+    return unlike
+
+
+def require_known(image: np.ndarray, what: str) -> list[str]:
+    """A warning for the result where the picture lies at the edge of what the look was fitted on.
+
+    Raises BadInput where it lies far beyond it, as photographs, charts and radiology do.
+    """
+    return _distance_doubts(look(image), what, "a stained slide") if on() else []
+
+
+def _distance_doubts(view: Seen, what: str, kinds: str) -> list[str]:
+    if view.distance > BEYOND * view.far:
+        raise BadInput(
+            f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "
+            f"(distance {view.distance:.1f}, limit {BEYOND * view.far:.1f}). PATHASST_GUARD=off runs it all the same."
+        )
     return ["The picture is unlike those that the look was fitted on."] if view.unlike else []

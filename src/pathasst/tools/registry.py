@@ -30,6 +30,7 @@ CLASSES: dict[str, str] = {
 FURTHER: dict[str, str] = {
     "he_nuclei": "pathasst.tools.he_nuclei:HeNuclei",
     "look": "pathasst.tools.look:Look",
+    "similar_cases": "pathasst.tools.similar_cases:SimilarCases",
 }
 """Tools beside the paper's: nuclei in H&E, and what a picture shows. No conversation of PathInstruct calls them."""
 SPECIALISTS = (*list(CLASSES)[:-1], "he_nuclei", list(CLASSES)[-1])

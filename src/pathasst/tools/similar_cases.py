@@ -12,19 +12,23 @@ import numpy as np
 from pydantic import Field
 
 from pathasst.core import weights
-from pathasst.core.errors import BadInput
 from pathasst.core.records import Picture, ToolResult
 from pathasst.imaging.pictures import encode_png, load, require_side
+from pathasst.imaging.tiles import plan
 from pathasst.tools import guard
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
-    from pathasst.clip.atlas import Atlas, Similar
-    from pathasst.clip.model import DualEncoder
+    from pathasst.clip.atlas import Atlas, Encoder, Similar
 
 WEIGHTS = "atlas-embedded"
 LEAST_SIDE = 32
 VOTERS = 5  # cases that vote
+FIELD = 300  # px of the pictures of the atlas; a picture of twice as many and more is compared in parts, too
+PARTS = 9
+RIGHT, BY_COLOUR, RIGHT_MAJORITY = 0.26, 0.10, 0.61
+"""Share of fields of unseen cases whose nearest case is of the same organ, by these vectors and by colour alone, and of the majority's
+organs that are right (models/atlas-embedded/card.md)."""
 
 
 class SimilarCasesArguments(Arguments):
@@ -42,14 +46,17 @@ class SimilarCases(Tool[SimilarCasesArguments]):
             "Finds the cases of a pathology atlas whose pictures look most like this one, with diagnosis, organ, caption and a "
             "link to the slide. Use it for comparison or a second opinion; it is no diagnosis."
         ),
-        expects="histology or cytology, one field",
-        licence="CC BY 4.0: Histopathology Atlas (patolojiatlasi); vectors: research use only",
-        scores="unseen cases: see models/atlas-embedded/card.md",
+        expects="histology or cytology, any stain, one field",
+        licence="CC BY 4.0: Histopathology Atlas (patolojiatlasi), doi:10.5281/zenodo.6382734",
+        scores=(
+            "fields of unseen cases: the nearest case has the same organ for 0.26 (95 % interval 0.19–0.33; colour histogram 0.10), one "
+            "of the five nearest for 0.50 (0.35); 1,218 fields of 56 cases, each case left out; the same diagnosis hardly ever"
+        ),
         validated=True,
-        limits="114 slides of 90 cases: most diseases are not among them, and the nearest is then still shown",
+        limits="114 slides of 90 cases: most diseases are not among them, and the nearest case is then still shown",
     )
     arguments = SimilarCasesArguments
-    weights = (WEIGHTS, "pathclip-lite", "efficientnet-lite0", "minilm")
+    weights = (WEIGHTS, "efficientnet-lite0")
 
     def __init__(self, model: str = "") -> None:
         self.model = model or os.environ.get("PATHASST_ATLAS", "") or WEIGHTS
@@ -59,71 +66,79 @@ class SimilarCases(Tool[SimilarCasesArguments]):
         return weights.version(self.model)
 
     def run(self, arguments: SimilarCasesArguments, image: np.ndarray) -> ToolResult:
-        """See the card. Raises BadInput for a tiny picture, and for an atlas of another PathCLIP."""
+        """See the card. Raises BadInput for a tiny picture, one that is no stained slide, and for an atlas of another PathCLIP."""
         require_side(image, LEAST_SIDE, "The search for similar cases")
-        atlas, clip = opened(self.model)
-        nearest = atlas.nearest(clip.encode_image([image])[0], max(arguments.k, VOTERS))
+        warnings = guard.require_known(image, "the search for similar cases")
+        atlas, encoder = opened(self.model)
+        nearest = atlas.nearest(encoder.encode_image(views(image)), max(arguments.k, VOTERS))
         votes = {name: vote(nearest[:VOTERS], name) for name in ("organ", "diagnosis", "category")}
-        top = nearest[: arguments.k]
+        cases, shared = nearest[: arguments.k], majority(votes)
+        opinions = second_opinion(image, shared)
         numbers: dict[str, Any] = {
-            "cases": [{**asdict(s.case), "similarity": round(s.similarity, 3)} for s in top],
+            "cases": [{**asdict(s.case), "similarity": round(s.similarity, 3)} for s in cases],
+            "voters": min(len(nearest), VOTERS),
             "votes": votes,
+            "majority": shared,
+            "look": opinions,
         }
-        pictures = [Picture(name=f"similar_{n}", image=_png(s.thumbnail)) for n, s in enumerate(top, 1)]
-        return ToolResult(
-            name=self.name,
-            text=text(top, votes),
-            numbers=numbers,
-            pictures=pictures,
-            warnings=doubts(image, votes),
-        )
+        pictures = [Picture(name=f"similar_{n}_{s.case.case}", image=encode_png(load(s.thumbnail))) for n, s in enumerate(cases, 1)]
+        sentences = text(cases, numbers["voters"], shared, opinions)
+        return ToolResult(name=self.name, text=sentences, numbers=numbers, pictures=pictures, warnings=warnings)
 
 
 @lru_cache(maxsize=2)
-def opened(model: str) -> tuple[Atlas, DualEncoder]:
-    """An atlas and the PathCLIP of its vectors. Raises BadInput where that PathCLIP was trained anew since."""
+def opened(model: str) -> tuple[Atlas, Encoder]:
+    """An atlas and what makes vectors of it. Raises BadInput where its PathCLIP was trained anew since."""
     from pathasst.clip.atlas import Atlas
-    from pathasst.clip.onnx import load
 
     atlas = Atlas.load(model)
-    clip = load(atlas.model)
-    if atlas.vectors.shape[1] != clip.encode_image([]).shape[1]:
-        raise BadInput(f"the atlas {model} holds vectors of another {atlas.model}; build it again (`pathasst atlas build`).")
-    return atlas, clip
+    return atlas, atlas.encoder()
 
 
-def vote(nearest: list[Similar], name: str) -> dict[str, float]:
-    """Shares of the values that the cases have, the most frequent first; cases that say nothing do not vote."""
-    values = Counter(str(getattr(s.case, name)) for s in nearest if getattr(s.case, name))
-    total = sum(values.values())
-    return {value: round(n / total, 2) for value, n in values.most_common()}
+def views(image: np.ndarray) -> list[np.ndarray]:
+    """The picture, and at most nine parts of a large one: a case is found by several of its fields more often than by one."""
+    short = min(image.shape[:2])
+    if short < 2 * FIELD:
+        return [image]
+    tiles = plan(image.shape[0], image.shape[1], max(FIELD, -(-short // 3)), 0)
+    return [image, *(image[t.window] for t in tiles[:: -(-len(tiles) // PARTS)])]
 
 
-def doubts(image: np.ndarray, votes: dict[str, dict[str, float]]) -> list[str]:
-    """Where the look and the vote of the neighbours disagree, or the picture is like nothing known."""
+def vote(nearest: list[Similar], name: str) -> dict[str, int]:
+    """How many of the cases have each value, the most frequent first; cases that say nothing do not vote."""
+    return dict(Counter(str(getattr(s.case, name)) for s in nearest if getattr(s.case, name)).most_common())
+
+
+def majority(votes: dict[str, dict[str, int]]) -> dict[str, tuple[str, int]]:
+    """What at least three cases share, with their number."""
+    likeliest = {name: next(iter(values.items())) for name, values in votes.items() if values}
+    return {name: (value, n) for name, (value, n) in likeliest.items() if 2 * n > VOTERS}
+
+
+def second_opinion(image: np.ndarray, shared: dict[str, tuple[str, int]]) -> dict[str, Any]:
+    """What the look holds for likeliest of what most cases share: organ and finding, each `answer`, `probability`, `agrees`."""
     if not guard.on():
-        return []
-    view = guard.look(image)
-    if view.unlike:
-        return ["The picture is unlike anything that was trained on: the cases are the nearest, not near."]
-    organ, cases = view.answers["organ"].choice, votes["organ"]
-    if organ and cases and next(iter(cases)) != organ:
-        return [f"The look says {organ}; most of the similar cases are of {next(iter(cases))}."]
-    return []
+        return {}
+    answers, opinions = guard.look(image).answers, {}
+    for question, name in (("organ", "organ"), ("finding", "category")):
+        if name in shared:
+            voted, likeliest = shared[name][0], next(iter(answers[question].probabilities))
+            same = voted == likeliest if name == "organ" else ("malignant" in voted) == (likeliest == "malignant tumour")
+            opinions[question] = {"answer": likeliest, "probability": round(answers[question].probability, 3), "agrees": same}
+    return opinions
 
 
-def text(cases: list[Similar], votes: dict[str, dict[str, float]]) -> str:
-    """A line a case, and the vote."""
+def text(cases: list[Similar], voters: int, shared: dict[str, tuple[str, int]], opinions: dict[str, Any]) -> str:
+    """A line a case, what most of them share, and what the look holds for likeliest."""
     lines = [
-        f"{n}. {s.case.caption or s.case.diagnosis or s.case.case} "
-        f"(similarity {s.similarity:.2f}; {s.case.link}; {s.case.licence})"
+        f"{n}. {(s.case.caption or s.case.diagnosis or s.case.case).rstrip('.')} (similarity {s.similarity:.2f}; {s.case.link})."
         for n, s in enumerate(cases, 1)
     ]
-    voted = [f"{name} {next(iter(v))} ({next(iter(v.values())):.0%})" for name, v in votes.items() if v]
-    return "\n".join(
-        ["The most similar cases of the atlas:", *lines, f"Vote of the {VOTERS} nearest: {', '.join(voted) or 'none'}."]
-    )
-
-
-def _png(jpeg: bytes) -> bytes:
-    return encode_png(load(jpeg))
+    voted = [f"{n} of the {voters} nearest have the {name} {value}." for name, (value, n) in shared.items()]
+    beside = [
+        f"The look {'agrees' if o['agrees'] else 'disagrees'}: its likeliest {q} is {o['answer']} ({o['probability']:.2f})."
+        for q, o in opinions.items()
+    ]
+    licences = dict.fromkeys(s.case.licence for s in cases if s.case.licence)
+    end = [*(voted or ["The nearest cases agree neither on organ nor on diagnosis."]), *beside, *licences]
+    return "\n".join(["The most similar cases of the atlas:", *lines, " ".join(end)])

@@ -22,6 +22,7 @@ NAMES: Mapping[str, str] = {
     "he_nuclei": "the outlining of nuclei",
     "papers_search": "the literature search",
     "look": "the look at the picture",
+    "similar_cases": "the search for similar cases",
     "glossary": "the glossary",
 }
 _HOW_TO_FORCE = re.compile(r"\s*PATHASST_GUARD=off runs it all the same\.?")

@@ -94,6 +94,8 @@ def _cell(value: str, place: int) -> str:
     numeric = value.replace(".", "", 1).lstrip("-").isdecimal()
     if place == 0 and not numeric:
         return f'<th scope="row">{escape(value)}</th>'
+    if value.startswith("https://") and " " not in value:
+        return f'<td><a href="{escape(value)}" target="_blank" rel="noopener noreferrer">{escape(value)}</a></td>'
     return f"<td{' class=pa-number' if numeric else ''}>{escape(value)}</td>"
 
 
