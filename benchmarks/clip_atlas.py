@@ -2,8 +2,8 @@
 
     PATHASST_DATA=… python benchmarks/clip_atlas.py [--json FILE]
 
-Beside the vectors of the shipped atlas: those of PathCLIP, a colour histogram and chance (random vectors). A query is one field, or
-all fields of a case together (`case`); it counts where another case has its label. Fields count so that each case weighs alike.
+Beside the vectors of the shipped atlas: those of PathCLIP, a colour histogram and chance (random vectors). A query is one
+field, or all fields of a case together (`case`); it counts where another case has its label, and each case weighs alike.
 Intervals: bootstrap over cases, 1000 draws, seed 0.
 """
 
@@ -28,7 +28,7 @@ NAMES = ("organ", "category", "diagnosis")
 
 
 def measure(vectors: np.ndarray, rows: list[dict[str, str]]) -> dict[str, list[object]]:
-    """`organ field`, `organ case` …: share right of the nearest case, among five, by vote; queries, cases, interval of the first."""
+    """`organ field`, `organ case` …: share right of the nearest, among five, by vote; queries, cases, interval of the first."""
     slides = sorted({(r["case"], r["slide_id"]) for r in rows})
     slide = np.array([slides.index((r["case"], r["slide_id"])) for r in rows])
     labels = [{name: next(r[name] for r in rows if r["slide_id"] == s) for name in NAMES} for _, s in slides]

@@ -1,4 +1,4 @@
-"""A space of pictures in which cases are compared: features of EfficientNet-Lite0 at every depth, standardised, turned and whitened.
+"""A space of pictures in which cases are compared: features of EfficientNet-Lite0 at every depth, whitened.
 
 Knows no pathology. Principal components of some hundred pictures, each of variance 1: on unseen cases of the Histopathology Atlas
 neighbours in it share organ and category more often than neighbours by PathCLIP or by colour (docs/measured/clip.md).

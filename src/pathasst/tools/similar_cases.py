@@ -27,8 +27,8 @@ VOTERS = 5  # cases that vote
 FIELD = 300  # px of the pictures of the atlas; a picture of twice as many and more is compared in parts, too
 PARTS = 9
 RIGHT, BY_COLOUR, RIGHT_MAJORITY = 0.26, 0.10, 0.61
-"""Share of fields of unseen cases whose nearest case is of the same organ, by these vectors and by colour alone, and of the majority's
-organs that are right (models/atlas-embedded/card.md)."""
+"""Share of fields of unseen cases whose nearest case is of the same organ, by these vectors and by colour alone, and of the
+majority's organs that are right (models/atlas-embedded/card.md)."""
 
 
 class SimilarCasesArguments(Arguments):
@@ -49,8 +49,8 @@ class SimilarCases(Tool[SimilarCasesArguments]):
         expects="histology or cytology, any stain, one field",
         licence="CC BY 4.0: Histopathology Atlas (patolojiatlasi), doi:10.5281/zenodo.6382734",
         scores=(
-            "fields of unseen cases: the nearest case has the same organ for 0.26 (95 % interval 0.19–0.33; colour histogram 0.10), one "
-            "of the five nearest for 0.50 (0.35); 1,218 fields of 56 cases, each case left out; the same diagnosis hardly ever"
+            "fields of unseen cases: the nearest case has the same organ for 0.26 (95 % interval 0.19–0.33; by colour 0.10), one "
+            "of the five nearest for 0.50 (0.35); 1,218 fields of 56 cases, each case left out; the diagnosis is hardly ever the same"
         ),
         validated=True,
         limits="114 slides of 90 cases: most diseases are not among them, and the nearest case is then still shown",
@@ -66,7 +66,7 @@ class SimilarCases(Tool[SimilarCasesArguments]):
         return weights.version(self.model)
 
     def run(self, arguments: SimilarCasesArguments, image: np.ndarray) -> ToolResult:
-        """See the card. Raises BadInput for a tiny picture, one that is no stained slide, and for an atlas of another PathCLIP."""
+        """See the card. Raises BadInput for a tiny picture, no stained slide, an atlas of another PathCLIP."""
         require_side(image, LEAST_SIDE, "The search for similar cases")
         warnings = guard.require_known(image, "the search for similar cases")
         atlas, encoder = opened(self.model)
@@ -81,7 +81,9 @@ class SimilarCases(Tool[SimilarCasesArguments]):
             "majority": shared,
             "look": opinions,
         }
-        pictures = [Picture(name=f"similar_{n}_{s.case.case}", image=encode_png(load(s.thumbnail))) for n, s in enumerate(cases, 1)]
+        pictures = [
+            Picture(name=f"similar_{n}_{s.case.case}", image=encode_png(load(s.thumbnail))) for n, s in enumerate(cases, 1)
+        ]
         sentences = text(cases, numbers["voters"], shared, opinions)
         return ToolResult(name=self.name, text=sentences, numbers=numbers, pictures=pictures, warnings=warnings)
 

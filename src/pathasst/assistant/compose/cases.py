@@ -18,7 +18,9 @@ def similar(result: ToolResult) -> list[Statement]:
         title = (case["caption"] or case["diagnosis"] or case["case"]).rstrip(".")
         where = "; ".join(filter(None, (f"similarity {case['similarity']:.2f}", case["link"])))
         statements.append(_of(result, f"{title} ({where}).", item=True))
-    verdicts = [f"{votes} of the {numbers['voters']} nearest cases have the {name} {value}." for name, (value, votes) in shared.items()]
+    verdicts = [
+        f"{votes} of the {numbers['voters']} nearest cases have the {name} {value}." for name, (value, votes) in shared.items()
+    ]
     if not shared:
         verdicts.append("The nearest cases agree neither on organ nor on diagnosis.")
     for question, opinion in look.items():
@@ -27,8 +29,8 @@ def similar(result: ToolResult) -> list[Statement]:
     verdicts += [f"The tool doubts this: {w[0].lower()}{w[1:]}" for w in result.warnings]
     verdicts.append(
         f"Compare them by eye: of unseen fields the nearest case had the same organ for {100 * RIGHT:.0f} % (by colour alone "
-        f"{100 * BY_COLOUR:.0f} %), a majority's organ was right for {100 * RIGHT_MAJORITY:.0f} %, and most diseases are not in the "
-        "atlas. This is no diagnosis."
+        f"{100 * BY_COLOUR:.0f} %), a majority's organ was right for {100 * RIGHT_MAJORITY:.0f} %, and most diseases are not in "
+        "the atlas. This is no diagnosis."
     )
     if licences := dict.fromkeys(case["licence"] for case in cases if case["licence"]):
         verdicts.append(f"Pictures and captions: {' '.join(licences)}.")
