@@ -67,7 +67,7 @@ class Space:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What is stored, in half precision."""
-        return {name: getattr(self, name).astype(np.float16) for name in ("mean", "deviation", "components")}
+        return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float16) for name in ("mean", "deviation", "components")}
 
     @classmethod
     def of(cls, tensors: dict[str, np.ndarray]) -> Space:

@@ -77,17 +77,20 @@ class BloodCells(BoxTool[BloodCellsArguments]):
             numbers |= {f"{name}_range": range_of(candidates, n, classes.index(name)) for name, n in counts.items()}
         numbers |= {f"{name}_per_mm2": per_mm2(n, image, arguments.um_per_px) for name, n in counts.items()}
         numbers |= {"scale": round(scale, 3), "white_cell_types": None}
-        missing = ""
+        warnings: list[str] = []
         if arguments.white_cell_types and counts.get("WBC"):
-            types = self._types(image, boxes.xyxy[[label == "WBC" for label in labels]])
-            missing = "" if types else f" Types of white cells need the model {TYPES}, which is not here."
-            numbers["white_cell_types"] = dict(Counter(types)) or None
-            for place, kind in zip([i for i, label in enumerate(labels) if label == "WBC"], types, strict=False):
-                labels[place] = f"WBC {kind}"
+            white = [i for i, label in enumerate(labels) if label == "WBC"]
+            types, warnings = white_cell_types(image, boxes.xyxy[white])
+            typed = Counter(kind for kind in types if kind)
+            numbers |= {"white_cell_types": dict(typed) or None, "white_cells_not_typed": len(white) - typed.total()}
+            for place, kind in zip(white, types, strict=True):
+                labels[place] = f"WBC {kind}" if kind else "WBC"
         annotations = marks(boxes, labels)
         pictures = [Picture(name="blood", image=annotate(image, annotations))]
-        text = f"{_text(numbers)}{missing}"
-        return ToolResult(name=self.name, text=text, numbers=numbers, annotations=annotations, pictures=pictures)
+        text = _text(numbers)
+        return ToolResult(
+            name=self.name, text=text, numbers=numbers, annotations=annotations, pictures=pictures, warnings=warnings
+        )
 
     def locate(self, image: np.ndarray, arguments: BloodCellsArguments) -> tuple[Boxes, float]:
         """What may be cells (of LOOSE or more, or of the score asked for), and the factor they were looked for at: from µm/px,
@@ -113,14 +116,26 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         """As the base class, with the scale read from the red cells where none is stated."""
         return self.locate(image, BloodCellsArguments(um_per_px=um_per_px))[1]
 
-    def _types(self, image: np.ndarray, boxes: np.ndarray) -> list[str]:
-        """The type of each white cell; empty without the classifier's weights."""
-        if not weights.present(TYPES):
-            return []
-        from pathasst.nn.classifier.model import Classifier
 
-        classifier = Classifier.load(TYPES)
-        return [classifier.classes[i] for i in classifier.predict([crop(image, box) for box in boxes]).argmax(1)]
+def white_cell_types(image: np.ndarray, boxes: np.ndarray) -> tuple[list[str], list[str]]:
+    """The type of each white cell, empty where it is not stated, and warnings: of cells that are unlike those it was taught."""
+    if not weights.present(TYPES):
+        return [""] * len(boxes), [f"Types of white cells need the model {TYPES}, which is not here."]
+    from pathasst.nn import heads
+
+    head = heads.load(TYPES)
+    judged = head([crop(image, box) for box in boxes])
+    unlike = int((judged.distances > 1).sum())
+    types = [
+        head.classes[int(p.argmax())] if p.max() >= head.least and d <= 1 else ""
+        for p, d in zip(judged.probabilities, judged.distances, strict=True)
+    ]
+    if not unlike:
+        return types, []
+    return types, [
+        f"{counted(unlike, 'white cell')} of {len(boxes)} look unlike those of the two laboratories that taught the types, so no "
+        "type is stated for these."
+    ]
 
 
 def range_of(candidates: Boxes, count: int, number: int) -> list[int]:

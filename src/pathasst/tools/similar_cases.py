@@ -49,8 +49,8 @@ class SimilarCases(Tool[SimilarCasesArguments]):
         expects="histology or cytology, any stain, one field",
         licence="CC BY 4.0: Histopathology Atlas (patolojiatlasi), doi:10.5281/zenodo.6382734",
         scores=(
-            "fields of unseen cases: the nearest case has the same organ for 0.26 (95 % interval 0.19–0.33; by colour 0.10), one "
-            "of the five nearest for 0.50 (0.35); 1,218 fields of 56 cases, each case left out; the diagnosis is hardly ever the same"
+            "fields of unseen cases: the nearest case has the same organ for 0.26 (95 % interval 0.19–0.33; by colour 0.10), "
+            "one of the five nearest for 0.50 (0.35); 1,218 fields of 56 cases, each left out; the same diagnosis hardly ever"
         ),
         validated=True,
         limits="114 slides of 90 cases: most diseases are not among them, and the nearest case is then still shown",

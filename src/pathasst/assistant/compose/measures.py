@@ -131,11 +131,13 @@ def _blood(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     if types:
         listed = _joined([counted(c, kind) for kind, c in types.items()])
         sentences.append(
-            f"The type of the white cell{'s' * (numbers.get('WBC', 0) != 1)} is most likely: {listed}. Types are a weak guess: "
-            "the model learned them from 80 cells of one laboratory and was often wrong on others."
+            f"The type of the white cell{'s' * (sum(types.values()) != 1)} is most likely: {listed}. The model learned types "
+            "from 197 cells of two laboratories; nine in ten that it states were right there."
         )
     elif wishes.any("types") and not numbers.get("WBC"):
         sentences.append("There is no white cell to name a type of.")
+    if untyped := numbers.get("white_cells_not_typed"):
+        sentences.append(f"Of {counted(untyped, 'white cell')} the type cannot be told.")
     densities = [
         f"{numbers[f'{k}_per_mm2']:.0f} {BLOOD[k][0] if k in BLOOD else k}s" for k in every if numbers.get(f"{k}_per_mm2")
     ]
@@ -150,7 +152,7 @@ def _class(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     (first, p), (second, q) = list(numbers["probabilities"].items())[:2]
     name = f"{first} ({LONG[first]})" if first in LONG else first
     other = f"{second} ({LONG[second]})" if second in LONG else second
-    if p < LEAST_CLASS:
+    if p < LEAST_CLASS or numbers["class"] is None:
         lead = f"I cannot tell which class it is: {name} has probability {p:.2f}, {other} {q:.2f}."
     else:
         lead = f"The classifier's class is {name}, with probability {p:.2f}; next is {second} with {q:.2f}."

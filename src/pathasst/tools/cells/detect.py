@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "ki67-embedded"
 LEAST_SIDE = 64
+LEAST_CORRELATION = 0.2
+"""Of neighbouring pixels; 102 immunohistochemistry fields at hand have 0.55 and more."""
 
 
 class CellArguments(Arguments):
@@ -84,8 +86,18 @@ def detector(id: str = WEIGHTS) -> Detector:
 def check(image: np.ndarray, what: str) -> None:
     """Raises BadInput for a picture that cannot be a brightfield DAB stain."""
     require_brightfield(image, LEAST_SIDE, what)
+    if is_noise(image):
+        raise BadInput(f"{what} needs a picture of cells; in this one neighbouring pixels have nothing in common, as in noise.")
     if looks_like_eosin(image):
         raise BadInput(f"{what} needs an immunohistochemistry picture (brown and blue); this one looks like H&E.")
+
+
+def is_noise(image: np.ndarray) -> bool:
+    """Whether neighbouring pixels are (nearly) uncorrelated, as in no picture that came through a lens."""
+    grey = image.mean(axis=2)
+    pairs = ((grey[:, 1:], grey[:, :-1]), (grey[1:], grey[:-1]))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a plain picture has no correlation; it is no noise
+        return all(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < LEAST_CORRELATION for a, b in pairs)
 
 
 def scale_of(image: np.ndarray, arguments: CellArguments, trained_at: float | None) -> float:
