@@ -3,8 +3,8 @@
     PATHASST_DATA=… python benchmarks/tools_heads.py wbc|fields|grades [--cache FOLDER] [--out FOLDER]
 
 Grouped five-fold cross-validation (seed 0; no smear, field or original on both sides) gives the scores, the temperature, the
-limit of the distance and the least probability of a statement; then each laboratory is left out in turn. `--out` keeps the head that is
-fitted on everything. Intervals: bootstrap over groups, 1000 draws, seed 0.
+limit of the distance and the least probability of a statement; then each laboratory is left out in turn. `--out` keeps the head
+that is fitted on everything. Intervals: bootstrap over groups, 1000 draws, seed 0.
 """
 
 from __future__ import annotations
