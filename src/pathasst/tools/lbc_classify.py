@@ -70,8 +70,8 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         self.model = model
 
     def version(self) -> str:
-        """The weights that answer, the user's own included."""
-        return weights.version(self.model)
+        """The weights that answer, the user's own included; of cells and of fields."""
+        return super().version() if self.model == WEIGHTS else weights.version(self.model)
 
     def run(self, arguments: LbcClassifyArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
@@ -128,6 +128,12 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         unlike = np.median(judged.distances) > FAR
         doubt = "The field is unlike those of liquid-based cytology that the classifier was fitted on." if unlike else ""
         return head.classes, judged.probabilities, doubt
+
+    def classes_for(self, image: np.ndarray) -> tuple[str, ...]:
+        """The classes that may be said of a picture of this size."""
+        if self.model != WEIGHTS:
+            return classifier(self.model).classes
+        return BETHESDA if min(image.shape[:2]) <= CELL_SIDE else OF_FIELDS
 
     def possible(self, image: np.ndarray) -> np.ndarray:
         """Which of the model's classes may be said of a picture: bool [classes]."""
