@@ -42,7 +42,7 @@ def test_an_own_model_gives_its_classes_and_says_so(folder):
 def test_a_large_picture_is_cut_into_fields(folder):
     result = call(LbcClassify(folder), np.tile(smear(512, 512), (6, 6, 1)))
     assert result.numbers["fields"] == 4 == sum(result.numbers["fields_by_class"].values())
-    assert {tuple(a.coordinates) for a in result.annotations} >= {(0, 0, 2048, 2048), (1024, 1024, 3072, 3072)}
+    assert {tuple(a.coordinates) for a in result.annotations} >= {(0, 0, 1664, 1664), (1408, 1408, 3072, 3072)}
 
 
 @pytest.mark.parametrize(
