@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import threading
 import time
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from pathasst.assistant.settings import ServeSettings
 from pathasst.core.errors import BadInput
 from pathasst.imaging.pictures import encode_png
 from pathasst.serve.image_input import Intake
+from pathasst.serve.jobs import Busy
 from pathasst.serve.uploads import UploadStore
 
 SECRET = b"GPS-47.3769-8.5417-PATIENT-MUELLER"
@@ -192,3 +196,29 @@ def test_a_data_url_and_a_file_are_let_in(intake: Intake) -> None:
     assert intake.picture(stored.id, "anna").image == data
     with pytest.raises(BadInput, match="no file"):
         intake.picture(stored.id, "bert")
+
+
+def test_large_pictures_wait_for_room(tmp_path: Path) -> None:
+    """Twelve at once hold no more pixels than one server may: the thirteenth of nobody's gigabytes."""
+    serve = ServeSettings(home=tmp_path, picture_pixels=4_000_000, decoding_pixels=5_000_000, wait_seconds=30.0)
+    intake = Intake.of(serve, UploadStore(tmp_path / "uploads"))
+    data = encode_png(np.zeros((2000, 1500, 3), np.uint8))
+    together, most, lock = 0, 0, threading.Lock()
+
+    def work(pixels: np.ndarray) -> int:
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+        time.sleep(0.02)
+        with lock:
+            together -= 1
+        return int(pixels.size)
+
+    with ThreadPoolExecutor(12) as pool:
+        sizes = list(pool.map(lambda _: intake.processed(data, work), range(12)))
+    assert sizes == [9_000_000] * 12 and most == 1
+    impatient = Intake.of(replace(serve, wait_seconds=0.05), UploadStore(tmp_path / "uploads"))
+    with impatient.room.taken(5_000_000, 1.0), pytest.raises(Busy, match="large pictures"):
+        impatient.decoded(data)
+    assert impatient.decoded(data).shape == (2000, 1500, 3)

@@ -20,8 +20,9 @@ from assistant_parts import HITS, CountDark, Draw, Nothing, Shelf
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
-from server_parts import data_url, settings
+from server_parts import RuleBrain, data_url, settings
 
+from pathasst.assistant.grounding import Grounding
 from pathasst.core.records import Annotation, Hit, Picture, ToolResult
 from pathasst.imaging.pictures import encode_png, load
 from pathasst.serve.keys import KeyStore
@@ -233,3 +234,104 @@ async def _over_http(url: str, key: str) -> Any:
         Client(streamable_http_client(url, http_client=web)) as client,
     ):
         return await client.call_tool("count_dark", {"image": "spots.png"})
+
+
+def in_client(server: Any, work: Any) -> Any:
+    """What `work(client)` gives, with the official client on the server."""
+
+    async def run() -> Any:
+        async with Client(server) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def test_results_keep_the_schema_that_the_tools_declare(service: Service, folder: Path) -> None:
+    from jsonschema import validate
+
+    async def work(client: Any) -> tuple[Any, list[Any]]:
+        tools = {t.name: t for t in (await client.list_tools()).tools}
+        calls = (("count_dark", {"image": "spots.png"}), ("draw", {}), ("papers_search", {"query": "Ki67"}))
+        return tools, [(tools[name], await client.call_tool(name, arguments)) for name, arguments in calls]
+
+    tools, results = in_client(build(service, [folder]), work)
+    assert "ask" not in tools  # no brain is here
+    for tool, result in results:
+        assert not result.is_error, result.content
+        validate(result.structured_content, tool.output_schema)
+
+
+def test_resources_are_the_pictures_that_tools_made_and_regions_of_slides(service: Service, folder: Path) -> None:
+    pytest.importorskip("openslide", reason="the extra slides is not installed")
+    import tifffile
+
+    image = np.full((300, 400, 3), 230, np.uint8)
+    image[:, 200:] = 40
+    tifffile.imwrite(folder / "a slide.tif", image, tile=(64, 64), photometric="rgb")
+    uri = "pathasst://slides/a%20slide.tif?x=180&y=10&width=40&height=30"
+
+    async def work(client: Any) -> tuple[Any, ...]:
+        await client.call_tool("draw", {})
+        templates = (await client.list_resource_templates()).resource_templates
+        region = (await client.read_resource(uri)).contents[0]
+        counted = await client.call_tool("count_dark", {"image": uri})
+        return (await client.list_resources()).resources, templates, region, counted
+
+    resources, templates, region, counted = in_client(build(service, [folder]), work)
+    assert [r.uri.startswith("pathasst://pictures/file-") for r in resources] == [True]
+    assert templates[0].uri_template.startswith("pathasst://slides/{path}")
+    pixels = load(base64.b64decode(region.blob))
+    assert pixels.shape == (30, 40, 3) and pixels[:, :18].mean() > 200 > 60 > pixels[:, 22:].mean()
+    assert counted.structured_content["numbers"] == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "pathasst://slides/../outside.png?x=0&y=0&width=9&height=9",
+        "pathasst://slides/%2e%2e/outside.png?x=0&y=0&width=9&height=9",
+        "pathasst://slides//etc/passwd?x=0&y=0&width=9&height=9",
+        "pathasst://slides/spots.png?x=0&y=0&width=9",
+        "pathasst://slides/spots.png?x=a&y=0&width=9&height=9",
+        "pathasst://slides/link.png?x=0&y=0&width=9&height=9",
+    ],
+)
+def test_regions_outside_of_the_folders_are_not_read(service: Service, folder: Path, uri: str) -> None:
+    async def work(client: Any) -> None:
+        with pytest.raises(MCPError):
+            await client.read_resource(uri)
+
+    in_client(build(service, [folder]), work)
+
+
+def test_prompts(service: Service) -> None:
+    async def work(client: Any) -> tuple[Any, Any]:
+        with pytest.raises(MCPError, match="needs what"):
+            await client.get_prompt("measure", {"image": "a.png"})
+        return (await client.list_prompts()).prompts, await client.get_prompt("measure", {"image": "a.png", "what": "Ki67"})
+
+    prompts, filled = in_client(build(service), work)
+    assert {p.name for p in prompts} == {"measure", "evidence"}
+    assert "Measure Ki67 in the picture a.png" in filled.messages[0].content.text
+
+
+def test_ask_answers_with_sources_and_tells_its_progress(tmp_path: Path, folder: Path) -> None:
+    registry = Registry()
+    registry.add(CountDark())
+    service = Service(settings(tmp_path / "home"), brain=RuleBrain(grounding=Grounding.COMPOSED), registry=registry)
+    told: list[str] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told.append(message or "")
+
+    async def work(client: Any) -> Any:
+        arguments = {"question": "Count the dark spots.", "image": "spots.png"}
+        return await client.call_tool("ask", arguments, progress_callback=progress)
+
+    result = in_client(build(service, [folder]), work)
+    assert not result.is_error, result.content
+    content = result.structured_content
+    assert "5 dark spots" in content["answer"] and content["tools"] == ["count_dark"]
+    assert content["statements"][0]["kind"] == "tool" and "not for diagnosis" in content["notices"][-1]
+    assert told == ["call: count_dark", "step: count_dark"]
+    service.close(2)

@@ -6,10 +6,10 @@ A brain reads a conversation and gives the assistant's next turn: words, tool ca
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import BadSettings
@@ -43,8 +43,9 @@ class Streaming(Protocol):
 
     Further things a brain may offer, each used where it is there: `reply_many(requests) -> list[Turn]` (several replies generated
     together; a request is `(turns, images, tools)`), `parallel` (how many threads may ask it at once, 1 if absent) and
-    `count_tokens(text) -> int`, `route(question, tools, pictures, turns) -> Route` (which tools a question asks for), and
-    `grounding` (see `Grounding`; CHECKED if absent).
+    `count_tokens(text) -> int`, `route(question, tools, pictures, turns) -> Route` (which tools a question asks for),
+    `grounding` (see `Grounding`; CHECKED if absent), and `with_options(options) -> Brain` (the brain as one program wants its
+    replies; raises BadSettings for what it cannot do; see `ReplyOptions`).
     """
 
     def stream(
@@ -52,6 +53,33 @@ class Streaming(Protocol):
     ) -> Generator[str | Turn, None, None]:
         """Pieces of text as they are made, without the text of tool calls, and the whole Turn last."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyOptions:
+    """How a program wants its replies written. What is None, or empty, is left to the brain's own settings."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    json_schema: Mapping[str, Any] | None = None  # the reply is JSON of this schema; an empty one: any JSON object
+    tool: str | None = None  # the reply calls this tool; empty: one of those offered
+
+    def body(self) -> dict[str, Any]:
+        """The options as an OpenAI-compatible server takes them."""
+        values = {"max_tokens": self.max_tokens, "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        body: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        if self.stop:
+            body["stop"] = list(self.stop)
+        if self.json_schema is not None:
+            named = {"name": "reply", "schema": dict(self.json_schema), "strict": True}
+            form = {"type": "json_schema", "json_schema": named} if self.json_schema else {"type": "json_object"}
+            body["response_format"] = form
+        if self.tool is not None:
+            body["tool_choice"] = {"type": "function", "function": {"name": self.tool}} if self.tool else "required"
+        return body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

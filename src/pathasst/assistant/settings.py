@@ -31,6 +31,7 @@ class ServeSettings:
     slide_bytes: int = 4 * 2**30  # of one slide that the page uploads
     picture_bytes: int = 20 * 2**20  # of one picture
     picture_pixels: int = 40_000_000
+    decoding_pixels: int = 80_000_000  # of all pictures that are decoded at the same time, whoever sent them; more wait
     picture_seconds: float = 20.0  # to decode one
     pictures: int = 8  # of one conversation
     quota_bytes: int = 512 * 2**20  # uploads one user may keep
@@ -39,15 +40,27 @@ class ServeSettings:
     origins: tuple[str, ...] = ()  # web pages of other origins that may use the API (CORS); none by default
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")  # names this server answers to
     keys_required: bool = False  # `pathasst serve` sets it whenever it is bound beyond loopback
+    user_header: str = ""  # header in which a proxy that logs people in gives their name, such as X-Forwarded-User
+    proxies: tuple[str, ...] = ()  # addresses of proxies whose X-Forwarded-… headers and `user_header` are believed
+    admins: tuple[str, ...] = ()  # names in `user_header` that may see the metrics and the audit log
+    root_path: str = ""  # under which a proxy shows the server, such as /pathasst; the proxy takes it off
     audit_text: bool = False  # whether the audit log holds questions and answers
     drain_seconds: float = 30.0  # that running questions get when the server is told to stop
     home: Path = field(default_factory=state_dir)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "home", Path(self.home))  # a recipe's file holds text and lists
+        for name in ("image_hosts", "origins", "hosts", "proxies", "admins"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         if min(self.at_once, self.waiting, self.body_bytes, self.picture_bytes, self.picture_pixels, self.pictures) < 1:
             raise BadSettings("serve: at_once, waiting, bytes, pixels and pictures must be at least 1.")
         if min(self.wait_seconds, self.picture_seconds, self.keep_seconds) <= 0 or self.per_minute < 0:
             raise BadSettings("serve: times must be above zero, per_minute at least 0.")
+        if self.user_header and not self.proxies:
+            raise BadSettings("serve: user_header needs the addresses of the proxies that may send it (proxies).")
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise BadSettings("serve: root_path begins with / and does not end with it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ def mcp(
     http: bool = typer.Option(False, "--http", help="Serve streamable HTTP instead of standard input and output."),
     host: str = typer.Option("127.0.0.1", help="Address for --http. Beyond loopback, every request needs a key."),
     port: int = typer.Option(8765, help="Port for --http."),
+    ask: bool = typer.Option(False, "--ask", help="Offer the tool `ask`, too: the embedded assistant, or the --brain, answers."),
+    brain: str = typer.Option("", help="With --ask: who answers, as for `pathasst serve`."),
     name: list[str] = typer.Option([], help="Host name that the server answers to besides localhost; may be repeated."),
 ) -> None:
     """Offer the tools and the paper search over MCP; nothing else is read, nothing is sent anywhere."""
@@ -28,8 +30,8 @@ def mcp(
     from pathasst.serve.mcp import NoBrain, build, http_app, serve_stdio
     from pathasst.serve.service import Service
 
-    settings = serve_settings(host, "embedded", "", name, [], [], 0, False)
-    service = Service(settings, brain=NoBrain())
+    settings = serve_settings(host, "embedded", brain, name, [], [], 0, False)
+    service = Service(settings, brain=None if ask or brain else NoBrain())
     server = build(service, folder)
     if not http:
         asyncio.run(serve_stdio(server))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,11 @@ def serve(
     page: bool = typer.Option(True, help="Serve the page too."),
     slides: Path = typer.Option(None, help="Folder of slides and runs over them, shown at /slide/ to everybody with access."),
     require_keys: bool = typer.Option(False, help="Ask for keys on loopback as well."),
-    trust_proxy: str = typer.Option("", help="Address of a reverse proxy whose X-Forwarded-… headers are believed."),
+    trust_proxy: list[str] = typer.Option([], help="Address of a proxy whose X-Forwarded-… headers are believed; repeatable."),
+    root_path: str = typer.Option("", help="Path under which a proxy shows the server, such as /pathasst."),
+    user_header: str = typer.Option("", help="Header in which a trusted proxy gives the name of who is logged in."),
+    admin: list[str] = typer.Option([], help="Name in --user-header that may see metrics and audit log; may be repeated."),
+    check: bool = typer.Option(False, "--check", help="Check settings, keys, models and folders, print them, and stop."),
 ) -> None:
     """Serve the page and the API until Ctrl-C. Running questions are finished, new ones refused."""
     if context.invoked_subcommand:
@@ -63,10 +68,22 @@ def serve(
     from pathasst.serve.service import Service
 
     keep_few_arenas()
-    settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys)
+    settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys, bool(user_header))
+    own = settings.serve
+    behind = replace(
+        own,
+        proxies=(*own.proxies, *trust_proxy),
+        admins=(*own.admins, *admin),
+        root_path=root_path or own.root_path,
+        user_header=user_header or own.user_header,
+    )
+    settings = replace(settings, serve=behind)
+    if check:
+        _check(settings, host, port)
+        return
     service = Service(settings)
     app = create_app(service=service, page=page, slides=_shelf(slides) if slides else None)
-    server = run_server(app, service, host, port, trust_proxy)
+    server = run_server(app, service, host, port)
     console = Console(highlight=False)
     console.print(f"[bold]{service.brain_name}[/] answers at http://{host}:{port}/ (page), /v1 (API), /docs", soft_wrap=True)
     console.print(
@@ -74,6 +91,51 @@ def serve(
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has closed everything, and raises what stopped it once more
         server.run()
+
+
+def _check(settings: AssistantSettings, host: str, port: int) -> None:
+    """Print what the server would run with. Exits with 1 where it could not start."""
+    import socket
+
+    from rich.console import Console
+
+    from pathasst.core.errors import PathAsstError
+    from pathasst.serve.api.app import KEYS
+    from pathasst.serve.keys import KeyStore
+    from pathasst.serve.service import Service
+
+    console, faults = Console(highlight=False), []
+    serve = settings.serve
+    try:
+        serve.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (serve.home / ".check").write_bytes(b"")
+        (serve.home / ".check").unlink()
+    except OSError as error:
+        faults.append(f"the folder {serve.home} cannot be written: {error}")
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        faults.append(f"{host}:{port} cannot be listened on: {error}")
+    try:
+        service = Service(settings)
+        missing = [name for name, tool in service.registry.tools.items() if tool.missing()]
+        console.print(f"Brain: {service.brain_name}", soft_wrap=True)
+        console.print(f"Tools: {', '.join(n for n in service.registry.tools if n not in missing)}", soft_wrap=True)
+        if missing:
+            console.print(f"Not offered, their models are missing: {', '.join(missing)}", soft_wrap=True)
+        service.close(0)
+    except PathAsstError as error:
+        faults.append(str(error))
+    keys = sum(not key.revoked for key in KeyStore(serve.home / KEYS).list())
+    console.print(
+        f"Keys: {keys} active, {'needed' if serve.keys_required else 'not needed'}. State: {serve.home}", soft_wrap=True
+    )
+    for fault in faults:
+        console.print(f"[red]Cannot start:[/] {fault}", soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
+    console.print("The server can start.")
 
 
 def serve_settings(
@@ -85,10 +147,9 @@ def serve_settings(
     image_hosts: list[str],
     at_once: int,
     require_keys: bool,
+    proxy_logs_in: bool = False,
 ) -> AssistantSettings:
-    """The recipe's settings with the command's. Raises BadSettings for a server beyond loopback without keys."""
-    from dataclasses import replace
-
+    """The recipe's settings with the command's. Raises BadSettings for a server beyond loopback without keys or a login."""
     from pathasst.assistant.settings import load_settings
     from pathasst.serve.api.app import KEYS
     from pathasst.serve.keys import KeyStore
@@ -103,18 +164,20 @@ def serve_settings(
     if at_once:
         changes["at_once"] = at_once
     serve = replace(settings.serve, **changes)
-    if serve.keys_required and not KeyStore(serve.home / KEYS).active():
+    if serve.keys_required and not (serve.user_header or proxy_logs_in) and not KeyStore(serve.home / KEYS).active():
         where = f"on {host}, beyond this machine," if beyond else "with keys"
         raise BadSettings(f'a server {where} needs at least one key: pathasst serve keys add "NAME"')
     return replace(settings, serve=serve)
 
 
-def run_server(app: Any, service: Service, host: str, port: int, proxy: str = "") -> uvicorn.Server:
+def run_server(app: Any, service: Service, host: str, port: int) -> uvicorn.Server:
     """The server; told to stop, it refuses new work at once and lets what runs finish."""
     import logging
 
     import uvicorn
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+    from pathasst.serve.api.middleware import Peer
     from pathasst.serve.api.slow_clients import Patience
 
     class Server(uvicorn.Server):
@@ -123,6 +186,10 @@ def run_server(app: Any, service: Service, host: str, port: int, proxy: str = ""
             super().handle_exit(sig, frame)
 
     logging.getLogger("mcp").setLevel(logging.WARNING)
+    serve = service.settings.serve
+    if serve.proxies:  # who really connected is noted before their headers are believed
+        forwarded: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(serve.proxies))
+        app = Peer(forwarded)
     config = uvicorn.Config(
         app,
         http=Patience,
@@ -131,8 +198,8 @@ def run_server(app: Any, service: Service, host: str, port: int, proxy: str = ""
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=bool(proxy),
-        forwarded_allow_ips=proxy or "",
+        proxy_headers=False,
+        root_path=serve.root_path,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(service.settings.serve.drain_seconds) + 10,
         h11_max_incomplete_event_size=64 * 1024,
@@ -152,9 +219,13 @@ def _shelf(folder: Path) -> Shelf:
 
 
 @keys.command("add")
-def add(name: str = typer.Argument(..., help="Whose it is, or what for.")) -> None:
+def add(
+    name: str = typer.Argument(..., help="Whose it is, or what for."),
+    role: str = typer.Option("user", help="user, or admin, who may see metrics and audit log too."),
+    slides: list[str] = typer.Option([], help="Slides that it may open, such as 'study1/*'; may be repeated; default: all."),
+) -> None:
     """Make a key and print it; it cannot be shown again. Example: pathasst serve keys add "Ward 3" """
-    key, secret = _store().add(name)
+    key, secret = _store().add(name, role, slides or ("*",))
     typer.echo(secret)
     typer.secho(f"Key {key.id} for {key.name}. It is stored as a hash alone: note it now.", err=True)
 
@@ -165,9 +236,9 @@ def list_keys() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("id", "name", "made", "revoked", box=None)
+    table = Table("id", "name", "role", "slides", "made", "revoked", box=None)
     for key in _store().list():
-        table.add_row(key.id, key.name, key.created, key.revoked or "no")
+        table.add_row(key.id, key.name, key.role, ", ".join(key.slides), key.created, key.revoked or "no")
     Console().print(table)
 
 

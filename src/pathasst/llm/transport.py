@@ -103,7 +103,11 @@ class Transport:
                     answer.read()
                     reason = f"{self.url} refused the request (HTTP {answer.status_code}: {_brief(answer)})."
                     raise Refused(reason, answer.status_code) if answer.status_code < 500 else Unreachable(reason)
+                size = 0
                 for line in answer.iter_lines():
+                    size += len(line)
+                    if size > MOST_BYTES:
+                        raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
                     if piece := _piece(line):
                         yield piece
         except httpx.HTTPError as error:

@@ -6,6 +6,7 @@ ask for text.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -36,6 +37,21 @@ class Journal:
             except OSError as error:
                 self.lost += 1
                 _log.error("%s could not be written, %d lines so far: %s", self.file.name, self.lost, error)
+
+    def last(self, lines: int) -> list[dict[str, Any]]:
+        """The last entries of the current file, oldest first; what cannot be read is left out."""
+        from collections import deque
+
+        entries = []
+        try:
+            with self.file.open(encoding="utf-8") as source:
+                tail = deque(source, maxlen=lines)
+        except OSError:
+            return []
+        for line in tail:
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(line))
+        return entries
 
     def _append(self, data: bytes) -> None:
         """The whole line or nothing of it: half a line would swallow the next."""

@@ -12,9 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from pathasst.assistant.brain import Brain, Streaming
+from pathasst.assistant.brain import Brain, ReplyOptions, Streaming
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.worker import Cancelled
+from pathasst.core.errors import BadSettings
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 
 _POLL_SECONDS = 0.2  # how often one who waits looks whether its person has left
@@ -28,6 +29,7 @@ class _Request:
     images: Sequence[ImageBytes]
     tools: Sequence[ToolSpec]
     abandoned: Callable[[], bool]
+    brain: Brain | None = None  # one with options of its own, asked alone
     turn: Turn | None = None
     error: Exception | None = None
 
@@ -54,9 +56,18 @@ class SharedBrain:
     def __post_init__(self) -> None:
         self._free = getattr(self.brain, "parallel", 1)
 
-    def view(self, cancel: threading.Event) -> View:
-        """The brain as one question uses it; `cancel`: set when its person leaves."""
-        return View(self, cancel, self.brain.name, self.brain.sees)
+    def view(self, cancel: threading.Event, options: ReplyOptions | None = None) -> View:
+        """The brain as one question uses it; `cancel`: set when its person leaves; `options`: as its program wants replies.
+
+        Raises BadSettings for options that the brain does not take.
+        """
+        own = None
+        if options is not None and options != ReplyOptions():
+            with_options = getattr(self.brain, "with_options", None)
+            if with_options is None:
+                raise BadSettings(f"{self.brain.name} takes no settings of decoding: {', '.join(options.body())}.")
+            own = with_options(options)
+        return View(self, cancel, self.brain.name, self.brain.sees, own)
 
     def stream(self, request: _Request) -> Generator[str | Turn, None, None]:
         """Pieces of text, if the model is free for this request alone, and the Turn. Raises what the brain raises."""
@@ -90,16 +101,18 @@ class SharedBrain:
                 return []
             self._free -= 1
             self._waiting.remove(request)
-            more = self._waiting[: self.most - 1] if hasattr(self.brain, "reply_many") else []
+            alone = request.brain is not None or not hasattr(self.brain, "reply_many")
+            more = [] if alone else [a for a in self._waiting if a.brain is None][: self.most - 1]
             self._waiting = [a for a in self._waiting if a not in more]
             return [request, *more]
 
     def _alone(self, request: _Request) -> Generator[str, None, None]:
+        brain = request.brain or self.brain
         try:
-            if not isinstance(self.brain, Streaming):
-                request.turn = self.brain.reply(request.turns, request.images, request.tools)
+            if not isinstance(brain, Streaming):
+                request.turn = brain.reply(request.turns, request.images, request.tools)
                 return
-            with closing(self.brain.stream(request.turns, request.images, request.tools)) as pieces:
+            with closing(brain.stream(request.turns, request.images, request.tools)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, Turn):
                         request.turn = piece
@@ -133,6 +146,7 @@ class View:
     cancel: threading.Event
     name: str
     sees: bool
+    brain: Brain | None = None  # with this question's options
 
     @property
     def grounding(self) -> Grounding:
@@ -152,4 +166,4 @@ class View:
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> Generator[str | Turn, None, None]:
         """Pieces of text as they are made, and the Turn last."""
-        return self.shared.stream(_Request(turns, images, tools, self.cancel.is_set))
+        return self.shared.stream(_Request(turns, images, tools, self.cancel.is_set, self.brain))

@@ -10,14 +10,18 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from pathasst.assistant.images import PictureInput
 from pathasst.assistant.settings import ServeSettings
 from pathasst.assistant.worker import Late, Worker
 from pathasst.core.errors import BadInput
 from pathasst.serve.fetch import Fetcher
+from pathasst.serve.jobs import Busy
 from pathasst.serve.uploads import UploadStore
 
 if TYPE_CHECKING:
@@ -25,15 +29,43 @@ if TYPE_CHECKING:
 
 _DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40})?(?:;[a-z0-9=._-]{1,60}){0,3};base64,", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Room:
+    """Pixels that may be decoded at the same time, by everybody together. A lone picture always finds room."""
+
+    pixels: int
+    _taken: int = 0
+    _change: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def taken(self, pixels: int, seconds: float) -> Iterator[None]:
+        """Wait for room for so many pixels, and hold it. Raises Busy after `seconds`."""
+        with self._change:
+            if not self._change.wait_for(lambda: not self._taken or self._taken + pixels <= self.pixels, timeout=seconds):
+                raise Busy("many large pictures are being read just now; try again in some seconds.")
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._change:
+                self._taken -= pixels
+                self._change.notify_all()
 
 
 @dataclass(slots=True)
 class Intake:
-    """What one server lets in."""
+    """What one server lets in, through page and API alike."""
 
     settings: ServeSettings
     uploads: UploadStore
     fetcher: Fetcher
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.settings.decoding_pixels)
 
     @classmethod
     def of(cls, settings: ServeSettings, uploads: UploadStore) -> Intake:
@@ -64,16 +96,26 @@ class Intake:
         return replace(picture, image=self.decoded(picture.image)) if isinstance(picture.image, bytes) else picture
 
     def decoded(self, data: bytes) -> np.ndarray:
-        """H×W×3 uint8 RGB, within the time limit. Raises BadInput."""
-        from pathasst.imaging.pictures import load
+        """H×W×3 uint8 RGB, within the time limit. Raises BadInput, Busy."""
+        return self.processed(data, lambda pixels: pixels)
 
-        worker = Worker()
-        try:
-            return worker.run(lambda: load(data, self.settings.picture_pixels), self.settings.picture_seconds)
-        except Late:
-            raise BadInput(f"the picture could not be decoded within {self.settings.picture_seconds:g} s.") from None
-        finally:
-            worker.close()
+    def processed(self, data: bytes, work: Callable[[np.ndarray], T]) -> T:
+        """What `work` makes of a picture's pixels. It decodes when there is room for it, within the time limit.
+
+        Raises BadInput, Busy, and what `work` raises.
+        """
+        from pathasst.imaging.pictures import load, read_header
+
+        header = read_header(data, self.settings.picture_pixels)
+        with self.room.taken(header.width * header.height, self.settings.wait_seconds):
+            worker = Worker()
+            try:
+                pixels = worker.run(lambda: load(data, self.settings.picture_pixels), self.settings.picture_seconds)
+            except Late:
+                raise BadInput(f"the picture could not be decoded within {self.settings.picture_seconds:g} s.") from None
+            finally:
+                worker.close()
+            return work(pixels)
 
     def _data(self, url: str) -> bytes:
         head = _DATA.match(url)

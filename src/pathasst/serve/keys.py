@@ -14,12 +14,16 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pathasst.core.errors import BadSettings
 
 _KEY = re.compile(r"pa-([0-9a-f]{8})-([A-Za-z0-9_-]{43})")
+USER, ADMIN = "user", "admin"
+"""What a key may do: ask; or see the metrics and the audit log, too."""
+EVERY = ("*",)
 _NAME = re.compile(r"[\w.@ -]{1,60}")
 
 
@@ -32,6 +36,8 @@ class Key:
     sha256: str
     created: str
     revoked: str = ""
+    role: str = USER
+    slides: tuple[str, ...] = EVERY  # patterns of the slides that it may open, by their path below the server's folder
 
 
 class KeyStore:
@@ -42,12 +48,14 @@ class KeyStore:
         self._lock = threading.Lock()
         self._read: tuple[int, dict[str, Key]] = (-1, {})
 
-    def add(self, name: str) -> tuple[Key, str]:
+    def add(self, name: str, role: str = USER, slides: Sequence[str] = EVERY) -> tuple[Key, str]:
         """Make a key. Returns what is stored, and the key itself, which is stored nowhere. Raises BadSettings for a bad name."""
+        if role not in (USER, ADMIN):
+            raise BadSettings(f"a key's role is {USER} or {ADMIN}.")
         if not _NAME.fullmatch(name):
             raise BadSettings("a key's name has 1 to 60 letters, digits, blanks or . _ @ -.")
         id_, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        key = Key(id=id_, name=name, sha256=_hash(secret), created=_now())
+        key = Key(id=id_, name=name, sha256=_hash(secret), created=_now(), role=role, slides=tuple(slides) or EVERY)
         with self._lock:
             self._write({**self._keys(), id_: key})
         return key, f"pa-{id_}-{secret}"
@@ -85,7 +93,7 @@ class KeyStore:
         if changed != self._read[0]:
             try:
                 rows = json.loads(self.file.read_text(encoding="utf-8"))
-                self._read = changed, {row["id"]: Key(**row) for row in rows}
+                self._read = changed, {row["id"]: Key(**{**row, "slides": tuple(row.get("slides", EVERY))}) for row in rows}
             except (ValueError, TypeError, KeyError) as error:
                 raise BadSettings(f"{self.file} is damaged and holds no keys: {error}") from error
         return self._read[1]

@@ -33,6 +33,26 @@ IMAGE = "image"
 PATH = "/mcp"
 PICTURES = "pathasst://pictures/"
 """Where a client reads a full picture: this and the picture's id, by `resources/read`."""
+SLIDES = "pathasst://slides/"
+"""Where a client reads a region of a slide in the allowed folders."""
+REGION_SIDE = 2048  # px of a region's longer side as it is read
+ASK = "ask"
+"""The tool that answers a question, where the service has a brain."""
+PROMPTS = {
+    "measure": (
+        "Measure a picture with the specialist models, and say how far the numbers can be trusted.",
+        {"image": "Path, data URL or id of the picture.", "what": "What to measure, such as the Ki67 index."},
+        "Measure {what} in the picture {image} with the tool that fits. Report the tool's own numbers with their units, every "
+        "warning of the result, and the notice. Do not estimate what no tool measured.",
+    ),
+    "evidence": (
+        "Answer a question from abstracts alone, with PMIDs.",
+        {"question": "The question."},
+        "Search the literature with papers_search for: {question}. Answer from the passages alone, each sentence with its PMID. "
+        "Say so where the abstracts do not answer it.",
+    ),
+}
+"""Prompts by name: what for, their arguments, and the text."""
 PREVIEW_SIDES = (1024, 768, 512, 256)  # px
 PREVIEW_BYTES = 400_000
 """All previews of one result together: Claude Desktop refuses a result of more than 1,048,576 characters."""
@@ -59,17 +79,48 @@ def build(service: Service, folders: Sequence[Path] = ()) -> Server[Any]:
 
     roots = [folder.resolve(strict=True) for folder in folders]
 
+    answers = not isinstance(service.brain.brain, NoBrain)
+
     async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_described(spec, bool(roots)) for spec in service.registry.offered()])
+        tools = [_described(spec, bool(roots)) for spec in service.registry.offered()]
+        return types.ListToolsResult(tools=[*tools, *([_asking(bool(roots))] if answers else [])])
 
     async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        user, arguments = _user(context), dict(params.arguments or {})
         try:
-            return _call_result(await _run(service, roots, params.name, dict(params.arguments or {})), service)
+            if params.name == ASK and answers:
+                return await _answered(service, roots, arguments, user, context)
+            return _call_result(await _run(service, roots, params.name, arguments, user), service, user)
         except PathAsstError as error:
             return types.CallToolResult(content=[types.TextContent(text=str(error))], is_error=True)
 
+    async def list_resources(context: Any, params: Any) -> types.ListResourcesResult:
+        pictures = [
+            types.Resource(uri=PICTURES + u.id, name=u.name, mime_type="image/png", size=u.bytes)
+            for u in service.uploads.list(_user(context))
+        ]
+        return types.ListResourcesResult(resources=pictures)
+
+    async def list_templates(context: Any, params: Any) -> types.ListResourceTemplatesResult:
+        region = types.ResourceTemplate(
+            name="slide region",
+            uri_template=f"{SLIDES}{{path}}?x={{x}}&y={{y}}&width={{width}}&height={{height}}",
+            description=f"A region of a slide in the allowed folders, in px of its finest level (at most {REGION_SIDE} as read).",
+            mime_type="image/png",
+        )
+        return types.ListResourceTemplatesResult(resource_templates=[region] if roots else [])
+
     async def read_resource(context: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        return types.ReadResourceResult(contents=[_resource(service, str(params.uri))])
+        from starlette.concurrency import run_in_threadpool
+
+        contents = await run_in_threadpool(_resource, service, roots, str(params.uri), _user(context))
+        return types.ReadResourceResult(contents=[contents])
+
+    async def list_prompts(context: Any, params: Any) -> types.ListPromptsResult:
+        return types.ListPromptsResult(prompts=[_prompt(name) for name in PROMPTS])
+
+    async def get_prompt(context: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        return _filled_prompt(params.name, params.arguments or {})
 
     return Server(
         "pathasst",
@@ -77,7 +128,11 @@ def build(service: Service, folders: Sequence[Path] = ()) -> Server[Any]:
         instructions=ABOUT,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
     )
 
 
@@ -119,7 +174,86 @@ def http_app(server: Server[Any], service: Service) -> ASGIApp:
     return Guard(Starlette(routes=[Mount("/", inner)], lifespan=lifespan), serve, keys, Logins(keys))
 
 
-async def _run(service: Service, roots: Sequence[Path], name: str, arguments: dict[str, Any]) -> ToolResult:
+def _user(context: Any) -> str:
+    """Whose request this is: over HTTP the key's, as the guard has noted it."""
+    return str(getattr(getattr(getattr(context, "request", None), "state", None), "user", LOCAL))
+
+
+def _asking(paths: bool) -> types.Tool:
+    """The tool `ask`."""
+    import mcp_types as types
+
+    question = {"type": "string", "minLength": 1, "maxLength": 20_000, "description": "The question, in words."}
+    return types.Tool(
+        name=ASK,
+        description="Answers a question about a pathology picture or from the literature, with the source of each sentence.",
+        input_schema={
+            "type": "object",
+            "properties": {"question": question, IMAGE: _image_schema(paths)},
+            "required": ["question"],
+            "additionalProperties": False,
+        },
+        output_schema=ANSWER_SCHEMA,
+        annotations=types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False),
+    )
+
+
+async def _answered(
+    service: Service, roots: Sequence[Path], arguments: dict[str, Any], user: str, context: Any
+) -> types.CallToolResult:
+    """The answer to a question; what happens meanwhile is reported as progress."""
+    import mcp_types as types
+    from starlette.concurrency import run_in_threadpool
+
+    question, source = arguments.get("question"), arguments.get(IMAGE)
+    if not isinstance(question, str) or set(arguments) - {"question", IMAGE} or not isinstance(source, str | None):
+        raise BadInput("`ask` takes `question` and, if it is about a picture, `image`, both as text.")
+    images = [await run_in_threadpool(_picture, service, roots, source, user)] if source else []
+    job, done = service.submit(question, images, user=user), 0
+    async for event in job.stream():
+        if event.kind in ("call", "step"):
+            done += 1
+            tool = event.call.name if event.call else event.step.result.name
+            await context.session.report_progress(float(done), message=f"{event.kind}: {tool}")
+    answer = job.result()
+    statements = [{"text": s.text, "kind": str(s.kind), "source": s.source} for s in answer.statements]
+    notices = [*answer.notices, answer.research_use]
+    return types.CallToolResult(
+        content=[types.TextContent(text="\n\n".join([answer.text, *notices]))],
+        structured_content={
+            "answer": answer.text,
+            "statements": _cut(statements),
+            "sources": _cut([to_row(s.hit) for s in answer.sources]),
+            "tools": [r.name for r in answer.results],
+            "notices": notices,
+            "brain": answer.brain,
+        },
+    )
+
+
+def _prompt(name: str) -> types.Prompt:
+    import mcp_types as types
+
+    description, arguments, _ = PROMPTS[name]
+    listed = [types.PromptArgument(name=n, description=d, required=True) for n, d in arguments.items()]
+    return types.Prompt(name=name, description=description, arguments=listed)
+
+
+def _filled_prompt(name: str, arguments: dict[str, str]) -> types.GetPromptResult:
+    """A prompt with its arguments. Raises MCPError for one that is not there, or whose arguments are not."""
+    import mcp_types as types
+    from mcp.shared.exceptions import MCPError
+
+    description, names, text = PROMPTS.get(name, ("", {}, ""))
+    missing = [n for n in names if n not in arguments]
+    if not text or missing:
+        raise MCPError(types.INVALID_PARAMS, f"prompt {name!r} needs {', '.join(missing)}" if text else f"no prompt {name!r}")
+    words = text.format(**{n: arguments[n] for n in names})
+    message = types.PromptMessage(role="user", content=types.TextContent(text=words))
+    return types.GetPromptResult(description=description, messages=[message])
+
+
+async def _run(service: Service, roots: Sequence[Path], name: str, arguments: dict[str, Any], user: str) -> ToolResult:
     from starlette.concurrency import run_in_threadpool
 
     tool = service.registry.tools.get(name)
@@ -128,17 +262,46 @@ async def _run(service: Service, roots: Sequence[Path], name: str, arguments: di
     if source is not None:
         if not isinstance(source, str):
             raise BadInput("`image` is a path, a data URL or the id of a picture, as text.")
-        image = await run_in_threadpool(_picture, service, roots, source)
-    job = service.submit_tool(ToolCall(name=name, arguments=arguments), image, LOCAL)
+        image = await run_in_threadpool(_picture, service, roots, source, user)
+    job = service.submit_tool(ToolCall(name=name, arguments=arguments), image, user)
     async for _ in job.stream():
         pass
     return job.result()
 
 
-def _picture(service: Service, roots: Sequence[Path], source: str) -> PictureInput:
+def _picture(service: Service, roots: Sequence[Path], source: str, user: str) -> PictureInput:
     """The encoded picture, with its scale where known. Raises BadInput for a path outside of the folders, also by a link."""
     if source.startswith(("data:", "file-", "http:", "https:")):
-        return service.intake.picture(source, LOCAL)
+        return service.intake.picture(source, user)
+    if source.startswith(SLIDES):
+        return _slide_region(roots, source)
+    path = _allowed(roots, source)
+    if path.stat().st_size > service.settings.serve.picture_bytes:
+        raise BadInput(f"{path.name} has more than {service.settings.serve.picture_bytes >> 20} MB.")
+    return PictureInput(service.intake.checked(path.read_bytes()), path.name)
+
+
+def _slide_region(roots: Sequence[Path], uri: str) -> PictureInput:
+    """The region that `pathasst://slides/PATH?x=…&y=…&width=…&height=…` names, as PNG. Raises BadInput."""
+    from urllib.parse import parse_qs, unquote, urlsplit
+
+    from pathasst.imaging.pictures import encode_png
+    from pathasst.imaging.slides import open_slide
+
+    parts = urlsplit(uri)
+    given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    try:
+        x, y, width, height = (int(given[name]) for name in ("x", "y", "width", "height"))
+    except (KeyError, ValueError):
+        raise BadInput("a region of a slide is named by x, y, width and height, whole numbers of px.") from None
+    path = _allowed(roots, unquote(parts.path).lstrip("/"))
+    with open_slide(path) as slide:
+        part = slide.read((x, y, width, height), downsample=max(max(width, height) / REGION_SIDE, 1.0))
+    return PictureInput(encode_png(part.image), path.name, part.um_per_px)
+
+
+def _allowed(roots: Sequence[Path], source: str) -> Path:
+    """The file inside of the folders. Raises BadInput."""
     if not roots:
         raise BadInput("pictures by path need a folder that may be read: pathasst mcp --folder FOLDER; or send a data URL.")
     for root in roots:
@@ -147,9 +310,7 @@ def _picture(service: Service, roots: Sequence[Path], source: str) -> PictureInp
         except (OSError, ValueError, RuntimeError):
             continue
         if path.is_relative_to(root) and path.is_file():
-            if path.stat().st_size > service.settings.serve.picture_bytes:
-                raise BadInput(f"{path.name} has more than {service.settings.serve.picture_bytes >> 20} MB.")
-            return PictureInput(service.intake.checked(path.read_bytes()), path.name)
+            return path
     raise BadInput(f"there is no picture {source[:200]!r} in the allowed folders.")
 
 
@@ -158,22 +319,61 @@ def _described(spec: ToolSpec, paths: bool) -> types.Tool:
 
     schema = spec.parameters
     if spec.needs_image:
-        how = "The picture: data:image/png;base64,…, or the id file-… of a picture that a tool made"
-        image = {"type": "string", "description": f"{how}{', or a path inside the allowed folders' if paths else ''}."}
         schema = {
             **schema,
-            "properties": {IMAGE: image, **schema.get("properties", {})},
+            "properties": {IMAGE: _image_schema(paths), **schema.get("properties", {})},
             "required": [IMAGE, *schema.get("required", [])],
         }
     return types.Tool(
         name=spec.name,
         description=spec.description,
         input_schema=schema,
+        output_schema=RESULT_SCHEMA,
         annotations=types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False),
     )
 
 
-def _call_result(result: ToolResult, service: Service) -> types.CallToolResult:
+def _image_schema(paths: bool) -> dict[str, Any]:
+    how = "The picture: data:image/png;base64,…, or the id file-… of a picture that a tool made"
+    inside = f", or a path inside the allowed folders, or a region of a slide there ({SLIDES}…)" if paths else ""
+    return {"type": "string", "description": f"{how}{inside}."}
+
+
+def _listed(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+RESULT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "numbers": {"type": "object", "description": "What was counted or measured, by name."},
+        "warnings": _listed({"type": "string"}),
+        "annotations": _listed({"type": "object"}),
+        "annotations_total": {"type": "integer"},
+        "pictures": _listed({"type": ["string", "null"]}),
+        "hits": _listed({"type": "object"}),
+        "hits_total": {"type": "integer"},
+        "version": {"type": "string"},
+    },
+    "required": ["numbers", "warnings", "annotations", "annotations_total", "pictures", "hits", "hits_total", "version"],
+}
+"""The structured content of every tool's result."""
+ANSWER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "answer": {"type": "string"},
+        "statements": _listed({"type": "object"}),
+        "sources": _listed({"type": "object"}),
+        "tools": _listed({"type": "string"}),
+        "notices": _listed({"type": "string"}),
+        "brain": {"type": "string"},
+    },
+    "required": ["answer", "statements", "sources", "tools", "notices", "brain"],
+}
+"""The structured content of an answer."""
+
+
+def _call_result(result: ToolResult, service: Service, user: str) -> types.CallToolResult:
     """A result as MCP content: text, pictures, and the numbers as structured content."""
     import mcp_types as types
 
@@ -181,7 +381,7 @@ def _call_result(result: ToolResult, service: Service) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(text=sanitize.as_data(result.error))], is_error=True)
     text, withheld = sanitize.for_brain(result.text)
     text = " ".join([text, *(f"Warning: {w}" for w in result.warnings)])
-    ids = [service.store_picture(LOCAL, f"{p.name}.png", p.image) for p in result.pictures]
+    ids = [service.store_picture(user, f"{p.name}.png", p.image) for p in result.pictures]
     links = [
         f"{p.name}: {id_ or 'not stored'}{' (synthetic)' if p.synthetic else ''}"
         for p, id_ in zip(result.pictures, ids, strict=True)
@@ -241,15 +441,18 @@ def _preview(picture: bytes, room: int) -> tuple[bytes, str]:
     return next((jpeg for jpeg in jpegs if len(jpeg) <= room), b""), "image/jpeg"
 
 
-def _resource(service: Service, uri: str) -> types.BlobResourceContents:
-    """A picture that a tool made, in full. Raises MCPError for an address that names none."""
+def _resource(service: Service, roots: Sequence[Path], uri: str, user: str) -> types.BlobResourceContents:
+    """A picture that a tool made, in full, or a region of a slide. Raises MCPError for an address that names none."""
     import mcp_types as types
     from mcp.shared.exceptions import MCPError
 
     try:
-        if not uri.startswith(PICTURES):
+        if uri.startswith(SLIDES):
+            data = bytes(_slide_region(roots, uri).image)
+        elif uri.startswith(PICTURES):
+            data = service.uploads.path(user, uri.removeprefix(PICTURES)).read_bytes()
+        else:
             raise BadInput(f"there is no resource {uri[:200]!r}; pictures are read as {PICTURES}file-….")
-        data = service.uploads.path(LOCAL, uri.removeprefix(PICTURES)).read_bytes()
-    except (BadInput, OSError) as error:
+    except (PathAsstError, OSError) as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from None
     return types.BlobResourceContents(uri=uri, mime_type="image/png", blob=base64.b64encode(data).decode())

@@ -7,9 +7,10 @@ Users are told apart by a name that the caller has checked; files, conversations
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,19 +19,22 @@ from pathasst.assistant.agent import Event, Watch
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.answering import ask as ask_alone
 from pathasst.assistant.answering import grounding_of, registry_for
-from pathasst.assistant.brain import Brain, open_brain
+from pathasst.assistant.brain import Brain, ReplyOptions, open_brain
 from pathasst.assistant.checking import reply_held
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.settings import AssistantSettings
-from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.records import Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.errors import BadInput, BadSettings, Unreachable
+from pathasst.core.records import IMAGE, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.serve.audit_log import Journal
 from pathasst.serve.batching import SharedBrain
-from pathasst.serve.conversation_cache import Conversations
+from pathasst.serve.conversation_cache import Conversations, UserCache
 from pathasst.serve.image_input import Intake
 from pathasst.serve.jobs import Job, WorkQueue
 from pathasst.serve.malloc import give_back
 from pathasst.serve.metrics import Metrics
+from pathasst.serve.scratch import Scratch
+from pathasst.serve.structured import as_json, call_from
 from pathasst.serve.uploads import Upload, UploadStore
 from pathasst.tools.protocol import SCALE, Registry
 
@@ -88,18 +92,27 @@ class Service:
         self.brain = SharedBrain(brain or open_brain(self.settings.brain), on_batch=self.metrics.batch)
         tools = registry if registry is not None else registry_for(self.brain.brain)
         self.registry = OrderedRegistry(tools, self.metrics.tool)
+        self.scratch = Scratch(serve.home / "scratch", serve.keep_seconds)
         self.queue = WorkQueue(serve.at_once, serve.waiting, serve.wait_seconds)
         self.uploads = UploadStore(serve.home / "uploads", serve.keep_seconds, serve.quota_bytes)
         self.intake = Intake.of(serve, self.uploads)
         self.conversations = Conversations(serve.keep_seconds)
+        self.responses: UserCache[dict[str, Any]] = UserCache(serve.keep_seconds)  # of the Responses API, by id
         self.audit = Journal(serve.home / "audit.jsonl")
         self._feedback = Journal(serve.home / "feedback.jsonl")
         self.shelf: Shelf | None = None  # slides that the server shows, if it was given any
         self._clip: PathCLIP | None = None
         self._clip_lock = threading.Lock()
         self._closed, self._closing_since = threading.Event(), 0.0
-        self.sweeps: list[Callable[[], object]] = [self.uploads.sweep, self.conversations.sweep, give_back]  # called every minute
+        self.sweeps: list[Callable[[], object]] = [  # called every minute
+            self.uploads.sweep,
+            self.conversations.sweep,
+            self.responses.sweep,
+            self.scratch.sweep,
+            give_back,
+        ]
         self.at_close = ExitStack()  # what is closed with the service
+        self.at_close.callback(self.scratch.close)
         threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
 
     @property
@@ -124,13 +137,18 @@ class Service:
         cancel: threading.Event | None = None,
         tools: Sequence[str] | None = None,
         advice: str = "",
+        options: ReplyOptions | None = None,
+        json_schema: Mapping[str, Any] | None = None,
     ) -> Job[Answer]:
         """Put a question in the queue. The Job gives Events (`events`, `stream`) and the Answer (`result`).
 
         `images`: new with this question. `history`: the answer before, or a function that makes it on the queue's thread.
-        `tools`: names of those on offer; None: all. `advice`: see `Agent.run`. Raises Busy (429), Closing (503); the rest, as
-        `assistant.ask` raises it, comes with the result.
+        `tools`: names of those on offer; None: all. `advice`: see `Agent.run`. `options`: how the brain's replies are decoded; a
+        composed answer is not decoded. `json_schema`: the answer's text is JSON of it (see `structured`). Raises Busy (429),
+        Closing (503); the rest, as `assistant.ask` and `as_json` raise it, comes with the result.
         """
+        composed = self.composes
+        view_options = None if composed else options
 
         def work(job: Job[Answer]) -> Answer:
             started = time.monotonic()
@@ -148,38 +166,82 @@ class Service:
                 [self.intake.opened(i) for i in images] or None,
                 question,
                 history() if callable(history) else history,
-                self.brain.view(job.cancelled),
+                self.brain.view(job.cancelled, view_options),
                 self.registry if tools is None else self.registry.only(tools),
                 limits=self.settings.limits,
                 watch=forward,
                 cancel=cancel or job.cancelled,
                 advice=advice,
             )
+            if json_schema is not None and answer.stopped != "cancelled":
+                writing = replace(options or ReplyOptions(), json_schema=json_schema, stop=(), max_tokens=None)
+                answer = as_json(answer, json_schema, None if composed else self.brain.view(job.cancelled, writing))
             self._note(user, question, answer, len(images), time.monotonic() - started)
             return answer
 
         return self.queue.submit(work, user)
 
     def submit_reply(
-        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec], user: str = LOCAL
+        self,
+        turns: Sequence[Turn],
+        images: Sequence[ImageBytes],
+        tools: Sequence[ToolSpec],
+        user: str = LOCAL,
+        options: ReplyOptions | None = None,
     ) -> Job[Turn]:
-        """One reply of the brain, whose tool calls the client runs itself, as a Job. `images`: checked, encoded pictures."""
+        """One reply of the brain, whose tool calls the client runs itself, as a Job. `images`: checked, encoded pictures.
+
+        Where `options` wants a call and the answer is composed, the server's own tools answer the last question, and what they
+        found fills the call's arguments. With the result come NotFillable, and Unreachable for a brain that calls nothing.
+        """
+        forced = options.tool if options else None
 
         def work(job: Job[Turn]) -> Turn:
             from pathasst.imaging.pictures import encode_png
 
-            clean = [encode_png(self.intake.decoded(i)) for i in images]
+            clean = [self.intake.processed(i, encode_png) for i in images]
             started = time.monotonic()
-            turn = self.brain.view(job.cancelled).reply(turns, clean, tools)
+            if forced is not None and self.composes:
+                turn = self._forced(job, turns, clean, tools, forced)
+            else:
+                turn = self.brain.view(job.cancelled, None if self.composes else options).reply(turns, clean, tools)
             self.audit.write(event="reply", user=user, brain=self.brain_name, seconds=round(time.monotonic() - started, 3))
             offered = {tool.name for tool in tools}
             readable = [call for call in turn.tool_calls if call.name in offered]
+            if forced is not None and not [call for call in readable if forced in ("", call.name)]:
+                raise Unreachable(f"{self.brain_name} called no tool, though tool_choice requires it.")
             lost = turn.tool_calls and not readable and not turn.content
             if lost:
                 return replace(turn, tool_calls=[], content="(The model's tool call could not be read.)")
             return reply_held(replace(turn, tool_calls=readable), turns, grounding_of(self.brain.brain))
 
         return self.queue.submit(work, user)
+
+    @property
+    def composes(self) -> bool:
+        """Whether answers are composed from results: then no model writes, and nothing is sampled."""
+        return grounding_of(self.brain.brain) is Grounding.COMPOSED
+
+    def _forced(
+        self, job: Job[Turn], turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec], name: str
+    ) -> Turn:
+        """A turn that calls one of the client's tools with what the server's own tools find for the last question."""
+        last = max((n for n, turn in enumerate(turns) if turn.role == "user"), default=0)
+        question = turns[last].content.replace(IMAGE, "").strip()
+        album = Album()
+        for image in images:
+            album.give(PictureInput(image))
+        before = Answer(question="", text="", turns=list(turns[:last]), pictures=album.shown)
+        answer = ask_alone(
+            None,
+            question,
+            before,
+            self.brain.view(job.cancelled),
+            self.registry,
+            limits=self.settings.limits,
+            cancel=job.cancelled,
+        )
+        return Turn(role="assistant", tool_calls=[call_from(answer, [t for t in tools if name in ("", t.name)])])
 
     def count_tokens(self, *texts: str) -> tuple[int, bool]:
         """Tokens of texts, and whether that is the brain's own count rather than a guess of four characters a token."""
@@ -261,7 +323,7 @@ class Service:
             from pathasst.imaging.pictures import encode_png
 
             self.audit.write(event="upload", user=user, bytes=len(data))
-            return self.uploads.put(user, name, encode_png(self.intake.decoded(data)), um_per_px)
+            return self.uploads.put(user, name, self.intake.processed(data, encode_png), um_per_px)
 
         return self.queue.submit(work, user)
 
@@ -276,8 +338,8 @@ class Service:
 
     # what is kept
 
-    def feedback(self, verdict: str, answer: Answer | None = None, comment: str = "", user: str = LOCAL) -> None:
-        """Store a person's judgement on this machine, with the question and the answer it is about. Raises BadInput."""
+    def feedback(self, verdict: str, answer: Answer | None = None, comment: str = "", user: str = LOCAL) -> str:
+        """Store a person's judgement on this machine, with the question and the answer it is about; its id. Raises BadInput."""
         if verdict not in VERDICTS:
             raise BadInput(f"a verdict is one of {', '.join(VERDICTS)}.")
         about = (
@@ -285,7 +347,13 @@ class Service:
             if answer
             else {}
         )
-        self._feedback.write(user=user, verdict=verdict, comment=comment[:5000], **about)
+        id_ = secrets.token_hex(8)
+        self._feedback.write(id=id_, user=user, verdict=verdict, comment=comment[:5000], **about)
+        return id_
+
+    def comment(self, verdict: str, words: str, user: str = LOCAL) -> None:
+        """Store what a person adds to the judgement with this id."""
+        self._feedback.write(about=verdict, user=user, comment=words[:5000])
 
     def store_picture(self, user: str, name: str, data: bytes, um_per_px: float | None = None) -> str | None:
         """The id of a picture that a tool made, stored for this user; None without room: the answer is not lost for it."""
@@ -327,6 +395,7 @@ class Service:
         )
 
     def _sweep(self) -> None:
+        self.sweep()  # what a server before this one has left
         while not self._closed.wait(SWEEP_SECONDS):
             self.sweep()
 

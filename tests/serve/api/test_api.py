@@ -184,14 +184,14 @@ def test_streamed_calls_of_the_client(client: openai.OpenAI) -> None:
     ("choice", "calls"), [("none", 0), ("auto", 1), ({"type": "function", "function": {"name": "get_weather"}}, 1)]
 )
 def test_tool_choice(client: openai.OpenAI, choice: object, calls: int) -> None:
-    answer = client.chat.completions.create(model="m", messages=asked("The weather?"), tools=[TOOL], tool_choice=choice)
+    answer = client.chat.completions.create(model="pathasst", messages=asked("The weather?"), tools=[TOOL], tool_choice=choice)
     assert len(answer.choices[0].message.tool_calls or []) == calls
 
 
 @pytest.mark.parametrize(("tools", "ran"), [([], []), (["count_dark"], ["count_dark"]), (["red_share"], [])])
 def test_the_servers_tools_can_be_fewer(client: openai.OpenAI, spots: np.ndarray, tools: list[str], ran: list[str]) -> None:
     answer = client.chat.completions.create(
-        model="m", messages=asked("Count.", encode_png(spots)), extra_body={"pathasst": {"tools": tools}}
+        model="pathasst", messages=asked("Count.", encode_png(spots)), extra_body={"pathasst": {"tools": tools}}
     )
     assert [r["tool"] for r in answer.model_extra["pathasst"]["ran"]] == ran
 
@@ -227,13 +227,13 @@ def test_files(client: openai.OpenAI, spots: np.ndarray) -> None:
     stored = client.files.create(file=("../../etc/pass wd?.png", encode_png(spots)), purpose="vision")
     assert "/" not in stored.filename
     message = {"role": "user", "content": [{"type": "text", "text": "Count."}, {"type": "file", "file": {"file_id": stored.id}}]}
-    assert "5 dark spots" in client.chat.completions.create(model="m", messages=[message]).choices[0].message.content
+    assert "5 dark spots" in client.chat.completions.create(model="pathasst", messages=[message]).choices[0].message.content
     assert stored.id in {f.id for f in client.files.list()}
     assert client.files.delete(stored.id).deleted
     with pytest.raises(openai.NotFoundError):
         client.files.retrieve(stored.id)
     with pytest.raises(openai.BadRequestError, match="no file"):
-        client.chat.completions.create(model="m", messages=[message])
+        client.chat.completions.create(model="pathasst", messages=[message])
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_errors_have_openais_shape(served: Running, body: dict, status: int, say
     [
         ("GET", "/nonesuch", "Not Found"),
         ("PUT", "/v1/chat/completions", "PUT"),
-        ("POST", "/v1/responses", "POST /v1/responses"),
+        ("POST", "/v1/moderations", "POST /v1/moderations"),
         ("DELETE", "/v1/models/x/y", "DELETE"),
         ("POST", "/chat/completions", "below /v1"),
     ],
@@ -318,7 +318,7 @@ def test_a_wrong_part_is_named(served: Running, part: dict) -> None:
 
 
 def test_health_metrics_docs(served: Running, client: openai.OpenAI) -> None:
-    client.chat.completions.create(model="m", messages=asked("Hello"))
+    client.chat.completions.create(model="pathasst", messages=asked("Hello"))
     assert httpx.get(f"{served.url}/health").json() == {"status": "ok"}
     assert httpx.get(f"{served.url}/ready").status_code == 200
     text = httpx.get(f"{served.url}/metrics").text
@@ -333,11 +333,11 @@ def test_health_metrics_docs(served: Running, client: openai.OpenAI) -> None:
 
 def test_many_at_once_are_generated_together(served: Running, client: openai.OpenAI) -> None:
     """While one is written, the others gather and are answered in one batch."""
-    holder = threading.Thread(target=lambda: client.chat.completions.create(model="m", messages=asked("wait")))
+    holder = threading.Thread(target=lambda: client.chat.completions.create(model="pathasst", messages=asked("wait")))
     holder.start()
     _until(lambda: served.brain.given)
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(client.chat.completions.create, model="m", messages=asked(f"Hello {n}")) for n in range(3)]
+        futures = [pool.submit(client.chat.completions.create, model="pathasst", messages=asked(f"Hello {n}")) for n in range(3)]
         _until(lambda: served.service.queue.running == 4)
         time.sleep(0.2)
         served.brain.hold.set()
@@ -350,12 +350,12 @@ def test_many_at_once_are_generated_together(served: Running, client: openai.Ope
 def test_a_full_queue_answers_429(tmp_path: Path, registry: Registry) -> None:
     with running(tmp_path, registry, at_once=1, waiting=1) as served, ThreadPoolExecutor(2) as pool:
         client = openai.OpenAI(base_url=served.v1, api_key="x", max_retries=0)
-        first = pool.submit(client.chat.completions.create, model="m", messages=asked("wait"))
+        first = pool.submit(client.chat.completions.create, model="pathasst", messages=asked("wait"))
         _until(lambda: served.service.queue.running == 1)
-        second = pool.submit(client.chat.completions.create, model="m", messages=asked("Hello"))
+        second = pool.submit(client.chat.completions.create, model="pathasst", messages=asked("Hello"))
         _until(lambda: served.service.queue.waiting == 1)
         with pytest.raises(openai.RateLimitError) as refused:
-            client.chat.completions.create(model="m", messages=asked("Hello"))
+            client.chat.completions.create(model="pathasst", messages=asked("Hello"))
         assert int(refused.value.response.headers["retry-after"]) >= 1
         assert refused.value.body["type"] == "rate_limit_error"
         served.brain.hold.set()
@@ -367,9 +367,9 @@ def test_a_full_queue_answers_429(tmp_path: Path, registry: Registry) -> None:
 def test_who_waits_too_long_gets_429_and_no_stream_that_ends_with_it(tmp_path: Path, registry: Registry, stream: bool) -> None:
     with running(tmp_path, registry, at_once=1, waiting=2, wait_seconds=0.05) as served, ThreadPoolExecutor(2) as pool:
         client = openai.OpenAI(base_url=served.v1, api_key="x", max_retries=0)
-        first = pool.submit(client.chat.completions.create, model="m", messages=asked("wait"))
+        first = pool.submit(client.chat.completions.create, model="pathasst", messages=asked("wait"))
         _until(lambda: served.service.queue.running == 1)
-        second = pool.submit(client.chat.completions.create, model="m", messages=asked("Hello"), stream=stream)
+        second = pool.submit(client.chat.completions.create, model="pathasst", messages=asked("Hello"), stream=stream)
         _until(lambda: served.service.queue.waiting == 1)
         time.sleep(0.1)
         served.brain.hold.set()

@@ -10,11 +10,14 @@ import re
 import numpy as np
 import pytest
 
+from pathasst.assistant.answer import Answer
+from pathasst.assistant.statements import Kind, Statement, text_of
 from pathasst.core.records import Annotation, Hit, ToolResult
 from pathasst.imaging import rle
 from pathasst.imaging.pictures import encode_png
-from pathasst.serve.markup import hits_html, result_html
-from pathasst.serve.markup.layers import MAX_LAYERS, layers_html
+from pathasst.serve.markup import answer_html, hits_html, result_html
+from pathasst.serve.markup.layers import MAX_LAYERS, layers_html, scale_bar
+from pathasst.serve.markup.sources import ris_of
 from pathasst.serve.markup.tables import csv_of, tables_html
 from pathasst.serve.markup.words import markdown, number, title_of
 
@@ -93,3 +96,41 @@ def test_hits_say_what_is_retracted() -> None:
         and csvs(html)[0][1][:5] == ["7", "A <title>.", "J", "2001", "retracted"]
     )
     assert "No abstract was found" in hits_html([])
+
+
+def test_each_sentence_says_what_stands_behind_it() -> None:
+    statements = [
+        Statement(text="The Ki67 index is 49 %.", kind=Kind.TOOL, source="ki67_cells@1", evidence="49 % of 138 cells."),
+        Statement(text="It counts <b>stained</b> nuclei.", kind=Kind.TOOL, source="ki67_cells@1"),
+        Statement(text="A high index was prognostic.", kind=Kind.PASSAGE, source="11111111", evidence="It was prognostic."),
+        Statement(text="Ask a pathologist.", kind=Kind.FIXED),
+        Statement(text="Grade 3, surely.", kind=Kind.MODEL, source="the model"),
+    ]
+    text = text_of(statements)
+    html = answer_html(
+        Answer(question="q", text=text, statements=statements, library={"11111111": Hit(pmid="11111111", title="", passage="")})
+    )
+    marks = re.findall(r"<sup class=\"pa-mark-(\w+)\"[^>]*>(\d)</sup>", html)
+    assert marks == [("tool", "1"), ("tool", "1"), ("passage", "2"), ("fixed", "3"), ("model", "4")]
+    assert html.count("What stands behind each sentence") == 1 and "pubmed.ncbi.nlm.nih.gov/11111111" in html
+    assert "49 % of 138 cells." in html and "<b>" not in html and "\ue000" not in html
+    forged = Answer(question="q", text="Plain \ue0000\ue001 words.", statements=[])
+    assert "<sup" not in answer_html(forged)
+
+
+@pytest.mark.parametrize(
+    ("scale", "width", "words"),
+    [(0.25, 1000, "50 µm"), (0.5, 1024, "100 µm"), (8.0, 4000, "5 mm"), (None, 1000, ""), (0.5, 20, "")],
+)
+def test_a_scale_bar_has_a_round_length(scale: float | None, width: int, words: str) -> None:
+    bar = scale_bar((100, width), scale)
+    assert words in bar and bool(bar) == bool(words)
+    if scale and words:
+        x1, x2 = map(float, re.search(r"M([\d.]+) [\d.]+H([\d.]+)", bar).groups())  # type: ignore[union-attr]
+        number, unit = words.split()
+        assert (x2 - x1) * scale == pytest.approx(float(number) * (1000 if unit == "mm" else 1), rel=0.01)
+
+
+def test_ris_is_what_reference_managers_read() -> None:
+    lines = ris_of(Hit(pmid="1", title="A title.\nTY  - FORGED", passage="", journal="J", year=2015)).split("\r\n")
+    assert lines[:4] == ["TY  - JOUR", "TI  - A title. TY - FORGED", "JO  - J", "PY  - 2015"] and lines[-2] == "ER  - "

@@ -69,6 +69,7 @@ def options() -> dict[str, Any]:
 def page(site: Running, chromium: Any, contexts: dict[str, Any], options: dict[str, Any]) -> Iterator[Any]:
     """A fresh tab. Fails afterwards if it asked anybody but the server for anything, or if a script of it failed."""
     context = contexts.get(repr(options)) or contexts.setdefault(repr(options), chromium.new_context(**options))
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.set_default_timeout(WAIT)
     tab = context.new_page()
     elsewhere: list[str] = []
@@ -168,12 +169,86 @@ def test_sources_are_cited_others_struck_and_a_report_is_saved(page: Any, site: 
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#pa-thanks")).to_contain_text("stored on this server")
     kept = [json.loads(line) for line in (site.service.settings.serve.home / "feedback.jsonl").read_text().splitlines()]
-    assert [(k["verdict"], k["comment"]) for k in kept] == [("bad", ""), ("bad", "too short")]
+    assert [(k.get("verdict"), k["comment"]) for k in kept] == [("bad", ""), (None, "too short")]  # one verdict, and words on it
+    assert kept[1]["about"] == kept[0]["id"] and {k["user"] for k in kept} == {"local"}
+    expect(page.locator("#pa-good")).to_be_hidden()
     assert "data:image" not in json.dumps(kept)
 
     ask(page, "And the papers again?")  # below a long answer: it comes to the top by itself
     expect(page.locator(".pa-person").last).to_contain_text("again")
     page.wait_for_function("[...document.querySelectorAll('.pa-person')].at(-1).getBoundingClientRect().top < 200")
+    expect(page.locator("#pa-good")).to_be_visible()  # every answer is asked about
+    expect(page.locator("#pa-thanks")).to_contain_text("right and useful")
+
+    with page.expect_download() as saved:
+        page.locator(".pa-source").first.get_by_role("link", name="RIS").click()
+    assert saved.value.suggested_filename == "pmid11111111.ris"
+    assert "TI  - Ki67 in breast cancer" in Path(saved.value.path()).read_text()
+    page.locator(".pa-source").first.get_by_role("button", name="Copy citation").click()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("Ki67 in breast cancer.")
+
+
+def test_an_answer_is_asked_again_edited_and_copied(page: Any, site: Running, picture: Path) -> None:
+    give(page, picture)
+    expect(page.locator(".pa-current")).to_be_visible()
+    ask(page, "count")
+    expect(page.locator(".pa-answer .pa-layers")).to_be_visible()
+    asked = len(site.brain.given)
+    page.get_by_role("button", name="Ask again").click()
+    page.wait_for_function("document.querySelectorAll('.pa-exchange').length === 1 && !document.querySelector('.pa-waiting')")
+    expect(page.locator(".pa-answer .pa-layers")).to_be_visible()
+    assert len(site.brain.given) > asked
+    assert len([turn for turn in site.brain.given[-1] if turn.role == "user"]) == 1  # in place of the first, not after it
+    page.get_by_role("button", name="Copy answer").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert "5 dark spots" in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="Edit question").click()
+    expect(page.locator("#pa-question textarea")).to_have_value("count")
+    expect(page.locator(".pa-empty")).to_be_visible()
+    expect(page.locator(".pa-current")).to_contain_text("goes with your next question")
+
+
+GIVEN = """([how, name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const given = new DataTransfer();
+  given.items.add(new File([bytes], name, { type: "image/png" }));
+  const event = how === "paste" ? new ClipboardEvent("paste", { clipboardData: given, bubbles: true })
+    : new DragEvent("drop", { dataTransfer: given, bubbles: true });
+  document.querySelector("#pa-right").dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("how", "name", "shown"), [("paste", "image.png", "pasted-1.png"), ("drop", "field 7.png", "field 7.png")]
+)
+def test_a_picture_is_pasted_or_dropped_anywhere(page: Any, picture: Path, how: str, name: str, shown: str) -> None:
+    page.evaluate(GIVEN, [how, name, base64.b64encode(picture.read_bytes()).decode()])
+    expect(page.locator(".pa-current")).to_contain_text(shown)
+
+
+def test_objects_have_places_a_scale_bar_and_files(page: Any, picture: Path) -> None:
+    give(page, picture)
+    expect(page.locator(".pa-current")).to_be_visible()
+    page.locator("#pa-scale input").fill("0.5")
+    page.locator("#pa-scale input").blur()
+    ask(page, f"count {'very ' * 200} carefully")
+    expect(page.locator(".pa-scale text")).to_have_text("10 µm")
+    objects = page.locator(".pa-objects")
+    objects.locator("summary").click()
+    expect(objects.locator("tbody tr")).to_have_count(5)
+    expect(objects.locator("thead")).to_contain_text("x (µm)")
+    with page.expect_download() as saved:
+        objects.get_by_role("link", name="GeoJSON").click()
+    assert saved.value.suggested_filename == "spots_count_dark.geojson"
+    features = json.loads(Path(saved.value.path()).read_text())["features"]
+    assert len(features) == 5 and features[0]["geometry"]["type"] == "Point"
+    with page.expect_download() as saved:
+        page.locator(".pa-layers").get_by_role("button", name="Save picture").click()
+    assert saved.value.suggested_filename == "spots.png"
+    question = page.locator(".pa-person details.pa-long")
+    assert question.bounding_box()["height"] < 200  # a long question is folded
+    question.locator("summary").click()
+    expect(question.locator("p")).to_contain_text("carefully")
 
 
 def test_what_goes_wrong_is_told_plainly(page: Any, picture: Path, tmp_path: Path) -> None:

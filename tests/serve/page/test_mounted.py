@@ -100,3 +100,8 @@ def test_gradios_own_paths_lead_nowhere(site: Running, path: str) -> None:
     answer = httpx.get(f"{site.url}/gradio_api/{path}")
     assert answer.status_code in (400, 403, 404, 405)
     assert "root:" not in answer.text
+
+
+def test_unknown_paths_have_the_apis_shape(site: Running) -> None:
+    answer = httpx.get(f"{site.url}/nonesuch")
+    assert answer.status_code == 404 and answer.json()["error"]["type"] == "invalid_request_error"

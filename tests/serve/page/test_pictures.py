@@ -9,18 +9,22 @@ import pytest
 from page_parts import slide
 
 from pathasst.assistant.settings import ServeSettings
-from pathasst.core.errors import BadInput, BadSettings, MissingWeights
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights, Unreachable
 from pathasst.imaging.pictures import encode_png
+from pathasst.llm.transport import Refused
+from pathasst.serve.image_input import Intake
 from pathasst.serve.page import pictures
 from pathasst.serve.page.sessions import Desk
 from pathasst.serve.page.words import explained
+from pathasst.serve.uploads import UploadStore
 
 TOKEN = "0123456789abcdef" * 2
 
 
 @pytest.fixture
-def limits(tmp_path: Path) -> ServeSettings:
-    return ServeSettings(home=tmp_path, picture_bytes=100_000, picture_pixels=10_000, pictures=2)
+def limits(tmp_path: Path) -> Intake:
+    serve = ServeSettings(home=tmp_path, picture_bytes=100_000, picture_pixels=10_000, pictures=2)
+    return Intake.of(serve, UploadStore(tmp_path / "uploads"))
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -28,7 +32,7 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: ServeSettings, spots: np.ndarray) -> None:
+def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: Intake, spots: np.ndarray) -> None:
     desk, file = Desk(TOKEN), write(tmp_path / "<b>.png", encode_png(spots))
     given = pictures.take(desk, file, limits)
     assert given is not None and (given.width, given.height) == (96, 96) and not file.exists()
@@ -48,14 +52,14 @@ def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: Serve
     ],
     ids=["foreign", "empty", "heavy", "large"],
 )
-def test_what_cannot_be_taken_is_deleted_too(content: bytes, reason: str, tmp_path: Path, limits: ServeSettings) -> None:
+def test_what_cannot_be_taken_is_deleted_too(content: bytes, reason: str, tmp_path: Path, limits: Intake) -> None:
     file = write(tmp_path / "a.png", content)
     with pytest.raises(BadInput, match=reason):
         pictures.take(Desk(TOKEN), file, limits)
     assert not file.exists()
 
 
-def test_regions_of_a_slide_keep_their_scale(tmp_path: Path, limits: ServeSettings) -> None:
+def test_regions_of_a_slide_keep_their_scale(tmp_path: Path, limits: Intake) -> None:
     pytest.importorskip("openslide", reason="OpenSlide is not installed")
     desk, file = Desk(TOKEN), slide(tmp_path / "s.svs")
     assert pictures.take(desk, file, limits) is None and not file.exists()
@@ -94,7 +98,7 @@ def test_a_region_of_a_picture_takes_its_place_until_it_was_asked_about(spots: n
             pictures.cut(desk, outside)
 
 
-def test_a_slide_that_is_none_is_explained(tmp_path: Path, limits: ServeSettings) -> None:
+def test_a_slide_that_is_none_is_explained(tmp_path: Path, limits: Intake) -> None:
     pytest.importorskip("openslide", reason="OpenSlide is not installed")
     desk = Desk(TOKEN)
     with pytest.raises(BadInput, match=r"fake\.svs cannot be opened as a slide"):
@@ -112,7 +116,7 @@ MapFile=../secret.jpg
 
 
 @pytest.mark.parametrize("name", ["a.vms", "a.svs", "a.mrxs"])
-def test_a_slide_that_names_other_files_is_not_opened(tmp_path: Path, limits: ServeSettings, name: str) -> None:
+def test_a_slide_that_names_other_files_is_not_opened(tmp_path: Path, limits: Intake, name: str) -> None:
     desk, file = Desk(TOKEN), write(tmp_path / name, VMS.encode())
     with pytest.raises(BadInput, match="one TIFF-based file"):
         pictures.take(desk, file, limits)
@@ -124,3 +128,12 @@ def test_errors_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
     assert "A model is not on this server" in missing and "pathasst models pull x" in missing
     unforeseen = explained(ZeroDivisionError("<secret path>"))
     assert "secret" not in unforeseen and "written to its log" in unforeseen and "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_the_brains_server_refuses_is_told_honestly(status: int) -> None:
+    told = explained(Refused("http://gpu-7.intern:8000/v1/chat/completions refused the request (HTTP 401: no)", status))
+    assert "refused" in told and "key" in told and "Asking again will not help" in told
+    assert "gpu-7" not in told and "does not answer" not in told
+    down = explained(Unreachable("http://gpu-7.intern:8000/v1/chat/completions gave no answer in 3 tries."))
+    assert "gpu-7" not in down and "Try again in a minute" in down

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.dialogue import ANSWER_NOW, arguments_asked, dialogue
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
@@ -48,6 +48,7 @@ class LlamaCppBrain:
     parallel: int = 1
     sees: bool = False
     grounding: Grounding = Grounding.CHECKED
+    options: ReplyOptions = field(default_factory=ReplyOptions)
 
     @classmethod
     def open(cls, settings: BrainSettings, threads: int = 0) -> LlamaCppBrain:
@@ -65,6 +66,10 @@ class LlamaCppBrain:
         return cls(
             name, transport, settings.max_tokens, settings.temperature, engine, settings.parallel, grounding=settings.grounding
         )
+
+    def with_options(self, options: ReplyOptions) -> LlamaCppBrain:
+        """The same model with a program's wishes."""
+        return replace(self, options=options)
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn. Raises BadInput when the last question alone does not fit, Unreachable when it fails."""
@@ -95,9 +100,11 @@ class LlamaCppBrain:
         """The tools that the model says it needs now; those that this question has had already are not offered again."""
         had = _had(turns)
         left = {tool.name: tool for tool in tools if tool.name not in had}
+        if self.options.tool:
+            return [tool for tool in tools if tool.name == self.options.tool]
         if not left:
             return []
-        text = self._write(messages, choice_schema(list(left)), CHOICE_TOKENS)
+        text = self._write(messages, choice_schema(list(left), least=self.options.tool is not None), CHOICE_TOKENS)
         value = loads_leniently(text)
         names = value.get("tools", []) if isinstance(value, dict) else []
         return [left[name] for name in dict.fromkeys(names) if name in left][:CALLS_PER_TURN]
@@ -121,7 +128,9 @@ class LlamaCppBrain:
         if offered:
             messages = [*messages, {"role": "assistant", "content": '{"tools": []}'}, {"role": "user", "content": ANSWER_NOW}]
         text = ""
-        for piece in self.transport.stream(self._body(messages, self.max_tokens)):
+        most = min(self.options.max_tokens or self.max_tokens, self.max_tokens)
+        written = {n: v for n, v in self.options.body().items() if n in ("stop", "response_format")}
+        for piece in self.transport.stream(self._body(messages, most) | written):
             text += piece
             yield piece
         yield Turn(role="assistant", content=text.strip())
@@ -135,12 +144,13 @@ class LlamaCppBrain:
             raise Unreachable(f"{self.name} gave no chat completion: {str(answer)[:200]}") from error
 
     def _body(self, messages: Messages, most: int) -> dict[str, Any]:
-        return {"messages": messages, "max_tokens": most, "temperature": self.temperature, "cache_prompt": True}
+        sampled = {n: v for n, v in self.options.body().items() if n in ("temperature", "top_p", "seed")}
+        return {"messages": messages, "max_tokens": most, "temperature": self.temperature, "cache_prompt": True, **sampled}
 
 
-def choice_schema(names: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of a choice: `{"tools": [names …]}`, with none if none is needed."""
-    some = {"type": "array", "items": {"enum": list(names)}, "maxItems": CALLS_PER_TURN}
+def choice_schema(names: Sequence[str], *, least: bool = False) -> dict[str, Any]:
+    """JSON schema of a choice: `{"tools": [names …]}`, with none if none is needed, unless at `least` one is wanted."""
+    some = {"type": "array", "items": {"enum": list(names)}, "minItems": int(least), "maxItems": CALLS_PER_TURN}
     return {"type": "object", "properties": {"tools": some}, "required": ["tools"], "additionalProperties": False}
 
 

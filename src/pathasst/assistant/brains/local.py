@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.messages import result_words
 from pathasst.assistant.brains.result_check import grounded
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
-from pathasst.core.errors import BadInput
+from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import IMAGE, ImageBytes, ToolSpec, Turn
 from pathasst.core.text import shortened
 from pathasst.router.items import plain, tools_before
@@ -46,6 +46,7 @@ class LocalBrain:
     sees: bool = True
     router: Router | None = None
     grounding: Grounding = Grounding.CHECKED
+    forced: str | None = None  # the tool that the next reply calls, see `ReplyOptions.tool`
 
     @classmethod
     def open(cls, settings: BrainSettings) -> LocalBrain:
@@ -66,6 +67,17 @@ class LocalBrain:
             router = Router.load(chooser)
         name = f"{name}, tools chosen by {router.version if router else 'itself'}"
         return cls(model, name, settings.max_tokens, router=router, grounding=settings.grounding)
+
+    def with_options(self, options: ReplyOptions) -> LocalBrain:
+        """The same model with a program's wishes. Raises BadSettings for sampling and JSON, which it does not do.
+
+        It takes the likeliest token each time, so that a seed and `top_p` hold by themselves; who asks cuts at stop words.
+        """
+        if options.temperature:
+            raise BadSettings("this model does not sample: leave out temperature, or send 0.")
+        if options.json_schema is not None:
+            raise BadSettings("this model writes no JSON of a schema; leave out response_format, or choose another brain.")
+        return replace(self, max_tokens=min(options.max_tokens or self.max_tokens, self.max_tokens), forced=options.tool)
 
     def route(self, question: str, tools: Sequence[ToolSpec], pictures: int, turns: Sequence[Turn]) -> Route:
         """Which tools a question asks for, by the router; without one, nothing is known."""
@@ -124,6 +136,11 @@ class LocalBrain:
 
     def _decided(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn | bool:
         """The turn as far as the router decides it, else whether the model, which then says it, may call tools."""
+        if self.forced is not None and tools:
+            name = self.forced or (tools[0].name if len(tools) == 1 else "")
+            if not name:
+                raise BadSettings("this model cannot be made to choose among several tools: name one in tool_choice.")
+            return Turn(role="assistant", tool_calls=[self.model.write_call(turns, images, _as_trained(tools), name)])
         if self.router is None or not tools:
             return True
         # A specialist model that came after this router was trained is not left to the language model: it would call at random.

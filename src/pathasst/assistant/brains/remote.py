@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
 from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import Unreachable
@@ -24,6 +24,7 @@ class RemoteBrain:
 
     settings: BrainSettings
     transport: Transport
+    options: ReplyOptions = field(default_factory=ReplyOptions)
     name: str = field(init=False)
     sees: bool = field(init=False)
     grounding: Grounding = field(init=False)
@@ -48,6 +49,10 @@ class RemoteBrain:
         )
         return cls(settings, Transport(llm, settings.url))
 
+    def with_options(self, options: ReplyOptions) -> RemoteBrain:
+        """The same model with a program's wishes, which its server keeps or refuses."""
+        return replace(self, options=options)
+
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn. Raises Unreachable, with the server's reason, after the allowed tries."""
         body: dict[str, Any] = {
@@ -58,8 +63,16 @@ class RemoteBrain:
         }
         if self.settings.stop:
             body["stop"] = list(self.settings.stop)
+        options = self.options.body()
         if tools:
             body["tools"] = to_tools(tools)
+        else:
+            options.pop("tool_choice", None)
+        if "max_tokens" in options:
+            options["max_tokens"] = min(options["max_tokens"], self.settings.max_tokens)
+        if "stop" in options:
+            options["stop"] = [*self.settings.stop, *options["stop"]]
+        body |= options
         answer, _ = self.transport.post(body)
         try:
             return to_turn(answer["choices"][0]["message"])

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 import pathasst
 from pathasst.assistant.settings import AssistantSettings
-from pathasst.serve.api import chat, errors, login, routes
+from pathasst.serve.api import chat, errors, login, responses, routes
 from pathasst.serve.api.middleware import Guard
 from pathasst.serve.keys import KeyStore
 from pathasst.serve.service import Service
@@ -60,7 +60,7 @@ def create_app(
     app.state.service = service
     app.state.logins = login.Logins(KeyStore(serve.home / KEYS))
     errors.install(app)
-    for router in (chat.router, routes.router, login.router):
+    for router in (chat.router, responses.router, routes.router, login.router):
         app.include_router(router)
     _docs(app)
     if slides is not None:
@@ -105,11 +105,11 @@ def _docs(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url="openapi.json",
             title="PathAsst API",
-            swagger_js_url=f"{DOCS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{DOCS}/swagger-ui.css",
-            swagger_favicon_url=f"{DOCS}/favicon.png",
+            swagger_js_url=f"{DOCS[1:]}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS[1:]}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS[1:]}/favicon.png",
         )
 
 

@@ -8,7 +8,8 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -18,7 +19,9 @@ from pathasst.assistant.agent import Event
 from pathasst.assistant.answer import Answer
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Turn
-from pathasst.serve.api import errors, messages
+from pathasst.serve.api import errors, helper_requests, messages
+from pathasst.serve.api.decoding import check_model, limited, options_of
+from pathasst.serve.api.errors import ApiError
 from pathasst.serve.api.schemas import ChatCompletion, ChatRequest, Choice, FunctionCall, MessageToolCall, ReplyMessage, Usage
 from pathasst.serve.jobs import Job
 from pathasst.serve.service import Service
@@ -37,43 +40,85 @@ async def complete(body: ChatRequest, request: Request) -> Any:
     """
     service: Service = request.app.state.service
     user: str = request.state.user
+    check_model(service, body.model)
     chat = await run_in_threadpool(
         messages.read, body.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
     )
+    if not body.tools and (plain := helper_requests.answered(chat[-1].words)) is not None:
+        return _plain(service, body, chat, plain)
     if body.tools:
         return await _reply(service, user, body, chat, request)
-    if chat[-1].role != "user" or not chat[-1].words.strip():
-        raise BadInput("the last message holds no question.")
+    check_question(chat[-1])
     service.uploads.require_room(user)
-    job = _submit(service, user, body, chat)
+    job = submit(service, user, body, chat)
     if body.stream:
         return await _streamed(request, job, _answer_chunks(service, user, body, chat, job))
     answer = await outcome(request, job)
-    footer = messages.footer(answer) if body.pathasst.footer else ""
-    text = answer.text + footer
-    service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", text)]), answer)
+    final = finished(service, body, answer)
+    service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", final.content)]), answer)
     return ChatCompletion(
         id=_id(),
         created=int(time.time()),
         model=body.model,
-        choices=[
-            Choice(message=ReplyMessage(content=text, footer=footer), finish_reason=FINISH[answer.stopped])  # type: ignore[arg-type]
-        ],
-        usage=_usage(service, answer.turns[:-1], answer.raw or answer.text),
+        choices=[Choice(message=ReplyMessage(content=final.content, footer=final.footer), finish_reason=final.reason)],
+        usage=usage_of(service, answer.turns[:-1], final.text),
         pathasst=await run_in_threadpool(details, service, user, answer),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An answer as a client gets it."""
+
+    text: str
+    footer: str
+    reason: Literal["stop", "length", "tool_calls"]
+
+    @property
+    def content(self) -> str:
+        """Its words, with the footer."""
+        return self.text + self.footer
+
+
+def finished(service: Service, body: ChatRequest, answer: Answer) -> Finished:
+    """The answer cut as the client asks, with the footer unless it is JSON or the client wants none."""
+    text, reason = limited(answer.text, body.stops, body.most_tokens, lambda words: service.count_tokens(words)[0])
+    footer = messages.footer(answer) if body.pathasst.footer and _schema(body) is None else ""
+    return Finished(text, footer, reason if reason == "length" else FINISH[answer.stopped])  # type: ignore[arg-type]
+
+
+def _schema(body: ChatRequest) -> dict[str, Any] | None:
+    return body.response_format.asked if body.response_format else None
+
+
+def _plain(service: Service, body: ChatRequest, chat: list[messages.ChatMessage], words: str) -> Any:
+    """An answer that needs no work, as a completion or as a stream."""
+    usage = usage_of(service, [Turn(role=m.role, content=m.words) for m in chat], words)
+    if not body.stream:
+        choice = Choice(message=ReplyMessage(content=words))
+        return ChatCompletion(id=_id(), created=int(time.time()), model=body.model, choices=[choice], usage=usage)
+    chunks = _Chunks(body)
+    parts = [chunks.delta(role="assistant", content=words), chunks.delta("stop")]
+    parts += [chunks.usage(usage)] if body.stream_options and body.stream_options.include_usage else []
+    return StreamingResponse(iter([*parts, "data: [DONE]\n\n"]), media_type="text/event-stream")
+
+
+def check_question(message: messages.ChatMessage) -> None:
+    """Raises BadInput for a message that asks nothing."""
+    if message.role != "user" or not message.words.strip():
+        raise BadInput("the last message holds no question.")
+
+
 async def outcome(request: Request, job: Job[T]) -> T:
     """The job's result; a client that leaves cancels it."""
-    async with _watched(request, job):
+    async with watched(request, job):
         async for _ in job.stream():
             pass
         return job.result()
 
 
 @contextlib.asynccontextmanager
-async def _watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
+async def watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
     """Within it, a client that leaves cancels the job."""
 
     async def watch() -> None:
@@ -96,10 +141,12 @@ def details(service: Service, user: str, answer: Answer) -> dict[str, Any]:
     fields = answer.to_json()
     pictures = [{**p, "file_id": stored.get(p["handle"])} for p in fields["pictures"]]
     names = ("brain", "statements", "ran", "sources", "struck_references", "notices", "stopped", "seconds")
-    return {**{k: fields[k] for k in names}, "pictures": pictures}
+    composed = {"decoding": "composed from results: nothing is sampled, at any temperature"} if service.composes else {}
+    return {**{k: fields[k] for k in names}, "pictures": pictures, **composed}
 
 
-def _submit(service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage]) -> Job[Answer]:
+def submit(service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage]) -> Job[Answer]:
+    """The job that answers the last message."""
     before = chat[:-1]
     previous = service.conversations.recall(user, messages.key(before))
     sees, decoded = service.brain.brain.sees, service.intake.opened
@@ -110,27 +157,52 @@ def _submit(service: Service, user: str, body: ChatRequest, chat: list[messages.
         user,
         tools=body.pathasst.tools,
         advice=chat[-1].advice,
+        options=replace(options_of(body), max_tokens=None),  # the answer is cut, not the calls before it
+        json_schema=_schema(body),
     )
+
+
+def submit_reply(
+    service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage]
+) -> tuple[list[Turn], Job[Turn]]:
+    """The conversation, and the job of one reply to it whose calls are the client's to run. Raises BadInput, ApiError."""
+    options = options_of(body)
+    if (schema := _schema(body)) is not None and options.tool is None:  # a call has its own schema
+        if service.composes:
+            raise ApiError(
+                "response_format is not offered together with tools here; send one of the two.", param="response_format"
+            )
+        options = replace(options, json_schema=schema)
+    turns, pictures = messages.turns(body.messages, chat, service.brain.brain.sees or service.composes)
+    return turns, service.submit_reply(turns, pictures, messages.specs(body), user, options)
 
 
 async def _reply(service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage], request: Request) -> Any:
     """One reply of the brain; the calls in it are the client's to run."""
-    turns, pictures = messages.turns(body.messages, chat, service.brain.brain.sees)
-    job = service.submit_reply(turns, pictures, messages.specs(body), user)
+    turns, job = submit_reply(service, user, body, chat)
     if body.stream:
         return await _streamed(request, job, _reply_chunks(service, body, turns, job))
-    turn = await outcome(request, job)
+    turn, reason = cut_turn(service, body, await outcome(request, job))
     return ChatCompletion(
         id=_id(),
         created=int(time.time()),
         model=body.model,
-        choices=[Choice(message=_message(turn), finish_reason="tool_calls" if turn.tool_calls else "stop")],
-        usage=_usage(service, turns, _turn_text(turn)),
+        choices=[Choice(message=message_of(turn), finish_reason=reason)],
+        usage=usage_of(service, turns, turn_text(turn)),
         pathasst={"brain": service.brain_name},
     )
 
 
-def _message(turn: Turn) -> ReplyMessage:
+def cut_turn(service: Service, body: ChatRequest, turn: Turn) -> tuple[Turn, Literal["stop", "length", "tool_calls"]]:
+    """A reply as the client asks for it: its words cut, one call where it wants no more; and why it ends."""
+    if turn.tool_calls:
+        return (turn if body.parallel_tool_calls is not False else replace(turn, tool_calls=turn.tool_calls[:1])), "tool_calls"
+    text, reason = limited(turn.content, body.stops, body.most_tokens, lambda words: service.count_tokens(words)[0])
+    return replace(turn, content=text), "length" if reason == "length" else "stop"
+
+
+def message_of(turn: Turn) -> ReplyMessage:
+    """A reply with its calls, each with an id."""
     calls = [
         MessageToolCall(
             id=c.id or f"call_{secrets.token_hex(8)}",
@@ -143,7 +215,7 @@ def _message(turn: Turn) -> ReplyMessage:
 
 async def _streamed(request: Request, job: Job[Any], chunks: AsyncIterator[str]) -> StreamingResponse:
     """The chunks, once the job has begun: a request that finds no room gets its 429, not a stream that ends with it."""
-    async with _watched(request, job):
+    async with watched(request, job):
         await job.wait_started()
     return StreamingResponse(chunks, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -166,28 +238,29 @@ async def _answer_chunks(
     service: Service, user: str, body: ChatRequest, chat: list[messages.ChatMessage], job: Job[Answer]
 ) -> AsyncIterator[str]:
     chunks, text_so_far, piece = _Chunks(body), "", ""
+    as_it_comes = not body.stops and body.most_tokens is None and _schema(body) is None  # what may be cut is sent at the end
     yield chunks.delta(role="assistant", content="")
     try:
         async for event in job.stream():
-            if event.kind == "text":
+            if event.kind == "text" and as_it_comes:
                 words = event.text if piece or not text_so_far else f"\n\n{event.text}"
                 piece, text_so_far = piece + event.text, text_so_far + words
                 yield chunks.delta(content=words)
-            elif event.kind != "answer":
+            elif event.kind not in ("answer", "text"):
                 piece = "" if event.kind == "call" else piece
-                yield chunks.delta(extra=_event_json(event))
+                yield chunks.delta(extra=event_json(event))
         answer = job.result()
-        if rest := _rest(answer, piece, text_so_far):
+        final = finished(service, body, answer)
+        if rest := _rest(final.text, piece, text_so_far):
             text_so_far += rest
             yield chunks.delta(content=rest)
-        if body.pathasst.footer:
-            footer = messages.footer(answer)
-            text_so_far += footer
-            yield chunks.delta(content=footer, footer=footer)
+        if final.footer:
+            text_so_far += final.footer
+            yield chunks.delta(content=final.footer, footer=final.footer)
         service.conversations.remember(user, messages.key([*chat, messages.ChatMessage("assistant", text_so_far)]), answer)
-        yield chunks.delta(FINISH[answer.stopped], await run_in_threadpool(details, service, user, answer))
+        yield chunks.delta(final.reason, await run_in_threadpool(details, service, user, answer))
         if body.stream_options and body.stream_options.include_usage:
-            yield chunks.usage(_usage(service, answer.turns[:-1], answer.raw or answer.text))
+            yield chunks.usage(usage_of(service, answer.turns[:-1], final.text))
     except Exception as error:  # noqa: BLE001 - the status is sent already; the error goes into the stream
         yield _event(errors.of(error)[1])
     yield "data: [DONE]\n\n"
@@ -199,29 +272,28 @@ async def _reply_chunks(service: Service, body: ChatRequest, turns: list[Turn], 
     try:
         async for _ in job.stream():
             pass
-        turn = job.result()
-        message = _message(turn).model_dump(exclude_none=True)
+        turn, reason = cut_turn(service, body, job.result())
+        message = message_of(turn).model_dump(exclude_none=True)
         for n, call in enumerate(message.get("tool_calls", [])):
             call["index"] = n
         yield chunks.delta(**{k: v for k, v in message.items() if k != "role"})
-        yield chunks.delta("tool_calls" if turn.tool_calls else "stop")
+        yield chunks.delta(reason)
         if body.stream_options and body.stream_options.include_usage:
-            yield chunks.usage(_usage(service, turns, _turn_text(turn)))
+            yield chunks.usage(usage_of(service, turns, turn_text(turn)))
     except Exception as error:  # noqa: BLE001 - as above
         yield _event(errors.of(error)[1])
     yield "data: [DONE]\n\n"
 
 
-def _rest(answer: Answer, piece: str, text_so_far: str) -> str:
+def _rest(text: str, piece: str, text_so_far: str) -> str:
     """What of the answer has not been sent; the whole of it again, said to be so, when what was sent turned out otherwise."""
-    text = answer.text
     if text.startswith(piece.strip()):
         rest = text[len(piece.lstrip()) :]
         return rest if piece or not text_so_far else f"\n\n{rest}"
     return f"\n\n(Corrected after the check of references:)\n\n{text}"
 
 
-def _event_json(event: Event) -> dict[str, Any]:
+def event_json(event: Event) -> dict[str, Any]:
     """A step of the work, for clients that show it."""
     if event.call:
         return {"event": "call", "tool": event.call.name, "arguments": event.call.arguments}
@@ -231,12 +303,14 @@ def _event_json(event: Event) -> dict[str, Any]:
     return {"event": event.kind}
 
 
-def _turn_text(turn: Turn) -> str:
+def turn_text(turn: Turn) -> str:
+    """What of a turn counts as tokens."""
     return turn.content + "".join(f"{c.name}{json.dumps(c.arguments)}" for c in turn.tool_calls)
 
 
-def _usage(service: Service, before: list[Turn], reply: str) -> Usage:
-    prompt, counted = service.count_tokens(*(_turn_text(t) for t in before))
+def usage_of(service: Service, before: list[Turn], reply: str) -> Usage:
+    """Tokens of a conversation and of the reply to it."""
+    prompt, counted = service.count_tokens(*(turn_text(t) for t in before))
     reply_tokens, _ = service.count_tokens(reply)
     return Usage(prompt_tokens=prompt, completion_tokens=reply_tokens, total_tokens=prompt + reply_tokens, estimated=not counted)
 

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings, MissingPackage, MissingWeights, PathAsstError, Unreachable
 from pathasst.serve.jobs import Busy, Closing
+from pathasst.serve.markup.words import without_addresses
+from pathasst.serve.structured import NotFillable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +35,14 @@ class Error(BaseModel):
     """Every error answer of the API."""
 
     error: ErrorBody
+
+
+class ApiError(PathAsstError):
+    """A refusal with a status and a code of OpenAI's own."""
+
+    def __init__(self, message: str, status: int = 400, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
 
 
 STATUS: Mapping[type[Exception], tuple[int, str]] = {
@@ -60,10 +70,15 @@ def body(message: str, kind: str = "invalid_request_error", param: str | None = 
 
 def of(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, JSON and headers for an exception of ours. What was not foreseen is not told to the client."""
+    if isinstance(error, ApiError):
+        return error.status, body(str(error), param=error.param, code=error.code), {}
+    if isinstance(error, NotFillable):
+        return 400, body(str(error), param="response_format", code="schema_not_fillable"), {}
     status, kind = next((v for k, v in STATUS.items() if isinstance(error, k)), (500, "server_error"))
     headers = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, Busy) else {}
     expected = isinstance(error, PathAsstError | CancelledError)
-    return status, body(str(error) or "cancelled" if expected else "an unexpected error; see the server's log.", kind), headers
+    words = without_addresses(str(error)) if isinstance(error, Unreachable) else str(error)
+    return status, body(words or "cancelled" if expected else "an unexpected error; see the server's log.", kind), headers
 
 
 def install(app: FastAPI) -> None:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from pathasst.core.records import NOTICE
-from pathasst.serve.keys import KeyStore
+from pathasst.serve.keys import Key, KeyStore
 
 LOGIN, COOKIE = "/login", "pathasst_session"
 HOURS = 12
@@ -21,7 +21,7 @@ router = APIRouter(include_in_schema=False)
 FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>PathAsst</title><style>body{{font:1rem system-ui;max-width:28rem;margin:12vh auto;padding:0 1rem;color-scheme:light dark}}
 input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.4rem 0}}</style>
-<h1>PathAsst</h1><p role="alert">{message}</p><form method="post" action="/login"><label>Key
+<h1>PathAsst</h1><p role="alert">{message}</p><form method="post" action="login"><label>Key
 <input type="password" name="key" autocomplete="current-password" required autofocus></label><button>Open</button></form>
 <p>{notice}</p></html>"""
 
@@ -45,15 +45,20 @@ class Logins:
             self._sessions[token] = (user_key.id, now + HOURS * 3600)
         return token
 
-    def who(self, token: str) -> str:
-        """The id of the key behind a token, or empty."""
+    def who(self, token: str) -> Key | None:
+        """The key behind a token, unless it was revoked."""
         id_, until = self._sessions.get(token, ("", 0.0))
-        active = {key.id for key in self.keys.list() if not key.revoked}
-        return id_ if until > time.monotonic() and id_ in active else ""
+        if until <= time.monotonic():
+            return None
+        return next((key for key in self.keys.list() if key.id == id_ and not key.revoked), None)
 
     def end(self, token: str) -> None:
         with self._lock:
             self._sessions.pop(token, None)
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", ""))
 
 
 @router.get(LOGIN)
@@ -68,7 +73,7 @@ def login(request: Request, key: Annotated[str, Form(max_length=200)]) -> Respon
     token = request.app.state.logins.start(key.strip())
     if token is None:
         return HTMLResponse(FORM.format(message="This key is not valid.", notice=NOTICE), 401)
-    answer = RedirectResponse("/", 303)
+    answer = RedirectResponse(f"{_root(request)}/", 303)
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, token, max_age=HOURS * 3600, httponly=True, samesite="strict", secure=secure)
     return answer
@@ -78,6 +83,6 @@ def login(request: Request, key: Annotated[str, Form(max_length=200)]) -> Respon
 def logout(request: Request) -> Response:
     """Forget this browser."""
     request.app.state.logins.end(request.cookies.get(COOKIE, ""))
-    answer = RedirectResponse(LOGIN, 303)
+    answer = RedirectResponse(_root(request) + LOGIN, 303)
     answer.delete_cookie(COOKIE)
     return answer

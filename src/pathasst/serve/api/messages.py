@@ -14,6 +14,9 @@ from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
 from pathasst.llm.tool_calls import call_of
 from pathasst.serve.api.schemas import ChatRequest, FilePart, ImagePart, Message, TextPart
 
+MOST_STEPS = 12
+"""Calls that a footer names; a model that goes round makes many."""
+
 
 @dataclass(slots=True)
 class ChatMessage:
@@ -116,8 +119,10 @@ def footer(answer: Answer) -> str:
     ran = [
         f"{s.result.name or 'a call that could not be read'} ({s.result.version or 'no version'}, {s.result.seconds:.1f} s"
         f"{', failed' if s.result.error else ''})"
-        for s in answer.steps
+        for s in answer.steps[:MOST_STEPS]
     ]
+    if more := answer.steps[MOST_STEPS:]:
+        ran.append(f"and {len(more)} further calls")
     lines = [f"\n\n---\n*PathAsst ran:* {'; '.join(ran) or 'no tool'}. Answered by {answer.brain} in {answer.seconds:.1f} s."]
     lines += [
         f"- PMID {s.hit.pmid}: {sanitize.plain(s.hit.title)}{f' ({s.hit.year})' if s.hit.year else ''}" for s in answer.sources

@@ -22,11 +22,13 @@ from pathasst.assistant.settings import ServeSettings
 from pathasst.serve.api.errors import body
 from pathasst.serve.api.login import COOKIE, LOGIN, Logins
 from pathasst.serve.api.slow_clients import in_time
-from pathasst.serve.keys import KeyStore
+from pathasst.serve.keys import ADMIN, EVERY, USER, KeyStore
 from pathasst.serve.service import LOCAL
 
 OPEN = frozenset({"/health", "/ready", LOGIN})
 """Paths that need no key."""
+OF_ADMINS = frozenset({"/metrics", "/v1/audit"})
+"""Paths for admins alone, where keys are needed."""
 API = ("/v1/", "/health", "/ready", "/metrics")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
@@ -60,6 +62,33 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, kind: str = "invalid_request_error", headers: dict[str, str] | None = None):
         super().__init__(message)
         self.status, self.kind, self.headers = status, kind, headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request, and what they may do."""
+
+    user: str
+    role: str = USER
+    slides: tuple[str, ...] = EVERY
+
+
+class Peer:
+    """ASGI: notes who really connected before a proxy's headers are believed, as `state["peer"]`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["peer"] = (scope.get("client") or ("",))[0]
+        await self.app(scope, receive, send)
+
+
+def route_path(scope: Scope) -> str:
+    """The path without what a proxy shows the server under."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root) or "/" if root and path.startswith(f"{root}/") else path
 
 
 @dataclass(slots=True)
@@ -113,12 +142,12 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), scope["path"])
+                _add_headers(MutableHeaders(scope=message), route_path(scope))
             await send(message)
 
         try:
             self._admit(scope)
-            await self.app(scope, self._limited(in_time(receive), scope["path"]), sending)
+            await self.app(scope, self._limited(in_time(receive), route_path(scope)), sending)
         except Refusal as refusal:
             await _refuse(sending, scope, refusal)
         finally:
@@ -127,12 +156,15 @@ class Guard:
 
     def _admit(self, scope: Scope) -> None:
         """Raises Refusal; else notes the user in the request's state."""
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path = Headers(scope=scope), route_path(scope)
         if not self._host(headers.get("host", "")):
             raise Refusal(421, "this server does not answer to that name.")
         if path not in OPEN or scope["method"] not in SAFE:
             self._same_origin(scope["method"], headers)
-        user = LOCAL if not self.settings.keys_required or path in OPEN else self._user(headers, path)
+        caller = Caller(LOCAL, ADMIN) if not self.settings.keys_required or path in OPEN else self._caller(scope, headers, path)
+        user = caller.user
+        if path in OF_ADMINS and caller.role != ADMIN:
+            raise Refusal(403, "this needs a key of the role admin: pathasst serve keys add NAME --role admin.")
         counted = path == LOGIN or (self.settings.keys_required and not path.startswith(UNCOUNTED))
         if counted and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
             after = {"Retry-After": str(int(wait) + 1)}
@@ -140,7 +172,7 @@ class Guard:
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > self._most(path):
             raise self._too_large(path)
-        scope.setdefault("state", {})["user"] = user
+        scope.setdefault("state", {}).update(user=user, slides=caller.slides)
 
     def _host(self, host: str) -> bool:
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -156,14 +188,17 @@ class Guard:
         if method not in SAFE and headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
             raise Refusal(403, "pages of other origins may not use this server.")
 
-    def _user(self, headers: Headers, path: str) -> str:
-        """The user behind a key; on the page, behind the cookie that `login` gave. Raises Refusal."""
+    def _caller(self, scope: Scope, headers: Headers, path: str) -> Caller:
+        """Who is behind a key, a proxy's header or, on the page, the cookie that `login` gave. Raises Refusal."""
         kind, _, credentials = headers.get("authorization", "").partition(" ")
         key = self.keys.check(credentials.strip()) if kind.lower() == "bearer" else None
+        if key is None and not path.startswith(API):
+            key = self.logins.who(_cookie(headers))
         if key is not None:
-            return f"key:{key.id}"
-        if not path.startswith(API) and (id_ := self.logins.who(_cookie(headers))):
-            return f"key:{id_}"
+            return Caller(f"key:{key.id}", key.role, key.slides)
+        name = headers.get(self.settings.user_header, "").strip() if self.settings.user_header else ""
+        if name and scope.get("state", {}).get("peer") in self.settings.proxies:
+            return Caller(f"user:{name[:100]}", ADMIN if name in self.settings.admins else USER)
         raise Refusal(
             401, "an API key is needed: Authorization: Bearer pa-…", "authentication_error", {"WWW-Authenticate": "Bearer"}
         )
@@ -208,10 +243,10 @@ async def _refuse(send: Send, scope: Scope, refusal: Refusal) -> None:
     if (
         status == 401
         and scope["method"] == "GET"
-        and not scope["path"].startswith(API)
+        and not route_path(scope).startswith(API)
         and "html" in Headers(scope=scope).get("accept", "")
     ):
-        status, content, headers = 303, b"", {"location": LOGIN}
+        status, content, headers = 303, b"", {"location": scope.get("root_path", "") + LOGIN}
     raw = [(k.lower().encode(), v.encode()) for k, v in {**headers, "content-length": str(len(content))}.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": content})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Form, Path, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -16,7 +16,8 @@ from pathasst.assistant.answer import annotation_json
 from pathasst.core.errors import BadInput
 from pathasst.core.records import NOTICE, ToolCall, to_row
 from pathasst.serve.api.chat import outcome
-from pathasst.serve.api.errors import NOT_FOUND
+from pathasst.serve.api.decoding import OURS
+from pathasst.serve.api.errors import NOT_FOUND, ApiError
 from pathasst.serve.api.schemas import (
     Embedding,
     EmbeddingRequest,
@@ -50,7 +51,7 @@ def model(name: str, request: Request) -> Model:
     """One of them."""
     entry = next((m for m in models(request).data if m.id == name), None)
     if entry is None:
-        raise HTTPException(404, f"no model is called {name[:100]!r}.")
+        raise ApiError(f"no model is called {name[:100]!r}.", 404, "model_not_found", "model")
     return entry
 
 
@@ -59,12 +60,18 @@ async def embeddings(body: EmbeddingRequest, request: Request) -> Embeddings:
     """PathCLIP's vectors of texts, or of pictures: both lie in one space, and their dot product is their similarity."""
     service: Service = request.app.state.service
     user: str = request.state.user
+    if body.model not in ("pathclip", OURS):
+        raise ApiError(
+            f"the model {body.model[:100]!r} makes no embeddings here; pathclip does.", 404, "model_not_found", "model"
+        )
     inputs = [body.input] if isinstance(body.input, str) else body.input
     pictures = [text for text in inputs if _PICTURE.match(text)]
     if pictures and len(pictures) < len(inputs):
         raise BadInput("send texts or pictures, not both in one request.")
     checked = await run_in_threadpool(lambda: [service.intake.picture(p, user).image for p in pictures])
     vectors = await outcome(request, service.submit_embedding([] if pictures else inputs, checked, user))
+    if body.dimensions not in (None, vectors.shape[1]):
+        raise ApiError(f"pathclip's vectors have {vectors.shape[1]} dimensions; they are not shortened.", param="dimensions")
     plain = body.encoding_format != "base64"
     data = [
         Embedding(index=n, embedding=v.tolist() if plain else base64.b64encode(v.astype("<f4").tobytes()).decode())
@@ -184,6 +191,13 @@ def ready(request: Request) -> dict[str, str]:
 def metrics(request: Request) -> Response:
     """Counts and times for Prometheus."""
     return Response(request.app.state.service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/v1/audit", tags=["server"])
+def audit(request: Request, last: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
+    """The last lines of the audit log, newest last; for admins."""
+    service: Service = request.app.state.service
+    return {"object": "list", "data": service.audit.last(last), "lost": service.audit.lost}
 
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]

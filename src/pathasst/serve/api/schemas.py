@@ -146,14 +146,51 @@ class Options(Shape):
     footer: bool = Field(default=True, description="Whether the text ends with sources, what was run and the notices.")
 
 
-class ResponseFormat(Shape):
-    """Only plain text."""
+class SchemaFormat(Shape):
+    """A named JSON schema."""
 
-    type: Literal["text"]
+    name: Annotated[str, Field(max_length=200)] = "reply"
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Shape):
+    """Plain text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: SchemaFormat | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("type json_schema comes with json_schema: {name, schema}, and the others without.")
+        return self
+
+    @property
+    def asked(self) -> dict[str, Any] | None:
+        """The JSON schema that is asked for; an empty one for any JSON object, None for text."""
+        if self.type == "text":
+            return None
+        return self.json_schema.json_schema if self.json_schema else {}
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError("not offered here; leave it out.")
+
+
+def _unless(*neutral: Any) -> Any:
+    """Lets through the values that change nothing."""
+    return BeforeValidator(lambda value: value if value in neutral else _refuse(value))
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+Temperature = Annotated[float | None, Field(ge=0, le=2)]
+Share = Annotated[float | None, Field(gt=0, le=1)]
+Tokens = Annotated[int | None, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int | None, Field(ge=-(2**63), lt=2**63)]
 
 
 class ChatRequest(Shape):
-    """A question, and the conversation before it. Decoding is the brain's own: `temperature` and the like are passed over."""
+    """A question, and the conversation before it. What would change the answer and is not offered is refused."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -162,13 +199,29 @@ class ChatRequest(Shape):
         },
     )
     model: Annotated[str, Field(max_length=200)] = "pathasst"
-    messages: Annotated[list[Message], Field(min_length=1, max_length=200)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     tools: list[ClientTool] | None = Field(default=None, max_length=128)
-    tool_choice: Literal["none", "auto"] | NamedTool | None = None
-    n: Literal[1] | None = 1
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = True
     response_format: ResponseFormat | None = None
+    max_tokens: Tokens = Field(default=None, description="Tokens of the answer, the footer aside.")
+    max_completion_tokens: Tokens = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
+    temperature: Temperature = None
+    top_p: Share = None
+    seed: Seed = None
+    n: Literal[1] | None = 1
+    logprobs: Annotated[bool | None, _unless(None, False)] = None
+    top_logprobs: Annotated[int | None, _unless(None, 0)] = None
+    logit_bias: Annotated[dict[str, float] | None, _unless(None, {})] = None
+    frequency_penalty: Annotated[float | None, _unless(None, 0)] = None
+    presence_penalty: Annotated[float | None, _unless(None, 0)] = None
+    modalities: Annotated[list[str] | None, _unless(None, ["text"])] = None
+    audio: Annotated[Any, _unless(None)] = None
+    functions: Annotated[Any, _unless(None, [])] = None
+    function_call: Annotated[Any, _unless(None, "none")] = None
     pathasst: Options = Field(default_factory=Options)
 
     @model_validator(mode="after")
@@ -177,7 +230,20 @@ class ChatRequest(Shape):
             raise ValueError("the last message must be the user's, or a tool's result.")
         if self.tools is None and any(m.role == "tool" or m.tool_calls for m in self.messages):
             raise ValueError("messages with tool calls or results need the `tools` that they belong to.")
+        if not self.tools and (self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)):
+            raise ValueError("tool_choice asks for a call, but there are no tools.")
         return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts before which the answer ends."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def most_tokens(self) -> int | None:
+        """Tokens that the answer may have."""
+        given = [n for n in (self.max_tokens, self.max_completion_tokens) if n is not None]
+        return min(given) if given else None
 
 
 class Usage(BaseModel):
@@ -218,13 +284,21 @@ class ChatCompletion(BaseModel):
     pathasst: dict[str, Any] = Field(default_factory=dict)
 
 
+def _no_tokens(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], int | list):
+        raise ValueError("send the texts, not ids of tokens of another model (LangChain: check_embedding_ctx_length=False).")
+    return value
+
+
 class EmbeddingRequest(Shape):
     """Texts or pictures (data URLs, ids of uploaded files), all of one kind, for PathCLIP."""
 
-    input: (
+    input: Annotated[
         Annotated[str, Field(min_length=1, max_length=32 * 2**20)]
-        | Annotated[list[Annotated[str, Field(min_length=1, max_length=32 * 2**20)]], Field(min_length=1, max_length=256)]
-    )
+        | Annotated[list[Annotated[str, Field(min_length=1, max_length=32 * 2**20)]], Field(min_length=1, max_length=256)],
+        BeforeValidator(_no_tokens),
+    ]
+    dimensions: Annotated[int | None, Field(ge=1)] = None
     model: Annotated[str, Field(max_length=200)] = "pathclip"
     encoding_format: Literal["float", "base64"] | None = "float"
 

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathasst.assistant.answer import PERSON, Answer, Shown, Step
 from pathasst.assistant.render import call_line
 from pathasst.core.records import ToolResult
+from pathasst.core.text import shortened
 from pathasst.serve.markup.layers import layers_html, picture_html
 from pathasst.serve.markup.sources import sources_html
-from pathasst.serve.markup.tables import tables_html
-from pathasst.serve.markup.words import escape, markdown, title_of
+from pathasst.serve.markup.statements import answer_words
+from pathasst.serve.markup.tables import objects_html, tables_html
+from pathasst.serve.markup.words import escape, title_of
+
+LONG_QUESTION = 600
+"""Characters of a question that is shown whole."""
 
 
 def person_html(question: str, pictures: Sequence[Shown] = (), side: int = 180) -> str:
@@ -21,8 +26,16 @@ def person_html(question: str, pictures: Sequence[Shown] = (), side: int = 180) 
     thumbs = "".join(f'<div class="pa-thumb">{image_html(load(p.image), f"Picture {p.name}", side)}</div>' for p in pictures)
     return (
         f'<section class="pa-person" aria-label="Your question">{f"<div class=pa-thumbs>{thumbs}</div>" if thumbs else ""}'
-        f"<p>{escape(question)}</p></section>"
+        f"{_question(question)}</section>"
     )
+
+
+def _question(words: str) -> str:
+    """The question; a long one folded."""
+    if len(words) <= LONG_QUESTION:
+        return f"<p>{escape(words)}</p>"
+    begun = escape(shortened(words, LONG_QUESTION // 2))
+    return f'<details class="pa-long"><summary>{begun}</summary><p>{escape(words)}</p></details>'
 
 
 def answer_html(answer: Answer) -> str:
@@ -37,8 +50,9 @@ def answer_html(answer: Answer) -> str:
         run = f'<h4>What was run</h4><div class="pa-steps">{lines}</div>'
     return (
         f'<section class="pa-answer" aria-label="Answer">'
-        f'<div class="pa-words">{markdown(answer.text, answer.library)}</div>{notices_html(answer.notices)}'
+        f"{answer_words(answer)}{notices_html(answer.notices)}"
         f"{results}{sources_html(answer)}{run}"
+        f'<p class="pa-tools"><button type="button" class="pa-button" data-pa="answer">Copy answer</button></p>'
         f'<p class="pa-foot">Answered by {escape(answer.brain or "an unnamed model")} in {answer.seconds:.1f} s. '
         f"{escape(answer.research_use)}</p></section>"
     )
@@ -59,14 +73,18 @@ def result_html(result: ToolResult, picture: Shown | None = None, outputs: Seque
     name, parts = title_of(result.name), []
     drawable = [a for a in result.annotations if a.kind in ("point", "box", "mask")]
     if drawable and picture is not None:
-        parts.append(layers_html(picture.image, drawable, f"{name} on {picture.name}"))
+        parts.append(layers_html(picture.image, drawable, f"{name} on {picture.name}", picture.um_per_px, picture.name))
     if outputs:
-        figures = "".join(picture_html(p.image, f"{p.name}{' (synthetic)' if p.synthetic else ''}") for p in outputs)
+        figures = "".join(
+            picture_html(p.image, f"{p.name}{' (synthetic)' if p.synthetic else ''}", um_per_px=p.um_per_px) for p in outputs
+        )
         folded = f'<details class="pa-fold"><summary>Pictures it made ({len(outputs)})</summary>{figures}</details>'
         parts.append(folded if parts else figures)
     tables = "" if result.hits else tables_html(result)
     if tables:
         parts.insert(1, f'<div class="pa-tables">{tables}</div>')
+    if drawable and picture is not None:
+        parts.append(objects_html(result, picture))
     return (
         f'<section class="pa-result" aria-label="{escape(name)}"><h4>{escape(name)}</h4>{"".join(parts)}</section>'
         if parts

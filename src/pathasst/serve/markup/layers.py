@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,8 +27,13 @@ FEW_BOXES = 40
 """Up to this many boxes are written upon."""
 
 
-def layers_html(image: bytes, annotations: Sequence[Annotation], alt: str) -> str:
-    """A `<figure>` of an encoded picture with its annotations. `alt`: what the picture is, for those who do not see it."""
+def layers_html(
+    image: bytes, annotations: Sequence[Annotation], alt: str, um_per_px: float | None = None, name: str = "picture"
+) -> str:
+    """A `<figure>` of an encoded picture with its annotations, and a scale bar where its scale is known.
+
+    `alt`: what the picture is, for those who do not see it. `name`: the file that it came from; a saved copy is called after it.
+    """
     from collections import Counter
 
     pixels = _pixels(image)
@@ -36,15 +43,16 @@ def layers_html(image: bytes, annotations: Sequence[Annotation], alt: str) -> st
     names = labels if len(labels) <= MAX_LAYERS else [*labels[: MAX_LAYERS - 1], "other"]
     colours = colours_of(list(dict.fromkeys(a.label for a in annotations)))
     layers, switches = [], []
-    for place, name in enumerate(names):
-        in_class = [a for a in annotations if a.label == name or (name == "other" and a.label not in names)]
-        colour = colours.get(name, "#455a64")
+    for place, label in enumerate(names):
+        in_class = [a for a in annotations if a.label == label or (label == "other" and a.label not in names)]
+        colour = colours.get(label, "#455a64")
         layers.append(f'<g class="pa-l{place}" style="--c:{colour}">{_marks(in_class, place, (height, width))}</g>')
-        switches.append(_switch(name, len(in_class), colour, place, in_class[0].kind))
-    described = f"{alt}. " + ", ".join(f"{name}: {counts[name]}" for name in labels[:MAX_LAYERS])
+        switches.append(_switch(label, len(in_class), colour, place, in_class[0].kind))
+    described = f"{alt}. " + ", ".join(f"{label}: {counts[label]}" for label in labels[:MAX_LAYERS])
     return (
-        f'<figure class="pa-layers">{_stage(pixels)}{image_html(pixels, described)}'
-        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(layers)}</svg></div>'
+        f'<figure class="pa-layers" data-name="{escape(_stem(name))}">{_stage(pixels)}{image_html(pixels, described)}'
+        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(layers)}'
+        f"{scale_bar((height, width), um_per_px)}</svg></div>"
         f'<figcaption class="pa-legend"><span class="pa-quiet">Layers</span>{"".join(switches)}{BUTTONS}</figcaption></figure>'
     )
 
@@ -55,13 +63,41 @@ BUTTONS = (
 )
 
 
-def picture_html(image: bytes, caption: str, alt: str = "") -> str:
-    """A plain picture with its caption."""
+def picture_html(image: bytes, caption: str, alt: str = "", um_per_px: float | None = None) -> str:
+    """A plain picture with its caption, and a scale bar where its scale is known."""
     pixels = _pixels(image)
+    height, width = pixels.shape[:2]
+    bar = scale_bar((height, width), um_per_px)
+    above = f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{bar}</svg>' if bar else ""
     return (
-        f'<figure class="pa-picture">{_stage(pixels)}{image_html(pixels, alt or caption)}</div>'
+        f'<figure class="pa-picture" data-name="{escape(_stem(caption))}">{_stage(pixels)}'
+        f"{image_html(pixels, alt or caption)}{above}</div>"
         f"<figcaption>{escape(caption)}{BUTTONS}</figcaption></figure>"
     )
+
+
+def scale_bar(size: tuple[int, int], um_per_px: float | None) -> str:
+    """A bar of a round length, at most a quarter of the width; empty without a scale. `size`: height, width."""
+    height, width = size
+    if not um_per_px or width < 32:
+        return ""
+    most = um_per_px * width / 4
+    power = 10 ** math.floor(math.log10(most))
+    length = next(step * power for step in (5, 2, 1) if step * power <= most)
+    letter = max(size) / 40
+    x2, y = width - letter, height - letter
+    x1 = x2 - length / um_per_px
+    words = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+    return (
+        f'<g class="pa-scale"><path d="M{x1:.1f} {y:.1f}H{x2:.1f}"/>'
+        f'<text x="{(x1 + x2) / 2:.1f}" y="{y - letter / 2:.1f}" font-size="{letter:.1f}" text-anchor="middle">{words}</text></g>'
+    )
+
+
+def _stem(name: str) -> str:
+    """A file's name without its ending, as a saved copy is called."""
+    stem = name.rsplit(".", 1)[0] if "." in name[-6:] else name
+    return re.sub(r"[^\w-]+", "_", stem).strip("_")[:60] or "picture"
 
 
 def image_html(pixels: np.ndarray, alt: str, max_side: int = MAX_SIDE) -> str:

@@ -12,6 +12,15 @@ document.addEventListener("click", (event) => {
     const text = rows.map((row) => [...row.children].map((cell) => cell.textContent).join("\t")).join("\n");
     copy(text).then(() => say("Copied"), () => say("Not allowed"));
   }
+  if (button.dataset.pa === "text") copy(button.dataset.text).then(() => say("Copied"), () => say("Not allowed"));
+  if (button.dataset.pa === "answer") {
+    const words = button.closest(".pa-answer").querySelector(".pa-words").cloneNode(true);
+    words.querySelectorAll("sup").forEach((mark) => mark.remove());
+    document.body.append(words); // innerText knows lines only of what is laid out
+    const text = words.innerText;
+    words.remove();
+    copy(text).then(() => say("Copied"), () => say("Not allowed"));
+  }
   const stage = button.closest("figure")?.querySelector(".pa-stage");
   if (button.dataset.pa === "enlarge") stage?.requestFullscreen?.();
   if (button.dataset.pa === "save" && stage) save(stage, button.closest("figure"));
@@ -80,7 +89,7 @@ function save(stage, figure) {
   const canvas = Object.assign(document.createElement("canvas"), { width: image.naturalWidth, height: image.naturalHeight });
   const pen = canvas.getContext("2d");
   const finish = () => {
-    const link = Object.assign(document.createElement("a"), { download: "picture.png", href: canvas.toDataURL("image/png") });
+    const link = Object.assign(document.createElement("a"), { download: `${figure.dataset.name || "picture"}.png`, href: canvas.toDataURL("image/png") });
     link.click();
   };
   pen.drawImage(image, 0, 0);

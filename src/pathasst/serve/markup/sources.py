@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from pathasst.assistant.answer import Answer, Source
 from pathasst.core.records import Hit
 from pathasst.core.text import shortened
 from pathasst.serve.markup.tables import csv_of
-from pathasst.serve.markup.words import citation, escape
+from pathasst.serve.markup.words import PUBMED, citation, escape
 
 PASSAGE_CHARACTERS = 900
 
@@ -33,8 +34,6 @@ def sources_html(answer: Answer) -> str:
 
 def hits_html(hits: Sequence[Hit]) -> str:
     """The hits of a search by hand, with a CSV of them."""
-    import base64
-
     if not hits:
         return '<p class="pa-quiet">No abstract was found. Try fewer words, or loosen the filters.</p>'
     rows = [(h.pmid, h.title, h.journal, str(h.year or ""), "retracted" if h.retracted else "", _passage(h)) for h in hits]
@@ -58,8 +57,36 @@ def _hit(hit: Hit, passage: str = "") -> str:
     return (
         f'<li class="pa-source"><p class="pa-title">{retracted}{escape(hit.title.rstrip("."))}</p>'
         f'<p class="pa-quiet">{citation(hit.pmid)}{" · " if where else ""}{where}</p>'
+        f"{_reference(hit)}"
         f"<blockquote>{escape(_passage(hit, passage))}</blockquote></li>"
     )
+
+
+def _reference(hit: Hit) -> str:
+    """Buttons that give the reference: as a line to paste, and as a file for reference managers (RIS)."""
+    where = f" {hit.journal}." if hit.journal else ""
+    line = f"{hit.title.rstrip('.')}.{where}{f' {hit.year}.' if hit.year else ''} PMID: {hit.pmid}."
+    data = base64.b64encode(ris_of(hit).encode()).decode()
+    return (
+        f'<div class="pa-tools"><button type="button" class="pa-button" data-pa="text" data-text="{escape(line)}">Copy citation'
+        f'</button><a class="pa-button" download="pmid{escape(hit.pmid)}.ris" '
+        f'href="data:application/x-research-info-systems;base64,{data}">RIS</a></div>'
+    )
+
+
+def ris_of(hit: Hit) -> str:
+    """The reference as RIS; authors are not in the collection, so that a manager completes it by the PMID."""
+    fields = (
+        ("TY", "JOUR"),
+        ("TI", hit.title.rstrip(".")),
+        ("JO", hit.journal),
+        ("PY", str(hit.year or "")),
+        ("AN", hit.pmid),
+        ("DB", "PubMed"),
+        ("UR", f"{PUBMED}{hit.pmid}/"),
+    )
+    lines = [f"{name}  - {' '.join(value.split())}" for name, value in fields if value]
+    return "\r\n".join([*lines, "ER  - ", ""])
 
 
 def _passage(hit: Hit, passage: str = "") -> str:

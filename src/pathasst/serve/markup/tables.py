@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pathasst.core.records import ToolResult
+from pathasst.assistant.answer import Shown
+from pathasst.core.records import Annotation, ToolResult
 from pathasst.serve.markup.words import escape, number, title_of
 
 MAX_ROWS = 200
@@ -40,19 +42,57 @@ def tables_html(result: ToolResult) -> str:
     return "".join(parts)
 
 
-def table_html(title: str, columns: Row, rows: Sequence[Row], file: str) -> str:
-    """One table with its buttons. `file`: the CSV's name, without its ending."""
+def objects_html(result: ToolResult, picture: Shown) -> str:
+    """What was marked, one row each with its place in px and, where the scale is known, in µm; folded, with CSV and GeoJSON."""
+    from pathasst.imaging.geojson import feature_collection
+    from pathasst.imaging.pictures import read_header
+
+    scale, marks = picture.um_per_px, result.annotations
+    sized = any(mark.kind != "point" for mark in marks)
+    rows = [_object_row(number, mark, scale, sized=sized) for number, mark in enumerate(marks, 1)]
+    columns = ["Number", "Class", "Kind", "x (px)", "y (px)", *(["Width (px)", "Height (px)"] if sized else []), "Score"]
+    columns += ["x (µm)", "y (µm)"] if scale else []
+    header = read_header(picture.image)
+    features = json.dumps(feature_collection(marks, (header.height, header.width)), separators=(",", ":"))
+    data = base64.b64encode(features.encode()).decode()
+    name = _file_name(f"{picture.name.rsplit('.', 1)[0]}_{result.name}")
+    download = (
+        f'<a class="pa-button" download="{name}.geojson" href="data:application/geo+json;base64,{data}">Download GeoJSON</a>'
+    )
+    return (
+        f'<details class="pa-fold pa-objects"><summary>Each object ({len(rows)})</summary>'
+        f"{table_html('Each object, by its place in the picture', columns, rows, f'{name}_objects', download)}</details>"
+    )
+
+
+def _object_row(number: int, mark: Annotation, um_per_px: float | None, *, sized: bool) -> list[str]:
+    if mark.kind == "point":
+        x, y = mark.coordinates[:2]
+        size = ["", ""] if sized else []
+    else:
+        x1, y1, x2, y2 = mark.coordinates
+        x, y, size = (x1 + x2) / 2, (y1 + y2) / 2, [f"{x2 - x1:.1f}", f"{y2 - y1:.1f}"]
+    row = [str(number), mark.label, mark.kind, f"{x:.1f}", f"{y:.1f}", *size, f"{mark.score:.3f}"]
+    return [*row, f"{x * um_per_px:.1f}", f"{y * um_per_px:.1f}"] if um_per_px else row
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)[:120]
+
+
+def table_html(title: str, columns: Row, rows: Sequence[Row], file: str, download: str = "") -> str:
+    """One table with its buttons. `file`: the CSV's name, without its ending; `download`: a further link, as HTML."""
     head = "".join(f'<th scope="col">{escape(c)}</th>' for c in columns)
     body = "".join("<tr>" + "".join(_cell(v, n) for n, v in enumerate(row)) + "</tr>" for row in rows[:MAX_ROWS])
     more = f'<p class="pa-quiet">{len(rows) - MAX_ROWS} more rows in the CSV.</p>' if len(rows) > MAX_ROWS else ""
     data = base64.b64encode(csv_of(columns, rows).encode("utf-8-sig")).decode()
-    name = "".join(c if c.isalnum() or c in "_-" else "_" for c in file)
+    name = _file_name(file)
     return (
         f'<div class="pa-table"><table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>'
         f'<tbody>{body}</tbody></table>{more}<div class="pa-tools">'
         f'<button type="button" class="pa-button" data-pa="copy">Copy</button>'
         f'<a class="pa-button" download="{name}.csv" href="data:text/csv;base64,{data}">Download CSV</a>'
-        "</div></div>"
+        f"{download}</div></div>"
     )
 
 

@@ -77,6 +77,11 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def without_addresses(text: str) -> str:
+    """The text without addresses of servers behind this one, which are nobody's business but its operator's."""
+    return re.sub(r"https?://[^\s,;]+", "the model's server", text)
+
+
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt

@@ -14,7 +14,7 @@ from pathasst.serve.page.examples import EXAMPLES
 from pathasst.serve.page.parts import html_part
 from pathasst.serve.page.pictures import SLIDES
 from pathasst.serve.page.sessions import Desks
-from pathasst.serve.page.wiring import EMPTY, Wiring
+from pathasst.serve.page.wiring import EMPTY, JUDGE, Wiring
 
 if TYPE_CHECKING:
     from pathasst.serve.service import Service
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def blocks(service: Service) -> gr.Blocks:
     """The whole page. Its look is given when it is mounted (see `page.mount`)."""
     keep = service.settings.serve.keep_seconds
-    desks = Desks(keep, home=service.settings.serve.home / "desks")
+    desks = Desks(keep, home=service.scratch.folder / "desks")
     service.sweeps.append(desks.sweep)
     service.at_close.callback(desks.close)
     with gr.Blocks(
@@ -111,9 +111,11 @@ class Right:
         self.past = html_part(EMPTY, elem_id="pa-past", js_on_load="window.pathasstFollow(element);")
         self.live = html_part(elem_id="pa-live")
         with gr.Row(elem_id="pa-verdict", visible=False) as self.verdict:
-            self.thanks = html_part("<span>Was this answer right and useful?</span>", elem_id="pa-thanks")
+            self.thanks = html_part(JUDGE, elem_id="pa-thanks")
             self.good = gr.Button("Yes", size="sm", min_width=70, scale=0, elem_id="pa-good")
             self.bad = gr.Button("No", size="sm", min_width=70, scale=0, elem_id="pa-bad")
+            self.edit = gr.Button("Edit question", size="sm", min_width=110, scale=0, elem_id="pa-edit")
+            self.again = gr.Button("Ask again", size="sm", min_width=90, scale=0, elem_id="pa-again")
             self.comment = gr.Textbox(
                 visible=False, label="What was wrong or missing? (optional)", submit_btn="Send", max_lines=3, elem_id="pa-comment"
             )
@@ -132,11 +134,17 @@ class Right:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.past, self.live, self.question, self.send, self.stop, self.bar, self.talks, self.verdict]
+        shown = [self.past, self.live, self.question, self.send, self.stop, self.bar, self.talks, self.verdict]
+        return [*shown, *self.judging]
+
+    @property
+    def judging(self) -> list[Any]:
+        """What a verdict changes."""
+        return [self.thanks, self.good, self.bad, self.comment]
 
 
 def _header(service: Service) -> str:
-    slides = '<a class="pa-slides" href="/slide/" target="_blank" rel="noopener">Slides</a>' if service.shelf else ""
+    slides = '<a class="pa-slides" href="slide/" target="_blank" rel="noopener">Slides</a>' if service.shelf else ""
     return (
         '<a class="pa-skip" href="#pa-question">Skip to the question</a>'
         '<header class="pa-top"><div class="pa-brand"><svg viewBox="0 0 28 28" width="28" height="28" aria-hidden="true">'

@@ -8,6 +8,30 @@ window.pathasstToken = () => {
   return token;
 };
 
+// A picture may be pasted, and dropped anywhere on the page: it goes where the box for files would take it.
+window.pathasstGive = (files) => {
+  const input = document.querySelector("#pa-file input[type=file]");
+  if (!input || !files.length) return false;
+  const given = new DataTransfer();
+  for (const [n, file] of [...files].entries()) {
+    const pasted = /^image\.\w+$/.test(file.name); // what a browser calls every picture from the clipboard
+    given.items.add(pasted ? new File([file], `pasted-${n + 1}.${file.type.split("/")[1] || "png"}`, { type: file.type }) : file);
+  }
+  input.files = given.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+  return true;
+};
+document.addEventListener("paste", (event) => {
+  if (window.pathasstGive(event.clipboardData?.files ?? [])) event.preventDefault();
+});
+const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+document.addEventListener("dragover", (event) => { if (carriesFiles(event)) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  if (!carriesFiles(event) || event.target.closest?.("#pa-file")) return;
+  event.preventDefault();
+  window.pathasstGive(event.dataTransfer.files);
+});
+
 // A report is made by the server and saved by the browser; it never lies at an address.
 window.pathasstSave = (html) => {
   if (!html) return;

@@ -18,25 +18,27 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from pathasst.assistant.settings import ServeSettings
+    from pathasst.serve.image_input import Intake
 
 SLIDES = ".svs, .ndpi, .scn, .bif, .tif"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF files begin."""
 THUMBNAIL = 900
 """Longer side in px of a slide as shown for picking a region."""
+LARGE, SMALL = 900, 160
+"""Longer side in px of the current picture as shown, and of the others."""
 REGION_SIDE = 2048
 """Longest side in px of a region as read; larger regions are read from a coarser level."""
 
 
-def take(desk: Desk, path: Path, settings: ServeSettings) -> PagePicture | None:
+def take(desk: Desk, path: Path, intake: Intake) -> PagePicture | None:
     """Put an uploaded file on the desk, and remove it from where it was uploaded to. None: it is a slide, now open.
 
-    Raises BadInput for what is neither, is damaged or too large.
+    Raises BadInput for what is neither, is damaged or too large, Busy when too much is being read at the same time.
     """
     from pathasst.imaging import slides
 
-    desk.framed = None
+    settings, desk.framed = intake.settings, None
     try:
         if slides.is_slide(path) or (path.suffix.lower() in (".tif", ".tiff") and path.stat().st_size > settings.picture_bytes):
             open_slide(desk, path)
@@ -47,16 +49,10 @@ def take(desk: Desk, path: Path, settings: ServeSettings) -> PagePicture | None:
                 f"{path.name} has {size / 2**20:.0f} MB; pictures may have {settings.picture_bytes >> 20} MB. "
                 "Cut out the part of interest, or save it as JPEG."
             )
-        return put(desk, read(path, settings), path.name, most=settings.pictures)
+        data = path.read_bytes()
+        return intake.processed(data, lambda pixels: put(desk, pixels, path.name, most=settings.pictures))
     finally:
         path.unlink(missing_ok=True)
-
-
-def read(path: Path, settings: ServeSettings) -> np.ndarray:
-    """H×W×3 uint8 RGB. Raises BadInput."""
-    from pathasst.imaging.pictures import load
-
-    return load(path, settings.picture_pixels)
 
 
 def put(
@@ -69,6 +65,7 @@ def put(
         raise BadInput(f"a conversation takes {most} pictures; remove one, or begin a new conversation.")
     height, width = pixels.shape[:2]
     picture = PagePicture(name, encode_png(pixels), width, height, um_per_px, origin)
+    picture.large, picture.small = (image_html(pixels, f"Your picture {name}", side) for side in (LARGE, SMALL))
     desk.talk.pictures.append(picture)
     return picture
 
@@ -183,8 +180,6 @@ def _part(picture: PagePicture, box: tuple[int, int, int, int]) -> tuple[np.ndar
 
 def shown_html(desk: Desk) -> str:
     """The pictures on the desk, the current one large."""
-    from pathasst.imaging.pictures import load
-
     pictures = desk.talk.pictures
     if not pictures:
         return ""
@@ -192,11 +187,9 @@ def shown_html(desk: Desk) -> str:
     state = "in the conversation" if current.in_conversation else "goes with your next question"
     scale = f" · {current.um_per_px:.4g} µm per px" if current.um_per_px else ""
     origin = f"<br>{escape(current.origin)}" if current.origin else ""
-    small = "".join(
-        f'<div class="pa-thumb">{image_html(load(p.image), f"Picture {n}, {p.name}", 160)}</div>' for n, p in enumerate(others, 1)
-    )
+    small = "".join(f'<div class="pa-thumb">{p.small}</div>' for p in others)
     return (
-        f'<figure class="pa-current">{image_html(load(current.image), f"Your picture {current.name}", 900)}'
+        f'<figure class="pa-current">{current.large}'
         f"<figcaption><strong>{escape(current.name)}</strong><br>"
         f'<span class="pa-quiet">{current.width} × {current.height} px{scale} · {state}{origin}</span></figcaption></figure>'
         f"{f'<div class=pa-thumbs>{small}</div>' if small else ''}"

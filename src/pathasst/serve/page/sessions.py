@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput
+from pathasst.serve.service import LOCAL
 
 if TYPE_CHECKING:
     from pathasst.assistant.answer import Answer
@@ -41,6 +42,8 @@ class PagePicture:
     um_per_px: float | None = None
     origin: str = ""  # where it comes from: "region 400, 500, 1024 × 1024 of slide.svs"
     handle: str = ""  # what the conversation calls it; empty until a question was asked with it
+    large: str = ""  # the picture as HTML, as the current one
+    small: str = ""  # and as one of several
 
     @property
     def in_conversation(self) -> bool:
@@ -56,6 +59,7 @@ class Exchange:
     html: str = ""
     answer: Answer | None = None
     pictures: list[PagePicture] = field(default_factory=list)  # new with this question
+    verdict: str = ""  # id of the person's judgement, once there is one
 
 
 @dataclass(slots=True)
@@ -68,6 +72,11 @@ class Talk:
     @property
     def last(self) -> Answer | None:
         return next((e.answer for e in reversed(self.exchanges) if e.answer), None)
+
+    @property
+    def last_exchange(self) -> Exchange | None:
+        """The last question that was answered."""
+        return next((e for e in reversed(self.exchanges) if e.answer), None)
 
     @property
     def size(self) -> int:
@@ -85,6 +94,7 @@ class Desk:
     """Everything of one open page."""
 
     token: str
+    user: str = LOCAL  # whose it is: the key's, where the server asks for keys
     talks: list[Talk] = field(default_factory=lambda: [Talk()])
     open: int = 0  # which of `talks` is shown
     slide: Path | None = None
@@ -95,10 +105,6 @@ class Desk:
     used: float = field(default_factory=time.monotonic)
     home: Path | None = None  # where `folder` is made; None: the platform's folder for temporary files
     folder: Path | None = None  # private files (slides), deleted with the desk
-
-    @property
-    def user(self) -> str:
-        return f"page-{self.token}"
 
     @property
     def talk(self) -> Talk:
@@ -144,16 +150,16 @@ class Desks:
         self, keep_seconds: float, most: int = MAX_DESKS, most_bytes: int = MOST_BYTES, home: Path | None = None
     ) -> None:
         self.keep_seconds, self.most, self.most_bytes, self.home = keep_seconds, most, most_bytes, home
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[tuple[str, str], Desk] = {}  # by user and token
         self._lock = threading.Lock()
 
-    def get(self, token: str) -> Desk:
-        """The desk of a browser tab; a new one for a token not known. Raises BadInput for what is no token."""
+    def get(self, token: str, user: str = LOCAL) -> Desk:
+        """The desk of a user's browser tab; a new one for a token not known. Raises BadInput for what is no token."""
         if not _TOKEN.fullmatch(token or ""):
             raise BadInput("the page has not finished loading; wait a moment, or reload it.")
         with self._lock:
-            self._clear(token)
-            desk = self._desks.get(token) or self._desks.setdefault(token, Desk(token, home=self.home))
+            self._clear((user, token))
+            desk = self._desks.get((user, token)) or self._desks.setdefault((user, token), Desk(token, user, home=self.home))
             desk.used = time.monotonic()
             if desk.folder is not None:
                 os.utime(desk.folder)
@@ -171,15 +177,15 @@ class Desks:
     def close(self) -> None:
         """Clear all desks."""
         with self._lock:
-            for token in list(self._desks):
-                self._desks.pop(token).close()
+            for owner in list(self._desks):
+                self._desks.pop(owner).close()
 
-    def _clear(self, token: str = "") -> None:
-        """`token`: that of a desk that stays, however much it holds."""
+    def _clear(self, owner: tuple[str, str] = ("", "")) -> None:
+        """`owner`: user and token of a desk that stays, however much it holds."""
         now, idle = time.monotonic(), sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
-        total, count = sum(d.size for d in self._desks.values()), len(self._desks) + (token not in self._desks)
+        total, count = sum(d.size for d in self._desks.values()), len(self._desks) + (owner not in self._desks)
         for desk in idle:
-            too_much = (total > self.most_bytes or count > self.most) and desk.token != token
+            too_much = (total > self.most_bytes or count > self.most) and (desk.user, desk.token) != owner
             if too_much or now - desk.used > self.keep_seconds:
                 total, count = total - desk.size, count - 1
-                self._desks.pop(desk.token).close()
+                self._desks.pop((desk.user, desk.token)).close()

@@ -124,6 +124,18 @@ def stop(desk: Desk) -> None:
         desk.job.cancel()
 
 
+def take_back(desk: Desk) -> str:
+    """Remove the last exchange, and give its question; pictures that came with it go with the next one. Empty without one."""
+    if not desk.talk.exchanges:
+        return ""
+    exchange = desk.talk.exchanges.pop()
+    for picture in exchange.pictures:
+        picture.handle = ""
+        if picture not in desk.talk.pictures:
+            desk.talk.pictures.append(picture)
+    return exchange.question
+
+
 def begin_anew(desk: Desk) -> None:
     """Open an empty conversation, unless the open one is empty; where the desk holds very much, the oldest ones go.
 

@@ -139,11 +139,13 @@ def hand_html(call: ToolCall, result: ToolResult, original: Shown | None) -> str
 
 
 def _runner(service: Service, desks: Desks, name: str, form: list[Field]) -> Callable[..., Iterator[str]]:
-    def runner(token: str, *entries: Any) -> Iterator[str]:
+    def runner(desk: Desk, *entries: Any) -> Iterator[str]:
         yield waiting(f"Running {title_of(name)} …")
         try:
-            yield run(service, desks.get(token), name, form, list(entries))
+            yield run(service, desk, name, form, list(entries))
         except Exception as error:  # noqa: BLE001 - shown in plain words
             yield explained(error)
 
-    return runner
+    from pathasst.serve.page.parts import at_desk
+
+    return at_desk(desks, runner)

@@ -7,8 +7,9 @@ import secrets
 from concurrent.futures import CancelledError
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings, MissingPackage, MissingWeights, PathAsstError, Unreachable
+from pathasst.llm.transport import Refused
 from pathasst.serve.jobs import Busy, Closing
-from pathasst.serve.markup.words import escape
+from pathasst.serve.markup.words import escape, without_addresses
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +29,12 @@ def explained(error: BaseException) -> str:
     """An alert as HTML: what happened, the reason, what to do next."""
     if isinstance(error, CancelledError):
         return alert("Stopped", "The question was stopped before it began.", "Ask again whenever you like.")
+    if isinstance(error, Refused) and error.status in (401, 403):
+        reason = f"The server that runs the model refused this server's key (HTTP {error.status})."
+        return alert("The model's server refused us", reason, "Asking again will not help: tell whoever runs this server.")
     for kind, title, advice in _ADVICE:
         if isinstance(error, kind):
-            return alert(title, str(error), advice)
+            return alert(title, without_addresses(str(error)), advice)
     if isinstance(error, PathAsstError):
         return alert("This did not work", str(error), "Try again, or with another picture.")
     number = secrets.token_hex(3)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 import numpy as np
+from cachetools import LRUCache
 
 from pathasst.core.errors import BadInput
 from pathasst.imaging.slides import Slide
@@ -51,21 +51,16 @@ class TileCache:
     """Encoded tiles, the least recently used thrown away beyond CACHE_BYTES. Safe for threads."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
-        self.limit, self._bytes = limit, 0
-        self._tiles: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._tiles: LRUCache[Hashable, bytes] = LRUCache(limit, getsizeof=len)
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
         """The tile of a key, made if it is not here."""
         with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
-                return self._tiles[key]
+            if (tile := self._tiles.get(key)) is not None:
+                return tile
         content = make()
         with self._lock:
-            if key not in self._tiles:
+            if len(content) <= self._tiles.maxsize:
                 self._tiles[key] = content
-                self._bytes += len(content)
-                while self._bytes > self.limit and len(self._tiles) > 1:
-                    self._bytes -= len(self._tiles.popitem(last=False)[1])
         return content

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -17,7 +17,7 @@ from pathasst.imaging.pictures import encode_jpeg, encode_png
 from pathasst.serve.viewer import openseadragon
 from pathasst.serve.viewer.deepzoom import TILE, TileCache, read_tile, tile_region, tile_shape
 from pathasst.serve.viewer.layers import LAYERS
-from pathasst.serve.viewer.shelf import Shelf
+from pathasst.serve.viewer.shelf import Entry, Shelf
 
 HERE = Path(__file__).parent
 LARGEST = 1024
@@ -45,7 +45,9 @@ def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
         f"{tiles}/region.png": views.region,
     }
     for path, view in addresses.items():
-        app.add_api_route(path, view, methods=["GET"], include_in_schema=False, response_model=None)
+        app.add_api_route(
+            path, view, methods=["GET"], include_in_schema=False, response_model=None, dependencies=[Depends(views.check)]
+        )
 
 
 class _Views:
@@ -54,8 +56,18 @@ class _Views:
     def __init__(self, shelf: Shelf, asks: bool) -> None:
         self.shelf, self.asks, self.cache = shelf, asks, TileCache()
 
-    def listing(self) -> HTMLResponse:
-        return HTMLResponse(_listing(self.shelf))
+    def check(self, request: Request) -> None:
+        """Raises HTTPException 404 for a slide that the request's key may not open, as for one that is not there."""
+        entry = self.shelf.entries.get(str(request.path_params.get("key", "")))
+        if entry is not None and not entry.allowed(_patterns(request)):
+            raise HTTPException(404, "there is no such slide.")
+
+    def listing(self, request: Request) -> HTMLResponse:
+        return HTMLResponse(_listing(self._entries(request)))
+
+    def _entries(self, request: Request) -> list[Entry]:
+        """The slides that the request's key may open."""
+        return [entry for entry in self.shelf.entries.values() if entry.allowed(_patterns(request))]
 
     def file(self, kind: str) -> FileResponse:
         if kind not in ("js", "css"):
@@ -67,7 +79,7 @@ class _Views:
             self.shelf.entry(key)
         return HTMLResponse((HERE / "viewer.html").read_text(encoding="utf-8"))
 
-    def info(self, key: str) -> JSONResponse:
+    def info(self, key: str, request: Request) -> JSONResponse:
         with _as_404():
             entry, slide = self.shelf.entry(key), self.shelf.slide(key)
             runs = [self.shelf.layers(key, n).info() for n in range(len(entry.runs))]
@@ -82,7 +94,7 @@ class _Views:
             "asks": self.asks,
             "layers": list(LAYERS),
             "runs": runs,
-            "slides": [{"key": e.key, "name": e.path.name} for e in self.shelf.entries.values()],
+            "slides": [{"key": e.key, "name": e.path.name} for e in self._entries(request)],
         }
         return JSONResponse(values)
 
@@ -175,13 +187,17 @@ def _png(image: Any) -> bytes:
     return bytes(cv2.imencode(".png", image[..., [2, 1, 0, 3]], quick)[1].tobytes())
 
 
-def _listing(shelf: Shelf) -> str:
+def _patterns(request: Request) -> tuple[str, ...]:
+    return tuple(getattr(request.state, "slides", ("*",)))
+
+
+def _listing(entries: list[Entry]) -> str:
     from html import escape
 
-    rows = "".join(f'<li><a href="/slide/{e.key}">{escape(e.path.name)}</a></li>' for e in shelf.entries.values())
+    rows = "".join(f'<li><a href="{e.key}">{escape(e.path.name)}</a></li>' for e in entries)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slides</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="stylesheet" href="/slide/viewer.css"></head>'
+        '<link rel="stylesheet" href="viewer.css"></head>'
         f'<body class="list"><main><h1>Slides</h1><ul>{rows or "<li>none</li>"}</ul></main></body></html>'
     )

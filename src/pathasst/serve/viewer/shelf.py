@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pathasst.core.errors import BadInput, PathAsstError
@@ -26,6 +28,11 @@ class Entry:
     path: Path
     mpp: float | None = None
     runs: list[Path] = field(default_factory=list)
+    name: str = ""  # its path below the folder that is shown
+
+    def allowed(self, patterns: Sequence[str]) -> bool:
+        """Whether one of the patterns is of this slide."""
+        return any(fnmatchcase(self.name or self.path.name, pattern) for pattern in patterns)
 
 
 class Shelf:
@@ -54,6 +61,7 @@ class Shelf:
                 entry = self.add(path)
             except PathAsstError:
                 continue
+            entry.name = path.relative_to(folder).as_posix()
             entry.runs = [run for run in runs if self._belongs(run, entry)]
         return len(self.entries)
 

@@ -19,7 +19,7 @@ function source(base, format, about) {
 
 function open(element, about) {
   return OpenSeadragon({
-    element, tileSources: source(`/slide-tiles/${about.key}/image_files/`, "jpg", about), prefixUrl: "/slide-tiles/openseadragon/images/",
+    element, tileSources: source(`../slide-tiles/${about.key}/image_files/`, "jpg", about), prefixUrl: "../slide-tiles/openseadragon/images/",
     showNavigationControl: false, showNavigator: true, navigatorAutoFade: false, navigatorPosition: "TOP_RIGHT", drawer: "canvas", animationTime: 0.35,
     maxZoomPixelRatio: 4, minZoomImageRatio: 0.7, visibilityRatio: 0.3, zoomPerScroll: 1.3, gestureSettingsMouse: { clickToZoom: false },
     imageLoaderLimit: 6, timeout: 60000,
@@ -51,7 +51,7 @@ function scaleBar(viewer, about) {
 
 function layersOf(viewer, about, side) {
   const shown = new Map(); // "run/layer" → { item, opacity, classes }
-  const address = (run, layer, classes) => `/slide-tiles/${about.key}/run/${run}/${layer}/${classes}/${about.runs[run].stamp}_files/`;
+  const address = (run, layer, classes) => `../slide-tiles/${about.key}/run/${run}/${layer}/${classes}/${about.runs[run].stamp}_files/`;
   const show = (run, layer, state) => {
     const name = `${run}/${layer}`, turn = (state.turn = (state.turn || 0) + 1);
     const old = shown.get(name);
@@ -226,12 +226,12 @@ function asking(about, side) {
     const words = [round.x, round.y, round.width, round.height].join(",");
     const outline = corners.map((p) => `${p.x.toFixed(1)},${p.y.toFixed(1)}`).join(",");
     const parts = kind === "Outline" ? { ...round, corners: outline } : round;
-    const address = `/slide-tiles/${about.key}/region.png?${new URLSearchParams(parts)}`;
+    const address = `../slide-tiles/${about.key}/region.png?${new URLSearchParams(parts)}`;
     place.replaceChildren(make("h2", kind), make("p", `${words} px; ${length(box.width, about.um_per_px)} wide`));
     const results = make("div", "", { id: "inside" });
     place.append(results);
     about.runs.forEach(async (run, number) => {
-      const reply = await fetch(`/slide-tiles/${about.key}/run/${number}/inside?${new URLSearchParams({ corners: outline })}`);
+      const reply = await fetch(`../slide-tiles/${about.key}/run/${number}/inside?${new URLSearchParams({ corners: outline })}`);
       const content = await reply.json();
       results.append(make("p", `${run.tool} (${run.name}): ${reply.ok ? content.words : content.detail}`));
     });
@@ -253,7 +253,7 @@ function asking(about, side) {
         for (let n = 0; n < bytes.length; n += 32768) text += String.fromCharCode(...bytes.subarray(n, n + 32768));
         const url = `data:image/png;base64,${btoa(text)}`;
         const content = [{ type: "text", text: question.value }, { type: "image_url", image_url: { url, um_per_px: scale } }];
-        const reply = await fetch("/v1/chat/completions", {
+        const reply = await fetch("../v1/chat/completions", {
           method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ messages: [{ role: "user", content }] }),
         });
         const result = await reply.json();
@@ -290,7 +290,7 @@ function link(first, second, a, b) {
 }
 
 async function start() {
-  const about = await (await fetch(`/slide/${key}/info`)).json();
+  const about = await (await fetch(`${key}/info`)).json();
   document.title = $("name").textContent = about.name;
   $("scale").textContent = `${about.width} × ${about.height} px, ${about.scale}`;
   const viewer = (window.viewer = open($("view"), about));
@@ -330,7 +330,7 @@ async function start() {
     second = null;
     $("second").hidden = !$("beside").value;
     if (!$("beside").value) return;
-    const theirs = await (await fetch(`/slide/${$("beside").value}/info`)).json();
+    const theirs = await (await fetch(`${$("beside").value}/info`)).json();
     second = window.second = open($("second"), theirs);
     second.addOnceHandler("open", () => link(viewer, second, about, theirs));
   };
