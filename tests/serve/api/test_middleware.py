@@ -168,6 +168,7 @@ def test_a_browser_logs_in(closed_server: Running, keys: dict[str, str]) -> None
 def test_other_names_are_refused(open_server: Running, host: str) -> None:
     """A page that points its own name at 127.0.0.1 (DNS rebinding) reaches nothing."""
     assert httpx.get(f"{open_server.v1}/models", headers={"Host": host}).status_code == 421
+    assert httpx.get(f"{open_server.url}/ready", headers={"Host": host}).json() == {"status": "ready"}
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1", "[::1]:80", "[::1]"])

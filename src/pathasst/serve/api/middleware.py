@@ -25,7 +25,9 @@ from pathasst.serve.api.slow_clients import in_time
 from pathasst.serve.keys import ADMIN, EVERY, USER, KeyStore
 from pathasst.serve.service import LOCAL
 
-OPEN = frozenset({"/health", "/ready", LOGIN})
+CHECKS = frozenset({"/health", "/ready"})
+"""Paths that say only whether the server lives; a container's check asks for them by the machine's own name."""
+OPEN = frozenset({*CHECKS, LOGIN})
 """Paths that need no key."""
 OF_ADMINS = frozenset({"/metrics", "/v1/audit"})
 """Paths for admins alone, where keys are needed."""
@@ -157,7 +159,7 @@ class Guard:
     def _admit(self, scope: Scope) -> None:
         """Raises Refusal; else notes the user in the request's state."""
         headers, path = Headers(scope=scope), route_path(scope)
-        if not self._host(headers.get("host", "")):
+        if path not in CHECKS and not self._host(headers.get("host", "")):
             raise Refusal(421, "this server does not answer to that name.")
         if path not in OPEN or scope["method"] not in SAFE:
             self._same_origin(scope["method"], headers)
