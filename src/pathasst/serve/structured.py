@@ -27,6 +27,8 @@ NOTICES = frozenset({"notice", "notices", "warning", "warnings", "limitation", "
 SOURCES = frozenset({"source", "sources", "citation", "citations", "reference", "references", "pmid", "pmids", "paper", "papers"})
 OBJECTS = frozenset({"annotation", "annotations", "object", "objects", "cell", "cells", "detection", "detections"})
 STATEMENTS = frozenset({"statement", "statements", "sentence", "sentences"})
+UNITS = frozenset({"percent", "px", "um", "um2", "mm", "mm2", "per"})
+"""Words of a number's name that a program may leave out."""
 DEEPEST = 12  # levels of a schema that are followed
 MOST_PROPERTIES = 2000  # that are looked at: references may make a small schema endless
 MOST_OBJECTS = 5000
@@ -56,8 +58,8 @@ class Facts:
         ]
         return cls(answer, numbers)
 
-    def named(self, name: str) -> Any:
-        """The one value that a name means, or `_UNFILLED`."""
+    def named(self, name: str) -> Iterator[Any]:
+        """The values that a name may mean, the likeliest first: of the answer itself, and the one number of the tools."""
         words, answer = _words(name), self.answer
         own: tuple[tuple[frozenset[str], Any], ...] = (
             (TEXT, answer.text),
@@ -68,13 +70,14 @@ class Facts:
             (frozenset({"question"}), answer.question),
             (frozenset({"tool", "tools"}), list(dict.fromkeys(r.name for r in answer.results))),
         )
-        for names, value in own:
-            if len(words) == 1 and words <= names:
-                return value
-        # every word of the name is of the number's key or of its tool, and at least one of the key
-        fitting = [(key, value) for key, tool, value in self.numbers if words & key and words <= key | tool]
-        exact = [value for key, value in fitting if key <= words] or [value for _, value in fitting]
-        return exact[0] if exact and all(value == exact[0] for value in exact) else _UNFILLED
+        yield from (value for names, value in own if len(words) == 1 and words <= names)
+        # all words of the name are of the number's key or its tool; those that it leaves out of the key are units alone
+        fitting = [
+            (key, v) for key, tool, v in self.numbers if words & key and words <= key | tool and key - UNITS <= words | tool
+        ]
+        values = [v for key, v in fitting if key <= words] or [v for _, v in fitting]
+        if values and all(value == values[0] for value in values):
+            yield values[0]
 
 
 def filled(schema: Mapping[str, Any], answer: Answer) -> Any:
@@ -85,9 +88,7 @@ def filled(schema: Mapping[str, Any], answer: Answer) -> Any:
     missing: list[str] = []
     value = _fill(schema, schema, Facts.of(answer), "", missing, 0)
     if value is _UNFILLED or missing or (wrong := fault(value, schema)):
-        reason = (
-            f"these cannot be filled: {', '.join(missing[:20])}" if missing else wrong if value is not _UNFILLED else "its shape"
-        )
+        reason = "its shape" if value is _UNFILLED else f"cannot fill {', '.join(missing[:20])}" if missing else wrong
         raise NotFillable(
             f"the answer does not hold what the schema requires ({reason}). It is composed from results and invents nothing: "
             f"it holds {', '.join(_names(answer))}. Make the others optional or nullable, or ask for what it holds. "
@@ -151,8 +152,8 @@ def _fill(
         return schema["const"]
     if depth < DEEPEST and "properties" in schema:
         return _object_of(schema, root, facts, name, missing, depth, given or {})
-    value = facts.named(name.rsplit(".", 1)[-1]) if name else _UNFILLED
-    fitting = _fitted(value, schema, root)
+    values = facts.named(name.rsplit(".", 1)[-1]) if name else ()
+    fitting = next((v for value in values if (v := _fitted(value, schema, root)) is not _UNFILLED), _UNFILLED)
     if fitting is _UNFILLED and "enum" in schema:
         fitting = _one_of(schema["enum"], facts)
     return None if fitting is _UNFILLED and nullable else fitting

@@ -16,11 +16,14 @@ import pytest
 from assistant_parts import ChatServer, message
 from server_parts import RuleBrain, Running, data_url, running
 
+from pathasst.assistant.answer import Answer, Step
 from pathasst.assistant.brain import parse_brain
 from pathasst.assistant.brains.remote import RemoteBrain
 from pathasst.assistant.grounding import Grounding
+from pathasst.core.records import Annotation, ToolCall, ToolResult
 from pathasst.imaging.pictures import encode_png
 from pathasst.serve.api.decoding import limited
+from pathasst.serve.structured import filled
 from pathasst.tools.protocol import Registry
 
 
@@ -139,6 +142,27 @@ def test_schemas_as_programs_write_them(composed: Running, spots: np.ndarray, sc
     body = {"messages": question("Count.", spots), "response_format": form}
     answer = httpx.post(f"{composed.v1}/chat/completions", json=body, timeout=60).json()
     assert json.loads(answer["choices"][0]["message"]["content"]) == value
+
+
+def test_names_mean_one_number() -> None:
+    """A name may leave out units, and nothing else; where several numbers would do, none does."""
+    numbers = {"cells": 17, "cells_per_mm2": 259.4, "index_percent": 49.3, "median_area_px": 80.0, "class": "HSIL"}
+    mark = Annotation(kind="point", label="positive", coordinates=[3.0, 4.0])
+    result = ToolResult(name="ki67_cells", numbers=numbers, annotations=[mark])
+    call = ToolCall(name="ki67_cells")
+    answer = Answer(question="q", text="a", steps=[Step(asked=call, call=call, result=result)])
+    number = {"type": "number"}
+    points = {"type": "array", "items": {"properties": {"x": number, "label": {"type": "string"}}}}
+
+    def value(name: str, schema: dict) -> Any:
+        return filled({"type": "object", "properties": {name: schema}}, answer).get(name)
+
+    assert value("cells", {"type": "integer"}) == 17 and value("cells", points) == [{"x": 3.0, "label": "positive"}]
+    assert value("ki67_index", number) == value("index", number) == 49.3
+    assert value("ki67CellsPerMm2", number) == 259.4
+    assert value("grade", {"enum": ["LSIL", "HSIL"]}) == "HSIL"
+    for name in ("area", "percent", "tumour_cells", "mitoses", "ki67"):
+        assert value(name, number) is None, name
 
 
 def test_any_json_object(client: openai.OpenAI, spots: np.ndarray) -> None:

@@ -84,6 +84,7 @@ def _unknown_paths(inner: FastAPI) -> None:
 def _aborted_uploads_go() -> None:
     """Let an upload that breaks off leave nothing: Gradio closes its file, and forgets it on the disk."""
     import gradio.route_utils as gradio_uploads
+    from starlette.requests import ClientDisconnect
 
     plain = gradio_uploads.GradioMultiPartParser
     if plain.__name__ == "Tidy":
@@ -93,10 +94,12 @@ def _aborted_uploads_go() -> None:
         async def parse(self) -> Any:
             try:
                 return await super().parse()
-            except BaseException:
+            except BaseException as error:
                 for file in self._files_to_close_on_error:
                     file.close()
                     Path(file.name).unlink(missing_ok=True)
+                if isinstance(error, ClientDisconnect):  # no fault of the server's, and nothing for its log
+                    raise gradio_uploads.MultiPartException("the upload broke off.") from None
                 raise
 
     gradio_uploads.GradioMultiPartParser = Tidy  # type: ignore[misc]
