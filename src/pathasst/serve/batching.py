@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pathasst.assistant.brain import Brain, ReplyOptions, Streaming
@@ -64,9 +64,10 @@ class SharedBrain:
         own = None
         if options is not None and options != ReplyOptions():
             with_options = getattr(self.brain, "with_options", None)
-            if with_options is None:
-                raise BadSettings(f"{self.brain.name} takes no settings of decoding: {', '.join(options.body())}.")
-            own = with_options(options)
+            decoding = replace(options, tool=None)  # whether a call came can be seen from outside
+            if with_options is None and decoding != ReplyOptions():
+                raise BadSettings(f"{self.brain.name} takes no settings of decoding: {', '.join(decoding.body())}.")
+            own = with_options(options) if with_options is not None else None
         return View(self, cancel, self.brain.name, self.brain.sees, own)
 
     def stream(self, request: _Request) -> Generator[str | Turn, None, None]:
