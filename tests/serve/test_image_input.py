@@ -186,7 +186,7 @@ def test_decoding_is_limited_in_time(intake: Intake, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("pathasst.imaging.pictures.load", lambda *a: time.sleep(2))
     slow = Intake(ServeSettings(picture_seconds=0.1), intake.uploads, intake.fetcher)
     with pytest.raises(BadInput, match=r"within 0\.1 s"):
-        slow.decoded(b"")
+        slow.decoded(saved("PNG"))
 
 
 def test_a_data_url_and_a_file_are_let_in(intake: Intake) -> None:

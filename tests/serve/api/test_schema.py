@@ -16,6 +16,10 @@ from pathasst.tools.protocol import Registry
 EXAMPLES = 12
 OPERATIONS = [
     "POST /v1/chat/completions",
+    "POST /v1/responses",
+    "GET /v1/responses/{id}",
+    "DELETE /v1/responses/{id}",
+    "GET /v1/audit",
     "POST /v1/papers/search",
     "POST /v1/tools/{name}/run",
     "POST /v1/files",
@@ -30,7 +34,7 @@ OPERATIONS = [
     "GET /ready",
     "GET /metrics",
 ]
-MORE_THAN_SHAPE = {"POST /v1/chat/completions", "POST /v1/files"}
+MORE_THAN_SHAPE = {"POST /v1/chat/completions", "POST /v1/responses", "POST /v1/files"}
 """Refuse what no schema can say: a conversation that ends with the assistant's words, bytes that are no picture."""
 
 
