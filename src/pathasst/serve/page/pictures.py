@@ -51,6 +51,8 @@ def take(desk: Desk, path: Path, intake: Intake) -> PagePicture | None:
             )
         data = path.read_bytes()
         return intake.processed(data, lambda pixels: put(desk, pixels, path.name, most=settings.pictures))
+    except BadInput as error:
+        raise BadInput(str(error).replace("the picture", path.name, 1)) from error
     finally:
         path.unlink(missing_ok=True)
 
