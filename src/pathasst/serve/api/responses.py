@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.concurrency import run_in_threadpool
@@ -29,7 +29,9 @@ from pathasst.serve.service import Service
 router = APIRouter(tags=["responses"])
 PIECE = 400
 """Characters of one delta."""
-Id = Annotated[str, Field(pattern=r"^resp_[0-9a-f]{32}$")]
+FORM = r"^resp_[0-9a-f]{32}$"
+Id = Annotated[str, Field(pattern=FORM)]
+IdInPath = Annotated[str, Path(max_length=100, pattern=FORM)]
 
 
 class TextSettings(Shape):
@@ -116,13 +118,13 @@ async def create(body: ResponseRequest, request: Request) -> Any:
 
 
 @router.get("/v1/responses/{id}", responses=NOT_FOUND)
-def retrieve(id: str, request: Request) -> ResponseObject:
+def retrieve(id: IdInPath, request: Request) -> ResponseObject:
     """A response that the server still remembers."""
     return ResponseObject(**_stored(request.app.state.service, request.state.user, id)["response"])
 
 
 @router.delete("/v1/responses/{id}", responses=NOT_FOUND)
-def delete(id: str, request: Request) -> dict[str, Any]:
+def delete(id: IdInPath, request: Request) -> dict[str, Any]:
     """Forget it now."""
     _stored(request.app.state.service, request.state.user, id)
     request.app.state.service.responses.forget(request.state.user, id)
