@@ -15,10 +15,10 @@ from typing import Any
 
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.brain import Brain
-from pathasst.assistant.repair import loads_leniently
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
 from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.core.text import shortened
+from pathasst.llm.tool_calls import loads_leniently
 from pathasst.router.slot_filling import read
 from pathasst.serve.schema_check import check_schema, fault
 
