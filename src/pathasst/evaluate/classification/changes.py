@@ -5,10 +5,11 @@ Every change takes and gives H×W×3 uint8 RGB, and does the same to the same pi
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
+
+from pathasst.imaging.pictures import encode_jpeg, load
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -42,11 +43,7 @@ def jpeg(quality: int) -> Change:
     """Compressed and read again."""
 
     def change(image: np.ndarray) -> np.ndarray:
-        from PIL import Image
-
-        sink = io.BytesIO()
-        Image.fromarray(image).save(sink, "JPEG", quality=quality)
-        return np.asarray(Image.open(sink).convert("RGB"))
+        return load(encode_jpeg(image, quality))
 
     return change
 
