@@ -12,7 +12,7 @@ from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.nn.sam.model import Mask
 from pathasst.tools.cells.ki67 import Ki67Cells
-from pathasst.tools.lbc_classify import LbcClassify
+from pathasst.tools.lbc_classify import LbcClassify, LbcClassifyArguments, classifier
 from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.measure import measure
 from pathasst.tools.segment import Segment
@@ -86,9 +86,16 @@ def test_classes_are_measured_by_f1(tmp_path):
 
 
 @needs_classes
-def test_a_field_is_measured_among_the_classes_that_fields_may_have():
-    allowed = LbcClassify().possible(np.zeros((512, 512, 3), np.uint8))
-    assert allowed.sum() == 4 and LbcClassify().possible(np.zeros((80, 80, 3), np.uint8)).all()
+def test_fields_and_cells_are_measured_by_what_run_says_of_them():
+    rng = np.random.default_rng(0)
+    field, cell = (rng.integers(150, 255, (side, side, 3)).astype(np.uint8) for side in (512, 96))
+    tool = LbcClassify()
+    predictions = tool.predict([field, cell])
+    for picture, row in zip((field, cell), predictions, strict=True):
+        stated = tool.run(LbcClassifyArguments(), picture).numbers["probabilities"]
+        names = classifier(tool.model).classes
+        assert {names[i] for i in np.flatnonzero(row)} <= set(stated)
+        assert all(row[names.index(name)] == pytest.approx(value, abs=1e-3) for name, value in stated.items())
 
 
 def test_masks_are_measured_by_iou_and_dice(tmp_path):

@@ -25,8 +25,6 @@ LONG = {
     "HSIL": "high-grade squamous intraepithelial lesion",
     "SCC": "squamous cell carcinoma",
 }
-OF_FIELDS = ("NILM", "LSIL", "HSIL", "SCC")
-"""Whole fields were labelled with these four alone: of a field nothing else is said."""
 WEIGHTS = "lbc-embedded"
 FIELDS = "lbc-fields-embedded"
 FAR = 1.5  # times the distance limit from which on no class of a field is stated
@@ -129,16 +127,14 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         doubt = "The field is unlike those of liquid-based cytology that the classifier was fitted on." if unlike else ""
         return head.classes, judged.probabilities, doubt
 
-    def classes_for(self, image: np.ndarray) -> tuple[str, ...]:
-        """The classes that may be said of a picture of this size."""
-        if self.model != WEIGHTS:
-            return classifier(self.model).classes
-        return BETHESDA if min(image.shape[:2]) <= CELL_SIDE else OF_FIELDS
-
-    def possible(self, image: np.ndarray) -> np.ndarray:
-        """Which of the model's classes may be said of a picture: bool [classes]."""
-        allowed = self.classes_for(image)
-        return np.array([c in allowed for c in classifier(self.model).classes])
+    def predict(self, pictures: list[np.ndarray]) -> np.ndarray:
+        """[n, classes of the model] float32: what `run` judges each whole picture by, a cell's crop or a field."""
+        names = classifier(self.model).classes
+        result = np.zeros((len(pictures), len(names)), np.float32)
+        for n, picture in enumerate(pictures):
+            classes, probabilities, _ = self._judge([picture], min(picture.shape[:2]) <= CELL_SIDE)
+            result[n, [names.index(c) for c in classes]] = probabilities[0]
+        return result
 
     def probabilities(self, pictures: list[np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
         """[n, classes] float32: the classifier's probabilities of these classes, which sum to 1."""

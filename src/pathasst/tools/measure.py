@@ -118,7 +118,7 @@ def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, s
         raise BadSettings(
             f"{labels} names the classes {', '.join(sorted(unknown))}; {tool.version()} knows {', '.join(model.classes)}."
         )
-    scores = score(model, items, tool.possible)
+    scores = score(model, items, tool.predict)
     rows = ["| class | pictures | F1 | precision | recall |", "|---|---|---|---|---|"]
     for name, one in scores.per_class.items():
         if one["n"]:

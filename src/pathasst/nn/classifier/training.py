@@ -81,18 +81,13 @@ def train(
     return scores
 
 
-def measure(classifier: Classifier, items: Sequence[Item], possible: Callable[[np.ndarray], np.ndarray] | None = None) -> Scores:
-    """Scores of a classifier on labelled pictures, intervals by group. `possible`: which classes may be said of a picture, bool
-    [classes]; the others' probability is shared out among these."""
-    chunks = []
-    for start in range(0, len(items), 64):
-        pictures = [read_picture(i) for i in items[start : start + 64]]
-        chunk = classifier.predict(pictures)
-        if possible is not None:
-            chunk = chunk * np.array([possible(p) for p in pictures])
-            chunk = chunk / np.maximum(chunk.sum(1, keepdims=True), 1e-9)
-        chunks.append(chunk)
-    probabilities = np.concatenate(chunks)
+def measure(
+    classifier: Classifier, items: Sequence[Item], predict: Callable[[list[np.ndarray]], np.ndarray] | None = None
+) -> Scores:
+    """Scores on labelled pictures, intervals by group. `predict`: pictures → probabilities [n, classes]; by default the classifier's."""
+    predict = predict or classifier.predict
+    starts = range(0, len(items), 64)
+    probabilities = np.concatenate([predict([read_picture(i) for i in items[n : n + 64]]) for n in starts])
     labels = [classifier.classes.index(i.label) for i in items]
     return evaluate(probabilities, labels, classifier.classes, [i.group for i in items])
 
