@@ -84,7 +84,7 @@ def train(
 def measure(
     classifier: Classifier, items: Sequence[Item], predict: Callable[[list[np.ndarray]], np.ndarray] | None = None
 ) -> Scores:
-    """Scores on labelled pictures, intervals by group. `predict`: pictures → probabilities [n, classes]; by default the classifier's."""
+    """Scores on labelled pictures, intervals by group. `predict`: pictures → [n, classes]; by default the classifier's."""
     predict = predict or classifier.predict
     starts = range(0, len(items), 64)
     probabilities = np.concatenate([predict([read_picture(i) for i in items[n : n + 64]]) for n in starts])
