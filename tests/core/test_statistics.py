@@ -12,6 +12,7 @@ def test_wilson_equals_statsmodels_known_values():
     assert (found.low, found.high) == pytest.approx((0.490162, 0.943318), abs=1e-5)
     assert wilson(0, 0) == Interval(0.0, 0.0, 1.0)
     assert wilson(77, 77).high == pytest.approx(1.0)
+    assert all(f"{wilson(0, n).low:.1f}" == "0.0" and wilson(n, n).high <= 1 for n in range(1, 200))
 
 
 def test_mean_interval_is_near_the_normal_one():

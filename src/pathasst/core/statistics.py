@@ -40,7 +40,8 @@ def wilson(hits: int, n: int) -> Interval:
         return Interval(0.0, 0.0, 1.0)
     p = hits / n
     centre, half = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return Interval(p, (centre - half) / (1 + Z * Z / n), (centre + half) / (1 + Z * Z / n))
+    low, high = (centre - half) / (1 + Z * Z / n), (centre + half) / (1 + Z * Z / n)
+    return Interval(p, max(low, 0.0), min(high, 1.0))  # rounding must not print −0.0
 
 
 def cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
