@@ -52,7 +52,11 @@ class Look(Tool[LookArguments]):
         """See the card. Raises BadInput for a tiny picture."""
         require_side(image, LEAST_SIDE, "Looking")
         view = guard.look(image)
-        warnings = ["The picture is unlike anything that the look was fitted on: nothing is stated of it."] if view.unlike else []
+        warnings = []
+        if view.distance > guard.BEYOND:
+            warnings = ["The picture is unlike anything that the look was fitted on: nothing is stated of it."]
+        elif view.unlike:
+            warnings = ["The picture lies at the edge of what the look was fitted on: take what is said of it with doubt."]
         return ToolResult(name=self.name, text=text(view), numbers=numbers(view), warnings=warnings)
 
 
@@ -67,9 +71,9 @@ def numbers(view: Seen) -> dict[str, Any]:
 
 def text(view: Seen) -> str:
     """One sentence a question."""
-    if view.unlike:
-        return f"This picture is unlike anything that the look was fitted on (distance {view.distance:.1f} of a limit of 1)."
-    parts = []
+    if view.distance > guard.BEYOND:
+        return f"This picture is unlike anything that the look was fitted on (distance {view.distance:.2f} of a limit of 1)."
+    parts = [f"At the edge of what the look was fitted on (distance {view.distance:.2f} of a limit of 1)."] if view.unlike else []
     for name, answer in view.answers.items():
         (first, p), (second, q) = list(answer.probabilities.items())[:2]
         unsure = f"cannot tell (likeliest {first} {p:.0%}, then {second} {q:.0%})"

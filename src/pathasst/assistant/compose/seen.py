@@ -6,10 +6,10 @@ from typing import Any
 
 from pathasst.assistant.compose.wishes import Wishes
 from pathasst.core.records import ToolResult
+from pathasst.tools.guard import BEYOND
 
-EDGE = 1.2
-"""Distance (in limits) up to which stain and preparation are still named, with the doubt; tools warn up to there."""
 LEAST_AT_EDGE = 0.8
+"""Probability from which stain and preparation are named of a picture beyond the limit, but not far beyond (`guard.BEYOND`)."""
 _ORDER = ("stain", "preparation", "organ", "finding")
 _CANNOT = {
     "stain": "The stain I cannot tell",
@@ -25,7 +25,7 @@ def seen(result: ToolResult, wishes: Wishes) -> list[str]:
     named = [name for name, wish in zip(_ORDER, ("stain", "preparation", "organ", "malignant"), strict=True) if wish in wishes]
     first = named or list(_ORDER)
     distance, unlike = numbers["distance"], numbers["unlike"]
-    if distance > EDGE:
+    if distance > BEYOND:
         return ["This picture is unlike any stained slide that the look was fitted on, so I can say nothing of what it shows."]
     sentences = []
     for name in [*first, *(n for n in _ORDER if n not in first and n in ("stain", "preparation"))]:
