@@ -15,13 +15,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from measured import save
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tools_wbc_boxes import cell_box
 
+from pathasst.core.statistics import Interval
 from pathasst.imaging.pictures import load
 from pathasst.nn import heads
 from pathasst.nn.classifier.augment import vary
@@ -120,7 +123,7 @@ def views_of(cells: Cells, count: int, colour: float) -> np.ndarray:
     return np.stack(parts)
 
 
-def interval(truth: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> str:
+def interval(truth: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> Interval:
     """Macro F1 with its 95 % interval over groups."""
     places = [np.flatnonzero(groups == g) for g in sorted(set(groups))]
     rng, names = np.random.default_rng(0), sorted(set(truth))
@@ -134,7 +137,7 @@ def interval(truth: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> st
     draws = counts[rng.integers(0, len(places), (1000, len(places)))].sum(1)
     low, high = np.quantile((2 * draws[..., 0] / np.maximum(draws[..., 1], 1)).mean(1), (0.025, 0.975))
     value = (2 * counts.sum(0)[:, 0] / np.maximum(counts.sum(0)[:, 1], 1)).mean()
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return Interval(float(value), float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -149,22 +152,32 @@ class Folds:
     distances: np.ndarray
     least: float
 
-    def show(self) -> None:
-        """A line for all and for each source."""
+    def show(self) -> dict[str, Any]:
+        """A line for all and for each source; the same values."""
+        values: dict[str, Any] = {}
         predicted, best = self.odds.argmax(1), self.odds.max(1)
         right = predicted == self.truth
         for source in dict.fromkeys(["all", *sorted(set(self.sources))]):
             of = np.ones(len(right), bool) if source == "all" else self.sources == source
             stated = of & (best >= self.least) & (self.distances <= 1)
+            macro = interval(self.truth[of], predicted[of], self.groups[of])
+            values[source] = {
+                "n": int(of.sum()),
+                "groups": len(set(self.groups[of])),
+                "macro F1": macro,
+                "stated": float(stated.sum() / of.sum()),
+                "right of stated": float(right[stated].mean()),
+            }
             by_class = f1_score(self.truth[of], predicted[of], average=None, labels=range(len(self.classes)), zero_division=0)
             print(
                 f"{source}: n {of.sum()} groups {len(set(self.groups[of]))} macro F1 "
-                f"{interval(self.truth[of], predicted[of], self.groups[of])} accuracy {right[of].mean():.3f} "
+                f"{macro.value:.3f} [{macro.low:.3f}, {macro.high:.3f}] accuracy {right[of].mean():.3f} "
                 f"F1 {dict(zip(self.classes, by_class.round(2).tolist(), strict=True))} stated {stated.sum() / of.sum():.3f} "
                 f"right of stated {right[stated].mean():.3f} unlike {(self.distances[of] > 1).mean():.3f}"
             )
             if "high grade" in self.classes:
                 self._price(source, of, predicted, stated)
+        return values
 
     def _price(self, source: str, of: np.ndarray, predicted: np.ndarray, stated: np.ndarray) -> None:
         place, normal = self.classes.index("high grade"), self.truth == self.classes.index("normal")
@@ -214,6 +227,7 @@ def main() -> None:
     parser.add_argument("task", choices=list(TASKS))
     parser.add_argument("--cache", type=Path, help="folder for the features")
     parser.add_argument("--out", type=Path, help="folder for the head")
+    parser.add_argument("--json", type=Path, help="file for the scores of the cross-validation")
     options = parser.parse_args()
     reader, names, count, colour, strength = TASKS[options.task]
     cache = options.cache / f"{options.task}.npz" if options.cache else None
@@ -231,7 +245,7 @@ def main() -> None:
     sources = np.array([g.split(":")[0] for g in groups])
     folds, temperature, limit = cross_validate(views, labels, groups, sources, classes, strength)
     print(f"temperature {temperature:.2f}, limit {limit:.2f}, least {folds.least:.2f}", flush=True)
-    folds.show()
+    values = folds.show()
     for source in sorted(set(sources)) if len(set(sources)) > 1 else []:
         train, test = sources != source, sources == source
         head = heads.fit(views[:, train], labels[train], sources[train], classes, strength)
@@ -239,6 +253,7 @@ def main() -> None:
         judged = Head(head.classes, head.tensors, temperature, max(own, limit), folds.least).judge(views[0, test])
         print(f"left out {source}, its distance beside a limit from the other or all sources, the larger:")
         Folds(classes, judged.probabilities, folds.truth[test], groups[test], sources[test], judged.distances, folds.least).show()
+    save(options.json, values)
     if options.out:
         head = heads.fit(views, labels, sources, classes, strength)
         Head(head.classes, head.tensors, round(temperature, 3), round(limit, 3), round(folds.least, 3)).save(options.out)

@@ -56,7 +56,9 @@ def scaled(detector: Detector, how: str) -> Any:
     def call(image: np.ndarray, **options: Any) -> Cells:
         return detector(image, estimate_scale(image) if how == "estimated" else 1.0, **options)
 
-    return type("Scaled", (), {"settings": detector.settings, "__call__": lambda self, image, **o: call(image, **o)})()
+    # the scorer's own factor is not used: the estimate takes its place
+    methods = {"settings": detector.settings, "__call__": lambda self, image, factor=1.0, **o: call(image, **o)}
+    return type("Scaled", (), methods)()
 
 
 KEPT: dict[str, Any] = {}

@@ -66,6 +66,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(example_article() / "demo-001-g003.jpg") as picture:
         for name in ("field.png", "picture.png"):
             picture.save(folder / name)
+    with Image.open(example_article() / "demo-001-g001.jpg") as picture:
+        picture.save(folder / "colon.png")
     for place in ("eval", "sets/subcaptions"):
         (folder / place).mkdir(parents=True)
     Image.effect_noise((64, 64), 40).convert("RGB").save(folder / "eval" / "other.png")

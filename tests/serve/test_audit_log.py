@@ -44,7 +44,7 @@ def test_a_sweep_that_fails_costs_no_other(tmp_path: Path) -> None:
     service.sweeps[:] = [lambda: 1 / 0, lambda: done.append(1)]
     service.sweep()
     service.close()
-    assert done == [1]
+    assert done  # the service's own thread may have swept, too
 
 
 def test_room_is_asked_for_before_the_work_and_a_picture_without_room_costs_no_answer(tmp_path: Path) -> None:

@@ -236,10 +236,10 @@ class TestSlide:
             assert result.numbers[measured[name]] is not None
 
     def test_each_region_of_a_slide_keeps_its_own_files(self, slide, tmp_path):
-        if default_registry().tools["lbc_classify"].missing():
-            pytest.skip("the weights of lbc_classify are not here")
+        if default_registry().tools["he_nuclei"].missing():
+            pytest.skip("the weights of he_nuclei are not here")
         for region in ("1536,2048,256,256", "1200,2048,256,256"):
-            run = CliRunner().invoke(app, ["run", "lbc_classify", str(slide), "--region", region, "--out", str(tmp_path)])
+            run = CliRunner().invoke(app, ["run", "he_nuclei", str(slide), "--region", region, "--out", str(tmp_path)])
             assert run.exit_code == 0, run.output
         kept = sorted(tmp_path.glob("*.json"))
         assert [json.loads(f.read_text())["numbers"]["region"][0] for f in kept] == [1200, 1536]

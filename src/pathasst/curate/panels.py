@@ -73,7 +73,7 @@ class CutDetector:
     Where the caption names more panels than that gives, pictures that touch are parted, the clearest seams first.
     """
 
-    version = "xycut-3"
+    version = "xycut-4"
 
     def __init__(self, settings: CutSettings | None = None) -> None:
         self.settings = settings or CutSettings()
@@ -121,26 +121,24 @@ class CutDetector:
 
     def charts(self, cut: Cut, named: int) -> list[Box]:
         """The pieces of charts (axes, words, legends) as the cells of a grid of as many panels as are named, or joined, the
-        closest first, until there are as many; what the gutters part where these are of no like size. Photographs stay."""
+        closest first, until there are as many; what the gutters part where these are of no like size, or where a photograph is
+        among them."""
         s, side = self.settings, max(cut.grey.shape)
         least = s.min_panel * side * 0.6
-        dense = [b for b in cut.pieces if min(b[2] - b[0], b[3] - b[1]) >= least and _density(cut.grey, b) >= 0.4]
-        loose = [b for b in cut.pieces if b not in dense]
-        if not dense and (grid := _grid(cut.grey, named, least, s)):
+        if any(min(b[2] - b[0], b[3] - b[1]) >= least and _density(cut.grey, b) >= 0.4 for b in cut.pieces):
+            return cut.big  # photographs are among them: the gutters know better
+        if grid := _grid(cut.grey, named, least, s):
             return grid
-        grid = _grid(cut.grey, named, least, s) if loose else []
-        if grid and all(any(_inside(b, cell) for cell in grid) for b in dense):
-            return grid
-        wanted = named - len(dense)
-        if not 1 <= wanted <= len(loose) <= MOST_PIECES:
+        loose, wanted = list(cut.pieces), named
+        if not wanted <= len(loose) <= MOST_PIECES:
             return cut.big
         while len(loose) > wanted:
             a, b = min(itertools.combinations(loose, 2), key=lambda pair: _gap(*pair))
             loose = [o for o in loose if o not in (a, b)] + [_union(a, b)]
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in loose]
         sizes = all(min(b[2] - b[0], b[3] - b[1]) >= least for b in loose) and max(areas) <= LIKE_SIZE * min(areas)
-        apart = all(_gap(a, b) > 0 for a, b in itertools.combinations([*dense, *loose], 2))
-        return [*dense, *loose] if sizes and apart else cut.big
+        apart = all(_gap(a, b) > 0 for a, b in itertools.combinations(loose, 2))
+        return loose if sizes and apart else cut.big
 
     def _split(self, grey: np.ndarray, box: Box, depth: int, leaves: list[Box]) -> None:
         trimmed = _trim(grey, box, self.settings)
