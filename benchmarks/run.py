@@ -79,6 +79,7 @@ BENCHES = (
     Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer"),
     Bench("router", "The right tools, or rightly none: the router on unseen wordings"),
     Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand"),
+    Bench("eval_answers", "Answers: right, declined, wrong, invented; the embedded brain, without a judge"),
     Bench("tools_blood", "Blood cells", needs_data=True, seconds=20),
     Bench("tools_lbc_detect", "Abnormal cervical cells, beside boxing every cell", needs_data=True, seconds=20),
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True, seconds=150),
