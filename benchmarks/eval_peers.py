@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from measured import save
+from scipy.special import softmax
 
 from pathasst.evaluate import beir
 from pathasst.evaluate.classification import probes
-from pathasst.evaluate.classification.metrics import calibration_error, class_scores, softmax
+from pathasst.evaluate.classification.metrics import calibration_error, class_scores
 from pathasst.evaluate.detection.agreement import agreement
 from pathasst.imaging.instances import score_instances
 from pathasst.imaging.pictures import read_labels
@@ -67,7 +68,7 @@ def of_torchmetrics() -> Iterator[Row]:
     from torchmetrics.detection import PanopticQuality
 
     features, truth, prompts = drawn()
-    odds = softmax(20.0 * features @ prompts.T)
+    odds = softmax(20.0 * features @ prompts.T, axis=1)
     tensors = torch.tensor(odds), torch.tensor(truth)
     ours = class_scores(truth, odds.argmax(axis=1), CLASSES, [str(n) for n in range(N)])["macro F1"].value
     yield "macro F1", "torchmetrics", ours, float(MulticlassF1Score(CLASSES, average="macro")(*tensors))

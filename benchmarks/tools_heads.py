@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from measured import save
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tools_wbc_boxes import cell_box
@@ -203,9 +204,9 @@ def cross_validate(
     truth = np.array([classes.index(v) for v in labels])
     limit = float(np.quantile(distances, 1 - heads.REFUSED))
     grid = np.geomspace(0.1, 10, 100)
-    losses = [-np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-9).mean() for t in grid]
+    losses = [-np.log(softmax(logits / t, axis=1)[np.arange(len(truth)), truth] + 1e-9).mean() for t in grid]
     temperature = float(grid[int(np.argmin(losses))])
-    odds = softmax(logits / temperature)
+    odds = softmax(logits / temperature, axis=1)
     right, best = odds.argmax(1) == truth, odds.max(1)
     least = next(
         (
@@ -257,12 +258,6 @@ def main() -> None:
     if options.out:
         head = heads.fit(views, labels, sources, classes, strength)
         Head(head.classes, head.tensors, round(temperature, 3), round(limit, 3), round(folds.least, 3)).save(options.out)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of logits → rows of probabilities."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.clip import pictures
 from pathasst.clip.scores import ClassScores, class_scores
@@ -87,8 +88,7 @@ def run(clip: DualEncoder, task: Task, examples: Sequence[Example], features: np
         raise BadSettings(f"{task.name} has no prompt ensemble.")
     prompts = clip.encode_classes(task.ensemble if ensemble else task.prompts)
     logits = clip.logit_scale * features @ prompts.T
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits, axis=1)
     truth, predicted = np.array([e.label for e in examples]), probabilities.argmax(axis=1)
     scores = class_scores(truth, predicted, len(task.classes), [e.cluster for e in examples])
     style = "ensemble" if ensemble else "single"

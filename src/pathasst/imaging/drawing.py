@@ -38,6 +38,12 @@ def colours_of(labels: Sequence[str]) -> dict[str, str]:
     return {label: COLOURS.get(label) or PALETTE[zlib.crc32(label.encode()) % len(PALETTE)] for label in dict.fromkeys(labels)}
 
 
+def rgb(colour: str) -> tuple[int, int, int]:
+    """`#rrggbb` as red, green, blue."""
+    red, green, blue = bytes.fromhex(colour.lstrip("#"))
+    return red, green, blue
+
+
 def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: bool = False) -> bytes:
     """The picture with everything drawn in, and a legend below it, as PNG.
 
@@ -58,8 +64,8 @@ def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: b
         few = len(PALETTE) if kind == "mask" else max(len(same_kind), 1)  # hundreds of whole masks at once would fill the memory
         for start in range(0, len(same_kind), few):
             scene = _draw(kind, scene, same_kind[start : start + few], colours, image.shape, zoom, per_object)
-    rgb = np.ascontiguousarray(scene[..., ::-1])
-    return encode_png(np.vstack([rgb, _legend(rgb.shape, Counter(labels), colours)]) if labels else rgb)
+    picture = np.ascontiguousarray(scene[..., ::-1])
+    return encode_png(np.vstack([picture, _legend(picture.shape, Counter(labels), colours)]) if labels else picture)
 
 
 def _detections(annotations: Sequence[Annotation], names: list[str], shape: tuple[int, ...], zoom: int) -> sv.Detections:
@@ -127,8 +133,7 @@ def _draw_outlines(
         if zoom > 1:
             part = np.repeat(np.repeat(part, zoom, 0), zoom, 1)
         contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        colour = (PALETTE[number % len(PALETTE)] if each else colours[mark.label]).lstrip("#")
-        bgr = tuple(int(colour[i : i + 2], 16) for i in (4, 2, 0))
+        bgr = rgb(PALETTE[number % len(PALETTE)] if each else colours[mark.label])[::-1]
         cv2.drawContours(drawn, contours, -1, bgr, thin, cv2.LINE_8, offset=(x1 * zoom, y1 * zoom))
     return drawn
 

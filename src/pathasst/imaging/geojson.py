@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation
-from pathasst.imaging.drawing import colours_of
+from pathasst.imaging.drawing import colours_of, rgb
 from pathasst.imaging.outlines import outlines_of_mark
 
 if TYPE_CHECKING:
@@ -44,10 +44,9 @@ def feature(
     name: str = "",
 ) -> dict[str, Any]:
     """One object as QuPath writes it. `identity`: what its UUID is made of; `kind`: detection or annotation."""
-    rgb = [int(colours_of([label])[label].lstrip("#")[i : i + 2], 16) for i in (0, 2, 4)]
     properties: dict[str, Any] = {
         "objectType": kind,
-        "classification": {"name": label, "color": rgb},
+        "classification": {"name": label, "color": list(rgb(colours_of([label])[label]))},
         "isLocked": kind == "annotation",
         "measurements": measurements,
     }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
@@ -82,8 +83,7 @@ class Head:
     def judge(self, features: np.ndarray) -> Judged:
         """Of features [n, 6192]."""
         logits = self.logits(features) / self.temperature
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return Judged(odds / odds.sum(axis=1, keepdims=True), distance(features, self.tensors) / self.limit)
+        return Judged(softmax(logits, axis=1), distance(features, self.tensors) / self.limit)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Float32 [n, classes], before temperature and softmax."""

@@ -12,7 +12,7 @@ import numpy as np
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.files import write_atomic
 from pathasst.imaging.contact_sheet import contact_sheet
-from pathasst.imaging.drawing import PALETTE
+from pathasst.imaging.drawing import PALETTE, rgb
 from pathasst.imaging.geojson import feature, shape_geometry
 from pathasst.imaging.pictures import encode_jpeg
 from pathasst.imaging.slides import Slide
@@ -57,7 +57,7 @@ def write_clusters(slide: Slide, features: SlideFeatures, clusters: Clusters, ou
     out.mkdir(parents=True, exist_ok=True)
     picture = np.ascontiguousarray(slide.overview(1600).image)
     factor = slide.size[0] / picture.shape[1]
-    colours = [tuple(bytes.fromhex(PALETTE[n % len(PALETTE)].lstrip("#"))) for n in range(len(clusters.centres))]
+    colours = [rgb(PALETTE[n % len(PALETTE)]) for n in range(len(clusters.centres))]
     tint = picture.copy()
     for (x, y), n in zip(features.coords / factor, clusters.labels, strict=True):
         side = features.side / factor

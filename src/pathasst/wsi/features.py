@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.files import fingerprint, write_atomic
@@ -196,8 +197,7 @@ class SlideFeatures:
             raise BadSettings("give two or more labels, and at least one tile to pool over.")
         scores = [np.sort(self.text_scores(clip, prompts))[-top:].mean() for prompts in labels.values()]
         logits = clip.logit_scale * np.array(scores)
-        odds = np.exp(logits - logits.max())
-        pairs = zip(labels, (odds / odds.sum()).tolist(), strict=True)
+        pairs = zip(labels, softmax(logits).tolist(), strict=True)
         return dict(sorted(pairs, key=lambda item: -item[1]))
 
     def nearest(self, vector: np.ndarray, count: int = 10) -> list[tuple[int, int, float]]:

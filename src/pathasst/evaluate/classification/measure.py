@@ -13,13 +13,14 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.statistics import Interval
 from pathasst.evaluate.asking import bar
 from pathasst.evaluate.classification import probes
 from pathasst.evaluate.classification.changes import CHANGES, Change
-from pathasst.evaluate.classification.metrics import METRICS, calibration_error, class_scores, macro_f1, softmax
+from pathasst.evaluate.classification.metrics import METRICS, calibration_error, class_scores, macro_f1
 from pathasst.evaluate.classification.prompts import ClassNames, class_names, names_of_labels
 from pathasst.evaluate.classification.readers import READERS, classes_of_folder, image_folder, pairs
 from pathasst.evaluate.classification.sample import Sample, divide, hash_of
@@ -194,7 +195,7 @@ class _Board:
 
 def _zero_shot(clip: DualEncoder, features: np.ndarray, classes: ClassNames, board: _Board, options: Options) -> None:
     for protocol, prompts in (("zero-shot, single prompt", classes.single()), ("zero-shot, ensemble", classes.ensemble())):
-        board.add(protocol, softmax(clip.logit_scale * features @ clip.encode_classes(prompts).T))
+        board.add(protocol, softmax(clip.logit_scale * features @ clip.encode_classes(prompts).T, axis=1))
     rng, values = Random(options.seed), []
     texts = [classes.random(rng) for _ in range(options.random_prompts)]
     distinct = list(dict.fromkeys(t for prompts in texts for t in prompts))
@@ -235,7 +236,7 @@ def _robustness(clip: DualEncoder, test: list[Sample], features: np.ndarray, cla
     first = (features @ prompts.T).argmax(axis=1)
     for name, change in CHANGES.items():
         changed, _ = encode(clip, test, f"{board.title}, {name}", change)
-        board.add(f"zero-shot, ensemble; {name}", softmax(clip.logit_scale * changed @ prompts.T))
+        board.add(f"zero-shot, ensemble; {name}", softmax(clip.logit_scale * changed @ prompts.T, axis=1))
         unchanged = float(((changed @ prompts.T).argmax(axis=1) == first).mean())
         cosine = float((changed * features).sum(axis=1).mean())
         board.out.notes.append(

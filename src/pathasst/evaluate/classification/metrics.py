@@ -65,9 +65,3 @@ def calibration_error(
         return np.abs(parts[:, 0]).sum(axis=1) / np.maximum(parts[:, 1].sum(axis=1), 1)
 
     return sums_interval(error, cells.reshape(len(truth), -1), clusters, seed=seed)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of float [n, c] as probabilities."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.core.statistics import Interval
-from pathasst.evaluate.classification.metrics import macro_f1, softmax
+from pathasst.evaluate.classification.metrics import macro_f1
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 30, 40, 50)
 PENALTIES = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
@@ -89,7 +90,7 @@ def simple_shot(train: Features, test: Features, classes: int) -> Probe:
     """Nearest mean of a class, from all of train; probabilities by the softmax of negative squared distances."""
     centre = train.vectors.mean(axis=0)
     means = _means(_centred(train.vectors, centre), train.labels, classes)
-    return Probe(softmax(-_distances(_centred(test.vectors, centre), means)), "all of train")
+    return Probe(softmax(-_distances(_centred(test.vectors, centre), means), axis=1), "all of train")
 
 
 def few_shots(

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.core.errors import BadDataset
 from pathasst.core.settings import Field, Settings
-from pathasst.nn.look.model import Looker, distance, early, softmax, standardised
+from pathasst.nn.look.model import Looker, distance, early, standardised
 from pathasst.nn.multiscale import WIDTHS
 
 WIDE = 2 * sum(WIDTHS)  # means and deviations of all depths
@@ -200,9 +201,9 @@ def _calibrated(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Temperature by least log loss, the least probability at which statements are right often enough, and the scores."""
     grid = np.geomspace(0.2, 8, 80)
-    losses = [-np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-9).mean() for t in grid]
+    losses = [-np.log(softmax(logits / t, axis=1)[np.arange(len(truth)), truth] + 1e-9).mean() for t in grid]
     temperature = float(grid[int(np.argmin(losses))])
-    odds = softmax(logits / temperature)
+    odds = softmax(logits / temperature, axis=1)
     predicted, best = odds.argmax(1), odds.max(1)
     right = predicted == truth
     unstated = settings.unstated.get(question, ())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
@@ -90,7 +91,7 @@ class Looker:
         start = 0
         for name, question in self.config["questions"].items():
             classes = question["classes"]
-            odds = softmax(logits[:, start : start + len(classes)] / question["temperature"])
+            odds = softmax(logits[:, start : start + len(classes)] / question["temperature"], axis=1)
             start += len(classes)
             for row, p in zip(answers, odds, strict=True):
                 order = np.argsort(-p)
@@ -124,9 +125,3 @@ def distance(normal: np.ndarray, tensors: dict[str, np.ndarray]) -> np.ndarray:
     along = near @ tensors["directions"].T
     outside = np.maximum((near**2).sum(1) - (along**2).sum(1), 0) / near.shape[1]
     return (along**2 / tensors["variances"]).mean(1) + outside / tensors["outside"]  # type: ignore[no-any-return]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of logits → rows of probabilities."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]

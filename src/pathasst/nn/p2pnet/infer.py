@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 
 from pathasst.core import progress
-from pathasst.core.errors import BadInput
 from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.imaging.tiles import merge_points, plan
 from pathasst.nn.fuse import fold
+from pathasst.nn.halves import load_halves, save_halves
 from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import P2PNetSettings
 
@@ -57,30 +56,15 @@ def suppress(points: np.ndarray, scores: np.ndarray, radius: float = SUPPRESSION
 
 def save(model: P2PNet, folder: Path, **notes: Any) -> Path:
     """Write `model.safetensors` (fp16, settings in its header); returns the file."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in model.state_dict().items()}
-    metadata = {"settings": json.dumps(model.settings.plain()), **{k: str(v) for k, v in notes.items()}}
-    save_file(state, folder / "model.safetensors", metadata)
-    return folder / "model.safetensors"
+    return save_halves(model.state_dict(), model.settings.plain(), folder, **notes)
 
 
 def load(folder: Path) -> P2PNet:
     """The network of a checkpoint folder, in float32, ready to infer. Raises BadInput for a file that is none."""
-    from safetensors import SafetensorError, safe_open
-
     file = folder / "model.safetensors"
-    try:
-        with safe_open(file, "pt") as content:
-            settings = json.loads((content.metadata() or {}).get("settings", "null"))
-            state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise BadInput(f"{file} is not a P2PNet checkpoint: {error}") from error
-    if not settings:
-        raise BadInput(f"{file} carries no settings in its header; save it with pathasst.nn.p2pnet.infer.save")
+    settings, state = load_halves(folder, "not a P2PNet checkpoint", "pathasst.nn.p2pnet.infer.save")
     model = P2PNet(P2PNetSettings.of(settings, where=str(file)))
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    model.load_state_dict(state)
     return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

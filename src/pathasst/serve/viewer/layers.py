@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.imaging.drawing import colours_of
+from pathasst.imaging.drawing import colours_of, rgb
 from pathasst.wsi.run import BIN_UM, TISSUE, SlideRun
 from pathasst.wsi.scores import POSITIVE, area_score, area_words
 from pathasst.wsi.tables import PARQUET
@@ -104,7 +104,7 @@ class RunLayers:
     @cached_property
     def _palette(self) -> np.ndarray:
         colours = colours_of(self._labels)
-        return np.array([[int(colours[n].lstrip("#")[i : i + 2], 16) for i in (0, 2, 4)] + [255] for n in self._labels], np.uint8)
+        return np.array([(*rgb(colours[n]), 255) for n in self._labels], np.uint8)
 
     def _draw_cells(self, canvas: np.ndarray, region: Any, factor: float, classes: frozenset[int] | None) -> None:
         import cv2

@@ -10,7 +10,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput, MissingPackage
 from pathasst.core.files import write_atomic
-from pathasst.imaging.drawing import colours_of
+from pathasst.imaging.drawing import colours_of, rgb
 from pathasst.imaging.slides import Slide
 from pathasst.wsi.exports.source import Objects
 
@@ -51,7 +51,6 @@ def write_annotations(objects: Objects, slide: Slide, file: Path) -> Path:
             values=objects.scores[members],
             unit=codes.UCUM.NoUnits,
         )
-        red, green, blue = bytes.fromhex(colours_of([label])[label].lstrip("#"))
         groups.append(
             hd.ann.AnnotationGroup(
                 number=number,
@@ -65,7 +64,7 @@ def write_annotations(objects: Objects, slide: Slide, file: Path) -> Path:
                 graphic_data=data,
                 measurements=[score],
                 description=f"{label}, by {objects.tool}"[:1024],
-                display_color=hd.color.CIELabColor.from_rgb(red, green, blue),
+                display_color=hd.color.CIELabColor.from_rgb(*rgb(colours_of([label])[label])),
             )
         )
     made = hd.ann.MicroscopyBulkSimpleAnnotations(
