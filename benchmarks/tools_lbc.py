@@ -17,9 +17,10 @@ import numpy as np
 from measured import save
 
 from pathasst.core import recipes
+from pathasst.nn import heads
 from pathasst.nn.classifier import Classifier, ClassifierTraining, Item, Scores, evaluate, split_items
 from pathasst.nn.classifier.items import parts, read_picture, read_source
-from pathasst.tools.lbc_classify import BETHESDA, OF_FIELDS, WEIGHTS
+from pathasst.tools.lbc_classify import BETHESDA, FIELDS, WEIGHTS
 
 
 def histogram(picture: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ def main() -> None:
     settings = ClassifierTraining.load(recipe).rooted(Path(os.environ["PATHASST_DATA"]))
     items = split_items([i for s in settings.data for i in read_source(s)], settings.val, settings.test, settings.seed)
     split, model = parts(items), Classifier.load(given.model)
-    for source, classes in (("mendeley", OF_FIELDS), ("cric", BETHESDA)):
+    for source, classes in (("mendeley", heads.load(FIELDS).classes), ("cric", BETHESDA)):
         train, test = ([i for i in split[name] if i.source == source] for name in ("train", "test"))
         labels, groups = [BETHESDA.index(i.label) for i in test], [i.group for i in test]
         found = np.concatenate([model.predict([read_picture(i) for i in test[n : n + 64]]) for n in range(0, len(test), 64)])
