@@ -1,7 +1,8 @@
 """The small form of a trained PathAsst: projector and low-rank adapters, with the names of the models they belong to.
 
-`save` writes `model.safetensors` (fp16), `adapter.json` and the chat template; `load` puts them onto PathCLIP and the LLM
-again, which are found through the registry of weights. The large form is a whole LLaVA checkpoint (`export.py`).
+`save` writes `model.safetensors` (fp16), `adapter.json` and the chat template; `slim` halves that file. `load` puts them onto
+PathCLIP and the LLM again, which are found through the registry of weights. The large form is a whole LLaVA checkpoint
+(`export.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathasst.mllm import lora
 from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.model import Parts, build
 from pathasst.mllm.settings import MllmTraining, ModelSettings
+from pathasst.nn.compact import compact, expanded
 
 if TYPE_CHECKING:
     import torch
@@ -68,9 +70,16 @@ def load(folder: Path, dtype: torch.dtype | None = None, vision: str = "", llm: 
 
 
 def tensors(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The stored projector and low-rank adapters, float16, each by its own names."""
+    """The stored projector and low-rank adapters, float32, each by its own names."""
     from safetensors.torch import load_file
 
-    stored = load_file(folder / WEIGHTS)
+    stored = expanded(load_file(folder / WEIGHTS))
     projector = {n.removeprefix("projector."): t for n, t in stored.items() if n.startswith("projector.")}
     return projector, {n.removeprefix("lora."): t for n, t in stored.items() if n.startswith("lora.")}
+
+
+def slim(folder: Path) -> None:
+    """Store an adapter's matrices in eight bits: half the file, and a weight moves by at most 1/254 of the largest of its row."""
+    from safetensors.torch import load_file, save_file
+
+    save_file(compact(expanded(load_file(folder / WEIGHTS))), folder / WEIGHTS, metadata={"format": "pt"})

@@ -11,7 +11,7 @@ import numpy as np
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.records import ToolCall, ToolSpec, Turn
-from pathasst.router.compact import expanded
+from pathasst.nn.compact import expanded
 from pathasst.router.items import plain, tools_before
 from pathasst.router.labels import PICTURE
 from pathasst.router.network import BATCH, Encoder, build, called, padded, together

@@ -21,7 +21,7 @@ from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.files import fingerprint
 from pathasst.core.records import Conversation
 from pathasst.core.statistics import mean_interval
-from pathasst.router.compact import compact, expanded
+from pathasst.nn.compact import compact, expanded
 from pathasst.router.examples import Example, Examples
 from pathasst.router.infer import WEIGHTS, Router, answers
 from pathasst.router.items import Item, items_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pathasst.router.compact import LEAST, compact, expanded
+from pathasst.nn.compact import LEAST, compact, expanded
 
 
 def state() -> dict[str, torch.Tensor]:
