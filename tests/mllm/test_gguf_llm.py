@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pathasst.core.errors import BadInput
 from pathasst.mllm import export, gguf_llm
+from pathasst.mllm.gguf_file import GgufFile
 from pathasst.mllm.model import language_model
 
 TEXTS = ["Is it blue? 12.5 %", "<|im_start|>user\nα é<|im_end|>", '{"name": "ki67_cells"}']
@@ -45,6 +46,22 @@ def test_exported_llm_is_read_back(parts, tiny_gguf, tmp_path):
     export.write_llm(parts, tiny_gguf, out, "Q8_0")
     rough = gguf_llm.read(out, torch.float32).state["layers.1.mlp.up_proj.weight"]
     torch.testing.assert_close(rough, parts.llm.layers[1].mlp.up_proj.weight.data, atol=5e-3, rtol=0)
+
+
+def test_the_quick_reader_gives_what_the_packages_own_gives(tiny_gguf):
+    quick, own = GgufFile(tiny_gguf), gguf.GGUFReader(tiny_gguf)
+    assert list(quick.fields) == list(own.fields)
+    for name, entry in own.fields.items():
+        assert quick.fields[name].contents() == entry.contents(), name
+        assert quick.fields[name].types == entry.types
+    assert all(np.array_equal(a.data, b.data) for a, b in zip(quick.tensors, own.tensors, strict=True))
+
+
+def test_a_file_that_ends_within_the_vocabulary_is_refused(tiny_gguf, tmp_path):
+    content = tiny_gguf.read_bytes()
+    (tmp_path / "half.gguf").write_bytes(content[: content.index(b"tokenizer.ggml.tokens") + 200])
+    with pytest.raises(BadInput, match=r"half\.gguf is no whole GGUF file"):
+        gguf_llm.readable(tmp_path / "half.gguf")
 
 
 def test_another_architecture_is_refused(tmp_path):

@@ -122,7 +122,9 @@ def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -
     """
     import gguf
 
-    reader = gguf.GGUFReader(base)
+    from pathasst.mllm.gguf_file import GgufFile
+
+    reader = GgufFile(base)
     writer = gguf.GGUFWriter(out, "llama")
     _copy_fields(reader, writer)
     writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{quantisation}", gguf.LlamaFileType.ALL_F32))
@@ -144,11 +146,11 @@ def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -
 
 def _peft(folder: Path, out: Path) -> Path:
     """The adapters of the LLM in peft's own files (the projector is not part of them)."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     about = json.loads((folder / adapter.FILE).read_text(encoding="utf-8"))
-    tensors = load_file(folder / adapter.WEIGHTS)
-    stored = {f"base_model.model.model.{n.removeprefix('lora.')}": t for n, t in tensors.items() if n.startswith("lora.")}
+    _, adapters = adapter.tensors(folder)
+    stored = {f"base_model.model.model.{n}": t.half() for n, t in adapters.items()}
     save_file(stored, out / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",

@@ -51,17 +51,13 @@ def permute(weight: np.ndarray, heads: int, *, back: bool = False) -> np.ndarray
 
 def readable(path: Path) -> bool:
     """Whether `read` knows the architecture and tokenizer of a GGUF file."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
+    reader = _open(path)
     return _value(reader, "general.architecture") == "llama" and _value(reader, "tokenizer.ggml.model") == "gpt2"
 
 
 def read(path: Path, dtype: torch.dtype) -> GgufLlm:
     """Read a GGUF file; quantised matrices are expanded to `dtype`. Raises BadInput for an architecture not known here."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
+    reader = _open(path)
     if _value(reader, "general.architecture") != "llama" or _value(reader, "tokenizer.ggml.model") != "gpt2":
         raise BadInput(
             f"{path.name} is no llama-architecture GGUF with a byte-level BPE tokenizer; load it through transformers."
@@ -72,9 +68,18 @@ def read(path: Path, dtype: torch.dtype) -> GgufLlm:
 
 def tokenizer(path: Path) -> Any:
     """The tokenizer alone."""
-    import gguf
+    return _tokenizer(_open(path))
 
-    return _tokenizer(gguf.GGUFReader(path))
+
+def _open(path: Path) -> Any:
+    import struct
+
+    from pathasst.mllm.gguf_file import GgufFile
+
+    try:
+        return GgufFile(path)
+    except (ValueError, IndexError, KeyError, struct.error) as error:
+        raise BadInput(f"{path} is no whole GGUF file ({error}); copy or fetch it again.") from error
 
 
 def _value(reader: Any, key: str, default: Any = None) -> Any:
