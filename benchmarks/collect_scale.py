@@ -75,7 +75,7 @@ def _cpu() -> float:
 
 def _measure(ids: list[str], out: Path, address: str, *, triage: bool) -> dict[str, float]:
     pmc_collect._open.cache_clear()
-    settings = StoreSettings(address, rate=100_000)
+    settings = StoreSettings(address=address, rate=100_000)
     cpu, wall = _cpu(), time.perf_counter()
     manifest = pmc_collect.collect_pmc(ids, out, store=settings, rules=Rules(triage=triage), per_shard=10, progress=False)
     cpu, wall = _cpu() - cpu, time.perf_counter() - wall

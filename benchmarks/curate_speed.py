@@ -26,7 +26,6 @@ from pathlib import Path
 from measured import save
 
 from pathasst.clip.similarity import clip_similarity
-from pathasst.core.recipes import load_recipe
 from pathasst.core.records import Figure, Source
 from pathasst.curate import pipeline
 from pathasst.curate.curator import Curator
@@ -130,8 +129,8 @@ def measure(args: argparse.Namespace, out: Path) -> None:
     many = out / "figures"
     rows = run_stage(many, stage="repeat", record=Figure, units=units, work=Repeated(), progress=False).rows
     given = {k: v for k, v in (("select", args.select), ("similarity", args.similarity)) if v is not None}
-    settings = replace(load_recipe("curate", "embedded", CurateSettings), **given)
-    settings = replace(settings, quality=replace(settings.quality, duplicate_bits=0))
+    settings = CurateSettings.load("embedded", **given)
+    settings = settings.replace(quality=settings.quality.replace(duplicate_bits=0))
     clip = clip_similarity(settings.similarity)
     result: dict[str, float] = {"figures": rows, "shards": len(units)}
     for workers in (1, 2):

@@ -40,7 +40,7 @@ def anonymous(monkeypatch) -> None:
 
 
 def fast(address: str, **options) -> StoreSettings:
-    return StoreSettings(address, **{"rate": 2000.0, "back_off": 0.01, **options})
+    return StoreSettings(address=address, **{"rate": 2000.0, "back_off": 0.01, **options})
 
 
 def mirror(objects: dict[str, bytes], folder: Path) -> Path:

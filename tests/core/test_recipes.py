@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
 
 from pathasst.core.errors import BadSettings
-from pathasst.core.recipes import load_recipe, read_recipe, recipes_dir
+from pathasst.core.recipes import read_recipe, recipes_dir
+from pathasst.core.settings import Field, Settings
 
 
-@dataclass
-class Settings:
-    epochs: int = 1
+class Training(Settings):
+    room: ClassVar[str] = "clip"
+
+    epochs: int = Field(default=1, ge=1)
     name: str = "x"
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError("epochs must be at least 1")
 
 
 def test_own_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("epochs: 3\n")
-    assert load_recipe("clip", str(tmp_path / "mine.yaml"), Settings) == Settings(epochs=3)
+    assert Training.load(tmp_path / "mine.yaml") == Training(epochs=3)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("epoch: 3", "unknown settings epoch"), ("epochs: 0", "at least 1"), ("- 1", "name: value"), ("a: [", "no valid YAML")],
+    [
+        ("epoch: 3", "no setting epoch; did you mean epochs"),
+        ("epochs: 0", "equal to 1"),
+        ("- 1", "name: value"),
+        ("a: [", "no valid YAML"),
+    ],
 )
 def test_slips_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(BadSettings, match=message):
-        load_recipe("clip", str(tmp_path / "mine.yaml"), Settings)
+        Training.load(tmp_path / "mine.yaml")
 
 
 def test_unknown_recipe() -> None:

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from pathasst.cli.main import app
 from pathasst.core.errors import BadSettings
-from pathasst.core.recipes import load_recipe
 from pathasst.core.records import Pair
 from pathasst.curate import pipeline, report
 from pathasst.curate.settings import CurateSettings
@@ -178,7 +177,7 @@ def test_settings_and_inputs_that_cannot_work_are_refused_before_any_work(figure
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_recipes_load(recipe):
-    assert load_recipe("curate", recipe, CurateSettings).quality.duplicate_bits == 4
+    assert CurateSettings.load(recipe).quality.duplicate_bits == 4
 
 
 def test_a_truncated_shard_costs_itself_and_is_named(figures, tmp_path):

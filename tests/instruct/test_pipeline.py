@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from pathasst import dataset
 from pathasst.cli.main import app
 from pathasst.core.errors import BadSettings
-from pathasst.core.recipes import load_recipe
 from pathasst.core.records import Conversation, Source
 from pathasst.instruct.pipeline import InstructSettings, run
 from pathasst.tools.registry import all_specs
@@ -131,7 +130,7 @@ def test_wrong_settings_are_refused(values: dict[str, object], words: str) -> No
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_the_recipes_load(recipe: str) -> None:
-    assert load_recipe("instruct", recipe, InstructSettings).min_words == 12
+    assert InstructSettings.load(recipe).min_words == 12
 
 
 def test_the_command(pairs: Path, tmp_path: Path) -> None:

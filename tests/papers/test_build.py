@@ -11,7 +11,6 @@ import pytest
 from paper_samples import corpus, record
 
 from pathasst.core.errors import BadDataset, BadSettings
-from pathasst.core.recipes import load_recipe
 from pathasst.papers import BuildSettings, PaperIndex, add, build, compact, delete, versions
 from pathasst.papers import vectors as store_module
 from pathasst.papers.clusters import ClusterSettings
@@ -227,6 +226,6 @@ def test_ray_makes_the_same_index(medline, tmp_path, minilm):
 
 @pytest.mark.parametrize(("recipe", "embedder"), [("embedded", "minilm"), ("paper", "pubmedbert")])
 def test_the_recipes(recipe, embedder):
-    settings = load_recipe("papers", recipe, BuildSettings)
+    settings = BuildSettings.load(recipe)
     assert settings.embedder == embedder
     assert isinstance(settings.clusters, ClusterSettings)

@@ -12,7 +12,7 @@ from pathasst.router.examples import Examples
 from pathasst.router.infer import spans_of
 from pathasst.router.items import Item, items_of
 from pathasst.router.labels import chosen, learnable, located, tagged
-from pathasst.router.settings import RouterConfig, TrainSettings
+from pathasst.router.settings import RouterConfig, RouterTraining
 
 from .test_router import conversation
 
@@ -80,7 +80,7 @@ class Stub:
 def test_two_requests_are_joined_with_all_that_belongs_to_them() -> None:
     items = [item("a b", ("t",), (("t.q", "b"),)), item("c d", ("u",), None)]
     config = RouterConfig(classes=("t", "u"), spans=("t.q",), choices=("t.on=true",))
-    settings = TrainSettings(joined=0.99, later=0.0, lost=0.0, batch=2)
+    settings = RouterTraining(joined=0.99, later=0.0, lost=0.0, batch=2)
     examples = Examples(items, Stub(), config, settings, np.random.default_rng(0))  # type: ignore[arg-type]
     varied = [examples.varied(0) for _ in range(40)]
     by_text = {"".join(chr(int(c)) for c in e.tokens[:, 0]): e for e in varied}

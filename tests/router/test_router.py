@@ -16,7 +16,7 @@ from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import Conversation, Mark, Source, ToolCall, Turn
 from pathasst.instruct.invoke import Invoker
 from pathasst.instruct.wordings import Wordings
-from pathasst.router import Router, RouterConfig, TrainSettings
+from pathasst.router import Router, RouterConfig, RouterTraining
 from pathasst.router.items import Item, items_of
 from pathasst.router.network import Encoder, called
 from pathasst.router.train import join, measure, train
@@ -87,11 +87,11 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="multiple of heads"):
         RouterConfig(classes=("a",), width=10, heads=4)
     with pytest.raises(BadSettings, match="batch 2 or more"):
-        TrainSettings(batch=1)
+        RouterTraining(batch=1)
     with pytest.raises(BadSettings, match="requests and conversations 0 or more"):
-        TrainSettings(requests=-1)
+        RouterTraining(requests=-1)
     with pytest.raises(BadInput, match="no router of ours"):
-        RouterConfig.load(tmp_path)
+        RouterConfig.read(tmp_path)
 
 
 @needs_e5
@@ -119,7 +119,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("router")
     lines: list[str] = []
-    scores = train([folder], out, TrainSettings(**QUICK, epochs=10, lr=3e-3), say=lines.append)
+    scores = train([folder], out, RouterTraining(**QUICK, epochs=10, lr=3e-3), say=lines.append)
     assert any("read" in line for line in lines)
     return out, scores
 
@@ -172,7 +172,7 @@ def test_the_same_seed_gives_the_same_weights_and_states_are_read_once(
     folder: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    settings = TrainSettings(**QUICK, epochs=10, lr=3e-3, states=str(trained[0]))
+    settings = RouterTraining(**QUICK, epochs=10, lr=3e-3, states=str(trained[0]))
     train([folder], tmp_path / "again", settings, say=lines.append)
     assert not any("read" in line for line in lines)
     one, other = ((f / "model.safetensors").read_bytes() for f in (trained[0], tmp_path / "again"))
@@ -184,7 +184,7 @@ def test_what_is_left_out_is_measured_on_and_held_out_words_are_not_trained_on(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    settings = TrainSettings(**QUICK, epochs=0.2, states=str(trained[0]), leave_out=("zh",))
+    settings = RouterTraining(**QUICK, epochs=0.2, states=str(trained[0]), leave_out=("zh",))
     scores = train([], tmp_path, settings, held_out=["Gracias!"], say=lines.append)
     assert scores["left_out"]["all"]["n"] > 20
     assert {kind.split()[0] for kind in scores["left_out"]} - {"all", "false"} == {"zh"}
@@ -193,7 +193,7 @@ def test_what_is_left_out_is_measured_on_and_held_out_words_are_not_trained_on(
 @needs_e5
 def test_joined_runs_average_their_probabilities(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "other")):
-        settings = TrainSettings(**QUICK, epochs=0.5, states=str(trained[0]))
+        settings = RouterTraining(**QUICK, epochs=0.5, states=str(trained[0]))
         settings.seed = 0
         settings.lr = (seed + 1) * 1e-3
         train([], tmp_path / name, settings, say=lambda _: None)
@@ -236,7 +236,7 @@ def test_without_tool_conversations_there_is_nothing_to_learn(tmp_path: Path) ->
     talk = conversation("plain:chat", Turn(role="user", content="Hi"), Turn(role="assistant", content="Hello"))
     write(tmp_path / "talk", [talk])
     with pytest.raises(BadDataset, match="no request for a tool"):
-        train([tmp_path / "talk"], tmp_path / "out", TrainSettings(requests=0))
+        train([tmp_path / "talk"], tmp_path / "out", RouterTraining(requests=0))
 
 
 @needs_e5

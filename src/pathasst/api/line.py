@@ -127,7 +127,7 @@ def pmc(
     collect_pmc(
         islice(articles, limit) if limit else articles,
         folder,
-        store=StoreSettings(store or PMC_BUCKET, contact=email),
+        store=StoreSettings(address=store or PMC_BUCKET, contact=email),
         rules=Rules(licence=licence, triage=triage),
         workers=workers,
         progress=progress,

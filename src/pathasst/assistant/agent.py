@@ -25,31 +25,25 @@ from pathasst.assistant.plan import plan as make_plan
 from pathasst.assistant.statements import text_of
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
-from pathasst.core.errors import BadInput, BadSettings, PathAsstError
+from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.core.records import IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.settings import Field, Settings
 from pathasst.llm.thoughts import Stream, split
 from pathasst.router.route import Reason, Route
 from pathasst.tools.protocol import Registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Settings):
     """How much one question may cost."""
 
-    rounds: int = 4  # times the brain may ask for tools; then it must answer
-    calls: int = 8  # tool calls in all
-    calls_per_turn: int = 4
-    tool_seconds: float = 120.0  # one tool call
-    brain_seconds: float = 180.0  # one reply of the brain
-    seconds: float = 600.0  # the whole question
-    result_chars: int = 6000  # of a tool's text that the brain reads; the person gets all of it
-    answer_chars: int = 100_000  # of a reply; the rest comes from a model that goes round
-
-    def __post_init__(self) -> None:
-        if min(self.calls, self.calls_per_turn, self.result_chars) < 1 or self.rounds < 0:
-            raise BadSettings("limits: calls, calls_per_turn and result_chars must be at least 1, rounds at least 0.")
-        if min(self.tool_seconds, self.brain_seconds, self.seconds) <= 0:
-            raise BadSettings("limits: all times must be above zero.")
+    rounds: int = Field(default=4, ge=0, description="Times the brain may ask for tools; then it must answer.")
+    calls: int = Field(default=8, ge=1, description="Tool calls in all.")
+    calls_per_turn: int = Field(default=4, ge=1, description="Tool calls of one reply.")
+    tool_seconds: float = Field(default=120.0, gt=0, description="One tool call.")
+    brain_seconds: float = Field(default=180.0, gt=0, description="One reply of the brain.")
+    seconds: float = Field(default=600.0, gt=0, description="The whole question.")
+    result_chars: int = Field(default=6000, ge=1, description="Of a tool's text that the brain reads; the person gets all of it.")
+    answer_chars: int = Field(default=100_000, ge=1, description="Of a reply; the rest comes from a model that repeats itself.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,15 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+from pydantic import model_validator
 
 from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
+from pathasst.core.settings import Field, Settings, Texts
 
-KINDS = ("pathasst", "openai", "llamacpp")
 EMBEDDED, ROUTER = "pathasst-embedded", "router-embedded"
 """Our own model, too small to choose its tools itself, and what chooses them for it."""
 
@@ -82,35 +84,37 @@ class ReplyOptions:
         return body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrainSettings:
+class BrainSettings(Settings):
     """Which brain, as a recipe's `assistant.yaml` holds it under `brain`."""
 
-    kind: str = "pathasst"  # pathasst (our own model) | openai (any OpenAI-compatible server) | llamacpp (a GGUF in this process)
-    model: str = EMBEDDED  # id in the registry of weights, a folder, or the server's model name
-    router: str | None = None  # pathasst: id or folder of what chooses tools; empty: the model itself; None: see `chooses_tools`
-    url: str = ""  # openai: the server's base, ending in /v1
-    sees: bool = True  # openai: whether the model takes pictures
-    key_env: str = "PATHASST_API_KEY"  # openai: the environment variable that holds the key
-    max_tokens: int = 512  # longest reply
+    kind: Literal["pathasst", "openai", "llamacpp"] = Field(
+        default="pathasst", description="Our own model, any OpenAI-compatible server, or a GGUF in this process."
+    )
+    model: str = Field(default=EMBEDDED, description="Id in the registry of weights, a folder, or the server's model name.")
+    router: str | None = Field(
+        default=None,
+        description="pathasst: id or folder of the router. Empty: the model itself; None: see `chooses_tools`.",
+    )
+    url: str = Field(default="", description="openai: the server's base, ending in /v1.")
+    sees: bool = Field(default=True, description="openai: whether the model takes pictures.")
+    key_env: str = Field(default="PATHASST_API_KEY", description="openai: the environment variable that holds the key.")
+    max_tokens: int = Field(default=512, ge=1, description="Longest reply, in tokens.")
     temperature: float = 0.0
-    stop: tuple[
-        str, ...
-    ] = ()  # openai: what ends a reply besides the server's own end; a PathAsst of the paper's template: "###"
-    seconds: float = 120.0  # openai, llamacpp: time-out of one reply
-    grounded: bool | str = "auto"  # true: composed from sources; auto: so for the embedded model, others checked; false: marked
-    parallel: int = 1  # llamacpp: conversations answered at once, each with memory of its own; openai: as many as it is asked
+    stop: Texts = Field(
+        default=(), description="openai: ends a reply besides the server's own end; a PathAsst of the paper's template: \"###\"."
+    )
+    seconds: float = Field(default=120.0, gt=0, description="openai, llamacpp: time-out of one reply.")
+    grounded: bool | Literal["auto"] = Field(
+        default="auto",
+        description="true: composed from sources; false: marked; auto: composed of the embedded model, checked of others.",
+    )
+    parallel: int = Field(default=1, ge=1, description="llamacpp: conversations answered at once, each with memory of its own.")
 
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise BadSettings(f"brain kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}.")
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
         if self.kind == "openai" and not self.url.startswith(("http://", "https://")):
-            raise BadSettings("an OpenAI-compatible brain needs a url such as http://127.0.0.1:8000/v1.")
-        if self.max_tokens < 1 or self.seconds <= 0 or self.parallel < 1:
-            raise BadSettings("a brain's max_tokens, seconds and parallel must be above zero.")
-        if self.grounded not in (True, False, "auto"):
-            raise BadSettings("a brain's grounded is true, false or auto.")
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+            raise ValueError("an OpenAI-compatible brain needs a url such as http://127.0.0.1:8000/v1")
+        return self
 
     @property
     def grounding(self) -> Grounding:

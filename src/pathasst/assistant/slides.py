@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,7 @@ def ask_slide(
     for tool in registry.tools.copy().values():
         if tool.needs_image and _runs_on_tiles(tool):
             registry.add(_on_slide(tool, slide, out, chosen, progress))
-    times = replace(limits or Limits(), tool_seconds=WEEK, seconds=WEEK)
+    times = (limits or Limits()).replace(tool_seconds=WEEK, seconds=WEEK)
     field = None if history else PictureInput(_field(slide), name=f"{slide.name}, one field", um_per_px=None)
     return ask(field, question, history, mind, registry, limits=times, watch=watch, cancel=cancel)
 

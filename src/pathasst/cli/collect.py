@@ -105,7 +105,7 @@ def pmc(
 
     if sum((bool(query), ids is not None, inventory)) != 1:
         raise BadSettings("Say which articles: one of --query, --ids or --inventory.")
-    where = StoreSettings(store or PMC_BUCKET, endpoint=endpoint, rate=rate, contact=email)
+    where = StoreSettings(address=store or PMC_BUCKET, endpoint=endpoint, rate=rate, contact=email)
     rules = Rules(licence=licence, retracted=retracted, triage=triage)
     if query:
         client = PoliteClient(rate=10 if api_key else 3, contact=email)

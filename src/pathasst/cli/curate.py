@@ -7,12 +7,14 @@ from typing import Any
 
 import typer
 
+from pathasst.cli.options import SET
+
 
 def curate(
     figures: Path = typer.Argument(help="Dataset folder of figures, as `pathasst collect` makes it."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the pairs."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    overrides: list[str] = typer.Option([], "--set", help="Replace one setting of the recipe: name=value; repeatable."),
+    overrides: list[str] = SET,
     select: str | None = typer.Option(None, help="Classifier: id, folder or the paper's checkpoint file; '' keeps all."),
     panels: str | None = typer.Option(None, help="xycut, a detector's folder or id, or its ONNX file."),
     similarity: str | None = typer.Option(None, help="PathCLIP for aligning: id or folder, auto, or none."),
@@ -68,7 +70,7 @@ def train_select(
     labels: Path = typer.Argument(help="CSV with image, label (pathology or other) and, if known, group; or a folder of both."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    changes: list[str] = typer.Option([], "--set", help="Change a setting: name=value; may be given several times."),
+    changes: list[str] = SET,
     quick: bool = typer.Option(False, "--quick", help="Fit the last layer alone: two minutes."),
 ) -> None:
     """Train the classifier that selects pathology, on labels of your own. Interrupted runs resume.
@@ -93,7 +95,7 @@ def train_panels(
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     layouts: Path | None = typer.Option(None, help="PanelSeg's table of boxes: layouts of real figures."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    changes: list[str] = typer.Option([], "--set", help="Change a setting, such as training.steps=100; several times."),
+    changes: list[str] = SET,
 ) -> None:
     """Train the detector of panels and printed letters on figures composed of your pictures. Interrupted runs resume.
 

@@ -86,10 +86,8 @@ def _walk(console: Console, out: Path) -> None:
 
 
 def _collect_curate_instruct(out: Path) -> Iterator[Manifest]:
-
     from pathasst.clip.similarity import clip_similarity
     from pathasst.collect.folder import collect_folder
-    from pathasst.core.recipes import load_recipe
     from pathasst.core.resources import example_article
     from pathasst.curate import pipeline as curation
     from pathasst.curate.report import write_report
@@ -98,7 +96,7 @@ def _collect_curate_instruct(out: Path) -> Iterator[Manifest]:
     from pathasst.tools.registry import all_specs
 
     yield collect_folder(example_article(), out / "figures", progress=False)
-    settings = load_recipe("curate", "embedded", CurateSettings)
+    settings = CurateSettings.load("embedded")
     yield curation.run(out / "figures", out / "pairs", settings, similarity=clip_similarity(settings.similarity), progress=False)
     write_report(out / "pairs")
     few = instruction.InstructSettings.load("embedded", invoke=20)

@@ -7,12 +7,14 @@ from typing import Any
 
 import typer
 
+from pathasst.cli.options import SET
+
 
 def instruct(
     pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the conversations."),
     recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
-    overrides: list[str] = typer.Option([], "--set", help="Replace one setting of the recipe: name=value; repeatable."),
+    overrides: list[str] = SET,
     invoke: int | None = typer.Option(None, help="How many tool conversations; 0 for none."),
     abstracts: Path | None = typer.Option(None, help="JSON lines of real abstracts for the literature samples."),
     wordings: Path | None = typer.Option(None, help="Folder of wordings that replace the packaged ones."),

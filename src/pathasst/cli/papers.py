@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from pathasst.cli.options import SET
+
 app = typer.Typer(help="The literature: build an index of abstracts, add to it, search it.", no_args_is_help=True)
 
 HOME = typer.Option(None, "--index", "-i", help="Folder of the index; default: the embedded collection in the cache folder.")
@@ -24,16 +26,14 @@ def build(
     recipe: str = RECIPE,
     workers: int = typer.Option(None, min=1, help="Processes that read and embed; default: the recipe's."),
     vectors: bool = typer.Option(True, help="Make missing vectors; without, words serve where vectors are missing."),
+    changes: list[str] = SET,
 ) -> None:
     """Make an index. Example: pathasst papers build, or: pathasst papers build baseline/ --index my-papers"""
-    from dataclasses import replace
-
     from pathasst import papers
     from pathasst.core.errors import BadSettings
-    from pathasst.core.recipes import load_recipe
 
-    settings = load_recipe("papers", recipe, papers.BuildSettings)
-    settings = replace(settings, workers=workers or settings.workers, make_vectors=vectors and settings.make_vectors)
+    settings = papers.BuildSettings.load(recipe, changes)
+    settings = settings.replace(workers=workers or settings.workers, make_vectors=vectors and settings.make_vectors)
     if files:
         if index is None:
             raise BadSettings("say where the index of your files goes: --index FOLDER")

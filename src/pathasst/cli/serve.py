@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +69,13 @@ def serve(
     keep_few_arenas()
     settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys, bool(user_header))
     own = settings.serve
-    behind = replace(
-        own,
+    behind = own.replace(
         proxies=(*own.proxies, *trust_proxy),
         admins=(*own.admins, *admin),
         root_path=root_path or own.root_path,
         user_header=user_header or own.user_header,
     )
-    settings = replace(settings, serve=behind)
+    settings = settings.replace(serve=behind)
     if check:
         _check(settings, host, port)
         return
@@ -163,11 +161,11 @@ def serve_settings(
     changes["image_hosts"] = (*settings.serve.image_hosts, *(h.lower() for h in image_hosts))
     if at_once:
         changes["at_once"] = at_once
-    serve = replace(settings.serve, **changes)
+    serve = settings.serve.replace(**changes)
     if serve.keys_required and not (serve.user_header or proxy_logs_in) and not KeyStore(serve.home / KEYS).active():
         where = f"on {host}, beyond this machine," if beyond else "with keys"
         raise BadSettings(f'a server {where} needs at least one key: pathasst serve keys add "NAME"')
-    return replace(settings, serve=serve)
+    return settings.replace(serve=serve)
 
 
 def run_server(app: Any, service: Service, host: str, port: int) -> uvicorn.Server:

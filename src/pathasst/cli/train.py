@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import typer
 
+from pathasst.cli.options import SET
+
 app = typer.Typer(help="Train PathCLIP, PathAsst, the router, or a specialist model on data of your own.", no_args_is_help=True)
 RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
-SET_HELP = "Change a setting: name=value, with dots into nested settings; may be given several times."
-SET = typer.Option([], "--set", help=SET_HELP)
 
 
 def _say(line: Mapping[str, object]) -> None:
@@ -83,21 +82,21 @@ def router(
     recipe: str = RECIPE,
     held_out: list[Path] = typer.Option([], help="Further files of requests that are tests: training leaves their words out."),
     leave_out: list[str] = typer.Option([], help="Languages or hands of the wordings that are measured on, not trained on."),
+    changes: list[str] = SET,
 ) -> None:
     """Train what decides which tools a request asks for, with which arguments, or why it needs none.
 
     Example: pathasst train router --out out/router
     """
-    from pathasst.core import recipes
     from pathasst.evaluate.toolchoice import texts_of
     from pathasst.instruct.invoke import Invoker
     from pathasst.instruct.wordings import Wordings
-    from pathasst.router import TrainSettings
+    from pathasst.router import RouterTraining
     from pathasst.router.train import train
     from pathasst.tools.registry import all_specs
 
-    settings = recipes.load_recipe("router", recipe, TrainSettings)
-    settings = replace(settings, leave_out=tuple(leave_out)) if leave_out else settings
+    settings = RouterTraining.load(recipe, changes)
+    settings = settings.replace(leave_out=tuple(leave_out)) if leave_out else settings
     invoker = Invoker(all_specs(), Wordings(), seed=settings.seed)
     more = () if conversations else (invoker.make(n, {}) for n in range(settings.conversations))
     tests = [text for path in (None, *held_out) for text in texts_of(path)]

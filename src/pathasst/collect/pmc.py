@@ -20,20 +20,20 @@ from pathasst.collect.pmc_plan import UNREACHABLE
 from pathasst.collect.stores import Store
 from pathasst.core.errors import BadInput, Unreachable
 from pathasst.core.records import Article, Figure, Source
+from pathasst.core.settings import Field, Settings
 from pathasst.dataset import Dropped
 
 _S3 = re.compile(r"s3://[^/]+/([^?]+)(?:\?md5=([0-9a-fA-F]{32}))?$")
 _MEDIA_ORDER = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif")  # PMC keeps a small .gif preview beside many a .jpg
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(Settings):
     """What is wanted of an article."""
 
-    licence: str = "open"  # a policy of `licences.POLICIES`
-    retracted: bool = False  # keep retracted articles too
-    triage: bool = True  # fetch only figures whose text says that they may show pathology
-    threshold: float | None = None  # of the triage; None = its default
+    licence: str = Field(default="open", description="A policy of `licences.POLICIES`.")
+    retracted: bool = Field(default=False, description="Keep retracted articles, too.")
+    triage: bool = Field(default=True, description="Fetch only figures whose text says that they may show pathology.")
+    threshold: float | None = Field(default=None, description="Of the triage's score; lower fetches more. None: its default.")
 
 
 @dataclass(frozen=True)

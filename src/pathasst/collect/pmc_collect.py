@@ -7,7 +7,7 @@ import random
 import statistics
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,8 +53,8 @@ def collect_pmc(
         stage="collect-pmc",
         record=Figure,
         units=plan.units(),
-        work=PmcWork(replace(store, rate=store.rate / workers), rules, connections),
-        settings=asdict(rules),
+        work=PmcWork(store.replace(rate=store.rate / workers), rules, connections),
+        settings=rules.plain(),
         inputs=[store.address],
         workers=workers,
         runner=runner,

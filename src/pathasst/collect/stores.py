@@ -18,6 +18,7 @@ from pathasst.collect.pictures import md5_of
 from pathasst.collect.polite import PoliteClient
 from pathasst.collect.signing import Signer
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
+from pathasst.core.settings import Field, Settings
 
 PMC_BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 PMC_REGION = "us-east-1"
@@ -47,18 +48,19 @@ class Store(Protocol):
         """(requests, bytes) so far."""
 
 
-@dataclass(frozen=True)
-class StoreSettings:
+class StoreSettings(Settings):
     """How to reach a store. Plain values, so that it travels to worker processes; `open` makes the live one."""
 
-    address: str = PMC_BUCKET  # https:// or http:// of a bucket, s3://bucket (with `endpoint`), or a folder
-    endpoint: str = ""  # of an S3-compatible server, for s3:// addresses
+    address: str = Field(
+        default=PMC_BUCKET, description="https:// or http:// of a bucket, s3://bucket (with `endpoint`), or a folder."
+    )
+    endpoint: str = Field(default="", description="Of an S3-compatible server, for s3:// addresses.")
     region: str = PMC_REGION
-    rate: float = 10.0  # requests per second of this process
-    attempts: int = 6
-    back_off: float = 0.5  # seconds
-    timeout: float = 30.0  # seconds without a byte
-    contact: str = ""
+    rate: float = Field(default=10.0, gt=0, description="Requests per second of this process.")
+    attempts: int = Field(default=6, ge=1, description="Tries of one request.")
+    back_off: float = Field(default=0.5, ge=0, description="Seconds before the second try; doubles.")
+    timeout: float = Field(default=30.0, gt=0, description="Seconds without a byte.")
+    contact: str = Field(default="", description="Mail address that the server's keepers can write to.")
 
     def open(self) -> Store:
         """Raises BadSettings for an address that is none. Keys for signed requests come from AWS_ACCESS_KEY_ID and its kin."""

@@ -1,17 +1,14 @@
 """Recipes: YAML settings by name. `embedded` (two CPU cores) and `paper` (GPUs) come with the package; a path names your own.
 
-Knows no room: each room gives the dataclass (or pydantic model) of its settings and gets one back.
+Knows no room: `core/settings.py` makes the settings of a room of these values.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pathasst.core.errors import BadSettings
-
-S = TypeVar("S")
 
 
 def recipes_dir() -> Path:
@@ -46,18 +43,3 @@ def read_recipe(room: str, recipe: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadSettings(f"{path} must hold settings as `name: value` lines.")
     return values
-
-
-def load_recipe(room: str, recipe: str, kind: type[S]) -> S:
-    """A recipe as a settings object. Raises BadSettings that names unknown settings, and what the settings' own checks say."""
-    values = read_recipe(room, recipe)
-    if is_dataclass(kind):
-        known = {f.name for f in fields(kind)}
-        if unknown := sorted(set(values) - known):
-            raise BadSettings(
-                f"{recipe_path(room, recipe)}: unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}."
-            )
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise BadSettings(f"{recipe_path(room, recipe)}: {error}") from error

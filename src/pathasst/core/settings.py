@@ -22,14 +22,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.recipes import read_recipe, recipe_path
 
-__all__ = ["Field", "Settings", "override"]
+__all__ = ["Field", "Settings", "Texts", "override"]
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Texts; one alone may be written without a list."""
 
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,7 @@ def _ranks(index: PaperIndex, collection: Collection, mode: str, cache: Path) ->
     ids = {key_of_id(id): id for id in collection.corpus}
     pairs = list(collection.queries.items())
     version = index.version.model_dump_json()
-    keys = [key_of(collection.hash, version, asdict(index.settings), mode, DEPTH, *pair) for pair in pairs]
+    keys = [key_of(collection.hash, version, index.settings.plain(), mode, DEPTH, *pair) for pair in pairs]
 
     def rank(rows: list[int]) -> list[Value]:
         return [

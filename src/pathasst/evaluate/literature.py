@@ -7,7 +7,6 @@ without titles is what the numbers mean something on; the note says which it is.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +71,7 @@ def _ranks(index: PaperIndex, questions: dict[str, str], mode: str, cache: Predi
     from pathasst.papers.documents import key_of_id
 
     pairs = list(questions.items())
-    keys = [key_of(index.version.model_dump_json(), asdict(index.settings), mode, DEPTH, *pair) for pair in pairs]
+    keys = [key_of(index.version.model_dump_json(), index.settings.plain(), mode, DEPTH, *pair) for pair in pairs]
 
     def rank(rows: list[int]) -> list[Value]:
         ranks = []

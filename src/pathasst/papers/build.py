@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +19,11 @@ from pathasst.core.errors import BadSettings, MissingWeights
 from pathasst.core.files import fingerprint, write_atomic
 from pathasst.core.jats_text import plain_scripts
 from pathasst.core.records import Abstract, from_row
+from pathasst.core.settings import Field, Settings
 from pathasst.papers import versions
 from pathasst.papers.clusters import ClusterSettings
 from pathasst.papers.documents import key_of_id
-from pathasst.papers.embed import EMBEDDERS, join_text, key_of
+from pathasst.papers.embed import join_text, key_of
 from pathasst.papers.ingest import Living, ingest, living
 from pathasst.papers.segment import Segment, write_segment
 from pathasst.papers.sources import find_files, parts_of
@@ -34,24 +36,17 @@ EXAMPLES = 5  # of what was left out, named for each reason
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildSettings:
+class BuildSettings(Settings):
     """How an index is made."""
 
-    embedder: str = "minilm"  # minilm | pubmedbert | medcpt
-    clusters: ClusterSettings = field(default_factory=ClusterSettings)  # in a recipe: a mapping of its settings
-    workers: int = 2  # processes that read and embed
-    runner: str = "native"  # native | ray
-    make_vectors: bool = True  # False: only vectors that are there already
-    vectors_home: Path | None = None  # where made vectors are kept; None: the package's cache
+    room: ClassVar[str] = "papers"
 
-    def __post_init__(self) -> None:
-        if self.embedder not in EMBEDDERS:
-            raise BadSettings(f"no embedder is called {self.embedder!r}; choose one of {', '.join(EMBEDDERS)}.")
-        if isinstance(self.clusters, dict):
-            object.__setattr__(self, "clusters", ClusterSettings(**self.clusters))
-        if self.workers < 1:
-            raise BadSettings("workers must be 1 or more.")
+    embedder: Literal["minilm", "pubmedbert", "medcpt"] = Field(default="minilm", description="Network of the vectors.")
+    clusters: ClusterSettings = ClusterSettings()
+    workers: int = Field(default=2, ge=1, description="Processes that read and embed.")
+    runner: Literal["native", "ray"] = Field(default="native", description="ray: the processes of a cluster.")
+    make_vectors: bool = Field(default=True, description="False: only vectors that are there already.")
+    vectors_home: Path | None = Field(default=None, description="Folder of the vectors. None: the package's cache.")
 
 
 def build(paths: Iterable[Path | str], home: Path, settings: BuildSettings | None = None, say: Say = print) -> Version:

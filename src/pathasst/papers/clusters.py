@@ -13,15 +13,15 @@ import itertools
 import math
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset
 from pathasst.core.hardware import has_fast_bfloat16
+from pathasst.core.settings import Field, Settings
 from pathasst.papers.embed import from_bytes
 
 CODES, CLUSTERS = "codes.npy", "clusters.faiss"
@@ -36,21 +36,14 @@ MAPPED = 4096  # rows read from the file before its pages are given back; each m
 REFINED = 192  # rows refined at a time; larger temporaries go back to the system each time, and cost five times as much
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterSettings:
+class ClusterSettings(Settings):
     """How vectors are clustered and compressed."""
 
-    lists: int = 0  # number of clusters; 0: √n
-    code: str = "pq"  # what is kept in memory: pq (product quantizer, fast scan) | rabitq
-    sample: int = 64  # training vectors a cluster
-    rounds: int = 6  # of k-means
+    lists: int = Field(default=0, ge=0, description="Number of clusters. 0: √n.")
+    code: Literal["pq", "rabitq"] = Field(default="pq", description="In memory: pq (product quantizer, fast scan) or rabitq.")
+    sample: int = Field(default=64, ge=1, description="Training vectors a cluster.")
+    rounds: int = Field(default=6, ge=1, description="Rounds of k-means.")
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.lists < 0 or self.sample < 1 or self.rounds < 1:
-            raise BadSettings("clusters: lists must be 0 or more; sample and rounds 1 or more.")
-        if self.code not in ("pq", "rabitq"):
-            raise BadSettings(f"clusters: code {self.code!r} is unknown; choose pq or rabitq.")
 
     def lists_for(self, n: int) -> int:
         return min(self.lists or max(16, round(math.sqrt(n))), n)

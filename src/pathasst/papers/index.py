@@ -11,13 +11,13 @@ import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.core.records import Abstract, Hit
+from pathasst.core.settings import Field, Settings
 from pathasst.papers import versions
 from pathasst.papers.build import WORDS, open_segments
 from pathasst.papers.documents import key_of_id
@@ -45,20 +45,17 @@ Rerank = Callable[[str, Sequence[Abstract]], Sequence[float]]
 """A query and its candidates → their scores, higher is better: a cross-encoder, for instance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings:
+class SearchSettings(Settings):
     """How the two rankings are made and fused. Chosen on titles (docs/measured/papers.md), never on the questions reported."""
 
-    depth: int = 100  # hits of each side that are fused
-    fusion: str = "scores"  # scores | ranks
-    constant: float = 10.0  # of reciprocal ranks: small = the first ranks count more
-    words: float = 0.4  # weight of the words; the vectors have the rest
-    probes: int = 64  # clusters visited
-    read: int = 30  # best of the fused scores that are read and ordered anew; 0: none (fusion by ranks reads none)
-
-    def __post_init__(self) -> None:
-        if self.fusion not in ("scores", "ranks"):
-            raise BadSettings(f"fusion {self.fusion!r} is unknown; choose scores or ranks.")
+    depth: int = Field(default=100, ge=1, description="Hits of each side that are fused.")
+    fusion: Literal["scores", "ranks"] = Field(default="scores", description="Scaled scores, or reciprocal ranks.")
+    constant: float = Field(default=10.0, ge=0, description="Of reciprocal ranks: small = the first ranks count more.")
+    words: float = Field(default=0.4, ge=0, le=1, description="Weight of the words; the vectors have the rest.")
+    probes: int = Field(default=64, ge=1, description="Clusters visited.")
+    read: int = Field(
+        default=30, ge=0, description="Best of the fused scores that are read and ordered anew; fusion by ranks reads none."
+    )
 
 
 class PaperIndex:

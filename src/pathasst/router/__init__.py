@@ -9,6 +9,6 @@ is not on offer. It knows conversations and names of tools; it knows no tool, no
 
 from pathasst.router.infer import Router
 from pathasst.router.route import Reason, Route
-from pathasst.router.settings import RouterConfig, TrainSettings
+from pathasst.router.settings import RouterConfig, RouterTraining
 
-__all__ = ["Reason", "Route", "Router", "RouterConfig", "TrainSettings"]
+__all__ = ["Reason", "Route", "Router", "RouterConfig", "RouterTraining"]

@@ -10,7 +10,7 @@ import numpy as np
 from pathasst.router.items import Item
 from pathasst.router.labels import chosen, tagged
 from pathasst.router.network import called
-from pathasst.router.settings import RouterConfig, TrainSettings
+from pathasst.router.settings import RouterConfig, RouterTraining
 
 if TYPE_CHECKING:
     from pathasst.router.train import States
@@ -34,7 +34,7 @@ class Examples:
     """Draws examples of items; the same generator gives the same ones."""
 
     def __init__(
-        self, items: Sequence[Item], states: States, config: RouterConfig, settings: TrainSettings, rng: np.random.Generator
+        self, items: Sequence[Item], states: States, config: RouterConfig, settings: RouterTraining, rng: np.random.Generator
     ) -> None:
         self.items, self.states, self.config, self.settings, self.rng = items, states, config, settings, rng
         self.tools = called([i.tools for i in items], config.classes)

@@ -49,7 +49,7 @@ class Router:
         from safetensors.torch import load_file
 
         folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
-        config = RouterConfig.load(folder)
+        config = RouterConfig.read(folder)
         encoder = Encoder(config)
         network = together([build(config, encoder.width) for _ in range(config.members)])
         try:

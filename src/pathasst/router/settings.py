@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import model_validator
 
 from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.settings import Field, Settings
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Layers = Annotated[
+    tuple[int, ...],
+    Field(min_length=1, description="Hidden states that are read: early ones keep the spelling, late ones the sense."),
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterConfig:
+class RouterConfig(Settings):
     """What a trained router is."""
 
-    classes: tuple[str, ...]  # names of tools
-    reasons: tuple[str, ...] = ()  # values of `Reason` that it tells apart where no tool is called
-    choices: tuple[str, ...] = ()  # `tool.argument=value` of arguments with few values; the value of a switch is `true`
-    spans: tuple[str, ...] = ()  # `tool.argument` of arguments whose values stand in the words
-    encoder: str = "e5-small"  # id of the frozen sentence encoder, or its folder
-    layers: tuple[int, ...] = (4, 12)  # hidden states that are read: early ones keep the spelling, late ones the sense
-    width: int = 192
-    heads: int = 4
-    members: int = 1  # networks of runs that `join` put together, whose probabilities are averaged
-    max_tokens: int = 128  # of a request; of a longer one the first quarter and the end are read
-    threshold: float = 0.5  # a tool is chosen from this probability on
+    classes: tuple[str, ...] = Field(min_length=1, description="Names of tools.")
+    reasons: tuple[str, ...] = Field(default=(), description="Values of `Reason` that it tells apart where no tool is called.")
+    choices: tuple[str, ...] = Field(
+        default=(), description="`tool.argument=value` of arguments with few values; the value of a switch is `true`."
+    )
+    spans: tuple[str, ...] = Field(default=(), description="`tool.argument` of arguments whose values stand in the words.")
+    encoder: str = Field(default="e5-small", description="Id of the frozen sentence encoder, or its folder.")
+    layers: Layers = (4, 12)
+    width: int = Field(default=192, ge=1)
+    heads: int = Field(default=4, ge=1, description="Attention heads; width is a multiple of them.")
+    members: int = Field(default=1, ge=1, description="Networks of runs that `join` put together; probabilities are averaged.")
+    max_tokens: int = Field(default=128, ge=8, description="Of a request; of longer ones the first quarter and the end are read.")
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="A tool is chosen from this probability on.")
 
-    def __post_init__(self) -> None:
-        for name in ("classes", "reasons", "choices", "spans", "layers"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise BadSettings("a router needs at least one tool, each of a different name.")
-        if not self.layers or self.width % self.heads or self.members < 1 or self.max_tokens < 8 or not 0 < self.threshold < 1:
-            raise BadSettings(
-                "layers may not be empty, width a multiple of heads, members 1 or more, max_tokens 8 or more, "
-                "threshold within 0–1."
-            )
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("every tool needs a different name")
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
 
     @property
     def questions(self) -> tuple[str, ...]:
@@ -42,52 +49,41 @@ class RouterConfig:
         return (*self.classes, *self.reasons, *self.choices)
 
     def save(self, folder: Path) -> None:
-        (folder / "config.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(json.dumps(self.plain(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> RouterConfig:
+    def read(cls, folder: Path) -> RouterConfig:
         """Raises BadInput when the folder has no such `config.json`."""
         try:
-            return cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+            return cls.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, BadSettings) as error:
             raise BadInput(f"{folder} holds no router of ours (config.json): {error}") from error
 
 
-@dataclass(slots=True, kw_only=True)
-class TrainSettings:
+class RouterTraining(Settings):
     """What `recipes/<recipe>/router.yaml` sets."""
 
-    encoder: str = "e5-small"
-    layers: tuple[int, ...] = (4, 12)
-    width: int = 192
-    heads: int = 4
-    requests: int = 24000  # drawn from the wordings in `router/wordings`; 0: only the conversations
-    conversations: int = 8000  # made from the wordings of `instruct` when no folder of conversations is given
-    states: str = ""  # folder that keeps the states of the texts for further runs; empty: the run's own
-    leave_out: tuple[
-        str, ...
-    ] = ()  # languages and hands of the wordings that are kept from training and measured on (`left_out`)
-    epochs: float = 6.0
-    batch: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.1
-    joined: float = 0.15  # share of the requests that another one is joined to, so that several tools are asked for at once
-    later: float = 0.3  # share of the first requests that are shown as if some tool had been called before
-    lost: float = 0.1  # share of the words that a third of the requests lose
-    smoothing: float = 0.01
-    seed: int = 0
+    room: ClassVar[str] = "router"
 
-    def __post_init__(self) -> None:
-        self.layers, self.leave_out = tuple(self.layers), tuple(self.leave_out)
-        shares = (self.joined, self.later, self.lost)
-        if (
-            self.epochs <= 0
-            or self.batch < 2
-            or min(self.requests, self.conversations) < 0
-            or any(not 0 <= s < 1 for s in shares)
-        ):
-            raise BadSettings(
-                "router: epochs above 0, batch 2 or more, requests and conversations 0 or more, joined, later and lost at least "
-                "0 and below 1."
-            )
+    encoder: str = "e5-small"
+    layers: Layers = (4, 12)
+    width: int = Field(default=192, ge=1)
+    heads: int = Field(default=4, ge=1)
+    requests: int = Field(default=24000, ge=0, description="Drawn from `router/wordings`. 0: only the conversations.")
+    conversations: int = Field(
+        default=8000, ge=0, description="Made from the wordings of `instruct` when no folder of conversations is given."
+    )
+    states: str = Field(default="", description="Folder that keeps the texts' states for further runs. Empty: the run's own.")
+    leave_out: tuple[str, ...] = Field(
+        default=(), description="Languages and hands of the wordings that are measured on (`left_out`) and not trained on."
+    )
+    epochs: float = Field(default=6.0, gt=0)
+    batch: int = Field(default=64, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    dropout: Share = 0.1
+    joined: Share = Field(default=0.15, description="Share of requests that another is joined to: several tools at once.")
+    later: Share = Field(default=0.3, description="Share of first requests that look as if a tool had been called before.")
+    lost: Share = Field(default=0.1, description="Share of the words that a third of the requests lose.")
+    smoothing: Share = 0.01
+    seed: int = 0

@@ -28,7 +28,7 @@ from pathasst.router.items import Item, items_of
 from pathasst.router.labels import learnable
 from pathasst.router.network import Encoder, build, called, padded, together
 from pathasst.router.requests import Requests, without
-from pathasst.router.settings import RouterConfig, TrainSettings
+from pathasst.router.settings import RouterConfig, RouterTraining
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ LEFT_OUT = "left_out"
 def train(
     conversations: Sequence[Path | str],
     out: Path | str,
-    settings: TrainSettings,
+    settings: RouterTraining,
     *,
     more: Iterable[Conversation] = (),
     held_out: Sequence[str] = (),
@@ -115,13 +115,13 @@ def join(runs: Sequence[Path | str], out: Path | str) -> None:
     from safetensors.torch import save_file
 
     routers = [Router.load(run) for run in runs]
-    if len({replace(c.config, members=1) for c in routers}) != 1:
+    if len({c.config.replace(members=1) for c in routers}) != 1:
         raise BadSettings(f"{', '.join(map(str, runs))} are of other tools, arguments or shapes and cannot be joined.")
     members = [member for c in routers for member in c.network.members]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     save_file(compact(together(members).state_dict()), out / WEIGHTS)
-    replace(routers[0].config, members=len(members)).save(out)
+    routers[0].config.replace(members=len(members)).save(out)
 
 
 class States:
@@ -168,7 +168,7 @@ def _fit(
     items: Sequence[Item],
     states: States,
     config: RouterConfig,
-    settings: TrainSettings,
+    settings: RouterTraining,
     say: Callable[[str], object],
 ) -> None:
     import torch
