@@ -191,7 +191,7 @@ def test_settings_of_a_search(home):
 
 
 def test_an_unknown_fusion_is_told():
-    with pytest.raises(BadSettings, match="scores or ranks"):
+    with pytest.raises(BadSettings, match="'scores' or 'ranks'"):
         SearchSettings(fusion="magic")
 
 
