@@ -10,7 +10,6 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +217,7 @@ def test_large_pictures_wait_for_room(tmp_path: Path) -> None:
     with ThreadPoolExecutor(12) as pool:
         sizes = list(pool.map(lambda _: intake.processed(data, work), range(12)))
     assert sizes == [9_000_000] * 12 and most == 1
-    impatient = Intake.of(replace(serve, wait_seconds=0.05), UploadStore(tmp_path / "uploads"))
+    impatient = Intake.of(serve.replace(wait_seconds=0.05), UploadStore(tmp_path / "uploads"))
     with impatient.room.taken(5_000_000, 1.0), pytest.raises(Busy, match="large pictures"):
         impatient.decoded(data)
     assert impatient.decoded(data).shape == (2000, 1500, 3)

@@ -200,13 +200,12 @@ def test_over_stdio_with_a_real_process(tmp_path: Path) -> None:
 
 
 def test_over_http_with_keys(service: Service, tmp_path: Path, folder: Path) -> None:
-    from dataclasses import replace
 
     import httpx
 
     store = KeyStore(tmp_path / "home" / "keys.json")
     key = store.add("mcp")[1]
-    service.settings = replace(service.settings, serve=replace(service.settings.serve, keys_required=True))
+    service.settings = service.settings.replace(serve=service.settings.serve.replace(keys_required=True))
     server = uvicorn.Server(uvicorn.Config(http_app(build(service, [folder]), service), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
