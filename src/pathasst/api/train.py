@@ -40,6 +40,20 @@ def mllm(conversations: Folder | Sequence[Folder], out: Folder, *, recipe: str =
     return Path(out)
 
 
+def vlm(conversations: Folder | Sequence[Folder], model: Folder, out: Folder, *, recipe: str = "modern", **settings: Any) -> Path:
+    """Tune a finished vision–language model (a folder of transformers) on conversations; gives the folder of the peft adapter.
+
+    Raises BadSettings for an unknown setting or a folder without such a model, BadDataset when the conversations are none.
+
+    >>> adapter = pathasst.train.vlm("out/conversations", "Qwen2.5-VL-3B-Instruct", out="out/qwen-vl")  # doctest: +SKIP
+    """
+    from pathasst.mllm.vlm import VlmTraining, train
+    from pathasst.tools.registry import all_specs
+
+    several = [conversations] if isinstance(conversations, str | Path) else conversations
+    return train(several, Path(out), VlmTraining.load(recipe, model=str(model), **settings), all_specs())
+
+
 def classifier(labels: Folder, out: Folder, **settings: Any) -> dict[str, Any]:
     """Train a picture classifier on a folder of folders, or a CSV or Parquet table with path, label and group; gives its scores.
 
@@ -126,4 +140,4 @@ def generator(cells: Folder, out: Folder, *, data: Folder | None = None, **setti
     return Path(out)
 
 
-__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "segment"]
+__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "segment", "vlm"]

@@ -50,6 +50,25 @@ def mllm(
     train(conversations, out, settings, all_specs(), say=typer.echo)
 
 
+@app.command("vlm")
+def vlm(
+    conversations: list[Path] = typer.Argument(help="Dataset folder(s) of conversations."),
+    model: str = typer.Option("", "--model", "-m", help="Folder of the finished model, as transformers stores it."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: log.csv, curves.png, the adapter."),
+    recipe: str = typer.Option("modern", help="A recipe's name, or a YAML file of your own."),
+    changes: list[str] = SET,
+) -> None:
+    """Tune a finished vision–language model (Qwen-VL, LLaVA-OneVision, MedGemma …) on conversations. Interrupted runs resume.
+
+    Example: pathasst train vlm out/conversations --model ~/models/Qwen2.5-VL-3B-Instruct --out out/qwen-vl
+    """
+    from pathasst.mllm.vlm import VlmTraining, train
+    from pathasst.tools.registry import all_specs
+
+    settings = VlmTraining.load(recipe, changes)
+    train(conversations, out, settings.replace(model=model or settings.model), all_specs(), say=typer.echo)
+
+
 @app.command("look")
 def look(
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),

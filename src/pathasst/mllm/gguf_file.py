@@ -20,7 +20,7 @@ class GgufFile(gguf.GGUFReader):
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[gguf.GGUFValueType]]:
         if raw_type != gguf.GGUFValueType.ARRAY or self.byte_order == "S":
             return super()._get_field_parts(orig_offs, raw_type)
-        file = memoryview(self.data)  # type: ignore[arg-type] - numpy's arrays are buffers
+        file = memoryview(self.data)  # type: ignore[arg-type]
         kind, length = struct.unpack_from("<IQ", file, orig_offs)
         about = [self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)]
         types = [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType(kind)]

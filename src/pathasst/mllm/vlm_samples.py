@@ -1,0 +1,184 @@
+"""Conversations in the words of a finished vision–language model: its own chat template, its own pictures, and a loss mask.
+
+What is supervised is what the template adds when an assistant's turn is there: the tokens of the conversation up to that turn,
+less those of the prompt before it. A template that rewrites earlier turns (it drops thoughts, say) has no such prefix; then each
+assistant's turn becomes a sample of its own. Knows records and a processor of transformers; knows no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.records import IMAGE, Conversation, ToolSpec, Turn
+from pathasst.mllm.tool_text import list_tools, write_calls
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+IGNORED = -100  # label of a token without loss, as transformers has it
+PROBE = "probe_of_the_template"
+
+
+@dataclass(frozen=True, slots=True)
+class VlmSample:
+    """Messages up to an assistant's turn, and which of the assistant's turns are learnt from."""
+
+    conversation: Conversation
+    last: int  # number of messages
+    learnt: tuple[int, ...]  # places of the messages whose tokens are supervised
+    supervised: int = 0  # tokens with a loss
+
+
+class VlmTemplate:
+    """A processor's chat template (`AutoProcessor`), with tools in its own form or, where it knows none, in our words."""
+
+    def __init__(self, processor: Any, specs: Mapping[str, ToolSpec]) -> None:
+        if not getattr(processor, "chat_template", None):
+            raise BadSettings("the model's processor has no chat template; choose an instruction-tuned model.")
+        self.processor, self.specs = processor, specs
+        self.native_tools = self._knows_tools()
+
+    def samples(self, conversation: Conversation, max_length: int) -> list[VlmSample]:
+        """One sample where the template keeps earlier turns as they were, else one for each assistant's turn.
+
+        Raises BadInput for a conversation without an assistant's turn, with a picture that is missing, or in which no assistant's
+        turn ends within `max_length` tokens.
+        """
+        messages = self.messages(conversation)
+        spoken = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
+        if not spoken:
+            raise BadInput(f"{conversation.conversation_id}: no turn of the assistant")
+        whole = VlmSample(conversation, len(messages), tuple(spoken))
+        try:
+            if fitting := self._counted(whole, max_length):
+                return fitting
+        except _NoPrefix:
+            pass
+        single = [s for n in spoken for s in self._counted(VlmSample(conversation, n + 1, (n,)), max_length)]
+        if not single:
+            raise BadInput(f"{conversation.conversation_id}: longer than {max_length} tokens up to its first answer")
+        return single
+
+    def _counted(self, sample: VlmSample, max_length: int) -> list[VlmSample]:
+        """The sample with its supervised tokens counted; none if it is too long."""
+        labels = self.encode(sample)["labels"][0]
+        return [replace(sample, supervised=int((labels[1:] != IGNORED).sum()))] if len(labels) <= max_length else []
+
+    def encode(self, sample: VlmSample) -> dict[str, torch.Tensor]:
+        """The model's inputs for a batch of one, with `labels` (1 × tokens int64, `IGNORED` where nothing is learnt)."""
+        import torch
+
+        messages, tools = self.messages(sample.conversation)[: sample.last], self.tools(sample.conversation)
+        pictures = self._pictures(sample.conversation)
+        inputs = dict(self._inputs(messages, tools, pictures, prompt=False))
+        ids = inputs["input_ids"][0]
+        labels = torch.full_like(ids, IGNORED)
+        for place in sample.learnt:
+            prompt = self._inputs(messages[:place], tools, pictures, prompt=True)["input_ids"][0]
+            end = self._inputs(messages[: place + 1], tools, pictures, prompt=False)["input_ids"][0]
+            if len(prompt) >= len(end) or not (_begins(ids, prompt) and _begins(ids, end)):
+                raise _NoPrefix(sample.conversation.conversation_id)
+            labels[len(prompt) : len(end)] = ids[len(prompt) : len(end)]
+        return {**inputs, "labels": labels[None]}
+
+    def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+        """Turns as messages with content in parts; pictures stand where IMAGE stands."""
+        own = [] if self.native_tools else [list_tools(self._offered(conversation))]
+        return _messages(conversation.turns, native_tools=self.native_tools, system="\n".join(filter(None, own)))
+
+    def tools(self, conversation: Conversation) -> list[dict[str, Any]] | None:
+        """The tools on offer as the template takes them; None where it takes none."""
+        offered = self._offered(conversation) if self.native_tools else []
+        about = [{"name": s.name, "description": s.description, "parameters": s.parameters} for s in offered]
+        return [{"type": "function", "function": a} for a in about] or None
+
+    def _offered(self, conversation: Conversation) -> list[ToolSpec]:
+        return [self.specs[name] for name in conversation.tools if name in self.specs]
+
+    def _inputs(
+        self, messages: Sequence[Mapping[str, Any]], tools: Any, pictures: Sequence[Image], *, prompt: bool
+    ) -> Mapping[str, torch.Tensor]:
+        text = self.processor.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=prompt)
+        count = sum(part["type"] == "image" for m in messages for part in m["content"] if isinstance(m["content"], list))
+        used = list(pictures[:count])
+        if len(used) < count:
+            raise BadInput(f"{count} pictures are named and {len(pictures)} are there")
+        result: Mapping[str, torch.Tensor] = self.processor(
+            text=[text], images=[used] if used else None, return_tensors="pt", add_special_tokens=self._adds_bos(text)
+        )
+        return result
+
+    def _adds_bos(self, text: str) -> bool:
+        """Whether the tokenizer has to add its first token: the template may have written it already."""
+        bos = getattr(self.processor.tokenizer, "bos_token", None)
+        return bool(bos) and not text.startswith(str(bos))
+
+    def _pictures(self, conversation: Conversation) -> list[Image]:
+        from PIL import Image
+
+        from pathasst.imaging.pictures import read
+
+        return [Image.fromarray(read(data, name=conversation.conversation_id).pixels) for data in conversation.images]
+
+    def _knows_tools(self) -> bool:
+        """Whether the template writes tools and calls: a call of a made-up tool must come out of it."""
+        call = {"type": "function", "function": {"name": PROBE, "arguments": {}}}
+        messages = [
+            {"role": "user", "content": [{"type": "text", "text": "?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": ""}], "tool_calls": [call]},
+        ]
+        tool = {
+            "type": "function",
+            "function": {"name": PROBE, "description": "", "parameters": {"type": "object", "properties": {}}},
+        }
+        try:
+            text = self.processor.apply_chat_template(messages, tools=[tool], tokenize=False)
+        except Exception:  # noqa: BLE001 - a template is a program of others; whatever it raises, it knows no tools
+            return False
+        return str(text).count(PROBE) >= 2
+
+
+def _begins(ids: torch.Tensor, first: torch.Tensor) -> bool:
+    return bool(ids[: len(first)].equal(first))
+
+
+class _NoPrefix(Exception):
+    """The template does not keep earlier turns as they were."""
+
+
+def _messages(turns: Sequence[Turn], *, native_tools: bool, system: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        message: dict[str, Any] = {"role": turn.role, "content": _parts(turn.content)}
+        if turn.tool_calls and native_tools:
+            message["tool_calls"] = [
+                {"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in turn.tool_calls
+            ]
+        elif turn.tool_calls:
+            words = "\n".join(filter(None, [turn.content, write_calls(turn.tool_calls)]))
+            message["content"] = [{"type": "text", "text": words}]
+        if turn.role == "tool" and native_tools:
+            message["name"] = turn.tool
+        elif turn.role == "tool":
+            message = {"role": "user", "content": [{"type": "text", "text": f"Result of {turn.tool}: {turn.content}"}]}
+        messages.append(message)
+    if system and messages and messages[0]["role"] == "system":
+        messages[0]["content"].append({"type": "text", "text": f"\n{system}"})
+    elif system:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    return messages
+
+
+def _parts(content: str) -> list[dict[str, str]]:
+    """Text and pictures in their order."""
+    parts: list[dict[str, str]] = []
+    for n, text in enumerate(content.split(IMAGE)):
+        if n:
+            parts.append({"type": "image"})
+        if words := text.strip("\n"):
+            parts.append({"type": "text", "text": words})
+    return parts or [{"type": "text", "text": ""}]
