@@ -31,6 +31,7 @@ FILES = (
     "tool_requests_dev.yaml",
     "tool_requests_dev_languages.jsonl",
     "fresh_requests.jsonl",
+    "fresh_requests_2.jsonl",
 )
 BESIDE = {"look", "similar_cases"}  # no call where a request does not ask for them
 MEASURES = ("right", "false calls", "arguments", "reason")
