@@ -116,7 +116,7 @@ def router(
 
     settings = RouterTraining.load(recipe, changes)
     settings = settings.replace(leave_out=tuple(leave_out)) if leave_out else settings
-    invoker = Invoker(all_specs(), Wordings(), seed=settings.seed)
+    invoker = Invoker(all_specs(), Wordings(), seed=settings.wordings_seed)
     more = () if conversations else (invoker.make(n, {}) for n in range(settings.conversations))
     tests = [text for path in (None, *held_out) for text in texts_of(path)]
     scores = train(conversations or [], out, settings, more=more, held_out=tests, say=typer.echo)

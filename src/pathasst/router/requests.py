@@ -26,7 +26,7 @@ from pathasst.router.route import Reason
 FOLDER = Path(__file__).with_name("wordings")
 LANGUAGES = ("en", "de", "fr", "es", "it", "zh")
 SHARES = (0.4, 0.13, 0.115, 0.115, 0.115, 0.125)  # of the requests
-TOOLS, NONE = 0.5, 0.28  # share of requests for tools, and of those for none; the others follow an earlier turn
+TOOLS, NONE = 0.45, 0.3  # share of requests for tools, and of those for none; the others follow an earlier turn
 SEVERAL, FRAMED, OF_A_PICTURE, DATED = (
     0.13,
     0.15,
@@ -36,7 +36,7 @@ SEVERAL, FRAMED, OF_A_PICTURE, DATED = (
 LOWERED = 0.7  # share of the second parts of a request that begin with a small letter
 NEAR = 0.7  # likeness to a test's request from which a text is not trained on
 COINED = 0.25  # share of the diseases and drugs that are coined
-AGAIN = 0.35  # share of the later requests that want the same tool again
+AGAIN, TALK = 0.3, 0.35  # share of the later requests that want the same tool again, and of those that want none
 VAL = 10  # one wording in so many
 SAME = "same"
 # Tools that take a scale and a least score.
@@ -135,8 +135,10 @@ class Requests:
         elif kind < TOOLS + NONE or not pools["later"]:
             wording = _balanced(rng, pools["none"], lambda w: w.reason)
         else:
-            again = [w for w in pools["later"] if w.tools == (SAME,)] if rng.random() < AGAIN else []
-            wording = _balanced(rng, again or pools["later"], lambda w: str(w.tools or w.reason))
+            share = rng.random()
+            again = [w for w in pools["later"] if w.tools == (SAME,)] if share < AGAIN else []
+            talk = [w for w in pools["later"] if not w.tools] if AGAIN <= share < AGAIN + TALK else []
+            wording = _balanced(rng, again or talk or pools["later"], lambda w: str(w.tools or w.reason))
         return self._filled(wording, rng, pools)
 
     def _filled(self, wording: Wording, rng: Random, pools: Mapping[str, list[Wording]]) -> Item:

@@ -87,3 +87,4 @@ class RouterTraining(Settings):
     lost: Share = Field(default=0.1, description="Share of the words that a third of the requests lose.")
     smoothing: Share = 0.01
     seed: int = 0
+    wordings_seed: int = Field(default=0, description="Seed of what is drawn from the wordings.")

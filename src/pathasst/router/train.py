@@ -59,7 +59,7 @@ def train(
     read = chain(more, *(dataset.read(folder, Conversation, columns=COLUMNS) for folder in conversations))
     items = [i for i in items_of(read) if i.text]
     for name, count in (("train", settings.requests), ("val", settings.requests // 8)):
-        items += Requests(name, settings.seed).items(count)
+        items += Requests(name, settings.wordings_seed).items(count)
     items = [_left_out(i, settings.leave_out) for i in without(_once(items), held_out)]
     split = {name: [i for i in items if i.split == name] for name in ("train", "val", "test", LEFT_OUT)}
     classes = tuple(sorted({t for i in split["train"] for t in i.tools}))
