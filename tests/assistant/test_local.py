@@ -167,16 +167,12 @@ def test_what_the_words_fix_corrects_the_models_call_of_a_tool_that_the_router_d
         assert [c.arguments for c in turn.tool_calls] == [{"point": [12, 70], "note": "x"}]
 
 
-def test_after_results_it_answers_or_they_do() -> None:
+def test_after_results_it_answers_and_calls_no_tool() -> None:
     model: Any = Narrow(10_000)
     brain = LocalBrain(model, "m@1", router=Words())  # type: ignore[arg-type]
     turns = [*conversation()[:-1], Turn(role="tool", tool="t", content="ok, 3 cells.")]
     assert brain.reply(turns, [b"png"], [SPEC]).content == "ok"
     assert model.how["calls"] is False
-    model.says = "Necrosis, 7 foci."
-    turns[-1] = Turn(role="tool", tool="t", content="4 cells.")
-    assert brain.reply(turns, [b"png"], [SPEC]).content == "t: 4 cells."
-    assert [r.content for r in brain.reply_many([(turns, [b"png"], [SPEC])])] == ["t: 4 cells."]
 
 
 @pytest.mark.parametrize(("said", "calls"), [("Again.", ["t"]), ("Against what?", [])])

@@ -17,12 +17,13 @@ from functools import partial
 from pathasst.assistant import repair, sanitize
 from pathasst.assistant.answer import Answer, Shown, Step
 from pathasst.assistant.brain import Brain, Streaming
-from pathasst.assistant.composer import compose
+from pathasst.assistant.compose.wishes import Wishes
+from pathasst.assistant.composer import compose, of_step
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT, Album
 from pathasst.assistant.notices import Draft, conclude, library_of
 from pathasst.assistant.plan import plan as make_plan
-from pathasst.assistant.statements import text_of
+from pathasst.assistant.statements import Statement, text_of, unique
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, PathAsstError
@@ -105,7 +106,12 @@ class Agent:
             kind = "" if isinstance(error, PathAsstError) else f"{type(error).__name__}: "
             draft.stopped, draft.failure = "brain", f"{kind}{error}"
         cards = {name: tool.card for name, tool in self.registry.tools.items()}
-        answer = conclude(draft, self.brain.name, cards, history, self.grounding)
+
+        def results() -> list[Statement]:
+            wishes, steps = Wishes.of(question), [step for step in draft.steps if not step.result.error]
+            return unique(s for step in steps for s in of_step(step, question, wishes, self.registry))
+
+        answer = conclude(draft, self.brain.name, cards, history, self.grounding, results)
         self.watch(Event(kind="answer", text=answer.text, answer=answer))
         return answer
 

@@ -18,7 +18,7 @@ from pathasst.papers.synonyms import groups_in
 
 LEAST_WORDS = 0.7
 """Share of a sentence's content words that its source must hold."""
-LEAST_LINKED = 0.3
+LEAST_LINKED = 0.5
 """The same for a sentence with numbers, which all stand in one sentence of the source."""
 
 

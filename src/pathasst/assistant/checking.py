@@ -6,7 +6,7 @@ Knows the checker, the kinds of sources and the fixed words; no brain and no too
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import citations, sanitize
@@ -26,8 +26,17 @@ class Held:
     notices: list[str] = field(default_factory=list)
 
 
-def hold(text: str, sources: Sequence[Evidence], grounding: Grounding, question: str = "") -> Held:
-    """A model's text without the sentences that a source contradicts or, unless it is MARKED, that no source holds."""
+def hold(
+    text: str,
+    sources: Sequence[Evidence],
+    grounding: Grounding,
+    question: str = "",
+    results: Callable[[], Sequence[Statement]] = list,
+) -> Held:
+    """A model's text without the sentences that a source contradicts or, unless it is MARKED, that no source holds.
+
+    `results`: what the results of the question say by themselves; they are the answer when nothing of the text is left.
+    """
     left_out = (Support.CONTRADICTED,) if grounding is Grounding.MARKED else (Support.CONTRADICTED, Support.UNSUPPORTED)
     checked = check(text, sources)
     dropped = [c for c in checked if c.support in left_out]
@@ -44,21 +53,27 @@ def hold(text: str, sources: Sequence[Evidence], grounding: Grounding, question:
     unsourced = sum(c.support is Support.UNSUPPORTED for c in checked if c not in dropped)
     if unsourced:
         notices.append(f"{unsourced} sentence{'s' * (unsourced > 1)} from the model's own knowledge, checked by nothing.")
-    if dropped and not any(s.kind is not Kind.MODEL for s in statements) and not re.search(r"\w", text):
-        statements = fixed.cannot(question, "The model said nothing that a source here holds.")
+    if not re.search(r"\w", text) and (dropped or results()):
+        statements = list(results()) or fixed.cannot(question, "The model said nothing that a source here holds.")
         text = text_of(statements)
     return Held(text, statements, notices)
 
 
 def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns: Sequence[Turn]) -> list[Evidence]:
-    """The sources of a conversation: results, retrieved abstracts, earlier tool turns, and the person's words."""
-    sources = [Evidence(r.name, " ".join([r.text, *r.warnings])) for r in results if not r.error]
+    """The sources of a conversation: results, retrieved abstracts, earlier tool turns, and the person's words.
+
+    Of a search of the literature the abstracts are sources, each by its PMID, and the list that the brain read is none: it has
+    the retracted ones too.
+    """
+    results = list(results)
+    searches = {r.name for r in results if r.hits}
+    sources = [Evidence(r.name, " ".join([r.text, *r.warnings])) for r in results if not r.error and not r.hits]
     sources += [
         Evidence(f"PMID {pmid}", f"{hit.title} ({hit.year}).\n{hit.passage}")
         for pmid, hit in library.items()
         if not hit.retracted
     ]
-    sources += [Evidence(t.tool or "tool", t.content) for t in turns if t.role == "tool"]
+    sources += [Evidence(t.tool or "tool", t.content) for t in turns if t.role == "tool" and t.tool not in searches]
     return [*sources, *(Evidence("question", t.content, question=True) for t in turns if t.role == "user")]
 
 
@@ -73,15 +88,22 @@ def reply_held(turn: Turn, turns: Sequence[Turn], grounding: Grounding) -> Turn:
     if grounding is Grounding.COMPOSED:
         if turn.tool_calls:
             return replace(turn, content="")
-        lines = [f"{t.tool or 'The tool'}: {sanitize.as_data(t.content)}" for t in results]
-        return replace(turn, content="\n".join(lines) or text_of(fixed.cannot(question)))
+        return replace(turn, content=text_of(_by_themselves(results)) or text_of(fixed.cannot(question)))
     if not turn.content:
         return turn
     numbers = {n for t in turns if t.role == "tool" for n in re.findall(r"\b\d{5,9}\b", t.content)}
     library = {n: Hit(pmid=n, title="", passage="") for n in numbers}
     text = citations.check(sanitize.without_links(sanitize.plain(turn.content)), library).text
-    checked = hold(text, evidence_of((), {}, turns), grounding, question)
+    checked = hold(text, evidence_of((), {}, turns), grounding, question, lambda: _by_themselves(results))
     return replace(turn, content="\n\n".join([checked.text, *(f"({n})" for n in checked.notices)]).strip())
+
+
+def _by_themselves(results: Sequence[Turn]) -> list[Statement]:
+    """The results of a program's own tools in their own words, a line each."""
+    return [
+        Statement(text=f"{t.tool or 'The tool'}: {sanitize.as_data(t.content)}", kind=Kind.TOOL, source=t.tool, item=True)
+        for t in results
+    ]
 
 
 def _statement(checked: Checked) -> Statement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,13 @@ def conclude(
     cards: Mapping[str, ToolCard],
     history: Answer | None = None,
     grounding: Grounding = Grounding.CHECKED,
+    results: Callable[[], Sequence[Statement]] = list,
 ) -> Answer:
-    """The Answer of a finished or stopped question. `cards`: of the tools on offer, by name."""
+    """The Answer of a finished or stopped question.
+
+    `cards`: of the tools on offer, by name; `results`: what the steps' results say by themselves, for a model whose own words
+    do not stand.
+    """
     last = draft.turns[-1]
     raw = last.content if last.role == "assistant" else ""
     result = Held(raw)
@@ -60,7 +65,7 @@ def conclude(
     else:
         before = list(history.results) if history else []
         sources = evidence_of([*before, *(s.result for s in draft.steps)], draft.library, draft.turns)
-        result = hold(sanitize.without_links(raw), sources, grounding, draft.question)
+        result = hold(sanitize.without_links(raw), sources, grounding, draft.question, results)
         checked = citations.check(result.text, draft.library)
     retrieved = library_of(step.result for step in draft.steps)
     pmids = dict.fromkeys([*checked.cited, *retrieved])

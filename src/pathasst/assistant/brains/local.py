@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.messages import result_words
-from pathasst.assistant.brains.result_check import grounded
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
 from pathasst.core.errors import BadInput, BadSettings
@@ -36,8 +35,8 @@ class LocalBrain:
     """PathAsst behind the Brain protocol. It sees; tools, if any, are written into its own template as it was trained.
 
     With a `router` the model is not asked which tools to call, a question too hard for a small one: the router decides, the
-    arguments are read from the words (`calls`), and after the results the model answers, or else the results do (`grounded`).
-    Tools that the router does not know are left to the model.
+    arguments are read from the words (`calls`), and after the results the model answers. Its words are held to the results
+    where every brain's are (`assistant.checking`). Tools that the router does not know are left to the model.
     """
 
     model: PathAsst
@@ -98,15 +97,12 @@ class LocalBrain:
         """As `reply`, with the words as they are made, and the Turn last."""
         fitting, images = self._fitting(turns, images, tools)
         decided = self._decided(fitting, images, tools)
-        if not isinstance(decided, Turn) and self._checks(turns):
-            reply = self.model.reply(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided)
-            decided = self._checked(reply, turns, tools)
         if isinstance(decided, Turn):
             yield from filter(None, [decided.content])
             yield decided
             return
         for piece in self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided):
-            yield self._checked(piece, turns, tools) if isinstance(piece, Turn) else piece
+            yield self._corrected(piece, turns, tools) if isinstance(piece, Turn) else piece
 
     def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
         """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
@@ -117,17 +113,13 @@ class LocalBrain:
             requests_ = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
             turns_ = self.model.reply_many(requests_, max_new_tokens=self.max_tokens, calls=calls) if requests_ else []
             for n, turn in zip(open_, turns_, strict=True):
-                replies[n] = self._checked(turn, requests[n][0], requests[n][2])
+                replies[n] = self._corrected(turn, requests[n][0], requests[n][2])
         return [reply for reply in replies if isinstance(reply, Turn)]
 
-    def _checks(self, turns: Sequence[Turn]) -> bool:
-        """Whether what the model says is checked against results: its words then come at once, not as they are made."""
-        return self.router is not None and turns[-1].role == "tool"
-
-    def _checked(self, reply: Turn, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> Turn:
-        """What the model says, held to the results; its calls with the arguments that the person's words fix."""
+    def _corrected(self, reply: Turn, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> Turn:
+        """The model's turn; its calls with the arguments that the person's words fix."""
         if self.router is None or not reply.tool_calls:
-            return replace(reply, content=grounded(reply.content, turns)) if self._checks(turns) else reply
+            return reply
         specs = {t.name: t for t in tools}
         words = plain(turns[-1].content) if turns[-1].role == "user" else ""
         fixed = {name: read(specs[name], words)[0] for c in reply.tool_calls if (name := c.name) in specs}
