@@ -1,4 +1,4 @@
-"""What any brain says stands only where a source says it too; else the results speak by themselves. One checker for all brains."""
+"""What any brain says stands where a source says it too; else the results speak by themselves. One checker for all."""
 
 from __future__ import annotations
 
@@ -104,9 +104,7 @@ def test_thoughts_are_kept_apart_and_back_nothing(spots: np.ndarray) -> None:
         say("<think>Perhaps 9 spots? I call the tool.</think>", call("count_dark")),
         say("<think>It says 5.</think>There are 5 dark spots."),
     ]
-    answer = ask(
-        spots, "How many?", brain=ScriptedBrain(script, grounding=Grounding.CHECKED), registry=offering(CountDark())
-    )
+    answer = ask(spots, "How many?", brain=ScriptedBrain(script, grounding=Grounding.CHECKED), registry=offering(CountDark()))
     assert answer.text == "There are 5 dark spots."
     assert not any("think" in t.content for t in answer.turns)
 

@@ -73,6 +73,9 @@ class RouterTraining(Settings):
     conversations: int = Field(
         default=8000, ge=0, description="Made from the wordings of `instruct` when no folder of conversations is given."
     )
+    start: str = Field(
+        default="", description="Id or folder of an earlier router of the same shape that the training goes on from. Empty: none."
+    )
     states: str = Field(default="", description="Folder that keeps the texts' states for further runs. Empty: the run's own.")
     leave_out: tuple[str, ...] = Field(
         default=(), description="Languages and hands of the wordings that are measured on (`left_out`) and not trained on."

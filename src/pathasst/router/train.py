@@ -82,6 +82,8 @@ def train(
     states = States(items, config, Path(settings.states or out), say)
     torch.manual_seed(settings.seed)
     member = build(config, states.width, settings.dropout)
+    if settings.start:
+        _go_on(member, config, Router.load(settings.start))
     _fit(member, split["train"], states, config, settings, say)
     network = together([member]).eval()
     state = compact(network.state_dict())
@@ -95,6 +97,34 @@ def train(
     }
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     return scores
+
+
+def _go_on(member: Any, config: RouterConfig, earlier: Router) -> None:
+    """Put an earlier router's weights into a new member; what it did not know (a tool, an argument) stays as it was drawn.
+
+    Raises BadSettings when it read other states or has another width.
+    """
+    import torch
+
+    old = earlier.config
+    if (old.encoder, old.layers, old.width, old.heads) != (config.encoder, config.layers, config.width, config.heads):
+        raise BadSettings("start: the earlier router has another encoder, layers, width or heads.")
+    weights_before, rows = earlier.network.members[0].state_dict(), member.state_dict()
+    names = {"queries": (old.questions, config.questions), "tags.weight": (old.spans, config.spans)}
+    names |= {"heads": names["queries"], "bias": names["queries"], "tags.bias": names["tags.weight"]}
+    with torch.no_grad():
+        for name, row in rows.items():
+            if name == "before.weight":  # width × classes
+                for n, tool in enumerate(config.classes):
+                    if tool in old.classes:
+                        row[:, n] = weights_before[name][:, old.classes.index(tool)]
+            elif name in names:
+                before, now = names[name]
+                for n, question in enumerate(now):
+                    if question in before:
+                        row[n] = weights_before[name][before.index(question)]
+            else:
+                row.copy_(weights_before[name])
 
 
 def _left_out(item: Item, names: Sequence[str]) -> Item:
