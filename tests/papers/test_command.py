@@ -32,10 +32,11 @@ def test_build_add_delete_search_info(run, medline, tmp_path):
     assert "PMID 5" in run("search", "zebra", "-i", home)
     rows = [json.loads(line) for line in run("search", "asbestos", "-i", home, "--json", "-k", 2).splitlines()]
     assert [r["pmid"] for r in rows] == ["1001", "1009"]
-    assert "Nothing was found" in run("search", "zebra", "-i", home, "--until", 1900)
+    assert "No abstract here is about this" in run("search", "zebra", "-i", home, "--until", 1900)
     assert "We studied" in run("search", "asbestos", "-i", home, "--full")
     run("delete", 5, "-i", home)
-    assert "Nothing was found" in run("search", "zebra", "-i", home)
+    assert "No abstract here is about this: none names zebra." in run("search", "zebra", "-i", home)
+    assert "PMID 5 is not in this collection." in run("search", "PMID 5", "-i", home)
     run("compact", "-i", home)
     assert "sound" in run("info", "--check", "-i", home)
     next(home.glob("segments/*/documents.arrow")).write_bytes(b"")

@@ -33,6 +33,30 @@ def test_search_gives_what_the_index_gives(client):
     assert ask(client, query="").json()["data"] == []
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "words"])
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("((((", "No abstract here is about this."),
+        ("asdfgh qwerty", "No abstract here is about this: none names asdfgh, qwerty."),
+        ("x" * 500, "No abstract here is about this"),
+        ("homeopathy for asbestos", "No abstract here is about this: none names homeopathy."),
+        ("PMID 31452104", "PMID 31452104 is not in this collection."),
+    ],
+)
+def test_nonsense_absent_topics_and_absent_pmids_are_said_to_be_absent(client, query, message, mode):
+    answer = ask(client, query=query, mode=mode).json()
+    assert answer["data"] == []
+    assert answer["message"].startswith(message)
+
+
+def test_a_pmid_is_looked_up_and_what_is_about_the_query_needs_no_message(client):
+    answer = ask(client, query="PMID 1001 and PMID 3").json()
+    assert [hit["pmid"] for hit in answer["data"]] == ["1001"]
+    assert answer["message"] == "PMID 3 is not in this collection."
+    assert ask(client, query="asbestos").json()["message"] == ""
+
+
 def test_one_abstract_and_what_is_served(client):
     assert client.get("/v1/papers/7").json()["title"] == "Withdrawn zebra."
     assert client.get("/v1/papers/8").status_code == 404

@@ -38,9 +38,10 @@ def search(
     retracted: bool = True,
     index: Path | str | None = None,
 ) -> list[Hit]:
-    """The `k` best abstracts for a question or words, each with PMID, title, year, passage and highlights.
+    """The `k` best abstracts that are about a question or words, each with PMID, title, year, passage and highlights.
 
-    `mode`: `hybrid`, `words` or `vectors`. `since`, `until`: years. `journals`, `types`: only these. `retracted=False` leaves out
+    An empty list: no abstract of the collection is about it. `mode`: `hybrid`, `words` or `vectors` (of these the nearest in
+    meaning, whatever their words). `since`, `until`: years. `journals`, `types`: only these. `retracted=False` leaves out
     retracted papers. `index`: folder of another collection than the default one.
     Raises BadSettings for a wrong mode, filter or k; BadDataset when there is no collection.
 
@@ -49,7 +50,7 @@ def search(
     from pathasst.papers import Filters
 
     filters = Filters(since=since, until=until, journals=tuple(journals), types=tuple(types), retracted=retracted)
-    return open(index).search(query, k, mode, filters)
+    return open(index).find(query, k, mode, filters).hits
 
 
 __all__ = ["open", "search"]

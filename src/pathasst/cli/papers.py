@@ -97,11 +97,13 @@ def search(
 
     opened = papers.PaperIndex.open(index)
     filters = papers.Filters(since=since, until=until, journals=tuple(journal), types=tuple(type), retracted=retracted)
-    hits = opened.search(query, k, mode, filters, papers.CrossEncoder(rerank) if rerank else None)
+    found = opened.find(query, k, mode, filters, papers.CrossEncoder(rerank) if rerank else None)
+    if found.message:
+        typer.echo(found.message, err=json)
     if json:
-        _print_json(hits)
+        _print_json(found.hits)
     else:
-        _print_hits(hits, full=full)
+        _print_hits(found.hits, full=full)
 
 
 @app.command("serve")
@@ -160,8 +162,6 @@ def _print_hits(hits: list, *, full: bool) -> None:
     from rich.text import Text
 
     console = Console()
-    if not hits:
-        console.print("Nothing was found.")
     for number, hit in enumerate(hits, 1):
         flag = Text(" RETRACTED", style="bold red") if hit.retracted else Text()
         console.print(Text(f"{number}. {hit.title}", style="bold") + flag)

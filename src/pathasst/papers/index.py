@@ -11,6 +11,7 @@ import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,7 @@ from pathasst.papers.filters import Filters, year_of
 from pathasst.papers.highlight import best_sentences
 from pathasst.papers.overlap import WORDS as WORDS_OF_READ
 from pathasst.papers.overlap import Overlap
-from pathasst.papers.question import LiteratureQuestion
+from pathasst.papers.question import LiteratureQuestion, read_question
 from pathasst.papers.relevance import Judged, Relevance
 from pathasst.papers.segment import Segment
 from pathasst.papers.synonyms import canonical, groups_in
@@ -56,6 +57,26 @@ class SearchSettings(Settings):
     read: int = Field(
         default=30, ge=0, description="Best of the fused scores that are read and ordered anew; fusion by ranks reads none."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a collection has on a query."""
+
+    hits: list[Hit]
+    absent: list[str] = field(default_factory=list)  # words of the query that no abstract has, where no abstract is about it
+    not_here: list[str] = field(default_factory=list)  # PMIDs asked for that the collection lacks
+    about: bool = True  # whether the hits are about the query; vectors give the nearest all the same
+
+    @property
+    def message(self) -> str:
+        """What a person should know beside the hits: PMIDs that are not there, that no abstract is about it; else empty."""
+        parts = [f"PMID {pmid} is not in this collection." for pmid in self.not_here]
+        if not self.about and not self.not_here:
+            names = f": none names {', '.join(self.absent)}" if self.absent else ""
+            parts.append(f"No abstract here is about this{names}.")
+            parts += ["These are the nearest in meaning."] * bool(self.hits)
+        return " ".join(parts)
 
 
 class PaperIndex:
@@ -149,17 +170,41 @@ class PaperIndex:
             fused = self._read(text, fused, dict(self._fuse(words, near, depth, WORDS_OF_READ)))
         return fused[:k]
 
-    def about(self, question: LiteratureQuestion, k: int = 5, filters: Filters | None = None) -> list[tuple[Hit, Judged]]:
-        """At most `k` abstracts that are about the question, best first, with how much of it each holds; none is an answer.
+    def find(
+        self,
+        query: str,
+        k: int = 5,
+        mode: str = "hybrid",
+        filters: Filters | dict[str, Any] | None = None,
+        rerank: Rerank | None = None,
+    ) -> Found:
+        """What the collection has on a person's query: at most `k` abstracts that are about it, or that there are none.
 
-        A search has nearest neighbours for everything; here those below the floor of relevance are left out (see `relevance`).
+        `search` has nearest neighbours for everything; here those below the floor of relevance are left out (see `relevance`),
+        and PMIDs in the query are looked up. Of `mode` vectors the nearest in meaning stay, whatever their words; `Found.about`
+        tells the two apart. Raises as `search`.
         """
-        if not question.concepts:
-            return []
+        question = read_question(clean_query(query))
+        if question.pmids:
+            looked_up = {pmid: self.hit(pmid, question.text) for pmid in question.pmids}
+            here = [hit for hit in looked_up.values() if hit is not None]
+            return Found(here, not_here=[pmid for pmid, hit in looked_up.items() if hit is None], about=bool(here))
+        if mode == "vectors":
+            hits = self.search(query, k, mode, filters, rerank)
+            about = bool(self._about(question, hits))
+            return Found(hits, self.absent(question), about=about)
+        wide = min(max(4 * k, 20), MAX_HITS) if 1 <= k <= MAX_HITS else k  # a wrong `k` is for `search` to refuse
+        hits = [hit for hit, _ in self._about(question, self.search(query, wide, mode, filters, rerank))][:k]
+        return Found(hits, [] if hits else self.absent(question), about=bool(hits))
+
+    def about(self, question: LiteratureQuestion, k: int = 5, filters: Filters | None = None) -> list[tuple[Hit, Judged]]:
+        """At most `k` abstracts that are about the question, best first, with how much of it each holds; none is an answer."""
+        return self._about(question, self.search(question.text, max(4 * k, 20), filters=filters))[:k]
+
+    def _about(self, question: LiteratureQuestion, hits: Sequence[Hit]) -> list[tuple[Hit, Judged]]:
         judge = Relevance(question, self._words)
-        hits = self.search(question.text, k=max(4 * k, 20), filters=filters)
-        judged = [(hit, judge(f"{hit.title}\n{hit.passage}")) for hit in hits]
-        return [(hit, verdict) for hit, verdict in judged if verdict.about][:k]
+        judged = [(hit, judge(f"{hit.title}\n{hit.passage}")) for hit in hits] if question.concepts else []
+        return [(hit, verdict) for hit, verdict in judged if verdict.about]
 
     def absent(self, question: LiteratureQuestion) -> list[str]:
         """What of a question no abstract of the collection names at all."""

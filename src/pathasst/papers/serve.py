@@ -54,10 +54,13 @@ def create_app(index: PaperIndex, rerank: Rerank | None = None) -> FastAPI:
 
     @app.post("/v1/papers/search")
     def search(body: SearchRequest) -> dict[str, Any]:
-        """The best abstracts, best first, each with PMID, title, year, and its best sentences."""
+        """The best abstracts that are about the query, best first, each with PMID, title, year, and its best sentences.
+
+        `message` says when there are none, and which PMIDs of the query are not there.
+        """
         filters = body.model_dump(include={"since", "until", "journals", "types", "retracted"}, exclude_none=True)
-        hits = index.search(body.query, body.k, body.mode, filters, rerank)
-        return {"object": "list", "query": body.query, "data": [to_row(hit) for hit in hits]}
+        found = index.find(body.query, body.k, body.mode, filters, rerank)
+        return {"object": "list", "query": body.query, "message": found.message, "data": [to_row(hit) for hit in found.hits]}
 
     @app.get("/v1/papers/{pmid}")
     def abstract(pmid: str) -> dict[str, Any]:

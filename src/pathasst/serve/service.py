@@ -25,7 +25,7 @@ from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.settings import AssistantSettings
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
-from pathasst.core.records import IMAGE, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.serve.audit_log import Journal
 from pathasst.serve.batching import SharedBrain
 from pathasst.serve.conversation_cache import Conversations, UserCache
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pathasst.clip.model import PathCLIP
+    from pathasst.papers import Found
     from pathasst.serve.viewer import Shelf
 
 _log = logging.getLogger(__name__)
@@ -277,28 +278,30 @@ class Service:
 
     def submit_search(
         self, query: str, k: int = 10, mode: str = "hybrid", filters: dict[str, Any] | None = None, user: str = LOCAL
-    ) -> Job[list[Hit]]:
-        """The best abstracts for a query, as a Job; `filters` as `papers.Filters` (since, until, journals, types, retracted).
+    ) -> Job[Found]:
+        """The best abstracts that are about a query, as a Job; `filters` as `papers.Filters` (since, until, journals, types,
+        retracted).
 
         Raises BadSettings for a server without literature, Busy, Closing; BadDataset without a collection and BadSettings for a
         wrong mode, filter or k come with the result.
         """
+        from pathasst.papers import Found
         from pathasst.tools.papers_search import PapersSearch
 
         tool = self.registry.tools.get("papers_search")
         if tool is None:
             raise BadSettings("this server offers no literature search.")
 
-        def work(job: Job[list[Hit]]) -> list[Hit]:
+        def work(job: Job[Found]) -> Found:
             if not isinstance(tool, PapersSearch):  # another collection behind the same tool
                 arguments = {n: v for n, v in {"query": query, "k": k}.items() if n in tool.arguments.model_fields}
                 result = self.registry.call(ToolCall(name=tool.name, arguments=arguments))
                 if result.error:
                     raise BadInput(result.error)
-                return result.hits
-            hits = tool.index().search(query, k, mode, filters)
-            self.audit.write(event="papers", user=user, found=len(hits))
-            return hits
+                return Found(result.hits, about=bool(result.hits))
+            found = tool.index().find(query, k, mode, filters)
+            self.audit.write(event="papers", user=user, found=len(found.hits))
+            return found
 
         return self.queue.submit(work, user)
 

@@ -95,7 +95,7 @@ def test_hits_say_what_is_retracted() -> None:
         and "A &lt;title&gt;" in html
         and csvs(html)[0][1][:5] == ["7", "A <title>.", "J", "2001", "retracted"]
     )
-    assert "No abstract was found" in hits_html([])
+    assert "No abstract here is about &lt;this&gt;." in hits_html([], "No abstract here is about <this>.")
 
 
 def test_each_sentence_says_what_stands_behind_it() -> None:

@@ -123,11 +123,12 @@ async def run_tool(name: str, body: ToolRun, request: Request) -> dict[str, Any]
 
 @router.post("/v1/papers/search", tags=["papers"])
 async def search_papers(body: PapersRequest, request: Request) -> dict[str, Any]:
-    """Abstracts of the literature for a query, best first, each with its best sentences."""
+    """Abstracts that are about a query, best first, each with its best sentences; `message` says when there are none."""
     service: Service = request.app.state.service
     narrowed = body.model_dump(include={"since", "until", "journals", "types"}, exclude_none=True)
     job = service.submit_search(body.query, body.k, body.mode, narrowed, request.state.user)
-    return {"object": "list", "query": body.query, "data": [to_row(hit) for hit in await outcome(request, job)]}
+    found = await outcome(request, job)
+    return {"object": "list", "query": body.query, "message": found.message, "data": [to_row(hit) for hit in found.hits]}
 
 
 @router.post("/v1/files", tags=["files"])

@@ -32,16 +32,17 @@ def sources_html(answer: Answer) -> str:
     return "".join(parts)
 
 
-def hits_html(hits: Sequence[Hit]) -> str:
-    """The hits of a search by hand, with a CSV of them."""
+def hits_html(hits: Sequence[Hit], message: str = "") -> str:
+    """The hits of a search by hand, with a CSV of them, or that there are none. `message`: what the collection says of it."""
+    note = f'<p class="pa-quiet" role="status">{escape(message)}</p>' if message else ""
     if not hits:
-        return '<p class="pa-quiet">No abstract was found. Try fewer words, or loosen the filters.</p>'
+        return f'{note}<p class="pa-quiet">Try fewer words, in English, or loosen the filters.</p>'
     rows = [(h.pmid, h.title, h.journal, str(h.year or ""), "retracted" if h.retracted else "", _passage(h)) for h in hits]
     table = csv_of(("PMID", "Title", "Journal", "Year", "Note", "Passage"), rows)
     data = base64.b64encode(table.encode("utf-8-sig")).decode()
     count = f"{len(hits)} abstract{'s' if len(hits) > 1 else ''}"
     return (
-        f'<div class="pa-hits"><div class="pa-tools"><span class="pa-quiet" role="status">{count}</span>'
+        f'{note}<div class="pa-hits"><div class="pa-tools"><span class="pa-quiet" role="status">{count}</span>'
         f'<a class="pa-button" download="papers.csv" href="data:text/csv;base64,{data}">Download CSV</a></div>'
         f'<ol class="pa-sources">{"".join(map(_hit, hits))}</ol></div>'
     )

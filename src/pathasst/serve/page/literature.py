@@ -84,7 +84,8 @@ def search(
         "types": tuple(types or ()),
         "retracted": not leave_out_retracted,
     }
-    return hits_html(service.submit_search(query.strip(), most, filters=filters, user=user).result())
+    found = service.submit_search(query.strip(), most, filters=filters, user=user).result()
+    return hits_html(found.hits, found.message)
 
 
 def _year(text: str) -> int | None:
