@@ -23,12 +23,12 @@ TINY = {
 
 def stripes(kind: str, seed: int, size: int = 64) -> bytes:
     """A PNG of pink bands or blue dots, each with its own phase and noise."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
-    phase = chance.uniform(0, 9)
+    phase = rng.uniform(0, 9)
     wave = np.sin(x / 4 + phase) if kind == "bands" else np.sin(x / 3 + phase) * np.sin(y / 3)
     colour = np.array([200, 120, 160]) if kind == "bands" else np.array([90, 110, 200])
-    noise = chance.normal(0, 10, (size, size, 3))
+    noise = rng.normal(0, 10, (size, size, 3))
     pixels = np.clip(colour + 50 * wave[..., None] + noise, 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")

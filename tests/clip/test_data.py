@@ -14,10 +14,10 @@ from pathasst.dataset import Unit, run_stage
 
 def test_pictures_are_kept_once_and_captions_by_concept(pairs: Path) -> None:
     pictures = load_pictures([pairs], ["train"], 32)
-    assert len(pictures.shown) == 18 and all(s.pixels.shape == (32, 32, 3) for s in pictures.shown)
+    assert len(pictures.images) == 18 and all(s.pixels.shape == (32, 32, 3) for s in pictures.images)
     assert len(pictures.texts) == 4 + 2
-    bands = next(n for n, s in enumerate(pictures.shown) if s.label == "textures/bands")
-    alone = next(n for n, s in enumerate(pictures.shown) if not s.label)
+    bands = next(n for n, s in enumerate(pictures.images) if s.label == "textures/bands")
+    alone = next(n for n, s in enumerate(pictures.images) if not s.label)
     truth = pictures.truth([bands, alone], range(6))
     said = {pictures.texts[j] for j in np.flatnonzero(truth[0])}
     assert said == {"An image of bands", "bands seen under the microscope"}
@@ -27,7 +27,7 @@ def test_pictures_are_kept_once_and_captions_by_concept(pairs: Path) -> None:
 def test_sampling_lifts_small_classes(pairs: Path) -> None:
     pictures = load_pictures([pairs], ["train"], 16)
     odds = pictures.sampling(0.0)
-    share = {key: odds[[(s.label or s.source) == key for s in pictures.shown]].sum() for key in ("textures/bands", "textures")}
+    share = {key: odds[[(s.label or s.source) == key for s in pictures.images]].sum() for key in ("textures/bands", "textures")}
     assert odds.sum() == pytest.approx(1) and share["textures/bands"] == pytest.approx(share["textures"])
 
 
@@ -45,7 +45,7 @@ def test_leaving_out_and_broken_pictures(pairs: Path, tmp_path: Path) -> None:
     broken = Pair(pair_id="b", source=Source(article_id="x"), image=b"not a picture", md5="b", caption="c")
     run_stage(tmp_path, stage="labels", record=Pair, units=[Unit("one")], work=lambda _: [broken], progress=False)
     pictures = load_pictures([pairs, tmp_path], ["train"], 16)
-    assert pictures.dropped == 1 and len(pictures.shown) == 18
+    assert pictures.dropped == 1 and len(pictures.images) == 18
 
 
 def test_augmentation_depends_on_the_seed_alone() -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from pathasst.clip.augment import cut, turn
 from pathasst.clip.data import load_pictures
-from pathasst.clip.distill import FILE, DistillSettings, Lessons, take_lessons
+from pathasst.clip.distill import FILE, DistillSettings, TeacherFeatures, compute_teacher_features
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.train import train
 from pathasst.core import weights
@@ -34,31 +34,33 @@ def student(tiny: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def lessons(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Lessons:
-    shown = load_pictures([pairs], ["train"], 64).shown
-    return take_lessons(shown, DistillSettings(views=2, dims=16), 64, 2, 0, tmp_path_factory.mktemp("lessons") / FILE)
+def teacher(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> TeacherFeatures:
+    images = load_pictures([pairs], ["train"], 64).images
+    return compute_teacher_features(
+        images, DistillSettings(views=2, dims=16), 64, 2, 0, tmp_path_factory.mktemp("teacher") / FILE
+    )
 
 
-def test_targets_are_of_variance_one_and_turn_with_the_picture(lessons: Lessons) -> None:
-    assert lessons.patches.shape == (36, 2, 2, 16) and lessons.pooled.shape == (36, 16)
-    assert lessons.patches.astype(float).var(axis=(0, 1, 2)).mean() == pytest.approx(1, abs=0.05)
+def test_targets_are_of_variance_one_and_turn_with_the_picture(teacher: TeacherFeatures) -> None:
+    assert teacher.patches.shape == (36, 2, 2, 16) and teacher.pooled.shape == (36, 16)
+    assert teacher.patches.astype(float).var(axis=(0, 1, 2)).mean() == pytest.approx(1, abs=0.05)
     every = np.arange(4)[None]
-    straight, _ = lessons.targets([(3, 1, 0)], every)
-    turned, _ = lessons.targets([(3, 1, 5)], every)
+    straight, _ = teacher.targets([(3, 1, 0)], every)
+    turned, _ = teacher.targets([(3, 1, 5)], every)
     assert np.array_equal(turned[0].reshape(2, 2, 16), turn(straight[0].reshape(2, 2, 16), 5))
-    some, _ = lessons.targets([(3, 1, 0)], np.array([[2]]))
+    some, _ = teacher.targets([(3, 1, 0)], np.array([[2]]))
     assert np.array_equal(some[0, 0], straight[0, 2])
 
 
-def test_lessons_are_those_of_the_released_network(lessons: Lessons, pairs: Path) -> None:
+def test_the_features_are_those_of_the_released_network(teacher: TeacherFeatures, pairs: Path) -> None:
     """Distances between pictures in the targets follow those of Lite0's pooled features, computed here the plain way."""
     from pathasst.nn.pretrained import efficientnet_lite0
 
-    shown = load_pictures([pairs], ["train"], 64).shown
-    pixels = np.stack([cut(s.pixels, lessons.box(n, 0), 64) for n, s in enumerate(shown)])
+    images = load_pictures([pairs], ["train"], 64).images
+    pixels = np.stack([cut(s.pixels, teacher.box(n, 0), 64) for n, s in enumerate(images)])
     with torch.inference_mode():
         seen = efficientnet_lite0().eval()(torch.from_numpy(pixels / 127.5 - 1).float().permute(0, 3, 1, 2)).numpy()
-    ours = lessons.pooled.astype(np.float32)[::2]
+    ours = teacher.pooled.astype(np.float32)[::2]
     one, two = (np.linalg.norm(x[:, None] - x[None], axis=-1)[np.triu_indices(len(x), 1)] for x in (seen, ours))
     assert np.corrcoef(one, two)[0, 1] > 0.8  # half whitened
 
@@ -98,4 +100,4 @@ def test_impossible_values_are_refused(tiny: dict, bad: dict) -> None:
 
 def test_a_student_finer_than_its_teacher_is_refused(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="patch of 32"):
-        take_lessons(load_pictures([pairs], ["train"], 64).shown, DistillSettings(), 64, 4, 0, tmp_path / FILE)
+        compute_teacher_features(load_pictures([pairs], ["train"], 64).images, DistillSettings(), 64, 4, 0, tmp_path / FILE)

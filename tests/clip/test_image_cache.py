@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pathasst.clip import image_cache as module
-from pathasst.clip.image_cache import forget, squares
+from pathasst.clip.image_cache import forget, load_pixels
 
 
 def encoded(seed: int) -> tuple[str, bytes]:
@@ -23,13 +23,13 @@ PICTURES[3] = ("3", b"no picture")
 
 
 def test_a_file_holds_what_memory_holds(tmp_path: Path) -> None:
-    found, mapped = squares(PICTURES, 8), squares(PICTURES, 8, tmp_path / "s.bin")
+    found, mapped = load_pixels(PICTURES, 8), load_pixels(PICTURES, 8, tmp_path / "s.bin")
     assert list(found) == list(mapped) == [m for m, _ in PICTURES if m != "3"]
     assert found["0"].shape == (8, 8, 3) and all((found[m] == mapped[m]).all() for m in found)
     assert (tmp_path / "s.bin").stat().st_size == 149 * 8 * 8 * 3
     forget(tmp_path / "s.bin")
     assert list(tmp_path.iterdir()) == []
-    assert squares([("3", b"no picture")], 8, tmp_path / "s.bin") == {}
+    assert load_pixels([("3", b"no picture")], 8, tmp_path / "s.bin") == {}
 
 
 def test_a_killed_run_decodes_only_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,19 +40,19 @@ def test_a_killed_run_decodes_only_the_rest(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        squares(dies(), 8, tmp_path / "s.bin")
+        load_pixels(dies(), 8, tmp_path / "s.bin")
     seen: list[bytes] = []
     decode = module._square
     monkeypatch.setattr(module, "_square", lambda content, size: (seen.append(content), decode(content, size))[1])
-    again = squares(PICTURES, 8, tmp_path / "s.bin")
+    again = load_pixels(PICTURES, 8, tmp_path / "s.bin")
     assert len(seen) == 150 - 128
     seen.clear()
-    whole = squares(PICTURES, 8)
+    whole = load_pixels(PICTURES, 8)
     assert list(again) == list(whole) and all((again[m] == whole[m]).all() for m in whole)
 
 
 def test_a_lost_file_or_another_size_is_decoded_anew(tmp_path: Path) -> None:
-    squares(PICTURES[:5], 8, tmp_path / "s.bin")
+    load_pixels(PICTURES[:5], 8, tmp_path / "s.bin")
     (tmp_path / "s.bin").unlink()
-    assert squares(PICTURES[:5], 8, tmp_path / "s.bin")["1"].any()
-    assert squares(PICTURES[:5], 6, tmp_path / "s.bin")["1"].shape == (6, 6, 3)
+    assert load_pixels(PICTURES[:5], 8, tmp_path / "s.bin")["1"].any()
+    assert load_pixels(PICTURES[:5], 6, tmp_path / "s.bin")["1"].shape == (6, 6, 3)

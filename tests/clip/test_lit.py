@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from pathasst.clip import baselines, leave_one_out, lit
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.data import Shown, load_pictures
-from pathasst.clip.lit import locked_features
+from pathasst.clip.data import TrainingImage, load_pictures
+from pathasst.clip.lit import compute_lit_features
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.train import train
@@ -49,8 +49,8 @@ def test_a_tower_looks_in_bfloat16_only_where_that_is_fast(fast: bool, monkeypat
     config = ClipConfig({"vision_cfg": {"image_size": 32}}, MEAN, STD)
     pixels = np.zeros((32, 32, 3), np.uint8)
     assert baselines.trunk_features(Asked(), config, [pixels]).item() == fast
-    shown = [Shown(pixels, "0" * 32, "", "", "")]
-    assert locked_features(Asked(), config, shown, 1, 0.7, 0.1, 0, tmp_path / "features").item() == fast
+    images = [TrainingImage(pixels, "0" * 32, "", "", "")]
+    assert compute_lit_features(Asked(), config, images, 1, 0.7, 0.1, 0, tmp_path / "features").item() == fast
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,12 @@ def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values
     trunk = efficientnet_lite0().state_dict()
     state = clip.model.visual.trunk.state_dict()
     assert all(torch.equal(trunk[k], state[k]) for k in trunk)
-    shown = [s for s in load_pictures(recipe.data, ["test"], 64).shown if s.label]
-    said = clip.classify([s.pixels for s in shown], ["An image of bands", "An image of dots"]).argmax(axis=1)
-    assert np.mean(said == [s.label == "textures/dots" for s in shown]) >= 0.8
+    images = [s for s in load_pictures(recipe.data, ["test"], 64).images if s.label]
+    said = clip.classify([s.pixels for s in images], ["An image of bands", "An image of dots"]).argmax(axis=1)
+    assert np.mean(said == [s.label == "textures/dots" for s in images]) >= 0.8
     again = PathCLIP.load(tmp_path)
     assert tuple(again.config.mean) == MEAN
-    pixels = [s.pixels for s in shown]
+    pixels = [s.pixels for s in images]
     np.testing.assert_allclose(again.encode_image(pixels), clip.encode_image(pixels), atol=5e-3)  # stored as fp16
     assert not any(k.startswith("visual.trunk") for k in load_file(tmp_path / "model.safetensors"))
     train(recipe, tmp_path / "whole")
@@ -113,12 +113,12 @@ def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Pa
     torch.manual_seed(0)
     config = ClipConfig(either, MEAN, STD)
     trunk = build(config).eval().visual.trunk
-    shown = load_pictures([pairs], ["train"], 64).shown
+    images = load_pictures([pairs], ["train"], 64).images
     look = (2, 0.6, 0.2, 0)
-    some = locked_features(trunk, config, shown[:5], *look, tmp_path / "f")
-    whole = locked_features(trunk, config, shown, *look, tmp_path / "f")
+    some = compute_lit_features(trunk, config, images[:5], *look, tmp_path / "f")
+    whole = compute_lit_features(trunk, config, images, *look, tmp_path / "f")
     assert whole.shape == (18, 2, trunk.num_features) and np.array_equal(whole[:5], some)
-    assert np.array_equal(locked_features(None, config, shown, *look, tmp_path / "f"), whole)  # nothing is computed again
+    assert np.array_equal(compute_lit_features(None, config, images, *look, tmp_path / "f"), whole)  # nothing is computed again
     monkeypatch.setattr(lit, "BATCH", 4)
     monkeypatch.setattr(lit, "KEEP", 1)
     calls = iter(range(4))  # of five batches with two views each
@@ -128,11 +128,11 @@ def test_features_are_kept_and_completed(either: dict, pairs: Path, tmp_path: Pa
 
     hook = trunk.register_forward_pre_hook(cut_off)
     with pytest.raises(StopIteration):
-        locked_features(trunk, config, shown, *look, tmp_path / "killed")
+        compute_lit_features(trunk, config, images, *look, tmp_path / "killed")
     hook.remove()
     assert len(load_file(tmp_path / "killed")) == 8  # two batches are kept
     with pytest.raises(AttributeError):
-        locked_features(None, config, shown, 3, *look[1:], tmp_path / "f")  # other settings: everything is
+        compute_lit_features(None, config, images, 3, *look[1:], tmp_path / "f")  # other settings: everything is
 
 
 @needs_lite0
@@ -171,13 +171,13 @@ def test_leaving_a_set_out(recipe_values: dict, either: dict, pairs: Path, tmp_p
 
 def test_without_a_source_neither_its_pictures_nor_its_captions_are_drawn(pairs: Path) -> None:
     whole = load_pictures([pairs], ["train", "test"], 64)
-    for n, shown in enumerate(whole.shown):
-        shown.source = "b" if n % 3 == 0 else "a"
-        shown.label = f"{shown.source}/{shown.label}" if shown.label else ""
-    whole.by_label = {s.label: s.captions for s in whole.shown if s.label}
+    for n, images in enumerate(whole.images):
+        images.source = "b" if n % 3 == 0 else "a"
+        images.label = f"{images.source}/{images.label}" if images.label else ""
+    whole.by_label = {s.label: s.captions for s in whole.images if s.label}
     some, rows = whole.without(["b"])
-    assert [whole.shown[r] for r in rows] == some.shown and {s.source for s in some.shown} == {"a"}
-    assert set(some.by_label) == {s.label for s in some.shown if s.label}
+    assert [whole.images[r] for r in rows] == some.images and {s.source for s in some.images} == {"a"}
+    assert set(some.by_label) == {s.label for s in some.images if s.label}
     assert len(some.concepts) == len(some.texts) == len(whole.texts)
 
 

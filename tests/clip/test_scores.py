@@ -9,8 +9,8 @@ from pathasst.clip.scores import class_scores, recall_at
 
 @pytest.mark.parametrize("seed", range(4))
 def test_f1_and_accuracy_equal_scikit_learn(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    truth, said = chance.integers(0, 4, 200), chance.integers(0, 5, 200)
+    rng = np.random.default_rng(seed)
+    truth, said = rng.integers(0, 4, 200), rng.integers(0, 5, 200)
     scores = class_scores(truth, said, 5)
     assert scores.macro_f1.value == pytest.approx(f1_score(truth, said, labels=range(4), average="macro", zero_division=0))
     assert scores.weighted_f1.value == pytest.approx(f1_score(truth, said, average="weighted", zero_division=0))
@@ -20,8 +20,8 @@ def test_f1_and_accuracy_equal_scikit_learn(seed: int) -> None:
 
 
 def test_copies_of_few_originals_widen_the_interval() -> None:
-    chance = np.random.default_rng(0)
-    right = np.repeat(chance.random(20) < 0.7, 10)
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.random(20) < 0.7, 10)
     truth = np.zeros(200, int)
     said = np.where(right, 0, 1)
     alone = class_scores(truth, said, 2).accuracy
@@ -38,9 +38,9 @@ def test_recall_counts_any_right_answer_and_ties_against_the_query() -> None:
 
 def test_recall_equals_a_plain_ranking() -> None:
     """Beside CLIP_benchmark's definition: any positive among the k best."""
-    chance = np.random.default_rng(1)
-    similarity = chance.normal(size=(30, 50))
-    positives = [chance.choice(50, 3, replace=False).tolist() for _ in range(30)]
+    rng = np.random.default_rng(1)
+    similarity = rng.normal(size=(30, 50))
+    positives = [rng.choice(50, 3, replace=False).tolist() for _ in range(30)]
     best = np.argsort(-similarity, axis=1)
     plain = [[bool(set(best[q, :k]) & set(positives[q])) for k in (1, 5, 10)] for q in range(30)]
     assert recall_at(similarity, positives, [1, 5, 10]).tolist() == plain

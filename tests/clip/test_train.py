@@ -71,10 +71,10 @@ def test_the_model_learns_to_tell_the_textures_apart(recipe_values: dict, tmp_pa
     clip = train(recipe, tmp_path, log=lines.append)
     assert lines[-1]["loss"] < lines[0]["loss"]
     test = load_pictures([pairs], ["test"], 64)
-    shown = [s for s in test.shown if s.label]
-    odds = clip.classify([s.pixels for s in shown], ["An image of bands", "An image of dots"])
+    images = [s for s in test.images if s.label]
+    odds = clip.classify([s.pixels for s in images], ["An image of bands", "An image of dots"])
     said = np.array(["textures/bands", "textures/dots"])[odds.argmax(axis=1)]
-    assert (said == np.array([s.label for s in shown])).mean() >= 0.9
+    assert (said == np.array([s.label for s in images])).mean() >= 0.9
     assert json.loads((tmp_path / "open_clip_config.json").read_text())["pathasst"]["recipe"]["seed"] == 1
 
 

@@ -49,8 +49,8 @@ class WholeSlide(Slide):
         from pathasst.wsi.settings import RunSettings
 
         values = {"arguments": arguments, "include": str(include or ""), "exclude": str(exclude or ""), **(settings or {})}
-        chosen = RunSettings.of(values, where="settings")
-        return run_slide(self, _tool(tool, model), output_folder(out), chosen, model=model, progress=progress)
+        run_settings = RunSettings.of(values, where="settings")
+        return run_slide(self, _tool(tool, model), output_folder(out), run_settings, model=model, progress=progress)
 
     def ask(self, question: str, *, out: Path | str | None = None, history: Answer | None = None, brain: str = "") -> Answer:
         """Ask about the slide: the tool that the question needs runs over all of it, into `out/TOOL`; the same call goes on.

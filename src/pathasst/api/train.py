@@ -132,8 +132,8 @@ def generator(cells: Folder, out: Folder, *, data: Folder | None = None, **setti
     from pathasst.nn.diffusion.training import GeneratorTraining, train
 
     if Path(cells).suffix in (".yaml", ".yml"):
-        chosen, split = recipe_cells(str(cells), Path(data or Path(cells).parent), **settings)
-        train(chosen, split["train"], Path(out))
+        generator_settings, split = recipe_cells(str(cells), Path(data or Path(cells).parent), **settings)
+        train(generator_settings, split["train"], Path(out))
     else:
         items, texts = image_texts(Path(cells))
         train(GeneratorTraining(**settings), items, Path(out), texts)

@@ -17,10 +17,10 @@ Box = tuple[float, float, float]
 """left, top and edge of a square crop, as shares of the picture's side."""
 
 
-def random_box(chance: np.random.Generator, smallest: float) -> Box:
+def random_box(rng: np.random.Generator, smallest: float) -> Box:
     """A square of `smallest` … 1 of the side, anywhere inside the picture."""
-    edge = smallest + (1 - smallest) * chance.random()
-    left, top = chance.random(2) * (1 - edge)
+    edge = smallest + (1 - smallest) * rng.random()
+    left, top = rng.random(2) * (1 - edge)
     return float(left), float(top), float(edge)
 
 
@@ -39,17 +39,17 @@ def turn(array: np.ndarray, pose: int) -> np.ndarray:
     return turned[:, ::-1] if pose >= 4 else turned
 
 
-def crop(pixels: np.ndarray, size: int, chance: np.random.Generator, smallest: float = 0.6) -> np.ndarray:
+def crop(pixels: np.ndarray, size: int, rng: np.random.Generator, smallest: float = 0.6) -> np.ndarray:
     """S×S×3 uint8 → size×size×3 uint8: a random square of `smallest` … 1 of the side, flipped and turned."""
-    return turn(cut(pixels, random_box(chance, smallest), size), int(chance.integers(8)))
+    return turn(cut(pixels, random_box(rng, smallest), size), int(rng.integers(8)))
 
 
-def stain_matrices(count: int, chance: np.random.Generator, strength: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
+def stain_matrices(count: int, rng: np.random.Generator, strength: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
     """Per picture a 3×3 matrix and a shift on optical density (float32 [n, 3, 3], [n, 1, 3]); strength 0 gives the identity."""
-    scale = 1 + strength * chance.uniform(-1, 1, (count, 3)).astype(np.float32)
+    scale = 1 + strength * rng.uniform(-1, 1, (count, 3)).astype(np.float32)
     matrix = np.einsum("ij,nj,jk->nik", HED_FROM_RGB, scale, RGB_FROM_HED)
-    gain = 1 + strength * chance.uniform(-1, 1, (count, 1, 1)).astype(np.float32)
-    tint = 0.3 * strength * chance.uniform(-1, 1, (count, 1, 3)).astype(np.float32)
+    gain = 1 + strength * rng.uniform(-1, 1, (count, 1, 1)).astype(np.float32)
+    tint = 0.3 * strength * rng.uniform(-1, 1, (count, 1, 3)).astype(np.float32)
     return (matrix * gain).astype(np.float32), tint
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.clip.build import ClipConfig
-from pathasst.clip.lit import said_of
+from pathasst.clip.lit import embed_pixels
 from pathasst.clip.scores import ClassScores, class_scores
 from pathasst.clip.zeroshot import Example, Task
 
@@ -36,9 +36,9 @@ def trunk_features(trunk: Any, config: ClipConfig, pictures: Iterable[Picture], 
     from pathasst.clip.model import to_square
 
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
-    squares = [np.asarray(to_square(p, config.image_size)) for p in pictures]
-    parts = (np.stack(squares[start : start + batch]) for start in range(0, len(squares), batch))
-    return np.concatenate([said_of(trunk, (part.astype(np.float32) / 255 - mean) / std) for part in parts])
+    images = [np.asarray(to_square(p, config.image_size)) for p in pictures]
+    parts = (np.stack(images[start : start + batch]) for start in range(0, len(images), batch))
+    return np.concatenate([embed_pixels(trunk, (part.astype(np.float32) / 255 - mean) / std) for part in parts])
 
 
 def teacher_features(pictures: Iterable[Picture], size: int = 224) -> np.ndarray:
@@ -73,8 +73,8 @@ def probe(task: Task, features: dict[str, np.ndarray], train: Sequence[Example],
     grid = {"logisticregression__C": [0.001, 0.01, 0.1]}
     search: Any = GridSearchCV(line, grid, cv=GroupKFold(min(3, len(set(groups)))), scoring="f1_macro")
     search.fit(np.stack([features[e.id] for e in train]), [e.label for e in train], groups=groups)
-    said = search.predict(np.stack([features[e.id] for e in test]))
-    return class_scores([e.label for e in test], said, len(task.classes), [e.cluster for e in test])
+    predicted = search.predict(np.stack([features[e.id] for e in test]))
+    return class_scores([e.label for e in test], predicted, len(task.classes), [e.cluster for e in test])
 
 
 def chance(task: Task, test: Sequence[Example]) -> float:
@@ -90,21 +90,21 @@ class ColourWords:
     What zero-shot by colour alone can do: no shape, no texture, but the same captions and the same text tower's words.
     """
 
-    def __init__(self, colours: np.ndarray, said: np.ndarray, weights: np.ndarray) -> None:
-        """`colours`: [n, 70] of `histogram`; `said`: [n, d], mean embeddings of true captions; `weights` of pictures: [n]."""
+    def __init__(self, colours: np.ndarray, text_embeddings: np.ndarray, weights: np.ndarray) -> None:
+        """`colours`: [n, 70] of `histogram`; `text_embeddings`: [n, d], means over true captions; `weights` of pictures: [n]."""
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         self.line = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
-        self.centre = said.mean(axis=0)
-        self.line.fit(colours, said - self.centre, ridge__sample_weight=weights)
+        self.centre = text_embeddings.mean(axis=0)
+        self.line.fit(colours, text_embeddings - self.centre, ridge__sample_weight=weights)
 
     def scores(self, task: Task, test: Sequence[Example], prompts: np.ndarray) -> ClassScores:
         """`prompts`: float [classes, d], embedded as the captions were."""
-        seen = self.line.predict(np.stack([histogram(e.picture()) for e in test]))
-        seen /= np.linalg.norm(seen, axis=1, keepdims=True).clip(1e-9)
+        estimates = self.line.predict(np.stack([histogram(e.picture()) for e in test]))
+        estimates /= np.linalg.norm(estimates, axis=1, keepdims=True).clip(1e-9)
         directions = prompts - self.centre
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        said = (seen @ directions.T).argmax(axis=1)
-        return class_scores([e.label for e in test], said, len(task.classes), [e.cluster for e in test])
+        predicted = (estimates @ directions.T).argmax(axis=1)
+        return class_scores([e.label for e in test], predicted, len(task.classes), [e.cluster for e in test])

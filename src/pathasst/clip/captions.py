@@ -51,8 +51,8 @@ class Captions:
                 for rows in order.split(128):
                     batch = trim(ids[rows]).to(device)  # type: ignore[arg-type]
                     mask = (batch != 0).long()
-                    seen = tower.transformer(input_ids=batch, attention_mask=mask)  # type: ignore[operator, union-attr]
-                    pooled[rows] = tower.pooler(seen, mask).float().cpu()  # type: ignore[operator, union-attr]
+                    hidden = tower.transformer(input_ids=batch, attention_mask=mask)  # type: ignore[operator, union-attr]
+                    pooled[rows] = tower.pooler(hidden, mask).float().cpu()  # type: ignore[operator, union-attr]
             self.pooled = pooled
 
     def beside(self, model: nn.Module) -> Captions:
@@ -61,10 +61,10 @@ class Captions:
         other.model = model
         return other
 
-    def draw(self, captions: list[int], chance: np.random.Generator) -> list[int]:
+    def draw(self, captions: list[int], rng: np.random.Generator) -> list[int]:
         """Rows for `encode`: the caption, or one of its windows."""
         windows = (self.windows[c] for c in captions)
-        return [w[0] if len(w) == 1 else int(chance.choice(w)) for w in windows]
+        return [w[0] if len(w) == 1 else int(rng.choice(w)) for w in windows]
 
     def encode(self, rows: list[int]) -> torch.Tensor:
         """Rows from `draw` → float [m, d], unit rows, with gradient to what is trained of the text tower."""

@@ -101,12 +101,12 @@ def to_huggingface(model: nn.Module, config: ClipConfig) -> CLIPModel:
         max_position_embeddings=text.get("context_length", 77),
         hidden_act=config.activation,
     )
-    whole = CLIPConfig(
+    clip_config = CLIPConfig(
         text_config=text_config.to_dict(),
         vision_config=vision_config(config).to_dict(),
         projection_dim=config.model["embed_dim"],
     )
-    clip = CLIPModel(whole)
+    clip = CLIPModel(clip_config)
     state = {k: v for k, v in model.state_dict().items() if k != "attn_mask"}
     visual = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
     textual = {k: v for k, v in state.items() if not k.startswith("visual.") and k not in ("logit_scale", "text_projection")}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pathasst.clip.image_cache import squares
+from pathasst.clip.image_cache import load_pixels
 from pathasst.core.errors import BadDataset
 from pathasst.core.records import Pair
 from pathasst.curate.label_pairs import concept_of
@@ -22,7 +22,7 @@ from pathasst.dataset import read
 
 
 @dataclass(slots=True)
-class Shown:
+class TrainingImage:
     """One picture of the training set: S×S×3 uint8, and what is known of it."""
 
     pixels: np.ndarray
@@ -37,7 +37,7 @@ class Shown:
 class Pictures:
     """The pictures of some splits, and the captions with the concept that each states ("" = true of its own picture alone)."""
 
-    shown: list[Shown]
+    images: list[TrainingImage]
     texts: list[str]
     concepts: list[str]
     by_label: dict[str, list[int]]  # label → rows of `texts` composed for it
@@ -46,8 +46,8 @@ class Pictures:
 
     def captions(self, number: int) -> list[int]:
         """The rows of `texts` that may stand beside a picture."""
-        shown = self.shown[number]
-        return self.by_label.get(shown.label, shown.captions)
+        image = self.images[number]
+        return self.by_label.get(image.label, image.captions)
 
     def truth(self, pictures: Sequence[int], texts: Sequence[int]) -> np.ndarray:
         """bool [n, m]: which captions are true of which pictures. Composed captions go by concept, others by picture."""
@@ -57,32 +57,32 @@ class Pictures:
         for j, text in enumerate(texts):
             (columns[self.concepts[text]] if self.concepts[text] else own[text]).append(j)
         for i, picture in enumerate(pictures):
-            shown = self.shown[picture]
-            for concept in self.true_of.get(shown.label, ()):
+            image = self.images[picture]
+            for concept in self.true_of.get(image.label, ()):
                 out[i, columns.get(concept, [])] = True
-            for text in shown.captions:
+            for text in image.captions:
                 out[i, own.get(text, [])] = True
         return out
 
     def without(self, sources: Sequence[str]) -> tuple[Pictures, np.ndarray]:
         """Those that do not come from some sources, with the rows that they had: int [n]. The texts stay, but are not drawn."""
-        rows = [n for n, s in enumerate(self.shown) if s.source not in sources]
-        kept = [self.shown[n] for n in rows]
-        labels = {s.label for s in kept}
-        used = {t for s in kept for t in s.captions}
+        rows = [n for n, s in enumerate(self.images) if s.source not in sources]
+        images = [self.images[n] for n in rows]
+        labels = {s.label for s in images}
+        used = {t for s in images for t in s.captions}
         by_label = {k: v for k, v in self.by_label.items() if k in labels}
         used |= {t for v in by_label.values() for t in v}
         concepts = [c if n in used else "" for n, c in enumerate(self.concepts)]
-        return Pictures(kept, self.texts, concepts, by_label, self.true_of), np.array(rows)
+        return Pictures(images, self.texts, concepts, by_label, self.true_of), np.array(rows)
 
     def sampling(self, power: float) -> np.ndarray:
         """Probability of each picture, as the function `sampling`."""
-        return sampling(self.shown, power)
+        return sampling(self.images, power)
 
 
-def sampling(shown: Sequence[Shown], power: float) -> np.ndarray:
+def sampling(images: Sequence[TrainingImage], power: float) -> np.ndarray:
     """Probability of each picture: classes count as (their size)^power, pictures without a label as one class a source."""
-    keys = [s.label or s.source for s in shown]
+    keys = [s.label or s.source for s in images]
     sizes = Counter(keys)
     share = np.array([sizes[k] ** (power - 1.0) for k in keys])
     return share / share.sum()
@@ -108,27 +108,27 @@ def load_pictures(
                     first[pair.md5] = rows[-1]
                     yield pair.md5, pair.image
 
-    pixels = squares(pictures(), size, file)
-    shown = {m: Shown(pixels[m], m, p.label, p.source.article_id, p.group) for m, p in first.items() if m in pixels}
-    out = Pictures(list(shown.values()), [], [], defaultdict(list), defaultdict(set), len(first) - len(shown))
-    seen: dict[tuple[str, str], int] = {}
+    pixels = load_pixels(pictures(), size, file)
+    by_md5 = {m: TrainingImage(pixels[m], m, p.label, p.source.article_id, p.group) for m, p in first.items() if m in pixels}
+    out = Pictures(list(by_md5.values()), [], [], defaultdict(list), defaultdict(set), len(first) - len(by_md5))
+    text_rows: dict[tuple[str, str], int] = {}
     for pair in rows:
-        if pair.md5 in shown:
-            _add_caption(out, seen, shown[pair.md5], pair)
-    if not out.shown:
+        if pair.md5 in by_md5:
+            _add_caption(out, text_rows, by_md5[pair.md5], pair)
+    if not out.images:
         raise BadDataset(f"no pictures with captions in {', '.join(map(str, folders))} for the splits {', '.join(splits)}.")
     return out
 
 
-def _add_caption(out: Pictures, seen: dict[tuple[str, str], int], shown: Shown, pair: Pair) -> None:
+def _add_caption(out: Pictures, text_rows: dict[tuple[str, str], int], image: TrainingImage, pair: Pair) -> None:
     concept = concept_of(pair)
     key = (pair.caption, concept)
-    if key not in seen:
-        seen[key] = len(out.texts)
+    if key not in text_rows:
+        text_rows[key] = len(out.texts)
         out.texts.append(pair.caption)
         out.concepts.append(concept)
-    row = seen[key]
-    shown.captions.append(row)
+    row = text_rows[key]
+    image.captions.append(row)
     if concept:
         out.true_of[pair.label].add(concept)
         out.by_label[pair.label].append(row)

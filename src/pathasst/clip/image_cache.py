@@ -22,7 +22,7 @@ from pathasst.imaging.pictures import load
 CHUNK, KEEP = 64, 64  # pictures decoded at once; chunks after which the file's index is written
 
 
-def squares(pictures: Iterable[tuple[str, bytes]], size: int, file: Path | None = None) -> dict[str, np.ndarray]:
+def load_pixels(pictures: Iterable[tuple[str, bytes]], size: int, file: Path | None = None) -> dict[str, np.ndarray]:
     """(MD5, encoded picture), each MD5 once → MD5 to S×S×3 uint8: shorter side to `size`, centre crop.
 
     What cannot be read is not in the result. With `file` the squares lie there, beside an index `.json`; those that are there
@@ -31,31 +31,31 @@ def squares(pictures: Iterable[tuple[str, bytes]], size: int, file: Path | None 
     if file is None:
         return {md5: square for md5, square in _decoded(pictures, size) if square is not None}
     index, row = file.with_suffix(".json"), size * size * 3
-    kept, broken = _read(index, size)
-    if not file.is_file() or file.stat().st_size < len(kept) * row:
-        kept, broken = [], []
-    known = {*kept, *broken}
-    with file.open("r+b" if kept else "wb") as out:
-        out.truncate(len(kept) * row)  # of squares that came after the index was written, before a kill
-        out.seek(len(kept) * row)
-        new = (p for p in pictures if p[0] not in known)
+    readable, broken = _read(index, size)
+    if not file.is_file() or file.stat().st_size < len(readable) * row:
+        readable, broken = [], []
+    cached = {*readable, *broken}
+    with file.open("r+b" if readable else "wb") as out:
+        out.truncate(len(readable) * row)  # of squares that came after the index was written, before a kill
+        out.seek(len(readable) * row)
+        new = (p for p in pictures if p[0] not in cached)
         for number, (md5, square) in enumerate(_decoded(new, size), 1):
-            (broken if square is None else kept).append(md5)
+            (broken if square is None else readable).append(md5)
             if square is not None:
                 out.write(square.tobytes())
             if number % (CHUNK * KEEP) == 0:
                 out.flush()
-                _write(index, size, kept, broken)
-    if len(kept) + len(broken) > len(known):
-        _write(index, size, kept, broken)
-    if not kept:
+                _write(index, size, readable, broken)
+    if len(readable) + len(broken) > len(cached):
+        _write(index, size, readable, broken)
+    if not readable:
         return {}
-    mapped = np.memmap(file, np.uint8, "r", shape=(len(kept), size, size, 3))
-    return {md5: mapped[n] for n, md5 in enumerate(kept)}
+    mapped = np.memmap(file, np.uint8, "r", shape=(len(readable), size, size, 3))
+    return {md5: mapped[n] for n, md5 in enumerate(readable)}
 
 
 def forget(file: Path) -> None:
-    """Remove what `squares` wrote."""
+    """Remove what `load_pixels` wrote."""
     file.unlink(missing_ok=True)
     file.with_suffix(".json").unlink(missing_ok=True)
 
@@ -82,5 +82,5 @@ def _read(index: Path, size: int) -> tuple[list[str], list[str]]:
     return (stored["kept"], stored["broken"]) if stored["size"] == size else ([], [])
 
 
-def _write(index: Path, size: int, kept: list[str], broken: list[str]) -> None:
-    write_atomic(index, json.dumps({"size": size, "kept": kept, "broken": broken}).encode())
+def _write(index: Path, size: int, readable: list[str], broken: list[str]) -> None:
+    write_atomic(index, json.dumps({"size": size, "kept": readable, "broken": broken}).encode())

@@ -19,7 +19,7 @@ from pathasst.clip import zeroshot as zs
 from pathasst.clip.baselines import ColourWords, chance, histogram, trunk_features
 from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures, sampling
-from pathasst.clip.lit import FILE, locked_features, standardise
+from pathasst.clip.lit import FILE, compute_lit_features, standardise
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.task import ClipTask
@@ -103,16 +103,16 @@ def leave_one_out(
     if settings.unlocked:
         raise BadSettings(f"{recipe.base}: leave-one-out needs a locked tower (unlocked: 0).")
     bench = _Bench(settings, out)
-    found: list[Left] = []
+    results: list[Left] = []
     for name, one in recipe.sets.items():
         if only and name not in only:
             continue
         for left in bench.measure(name, one.sources, [tasks[t] for t in one.tasks]):
-            found.append(left)
+            results.append(left)
             if report:
                 report(left)
-        (out / RESULTS).write_text(json.dumps([asdict(f) for f in found], indent=1), encoding="utf-8")
-    return found
+        (out / RESULTS).write_text(json.dumps([asdict(f) for f in results], indent=1), encoding="utf-8")
+    return results
 
 
 class _Bench:
@@ -129,60 +129,64 @@ class _Bench:
         self.texts = Captions(model, config, self.pictures.texts)
         look = (settings.views, settings.smallest, settings.stain, settings.seed)
         trunk: Any = model.eval().visual.trunk  # type: ignore[union-attr]
-        self.locked = locked_features(trunk, config, self.pictures.shown, *look, out / FILE)
-        self.colours = np.stack([histogram(s.pixels) for s in self.pictures.shown])
+        self.lit_features = compute_lit_features(trunk, config, self.pictures.images, *look, out / FILE)
+        self.colours = np.stack([histogram(s.pixels) for s in self.pictures.images])
 
     def measure(self, name: str, sources: Sequence[str], tasks: list[zs.Task]) -> Iterable[Left]:
         import torch
 
-        known, rows = self.pictures.without(sources)
+        training_pictures, rows = self.pictures.without(sources)
         torch.manual_seed(self.settings.seed)
         (model, config), (untrained, _) = initial(self.settings), initial(self.settings)
         for fresh in (model, untrained):
-            standardise(fresh, self.locked[rows])
+            standardise(fresh, self.lit_features[rows])
         before = PathCLIP(untrained, config)
-        training = ClipTask(self.settings, model, config, known, self.texts.beside(model), locked=self.locked[rows])
+        training = ClipTask(
+            self.settings, model, config, training_pictures, self.texts.beside(model), lit_features=self.lit_features[rows]
+        )
         fit(training, self.settings, self.out / name.replace(" ", "-")).remove_checkpoints()
         clip = PathCLIP(model, config)
         pictures = [p for d in self.settings.data for p in zs.labelled(d, ["train", "val", "test"])]
         pictures = [p for p in pictures if p.source.article_id in sources]
-        words = self._colour_words(clip, known, rows)
+        words = self._colour_words(clip, training_pictures, rows)
         for task in tasks:
             examples = zs.examples_of_pairs(pictures, task)
-            seen = trunk_features(clip.model.visual.trunk, config, (e.picture() for e in examples))  # type: ignore[union-attr]
+            features = trunk_features(clip.model.visual.trunk, config, (e.picture() for e in examples))  # type: ignore[union-attr]
             one, many, random = (
-                zs.run(c, task, examples, _project(c, seen), ensemble=e).scores
+                zs.run(c, task, examples, _project(c, features), ensemble=e).scores
                 for c, e in ((clip, False), (clip, True), (before, False))
             )
             by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))
             zero_shot, ensemble, colour, unlearnt = (s.macro_f1 for s in (one, many, by_colour, random))
             yield Left(name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, unlearnt, chance(task, examples))
 
-    def _colour_words(self, clip: PathCLIP, known: Pictures, rows: np.ndarray) -> ColourWords:
+    def _colour_words(self, clip: PathCLIP, training_pictures: Pictures, rows: np.ndarray) -> ColourWords:
         import torch
 
         with torch.inference_mode():  # the first window of each caption
             embedded = self.texts.beside(clip.model).encode([w[0] for w in self.texts.windows]).numpy()
-        said = np.stack([embedded[known.captions(n)].mean(axis=0) for n in range(len(known.shown))])
-        return ColourWords(self.colours[rows], said, sampling(known.shown, self.settings.balance))
+        text_embeddings = np.stack(
+            [embedded[training_pictures.captions(n)].mean(axis=0) for n in range(len(training_pictures.images))]
+        )
+        return ColourWords(self.colours[rows], text_embeddings, sampling(training_pictures.images, self.settings.balance))
 
 
-def _project(clip: PathCLIP, seen: np.ndarray) -> np.ndarray:
+def _project(clip: PathCLIP, features: np.ndarray) -> np.ndarray:
     """Features of the trunk → unit embeddings, float32."""
     import torch
 
     with torch.inference_mode():
-        said: np.ndarray = clip.model.visual.head(torch.from_numpy(seen)).numpy()  # type: ignore[union-attr, operator]
-    return said / np.linalg.norm(said, axis=1, keepdims=True)
+        embedded: np.ndarray = clip.model.visual.head(torch.from_numpy(features)).numpy()  # type: ignore[union-attr, operator]
+    return embedded / np.linalg.norm(embedded, axis=1, keepdims=True)
 
 
-def markdown(found: Sequence[Left]) -> str:
+def markdown(results: Sequence[Left]) -> str:
     """The results as a table."""
     lines = [
         "| left out | task | n (originals) | single prompt | ensemble | colour words | untrained | chance | above all |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for f in found:
+    for f in results:
         cells = [f.name, f.task, f"{f.n} ({f.clusters})", f.zero_shot, f.ensemble, f.colour, f.untrained, f"{f.chance:.3f}"]
         lines.append("| " + " | ".join(map(str, cells)) + f" | {'yes' if f.above else 'no'} |")
     return "\n".join(lines)

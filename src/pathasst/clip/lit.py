@@ -14,17 +14,24 @@ import numpy as np
 
 from pathasst.clip.augment import crop, recolour, stain_matrices
 from pathasst.clip.build import ClipConfig
-from pathasst.clip.data import Shown
+from pathasst.clip.data import TrainingImage
 from pathasst.core.hardware import has_fast_bfloat16
 
 FILE = "locked.safetensors"
 BATCH, KEEP = 32, 16  # crops seen at once; batches after which the features are kept
 
 
-def locked_features(
-    trunk: Any, config: ClipConfig, shown: Sequence[Shown], views: int, smallest: float, stain: float, seed: int, path: Path
+def compute_lit_features(
+    trunk: Any,
+    config: ClipConfig,
+    images: Sequence[TrainingImage],
+    views: int,
+    smallest: float,
+    stain: float,
+    seed: int,
+    path: Path,
 ) -> np.ndarray:
-    """float16 [pictures, views, d]: what the trunk says of random crops with other stain. Kept in `path`, and completed there.
+    """float16 [pictures, views, d]: the trunk's embeddings of random crops with other stain. Kept in `path`, and completed there.
 
     Kept as they come, so that a killed run loses little. Up to 90 crops a second a core for EfficientNet-Lite0 at 224 px, where
     bfloat16 is fast.
@@ -33,26 +40,26 @@ def locked_features(
     from safetensors.numpy import load_file
 
     settings = f"{views} {smallest} {stain} {seed} {config.image_size}"
-    known: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
     if path.is_file():
         with safe_open(path, "np") as file:
             same = (file.metadata() or {}).get("settings") == settings
-        known = load_file(path) if same else {}
-    missing = [s for s in shown if s.md5 not in known]
+        features = load_file(path) if same else {}
+    missing = [s for s in images if s.md5 not in features]
     for start in range(0, len(missing), BATCH):
         part = missing[start : start + BATCH]
-        seen = _see(trunk, config, part, views, smallest, stain, seed)
-        known |= {s.md5: f for s, f in zip(part, seen, strict=True)}
+        embedded = _see(trunk, config, part, views, smallest, stain, seed)
+        features |= {s.md5: f for s, f in zip(part, embedded, strict=True)}
         if start + BATCH >= len(missing) or (start // BATCH) % KEEP == KEEP - 1:
-            _keep(known, path, settings)
-    return np.stack([known[s.md5] for s in shown])
+            _keep(features, path, settings)
+    return np.stack([features[s.md5] for s in images])
 
 
-def _keep(known: dict[str, np.ndarray], path: Path, settings: str) -> None:
+def _keep(features: dict[str, np.ndarray], path: Path, settings: str) -> None:
     from safetensors.numpy import save_file
 
     temporary = path.with_name(f".{path.name}")
-    save_file(known, temporary, metadata={"settings": settings})
+    save_file(features, temporary, metadata={"settings": settings})
     temporary.replace(path)
 
 
@@ -64,27 +71,27 @@ def standardise(model: Any, features: np.ndarray) -> None:
 
 
 def _see(
-    trunk: Any, config: ClipConfig, shown: Sequence[Shown], views: int, smallest: float, stain: float, seed: int
+    trunk: Any, config: ClipConfig, images: Sequence[TrainingImage], views: int, smallest: float, stain: float, seed: int
 ) -> np.ndarray:
     out = []
-    chances = [np.random.default_rng([seed, int(s.md5[:12], 16)]) for s in shown]
+    rngs = [np.random.default_rng([seed, int(s.md5[:12], 16)]) for s in images]
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
     for _ in range(views):
-        crops = np.stack([crop(s.pixels, config.image_size, c, smallest) for s, c in zip(shown, chances, strict=True)])
-        stains = [stain_matrices(1, c, stain) for c in chances]
+        crops = np.stack([crop(s.pixels, config.image_size, c, smallest) for s, c in zip(images, rngs, strict=True)])
+        stains = [stain_matrices(1, c, stain) for c in rngs]
         flat = recolour(
-            crops.reshape(len(shown), -1, 3), np.concatenate([m for m, _ in stains]), np.concatenate([t for _, t in stains])
+            crops.reshape(len(images), -1, 3), np.concatenate([m for m, _ in stains]), np.concatenate([t for _, t in stains])
         )
-        out.append(said_of(trunk, ((flat - mean) / std).reshape(crops.shape)))
+        out.append(embed_pixels(trunk, ((flat - mean) / std).reshape(crops.shape)))
     return np.stack(out, axis=1).astype(np.float16)
 
 
-def said_of(trunk: Any, pixels: np.ndarray) -> np.ndarray:
-    """What a trunk says of normalised pictures, float32 [n, S, S, 3] → [n, d]: where it is, in bfloat16 where that is fast."""
+def embed_pixels(trunk: Any, pixels: np.ndarray) -> np.ndarray:
+    """Trunk embeddings of normalised images, float32 [n, S, S, 3] → [n, d], on its device, in bfloat16 where that is fast."""
     import torch
 
     device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
     channels_last = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(str(device))):
-        said: np.ndarray = trunk(channels_last).float().cpu().numpy()
-    return said
+        embedded: np.ndarray = trunk(channels_last).float().cpu().numpy()
+    return embedded

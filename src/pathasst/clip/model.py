@@ -100,9 +100,9 @@ class PathCLIP(DualEncoder):
         if name.count("/") == 1 and name not in weights.registry() and not place.exists():
             model, config = load_named(*name.split("/"), activation=activation)
             return cls(model.to(device), config, name)
-        known = name in weights.registry() or not place.exists()  # an unknown name that is no path: weights.path says so
-        model, config = load_any(weights.path(name) if known else place, activation=activation, arch=arch)
-        return cls(model.to(device), config, weights.version(name) if known else place.name)
+        registered = name in weights.registry() or not place.exists()  # an unknown name that is no path: weights.path says so
+        model, config = load_any(weights.path(name) if registered else place, activation=activation, arch=arch)
+        return cls(model.to(device), config, weights.version(name) if registered else place.name)
 
     def save(self, folder: Path | str, dtype: str = "float16") -> None:
         """Write `open_clip_config.json` and `model.safetensors`; a pretrained text tower is found again by name."""

@@ -49,16 +49,16 @@ class OnnxClip(DualEncoder):
         self.tokenizer.enable_padding(pad_id=0)
 
     def encode_image(self, images: Iterable[Picture], batch: int = BATCH) -> np.ndarray:
-        found, images = [np.zeros((0, self.config.model["embed_dim"]), np.float32)], iter(images)
+        vectors, images = [np.zeros((0, self.config.model["embed_dim"]), np.float32)], iter(images)
         while some := [to_pixels(i, self.config) for i in islice(images, batch)]:
-            found += self.vision.run(None, {"pixels": np.stack(some)})
-        return np.concatenate(found)
+            vectors += self.vision.run(None, {"pixels": np.stack(some)})
+        return np.concatenate(vectors)
 
     def encode_text(self, texts: Sequence[str], batch: int = 1) -> np.ndarray:
-        found = [np.zeros((0, self.config.model["embed_dim"]), np.float32)]
+        vectors = [np.zeros((0, self.config.model["embed_dim"]), np.float32)]
         for text in texts:  # one at a time, whatever `batch` says: that costs less than padding
-            found += self.text.run(None, {"ids": self.ids([text])})
-        return np.concatenate(found)
+            vectors += self.text.run(None, {"ids": self.ids([text])})
+        return np.concatenate(vectors)
 
     def ids(self, texts: Sequence[str]) -> np.ndarray:
         """Texts → int64 [n, longest], cleaned and cut as OpenCLIP's `HFTokenizer` does."""
@@ -124,9 +124,9 @@ def write(folder: Path, file: Path) -> None:
 
     clip = PathCLIP.load(folder, device="cpu")
     clip.model.requires_grad_(False)
-    chance = torch.Generator().manual_seed(0)
-    pixels = torch.randn(2, 3, clip.image_size, clip.image_size, generator=chance)
-    ids = torch.randint(1000, 2000, (2, 9), generator=chance)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 3, clip.image_size, clip.image_size, generator=generator)
+    ids = torch.randint(1000, 2000, (2, 9), generator=generator)
     ids[1, 6:] = 0  # padding
     _write_tower(clip, "encode_image", pixels, file)
     _write_tower(clip, "encode_text", ids, file.with_suffix(TEXT))
@@ -144,20 +144,20 @@ def _write_tower(clip: PathCLIP, method: str, example: torch.Tensor, file: Path)
             vectors: torch.Tensor = getattr(self.clip, method)(x, normalize=True)
             return vectors
 
-    given = "pixels" if method == "encode_image" else "ids"
-    free = {given: {0: "b"} if given == "pixels" else {0: "b", 1: "n"}, "vectors": {0: "b"}}
+    input_name = "pixels" if method == "encode_image" else "ids"
+    free = {input_name: {0: "b"} if input_name == "pixels" else {0: "b", 1: "n"}, "vectors": {0: "b"}}
     tower = Tower().eval()
     with warnings.catch_warnings(), _plain_attention():
         warnings.simplefilter("ignore")  # the newer exporter needs two packages more; this one is enough for these layers
         try:
             torch.onnx.export(
                 tower, (example,), str(file), dynamo=False, opset_version=17,
-                input_names=[given], output_names=["vectors"], dynamic_axes=free,
+                input_names=[input_name], output_names=["vectors"], dynamic_axes=free,
             )  # fmt: skip
         except torch.onnx.OnnxExporterError as error:
             raise BadInput(f"{method} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
-    other = example.flip(0)[:, ..., :-2] if given == "ids" else torch.cat([example, example]) / 2  # not what was traced
-    cosines = (tower(other).numpy() * open_session(file).run(None, {given: other.numpy()})[0]).sum(1)
+    other = example.flip(0)[:, ..., :-2] if input_name == "ids" else torch.cat([example, example]) / 2  # not what was traced
+    cosines = (tower(other).numpy() * open_session(file).run(None, {input_name: other.numpy()})[0]).sum(1)
     if cosines.min() < 0.9999:
         raise BadInput(f"{method} as ONNX gives other vectors: cosine {cosines.min():.4f}.")
 

@@ -25,10 +25,10 @@ Report = Callable[[int], None]
 
 def pictures_under(folder: Path) -> list[Path]:
     """The picture files of a folder and its sub-folders, by name. Raises BadDataset when there are none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
         raise BadDataset(f"{folder} holds no pictures ({', '.join(SUFFIXES)}).")
-    return found
+    return paths
 
 
 def embed(clip: Encoder, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:

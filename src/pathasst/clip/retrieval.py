@@ -62,26 +62,26 @@ def retrieve(
         p for f in folders for p in read(f, Pair) if p.split in splits and p.caption and (composed or p.source.kind != "labels")
     ]
     fits = set(short_enough([p.caption for p in pairs], clip))
-    shown = {p.md5: p for p in reversed(pairs) if p.caption in fits}
-    images, rows = pictures.embed(clip, [p.image for p in shown.values()])
-    md5s = list(shown)
+    by_md5 = {p.md5: p for p in reversed(pairs) if p.caption in fits}
+    images, rows = pictures.embed(clip, [p.image for p in by_md5.values()])
+    md5s = list(by_md5)
     readable = [md5s[n] for n in rows]
     image_row = {md5: n for n, md5 in enumerate(readable)}
-    kept = [p for p in pairs if p.caption in fits and p.md5 in image_row]
-    if not kept:
+    usable = [p for p in pairs if p.caption in fits and p.md5 in image_row]
+    if not usable:
         raise BadDataset(f"no pairs with captions of at most {LONGEST} tokens in {', '.join(map(str, folders))}.")
-    texts = sorted({p.caption for p in kept})
+    texts = sorted({p.caption for p in usable})
     text_row = {t: n for n, t in enumerate(texts)}
     of_image: list[set[int]] = [set() for _ in readable]
     of_text: list[set[int]] = [set() for _ in texts]
     cluster_of_text = [""] * len(texts)
-    for pair in kept:
+    for pair in usable:
         of_image[image_row[pair.md5]].add(text_row[pair.caption])
         of_text[text_row[pair.caption]].add(image_row[pair.md5])
         cluster_of_text[text_row[pair.caption]] = pair.group or pair.md5
     similarity = images @ clip.encode_text(texts).T
-    groups = [shown[md5].group or md5 for md5 in readable]
-    left_out = len({p.caption for p in pairs} - fits), len(shown) - len(readable)
+    groups = [by_md5[md5].group or md5 for md5 in readable]
+    left_out = len({p.caption for p in pairs} - fits), len(by_md5) - len(readable)
     return [
         _recalls("image to text", similarity, of_image, groups, ks, left_out),
         _recalls("text to image", similarity.T, of_text, cluster_of_text, ks, left_out),

@@ -48,8 +48,8 @@ def class_scores(
 def _of_confusion(tables: np.ndarray) -> np.ndarray:
     """[draws, c, c] → [3, draws]: macro F1, weighted F1, accuracy."""
     hits = np.diagonal(tables, axis1=1, axis2=2)
-    support, said = tables.sum(axis=2), tables.sum(axis=1)
-    f1 = 2 * hits / np.maximum(support + said, 1)
+    support, predicted = tables.sum(axis=2), tables.sum(axis=1)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
     present, total = support > 0, np.maximum(support.sum(axis=1), 1)
     macro = (f1 * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
     return np.stack([macro, (f1 * support).sum(axis=1) / total, hits.sum(axis=1) / total])

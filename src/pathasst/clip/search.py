@@ -33,22 +33,22 @@ def embed_folder(
     paths = pictures_under(Path(folder))
     stamps = [_stamp(p) for p in paths]
     key = hashlib.sha256(f"{clip.version} {Path(folder).resolve()}".encode()).hexdigest()
-    kept = cache / f"{key[:16]}.npz" if cache else None
-    known = _read(kept)
-    missing = [n for n, stamp in enumerate(stamps) if stamp not in known]
+    file = cache / f"{key[:16]}.npz" if cache else None
+    embedded = _read(file)
+    missing = [n for n, stamp in enumerate(stamps) if stamp not in embedded]
     if report:
         report(len(paths) - len(missing))
     unreadable = np.full(clip.config.model["embed_dim"], np.nan, np.float32)
     for start in range(0, len(missing), KEEP):
         part = missing[start : start + KEEP]
         vectors, rows = embed(clip, [paths[n] for n in part], report)
-        known |= {stamps[n]: unreadable for n in part}
-        known |= {stamps[part[row]]: vector for row, vector in zip(rows, vectors, strict=True)}
-        if kept:
-            _keep(kept, {stamp: known[stamp] for stamp in stamps if stamp in known})
-    found = np.stack([known[stamp] for stamp in stamps])
-    good = np.isfinite(found[:, 0])
-    return [path for path, fine in zip(paths, good, strict=True) if fine], found[good], int((~good).sum())
+        embedded |= {stamps[n]: unreadable for n in part}
+        embedded |= {stamps[part[row]]: vector for row, vector in zip(rows, vectors, strict=True)}
+        if file:
+            _keep(file, {stamp: embedded[stamp] for stamp in stamps if stamp in embedded})
+    matrix = np.stack([embedded[stamp] for stamp in stamps])
+    good = np.isfinite(matrix[:, 0])
+    return [path for path, fine in zip(paths, good, strict=True) if fine], matrix[good], int((~good).sum())
 
 
 def _stamp(path: Path) -> str:
@@ -56,19 +56,19 @@ def _stamp(path: Path) -> str:
     return f"{path.resolve()}:{about.st_size}:{about.st_mtime_ns}"
 
 
-def _read(kept: Path | None) -> dict[str, np.ndarray]:
+def _read(file: Path | None) -> dict[str, np.ndarray]:
     """Stamp of a file → its embedding; NaN where it cannot be read."""
-    if kept is None or not kept.is_file():
+    if file is None or not file.is_file():
         return {}
-    with np.load(kept, allow_pickle=False) as stored:
+    with np.load(file, allow_pickle=False) as stored:
         return dict(zip(stored["stamps"].tolist(), stored["vectors"], strict=True))
 
 
-def _keep(kept: Path, known: dict[str, np.ndarray]) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
+def _keep(file: Path, embedded: dict[str, np.ndarray]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
-    np.savez(content, stamps=np.array(list(known)), vectors=np.stack(list(known.values())))
-    write_atomic(kept, content.getvalue())
+    np.savez(content, stamps=np.array(list(embedded)), vectors=np.stack(list(embedded.values())))
+    write_atomic(file, content.getvalue())
 
 
 def nearest(vectors: np.ndarray, query: np.ndarray, count: int) -> list[tuple[int, float]]:

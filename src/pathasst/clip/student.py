@@ -23,7 +23,7 @@ class Student(nn.Module):
         self.clip, self.heads, self.texts = clip, heads, texts
 
     def forward(
-        self, patches: torch.Tensor, kept: torch.Tensor, rows: list[int], students: torch.Tensor
+        self, patches: torch.Tensor, patch_indices: torch.Tensor, rows: list[int], students: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """With rows `image` [n, d], `text` [m, d] (unit rows), `scale`; of the pictures `students` `patches` and `pooled`.
 
@@ -37,7 +37,7 @@ class Student(nn.Module):
             side = math.isqrt(patches.shape[-1] // 3)
             image = visual(patches.view(-1, 3, side, side).contiguous(memory_format=torch.channels_last))
         else:
-            pooled, tokens = encode_patches(visual, patches, kept)
+            pooled, tokens = encode_patches(visual, patches, patch_indices)
             image = pooled @ visual.proj if rows else pooled
         if self.heads is not None and len(students):
             out |= {"patches": self.heads["patches"](tokens[students]), "pooled": self.heads["pooled"](pooled[students])}
@@ -58,14 +58,14 @@ class Student(nn.Module):
         return self
 
 
-def encode_patches(visual: Any, patches: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_patches(visual: Any, patches: torch.Tensor, patch_indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """OpenCLIP's `VisionTransformer` on some of the patches: the same modules, the rest never computed.
 
     Returns the pooled token float [n, width], before the projection, and the patch tokens [n, k, width].
     """
     x = F.linear(patches, visual.conv1.weight.flatten(1))
     places = visual.positional_embedding
-    x = x + places[1:][kept]
+    x = x + places[1:][patch_indices]
     head = (visual.class_embedding + places[0]).expand(len(x), 1, -1)
     x = visual.ln_pre(torch.cat([head.to(x.dtype), x], dim=1))
     pooled, tokens = visual._pool(visual.transformer(x))

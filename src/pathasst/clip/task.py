@@ -18,8 +18,8 @@ from torch.nn.functional import mse_loss
 from pathasst.clip.augment import Box, cut, random_box, recolour, stain_matrices, turn
 from pathasst.clip.build import ClipConfig
 from pathasst.clip.captions import Captions
-from pathasst.clip.data import Pictures, Shown, sampling
-from pathasst.clip.distill import Lessons, heads
+from pathasst.clip.data import Pictures, TrainingImage, sampling
+from pathasst.clip.distill import TeacherFeatures, heads
 from pathasst.clip.eval_callback import ValScores
 from pathasst.clip.loss import TrueCaptionsLoss
 from pathasst.clip.model import PathCLIP
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """This process's places of a step; `truth` is of all processes."""
 
     patches: torch.Tensor  # float32 [n, k, 3·p·p], normalised
-    kept: torch.Tensor  # int64 [n, k], places in the grid
+    patch_indices: torch.Tensor  # int64 [n, k], places in the grid
     rows: list[int]  # of `Captions`: n of the pictures, then those of `anchors`; none in steps that only distil
     truth: torch.Tensor  # bool [N, N + anchors]
     students: torch.Tensor  # int64 [t], the pictures of this part for which there are targets
@@ -54,7 +54,7 @@ class _Crop(NamedTuple):
 class ClipTask(Task):
     """`pictures` have captions; `further` are only distilled.
 
-    `locked` are the features of a locked tower for the pictures, float16 [pictures, views, d], which then stand for their pixels.
+    `lit_features` are those of a locked tower for the pictures, float16 [pictures, views, d], which then stand for their pixels.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class ClipTask(Task):
         pictures: Pictures,
         texts: Captions,
         *,
-        further: Sequence[Shown] = (),
-        lessons: Lessons | None = None,
-        locked: np.ndarray | None = None,
+        further: Sequence[TrainingImage] = (),
+        teacher: TeacherFeatures | None = None,
+        lit_features: np.ndarray | None = None,
         val_scores: ValScores | None = None,
     ) -> None:
-        reads = heads(int(config.model["vision_cfg"]["width"]), lessons) if lessons is not None else None
+        reads = heads(int(config.model["vision_cfg"]["width"]), teacher) if teacher is not None else None
         super().__init__(Student(clip, reads, texts))
         self.settings, self.clip, self.config, self.pictures, self.texts = settings, clip, config, pictures, texts
-        self.lessons, self.locked, self.val_scores = lessons, locked, val_scores
+        self.teacher, self.lit_features, self.val_scores = teacher, lit_features, val_scores
         self.best, self.unused_parameters = settings.best, reads is not None
-        self.all = [*pictures.shown, *further]
+        self.all = [*pictures.images, *further]
         self.odds = pictures.sampling(settings.balance)
         self.distill_odds = sampling(self.all, settings.distill.balance)
         self.rows_of: dict[str, list[int]] = {}
@@ -89,7 +89,7 @@ class ClipTask(Task):
         rng = np.random.default_rng([settings.seed, step])
         distil_only = step < distill.steps
         odds = self.distill_odds if distil_only else self.odds
-        chosen = rng.choice(len(odds), settings.batch, p=odds).tolist()
+        sampled = rng.choice(len(odds), settings.batch, p=odds).tolist()
         size = settings.batch // settings.accumulate
         part = slice(places.start // size * size, (places.start // size + 1) * size)  # of all processes together
         own = slice(places.start, places.stop)
@@ -97,28 +97,28 @@ class ClipTask(Task):
         anchors: list[int] = []
         truth = np.zeros((size, 0), bool)
         if not distil_only:
-            rows = [int(rng.choice(self.pictures.captions(n))) for n in chosen]
+            rows = [int(rng.choice(self.pictures.captions(n))) for n in sampled]
             anchors = [int(rng.choice(r)) for r in self.rows_of.values()] if settings.anchors else []
-            truth = self.pictures.truth(chosen[part], rows[part] + anchors)
+            truth = self.pictures.truth(sampled[part], rows[part] + anchors)
         # Beside captions every other picture is a crop that passed the teacher; the rest are new crops.
-        every = 0 if self.lessons is None else 1 if distil_only else 2 if distill.weight else 0
-        crops = [self._crop(c, bool(every) and place % every == 0, rng) for place, c in enumerate(chosen)]
-        patches, kept = self.patches(crops, own, step, rng)
+        every = 0 if self.teacher is None else 1 if distil_only else 2 if distill.weight else 0
+        crops = [self._crop(c, bool(every) and place % every == 0, rng) for place, c in enumerate(sampled)]
+        patches, patch_indices = self.patches(crops, own, step, rng)
         students = [place for place, crop in enumerate(crops[own]) if crop.view >= 0]
         targets = None
-        if self.lessons is not None and students:
+        if self.teacher is not None and students:
             views = [(c.picture, c.view, c.pose) for c in (crops[own][t] for t in students)]
-            of_patches, of_pooled = self.lessons.targets(views, kept[students])
+            of_patches, of_pooled = self.teacher.targets(views, patch_indices[students])
             targets = (torch.from_numpy(of_patches), torch.from_numpy(of_pooled))
         windows = self.texts.draw(rows[own] + anchors, rng) if rows else []
-        tensors = (torch.from_numpy(patches), torch.from_numpy(kept), torch.from_numpy(truth))
+        tensors = (torch.from_numpy(patches), torch.from_numpy(patch_indices), torch.from_numpy(truth))
         return Batch(*tensors[:2], windows, tensors[2], torch.tensor(students, dtype=torch.long), targets)
 
     def _crop(self, picture: int, of_teacher: bool, rng: np.random.Generator) -> _Crop:
         pose = int(rng.integers(8))
-        if of_teacher and self.lessons is not None:
-            view = int(rng.integers(self.lessons.boxes.shape[1]))
-            return _Crop(picture, self.lessons.box(picture, view), pose, view)
+        if of_teacher and self.teacher is not None:
+            view = int(rng.integers(self.teacher.boxes.shape[1]))
+            return _Crop(picture, self.teacher.box(picture, view), pose, view)
         return _Crop(picture, random_box(rng, self.settings.smallest), pose)
 
     def patches(self, crops: list[_Crop], own: slice, step: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -128,27 +128,27 @@ class ClipTask(Task):
         """
         size, patch = self.config.image_size, self.config.patch_size
         grid = size // patch
-        if self.locked is not None:
-            views = rng.integers(self.locked.shape[1], size=len(crops))
+        if self.lit_features is not None:
+            views = rng.integers(self.lit_features.shape[1], size=len(crops))
             rows = [(c.picture, v) for c, v in zip(crops, views, strict=True)][own]
-            return np.stack([self.locked[p, v] for p, v in rows])[:, None].astype(np.float32), np.zeros((len(rows), 1), int)
+            return np.stack([self.lit_features[p, v] for p, v in rows])[:, None].astype(np.float32), np.zeros((len(rows), 1), int)
         keep = max(1, round(self.settings.keep_patches * grid * grid)) if step < 0.9 * self.settings.steps else grid * grid
-        kept = np.sort(rng.random((len(crops), grid * grid)).argsort(axis=1)[:, :keep], axis=1)[own]
+        patch_indices = np.sort(rng.random((len(crops), grid * grid)).argsort(axis=1)[:, :keep], axis=1)[own]
         matrices, tints = stain_matrices(len(crops), rng, self.settings.stain)
         pixels = np.stack([turn(cut(self.all[c.picture].pixels, c.box, size), c.pose) for c in crops[own]])
         n = len(pixels)
-        squares = pixels.reshape(n, grid, patch, grid, patch, 3).transpose(0, 1, 3, 2, 4, 5).reshape(n, grid * grid, -1)
-        squares = np.take_along_axis(squares, kept[:, :, None], axis=1).reshape(n, -1, 3)
-        colour = recolour(squares, matrices[own], tints[own])
+        patches = pixels.reshape(n, grid, patch, grid, patch, 3).transpose(0, 1, 3, 2, 4, 5).reshape(n, grid * grid, -1)
+        patches = np.take_along_axis(patches, patch_indices[:, :, None], axis=1).reshape(n, -1, 3)
+        colour = recolour(patches, matrices[own], tints[own])
         colour -= np.asarray(self.config.mean, np.float32)
         colour /= np.asarray(self.config.std, np.float32)
         colour = colour.reshape(n, keep, patch * patch, 3).swapaxes(2, 3)
-        return np.ascontiguousarray(colour).reshape(n, keep, 3 * patch * patch), kept
+        return np.ascontiguousarray(colour).reshape(n, keep, 3 * patch * patch), patch_indices
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """`contrast` over the captions of all processes, `distill` over this one's pictures."""
         self.limit_scale()
-        features = model(batch.patches, batch.kept, batch.rows, batch.students)
+        features = model(batch.patches, batch.patch_indices, batch.rows, batch.students)
         losses: dict[str, torch.Tensor] = {}
         weight = self.settings.distill.weight if batch.rows else 1.0
         total = torch.zeros((), device=batch.patches.device)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pathasst.clip.build import ClipConfig, build, lock_tower
 from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures
-from pathasst.clip.distill import FILE as LESSONS
-from pathasst.clip.distill import take_lessons
+from pathasst.clip.distill import FILE as TEACHER
+from pathasst.clip.distill import compute_teacher_features
 from pathasst.clip.eval_callback import ValScores
 from pathasst.clip.image_cache import forget
-from pathasst.clip.lit import FILE as LOCKED
-from pathasst.clip.lit import locked_features, standardise
+from pathasst.clip.lit import FILE as LIT
+from pathasst.clip.lit import compute_lit_features, standardise
 from pathasst.clip.model import PathCLIP
 from pathasst.clip.settings import ClipTraining
 from pathasst.core.errors import BadSettings
@@ -75,21 +75,21 @@ def _task(settings: ClipTraining, out: Path, world: Any) -> ClipTask:
             return load_pictures(data, settings.splits, settings.cache_side, leave_out=settings.leave_out, file=out / file)
 
     distill, pictures = settings.distill, load(settings.data, PICTURES)
-    parts: dict[str, Any] = {"further": load(distill.data, FURTHER).shown if distill.data else []}
+    parts: dict[str, Any] = {"further": load(distill.data, FURTHER).images if distill.data else []}
     torch.manual_seed(settings.seed)
     model, config = initial(settings)
     model.to(world.device).eval()  # a locked tower's batch normalisation
     if distill.used:
-        grid, shown = config.image_size // config.patch_size, [*pictures.shown, *parts["further"]]
+        grid, images = config.image_size // config.patch_size, [*pictures.images, *parts["further"]]
         with world.main_process_first():
-            parts["lessons"] = take_lessons(shown, distill, config.image_size, grid, settings.seed, out / LESSONS)
+            parts["teacher"] = compute_teacher_features(images, distill, config.image_size, grid, settings.seed, out / TEACHER)
     texts = Captions(model, config, pictures.texts)
     if settings.unlocked == 0:
-        path, crops = Path(settings.features or out / LOCKED), (settings.views, settings.smallest, settings.stain, settings.seed)
+        path, crops = Path(settings.features or out / LIT), (settings.views, settings.smallest, settings.stain, settings.seed)
         trunk: Any = model.visual.trunk  # type: ignore[union-attr]
         with world.main_process_first():
-            parts["locked"] = locked_features(trunk, config, pictures.shown, *crops, path)
-        standardise(model, parts["locked"])
+            parts["lit_features"] = compute_lit_features(trunk, config, pictures.images, *crops, path)
+        standardise(model, parts["lit_features"])
     if settings.tasks:
         parts["val_scores"] = ValScores(settings.data, settings.tasks)
     return ClipTask(settings, model, config, pictures, texts, **parts)

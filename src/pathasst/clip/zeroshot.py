@@ -106,8 +106,8 @@ def measure(
     notes = []
     if broken := len(examples) - len(read):
         notes.append(f"{task.name}: {broken} pictures could not be read and are left out.")
-    if gone := absent(task, read):
-        notes.append(f"{task.name}: no picture of {', '.join(gone)}; the macro mean is over the other classes.")
+    if missing := absent(task, read):
+        notes.append(f"{task.name}: no picture of {', '.join(missing)}; the macro mean is over the other classes.")
     if task.caveat:
         notes.append(f"{task.name}: {task.caveat}")
     styles = [False, True] if task.ensemble else [False]
@@ -116,11 +116,11 @@ def measure(
 
 def labelled(folder: Path | str, splits: Sequence[str]) -> list[Pair]:
     """The labelled pictures of a pair dataset, each once; read it once for all tasks."""
-    found: dict[str, Pair] = {}
+    by_md5: dict[str, Pair] = {}
     for pair in read(folder, Pair):
         if pair.label and pair.split in splits:
-            found.setdefault(pair.md5, pair)
-    return list(found.values())
+            by_md5.setdefault(pair.md5, pair)
+    return list(by_md5.values())
 
 
 def examples_of_pairs(pairs: Iterable[Pair], task: Task) -> list[Example]:
@@ -139,14 +139,14 @@ def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str]
     if originals is None and (folder / ORIGINALS).is_file():
         originals = read_originals(folder / ORIGINALS)
     labels = ((p, _label(p, task)) for p in paths)
-    found = [
+    examples = [
         Example(str(p.relative_to(folder)), label, (originals or {}).get(p.name, p.name), p)
         for p, label in labels
         if label is not None
     ]
-    if not found:
+    if not examples:
         raise BadDataset(f"{folder} does not look like {task.name}: {_seen_of(folder, paths)}. Expected: {_expected(task)}.")
-    return found
+    return examples
 
 
 def _seen_of(folder: Path, paths: list[Path]) -> str:

@@ -40,13 +40,13 @@ def unwrapped(content: Any, file: Path) -> State:
     """The one set of tensors in what a torch file holds. Raises BadInput, with the keys that were found, when there is none."""
     while isinstance(content, Mapping) and not _are_tensors(content):
         inner = {k: v for k, v in content.items() if isinstance(v, Mapping) and v and (_are_tensors(v) or _wraps(v))}
-        chosen = next((k for k in (*WRAPPERS, *AVERAGES) if k in inner), next(iter(inner)) if len(inner) == 1 else "")
-        if not chosen:
+        wrapper = next((k for k in (*WRAPPERS, *AVERAGES) if k in inner), next(iter(inner)) if len(inner) == 1 else "")
+        if not wrapper:
             keys = ", ".join(map(str, list(content)[:8]))
             raise BadInput(
                 f"{file} is no state dict: looked below {', '.join((*WRAPPERS, *AVERAGES))}; it has {keys or 'nothing'}."
             )
-        content = inner[chosen]
+        content = inner[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise BadInput(f"{file} is no state dict, but holds {type(content).__name__}.")
     return dict(content)

@@ -45,5 +45,5 @@ def onnx_providers() -> list[str]:
     """Where ONNX Runtime computes, the quickest first: CUDA where the package `onnxruntime-gpu` is installed, else the CPU."""
     import onnxruntime
 
-    known = onnxruntime.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
+    available = onnxruntime.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]

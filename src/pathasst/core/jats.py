@@ -45,7 +45,7 @@ _RETRACTED = re.compile(r"\bretracted\b(?![- ]article[- ]notice)|\bwithdrawn\b",
 _RETRACTED_LINKS = frozenset(
     {"retraction-forward", "retraction-in", "retracted-by", "withdrawal-forward", "removal-forward", "is-retracted-by"}
 )
-_TOLD = ("related-article", "related-object", "subject", "article-version", "event", "date", "meta-value")
+_STATUS_TAGS = ("related-article", "related-object", "subject", "article-version", "event", "date", "meta-value")
 _STATUS = re.compile(r"retract|status|crossmark|update", re.I)
 _NOTICES = frozenset({"retraction", "retraction-notice", "correction", "expression-of-concern", "withdrawal"})
 
@@ -130,7 +130,7 @@ def is_retracted(root: Any, meta: Any, title: str) -> bool:
         return False
     if _RETRACTED_TITLE.match(title) or _RETRACTED.search(kind.replace("-", " ")):
         return True
-    for element in meta.iter(*_TOLD):
+    for element in meta.iter(*_STATUS_TAGS):
         tag = element.tag
         if tag in ("related-article", "related-object"):
             if not _RETRACTED_LINKS.isdisjoint(element.get(a, "").lower() for a in ("related-article-type", "link-type")):

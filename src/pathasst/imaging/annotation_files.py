@@ -90,23 +90,23 @@ def _is_geojson(content: Any) -> bool:
 
 def _qupath(content: Any, file: Path) -> Annotated:
     """QuPath exports one file a picture, of the picture's name; the export names no picture."""
-    found = Annotated()
+    annotated = Annotated()
     picture = _picture_beside(file)
-    found.pictures[picture] = []
+    annotated.pictures[picture] = []
     features = content if isinstance(content, list) else content.get("features", [content])
     for feature in features if isinstance(features, list) else []:
         properties = feature.get("properties") if isinstance(feature, dict) else None
         named = (properties or {}).get("classification") if isinstance(properties, dict) else None
         label = named.get("name") or "/".join(map(str, named.get("names") or ())) if isinstance(named, dict) else named
         if not isinstance(label, str) or not label:
-            found.left_out["without a class"] += 1
+            annotated.left_out["without a class"] += 1
             continue
         parts = list(_parts(feature.get("geometry")))
         if not parts:
-            found.left_out["without a shape"] += 1
+            annotated.left_out["without a shape"] += 1
         for points in parts:
-            found.add(picture, Shape(label, points))
-    return found
+            annotated.add(picture, Shape(label, points))
+    return annotated
 
 
 def _picture_beside(file: Path) -> str:
@@ -141,8 +141,8 @@ def _parts(geometry: Any) -> Iterator[Points]:
     elif kind == "MultiPolygon":
         lists[kind] = [p[0] for p in places or () if isinstance(p, list) and p]
     for points in lists.get(str(kind), []):
-        if whole := _numbers(points):
-            yield whole
+        if coordinates := _numbers(points):
+            yield coordinates
 
 
 def _numbers(points: Any) -> Points:
@@ -163,26 +163,26 @@ def _cvat(file: Path) -> Annotated | None:
     root = etree.fromstring(file.read_bytes(), parser)
     if root.tag != "annotations":
         return None
-    found = Annotated()
+    annotated = Annotated()
     for image in root.iter("image"):
         name = (image.get("name") or "").replace("\\", "/")
         if not name:
-            found.left_out["without a picture"] += sum(1 for _ in image)
+            annotated.left_out["without a picture"] += sum(1 for _ in image)
             continue
-        found.pictures.setdefault(name, [])
-        found.splits[name] = image.get("subset", "").lower()
+        annotated.pictures.setdefault(name, [])
+        annotated.splits[name] = image.get("subset", "").lower()
         for element in image.iterchildren(*_SHAPES):
             if not (label := element.get("label")):
-                found.left_out["without a class"] += 1
+                annotated.left_out["without a class"] += 1
                 continue
             parts = _cvat_points(element)
             if not parts:
-                found.left_out["without a shape"] += 1
+                annotated.left_out["without a shape"] += 1
             for points in parts:
-                found.add(name, Shape(label, points))
-    found.left_out["of a video track"] += sum(1 for _ in root.iter("track"))
-    found.left_out += Counter()  # without zeros
-    return found
+                annotated.add(name, Shape(label, points))
+    annotated.left_out["of a video track"] += sum(1 for _ in root.iter("track"))
+    annotated.left_out += Counter()  # without zeros
+    return annotated
 
 
 def _cvat_points(element: Any) -> list[Points]:
@@ -222,7 +222,7 @@ def _is_label_studio(content: Any) -> bool:
 
 def _label_studio(content: list[Any]) -> Annotated:
     """Tasks with annotations whose values are per cent of the picture's size."""
-    found = Annotated()
+    annotated = Annotated()
     for task in content:
         data = task.get("data") if isinstance(task, dict) else None
         name = (
@@ -230,17 +230,17 @@ def _label_studio(content: list[Any]) -> Annotated:
         )
         name = name or next((v for v in (data or {}).values() if isinstance(v, str) and v.lower().endswith(_PICTURES)), "")
         if not name:
-            found.left_out["without a picture"] += 1
+            annotated.left_out["without a picture"] += 1
             continue
         name = _studio_name(task, name)
-        found.pictures.setdefault(name, [])
+        annotated.pictures.setdefault(name, [])
         for annotation in task.get("annotations") or ():
             if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
-                found.left_out["cancelled"] += 1
+                annotated.left_out["cancelled"] += 1
                 continue
             for result in annotation.get("result") or ():
-                _studio_result(found, name, result)
-    return found
+                _studio_result(annotated, name, result)
+    return annotated
 
 
 def _studio_name(task: Mapping[str, Any], name: str) -> str:
@@ -252,10 +252,10 @@ def _studio_name(task: Mapping[str, Any], name: str) -> str:
     return tail if dash and len(head) == 8 and all(c in "0123456789abcdef" for c in head) else name
 
 
-def _studio_result(found: Annotated, name: str, result: Any) -> None:
+def _studio_result(annotated: Annotated, name: str, result: Any) -> None:
     value = result.get("value") if isinstance(result, dict) else None
     if not isinstance(value, dict):
-        found.left_out["without a shape"] += 1
+        annotated.left_out["without a shape"] += 1
         return
     kind = str(result.get("type", ""))
     labels = next((v for k, v in value.items() if k.endswith("labels") and isinstance(v, list)), [])
@@ -275,11 +275,11 @@ def _studio_result(found: Annotated, name: str, result: Any) -> None:
     except (KeyError, TypeError, ValueError):
         points = ()
     if not points:
-        found.left_out["without a shape"] += 1
+        annotated.left_out["without a shape"] += 1
     elif not labels:
-        found.left_out["without a class"] += 1
+        annotated.left_out["without a class"] += 1
     for label in labels if points else ():
-        found.add(name, Shape(str(label), points))
+        annotated.add(name, Shape(str(label), points))
 
 
 def _studio_box(x: float, y: float, w: float, h: float, degrees: float) -> list[tuple[float, float]]:

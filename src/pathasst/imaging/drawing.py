@@ -126,7 +126,7 @@ def _draw_outlines(
     """The outlines of many masks."""
     import cv2
 
-    drawn, thin = scene.copy(), max(1, round(max(scene.shape[:2]) / 700))
+    canvas, thin = scene.copy(), max(1, round(max(scene.shape[:2]) / 700))
     for number, mark in enumerate(marks):
         x1, y1, x2, y2 = (int(v) for v in mark.coordinates)
         part = rle.decode_box(mark.rle, shape[0], shape[1], (x1, y1, x2, y2)).astype(np.uint8)
@@ -134,8 +134,8 @@ def _draw_outlines(
             part = np.repeat(np.repeat(part, zoom, 0), zoom, 1)
         contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         bgr = rgb(PALETTE[number % len(PALETTE)] if each else colours[mark.label])[::-1]
-        cv2.drawContours(drawn, contours, -1, bgr, thin, cv2.LINE_8, offset=(x1 * zoom, y1 * zoom))
-    return drawn
+        cv2.drawContours(canvas, contours, -1, bgr, thin, cv2.LINE_8, offset=(x1 * zoom, y1 * zoom))
+    return canvas
 
 
 def _legend(shape: tuple[int, ...], counts: Counter[str], colours: dict[str, str]) -> np.ndarray:

@@ -74,8 +74,8 @@ def read_regions(path: Path | str, classes: Sequence[str] = ()) -> BaseGeometry:
             continue
         shapes += _areas(entry.get("geometry") if entry.get("type") == "Feature" else entry, Path(path).name)
     if not shapes:
-        wanted = f" of the classes {', '.join(classes)}" if classes else ""
-        raise BadInput(f"{path} holds no area{wanted}: draw regions (polygon, rectangle, brush) and export them as GeoJSON.")
+        of_classes = f" of the classes {', '.join(classes)}" if classes else ""
+        raise BadInput(f"{path} holds no area{of_classes}: draw regions (polygon, rectangle, brush) and export them as GeoJSON.")
     return union_all([make_valid(shape) for shape in shapes])
 
 

@@ -129,16 +129,16 @@ def sums_of(shared: Overlap, thresholds: Sequence[float] = THRESHOLDS) -> np.nda
     head = [len(iou), len(area), close.sum(), iou[close].sum()]
     best = iou.argmax(1) if iou.size else np.zeros(0, int)
     touched = np.flatnonzero(iou[np.arange(len(best)), best] > 0) if iou.size else np.zeros(0, int)
-    chosen = [_aggregate(shared, union, touched, best[touched]), _aggregate(shared, union, *pairs_at(iou, 1e-12))]
+    aggregates = [_aggregate(shared, union, touched, best[touched]), _aggregate(shared, union, *pairs_at(iou, 1e-12))]
     foreground = [shared.intersection.sum(), shared.truth_area.sum(), area.sum()]
-    return np.array([*head, *chosen[0], *chosen[1], *foreground, *(len(pairs_at(iou, t)[0]) for t in thresholds)], float)
+    return np.array([*head, *aggregates[0], *aggregates[1], *foreground, *(len(pairs_at(iou, t)[0]) for t in thresholds)], float)
 
 
 def _aggregate(shared: Overlap, union: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[int, int]:
     """AJI's numerator and denominator: what has no partner counts with its whole area."""
-    lost = np.setdiff1d(np.arange(len(shared.truth_area)), rows)
+    missed = np.setdiff1d(np.arange(len(shared.truth_area)), rows)
     spare = np.setdiff1d(np.arange(len(shared.prediction_area)), columns)
-    without = shared.truth_area[lost].sum() + shared.prediction_area[spare].sum()
+    without = shared.truth_area[missed].sum() + shared.prediction_area[spare].sum()
     return int(shared.intersection[rows, columns].sum()), int(union[rows, columns].sum() + without)
 
 

@@ -47,5 +47,5 @@ def outlines_of(mask: np.ndarray) -> MultiPolygon:
                 holes.append(rings[child])
             child = tree[0, child, 0]
         parts.append(make_valid(Polygon(ring, holes)))
-    whole = union_all(parts) if parts else MultiPolygon()
-    return MultiPolygon([p for p in getattr(whole, "geoms", [whole]) if p.geom_type == "Polygon" and not p.is_empty])
+    merged = union_all(parts) if parts else MultiPolygon()
+    return MultiPolygon([p for p in getattr(merged, "geoms", [merged]) if p.geom_type == "Polygon" and not p.is_empty])

@@ -20,7 +20,7 @@ from pathasst.core.text import sentences
 from pathasst.instruct.balance import Balance, Term
 from pathasst.instruct.check import faults
 from pathasst.instruct.describe import as_description, conversation_of
-from pathasst.instruct.lexicon import Found, Lexicon, lexicon
+from pathasst.instruct.lexicon import Lexicon, Mentions, lexicon
 from pathasst.instruct.wordings import Wordings, capital, templates
 
 MAX_SENTENCE_WORDS = 45
@@ -41,17 +41,17 @@ class Exchange:
 
 def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4, balance: Balance | None = None) -> Conversation:
     """A conversation of one to `turns` exchanges. Raises BadInput("nothing-to-ask") when the caption names nothing known."""
-    chosen = exchanges(pair, rng, wordings, turns, balance)
-    if not chosen:
+    picked = exchanges(pair, rng, wordings, turns, balance)
+    if not picked:
         raise BadInput("nothing-to-ask")
-    spoken: list[Turn] = []
-    for i, e in enumerate(chosen):
-        spoken += [
+    dialogue: list[Turn] = []
+    for i, e in enumerate(picked):
+        dialogue += [
             Turn(role="user", content=(f"{IMAGE}\n" if i == 0 else "") + e.question),
             Turn(role="assistant", content=e.answer),
         ]
-    marks = [Mark(step="instruct", by="template", note=e.template) for e in chosen]
-    return conversation_of(pair, "converse", spoken, *marks)
+    marks = [Mark(step="instruct", by="template", note=e.template) for e in picked]
+    return conversation_of(pair, "converse", dialogue, *marks)
 
 
 def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: Balance | None = None) -> list[Exchange]:
@@ -61,11 +61,11 @@ def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: B
     candidates = list(_Asker(pair, rng, wordings, words, mentions, balance).all())
     grounded = [e for e in candidates if not faults(e.answer, pair.caption, words, allow=e.allow)]
     rng.shuffle(grounded)
-    chosen: list[Exchange] = []
+    picked: list[Exchange] = []
     for e in grounded:
-        if len(chosen) < rng.randint(1, most) and all(e.topic != c.topic for c in chosen):
-            chosen.append(e)
-    return sorted(chosen, key=lambda e: e.topic == "more")
+        if len(picked) < rng.randint(1, most) and all(e.topic != c.topic for c in picked):
+            picked.append(e)
+    return sorted(picked, key=lambda e: e.topic == "more")
 
 
 def alone(caption: str, words: Lexicon) -> list[Term]:
@@ -79,7 +79,7 @@ class _Asker:
     """Makes every exchange a caption allows, with one wording each."""
 
     def __init__(
-        self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, mentions: Found, balance: Balance | None
+        self, pair: Pair, rng: Random, wordings: Wordings, words: Lexicon, mentions: Mentions, balance: Balance | None
     ) -> None:
         self.balance = balance
         self.pair, self.rng, self.words, self.mentions, self.split = pair, rng, words, mentions, pair.split

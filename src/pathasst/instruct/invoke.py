@@ -107,10 +107,10 @@ class _Draw:
         self.write = Scenarios(invoker.wordings, invoker.requests, rng, split)  # type: ignore[attr-defined]
 
     def conversation(self, number: int, scenario: str, tool: str) -> Conversation:
-        script, pair, offered = Script(), self._fitting(tool), self._offered([tool])
+        script, pair, offered = Script(), self._suitable_pair(tool), self._offered([tool])
         if scenario == "wrong_picture" and (other := self._wrong(tool)) is not None:
-            pair, seen = other
-            self.write.refused("wrong_picture", tool, script, seen=self.invoker.wordings.load("decline")["seen"][seen])
+            pair, other_domain = other
+            self.write.refused("wrong_picture", tool, script, seen=self.invoker.wordings.load("decline")["seen"][other_domain])
         elif scenario == "no_picture" and pair is not None and self._needs_picture(tool):
             pair = None
             self.write.refused("no_picture", tool, script)
@@ -126,7 +126,7 @@ class _Draw:
                 getattr(self.write, scenario)(script)
         elif scenario in ("several", "chain"):
             tools = [tool, self._partner(tool)]
-            pair = self._fitting(min(tools, key=lambda t: (self._domain(t) == "any", not self._needs_picture(t))))
+            pair = self._suitable_pair(min(tools, key=lambda t: (self._domain(t) == "any", not self._needs_picture(t))))
             self.rng.shuffle(tools)
             offered = self._offered(tools)
             getattr(self.write, scenario)(tools, pair, script)
@@ -179,7 +179,7 @@ class _Draw:
     def _required(self, tool: str) -> list[str]:
         return next(list(s.parameters.get("required", [])) for s in self.invoker.specs if s.name == tool)
 
-    def _fitting(self, tool: str) -> Pair | None:
+    def _suitable_pair(self, tool: str) -> Pair | None:
         """A picture the tool works on; for a stain of one marker, none that names another marker if there is a choice."""
         domain = self._domain(tool)
         if domain == "any":
@@ -207,8 +207,8 @@ class _Draw:
         others = [d for d, pairs in self.pool.items() if pairs and d and d != domain]
         if domain == "any" or not others:
             return None
-        seen = self.rng.choice(others)
-        return self.rng.choice(self.pool[seen]), seen
+        other_domain = self.rng.choice(others)
+        return self.rng.choice(self.pool[other_domain]), other_domain
 
     def _partner(self, tool: str) -> str:
         """A second tool for the same picture: one of its kind of picture, one for any, or the same for another thing."""
@@ -218,14 +218,14 @@ class _Draw:
         fits = [t for t in self.invoker.tools if t != tool and (self._domain(t) in (domain, "any") or domain == "any")]
         return self.rng.choice(fits) if fits else tool
 
-    def _offered(self, wanted: list[str]) -> list[str]:
+    def _offered(self, required: list[str]) -> list[str]:
         """Which tools are on offer, in their usual order: all of them, or the wanted, some that are near, and some others."""
         tools = self.invoker.tools
         if self.rng.random() < 0.35:
             return tools
-        near = [n for w in wanted for n in NEAR.get(w, ()) if n in tools and self.rng.random() < 0.6]
-        others = self.rng.sample(tools, self.rng.randint(1 if not wanted else 0, len(tools)))
+        near = [n for w in required for n in NEAR.get(w, ()) if n in tools and self.rng.random() < 0.6]
+        others = self.rng.sample(tools, self.rng.randint(1 if not required else 0, len(tools)))
         if self.rng.random() < 0.4:
             others = others[:2]
-        chosen = {*wanted, *near, *others}
-        return [t for t in tools if t in chosen]
+        offered = {*required, *near, *others}
+        return [t for t in tools if t in offered]

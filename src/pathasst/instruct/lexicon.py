@@ -22,7 +22,7 @@ _NEGATION = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Mentions:
     """What a text names: kind → terms in order of first mention. `denied` holds terms that are named only to be denied."""
 
     terms: dict[str, list[str]]
@@ -49,7 +49,7 @@ class Lexicon:
         self.pattern = _words(list(self.meaning))
         self.domains = [(d, _words(node["domain"][d])) for d in DOMAINS]
 
-    def find(self, text: str) -> Found:
+    def find(self, text: str) -> Mentions:
         """Every term of the text."""
         terms: dict[str, list[str]] = {k: [] for k in (*KINDS, OTHER)}
         affirmed: set[str] = set()
@@ -62,14 +62,14 @@ class Lexicon:
                 if not negated or _NEGATION.match(match.group(1)):
                     affirmed.add(term)
         everything = {t for ts in terms.values() for t in ts}
-        return Found(terms, frozenset(everything - affirmed))
+        return Mentions(terms, frozenset(everything - affirmed))
 
     def domain(self, text: str) -> str:
         """cytology, blood, ihc or he; empty when the text does not say."""
         low = text.lower()
         return next((d for d, pattern in self.domains if pattern.search(low)), "")
 
-    def siblings(self, kind: str, mentions: Found) -> list[str]:
+    def siblings(self, kind: str, mentions: Mentions) -> list[str]:
         """Terms of the kind's exclusive set that the text does not name at all."""
         named = mentions.all()
         return [t for t in self.sets[kind] if t not in named]

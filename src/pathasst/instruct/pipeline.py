@@ -228,11 +228,11 @@ def picture_pool(shards: tuple[str, ...], stamp: str, wordings: Wordings, seed: 
     for path in shards:
         for pair in dataset.read(path, Pair, columns=_LIGHT):
             by_domain.setdefault((pair.split, domain_of(pair, wordings)), []).append(pair.pair_id)
-    wanted = {i for _, ids in sorted(by_domain.items()) for i in rng.sample(ids, min(POOL_PAIRS, len(ids)))}
+    sampled = {i for _, ids in sorted(by_domain.items()) for i in rng.sample(ids, min(POOL_PAIRS, len(ids)))}
     pools: dict[str, dict[str, list[Pair]]] = {}
     for path in shards:
         for pair in dataset.read(path, Pair):
-            if pair.pair_id in wanted and pair.image:
+            if pair.pair_id in sampled and pair.image:
                 pools.setdefault(pair.split, {}).setdefault(domain_of(pair, wordings), []).append(pair)
     return pools
 

@@ -39,7 +39,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Details:
     """What one wording is filled with, and the arguments that follow from it."""
 
     slots: Mapping[str, str] = field(default_factory=dict)
@@ -59,8 +59,8 @@ class Requests:
     def draw(self, tool: str, rng: Random, split: str, domain: str = "", intent: str = "") -> Request:
         """A request for a tool. `domain` chooses the clinical context; `intent` narrows what is asked."""
         node = self.wordings.load(f"tools/{tool}")
-        chosen, template = self._wording(node, rng, split, intent)
-        details = self._details(tool, chosen, template, rng, split)
+        intent, template = self._wording(node, rng, split, intent)
+        details = self._details(tool, intent, template, rng, split)
         typist = Typist(rng, self.slips)
         slots = {**self.wordings.slots(rng, split), **details.slots}
         text = template.fill(rng, slots, typist)
@@ -68,7 +68,7 @@ class Requests:
         text = self._extra(tool, text, arguments, rng, split)
         text = typist.sentence(text)
         framed = self._frame(text, rng, split, domain)
-        return Request(text, ToolCall(name=tool, arguments=arguments), chosen, template.text, framed, details.case)
+        return Request(text, ToolCall(name=tool, arguments=arguments), intent, template.text, framed, details.case)
 
     def together(self, tools: Sequence[str], rng: Random, split: str) -> tuple[str, list[Request]]:
         """Several tools asked for in one breath, "the Ki67 index and papers on it": the text, and a request a tool.
@@ -99,8 +99,8 @@ class Requests:
             kind = "requests"
         part = node[kind]
         intents = [intent] if intent else list(of_split(part, split))
-        chosen, template = _draw(part, intents, rng, split)
-        return chosen, self.in_frame(kind, template, rng, split)
+        intent, template = _draw(part, intents, rng, split)
+        return intent, self.in_frame(kind, template, rng, split)
 
     def in_frame(self, kind: str, template: Template, rng: Random, split: str) -> Template:
         """A thing or an act inside a general way of asking; a whole request as it is."""
@@ -114,7 +114,7 @@ class Requests:
         """A text with what surrounds it."""
         return self._frame(text, rng, split, domain)
 
-    def _details(self, tool: str, intent: str, template: Template, rng: Random, split: str) -> _Asked:
+    def _details(self, tool: str, intent: str, template: Template, rng: Random, split: str) -> _Details:
         if tool == "papers_search":
             return self._papers(intent, rng, split)
         if tool == "segment":
@@ -122,10 +122,10 @@ class Requests:
         if tool == "lbc_generate":
             return self._cell(intent, rng, split)
         if tool == "blood_cells" and intent == "types":
-            return _Asked(arguments={"white_cell_types": True})
-        return _Asked()
+            return _Details(arguments={"white_cell_types": True})
+        return _Details()
 
-    def _papers(self, intent: str, rng: Random, split: str) -> _Asked:
+    def _papers(self, intent: str, rng: Random, split: str) -> _Details:
         case = self.literature.draw(rng, split)
         while bool(case.question) != (intent == "question"):
             case = self.literature.draw(rng, split)
@@ -134,9 +134,9 @@ class Requests:
         if intent == "many":
             arguments["k"] = rng.randint(2, 12)
             slots["k"] = _counted(arguments["k"], rng)
-        return _Asked(slots, arguments, case)
+        return _Details(slots, arguments, case)
 
-    def _cell(self, intent: str, rng: Random, split: str) -> _Asked:
+    def _cell(self, intent: str, rng: Random, split: str) -> _Details:
         node = self.wordings.load("cells")
         names = node["classes_many" if intent == "many" else "classes"]
         cls = rng.choice(list(names))
@@ -154,7 +154,7 @@ class Requests:
         if intent == "many":
             arguments["count"] = rng.randint(2, 8)
             slots["count"] = _counted(arguments["count"], rng)
-        return _Asked(slots, arguments)
+        return _Details(slots, arguments)
 
     def _extra(self, tool: str, text: str, arguments: dict[str, Any], rng: Random, split: str) -> str:
         """Now and then a scale or a threshold is named, and becomes an argument."""
@@ -191,18 +191,18 @@ def join(first: str, second: str, template: Template, rng: Random) -> str:
     return template.fill(rng, {"first": _closed(first), "second": lowered(second)})
 
 
-def _places(template: Template, rng: Random) -> _Asked:
+def _places(template: Template, rng: Random) -> _Details:
     """Points and boxes, written in one of the ways people write them."""
-    wanted, side = template.slots(), rng.choice([224, 512, 640, 1024])
-    if "box" in wanted:
+    names, side = template.slots(), rng.choice([224, 512, 640, 1024])
+    if "box" in names:
         x1, y1 = rng.randrange(side // 2), rng.randrange(side // 2)
         x2, y2 = x1 + rng.randint(12, side // 2), y1 + rng.randint(12, side // 2)
         style = rng.choice(BOX_STYLES)
-        return _Asked({"box": style.format(x1, y1, x2, y2)}, {"box": [x1, y1, x2, y2]})
-    points = [[rng.randrange(side), rng.randrange(side)] for name in ("point", "point2") if name in wanted]
+        return _Details({"box": style.format(x1, y1, x2, y2)}, {"box": [x1, y1, x2, y2]})
+    points = [[rng.randrange(side), rng.randrange(side)] for name in ("point", "point2") if name in names]
     style = rng.choice(POINT_STYLES)
     slots = {name: style.format(*p) for name, p in zip(("point", "point2"), points, strict=False)}
-    return _Asked(slots, {"points": points} if points else {})
+    return _Details(slots, {"points": points} if points else {})
 
 
 def _draw(part: Mapping[str, Any], intents: Sequence[str], rng: Random, split: str) -> tuple[str, Template]:

@@ -32,7 +32,7 @@ class Description(BaseModel):
     description: str = Field(min_length=20, max_length=3000)
 
 
-class Asked(BaseModel):
+class QuestionAnswer(BaseModel):
     """One question and its answer."""
 
     question: str = Field(min_length=4, max_length=400)
@@ -42,7 +42,7 @@ class Asked(BaseModel):
 class Dialogue(BaseModel):
     """What the model answers for a conversation."""
 
-    exchanges: list[Asked] = Field(min_length=1, max_length=8)
+    exchanges: list[QuestionAnswer] = Field(min_length=1, max_length=8)
 
 
 _clients: dict[str, Client] = {}
@@ -110,7 +110,7 @@ class Rewriter:
         enough = grounded and len(grounded) >= LEAST_KEPT * len(sentences_)
         return (" ".join(grounded) if enough else ""), drops
 
-    def _grounded_exchanges(self, pair: Pair, exchanges: Sequence[Asked]) -> tuple[list[Asked], list[Dropped]]:
+    def _grounded_exchanges(self, pair: Pair, exchanges: Sequence[QuestionAnswer]) -> tuple[list[QuestionAnswer], list[Dropped]]:
         """The exchanges whose answer is grounded and whose question brings in nothing but what a "no" denies."""
         words = lexicon(self.wordings)
         grounded, drops = [], []
@@ -126,7 +126,7 @@ class Rewriter:
         return grounded, drops
 
 
-def _turns(exchanges: Sequence[Asked]) -> list[Turn]:
+def _turns(exchanges: Sequence[QuestionAnswer]) -> list[Turn]:
     turns: list[Turn] = []
     for i, one in enumerate(exchanges):
         turns.append(Turn(role="user", content=("" if i else f"{IMAGE}\n") + one.question.strip()))

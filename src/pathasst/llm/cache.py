@@ -16,9 +16,9 @@ from pathasst.core.files import write_atomic
 from pathasst.llm.messages import Message, Reply
 
 
-def key_of(messages: Sequence[Message], asked: Mapping[str, Any], schema: Any = None, variant: int = 0) -> str:
+def key_of(messages: Sequence[Message], options: Mapping[str, Any], schema: Any = None, variant: int = 0) -> str:
     """The sha256 of all that decides an answer. `variant` tells apart several answers wanted to one question."""
-    parts = {"messages": [[m.role, m.content] for m in messages], "asked": dict(asked), "schema": schema, "variant": variant}
+    parts = {"messages": [[m.role, m.content] for m in messages], "asked": dict(options), "schema": schema, "variant": variant}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 

@@ -129,15 +129,15 @@ class Client:
 
     def _body(self, messages: list[Message], schema: dict[str, Any] | None, mode: str) -> dict[str, Any]:
         s = self.settings
-        said = [{"role": m.role, "content": m.content} for m in messages]
-        body: dict[str, Any] = {"model": s.model, "messages": said, "temperature": s.temperature, "max_tokens": s.max_tokens}
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        body: dict[str, Any] = {"model": s.model, "messages": turns, "temperature": s.temperature, "max_tokens": s.max_tokens}
         if s.seed is not None:
             body["seed"] = s.seed
         if schema is not None:
             if mode == "json_schema":
                 body["response_format"] = {"type": mode, "json_schema": {"name": "answer", "strict": True, "schema": schema}}
             else:
-                said[-1]["content"] += f"\n\nAnswer with nothing but JSON that fits this schema:\n{json.dumps(schema)}"
+                turns[-1]["content"] += f"\n\nAnswer with nothing but JSON that fits this schema:\n{json.dumps(schema)}"
                 if mode == "json_object":
                     body["response_format"] = {"type": mode}
         return {**body, **s.extra}

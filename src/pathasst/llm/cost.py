@@ -74,9 +74,9 @@ class Ledger:
                 new = file.read()
         except FileNotFoundError:
             return
-        whole = new[: new.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for line in whole.splitlines():
+        complete = new[: new.rfind(b"\n") + 1]
+        self._read += len(complete)
+        for line in complete.splitlines():
             try:
                 row = json.loads(line)
                 self.cost += float(row["cost"])

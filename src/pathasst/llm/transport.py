@@ -43,9 +43,9 @@ class Transport:
         key = os.environ.get(settings.key_env, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         # llama.cpp's server closes connections that it said it would keep; on this machine a new one costs nothing.
-        kept = 0 if urlsplit(base_url).hostname in LOOPBACK else None
+        keepalive = 0 if urlsplit(base_url).hostname in LOOPBACK else None
         timeout = httpx.Timeout(settings.timeout, connect=min(10.0, settings.timeout))
-        self.http = httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_keepalive_connections=kept))
+        self.http = httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_keepalive_connections=keepalive))
 
     def post(self, body: dict[str, Any], left: Callable[[], bool] = lambda: False) -> tuple[dict[str, Any], int]:
         """The answer's JSON and how many tries it took; its thoughts are in `reasoning_content` alone, its content is text.
@@ -64,8 +64,8 @@ class Transport:
                 continue
             except UnicodeEncodeError as error:  # a lone surrogate in the question
                 raise Refused(f"the request cannot be written as UTF-8: {error}", 400) from error
-            if answer.status_code == 200 and (found := _completion(answer)) is not None:
-                return found, attempt
+            if answer.status_code == 200 and (completion := _completion(answer)) is not None:
+                return completion, attempt
             reason = f"HTTP {answer.status_code}: {_brief(answer)}"
             if 400 <= answer.status_code < 500 and answer.status_code not in AGAIN:
                 raise Refused(f"{self.url} refused the request ({reason}).", answer.status_code)
@@ -117,8 +117,10 @@ class Transport:
         self.http.close()
 
     def _backoff(self, attempt: int, retry_after: str = "") -> float:
-        asked = _seconds(retry_after)
-        wait = asked if asked is not None else self.settings.backoff * 2 ** (attempt - 1) * (1 + random.random() / 4)
+        retry_seconds = _seconds(retry_after)
+        wait = (
+            retry_seconds if retry_seconds is not None else self.settings.backoff * 2 ** (attempt - 1) * (1 + random.random() / 4)
+        )
         return min(wait, self.settings.max_wait)
 
 

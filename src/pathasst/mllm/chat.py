@@ -297,8 +297,8 @@ def from_tokenizer(tokenizer: Any) -> ChatTemplate:
         lead=lead,
         joined=joined,
     )
-    whole = [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)]
-    if tokenizer.apply_chat_template(whole, chat_template=template.jinja(), tokenize=False) != text:
+    conversation = [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)]
+    if tokenizer.apply_chat_template(conversation, chat_template=template.jinja(), tokenize=False) != text:
         raise uneven
     return _as_tokenised(template, tokenizer)
 
@@ -358,11 +358,11 @@ def render(
         return Rendered(ids, mask, starts[prefix], edge)
     if prompt:
         raise BadInput(f"{name}: the prompt has {len(ids)} tokens, {max_length} are allowed. Ask for less at once.")
-    fitting = [n for n, (end, answer) in enumerate(ends) if answer and starts[end] <= max_length]
-    if not fitting:
+    complete = [n for n, (end, answer) in enumerate(ends) if answer and starts[end] <= max_length]
+    if not complete:
         raise BadInput(f"{name}: within {max_length} tokens nothing of the assistant's words is left; raise max_length.")
-    end = starts[ends[fitting[-1]][0]]
-    return Rendered(ids[:end], mask[:end], starts[prefix], edge, len(turns) - fitting[-1] - 1)
+    end = starts[ends[complete[-1]][0]]
+    return Rendered(ids[:end], mask[:end], starts[prefix], edge, len(turns) - complete[-1] - 1)
 
 
 def goes_round(text: str) -> bool:

@@ -53,9 +53,9 @@ class FeatureTable:
         lines = table._keys.read_text(encoding="utf-8").split() if table._keys.is_file() and file.is_file() else [""]
         row_bytes = 2 * parts.image_tokens * parts.model.config.vision_config.hidden_size
         if lines[0] == tower:
-            whole = [k for k in lines[1:] if len(k) == 32]  # a kill may have cut the last
-            count = min(len(whole), file.stat().st_size // row_bytes)
-            table.rows = {k: n for n, k in enumerate(whole[:count])}
+            complete = [k for k in lines[1:] if len(k) == 32]  # a kill may have cut the last
+            count = min(len(complete), file.stat().st_size // row_bytes)
+            table.rows = {k: n for n, k in enumerate(complete[:count])}
         if write:
             with file.open("ab") as rows:
                 rows.truncate(count * row_bytes)
@@ -197,12 +197,12 @@ def regrouped(conversation: Conversation, tool_lists: Sequence[tuple[str, ...]])
     One fits that holds the tools it calls and none that it is refused. Which of them depends on its first picture, so that
     conversations about one picture share it too. A conversation without a scenario, which `instruct` did not draw, keeps its own.
     """
-    called = {c.name for t in conversation.turns for c in t.tool_calls}
+    called_tools = {c.name for t in conversation.turns for c in t.tool_calls}
     missing = {conversation.tool} if conversation.scenario == NOT_OFFERED else set()
     by = conversation.images[0] if conversation.images else conversation.conversation_id.encode()
     first = int(hashlib.md5(by, usedforsecurity=False).hexdigest(), 16) % max(1, len(tool_lists))
-    fitting = [n for n in [*tool_lists[first:], *tool_lists[:first]] if called <= set(n) and not missing & set(n)]
-    return fitting[0] if fitting and conversation.scenario else tuple(conversation.tools)
+    candidates = [n for n in [*tool_lists[first:], *tool_lists[:first]] if called_tools <= set(n) and not missing & set(n)]
+    return candidates[0] if candidates and conversation.scenario else tuple(conversation.tools)
 
 
 def _check(image: bytes) -> None:

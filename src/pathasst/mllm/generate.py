@@ -94,19 +94,19 @@ class PathAsst:
         calls: bool = True,
     ) -> Iterator[str | Turn]:
         """As `reply`, but yields the text piece by piece as it is made, and the Turn last. Words that repeat end there."""
-        text, shown, checked = "", "", 0
+        text, sent, checked = "", "", 0
         for text in self.engine.generate((turns, images, tools), max_new_tokens=max_new_tokens, calls=calls):
             words = self.template.before_stop(text).lstrip()
-            if len(words) > len(shown) and not words.endswith("\ufffd") and OPEN[0] not in words[len(shown) :]:
-                yield words[len(shown) :]  # whole characters, no half of a call
-                shown = words
+            if len(words) > len(sent) and not words.endswith("\ufffd") and OPEN[0] not in words[len(sent) :]:
+                yield words[len(sent) :]  # whole characters, no half of a call
+                sent = words
             if len(text) >= checked + 32:  # not at every token: the check costs a millisecond
                 checked = len(text)
                 if goes_round(text):
                     break
         text = self.template.before_stop(text, finished=True).lstrip()
-        if len(text) > len(shown) and (not tools or OPEN not in text):
-            yield text[len(shown) :]
+        if len(text) > len(sent) and (not tools or OPEN not in text):
+            yield text[len(sent) :]
         yield self.template.parse(text) if tools else Turn(role="assistant", content=text.strip())
 
     def write_call(

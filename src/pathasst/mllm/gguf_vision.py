@@ -70,8 +70,8 @@ def write_vision(parts: Parts, out: Path) -> None:
 
 def _blocks(parts: Parts) -> int:
     """How many encoder layers the features of `vision_feature_layer` have passed."""
-    layers, wanted = parts.model.config.vision_config.num_hidden_layers, parts.model.config.vision_feature_layer
-    return int(layers + 1 + wanted if wanted < 0 else wanted)
+    layers, feature_layer = parts.model.config.vision_config.num_hidden_layers, parts.model.config.vision_feature_layer
+    return int(layers + 1 + feature_layer if feature_layer < 0 else feature_layer)
 
 
 def _tower(parts: Parts) -> Iterator[tuple[str, torch.Tensor]]:

@@ -186,7 +186,7 @@ def _memory(
             weights += 4 * trained
             peak = weights + 12 * trained + activations
         return Memory(weights, 4.0 * trained, 8.0 * trained, activations, peak)
-    outer, layer = _whole(network)
+    outer, layer = _gathered(network)
     shards = (weights + (2 * trained if copies else 0)) / devices
     weights = shards + sum(p.nbytes for p in outer) + 2 * sum(p.nbytes for p in layer)
     gradients = 4 * trained / devices + sum(p.nbytes for p in outer + layer if p.requires_grad)
@@ -203,7 +203,7 @@ def _network(config: Any, phase: PhaseSettings, tower: Tower, projector: str, dt
     from pathasst.mllm.train import freeze, unfreeze
 
     vision = CLIPVisionConfig(hidden_size=tower.width, num_hidden_layers=1, num_attention_heads=1, intermediate_size=1)
-    whole = LlavaConfig(
+    llava = LlavaConfig(
         vision_config=vision,
         text_config=config,
         image_token_index=0,
@@ -212,7 +212,7 @@ def _network(config: Any, phase: PhaseSettings, tower: Tower, projector: str, dt
         tie_word_embeddings=config.tie_word_embeddings,
     )
     with torch.device("meta"):
-        model = LlavaForConditionalGeneration(whole).to(dtype).eval()
+        model = LlavaForConditionalGeneration(llava).to(dtype).eval()
     model.model.vision_tower = torch.nn.Identity()
     parts = Parts(model, _Tokenizer(), None, None)  # type: ignore[arg-type]
     freeze(parts)
@@ -273,22 +273,22 @@ def _counter() -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.known: set[int] = set()
+            self.storages: set[int] = set()
             self.gradients: dict[int, int] = {}
 
         def add(self, tensor: torch.Tensor) -> None:
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
-            if key in self.known:
+            if key in self.storages:
                 return
-            self.known.add(key)
+            self.storages.add(key)
             self.live += size
             self.peak = max(self.peak, self.live)
             self.others = max(self.others, self.live - self.states - sum(self.gradients.values()))
             weakref.finalize(storage, self.drop, key, size)
 
         def drop(self, key: int, size: int) -> None:
-            self.known.discard(key)
+            self.storages.discard(key)
             self.gradients.pop(key, None)
             self.live -= size
 
@@ -304,7 +304,7 @@ def _counter() -> Any:
     return Counter()
 
 
-def _whole(network: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def _gathered(network: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The weights that FSDP puts together at once: those outside of the layers, and those of one layer."""
     inside = {id(p) for p in network.llm.layers.parameters()}
     outside = {id(p): p for p in network.model.parameters() if id(p) not in inside}

@@ -108,8 +108,8 @@ def assemble(
     )
     with no_init_weights(), init_empty_weights(include_buffers=False):  # buffers (rotary frequencies, scales) are in no file
         model = LlavaForConditionalGeneration(config)
-    embedding = _grown(llm_state["embed_tokens.weight"], llm_config.vocab_size)
-    head = embedding if llm_config.tie_word_embeddings else _grown(llm_state["lm_head.weight"], llm_config.vocab_size)
+    embedding = _extended(llm_state["embed_tokens.weight"], llm_config.vocab_size)
+    head = embedding if llm_config.tie_word_embeddings else _extended(llm_state["lm_head.weight"], llm_config.vocab_size)
     weights_by_name = {f"model.language_model.{k}": v for k, v in llm_state.items() if k != "lm_head.weight"}
     weights_by_name |= {"model.language_model.embed_tokens.weight": embedding, "lm_head.weight": head}
     weights_by_name |= {f"model.vision_tower.{k}": v.to(dtype) for k, v in tower.state_dict().items()}
@@ -250,7 +250,7 @@ def features(parts: Parts, images: list[bytes]) -> torch.Tensor:
     return patches.clone()
 
 
-def _grown(embedding: torch.Tensor, rows: int) -> torch.Tensor:
+def _extended(embedding: torch.Tensor, rows: int) -> torch.Tensor:
     """The matrix with new rows at the mean of the old: a new token starts as an average word."""
     import torch
 
@@ -266,13 +266,13 @@ def _new_projector(config: Any, kind: str, seed: int) -> dict[str, torch.Tensor]
     generator = torch.Generator().manual_seed(seed)
     wide, narrow = config.text_config.hidden_size, config.vision_config.hidden_size
 
-    def drawn(rows: int, columns: int) -> torch.Tensor:
+    def normal(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns, generator=generator) * 0.02
 
-    second = torch.eye(wide) if kind == "linear" else drawn(wide, wide)
+    second = torch.eye(wide) if kind == "linear" else normal(wide, wide)
     zeros = torch.zeros(wide)
     return {
-        "linear_1.weight": drawn(wide, narrow),
+        "linear_1.weight": normal(wide, narrow),
         "linear_1.bias": zeros,
         "linear_2.weight": second,
         "linear_2.bias": zeros.clone(),

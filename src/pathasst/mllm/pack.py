@@ -64,23 +64,23 @@ def plan(samples: Sequence[Sample], row_tokens: int, seed: int, *, share: bool =
     rows: list[list[int]] = []
     common = _common(samples, row_tokens, share)
     for n in _order(samples, seed, share):
-        parts, whole = samples[n].shared(share), len(samples[n].ids)
+        parts, length = samples[n].shared(share), len(samples[n].ids)
         best, cost = -1, 0
-        for place, (_, known, used) in enumerate(waiting):
-            if parts and parts[0][0] in common and parts[0][0] not in known:
+        for place, (_, held_parts, used) in enumerate(waiting):
+            if parts and parts[0][0] in common and parts[0][0] not in held_parts:
                 continue  # what many share is not paid for in a row of others
-            needed = whole - max((end for key, end in parts if key in known), default=0)
-            if used + needed <= row_tokens and (best < 0 or needed < cost):
-                best, cost = place, needed
+            extra = length - max((end for key, end in parts if key in held_parts), default=0)
+            if used + extra <= row_tokens and (best < 0 or extra < cost):
+                best, cost = place, extra
         keys = {key for key, _ in parts}
         if best < 0:
-            waiting.append(([n], keys, whole))
+            waiting.append(([n], keys, length))
             if len(waiting) > OPEN_ROWS:
                 rows.append(waiting.pop(int(np.argmax([w[2] for w in waiting])))[0])
         else:
-            members, known, used = waiting[best]
+            members, held_parts, used = waiting[best]
             members.append(n)
-            waiting[best] = (members, known | keys, used + cost)
+            waiting[best] = (members, held_parts | keys, used + cost)
     rows += [w[0] for w in waiting]
     mixed = np.random.default_rng((seed, 1)).permutation(len(rows))
     return [rows[int(n)] for n in mixed]
@@ -124,17 +124,17 @@ class _Builder:
         self.pieces: list[Piece] = []
         self.images: list[int] = []
         self.at = 0
-        self.known: dict[bytes, tuple[int, int]] = {}  # shared part → its run of tokens in this row
+        self.held_parts: dict[bytes, tuple[int, int]] = {}  # shared part → its run of tokens in this row
 
     def add(self, sample: Sample, share: bool) -> None:
         """The parts of a sample that the row does not hold yet."""
         above: list[tuple[int, int]] = []
         start = 0
         for depth, (key, end) in enumerate(sample.shared(share)):
-            if key not in self.known:
-                self.known[key] = self._run(sample, start, end, tuple(above))
+            if key not in self.held_parts:
+                self.held_parts[key] = self._run(sample, start, end, tuple(above))
                 self.images += sample.images[:1] if depth else ()
-            above.append(self.known[key])
+            above.append(self.held_parts[key])
             start = end
         self._run(sample, start, len(sample.ids), tuple(above))
         self.images += sample.images[1:] if share and sample.opening else sample.images

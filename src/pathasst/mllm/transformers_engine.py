@@ -73,12 +73,12 @@ class TransformersEngine:
         turns, images, tools = request
         with self._lock:
             ids, features = self._prompt(turns, images, tools)
-            written: list[int] = self.tokenize(call_head(call)) if call else []
+            received: list[int] = self.tokenize(call_head(call)) if call else []
             constraint = self._constraint(tools, calls, call)
             barred = [self._image_id, *([] if calls or call else self.tokenize(OPEN)[:1])]
-            for token in self._tokens([*ids, *written], features, max_new_tokens, written, constraint, barred):
-                written.append(token)
-                yield self._text(written)
+            for token in self._tokens([*ids, *received], features, max_new_tokens, received, constraint, barred):
+                received.append(token)
+                yield self._text(received)
 
     def generate_many(self, requests: Sequence[Request], *, max_new_tokens: int, batch: int, calls: bool = True) -> list[str]:
         """As `Engine.generate_many`, in padded batches: on a CPU several times as fast as one by one, since each token waits
@@ -87,11 +87,11 @@ class TransformersEngine:
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n][0]))
         texts = [""] * len(prompts)
         for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            constraints = [self._constraint(requests[n][2], calls) for n in chosen]
+            members = order[start : start + batch]
+            constraints = [self._constraint(requests[n][2], calls) for n in members]
             barred = [self._image_id, *([] if calls else self.tokenize(OPEN)[:1])]
-            made = self._together([prompts[n] for n in chosen], constraints, max_new_tokens, barred)
-            for n, text in zip(chosen, made, strict=True):
+            generated = self._together([prompts[n] for n in members], constraints, max_new_tokens, barred)
+            for n, text in zip(members, generated, strict=True):
                 texts[n] = text
         return texts
 
@@ -146,7 +146,7 @@ class TransformersEngine:
         features = [f for _, pictures in prompts for _, f in pictures]
         processor = _Constrained(constraints, barred)
         with self._lock, torch.inference_mode():
-            made = parts.model.generate(
+            generated = parts.model.generate(
                 inputs_embeds=embed(parts, ids, torch.stack(features) if features else None),
                 attention_mask=attention,
                 max_new_tokens=most,
@@ -155,7 +155,7 @@ class TransformersEngine:
                 tokenizer=parts.tokenizer,
                 logits_processor=[processor],
             )
-        return [self._text(row.tolist()) for row in made]
+        return [self._text(row.tolist()) for row in generated]
 
     def _prompt(
         self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec]
@@ -177,11 +177,11 @@ class TransformersEngine:
         ids: list[int],
         features: list[tuple[str, torch.Tensor]],
         most: int,
-        written: list[int],
+        received: list[int],
         constraint: Constraint | None,
         barred: Sequence[int],
     ) -> Iterator[int]:
-        """Greedy tokens up to the stop, none of `barred`. `written` is what the caller has received, kept by the caller."""
+        """Greedy tokens up to the stop, none of `barred`. `received` is what the caller has received, kept by the caller."""
         import torch
 
         eos = self.parts.tokenizer.eos_token_id
@@ -195,7 +195,7 @@ class TransformersEngine:
                 if token == eos or (token == self._stop[0] and (len(self._stop) == 1 or self.template.special)):
                     return
                 yield token
-                if self.template.stop.strip() in self._text(written[-8:]):
+                if self.template.stop.strip() in self._text(received[-8:]):
                     return
                 if constraint is not None:
                     constraint.accept(token)
@@ -224,8 +224,8 @@ class TransformersEngine:
             surplus = memory.cache.get_seq_length() - shared
             if surplus > 0:
                 memory.cache.crop(-surplus)
-        seen = ids[:shared].count(self._image_id) // max(1, self.parts.image_tokens)
-        new = [f for _, f in features[seen:]]
+        pictures_read = ids[:shared].count(self._image_id) // max(1, self.parts.image_tokens)
+        new = [f for _, f in features[pictures_read:]]
         memory.ids, memory.pictures = list(ids), pictures
         rest = torch.tensor([ids[shared:]], device=self.parts.model.device)
         return self._forward(embed(self.parts, rest, torch.stack(new) if new else None))

@@ -62,8 +62,8 @@ class E5:
         read = self.tokenizer.encode(text)
         return read.ids, [(a, b) for a, b in read.offsets]
 
-    def states(self, ids: torch.Tensor, mask: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
-        """Hidden states of the layers `wanted` (0: the embeddings) side by side: int64 and bool b×n → float32 b×n×(384 · layers).
+    def states(self, ids: torch.Tensor, mask: torch.Tensor, layer_numbers: tuple[int, ...]) -> torch.Tensor:
+        """Hidden states of some layers (0: the embeddings) side by side: int64 and bool b×n → float32 b×n×(384 · layers).
 
         `mask`: True where a piece stands.
         """
@@ -80,14 +80,14 @@ class E5:
 
         x = torch.from_numpy(self._rows(ids.numpy())) + w["emb.pos"][:length] + w["emb.type"][0]
         x = norm(x, "emb.ln")
-        found = {0: x}
-        for n in range(max(wanted, default=0)):
+        hidden = {0: x}
+        for n in range(max(layer_numbers, default=0)):
             q, k, v = (dense(x, f"l{n}.{part}").view(count, length, self.heads, -1).transpose(1, 2) for part in "qkv")
             context = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
             x = norm(x + dense(context.transpose(1, 2).reshape(count, length, -1), f"l{n}.ao"), f"l{n}.aln")
             x = norm(x + dense(gelu(dense(x, f"l{n}.fi")), f"l{n}.fo"), f"l{n}.oln")
-            found[n + 1] = x
-        return torch.cat([found[n] for n in wanted], -1)
+            hidden[n + 1] = x
+        return torch.cat([hidden[n] for n in layer_numbers], -1)
 
     def _rows(self, ids: np.ndarray) -> np.ndarray:
         """float32 [..., width]: rows of the embedding table."""
@@ -157,11 +157,11 @@ def _directory(data: np.ndarray, at: int) -> dict[str, tuple[int, int, int]]:
     """Name of every tensor → type (0: float32, else four-bit), number of values, place in the file."""
     (count,) = struct.unpack("<i", data[at : at + 4].tobytes())
     at += 4
-    found: dict[str, tuple[Any, Any, Any]] = {}
+    entries: dict[str, tuple[Any, Any, Any]] = {}
     for _ in range(count):
         (length,) = struct.unpack("<H", data[at : at + 2].tobytes())
         name = data[at + 2 : at + 2 + length].tobytes().decode("ascii")
         kind, values, place, _ = ENTRY.unpack(data[at + 2 + length : at + 2 + length + ENTRY.size].tobytes())
-        found[name] = (kind, values, place)
+        entries[name] = (kind, values, place)
         at += 2 + length + ENTRY.size
-    return found
+    return entries

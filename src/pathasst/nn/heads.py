@@ -159,8 +159,8 @@ def principal(normal: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Unit directions [count, d] of standardised rows, and the variance along each, by the smaller of the two Gram matrices."""
     count = min(count, len(normal) - 1)
     if len(normal) > normal.shape[1]:
-        squares, directions = np.linalg.eigh(normal.T @ normal)
-        return directions[:, ::-1][:, :count].T, squares[::-1][:count] / len(normal)
-    squares, left = np.linalg.eigh(normal @ normal.T)
-    squares, left = squares[::-1][:count], left[:, ::-1][:, :count]
-    return left.T @ normal / np.sqrt(squares)[:, None], squares / len(normal)
+        eigenvalues, directions = np.linalg.eigh(normal.T @ normal)
+        return directions[:, ::-1][:, :count].T, eigenvalues[::-1][:count] / len(normal)
+    eigenvalues, left = np.linalg.eigh(normal @ normal.T)
+    eigenvalues, left = eigenvalues[::-1][:count], left[:, ::-1][:, :count]
+    return left.T @ normal / np.sqrt(eigenvalues)[:, None], eigenvalues / len(normal)

@@ -43,9 +43,9 @@ class Space:
         mean, spread = wide.mean(0), wide.std(0)
         deviation = np.maximum(spread, 0.01 * np.abs(mean) + 1e-3)
         normal = (wide - mean) / deviation
-        squares, left = np.linalg.eigh(normal @ normal.T)  # the smaller Gram matrix: there are fewer pictures than features
-        squares, left = squares[::-1][:components], left[:, ::-1][:, :components]
-        directions = left.T @ normal / squares[:, None]  # unit directions by their singular values
+        eigenvalues, left = np.linalg.eigh(normal @ normal.T)  # the smaller Gram matrix: there are fewer pictures than features
+        eigenvalues, left = eigenvalues[::-1][:components], left[:, ::-1][:, :components]
+        directions = left.T @ normal / eigenvalues[:, None]  # unit directions by their singular values
         return cls(mean, deviation, directions * np.float32(np.sqrt(len(normal))))
 
     def project(self, features: np.ndarray) -> np.ndarray:

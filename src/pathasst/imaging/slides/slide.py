@@ -163,16 +163,16 @@ class Slide:
         """A window of one level, its edges anywhere between px, at `size` px."""
         level = self.levels[number]
         edges = np.array([left, top, left + width, top + height])
-        whole = np.abs(edges - np.round(edges)).max() < 1e-3
+        on_pixels = np.abs(edges - np.round(edges)).max() < 1e-3
         # The filter looks beyond the window's edge by its own width.
-        margin = 0 if whole and (width >= size[0] or level.width == round(width)) else math.ceil(max(width / size[0], 1)) + 1
-        if whole:
+        margin = 0 if on_pixels and (width >= size[0] or level.width == round(width)) else math.ceil(max(width / size[0], 1)) + 1
+        if on_pixels:
             edges = np.round(edges)
         x1, y1 = max(math.floor(edges[0]) - margin, 0), max(math.floor(edges[1]) - margin, 0)
         x2, y2 = min(math.ceil(edges[2]) + margin, level.width), min(math.ceil(edges[3]) + margin, level.height)
         x1, y1 = min(x1, level.width - 1), min(y1, level.height - 1)  # a level rounded down may lack the region's last px
         pixels = self.read_level(number, (x1, y1, max(x2 - x1, 1), max(y2 - y1, 1)))
-        if whole and margin == 0:
+        if on_pixels and margin == 0:
             if (pixels.shape[1], pixels.shape[0]) == size:
                 return pixels
             import cv2

@@ -55,10 +55,10 @@ class TiffSource:
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         windows = {"Y": slice(y, y + height), "X": slice(x, x + width), "S": slice(0, 3), "C": slice(0, 3)}
         pixels = np.asarray(self._arrays[level][tuple(windows.get(axis, 0) for axis in self._axes)])
-        kept = [axis for axis in self._axes if axis in windows]
-        if "C" in kept and kept[0] == "C":
+        read_axes = [axis for axis in self._axes if axis in windows]
+        if "C" in read_axes and read_axes[0] == "C":
             pixels = np.moveaxis(pixels, 0, -1)
-        if "S" in kept and kept[0] == "S":
+        if "S" in read_axes and read_axes[0] == "S":
             pixels = np.moveaxis(pixels, 0, -1)
         if self._shift:
             pixels = (pixels >> self._shift).astype(np.uint8)

@@ -65,9 +65,9 @@ class Tissue:
     def within(self, include: BaseGeometry | None = None, exclude: BaseGeometry | None = None) -> Tissue:
         """The tissue inside of `include` and outside of `exclude`, in px of the slide's finest level."""
         mask = self.mask
-        for area, wanted in ((include, True), (exclude, False)):
+        for area, inside in ((include, True), (exclude, False)):
             if area is not None:
-                mask = mask & (self._painted(area) == wanted)
+                mask = mask & (self._painted(area) == inside)
         return Tissue(mask, self.downsample, self.left_out)
 
     def shares(self, boxes: np.ndarray) -> np.ndarray:
@@ -214,10 +214,10 @@ def _surrounded(parts: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     import cv2
 
     count, labels = cv2.connectedComponents(parts.astype(np.uint8), connectivity=8)
-    grown = cv2.dilate(labels.astype(np.float32), np.ones((11, 11), np.uint8)).astype(int)
-    rim = (grown > 0) & ~cv2.dilate(parts.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-    around = np.bincount(grown[rim], minlength=count)
-    within = np.bincount(grown[rim & tissue], minlength=count)
+    dilated = cv2.dilate(labels.astype(np.float32), np.ones((11, 11), np.uint8)).astype(int)
+    rim = (dilated > 0) & ~cv2.dilate(parts.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    around = np.bincount(dilated[rim], minlength=count)
+    within = np.bincount(dilated[rim & tissue], minlength=count)
     inside = within > 0.5 * np.maximum(around, 1)
     inside[0] = False
     return np.asarray(inside[labels])

@@ -130,8 +130,8 @@ def split_items(items: Sequence[Item], val: float, test: float, seed: int = 0) -
 
     Where some name a split test and none a split val, that one alone is drawn, out of the training split.
     """
-    given = {i.group: i.split for i in items if i.split}
-    split = [given.get(i.group, "") for i in items]
+    split_of_group = {i.group: i.split for i in items if i.split}
+    split = [split_of_group.get(i.group, "") for i in items]
     free = [n for n, name in enumerate(split) if not name]
     if not free and "val" not in split:
         free = [n for n, name in enumerate(split) if name == "train"]
@@ -139,9 +139,9 @@ def split_items(items: Sequence[Item], val: float, test: float, seed: int = 0) -
     if free:
         tested = set(_part(items, free, test, seed)) if test else set()
         rest = [n for n in free if n not in tested]
-        drawn = {**dict.fromkeys(free, "train"), **dict.fromkeys(tested, "test")}
-        drawn |= dict.fromkeys(_part(items, rest, val / (1 - test), seed + 1), "val")
-        split = [drawn.get(n, name) for n, name in enumerate(split)]
+        assigned = {**dict.fromkeys(free, "train"), **dict.fromkeys(tested, "test")}
+        assigned |= dict.fromkeys(_part(items, rest, val / (1 - test), seed + 1), "val")
+        split = [assigned.get(n, name) for n, name in enumerate(split)]
     return [replace(i, split=name) for i, name in zip(items, split, strict=True)]
 
 
@@ -169,8 +169,8 @@ def parts(items: Iterable[Item]) -> dict[str, list[Item]]:
 
 def read_picture(item: Item) -> np.ndarray:
     """The item's picture (what is in its box) as H×W×3 uint8 RGB. Raises BadInput for a file that cannot be read."""
-    whole = item.image if isinstance(item.image, np.ndarray) else _decode(item.image)
-    return whole if item.box is None else cut(whole, item.box)
+    image = item.image if isinstance(item.image, np.ndarray) else _decode(item.image)
+    return image if item.box is None else cut(image, item.box)
 
 
 def cut(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:

@@ -53,9 +53,9 @@ def evaluate(
     Macro F1 is the mean over the classes that occur among the labels. Weighted F1 weights by their numbers.
     """
     labels = np.asarray(labels, int)
-    k, found = len(classes), probabilities.argmax(1)
+    k, predicted = len(classes), probabilities.argmax(1)
     cells = np.zeros((len(labels), k * k))
-    cells[np.arange(len(labels)), labels * k + found] = 1
+    cells[np.arange(len(labels)), labels * k + predicted] = 1
     confusion = cells.sum(0).reshape(k, k).astype(int)
     groups = list(range(len(labels))) if groups is None else list(groups)
 
@@ -90,21 +90,21 @@ def _round(value: float) -> float:
 def _rates(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall, F1 per class, each [draws, k], of confusions [draws, k, k]."""
     hit = np.diagonal(confusion, axis1=1, axis2=2)
-    called, there = confusion.sum(1), confusion.sum(2)
-    return hit / np.maximum(called, 1), hit / np.maximum(there, 1), 2 * hit / np.maximum(called + there, 1)
+    predicted, true = confusion.sum(1), confusion.sum(2)
+    return hit / np.maximum(predicted, 1), hit / np.maximum(true, 1), 2 * hit / np.maximum(predicted + true, 1)
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
     """Mean F1 of the classes that occur, [draws], of [draws, k, k]."""
-    there = confusion.sum(2) > 0
-    mean: np.ndarray = (_rates(confusion)[2] * there).sum(1) / np.maximum(there.sum(1), 1)
+    true = confusion.sum(2) > 0
+    mean: np.ndarray = (_rates(confusion)[2] * true).sum(1) / np.maximum(true.sum(1), 1)
     return mean
 
 
 def weighted_f1(confusion: np.ndarray) -> np.ndarray:
     """F1 weighted by the classes' numbers, [draws], of [draws, k, k]."""
-    there = confusion.sum(2)
-    mean: np.ndarray = (_rates(confusion)[2] * there).sum(1) / np.maximum(there.sum(1), 1)
+    true = confusion.sum(2)
+    mean: np.ndarray = (_rates(confusion)[2] * true).sum(1) / np.maximum(true.sum(1), 1)
     return mean
 
 

@@ -72,8 +72,8 @@ def train(
     for name in ("val", "test"):
         sources = sorted({i.source for i in split[name]})
         for source in [""] * bool(sources) + sources * (len(sources) > 1):
-            chosen = [i for i in split[name] if not source or i.source == source]
-            scores[f"{name} {source}".strip()] = measure(shipped, chosen).plain()
+            selection = [i for i in split[name] if not source or i.source == source]
+            scores[f"{name} {source}".strip()] = measure(shipped, selection).plain()
     scores |= {"train": {"n": len(split["train"]), "per_class": dict(Counter(i.label for i in split["train"]))}}
     text = json.dumps({"scores": scores, "settings": settings.plain()}, indent=1, ensure_ascii=False)
     (out / "scores.json").write_text(text, encoding="utf-8")

@@ -65,9 +65,9 @@ def _warp(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, matrix: np.n
     grey = (GREY, GREY, GREY)
     pixels = cv2.warpAffine(image, shifted, (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
     first, second = (boxes[:, i : i + 2] @ matrix[:, :2].T + matrix[:, 2] for i in (0, 2))
-    moved = np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
-    cut = np.clip(moved, 0, [width, height, width, height])
-    large = area(cut) >= np.maximum(VISIBLE * area(moved), 9)
+    warped = np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
+    cut = np.clip(warped, 0, [width, height, width, height])
+    large = area(cut) >= np.maximum(VISIBLE * area(warped), 9)
     return np.asarray(pixels), cut[large].astype(np.float32), labels[large]
 
 

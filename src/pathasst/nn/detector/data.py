@@ -37,12 +37,12 @@ class Labelled:
     labels: np.ndarray
     group: str = ""
     split: str = ""
-    _kept: np.ndarray | None = field(default=None, repr=False)
+    _cached: np.ndarray | None = field(default=None, repr=False)
 
     def pixels(self) -> np.ndarray:
         """H×W×3 uint8 RGB. Raises BadDataset when the file cannot be read."""
-        if self._kept is not None:
-            return self._kept
+        if self._cached is not None:
+            return self._cached
         if callable(self.source):
             return self.source()
         try:
@@ -56,9 +56,9 @@ def keep_in_memory(pictures: Sequence[Labelled], limit: int = CACHE_BYTES) -> No
     for picture in pictures:
         if limit <= 0:
             return
-        if not callable(picture.source) and picture._kept is None:
-            picture._kept = picture.pixels()
-            limit -= picture._kept.nbytes
+        if not callable(picture.source) and picture._cached is None:
+            picture._cached = picture.pixels()
+            limit -= picture._cached.nbytes
 
 
 def read(data: DetectorData, classes: Sequence[str]) -> list[Labelled]:
@@ -72,19 +72,19 @@ def read(data: DetectorData, classes: Sequence[str]) -> list[Labelled]:
             f"{file.name}: boxes come as .csv, .json (COCO, Label Studio), .geojson (QuPath), .xml (CVAT) or .yaml (YOLO)."
         )
     root = Path(data.images) if data.images else file.parent
-    found, flat = [], 0
+    pictures, flat = [], 0
     for path, (split, rows) in sorted(reader(file, root).items()):
-        chosen = [r for r in rows if data.classes.get(r[4], r[4] if not data.classes else "") in classes]
-        boxes = np.array([r[:4] for r in chosen], np.float32).reshape(-1, 4)
-        labels = np.array([list(classes).index(data.classes.get(r[4], r[4])) for r in chosen], np.int64)
+        selected = [r for r in rows if data.classes.get(r[4], r[4] if not data.classes else "") in classes]
+        boxes = np.array([r[:4] for r in selected], np.float32).reshape(-1, 4)
+        labels = np.array([list(classes).index(data.classes.get(r[4], r[4])) for r in selected], np.int64)
         solid = (boxes[:, 2:] > boxes[:, :2]).all(1)  # even public sets hold boxes without width or height
         flat += int((~solid).sum())
         boxes, labels = boxes[solid], labels[solid]
-        found.append(Labelled(path.name, path, boxes, labels, group_of(path.name, data.group), data.splits.get(split, split)))
-    if not found:
+        pictures.append(Labelled(path.name, path, boxes, labels, group_of(path.name, data.group), data.splits.get(split, split)))
+    if not pictures:
         raise BadDataset(f"{file} names no pictures.")
     warn_left_out(file, Counter({"without width or height": flat} if flat else {}))
-    return found
+    return pictures
 
 
 def split(pictures: Sequence[Labelled], data: DetectorData) -> dict[str, list[Labelled]]:
@@ -125,15 +125,15 @@ def _draw(group: str, salt: str) -> float:
     return int.from_bytes(hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest(), "big") / 2**64
 
 
-Found = dict[Path, tuple[str, list[Row]]]
+Labels = dict[Path, tuple[str, list[Row]]]
 
 
-def _from_csv(file: Path, root: Path) -> Found:
+def _from_csv(file: Path, root: Path) -> Labels:
     marks = read_marks(file, ("xmin", "ymin", "xmax", "ymax"))
     return {root / image: (split, [(*box, label) for box, label in rows]) for image, (split, rows) in marks.items()}  # type: ignore[misc]
 
 
-def _from_export(file: Path, root: Path) -> Found:
+def _from_export(file: Path, root: Path) -> Labels:
     """Boxes of an export of QuPath, CVAT or Label Studio, around the shapes that were drawn there."""
     annotated = read_annotations(file)
     if annotated is None:
@@ -148,7 +148,7 @@ def _from_export(file: Path, root: Path) -> Found:
         raise BadDataset(str(error)) from error
 
 
-def _from_coco(file: Path, root: Path) -> Found:
+def _from_coco(file: Path, root: Path) -> Labels:
     """Boxes of a COCO JSON; from the outline where an annotation has no box. An odd annotation is left out and said."""
     try:
         content: dict[str, Any] = json.loads(read_text(file))
@@ -211,18 +211,18 @@ def _coco_box(annotation: dict[str, Any]) -> tuple[float, float, float, float] |
     return (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])) if len(points) >= 6 else None
 
 
-def _from_yolo(file: Path, root: Path) -> Found:
+def _from_yolo(file: Path, root: Path) -> Labels:
     """Boxes of a YOLO folder, as Ultralytics, Roboflow and others lay it out. Raises BadDataset when no label file is found."""
     content, names = _yolo_names(file)
     pictures: dict[Path, tuple[str, list[Row]]] = {}
-    tried: list[str] = []
+    searched: list[str] = []
     unlabelled = 0
     left_out: Counter[str] = Counter()
     fault = ""
     for part in ("train", "val", "valid", "test"):
-        given = content.get(part) or []
-        for entry in given if isinstance(given, list) else [given]:
-            for picture in _yolo_pictures(root, str(content.get("path") or ""), str(entry), tried):
+        entries = content.get(part) or []
+        for entry in entries if isinstance(entries, list) else [entries]:
+            for picture in _yolo_pictures(root, str(content.get("path") or ""), str(entry), searched):
                 label = _yolo_label(picture)
                 try:
                     header = read_header(picture)  # its size as shown, which labels are of
@@ -237,7 +237,7 @@ def _from_yolo(file: Path, root: Path) -> Found:
                 pictures.setdefault(picture, (part, rows))
     if not pictures:
         raise BadDataset(
-            f"{file} names no pictures; looked in {', '.join(dict.fromkeys(tried)) or 'no folder: it has no train, val or test'}."
+            f"{file} names no pictures; looked in {', '.join(dict.fromkeys(searched)) or 'no folder: no train, val or test'}."
         )
     if fault and not any(rows for _, rows in pictures.values()):
         raise BadDataset(fault)
@@ -266,18 +266,18 @@ def _yolo_names(file: Path) -> tuple[dict[str, Any], dict[int, str]]:
     return content, names
 
 
-def _yolo_pictures(root: Path, base: str, entry: str, tried: list[str]) -> list[Path]:
+def _yolo_pictures(root: Path, base: str, entry: str, searched: list[str]) -> list[Path]:
     """The pictures of one entry of data.yaml: a folder, a picture, or a .txt of pictures, from wherever its paths are counted."""
     entry = entry.replace("\\", "/")
     bare = re.sub(r"^(?:\.{1,2}/)+", "", entry)  # Roboflow writes ../train/images though train/ lies beside data.yaml
     for place in (root / base / entry, root / entry, root / bare, root.parent / bare, root / "images" / bare):
-        tried.append(str(place))
+        searched.append(str(place))
         if place.is_dir():
             return sorted(p for p in place.rglob("*") if p.suffix.lower() in _PICTURES)
         if place.suffix.lower() == ".txt" and place.is_file():
             lines = [line.strip().replace("\\", "/") for line in read_text(place).splitlines() if line.strip()]
-            found = [next((p for p in (place.parent / n, root / n, root / base / n) if p.is_file()), None) for n in lines]
-            return [p for p in found if p is not None]
+            pictures = [next((p for p in (place.parent / n, root / n, root / base / n) if p.is_file()), None) for n in lines]
+            return [p for p in pictures if p is not None]
         if place.is_file() and place.suffix.lower() in _PICTURES:
             return [place]
     return []
@@ -321,7 +321,7 @@ def _yolo_row(line: str, names: dict[int, str], width: int, height: int) -> Row:
 
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_READERS: dict[str, Callable[[Path, Path], Found]] = {
+_READERS: dict[str, Callable[[Path, Path], Labels]] = {
     ".csv": _from_csv,
     ".geojson": _from_export,
     ".json": _from_export,

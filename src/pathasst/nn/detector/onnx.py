@@ -27,7 +27,7 @@ def export(folder: Path, file: Path, opset: int = 17) -> None:
 
     network, settings = load(folder)
 
-    class Whole(torch.nn.Module):
+    class WithBoxes(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -40,7 +40,7 @@ def export(folder: Path, file: Path, opset: int = 17) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter needs two packages more; this one is enough for these layers
-        torch.onnx.export(Whole().eval(), (torch.zeros(1, 3, 64, 96),), str(file), dynamo=False, opset_version=opset, **names)
+        torch.onnx.export(WithBoxes().eval(), (torch.zeros(1, 3, 64, 96),), str(file), dynamo=False, opset_version=opset, **names)
     file.with_suffix(".onnx.json").write_text(json.dumps({"settings": settings.plain()}, indent=1) + "\n", encoding="utf-8")
 
 

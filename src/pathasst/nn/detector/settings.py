@@ -56,7 +56,7 @@ class DetectorSettings(Settings):
     across_classes: bool = Field(default=False, description="Whether boxes of different classes suppress each other.")
 
     @model_validator(mode="after")
-    def _fitting(self) -> Self:
+    def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must be a list of different names")
         if set(self.ignored) - set(self.classes):
@@ -128,7 +128,7 @@ class DetectorTraining(TrainingSettings):
     evaluate_every: Every = 200
 
     @model_validator(mode="after")
-    def _fitting(self) -> Self:
+    def _consistent(self) -> Self:
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError("zoom must be a range of positive numbers")
         if unknown := {c for d in self.data for c in d.classes.values()} - set(self.model.classes):

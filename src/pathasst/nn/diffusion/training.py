@@ -161,6 +161,6 @@ def _view(picture: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarr
     """The picture moved by up to `shift` px each way, turned and mirrored."""
     size = len(picture)
     x, y = rng.integers(0, 2 * shift + 1, 2)
-    moved = np.pad(picture, ((shift, shift), (shift, shift), (0, 0)), "reflect")[y : y + size, x : x + size]
-    turned = np.rot90(moved, int(rng.integers(4)))
+    shifted = np.pad(picture, ((shift, shift), (shift, shift), (0, 0)), "reflect")[y : y + size, x : x + size]
+    turned = np.rot90(shifted, int(rng.integers(4)))
     return np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)

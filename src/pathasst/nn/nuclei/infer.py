@@ -113,18 +113,18 @@ class Segmenter:
         """The factor at which the picture's median nucleus has the size that the network was trained on; that of a 40× picture
         where fewer than FEW nuclei are seen."""
         middle = _middle(image)
-        wanted = self.settings.nucleus / self.settings.um_per_px**2
+        target_area = self.settings.nucleus / self.settings.um_per_px**2
         first = 0.25 / self.settings.um_per_px
         best, most = first, FEW - 1
         for start in (first, 2 * first, first / 2):
             factor = start
             for _ in range(LOOKS):
-                found = self._areas(resize(middle, float(np.clip(factor, *LIMITS))))
-                if len(found) < FEW:
+                areas = self._areas(resize(middle, float(np.clip(factor, *LIMITS))))
+                if len(areas) < FEW:
                     break
-                ratio = float(np.sqrt(wanted / np.median(found)))
-                if len(found) > most:
-                    best, most = factor * ratio, len(found)
+                ratio = float(np.sqrt(target_area / np.median(areas)))
+                if len(areas) > most:
+                    best, most = factor * ratio, len(areas)
                 factor *= ratio
                 if abs(np.log(ratio)) < np.log(1.15):
                     return float(np.clip(factor, *LIMITS))
@@ -150,8 +150,8 @@ def nuclei_of(maps: np.ndarray, shape: tuple[int, int], factor: float, settings:
     if labels.shape != shape:
         # Numbers grown by a pixel, and the edge of the smoothly enlarged foreground: no stairs.
         size = shape[1], shape[0]
-        grown = np.where(labels > 0, labels, cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32))
-        numbers = cv2.resize(grown.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+        dilated = np.where(labels > 0, labels, cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32))
+        numbers = cv2.resize(dilated.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
         smooth = cv2.resize(maps[0], size, interpolation=cv2.INTER_LINEAR)
         labels = np.where(smooth >= settings.min_foreground, numbers, 0)
     return Nuclei(labels, scores, factor)

@@ -68,7 +68,7 @@ class NucleiTraining(TrainingSettings):
     pale: float = Field(default=0.15, ge=0, le=1, description="Share of the crops whose eosin is nearly removed.")
 
     @model_validator(mode="after")
-    def _fitting(self) -> Self:
+    def _consistent(self) -> Self:
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError("zoom must be a range of positive numbers")
         return self

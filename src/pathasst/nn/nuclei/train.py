@@ -43,8 +43,8 @@ def train(settings: NucleiTraining, out: Path, log: Log | None = None) -> dict[s
             splits[name] += fields
     task = NucleiTask(settings, splits["train"])
     trained = fit(task, settings, out, log=log)
-    chosen = best_thresholds(Segmenter(task.network), splits["val"] or splits["train"][:20])
-    task.network.settings = settings.model.replace(**chosen)
+    thresholds = best_thresholds(Segmenter(task.network), splits["val"] or splits["train"][:20])
+    task.network.settings = settings.model.replace(**thresholds)
     save(task.network, out)
     segmenter = Segmenter.load(out)
     measured = {
@@ -52,7 +52,7 @@ def train(settings: NucleiTraining, out: Path, log: Log | None = None) -> dict[s
         for name in ("val", "test")
         if splits[name]
     }
-    result = {"thresholds": chosen, "steps": trained.step, "seconds": round(trained.seconds), **measured}
+    result = {"thresholds": thresholds, "steps": trained.step, "seconds": round(trained.seconds), **measured}
     (out / "scores.json").write_text(json.dumps({"scores": result, "settings": settings.plain()}, indent=1), encoding="utf-8")
     trained.remove_checkpoints()
     return result

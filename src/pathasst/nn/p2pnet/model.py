@@ -76,6 +76,6 @@ class P2PNet(nn.Module):
         start = grid(height, width, self.settings.spacing, images.device).expand(len(images), -1, -1)
         # Offsets are in units of the spacing, so that one learning rate fits every spacing.
         step = float(self.settings.spacing)
-        moved = start + step * self.deform(sample(maps[0], start, height, width)).float()
-        read = torch.cat([sample(m, moved, height, width) for m in maps], -1)
-        return Proposals(points=moved + step * self.regress(read).float(), logits=self.classify(read).float())
+        points = start + step * self.deform(sample(maps[0], start, height, width)).float()
+        read = torch.cat([sample(m, points, height, width) for m in maps], -1)
+        return Proposals(points=points + step * self.regress(read).float(), logits=self.classify(read).float())

@@ -31,7 +31,7 @@ class P2PNetSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _fitting(self) -> Self:
+    def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must be a list of different names")
         if list(self.strides) != sorted(self.strides):
@@ -87,7 +87,7 @@ class PointTraining(TrainingSettings):
     hue: float = Field(default=0.0, ge=0, description="Deviation of the stains' colours (unit optical densities).")
 
     @model_validator(mode="after")
-    def _fitting(self) -> Self:
+    def _consistent(self) -> Self:
         if unknown := {c for d in self.data for c in d.classes.values()} - set(self.model.classes):
             raise ValueError(f"data names classes that the model lacks: {', '.join(sorted(unknown))}")
         if not 0 < self.zoom[0] <= self.zoom[1]:

@@ -133,7 +133,7 @@ class SegmentTask(Task):
 def _parts(settings: SegmentTraining, pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[Outlined]]:
     """Pictures to train on, and those kept back: as the labels say, else whole groups by chance."""
     if any(p.split for p in pictures):
-        train, val = ([p for p in pictures if (p.split == "train") is wanted] for wanted in (True, False))
+        train, val = ([p for p in pictures if (p.split == "train") is is_train] for is_train in (True, False))
     else:
         groups = sorted({group_of(p.name, settings.group) for p in pictures})
         n = round(settings.val * len(groups))
