@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathasst.clip import DEFAULT_PATHCLIP
+
 if TYPE_CHECKING:
     from pathasst.evaluate.table import Table
 
@@ -38,7 +40,7 @@ def evaluate(
     *,
     data: Path | str | None = None,
     pairs: Sequence[Path | str] = (),
-    clip: str = "pathclip-lite",
+    clip: str = DEFAULT_PATHCLIP,
     brain: str = "",
     out: Path | str | None = None,
     **settings: Any,

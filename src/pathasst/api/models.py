@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathasst.clip import DEFAULT_PATHCLIP
 from pathasst.core.records import IMAGE, Turn
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder
     from pathasst.mllm.generate import PathAsst as Model
 
-DEFAULT_CLIP = "pathclip-lite"
 DEFAULT_PATHASST = "pathasst-embedded"
 
 
@@ -54,7 +54,7 @@ class PathCLIP:
     >>> clip.search("slides/", "signet ring cells", k=12).sheet().save("hits.png")
     """
 
-    def __init__(self, model: str | Path = DEFAULT_CLIP) -> None:
+    def __init__(self, model: str | Path = DEFAULT_PATHCLIP) -> None:
         from pathasst.clip.onnx import load
 
         self.encoder: DualEncoder = load(str(model), threads=0)

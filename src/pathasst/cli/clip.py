@@ -7,8 +7,10 @@ from typing import Any
 
 import typer
 
+from pathasst.clip import DEFAULT_PATHCLIP
+
 app = typer.Typer(help="PathCLIP: use, convert, measure; pairs from class labels.", no_args_is_help=True)
-MODEL = typer.Option("pathclip-lite", "--model", "-m", help="Registry id, folder, or checkpoint file.")
+MODEL = typer.Option(DEFAULT_PATHCLIP, "--model", "-m", help="Registry id, folder, or checkpoint file.")
 
 
 @app.command("compose")

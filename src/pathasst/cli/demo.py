@@ -140,7 +140,7 @@ def _pathclip(console: Console, picture: Path) -> None:
     from pathasst.clip.model import PathCLIP
     from pathasst.imaging.pictures import load
 
-    scores = PathCLIP.load("pathclip-embedded").classify([load(picture)], list(KINDS))[0]
+    scores = PathCLIP.load().classify([load(picture)], list(KINDS))[0]
     ranked = sorted(zip(KINDS, scores, strict=True), key=lambda pair: -pair[1])
     console.print("PathCLIP alone, asked which of four fits: " + ", ".join(f"{kind} {score:.2f}" for kind, score in ranked))
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import typer
 
+from pathasst.clip import DEFAULT_PATHCLIP
+
 app = typer.Typer(help="Measure: every table and figure of the paper, with intervals and baselines.", no_args_is_help=True)
 DATA = typer.Option(None, "--data", "-d", help="Folder with the public test sets; `eval sets` says which and how.")
 OUT = typer.Option(
     Path("out/eval"), "--out", "-o", help="Folder for tables (JSON, Markdown), report.html and cached predictions."
 )
-CLIP = typer.Option("pathclip-lite", "--clip", "-m", help="PathCLIP: id, folder or checkpoint.")
+CLIP = typer.Option(DEFAULT_PATHCLIP, "--clip", "-m", help="PathCLIP: id, folder or checkpoint.")
 BRAIN = typer.Option("", "--brain", "-b", help="As for `pathasst ask`: pathasst, llamacpp, http://host:8000/v1#model.")
 PAIRS = typer.Option([], "--pairs", "-p", help="Dataset of pairs; repeatable.")
 SPLIT = typer.Option(["test"], "--split", help="Split(s) to measure on.")

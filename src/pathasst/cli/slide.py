@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from pathasst.clip import DEFAULT_PATHCLIP
+
 app = typer.Typer(help="Whole slides: look, cut into tiles, run a tool over all of one, hand it to QuPath.", no_args_is_help=True)
 SLIDE = typer.Argument(help="A slide: a scanner's file, OME-TIFF, a folder of DICOM files, Deep Zoom, a large picture.")
 MPP = typer.Option(None, "--mpp", help="Micrometres per pixel of the finest level, if the file states none or a wrong one.")
@@ -141,7 +143,7 @@ def features(
     out: Path = typer.Option(..., help="The HDF5 file (.h5), in TRIDENT's layout."),
     um_per_px: float = typer.Option(0.5, help="Micrometres per pixel of the tiles."),
     size: int = typer.Option(224, help="px of a tile's side."),
-    model: str = typer.Option("pathclip-lite", "--model", "-m", help="PathCLIP: registry id, folder or checkpoint."),
+    model: str = typer.Option(DEFAULT_PATHCLIP, "--model", "-m", help="PathCLIP: registry id, folder or checkpoint."),
     mpp: float = MPP,
 ) -> None:
     """PathCLIP's vector of every tile with tissue. Example: pathasst slide features case.svs --out case.h5"""
@@ -159,7 +161,7 @@ def search(
     text: list[str] = typer.Argument(help="What to look for, in words; two or more also give the slide's likeliest label."),
     vectors: Path = typer.Option(..., "--features", help="The file of `pathasst slide features`."),
     out: Path = typer.Option(..., help="Folder of the heat maps (JPEG, GeoJSON)."),
-    model: str = typer.Option("pathclip-lite", "--model", "-m", help="The PathCLIP that made the features."),
+    model: str = typer.Option(DEFAULT_PATHCLIP, "--model", "-m", help="The PathCLIP that made the features."),
     top: int = typer.Option(10, help="Tiles that a label is pooled over (MI-Zero)."),
     mpp: float = MPP,
 ) -> None:

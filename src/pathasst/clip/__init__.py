@@ -2,3 +2,6 @@
 
 Imports nothing heavy by itself: `from pathasst.clip.model import PathCLIP`.
 """
+
+DEFAULT_PATHCLIP = "pathclip-lite"
+"""The PathCLIP of every command and function that is given none."""

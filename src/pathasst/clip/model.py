@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathasst.clip import DEFAULT_PATHCLIP
 from pathasst.clip.build import CONFIG, WEIGHTS, ClipConfig, build, load_own_state, own_state, tokenizer_of
 from pathasst.core import weights
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights
@@ -82,7 +83,7 @@ class PathCLIP(DualEncoder):
         self._tokenizer: Any = None
 
     @classmethod
-    def load(cls, id: str | Path = "pathclip-embedded", *, activation: str = "", arch: str = "", device: str = "") -> PathCLIP:
+    def load(cls, id: str | Path = DEFAULT_PATHCLIP, *, activation: str = "", arch: str = "", device: str = "") -> PathCLIP:
         """Load by registry id or path: our or OpenCLIP's folder, a Hugging Face CLIP folder, or an OpenCLIP checkpoint file;
         or by an OpenCLIP name with its pretrained tag, `ViT-B-16/openai`, fetched where it is not in OpenCLIP's cache.
 

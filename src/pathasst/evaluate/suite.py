@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathasst.clip import DEFAULT_PATHCLIP
 from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.dataset.stage import spread
 from pathasst.evaluate.predictions import Share
@@ -24,7 +25,7 @@ class EvalSettings:
 
     data: Path | None = None  # folder with the public test sets
     out: Path = Path("out/eval")
-    clip: str = "pathclip-lite"
+    clip: str = DEFAULT_PATHCLIP
     brain: str = ""  # as `pathasst ask --brain` takes it; "": the recipe's
     pairs: tuple[Path, ...] = ()  # datasets of pairs, for zero-shot, retrieval and leakage
     split: tuple[str, ...] = ("test",)

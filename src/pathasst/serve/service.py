@@ -336,7 +336,7 @@ class Service:
             if self._clip is None:
                 from pathasst.clip.model import PathCLIP
 
-                self._clip = PathCLIP.load("pathclip-embedded")
+                self._clip = PathCLIP.load()
             return self._clip
 
     # what is kept

@@ -24,7 +24,7 @@ def client(served: Running) -> openai.OpenAI:
     return openai.OpenAI(base_url=served.v1, api_key="none", max_retries=0, timeout=600)
 
 
-@needs("pathclip-embedded", "minilm")
+@needs("pathclip-lite", "minilm")
 def test_vectors_of_texts_and_pictures_lie_in_one_space(tmp_path: Path) -> None:
     with running(tmp_path, Registry()) as served:
         _vectors(client(served))
