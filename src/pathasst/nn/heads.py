@@ -19,6 +19,7 @@ from scipy.special import softmax
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
+from pathasst.nn.components import principal, standardise
 from pathasst.nn.multiscale import WIDTHS, pooled
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -118,9 +119,7 @@ def fit(views: np.ndarray, labels: Sequence[str], sources: Sequence[str], classe
     counts = Counter(zip(sources, labels, strict=True))
     odds = np.array([counts[pair] ** -BALANCE for pair in zip(sources, labels, strict=True)])
     features = views.reshape(-1, views.shape[2]).astype(np.float32)
-    mean, spread = features.mean(0), features.std(0)
-    deviation = np.maximum(spread, 0.01 * np.abs(mean) + 1e-3)
-    normal = (features - mean) / deviation
+    mean, deviation, normal = standardise(features)
     directions = principal(normal, COMPONENTS)[0] / np.sqrt(normal.shape[1])
     regression = LogisticRegression(C=strength, max_iter=300)
     regression.fit(normal @ directions.T, np.tile(labels, len(views)), np.tile(odds / odds.mean(), len(views)))
@@ -138,9 +137,7 @@ def fit(views: np.ndarray, labels: Sequence[str], sources: Sequence[str], classe
 def fit_distance(features: np.ndarray) -> dict[str, np.ndarray]:
     """What `distance` needs, of the training pictures' features [n, 6192]."""
     early = features[:, EARLY].astype(np.float32)
-    mean, spread = early.mean(0), early.std(0)
-    deviation = np.maximum(spread, 0.01 * np.abs(mean) + 1e-3)
-    normal = (early - mean) / deviation
+    mean, deviation, normal = standardise(early)
     directions, variances = principal(normal, DIRECTIONS)
     outside = (normal**2).sum(1) - ((normal @ directions.T) ** 2).sum(1)
     parts = {"mean": mean, "deviation": deviation, "directions": directions, "variances": variances}
@@ -153,14 +150,3 @@ def distance(features: np.ndarray, tensors: dict[str, np.ndarray]) -> np.ndarray
     along = normal @ tensors["early_directions"].T
     outside = (normal**2).sum(1) - (along**2).sum(1)
     return (along**2 / tensors["early_variances"]).mean(1) + outside / tensors["early_outside"]  # type: ignore[no-any-return]
-
-
-def principal(normal: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit directions [count, d] of standardised rows, and the variance along each, by the smaller of the two Gram matrices."""
-    count = min(count, len(normal) - 1)
-    if len(normal) > normal.shape[1]:
-        eigenvalues, directions = np.linalg.eigh(normal.T @ normal)
-        return directions[:, ::-1][:, :count].T, eigenvalues[::-1][:count] / len(normal)
-    eigenvalues, left = np.linalg.eigh(normal @ normal.T)
-    eigenvalues, left = eigenvalues[::-1][:count], left[:, ::-1][:, :count]
-    return left.T @ normal / np.sqrt(eigenvalues)[:, None], eigenvalues / len(normal)

@@ -33,7 +33,7 @@ def efficientnet_lite0(classes: int = 0, *, pretrained: bool = True, **options: 
         options: passed to `timm.create_model`, such as `drop_rate` or `features_only=True`.
 
     Raises:
-        WeightsMissing: the weights are not on this machine; says how to get them.
+        MissingWeights: the weights are not on this machine; says how to get them.
         BadSettings: `options` ask for layers that the released weights do not have.
 
     """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathasst.core.errors import BadDataset
+from pathasst.nn.components import principal, standardise
 from pathasst.nn.multiscale import WIDTHS, pooled
 
 if TYPE_CHECKING:
@@ -40,13 +41,9 @@ class Space:
         if len(features) < LEAST_PICTURES:
             raise BadDataset(f"a space is fitted on {LEAST_PICTURES} pictures or more, not on {len(features)}.")
         wide: np.ndarray = features[:, :WIDE].astype(np.float32)
-        mean, spread = wide.mean(0), wide.std(0)
-        deviation = np.maximum(spread, 0.01 * np.abs(mean) + 1e-3)
-        normal = (wide - mean) / deviation
-        eigenvalues, left = np.linalg.eigh(normal @ normal.T)  # the smaller Gram matrix: there are fewer pictures than features
-        eigenvalues, left = eigenvalues[::-1][:components], left[:, ::-1][:, :components]
-        directions = left.T @ normal / eigenvalues[:, None]  # unit directions by their singular values
-        return cls(mean, deviation, directions * np.float32(np.sqrt(len(normal))))
+        mean, deviation, normal = standardise(wide)
+        directions, variances = principal(normal, components)
+        return cls(mean, deviation, directions / np.sqrt(variances)[:, None])
 
     def project(self, features: np.ndarray) -> np.ndarray:
         """Features [n, ≥ 4128] → float32 [n, k], unit rows."""

@@ -17,6 +17,7 @@ class Classify(Task):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -69,3 +70,14 @@ class Task(ABC):
         Every process calls it, at `evaluate_every` and at the end. Empty: nothing is measured.
         """
         return {}
+
+
+def two_rates(model: nn.Module, slow: Iterable[nn.Parameter], settings: TrainingSettings, rate: float) -> torch.optim.Optimizer:
+    """AdamW over all weights that require a gradient: those of `slow` at `rate` times the learning rate, the others at it."""
+    ids = {id(p) for p in slow}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) in ids], "lr": settings.lr * rate},
+        {"params": [p for p in trained if id(p) not in ids], "lr": settings.lr},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=settings.weight_decay)

@@ -6,7 +6,8 @@ from PIL import Image
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.imaging.annotations import group_of
-from pathasst.nn.p2pnet.data import Crops, Field, jitter, random_matrix, read_fields, split_fields, warp
+from pathasst.nn.crops import random_matrix
+from pathasst.nn.p2pnet.data import Crops, Field, jitter, read_fields, split_fields, warp
 from pathasst.nn.p2pnet.settings import P2PNetSettings, PointData, PointTraining
 
 CLASSES = ("positive", "negative")

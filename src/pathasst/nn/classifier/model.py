@@ -143,14 +143,11 @@ def start_from(network: Any, start: str) -> int:
     are fewer than half.
     """
     state = _checkpoint(start)
-    own = network.state_dict()
-    if "head.fc.weight" in own:  # the paper's ConvNeXts have their last layer outside of timm's network
+    if "head.fc.weight" in network.state_dict():  # the paper's ConvNeXts have their last layer outside of timm's network
         state = {f"head.{k}" if k.startswith("fc.") else k: v for k, v in state.items()}
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if len(fitting) < len(own) / 2:
-        raise BadInput(f"{start} fits {len(fitting)} of the {len(own)} tensors of the backbone; is it another network's?")
-    network.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    from pathasst.nn.checkpoints import load_matching
+
+    return load_matching(network, state, start)
 
 
 def _checkpoint(start: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pathasst.nn.classifier.scores import Scores, evaluate
 from pathasst.nn.classifier.settings import ClassifierTraining
 from pathasst.training import Task, TrainingSettings, fit
 from pathasst.training.checkpoint import steps_saved
+from pathasst.training.task import two_rates
 
 Augment = Callable[[np.random.Generator, int], np.ndarray]
 """A training picture, H×W×3 uint8 RGB, made of the training item with that number."""
@@ -160,11 +161,9 @@ class ClassifierTask(Task):
 
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
         """The head at `lr`, the backbone at `backbone_rate` of it."""
-        head = list(self.model.get_classifier().parameters())  # type: ignore[operator]
-        ids = {id(p) for p in head}
-        body = [p for p in self.model.parameters() if id(p) not in ids and p.requires_grad]
-        groups = [{"params": body, "lr": settings.lr * self.settings.backbone_rate}, {"params": head, "lr": settings.lr}]
-        return torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=settings.weight_decay)
+        head = {id(p) for p in self.model.get_classifier().parameters()}  # type: ignore[operator]
+        body = [p for p in self.model.parameters() if id(p) not in head]
+        return two_rates(self.model, body, settings, self.settings.backbone_rate)
 
     def train_mode(self, model: nn.Module) -> None:
         model.train()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from pathasst.core.errors import BadDataset
+from pathasst.nn.crops import centred
 from pathasst.nn.detector.data import Labelled
 from pathasst.nn.detector.settings import DetectorTraining
 
@@ -57,8 +58,7 @@ def _place(length: float, view: int, rng: np.random.Generator) -> float:
 
 
 def _warp(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, matrix: np.ndarray, width: int, height: int) -> Sample:
-    shifted = matrix.copy()  # OpenCV puts pixel centres at whole numbers, boxes have them at +0.5
-    shifted[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    shifted = centred(matrix)
     shrink = float(np.abs(matrix[:, :2]).max())
     if shrink < 0.7:  # bilinear reading alone would skip pixels
         image = cv2.GaussianBlur(image, (0, 0), 0.35 / shrink)

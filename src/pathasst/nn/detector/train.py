@@ -19,6 +19,7 @@ from torch import nn
 
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.files import fingerprint
+from pathasst.nn.checkpoints import load_matching
 from pathasst.nn.detector import evaluate, infer
 from pathasst.nn.detector.augment import Windows
 from pathasst.nn.detector.boxes import Boxes
@@ -116,12 +117,7 @@ def start_network(settings: DetectorTraining) -> Network:
     network = build(settings.model, pretrained=lite and settings.start == "imagenet", frozen=settings.frozen)
     if settings.start in ("", "imagenet"):
         return network
-    state = _weights_of(Path(settings.start))
-    own = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if len(fitting) < len(own) / 2:
-        raise BadInput(f"{settings.start} fits {len(fitting)} of {len(own)} tensors of {settings.model.architecture}.")
-    network.load_state_dict(fitting, strict=False)
+    load_matching(network, _weights_of(Path(settings.start)), settings.start, settings.model.architecture)
     return network
 
 

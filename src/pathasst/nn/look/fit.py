@@ -19,6 +19,7 @@ from scipy.special import softmax
 
 from pathasst.core.errors import BadDataset
 from pathasst.core.settings import Field, Settings
+from pathasst.nn.components import standardise
 from pathasst.nn.look.model import Looker, distance, early, standardised
 from pathasst.nn.multiscale import WIDTHS
 
@@ -161,9 +162,8 @@ def _fit(
     from sklearn.linear_model import LogisticRegression
 
     wide: np.ndarray = features[:, :WIDE].astype(np.float32)
-    mean, spread = wide.mean(0), wide.std(0)
-    tensors = {"mean": mean, "deviation": np.maximum(spread, 0.01 * np.abs(mean) + 1e-3)}
-    normal = (wide - mean) / tensors["deviation"]
+    mean, deviation, normal = standardise(wide)
+    tensors = {"mean": mean, "deviation": deviation}
     even = early(normal)[_alike(sources, settings)]
     near = PCA(settings.directions, random_state=settings.seed).fit(even)
     tensors |= {"centre": near.mean_, "directions": near.components_, "variances": near.explained_variance_}

@@ -15,9 +15,9 @@ import numpy as np
 
 from pathasst.core.errors import BadDataset
 from pathasst.imaging.annotations import group_of
+from pathasst.nn.crops import centred, photograph, random_matrix
 from pathasst.nn.nuclei.maps import targets
 from pathasst.nn.nuclei.settings import NucleiData, NucleiSettings, NucleiTraining
-from pathasst.nn.p2pnet.data import random_matrix
 from pathasst.nn.sam.masks import read_outlined, usable
 
 _VECTORS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.755, 0.130, 0.643]], np.float32)
@@ -104,14 +104,7 @@ def recolour(image: np.ndarray, rng: np.random.Generator, hue: float, pale: floa
     stains = stains * strength + rng.uniform(-0.05, 0.05, 3).astype(np.float32)
     vectors = HE + rng.normal(0, hue, HE.shape).astype(np.float32)
     image = 256 * np.exp(-(stains @ vectors)) - 1
-    image = (image - 127) * rng.uniform(0.8, 1.2) + 127 + rng.uniform(-20, 20) + rng.uniform(-8, 8, 3)
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    if rng.random() < 0.35:
-        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.2)))
-    if rng.random() < 0.3:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
-        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR))
-    return image
+    return photograph(image, rng, contrast=0.2, brightness=20, blurred=0.35, blur=1.2)
 
 
 class NucleiCrops:
@@ -144,8 +137,7 @@ class NucleiCrops:
 
 def warp(field: NucleiField, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A `size`×`size` crop of picture and labels through the 2×3 affine `matrix` (px edges of the field → of the crop)."""
-    shifted = matrix.copy()
-    shifted[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5  # OpenCV puts pixel centres at whole numbers
+    shifted = centred(matrix)
     image = cv2.warpAffine(field.image, shifted, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     labels = cv2.warpAffine(field.labels.astype(np.float32), shifted, (size, size), flags=cv2.INTER_NEAREST)
     return image, labels.astype(np.int32)

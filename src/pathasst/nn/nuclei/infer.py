@@ -12,8 +12,8 @@ import torch
 from pathasst.core.errors import BadInput
 from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.imaging.tiles import plan
+from pathasst.nn.checkpoints import load_fp16, save_fp16
 from pathasst.nn.fuse import fold
-from pathasst.nn.halves import load_halves, save_halves
 from pathasst.nn.nuclei.maps import gather
 from pathasst.nn.nuclei.model import MAPS, NucleiNet
 from pathasst.nn.nuclei.settings import NucleiSettings
@@ -44,13 +44,13 @@ class Nuclei:
 
 def save(model: NucleiNet, folder: Path, **notes: Any) -> Path:
     """Write `model.safetensors` (fp16, settings in its header); returns the file."""
-    return save_halves(model.state_dict(), model.settings.plain(), folder, **notes)
+    return save_fp16(model.state_dict(), model.settings.plain(), folder, **notes)
 
 
 def load(folder: Path) -> NucleiNet:
     """The network of a checkpoint folder, in float32, ready to infer. Raises BadInput for a file that is none."""
     file = folder / "model.safetensors"
-    settings, state = load_halves(folder, "no nuclei checkpoint", "pathasst.nn.nuclei.infer.save")
+    settings, state = load_fp16(folder, "no nuclei checkpoint", "pathasst.nn.nuclei.infer.save")
     model = NucleiNet(NucleiSettings.of(settings, where=str(file)))
     try:
         model.load_state_dict(state)

@@ -18,6 +18,7 @@ from pathasst.core import weights
 from pathasst.core.files import fingerprint
 from pathasst.core.statistics import Interval, mean_interval
 from pathasst.imaging.instances import instance_intervals, pool_instances
+from pathasst.nn.checkpoints import load_matching
 from pathasst.nn.nuclei.data import NucleiCrops, NucleiField, read_fields, split_fields
 from pathasst.nn.nuclei.infer import Segmenter, load, nuclei_of, save
 from pathasst.nn.nuclei.model import NucleiNet
@@ -25,6 +26,7 @@ from pathasst.nn.nuclei.settings import NucleiTraining
 from pathasst.nn.p2pnet.infer import resize
 from pathasst.nn.pretrained import efficientnet_lite0
 from pathasst.training import Task, TrainingSettings, fit
+from pathasst.training.task import two_rates
 
 Log = Callable[[dict[str, Any]], None]
 SPLIT_SEED = 0
@@ -65,9 +67,7 @@ class NucleiTask(Task):
         torch.manual_seed(settings.seed)
         network = NucleiNet(settings.model)
         if settings.start == "efficientnet-lite0":
-            network.backbone.body.load_state_dict(
-                _fitting(network.backbone.body, efficientnet_lite0().state_dict()), strict=False
-            )
+            load_matching(network.backbone.body, efficientnet_lite0().state_dict(), settings.start)
         elif settings.start:
             network.load_state_dict(load(weights.path(settings.start)).state_dict())
         body = network.backbone.body
@@ -97,16 +97,7 @@ class NucleiTask(Task):
 
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
         """The backbone with its own rate, and the rest."""
-        backbone = [p for p in self.network.backbone.parameters() if p.requires_grad]
-        ids = {id(p) for p in self.network.backbone.parameters()}
-        rest = [p for p in self.network.parameters() if id(p) not in ids]
-        groups = [{"params": backbone, "lr": settings.lr * self.settings.backbone_rate}, {"params": rest, "lr": settings.lr}]
-        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-
-
-def _fitting(module: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    own = module.state_dict()
-    return {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        return two_rates(self.network, self.network.backbone.parameters(), settings, self.settings.backbone_rate)
 
 
 def sources_of(fields: Sequence[NucleiField]) -> list[str]:

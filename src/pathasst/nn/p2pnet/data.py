@@ -19,6 +19,7 @@ from pathasst.core.errors import BadDataset
 from pathasst.imaging.annotation_files import SUFFIXES, picture_path, read_annotations
 from pathasst.imaging.annotations import group_of, read_marks, warn_left_out
 from pathasst.imaging.stains import STAINS, UNMIX
+from pathasst.nn.crops import centred, photograph, random_matrix
 from pathasst.nn.p2pnet.settings import PointData
 
 
@@ -85,33 +86,11 @@ def warp(field: Field, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.nd
 
     OpenCV puts pixel centres at whole numbers, we at +0.5: the matrix is shifted for it, the points are not.
     """
-    shifted = matrix.copy()
-    shifted[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    shifted = centred(matrix)
     image = cv2.warpAffine(field.image, shifted, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     points = field.points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
     inside = ((points > 0) & (points < size)).all(1)
     return image, points[inside], field.labels[inside]
-
-
-def random_matrix(shape: tuple[int, ...], size: int, zoom: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """A random zoom (log-uniform), slight stretch, quarter turns, flip and place, as a 2×3 affine.
-
-    Zooming out stops where the crop would need more than the picture has: beyond its edge there are no labels.
-    """
-    height, width = shape[:2]
-    least = max(zoom[0], size / min(height, width))
-    scale = float(np.exp(rng.uniform(np.log(least), np.log(max(zoom[1], least)))))
-    stretch = float(np.exp(rng.uniform(-0.08, 0.08))) if scale > least * 1.1 else 1.0
-    sx, sy = scale * stretch, scale / stretch
-    x0 = rng.uniform(0, max(width - size / sx, 0))
-    y0 = rng.uniform(0, max(height - size / sy, 0))
-    crop = np.array([[sx, 0, -sx * x0], [0, sy, -sy * y0], [0, 0, 1]])
-    turn = np.eye(3)
-    for _ in range(int(rng.integers(4))):
-        turn = np.array([[0, -1, size], [1, 0, 0], [0, 0, 1]]) @ turn
-    if rng.random() < 0.5:
-        turn = np.array([[-1, 0, size], [0, 1, 0], [0, 0, 1]]) @ turn
-    return (turn @ crop)[:2]  # type: ignore[no-any-return]
 
 
 def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.ndarray:
@@ -123,15 +102,7 @@ def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.
     stains += rng.uniform(-0.06, 0.06, 3).astype(np.float32)
     vectors = STAINS + rng.normal(0, hue, STAINS.shape).astype(np.float32) if hue else STAINS
     image = 256 * np.exp(-(stains @ vectors)) - 1
-    image = (image - 127) * rng.uniform(0.85, 1.15) + 127 + rng.uniform(-15, 15)
-    image = image + rng.uniform(-8, 8, 3)
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    if rng.random() < 0.4:
-        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5)))
-    if rng.random() < 0.3:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
-        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR))
-    return image
+    return photograph(image, rng, contrast=0.15, brightness=15, blurred=0.4, blur=1.5)
 
 
 class Crops:

@@ -12,8 +12,8 @@ import torch
 from pathasst.core import progress
 from pathasst.core.hardware import device_of, has_fast_bfloat16
 from pathasst.imaging.tiles import merge_points, plan
+from pathasst.nn.checkpoints import load_fp16, save_fp16
 from pathasst.nn.fuse import fold
-from pathasst.nn.halves import load_halves, save_halves
 from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import P2PNetSettings
 
@@ -56,13 +56,13 @@ def suppress(points: np.ndarray, scores: np.ndarray, radius: float = SUPPRESSION
 
 def save(model: P2PNet, folder: Path, **notes: Any) -> Path:
     """Write `model.safetensors` (fp16, settings in its header); returns the file."""
-    return save_halves(model.state_dict(), model.settings.plain(), folder, **notes)
+    return save_fp16(model.state_dict(), model.settings.plain(), folder, **notes)
 
 
 def load(folder: Path) -> P2PNet:
     """The network of a checkpoint folder, in float32, ready to infer. Raises BadInput for a file that is none."""
     file = folder / "model.safetensors"
-    settings, state = load_halves(folder, "not a P2PNet checkpoint", "pathasst.nn.p2pnet.infer.save")
+    settings, state = load_fp16(folder, "not a P2PNet checkpoint", "pathasst.nn.p2pnet.infer.save")
     model = P2PNet(P2PNetSettings.of(settings, where=str(file)))
     model.load_state_dict(state)
     return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -16,6 +16,7 @@ from torch import nn
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.files import fingerprint
+from pathasst.nn.checkpoints import load_matching
 from pathasst.nn.p2pnet.data import Crops, Field, read_fields, split_fields
 from pathasst.nn.p2pnet.evaluate import Counts, count, interval, labelling_index
 from pathasst.nn.p2pnet.infer import Cells, Detector, load, save
@@ -24,6 +25,7 @@ from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import PointTraining
 from pathasst.nn.pretrained import efficientnet_lite0
 from pathasst.training import Task, TrainingSettings, fit
+from pathasst.training.task import two_rates
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -77,11 +79,7 @@ class PointTask(Task):
 
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
         """The backbone with its own rate, and the rest."""
-        backbone = list(self.network.backbone.parameters())
-        ids = {id(p) for p in backbone}
-        rest = [p for p in self.network.parameters() if id(p) not in ids]
-        groups = [{"params": backbone, "lr": settings.lr * self.settings.backbone_rate}, {"params": rest, "lr": settings.lr}]
-        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        return two_rates(self.network, self.network.backbone.parameters(), settings, self.settings.backbone_rate)
 
 
 def start_from(model: P2PNet, start: str) -> int:
@@ -93,14 +91,7 @@ def start_from(model: P2PNet, start: str) -> int:
     """
     state = _weights_of(start)
     part = model if any(key.startswith("backbone.") for key in state) else model.backbone.body
-    own = part.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if len(fitting) < len(own) / 2:
-        raise BadInput(
-            f"{start} fits {len(fitting)} of the {len(own)} tensors of {model.settings.backbone}; name its own weights."
-        )
-    part.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    return load_matching(part, state, start, model.settings.backbone)
 
 
 def _weights_of(start: str) -> dict[str, torch.Tensor]:
