@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,9 +13,9 @@ from typer.testing import CliRunner
 
 from pathasst import dataset
 from pathasst.cli.main import app
-from pathasst.core.errors import BadSettings
+from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import Conversation, Pair, Source, ToolCall, Turn
-from pathasst.dataset import Unit, to_llava, to_webdataset
+from pathasst.dataset import Unit, to_llava, to_messages, to_webdataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "instruct"))
 from instruct_samples import write_pairs
@@ -117,3 +118,25 @@ def test_rows_of_the_other_kind_are_refused_and_the_command_takes_what_fits(tmp_
         run = CliRunner().invoke(app, ["dataset", "export", str(folder), "--out", str(tmp_path / folder.name / "out")])
         assert run.exit_code == 0, run.output
         assert (tmp_path / folder.name / "out" / file).is_file()
+
+
+@pytest.mark.parametrize("export", [to_webdataset, to_llava, to_messages])
+def test_an_export_that_fails_leaves_the_earlier_one(export: Any, tmp_path: Path, png: bytes) -> None:
+    if export is to_webdataset:
+        kind, records = Pair, [Pair(pair_id=str(n), source=Source(article_id="a"), image=png, caption="c") for n in range(3)]
+    else:
+        turns = [Turn(role="user", content="<image>\nWhat?"), Turn(role="assistant", content="A gland.")]
+        kind, records = Conversation, [Conversation(conversation_id="1", kind="describe", turns=turns, images=[png])]
+    out, more = tmp_path / "out", {"rows_per_tar": 2} if export is to_webdataset else {}
+    export(make(tmp_path / "good", kind, records), out, **more)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(BadInput, match="licence"):
+        export(tmp_path / "good", out, licences=["CC0-1.0"])
+    shard = make(tmp_path / "damaged", kind, records) / "00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(BadDataset):
+        export(tmp_path / "damaged", out)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    assert [p.name for p in tmp_path.glob(".*")] == []
+    assert export(tmp_path / "good", out)["written"] == len(records)
+    assert export is not to_webdataset or [p.name for p in out.iterdir()] == ["00000.tar"], "tars of a larger export are gone"

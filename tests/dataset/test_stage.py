@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pathasst import dataset
-from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import Pair
 from pathasst.dataset import Unit
 
@@ -85,6 +87,79 @@ def test_changed_input_or_settings_redo_only_what_they_touch(tmp_path: Path) -> 
     run(tmp_path, [Unit("00000", stamp="2"), *UNITS[1:]])
     after = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.parquet")}
     assert {n for n in before if before[n] != after[n]} == {"00000.parquet"}
+
+
+def empty(unit: Unit) -> Iterator[dataset.Dropped]:
+    yield dataset.Dropped(unit.key, "unreadable-file", "no XML")
+
+
+def test_a_run_that_gives_no_row_leaves_the_dataset_as_it_was(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(
+        BadInput, match=r"not one row came of this run \(12 × unreadable-file, such as 00000\).*stays as it is, with its 48 rows"
+    ):
+        dataset.run_stage(tmp_path, stage="test", record=Pair, units=UNITS, work=empty, settings={"a": 1}, progress=False)
+    with pytest.raises(BadInput, match="nothing in the input"):
+        run(tmp_path, [])
+    assert content(tmp_path) == before
+    dataset.run_stage(tmp_path / "first", stage="test", record=Pair, units=UNITS, work=empty, settings={"a": 1}, progress=False)
+    assert run(tmp_path / "first").rows == 48, "an empty dataset protects nothing"
+
+
+def dies(unit: Unit) -> Iterator[Pair]:
+    if unit.key == UNITS[2].key:
+        raise KeyboardInterrupt
+    yield from work(unit)  # type: ignore[misc]
+
+
+def test_a_run_that_dies_leaves_the_dataset_readable_and_goes_on_where_it_died(tmp_path: Path) -> None:
+    run(tmp_path / "new", [replace(u, stamp="2") for u in UNITS])
+    run(tmp_path / "old")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "old").iterdir()}
+    changed = [replace(u, stamp="2") for u in UNITS]
+    with pytest.raises(KeyboardInterrupt):
+        dataset.run_stage(tmp_path / "old", stage="test", record=Pair, units=changed, work=dies, progress=False)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "old").iterdir() if p.is_file()} == before
+    assert dataset.validate(tmp_path / "old", Pair) == []
+    aside = tmp_path / "old" / ".next"
+    assert sorted(p.name for p in aside.glob("*.parquet")) == ["00000.parquet", "00001.parquet"]
+    written = (aside / "00001.parquet").stat().st_mtime_ns
+    run(tmp_path / "old", changed)
+    assert (tmp_path / "old" / "00001.parquet").stat().st_mtime_ns == written
+    assert content(tmp_path / "old") == content(tmp_path / "new")
+
+
+def test_what_a_run_that_died_wrote_for_other_settings_is_never_mixed_in(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        other = [replace(u, stamp="2") for u in UNITS]
+        dataset.run_stage(tmp_path, stage="test", record=Pair, units=other, work=dies, progress=False)
+    run(tmp_path)
+    assert content(tmp_path) == before
+
+
+def test_a_move_that_was_cut_short_is_ended_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = [replace(u, stamp="2") for u in UNITS]
+    run(tmp_path / "old")
+    run(tmp_path / "new", changed)
+    moved: list[str] = []
+    rename = Path.replace
+
+    def cut(self: Path, target: Path) -> Path:
+        if self.parent.name == ".next" and target.parent == tmp_path / "old":
+            moved.append(self.name)
+            if len(moved) == 5:
+                raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "old", changed)
+    run(tmp_path / "old", changed)
+    assert content(tmp_path / "old") == content(tmp_path / "new")
 
 
 def test_fewer_units_sweep_the_old_shards(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The Parquet shards need no export: Hugging Face `datasets` loads them as they are.
 
-Every export takes `licences`: only rows whose source's licence is listed leave the house.
+Every export takes `licences`: only rows whose source's licence is listed leave the house. An earlier export in the same folder
+stays until the new one is whole; one that would hold no row raises BadInput.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pathasst.core.errors import BadSettings
-from pathasst.core.files import write_atomic
+from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.files import written_aside
 from pathasst.core.records import IMAGE, Conversation, Pair, Source, ToolSpec, Turn
 from pathasst.dataset.manifest import Manifest
 from pathasst.dataset.shards import read
@@ -34,22 +35,27 @@ def to_webdataset(
     dataset of other rows.
     """
     out, tally, tar = Path(out), _tally(), None
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        for pair in _allowed(folder, Pair, licences, tally):
-            if not pair.image or not pair.caption:
-                tally["no picture or caption"] += 1
-                continue
-            if tally["written"] % rows_per_tar == 0:
-                if tar is not None:
-                    tar.close()
-                tar = tarfile.open(out / f"{tally['written'] // rows_per_tar:05d}.tar", "w")  # noqa: SIM115 - closed below
-            assert tar is not None
-            _add_sample(tar, f"{tally['written']:08d}", pair)
-            tally["written"] += 1
-    finally:
-        if tar is not None:
-            tar.close()
+    with written_aside(out) as aside:
+        try:
+            for pair in _allowed(folder, Pair, licences, tally):
+                if not pair.image or not pair.caption:
+                    tally["no picture or caption"] += 1
+                    continue
+                if tally["written"] % rows_per_tar == 0:
+                    if tar is not None:
+                        tar.close()
+                    tar = tarfile.open(aside / f"{tally['written'] // rows_per_tar:05d}.tar", "w")  # noqa: SIM115 - closed below
+                assert tar is not None
+                _add_sample(tar, f"{tally['written']:08d}", pair)
+                tally["written"] += 1
+        finally:
+            if tar is not None:
+                tar.close()
+        _require_rows(folder, tally)
+        written = {p.name for p in aside.iterdir()}
+    for path in out.glob(f"{'[0-9]' * 5}.tar"):  # of an earlier, larger export
+        if path.name not in written:
+            path.unlink()
     return tally
 
 
@@ -60,24 +66,26 @@ def to_llava(folder: Path | str, out: Path | str, *, licences: Collection[str] =
     human turn between `<tool_response>` tags, and the system prompt is left to the reader. What cannot be told so is counted.
     Raises BadSettings for a dataset of other rows.
     """
-    out, tally, samples = Path(out), _tally(), []
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    for conversation in _allowed(folder, Conversation, licences, tally):
-        lines = _llava_turns(conversation.turns, bool(conversation.images))
-        sample: dict[str, Any] = {"id": conversation.conversation_id, "conversations": lines}
-        if len(conversation.images) > 1:
-            tally["several pictures"] += 1
-            continue
-        if [x["from"] for x in lines[:2]] != ["human", "gpt"]:
-            tally["no question or no answer"] += 1
-            continue
-        if conversation.images:
-            name = f"{tally['written']:08d}{suffix_of(conversation.images[0])}"
-            (out / "images" / name).write_bytes(conversation.images[0])
-            sample["image"] = name
-        samples.append(sample)
-        tally["written"] += 1
-    write_atomic(out / "conversations.json", json.dumps(samples, ensure_ascii=False, indent=1).encode())
+    tally, samples = _tally(), []
+    with written_aside(Path(out)) as aside:
+        (aside / "images").mkdir()
+        for conversation in _allowed(folder, Conversation, licences, tally):
+            lines = _llava_turns(conversation.turns, bool(conversation.images))
+            sample: dict[str, Any] = {"id": conversation.conversation_id, "conversations": lines}
+            if len(conversation.images) > 1:
+                tally["several pictures"] += 1
+                continue
+            if [x["from"] for x in lines[:2]] != ["human", "gpt"]:
+                tally["no question or no answer"] += 1
+                continue
+            if conversation.images:
+                name = f"{tally['written']:08d}{suffix_of(conversation.images[0])}"
+                (aside / "images" / name).write_bytes(conversation.images[0])
+                sample["image"] = name
+            samples.append(sample)
+            tally["written"] += 1
+        _require_rows(folder, tally)
+        (aside / "conversations.json").write_text(json.dumps(samples, ensure_ascii=False, indent=1), encoding="utf-8")
     return tally
 
 
@@ -91,13 +99,13 @@ def to_messages(
     `tool_call` and `tool_response` that ms-swift reads (`swift sft --dataset OUT/swift.jsonl`). Every format keeps the system
     prompt. Raises BadSettings for a dataset of other rows.
     """
-    out, tally = Path(out), _tally()
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    shared = []
+    tally, shared = _tally(), []
     with (
-        (out / "messages.jsonl").open("w", encoding="utf-8") as plain,
-        (out / "swift.jsonl").open("w", encoding="utf-8") as swift,
+        written_aside(Path(out)) as aside,
+        (aside / "messages.jsonl").open("w", encoding="utf-8") as plain,
+        (aside / "swift.jsonl").open("w", encoding="utf-8") as swift,
     ):
+        (aside / "images").mkdir()
         for conversation in _allowed(folder, Conversation, licences, tally):
             if not any(t.role == "assistant" for t in conversation.turns):
                 tally["no question or no answer"] += 1
@@ -105,7 +113,7 @@ def to_messages(
             names = []
             for number, image in enumerate(conversation.images):
                 names.append(f"images/{tally['written']:08d}-{number}{suffix_of(image)}")
-                (out / names[-1]).write_bytes(image)
+                (aside / names[-1]).write_bytes(image)
             tools = [_function(name, specs or {}) for name in conversation.tools]
             about = {"id": conversation.conversation_id, "split": conversation.split, **_about(conversation.source)}
             messages = _messages(conversation.turns)
@@ -115,10 +123,11 @@ def to_messages(
             swift.write(json.dumps(line, ensure_ascii=False) + "\n")
             shared.append(_sharegpt(messages, names, tools))
             tally["written"] += 1
-    write_atomic(out / "sharegpt.json", json.dumps(shared, ensure_ascii=False, indent=1).encode())
-    columns = {"messages": "conversations", "images": "images", "system": "system", "tools": "tools"}
-    entry = {"file_name": "sharegpt.json", "formatting": "sharegpt", "columns": columns}
-    write_atomic(out / "dataset_info.json", json.dumps({"pathasst": entry}, indent=1).encode())
+        _require_rows(folder, tally)
+        columns = {"messages": "conversations", "images": "images", "system": "system", "tools": "tools"}
+        entry = {"file_name": "sharegpt.json", "formatting": "sharegpt", "columns": columns}
+        (aside / "sharegpt.json").write_text(json.dumps(shared, ensure_ascii=False, indent=1), encoding="utf-8")
+        (aside / "dataset_info.json").write_text(json.dumps({"pathasst": entry}, indent=1), encoding="utf-8")
     return tally
 
 
@@ -204,6 +213,13 @@ def _sharegpt(messages: list[dict[str, Any]], images: list[str], tools: list[dic
 def _written_call(call: dict[str, Any]) -> str:
     function = call["function"]
     return json.dumps({"name": function["name"], "arguments": json.loads(function["arguments"])}, ensure_ascii=False)
+
+
+def _require_rows(folder: Path | str, tally: dict[str, int]) -> None:
+    """Raises BadInput when an export wrote nothing, so that it takes the place of nothing."""
+    if not tally["written"]:
+        reasons = ", ".join(f"{n} {what}" for what, n in tally.items() if n) or "it is empty"
+        raise BadInput(f"no row of {folder} was exported ({reasons}); nothing was written.")
 
 
 def _tally() -> dict[str, int]:

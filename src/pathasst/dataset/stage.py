@@ -8,6 +8,7 @@ on nothing but the unit and the settings, all of them give identical bytes.
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,13 @@ from typing import Any
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.files import fingerprint, sha256_of, write_atomic
-from pathasst.dataset.manifest import Manifest, ShardStats
+from pathasst.dataset.manifest import MANIFEST, Manifest, ShardStats
 from pathasst.dataset.shards import write_parquet
 
 MAX_LISTED_DROPS = 100_000
+MAX_REASONS = 5  # of what was left out, named in an error
+NEXT = ".next"
+"""Folder in a finished dataset where a later run writes its shards until they take the place of the earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,11 @@ def run_stage(
     `BadDataset` (a damaged shard of the stage before), fails that unit alone: it is recorded and tried again in the next run.
     Finished shards of the same inputs and settings are kept.
 
-    Raises BadSettings for an unknown runner or two units of one key.
+    A dataset that is there already stays as it is, and readable, until the run is done: new shards are written aside and moved in
+    at the end, all of them.
+
+    Raises BadSettings for an unknown runner or two units of one key, BadInput when not one row came of a run over a dataset that
+    holds rows; that dataset then stays.
     """
     if runner not in ("native", "ray"):
         raise BadSettings(f"runner {runner!r} is unknown; choose native or ray.")
@@ -89,10 +97,18 @@ def run_stage(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     _sweep_half_written(out)
+    _finish_move(out)
+    earlier = _rows_of(out)
     plain = dict(settings or {})
     base = {"stage": stage, "record": record.__name__, "settings": plain}
-    task = _Task(str(out), record, work, base)
-    done = {u.key: s for u in units if (s := task.finished(u))}
+    task = _Task(str(out / NEXT if earlier else out), record, work, base)
+    done = {u.key: s for u in units if (s := task.finished(u, out))}
+    if earlier:
+        (out / NEXT).mkdir(exist_ok=True)
+        aside = {u.key: s for u in units if u.key not in done and (s := task.finished(u, out / NEXT))}
+        _sweep(out / NEXT, {s.shard for s in aside.values()})
+        _sweep_half_written(out / NEXT)
+        done |= aside
     todo = [u for u in units if u.key not in done]
     with _Progress(stage, len(units), len(done), shown=progress) as advance:
         for stats in _engine(task, todo, workers, runner):
@@ -106,7 +122,16 @@ def run_stage(
         inputs=list(inputs),
         shards=[done[u.key] for u in units],
     )
-    manifest.save(out)
+    if earlier and not manifest.rows:
+        shutil.rmtree(out / NEXT, ignore_errors=True)
+        raise BadInput(
+            f"{stage}: not one row came of this run ({_reasons(manifest)}), so {out} stays as it is, with its {earlier} rows."
+        )
+    if earlier:
+        manifest.save(out / NEXT)
+        _finish_move(out)
+    else:
+        manifest.save(out)
     _sweep(out, {s.shard for s in manifest.shards})
     return manifest
 
@@ -123,19 +148,13 @@ class _Task:
     def fingerprint(self, unit: Unit) -> str:
         return fingerprint({**self.base, "unit": unit.key, "stamp": unit.stamp})
 
-    def stats_path(self, unit: Unit) -> Path:
-        return Path(self.out) / f"{unit.key}.json"
-
-    def finished(self, unit: Unit) -> ShardStats | None:
-        """The stats of the unit's shard if it is whole and up to date."""
-        path = self.stats_path(unit)
-        if not path.is_file():
-            return None
+    def finished(self, unit: Unit, folder: Path) -> ShardStats | None:
+        """The stats of the unit's shard in `folder`, if it is whole and up to date."""
         try:
-            stats = ShardStats.model_validate_json(path.read_bytes())
-        except ValueError:
+            stats = ShardStats.model_validate_json((folder / f"{unit.key}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
             return None
-        shard = Path(self.out) / stats.shard
+        shard = folder / stats.shard
         complete = shard.is_file() and shard.stat().st_size == stats.bytes
         return stats if complete and not stats.failed and stats.fingerprint == self.fingerprint(unit) else None
 
@@ -162,7 +181,7 @@ class _Task:
                 drops=[{"id": d.id, "reason": d.reason, "detail": d.detail} for d in drops[:MAX_LISTED_DROPS]],
             )
             path.replace(out / shard)
-        write_atomic(self.stats_path(unit), stats.model_dump_json().encode())
+        write_atomic(out / f"{unit.key}.json", stats.model_dump_json().encode())
         return stats
 
     def _records(self, unit: Unit, drops: list[Dropped]) -> Iterator[Any]:
@@ -231,10 +250,36 @@ def _tally(drops: Iterable[Dropped]) -> dict[str, int]:
     return tally
 
 
+def _rows_of(out: Path) -> int:
+    """Rows of the dataset that is there; 0 without a readable one."""
+    try:
+        return Manifest.load(out).rows
+    except BadDataset:
+        return 0
+
+
+def _reasons(manifest: Manifest) -> str:
+    """Why there is no row: each reason with its number and its first item, then the units that failed."""
+    first = {d["reason"]: d["id"] for s in reversed(manifest.shards) for d in reversed(s.drops)}
+    reasons = [f"{n} × {reason}, such as {first.get(reason, '?')}" for reason, n in manifest.dropped.most_common()]
+    reasons += [shard.failed for shard in manifest.failures]
+    return "; ".join(reasons[:MAX_REASONS]) or "nothing in the input"
+
+
+def _finish_move(out: Path) -> None:
+    """Move the shards that lie aside into the dataset, if their run came to its end: only then a manifest lies with them. Where
+    the move was cut short, the next run ends it.
+    """
+    aside = out / NEXT
+    if not (aside / MANIFEST).is_file():
+        return
+    for path in sorted(aside.iterdir(), key=lambda p: p.name == MANIFEST):  # the manifest last
+        path.replace(out / path.name)
+    aside.rmdir()
+
+
 def _sweep_half_written(out: Path) -> None:
     """Remove what a killed run left: `.writing-…` folders and the `.NAME.hex` files of `write_atomic`."""
-    import shutil
-
     for path in out.glob(".writing-*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in out.glob(f".*.{'[0-9a-f]' * 8}"):

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pathasst.core.errors import BadSettings, MissingWeights
+from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 from pathasst.core.files import fingerprint, write_atomic
 from pathasst.core.jats_text import plain_scripts
 from pathasst.core.records import Abstract, from_row
@@ -157,7 +157,11 @@ class _Plan:
     @classmethod
     def read(cls, files: list[Path], out: Path, settings: BuildSettings, say: Say) -> _Plan:
         workers = min(settings.workers, sum(parts_of(files)))
-        manifest = ingest(files, out, workers=workers, runner=settings.runner)
+        number = f"{len(files)} file{'s'[: len(files) != 1]}"
+        try:
+            manifest = ingest(files, out, workers=workers, runner=settings.runner)
+        except BadInput as error:  # the records of the earlier build stay, so that it can be extended or repeated at once
+            raise BadSettings(f"no abstract was read from {number}; the index is as it was. {error}") from error
         for reason, count in sorted(manifest.dropped.items()):
             names = [d["id"] for s in manifest.shards for d in s.drops if d["reason"] == reason]
             say(f"  {count} × {reason}: {', '.join(names[:EXAMPLES])}{' …' if count > EXAMPLES else ''}")
@@ -168,10 +172,7 @@ class _Plan:
             reasons = "; ".join(
                 [*(f"{n} × {r}" for r, n in manifest.dropped.most_common()), *(f.failed for f in manifest.failures)]
             )
-            raise BadSettings(
-                f"no abstract was read from {len(files)} file{'s'[: len(files) != 1]} ({reasons or 'no record in them'}); "
-                "the index is as it was."
-            )
+            raise BadSettings(f"no abstract was read from {number} ({reasons or 'no record in them'}); the index is as it was.")
         say(f"{manifest.rows} records read, {len(alive)} current ones with an abstract ({alive.empty} have none).")
         try:
             store = VectorStore(settings.embedder, home=settings.vectors_home)
