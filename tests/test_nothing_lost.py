@@ -13,7 +13,7 @@ from pathasst.cli.main import app
 from pathasst.core.records import Figure, Pair
 from pathasst.dataset import Unit, run_stage
 
-sys.path[:0] = [str(Path(__file__).parent / room) for room in ("collect", "curate", "papers", "instruct")]
+sys.path.extend([str(Path(__file__).parent / room) for room in ("collect", "curate", "papers", "instruct")])
 from collect_samples import article_xml, fig, picture
 from curate_samples import figure, texture
 from instruct_samples import write_pairs
