@@ -154,7 +154,7 @@ def test_pathclip_classifies_embeds_and_searches(tmp_path: Path) -> None:
 
 
 def test_trainings_take_settings_as_keywords_and_refuse_unknown_ones(tmp_path: Path) -> None:
-    for train in (pa.train.classifier, pa.train.segment):
+    for train in (pa.train.classifier, pa.train.segment, pa.train.router):
         with pytest.raises(BadSettings, match="steeps"):
             train(tmp_path, tmp_path / "out", steeps=3)
     with pytest.raises(BadDataset):

@@ -140,4 +140,34 @@ def generator(cells: Folder, out: Folder, *, data: Folder | None = None, **setti
     return Path(out)
 
 
-__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "segment", "vlm"]
+def router(
+    out: Folder,
+    conversations: Folder | Sequence[Folder] = (),
+    *,
+    recipe: str = "embedded",
+    held_out: Sequence[Folder] = (),
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train what decides which tools a request asks for, with which arguments, or why it needs none; gives its scores.
+
+    `conversations`: datasets of tool conversations; none: made from the shipped wordings. `held_out`: files of requests that are
+    tests, whose words are left out of the training. Raises BadSettings, BadDataset (no request for a tool to train on).
+
+    >>> scores = pathasst.train.router("out/router", epochs=2)
+    """
+    from pathasst.evaluate.toolchoice import texts_of
+    from pathasst.instruct.invoke import Invoker
+    from pathasst.instruct.wordings import Wordings
+    from pathasst.router import RouterTraining
+    from pathasst.router.train import train
+    from pathasst.tools.registry import all_specs
+
+    router_settings = RouterTraining.load(recipe, **settings)
+    folders = [conversations] if isinstance(conversations, str | Path) else list(conversations)
+    invoker = Invoker(all_specs(), Wordings(), seed=router_settings.wordings_seed)
+    more = () if folders else (invoker.make(n, {}) for n in range(router_settings.conversations))
+    tests = [text for path in (None, *held_out) for text in texts_of(Path(path) if path else None)]
+    return train(folders, Path(out), router_settings, more=more, held_out=tests)
+
+
+__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "router", "segment", "vlm"]

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pathasst.core.errors import BadInput, MissingWeights
-from pathasst.core.hardware import onnx_providers
 from pathasst.core.records import Panel
 from pathasst.curate.edge_split import SeamSettings, seam
 from pathasst.imaging.boxes import iou
+from pathasst.nn.onnx import open_foreign
 
 if TYPE_CHECKING:
     import numpy as np
@@ -338,19 +337,8 @@ class OnnxDetector:
     """
 
     def __init__(self, path: Path | str, *, size: int = 512, confidence: float = 0.9, overlap: float = 0.5) -> None:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as ort
-
-        broken = (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError)
         path = Path(path)
-        if not path.is_file():
-            raise MissingWeights(f"{path} is not there; export the detector to ONNX (yolov7/export.py) and give its path.")
-        try:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers share the cores
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=onnx_providers())
-        except broken as error:
-            raise BadInput(f"{path} is not a usable ONNX model: {error}") from error
+        self.session = open_foreign(path)
         self.size, self.confidence, self.overlap, self.version = size, confidence, overlap, f"onnx:{path.stem}"
 
     def cut(self, picture: np.ndarray, named: int = 0) -> tuple[list[Panel], list[Box]]:

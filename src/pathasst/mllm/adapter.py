@@ -1,6 +1,6 @@
 """The small form of a trained PathAsst: projector and low-rank adapters, with the names of the models they belong to.
 
-`save` writes `model.safetensors` (fp16), `adapter.json` and the chat template; `slim` halves that file. `load` puts them onto
+`save` writes `model.safetensors` (fp16), `adapter.json` and the chat template. `load` puts them onto
 PathCLIP and the LLM again, which are found through the registry of weights. The large form is a whole LLaVA checkpoint
 (`export.py`).
 """
@@ -16,7 +16,7 @@ from pathasst.mllm import lora
 from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.model import Parts, build
 from pathasst.mllm.settings import MllmTraining, ModelSettings
-from pathasst.nn.compact import compact, expanded
+from pathasst.nn.compact import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -76,10 +76,3 @@ def tensors(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tens
     stored = expanded(load_file(folder / WEIGHTS))
     projector = {n.removeprefix("projector."): t for n, t in stored.items() if n.startswith("projector.")}
     return projector, {n.removeprefix("lora."): t for n, t in stored.items() if n.startswith("lora.")}
-
-
-def slim(folder: Path) -> None:
-    """Store an adapter's matrices in eight bits: half the file, and a weight moves by at most 1/254 of the largest of its row."""
-    from safetensors.torch import load_file, save_file
-
-    save_file(compact(expanded(load_file(folder / WEIGHTS))), folder / WEIGHTS, metadata={"format": "pt"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathasst.core import weights
-from pathasst.core.errors import MissingWeights
+from pathasst.core.errors import BadInput, MissingWeights
 from pathasst.core.files import sha256_of
 from pathasst.core.hardware import onnx_providers
 
@@ -27,6 +27,18 @@ def open_session(file: Path, threads: int = 1) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(str(file), options, providers=onnx_providers())
+
+
+def open_foreign(file: Path, threads: int = 1) -> InferenceSession:
+    """As `open_session`, of a detector that somebody else exported. Raises MissingWeights, and BadInput for what is no model."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort
+
+    if not file.is_file():
+        raise MissingWeights(f"{file} is not there; export the detector to ONNX and give its path.")
+    try:
+        return open_session(file, threads)
+    except (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError) as error:
+        raise BadInput(f"{file} is not a usable ONNX model: {error}") from error
 
 
 def compiled(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathasst.core.errors import BadInput, MissingWeights
-from pathasst.core.hardware import onnx_providers
+from pathasst.core.errors import BadInput
 from pathasst.nn.detector.infer import GREY, Detector, load
 from pathasst.nn.detector.settings import DetectorSettings
+from pathasst.nn.onnx import open_foreign
 
 if TYPE_CHECKING:
     import torch
@@ -63,18 +63,7 @@ class OnnxReader:
     """
 
     def __init__(self, file: Path, classes: int, threads: int = 0) -> None:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as ort
-
-        broken = (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError)
-        if not file.is_file():
-            raise MissingWeights(f"{file} is not there; export the detector to ONNX and give its path.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        try:
-            self.session = onnxruntime.InferenceSession(str(file), options, providers=onnx_providers())
-        except broken as error:
-            raise BadInput(f"{file} is not a usable ONNX model: {error}") from error
+        self.session = open_foreign(file, threads)
         self.classes = classes
         first_input = self.session.get_inputs()[0]
         self.name, self.shape = first_input.name, first_input.shape
