@@ -11,6 +11,10 @@ from transformers import (
     BitImageProcessor,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     Gemma2Config,
     Gemma3TextConfig,
     LlamaConfig,
@@ -24,6 +28,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE
 from pathasst.mllm import lora, model
 from pathasst.mllm.pack import Sample, build_row
@@ -105,6 +110,28 @@ EYES = {
         ),
         lambda: BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
     ),
+    "dinov2_with_registers": (
+        lambda: Dinov2WithRegistersModel(
+            Dinov2WithRegistersConfig(
+                hidden_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=8, num_register_tokens=4
+            )
+        ),
+        lambda: BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+    ),
+    "dinov3": (
+        lambda: DINOv3ViTModel(
+            DINOv3ViTConfig(
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                image_size=32,
+                patch_size=8,
+                num_register_tokens=4,
+            )
+        ),
+        lambda: BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+    ),
 }
 
 
@@ -115,14 +142,64 @@ def test_a_vision_tower_sees_as_it_does_outside(family, tiny_llm, tmp_path):
     tower.save_pretrained(tmp_path / "tower")
     processor.save_pretrained(tmp_path / "tower")
     parts = model.build(ModelSettings(vision=str(tmp_path / "tower"), llm=str(tiny_llm)))
-    assert parts.image_tokens == 16
+    tokens = 16 + getattr(tower.config, "num_register_tokens", 0)
+    assert parts.image_tokens == tokens
     features = model.features(parts, [picture(RED, 1)])
-    assert features.shape == (1, 16, 32)
+    assert features.shape == (1, tokens, 32)
     inputs = processor(model_picture(), return_tensors="pt")
     with torch.no_grad():
         hidden = tower.eval()(**inputs, output_hidden_states=True).hidden_states[-2]
     torch.testing.assert_close(features, hidden if family == "siglip" else hidden[:, 1:], atol=1e-4, rtol=1e-4)
     same_outside(parts, tmp_path / "out")
+
+
+TIMM = {
+    "uni": {"init_values": 1e-5},
+    "plain": {},
+    "virchow2": {"init_values": 1e-5, "reg_tokens": 4, "mlp_ratio": 5.5, "gated": True},
+    "uni2": {"init_values": 1e-5, "reg_tokens": 8, "mlp_ratio": 5.5, "gated": True, "no_embed_class": True},
+}
+"""What the published models differ in, at a width of 32, of which DINOv2's SwiGLU makes an inner width of 88."""
+
+
+@pytest.mark.parametrize("layout", TIMM)
+def test_a_foundation_model_in_timms_layout_sees_as_in_timm(layout, tiny_llm, tmp_path):
+    import json
+
+    import timm
+    from safetensors.torch import save_file
+
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 0, **TIMM[layout]}
+    more = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU} if arguments.pop("gated", False) else {}
+    torch.manual_seed(0)
+    theirs = timm.create_model("vit_tiny_patch16_224", **arguments, **more).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    folder = tmp_path / "tower"
+    folder.mkdir()
+    about = {"input_size": [3, 32, 32], "mean": [0.7, 0.6, 0.7], "std": [0.2, 0.2, 0.2], "crop_pct": 1.0}
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": about}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(theirs.state_dict(), folder / "model.safetensors")
+    tower, processor = model.vision_tower(str(folder))
+    pixels = processor(model_picture(), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        torch.testing.assert_close(tower(pixels).last_hidden_state, theirs.forward_features(pixels), atol=1e-4, rtol=1e-4)
+    parts = model.build(ModelSettings(vision=str(folder), llm=str(tiny_llm)))
+    assert parts.image_tokens == 16 + TIMM[layout].get("reg_tokens", 0)
+    same_outside(parts, tmp_path / "out")
+
+
+def test_what_is_no_plain_vit_is_refused(tmp_path):
+    import json
+
+    import timm
+    from safetensors.torch import save_file
+
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18"}), encoding="utf-8")
+    save_file(timm.create_model("resnet18", num_classes=2).state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(BadSettings, match="resnet18 is no plain ViT"):
+        model.vision_tower(str(tmp_path))
 
 
 def model_picture():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE
+from pathasst.mllm import timm_tower
 from pathasst.mllm.chat import FILE, ChatTemplate, resaved_template, template_of
 from pathasst.mllm.settings import ModelSettings
 
@@ -31,6 +32,8 @@ CLASS_TOKEN: dict[str, Literal["default", "full"]] = {
     "clip_vision_model": "default",
     "siglip_vision_model": "full",
     "dinov2": "default",
+    "dinov2_with_registers": "default",
+    "dinov3_vit": "default",
 }
 """Vision towers by transformers' name; `default`: the first token is of the class and left out, `full`: there is none."""
 
@@ -46,8 +49,8 @@ class Parts:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens one picture takes: the tower's patches, without the class token."""
-        return int((_side(self.image_processor) // self.model.config.vision_config.patch_size) ** 2)
+        """Tokens one picture takes: the tower's patches and registers, without the class token."""
+        return _picture_tokens(self.image_processor, self.model.config.vision_config)
 
     @property
     def projector(self) -> Any:
@@ -73,7 +76,7 @@ def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int =
     tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
     template = template_of(settings.template, tokenizer)
     model = assemble(tower, config, state, tokenizer.convert_tokens_to_ids(IMAGE), settings, dtype, seed)
-    model.config.image_seq_length = (_side(processor) // tower.config.patch_size) ** 2
+    model.config.image_seq_length = _picture_tokens(processor, tower.config)
     stop = template.stop_ids(tokenizer)
     stops = [i for i in (tokenizer.eos_token_id, *(stop if len(stop) == 1 else [])) if i is not None]
     model.generation_config.eos_token_id = sorted(set(stops)) if len(set(stops)) > 1 else stops[0] if stops else None
@@ -125,16 +128,19 @@ def assemble(
 
 def vision_tower(id: str) -> tuple[Any, Any]:
     """A vision tower and its image processor: of a PathCLIP (registry id, or any folder `PathCLIP.load` reads), or of a Hugging
-    Face folder with a CLIP's tower, SigLIP (1, 2 of one resolution; whole or the tower), or DINOv2.
+    Face folder with a CLIP's tower, SigLIP (1, 2 of one resolution; whole or the tower), DINOv2 or 3, or a ViT in timm's layout.
 
-    Raises what `PathCLIP.load` raises.
+    Raises what `PathCLIP.load` and `timm_tower.load` raise.
     """
     from transformers import AutoImageProcessor, AutoModel, CLIPImageProcessor, SiglipVisionModel
 
     from pathasst.clip.model import CONFIG, PathCLIP
 
     config = Path(id) / "config.json"
-    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type") if config.is_file() else ""
+    about = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if timm_tower.is_timm(about):
+        return timm_tower.load(Path(id))
+    kind = about.get("model_type", "")
     if kind == "siglip":
         return SiglipVisionModel.from_pretrained(id), AutoImageProcessor.from_pretrained(id)
     if kind in CLASS_TOKEN:
@@ -142,6 +148,15 @@ def vision_tower(id: str) -> tuple[Any, Any]:
     folder = Path(id) if Path(id).is_dir() else weights.path(id)
     clip = _without_text(folder) if (folder / CONFIG).is_file() else PathCLIP.load(id)
     return clip.vision_tower(), CLIPImageProcessor(**clip.preprocessor_config())
+
+
+def _picture_tokens(processor: Any, tower: Any) -> int:
+    """Of the tower's output, without the class token; registers stay, since LLaVA leaves out one token only."""
+    return int((_side(processor) // tower.patch_size) ** 2) + _registers(tower)
+
+
+def _registers(tower: Any) -> int:
+    return int(getattr(tower, "num_register_tokens", 0))
 
 
 def _side(processor: Any) -> int:
@@ -204,7 +219,8 @@ def save(parts: Parts, folder: Path, state: dict[str, torch.Tensor] | None = Non
         vision_feature_select_strategy=parts.model.config.vision_feature_select_strategy,
         chat_template=parts.template.jinja(),
         image_token=IMAGE,
-        num_additional_image_tokens=int(parts.model.config.vision_feature_select_strategy == "default"),  # left out again
+        num_additional_image_tokens=_registers(parts.model.config.vision_config)
+        + int(parts.model.config.vision_feature_select_strategy == "default"),  # which is left out again
     )
     processor.save_pretrained(folder)
     parts.template.save(folder)
