@@ -102,9 +102,11 @@ def _heads(config: dict[str, Any]) -> int:
 
     try:
         with torch.device("meta"):
-            model = timm.create_model(config["architecture"], pretrained=False)
+            model: Any = timm.create_model(config["architecture"], pretrained=False)
     except RuntimeError as error:
         raise BadSettings(f"timm knows no architecture {config['architecture']!r}: {error}") from error
+    if not hasattr(model, "blocks"):
+        raise BadSettings(f"{config['architecture']} is no plain ViT.")
     return int(model.blocks[0].attn.num_heads)
 
 
