@@ -18,7 +18,7 @@ from typing import Any
 
 from measured import save
 
-from pathasst.clip.leave_one_out import LeaveOutRecipe, Left, leave_one_out
+from pathasst.clip.leave_one_out import LeaveOutRecipe, LeftOutScores, leave_one_out
 from pathasst.core.statistics import Interval
 
 COLUMNS = ["task", "n (originals)", "single prompt", "ensemble", "colour words", "untrained", "chance"]
@@ -48,14 +48,14 @@ def main() -> None:
     save(given.json, {**kept, "table": {"columns": COLUMNS + AGAINST, "rows": rows}})
 
 
-def _row(left: Left) -> list[Any]:
+def _row(left: LeftOutScores) -> list[Any]:
     chance = Interval(left.chance, left.chance, left.chance)
     words = [verdict(left, i) for i in (left.colour, left.untrained, chance)]
     scores = [left.zero_shot, left.ensemble, left.colour, left.untrained, f"{left.chance:.3f}"]
     return [left.task, f"{left.n} ({left.clusters})", *scores, *words]
 
 
-def verdict(left: Left, baseline: Interval) -> str:
+def verdict(left: LeftOutScores, baseline: Interval) -> str:
     """Where the intervals of zero-shot lie beside that of a baseline."""
     ours = (left.zero_shot, left.ensemble)
     if any(one.low > baseline.high for one in ours):

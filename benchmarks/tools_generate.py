@@ -28,7 +28,7 @@ from pathasst.nn.classifier.augment import squash
 from pathasst.nn.classifier.items import read_picture
 from pathasst.nn.classifier.model import build, start_from
 from pathasst.nn.diffusion.data import recipe_cells
-from pathasst.nn.diffusion.describe import Attributes, Limits, attributes, measure, words
+from pathasst.nn.diffusion.describe import Attributes, GradeLimits, attributes, measure, words
 from pathasst.nn.diffusion.network import Generator
 from pathasst.tools.lbc_classify import BETHESDA, LbcClassify
 from pathasst.tools.lbc_generate import SYNTHETIC, as_png
@@ -60,7 +60,7 @@ def rates(name: str, pictures: np.ndarray, labels: list[str]) -> dict[str, Any]:
 
 def obedience(drawn: Generator, each: int) -> dict[str, Any]:
     """Whether a larger, darker nucleus comes out larger and darker, measured as on the training cells."""
-    limits, found_of = Limits(**drawn.config.limits), {}
+    limits, found_of = GradeLimits(**drawn.config.limits), {}
     for field, low, high in (("area", {"enlargement": 1.0}, {"enlargement": 4.0}), ("darkness", {"dark": False}, {"dark": True})):
         values = []
         for said in (low, high):
@@ -82,7 +82,7 @@ def main() -> None:
     given = parser.parse_args()
     _, split = recipe_cells(str(recipes.recipe_path("generator", "embedded")), Path(os.environ["PATHASST_DATA"]))
     drawn = Generator.load(given.model)
-    size, limits = drawn.config.size, Limits(**drawn.config.limits)
+    size, limits = drawn.config.size, GradeLimits(**drawn.config.limits)
 
     def pixels(items: list[Item]) -> np.ndarray:
         return np.stack([squash(read_picture(i), size) for i in items])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathasst.clip.atlas import SHIPPED, Atlas, Case, build, read_sources
+from pathasst.clip.atlas import SHIPPED, Atlas, AtlasCase, build, read_sources
 from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.records import ToolCall
@@ -55,7 +55,7 @@ def test_the_nearest_case_comes_first_also_from_disk(table, tmp_path):
 
 def test_a_case_with_several_slides_comes_once(table):
     made, _ = build(read_sources(table), Colours())
-    made.cases[made.of[0]], made.cases[made.of[2]] = Case(case="one", stain="H&E"), Case(case="one", stain="PAS")
+    made.cases[made.of[0]], made.cases[made.of[2]] = AtlasCase(case="one", stain="H&E"), AtlasCase(case="one", stain="PAS")
     assert [s.case.case for s in made.nearest(made.vectors[0], 5)] == ["one", "blue"]
 
 
@@ -113,7 +113,7 @@ def test_a_folder_of_folders_names_diagnoses_and_a_broken_picture_costs_itself(t
     Image.new("RGB", (30, 30), (200, 10, 10)).save(tmp_path / "naevus" / "a.png")
     (tmp_path / "naevus" / "b.png").write_text("no picture")
     made, broken = build(read_sources(tmp_path), Colours())
-    assert (made.cases, broken) == ([Case(case="a", diagnosis="naevus")], 1)
+    assert (made.cases, broken) == ([AtlasCase(case="a", diagnosis="naevus")], 1)
 
 
 def test_what_is_no_atlas_is_an_error(tmp_path):

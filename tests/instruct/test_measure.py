@@ -4,17 +4,17 @@ import pytest
 from instruct_samples import labelled
 
 from pathasst.instruct.invoke import Invoker
-from pathasst.instruct.measure import Overlap, overlaps, summary, user_templates, words
+from pathasst.instruct.measure import SplitOverlap, overlaps, summary, user_templates, words
 from pathasst.instruct.wordings import Wordings
 from pathasst.tools.registry import all_specs
 
 
 @pytest.fixture(scope="module")
-def nearness() -> list[Overlap]:
+def nearness() -> list[SplitOverlap]:
     return overlaps(Wordings())
 
 
-def test_no_test_wording_is_a_train_wording(nearness: list[Overlap]) -> None:
+def test_no_test_wording_is_a_train_wording(nearness: list[SplitOverlap]) -> None:
     assert not set(user_templates(Wordings(), "train")) & set(user_templates(Wordings(), "test"))
     assert max(o.jaccard for o in nearness) <= 0.6
     assert max(o.ngram for o in nearness) <= 4

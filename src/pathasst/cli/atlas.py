@@ -31,7 +31,7 @@ def build(
     if fit and model:
         raise BadSettings("--fit makes a space of its own; --model takes that of a PathCLIP. Give one of them.")
     sources = atlas.read_sources(place, link, licence)
-    encoder: atlas.Encoder
+    encoder: atlas.PictureEncoder
     with Progress(transient=True) as progress:
         if fit:
             task = progress.add_task("space", total=len(sources))

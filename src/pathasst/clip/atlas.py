@@ -28,7 +28,7 @@ BEST = 3  # pictures of a case that say how near it is
 COLUMNS = ("organ", "diagnosis", "category", "stain", "caption", "link", "licence")
 
 
-class Encoder(Protocol):
+class PictureEncoder(Protocol):
     """Pictures → float32 [n, d], unit rows: a `Space`, or a PathCLIP."""
 
     def encode_image(self, images: Iterable[Any], batch: int = 32) -> np.ndarray: ...
@@ -37,7 +37,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class AtlasCase:
     """What is known of a case; what is not is empty."""
 
     case: str
@@ -54,7 +54,7 @@ class Case:
 class Similar:
     """A case and how near it is: the mean cosine of its nearest pictures, −1…1; `thumbnail` is a small picture of one of them."""
 
-    case: Case
+    case: AtlasCase
     similarity: float
     thumbnail: bytes
 
@@ -64,7 +64,7 @@ class Source:
     """One picture to be part of an atlas."""
 
     picture: Path | bytes
-    case: Case
+    case: AtlasCase
     thumbnail: bool = False  # the one that stands for its case, if it can
 
 
@@ -77,7 +77,7 @@ class Atlas:
 
     vectors: np.ndarray
     of: np.ndarray
-    cases: list[Case]
+    cases: list[AtlasCase]
     thumbnails: list[bytes]
     model: str = NETWORK
     fingerprint: str = ""
@@ -93,7 +93,7 @@ class Atlas:
         try:
             tensors = load_file(folder / VECTORS)
             stored = json.loads((folder / CASES).read_text(encoding="utf-8"))
-            cases = [Case(**c) for c in stored["cases"]]
+            cases = [AtlasCase(**c) for c in stored["cases"]]
             space = Space.of(tensors) if "components" in tensors else None
             pictures = [tensors["thumbnails"][a:b].tobytes() for a, b in pairwise(tensors["edges"])]
             vectors = unit_rows(tensors["vectors"].astype(np.float32))
@@ -114,7 +114,7 @@ class Atlas:
         stored = {"model": self.model, "fingerprint": self.fingerprint, "cases": [asdict(c) for c in self.cases]}
         (folder / CASES).write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def encoder(self) -> Encoder:
+    def encoder(self) -> PictureEncoder:
         """What makes vectors of this atlas. Raises MissingWeights, BadInput where its PathCLIP is another one now."""
         if self.space is not None:
             return self.space
@@ -144,7 +144,7 @@ class Atlas:
 
 
 def build(
-    sources: Sequence[Source], encoder: Encoder, model: str = NETWORK, report: Callable[[int], None] | None = None
+    sources: Sequence[Source], encoder: PictureEncoder, model: str = NETWORK, report: Callable[[int], None] | None = None
 ) -> tuple[Atlas, int]:
     """The atlas of pictures, and how many could not be read. Raises BadDataset when none can be.
 
@@ -155,7 +155,7 @@ def build(
     vectors, rows = pictures.embed(encoder, [s.picture for s in sources], report)
     if not rows:
         raise BadDataset("none of the pictures could be read.")
-    places: dict[Case, int] = {}
+    places: dict[AtlasCase, int] = {}
     of = np.array([places.setdefault(sources[r].case, len(places)) for r in rows])
     first: dict[int, Source] = {}
     for place, row in zip(of.tolist(), rows, strict=True):
@@ -208,7 +208,7 @@ def _of_table(table: Path) -> Iterator[Source]:
             if not name:
                 raise BadDataset(f"{table} needs a column `file`, and `case` for the case of each picture.")
             values = {c: row.get(c) or "" for c in COLUMNS}
-            yield Source(table.parent / name, Case(case=row.get("case") or name, **values), row.get("kind") == "10x")
+            yield Source(table.parent / name, AtlasCase(case=row.get("case") or name, **values), row.get("kind") == "10x")
 
 
 def _of_pairs(folder: Path) -> Iterator[Source]:
@@ -219,7 +219,7 @@ def _of_pairs(folder: Path) -> Iterator[Source]:
     for pair in read(folder, Pair):
         if pair.md5 not in pictures:
             pictures.add(pair.md5)
-            case = Case(
+            case = AtlasCase(
                 case=pair.group or pair.figure_id, caption=pair.caption, licence=pair.source.licence, link=pair.source.doi
             )
             yield Source(pair.image, case)
@@ -230,7 +230,7 @@ def _of_folder(folder: Path) -> Iterator[Source]:
 
     for path in pictures_under(folder):
         diagnosis = path.parent.name if path.parent != folder else ""
-        yield Source(path, Case(case=path.stem, diagnosis=diagnosis))
+        yield Source(path, AtlasCase(case=path.stem, diagnosis=diagnosis))
 
 
 def _thumbnail(picture: Path | bytes) -> bytes:

@@ -61,7 +61,7 @@ class LeaveOutRecipe(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class LeftOutScores:
     """One task of a set that was left out; macro F1 on all its pictures."""
 
     name: str
@@ -87,8 +87,8 @@ def leave_one_out(
     out: Path | str,
     *,
     only: Sequence[str] = (),
-    report: Callable[[Left], None] | None = None,
-) -> list[Left]:
+    report: Callable[[LeftOutScores], None] | None = None,
+) -> list[LeftOutScores]:
     """Train once for each set without its sources and measure its tasks on all of its pictures.
 
     Writes `leave_one_out.json` in `out` as the sets are done, and keeps the tower's features there.
@@ -103,7 +103,7 @@ def leave_one_out(
     if settings.unlocked:
         raise BadSettings(f"{recipe.base}: leave-one-out needs a locked tower (unlocked: 0).")
     bench = _Bench(settings, out)
-    results: list[Left] = []
+    results: list[LeftOutScores] = []
     for name, one in recipe.sets.items():
         if only and name not in only:
             continue
@@ -132,7 +132,7 @@ class _Bench:
         self.lit_features = compute_lit_features(trunk, config, self.pictures.images, *look, out / FILE)
         self.colours = np.stack([histogram(s.pixels) for s in self.pictures.images])
 
-    def measure(self, name: str, sources: Sequence[str], tasks: list[zs.Task]) -> Iterable[Left]:
+    def measure(self, name: str, sources: Sequence[str], tasks: list[zs.Task]) -> Iterable[LeftOutScores]:
         import torch
 
         training_pictures, rows = self.pictures.without(sources)
@@ -158,7 +158,9 @@ class _Bench:
             )
             by_colour = words.scores(task, examples, clip.encode_classes(task.prompts))
             zero_shot, ensemble, colour, unlearnt = (s.macro_f1 for s in (one, many, by_colour, random))
-            yield Left(name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, unlearnt, chance(task, examples))
+            yield LeftOutScores(
+                name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, unlearnt, chance(task, examples)
+            )
 
     def _colour_words(self, clip: PathCLIP, training_pictures: Pictures, rows: np.ndarray) -> ColourWords:
         import torch
@@ -180,7 +182,7 @@ def _project(clip: PathCLIP, features: np.ndarray) -> np.ndarray:
     return embedded / np.linalg.norm(embedded, axis=1, keepdims=True)
 
 
-def markdown(results: Sequence[Left]) -> str:
+def markdown(results: Sequence[LeftOutScores]) -> str:
     """The results as a table."""
     lines = [
         "| left out | task | n (originals) | single prompt | ensemble | colour words | untrained | chance | above all |",

@@ -17,7 +17,7 @@ from pathasst.core.errors import BadDataset, BadInput
 from pathasst.imaging.pictures import SUFFIXES, load
 
 if TYPE_CHECKING:
-    from pathasst.clip.atlas import Encoder
+    from pathasst.clip.atlas import PictureEncoder
 
 Report = Callable[[int], None]
 """Gets the number of pictures that are done since it was last called."""
@@ -31,7 +31,7 @@ def pictures_under(folder: Path) -> list[Path]:
     return paths
 
 
-def embed(clip: Encoder, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:
+def embed(clip: PictureEncoder, sources: Sequence[Path | bytes], report: Report | None = None) -> tuple[np.ndarray, list[int]]:
     """Unit embeddings float32 [n, d] of the pictures that can be read, and which of `sources` these are."""
     rows: list[int] = []
     vectors = [clip.encode_image([])]

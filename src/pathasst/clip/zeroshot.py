@@ -57,7 +57,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ZeroShotOutcome:
     """What a zero-shot run gave: scores and every prediction."""
 
     task: Task
@@ -77,7 +77,9 @@ class Outcome:
         }
 
 
-def run(clip: DualEncoder, task: Task, examples: Sequence[Example], features: np.ndarray, *, ensemble: bool = False) -> Outcome:
+def run(
+    clip: DualEncoder, task: Task, examples: Sequence[Example], features: np.ndarray, *, ensemble: bool = False
+) -> ZeroShotOutcome:
     """Classify the examples by their nearest prompts. `features` are their unit embeddings, float32 [n, d] (`embed`).
 
     Raises BadDataset when there are no examples, BadSettings when an ensemble is asked for and the task has none.
@@ -92,12 +94,12 @@ def run(clip: DualEncoder, task: Task, examples: Sequence[Example], features: np
     truth, predicted = np.array([e.label for e in examples]), probabilities.argmax(axis=1)
     scores = class_scores(truth, predicted, len(task.classes), [e.cluster for e in examples])
     style = "ensemble" if ensemble else "single"
-    return Outcome(task, style, scores, [e.id for e in examples], truth, predicted, probabilities)
+    return ZeroShotOutcome(task, style, scores, [e.id for e in examples], truth, predicted, probabilities)
 
 
 def measure(
     clip: DualEncoder, task: Task, examples: Sequence[Example], report: pictures.Report | None = None
-) -> tuple[list[Outcome], list[Example], list[str]]:
+) -> tuple[list[ZeroShotOutcome], list[Example], list[str]]:
     """The task with single prompts and, if it has one, its ensemble; the examples that could be read; what a reader must know.
 
     Raises BadDataset when there are no examples.
@@ -225,7 +227,7 @@ def _task(name: str, entry: dict[str, Any]) -> Task:
     )
 
 
-def draw_confusion(outcome: Outcome, cell: int = 64) -> Any:
+def draw_confusion(outcome: ZeroShotOutcome, cell: int = 64) -> Any:
     """The confusion matrix as a PIL picture: rows = truth, shade = share of the row, number = count."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -15,7 +15,7 @@ from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder
-    from pathasst.clip.zeroshot import Example, Outcome
+    from pathasst.clip.zeroshot import Example, ZeroShotOutcome
 
 PAPER = {
     "OpenAI CLIP": {"CRC100K": 22.2, "WSSS4LUAD": 61.6, "LC25000 lung": 31.5, "LC25000 colon": 75.7},
@@ -117,7 +117,7 @@ def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: li
     table.notes += [note for note in notes if note not in table.notes]
 
 
-def _items(name: str, outcome: Outcome, examples: list[Example], suffix: str) -> list[dict[str, Any]]:
+def _items(name: str, outcome: ZeroShotOutcome, examples: list[Example], suffix: str) -> list[dict[str, Any]]:
     part = f"{outcome.task.name}{suffix}, {outcome.style}"
     return [
         {"model": name, "id": e.id, "cluster": e.cluster, "part": part, "score": float(t == p)}
@@ -126,7 +126,7 @@ def _items(name: str, outcome: Outcome, examples: list[Example], suffix: str) ->
     ]
 
 
-def _png(outcome: Outcome) -> bytes:
+def _png(outcome: ZeroShotOutcome) -> bytes:
     from pathasst.clip.zeroshot import draw_confusion
 
     out = io.BytesIO()

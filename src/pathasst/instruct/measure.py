@@ -22,7 +22,7 @@ _WORD = re.compile(r"[\w'+-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
+class SplitOverlap:
     """How near a test template is to the nearest train template."""
 
     template: str
@@ -50,7 +50,7 @@ def user_templates(wordings: Wordings, part: str) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def overlaps(wordings: Wordings) -> list[Overlap]:
+def overlaps(wordings: Wordings) -> list[SplitOverlap]:
     """Every test template with its nearest train template, the nearest first."""
     train = {t: [words(e) for e in Template(t).expansions()] for t in user_templates(wordings, "train")}
     grams: dict[int, set[tuple[str, ...]]] = {}
@@ -63,7 +63,7 @@ def overlaps(wordings: Wordings) -> list[Overlap]:
     for test in user_templates(wordings, "test"):
         texts = [words(e) for e in Template(test).expansions()]
         longest = max((n for text in texts for n in range(1, len(text) + 1) if _ngrams(text, n) & grams.get(n, set())), default=0)
-        overlaps_.append(Overlap(test, longest, *nearest.of(texts)))
+        overlaps_.append(SplitOverlap(test, longest, *nearest.of(texts)))
     return sorted(overlaps_, key=lambda o: (-o.jaccard, -o.ngram))
 
 

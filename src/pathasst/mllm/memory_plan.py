@@ -26,7 +26,7 @@ from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE, Conversation
 from pathasst.mllm.pack import Row
 from pathasst.mllm.settings import MllmTraining, PhaseSettings
-from pathasst.mllm.tree_attention import Piece
+from pathasst.mllm.tree_attention import TreePiece
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ def tower_of(vision: str) -> Tower:
 def typical_row(tokens: int, conversation: int, supervised: float, pictures: int, tower: Tower) -> Row:
     """A row of conversations of one length, `supervised` of whose tokens (0–1) are, of which `pictures` have a picture."""
     ids, targets = np.ones(tokens, np.int64), np.zeros(tokens, bool)
-    pieces = [Piece(start, min(start + conversation, tokens)) for start in range(0, tokens, conversation)]
+    pieces = [TreePiece(start, min(start + conversation, tokens)) for start in range(0, tokens, conversation)]
     pictured = [piece for piece in pieces[:pictures] if piece.end - piece.start > tower.tokens]
     for piece in pictured:
         ids[piece.start : piece.start + tower.tokens] = 0

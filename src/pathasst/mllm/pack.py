@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pathasst.mllm.tree_attention import Piece
+from pathasst.mllm.tree_attention import TreePiece
 
 OPEN_ROWS = 48  # how many rows wait for a fitting sample
 
@@ -53,7 +53,7 @@ class Row:
     ids: np.ndarray  # int64, n
     positions: np.ndarray  # int64, n: position inside the conversation
     targets: np.ndarray  # bool, n: the loss counts the prediction of this token
-    pieces: list[Piece] = field(default_factory=list)  # which run of tokens sees which
+    pieces: list[TreePiece] = field(default_factory=list)  # which run of tokens sees which
     images: list[int] = field(default_factory=list)  # rows of the feature table, in order of the placeholders
 
 
@@ -121,7 +121,7 @@ class _Builder:
         self.ids: list[np.ndarray] = []
         self.positions: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
-        self.pieces: list[Piece] = []
+        self.pieces: list[TreePiece] = []
         self.images: list[int] = []
         self.at = 0
         self.held_parts: dict[bytes, tuple[int, int]] = {}  # shared part → its run of tokens in this row
@@ -145,6 +145,6 @@ class _Builder:
             self.ids.append(sample.ids[start:end])
             self.positions.append(np.arange(start, end))
             self.targets.append(sample.mask[start:end])
-            self.pieces.append(Piece(*run, tuple(a for a in above if a[1] > a[0])))
+            self.pieces.append(TreePiece(*run, tuple(a for a in above if a[1] > a[0])))
             self.at = run[1]
         return run

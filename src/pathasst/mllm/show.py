@@ -18,7 +18,7 @@ from pathasst.mllm.chat import painted, render, template_of
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class MaskedText:
     """What `show-mask` prints: runs of text, each supervised or not."""
 
     conversation_id: str
@@ -36,7 +36,7 @@ def masked(
     llm: str = "smollm2-135m",
     template: str = "chatml",
     image_tokens: int = 49,
-) -> Shown:
+) -> MaskedText:
     """Conversation number `index` (of a kind). Raises BadSettings when there are not so many."""
     rows = (c for c in dataset.read(folder, Conversation) if not kind or c.kind == kind)
     conversation = next(islice(rows, index, None), None)
@@ -53,7 +53,7 @@ def masked(
         image_tokens=image_tokens,
         name=conversation.conversation_id,
     )
-    return Shown(conversation.conversation_id, len(rendered.ids), sum(rendered.mask), painted(rendered, tokenizer))
+    return MaskedText(conversation.conversation_id, len(rendered.ids), sum(rendered.mask), painted(rendered, tokenizer))
 
 
 def tokenizer_of(llm: str) -> Any:

@@ -19,7 +19,7 @@ NAME = "pathasst_tree"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TreePiece:
     """A run of tokens [start, end) of a row, and the runs that it continues: a system turn, a picture (or none)."""
 
     start: int
@@ -42,7 +42,7 @@ def tree_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
-    pieces: Sequence[Piece] = (),
+    pieces: Sequence[TreePiece] = (),
     sliding_window: int | None = None,
     softcap: float | None = None,
     **_: Any,

@@ -33,7 +33,7 @@ EARLY = np.r_[0:_EARLY, _TOTAL : _TOTAL + _EARLY]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeadOutput:
     """Of n pictures: `probabilities` float32 [n, classes]; `distances` float32 [n], above 1 unlike the training pictures."""
 
     probabilities: np.ndarray
@@ -77,14 +77,14 @@ class Head:
         config = {"classes": self.classes, "temperature": self.temperature, "limit": self.limit, "least": self.least}
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
-    def __call__(self, pictures: Sequence[np.ndarray]) -> Judged:
+    def __call__(self, pictures: Sequence[np.ndarray]) -> HeadOutput:
         """Of H×W×3 uint8 RGB pictures of any sizes, each squashed to the network's square."""
         return self.judge(features_of(pictures))
 
-    def judge(self, features: np.ndarray) -> Judged:
+    def judge(self, features: np.ndarray) -> HeadOutput:
         """Of features [n, 6192]."""
         logits = self.logits(features) / self.temperature
-        return Judged(softmax(logits, axis=1), distance(features, self.tensors) / self.limit)
+        return HeadOutput(softmax(logits, axis=1), distance(features, self.tensors) / self.limit)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Float32 [n, classes], before temperature and softmax."""

@@ -22,7 +22,7 @@ from pathasst.tools.segment import Segment
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ToolScores:
     """What was measured: a line on what and how much, a table as Markdown, all values for JSON, what could not be used."""
 
     title: str
@@ -33,7 +33,7 @@ class Measured:
 
 def measure(
     tool: Tool[Any], labels: Path, split: str = "", um_per_px: float | None = None, rename: Mapping[str, str] | None = None
-) -> Measured:
+) -> ToolScores:
     """Measure a tool on a labelled set: `boxes` CSV, COCO or YOLO; points CSV; a folder of classes, a CSV or Parquet table;
     masks as COCO JSON or a folder with `images` and `masks`.
 
@@ -58,7 +58,7 @@ def measure(
     raise BadSettings(f"{tool.name} cannot be measured by labels; the tools that box, count, classify or outline can.")
 
 
-def _boxes(tool: BoxTool[Any], labels: Path, split: str, um_per_px: float | None, rename: Mapping[str, str]) -> Measured:
+def _boxes(tool: BoxTool[Any], labels: Path, split: str, um_per_px: float | None, rename: Mapping[str, str]) -> ToolScores:
     from pathasst.imaging.pictures import read as read_picture
     from pathasst.nn.detector.data import read
     from pathasst.nn.detector.settings import DetectorData
@@ -74,10 +74,10 @@ def _boxes(tool: BoxTool[Any], labels: Path, split: str, um_per_px: float | None
     ]
     scores = score(tool.detector, pictures, scales)
     title = f"{tool.version()}, {len(pictures)} pictures, score ≥ {settings.min_score:g} for F1 and counts"
-    return Measured(title, scores.table(), asdict(scores))
+    return ToolScores(title, scores.table(), asdict(scores))
 
 
-def _points(tool: CellTool, labels: Path, um_per_px: float | None, rename: Mapping[str, str]) -> Measured:
+def _points(tool: CellTool, labels: Path, um_per_px: float | None, rename: Mapping[str, str]) -> ToolScores:
     from pathasst.nn.p2pnet.data import read_fields
     from pathasst.nn.p2pnet.settings import PointData
     from pathasst.nn.p2pnet.train import score_fields
@@ -104,10 +104,10 @@ def _points(tool: CellTool, labels: Path, um_per_px: float | None, rename: Mappi
         ]
     between = f"{min(scales):.2f}" if max(scales) - min(scales) < 0.01 else f"{min(scales):.2f}–{max(scales):.2f}"
     title = f"{tool.version()}, {scores['fields']} pictures, {scores['cells']} cells, pictures scaled by {between}"
-    return Measured(title, "\n".join(rows), scores)
+    return ToolScores(title, "\n".join(rows), scores)
 
 
-def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, str]) -> Measured:
+def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, str]) -> ToolScores:
     from pathasst.nn.classifier.items import read_items
     from pathasst.nn.classifier.training import measure as score
 
@@ -124,10 +124,10 @@ def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, s
         if one["n"]:
             rows.append(f"| {name} | {one['n']} | {one['f1']:.3f} | {one['precision']:.3f} | {one['recall']:.3f} |")
     rows += ["", f"Macro F1 {scores.macro_f1}, accuracy {scores.accuracy}, calibration error {scores.ece:.3f}."]
-    return Measured(f"{tool.version()}, {scores.n} pictures of {scores.groups} groups", "\n".join(rows), scores.plain())
+    return ToolScores(f"{tool.version()}, {scores.n} pictures of {scores.groups} groups", "\n".join(rows), scores.plain())
 
 
-def _nuclei(tool: HeNuclei, labels: Path, um_per_px: float | None) -> Measured:
+def _nuclei(tool: HeNuclei, labels: Path, um_per_px: float | None) -> ToolScores:
     from pathasst.nn.nuclei.data import read_fields
     from pathasst.nn.nuclei.settings import NucleiData
     from pathasst.nn.nuclei.train import measure as score
@@ -137,10 +137,10 @@ def _nuclei(tool: HeNuclei, labels: Path, um_per_px: float | None) -> Measured:
     fields = read_fields(NucleiData(source=str(labels), um_per_px=um_per_px), model.settings)
     values = score(model, fields, scale_known=um_per_px is not None)
     scale = f"{um_per_px:g} µm/px" if um_per_px else "scale read from the pictures"
-    return Measured(f"{tool.version()}, {values['pictures']} pictures, {scale}", table({labels.stem: values}), values)
+    return ToolScores(f"{tool.version()}, {values['pictures']} pictures, {scale}", table({labels.stem: values}), values)
 
 
-def _masks(tool: Segment, labels: Path, split: str) -> Measured:
+def _masks(tool: Segment, labels: Path, split: str) -> ToolScores:
     from pathasst.nn.sam.masks import read_outlined, usable
     from pathasst.nn.sam.overlaps import overlaps
 
@@ -149,7 +149,7 @@ def _masks(tool: Segment, labels: Path, split: str) -> Measured:
     pictures, skipped = usable(pictures)
     values = overlaps(tool.sam, pictures).plain()
     title = f"{tool.version()}, {len(pictures)} pictures, {values['objects']} objects"
-    return Measured(title, masks_table(values), {**values, "skipped": skipped}, skipped)
+    return ToolScores(title, masks_table(values), {**values, "skipped": skipped}, skipped)
 
 
 def masks_table(values: dict[str, Any]) -> str:

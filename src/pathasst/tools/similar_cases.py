@@ -19,7 +19,7 @@ from pathasst.tools import guard
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
 
 if TYPE_CHECKING:
-    from pathasst.clip.atlas import Atlas, Encoder, Similar
+    from pathasst.clip.atlas import Atlas, PictureEncoder, Similar
 
 WEIGHTS = "atlas-embedded"
 LEAST_SIDE = 32
@@ -89,7 +89,7 @@ class SimilarCases(Tool[SimilarCasesArguments]):
 
 
 @lru_cache(maxsize=2)
-def opened(model: str) -> tuple[Atlas, Encoder]:
+def opened(model: str) -> tuple[Atlas, PictureEncoder]:
     """An atlas and what makes vectors of it. Raises BadInput where its PathCLIP was trained anew since."""
     from pathasst.clip.atlas import Atlas
 

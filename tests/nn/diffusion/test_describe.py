@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pathasst.nn.diffusion.describe import Attributes, Limits, Measures, attributes, measure, words
+from pathasst.nn.diffusion.describe import Attributes, GradeLimits, Measures, attributes, measure, words
 
 
 def cell(radius: int = 10, dark: int = 60, halo: bool = False, spiky: bool = False) -> np.ndarray:
@@ -30,12 +30,12 @@ def test_area_darkness_outline_and_halo_are_seen():
 
 def test_a_crop_without_a_nucleus_says_nothing():
     assert measure(np.full((84, 84, 3), (205, 180, 200), np.uint8)) is None
-    limits = Limits(0.04, 0.3, 0.1, 0.2, 0.05)
+    limits = GradeLimits(0.04, 0.3, 0.1, 0.2, 0.05)
     assert attributes("LSIL", None, limits) == Attributes("LSIL")
 
 
 def test_words_follow_the_limits():
-    limits = Limits(normal_area=0.04, dark=0.3, pale=0.1, irregular=0.2, halo=0.05)
+    limits = GradeLimits(normal_area=0.04, dark=0.3, pale=0.1, irregular=0.2, halo=0.05)
     said = attributes("HSIL", Measures(area=0.1, darkness=0.4, irregularity=0.3, halo=0.0), limits)
     assert said == Attributes("HSIL", 2.5, True, True, False)
     assert words(said) == "HSIL cell with enlarged nucleus, dark nucleus, irregular nucleus"
@@ -53,6 +53,6 @@ def test_wordings_vary_and_the_class_is_never_left_out():
 
 def test_limits_are_quantiles_of_the_cells():
     cells = [Measures(0.03 + 0.001 * k, 0.01 * k, 0.01 * k, 0.001 * k) for k in range(100)] + [None]
-    limits = Limits.fit(cells, ["NILM"] * 50 + ["HSIL"] * 51)
+    limits = GradeLimits.fit(cells, ["NILM"] * 50 + ["HSIL"] * 51)
     assert limits.normal_area == pytest.approx(0.0545, abs=1e-3) and limits.dark == pytest.approx(0.663, abs=0.01)
     assert limits.halo == pytest.approx(0.079, abs=1e-3)

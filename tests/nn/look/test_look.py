@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.nn.look import Answer, Looker, Seen
+from pathasst.nn.look import LookAnswer, Looker, Seen
 from pathasst.nn.look.fit import LookItem, LookSettings, LookSource, expected_calibration_error, fit, read_items
 from pathasst.nn.multiscale import pooled
 from pathasst.tools import guard
@@ -78,7 +78,7 @@ def test_features_depend_on_the_middle_of_the_picture_alone():
 
 
 def seen(shares: dict[str, float], distance: float = 0.5) -> Seen:
-    return Seen({"preparation": Answer(next(iter(shares)), max(shares.values()), shares)}, distance, 1.3)
+    return Seen({"preparation": LookAnswer(next(iter(shares)), max(shares.values()), shares)}, distance, 1.3)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GradeLimits:
     """From which value a word is used: fitted on the training cells, kept beside the weights."""
 
     normal_area: float  # median of the normal cells
@@ -50,7 +50,7 @@ class Limits:
     halo: float
 
     @classmethod
-    def fit(cls, cells: Sequence[Measures | None], labels: Sequence[str], normal: str = "NILM") -> Limits:
+    def fit(cls, cells: Sequence[Measures | None], labels: Sequence[str], normal: str = "NILM") -> GradeLimits:
         """Upper quantiles: a third of the cells counts as dark, a third as pale, a quarter as irregular, a fifth has a halo."""
         measured = [c for c in cells if c]
         usual = [c.area for c, label in zip(cells, labels, strict=True) if c and label == normal] or [c.area for c in measured]
@@ -111,7 +111,7 @@ def measure(crop: np.ndarray) -> Measures | None:
     return Measures(share, inside - around, irregular, beyond - around)
 
 
-def attributes(cell_class: str, measures: Measures | None, limits: Limits) -> Attributes:
+def attributes(cell_class: str, measures: Measures | None, limits: GradeLimits) -> Attributes:
     """The attributes of a measured cell by the limits."""
     if measures is None:
         return Attributes(cell_class)

@@ -40,7 +40,7 @@ class GeneratorConfig:
     layers: int = 1
     steps: int = 25  # of DDIM
     guidance: float = 2.0  # of classifier-free guidance
-    limits: dict[str, float] = field(default_factory=dict)  # describe.Limits of the training cells
+    limits: dict[str, float] = field(default_factory=dict)  # describe.GradeLimits of the training cells
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from pathasst.core.files import fingerprint
 from pathasst.core.settings import Field
 from pathasst.nn.classifier.augment import squash
 from pathasst.nn.classifier.items import Item, read_picture
-from pathasst.nn.diffusion.describe import Attributes, Limits, attributes, measure, words
+from pathasst.nn.diffusion.describe import Attributes, GradeLimits, attributes, measure, words
 from pathasst.nn.diffusion.network import Generator, GeneratorConfig, Network, Words, schedule
 from pathasst.training import Task, TrainingSettings, fit
 from pathasst.training.settings import BatchSize, Ema, Hold, LearningRate, Minutes, Share, Steps, Warmup, WeightDecay
@@ -53,13 +53,13 @@ class GeneratorTraining(TrainingSettings):
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
     save_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
 
-    def config(self, limits: Limits | None, classes: tuple[str, ...]) -> GeneratorConfig:
+    def config(self, limits: GradeLimits | None, classes: tuple[str, ...]) -> GeneratorConfig:
         """The configuration of the generator that this training makes."""
         same = {name: getattr(self, name) for name in ("size", "square", "channels", "widths", "layers", "guidance")}
         return GeneratorConfig(**same, limits=limits.plain() if limits else {}, classes=classes)
 
 
-class Cells:
+class CellPictures:
     """Training cells in memory: pixels, and for each its attributes. `texts`: sentences of the user's own instead."""
 
     def __init__(self, items: Sequence[Item], size: int, texts: Sequence[str] | None = None) -> None:
@@ -69,10 +69,10 @@ class Cells:
         self.labels, self.texts = [i.label for i in items], texts
         self.pictures = [squash(c, size) for c in crops]
         self.attributes: list[Attributes] = []
-        self.limits: Limits | None = None
+        self.limits: GradeLimits | None = None
         if texts is None:
             measures = [measure(c) for c in crops]
-            self.limits = Limits.fit(measures, self.labels)
+            self.limits = GradeLimits.fit(measures, self.labels)
             self.attributes = [attributes(label, m, self.limits) for label, m in zip(self.labels, measures, strict=True)]
 
     def sentences(self, count: int, rng: np.random.Generator) -> list[list[str]]:
@@ -97,7 +97,7 @@ def train(
     `texts`: one sentence an item; without them sentences are made of the label and of what can be measured on a cell.
     Interrupted trainings resume with the same call; `stop_at` ends one early. Raises BadDataset when there is no picture.
     """
-    task = GeneratorTask(settings, Cells(items, settings.size, texts))
+    task = GeneratorTask(settings, CellPictures(items, settings.size, texts))
     trained = fit(task, settings, out, log=log, stop_at=stop_at)
     generator = Generator(task.network, task.config, task.words)
     if trained.finished:
@@ -109,7 +109,7 @@ def train(
 class GeneratorTask(Task):
     """The network on noised maps of cells; the average of the last weights is kept."""
 
-    def __init__(self, settings: GeneratorTraining, cells: Cells) -> None:
+    def __init__(self, settings: GeneratorTraining, cells: CellPictures) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.cells, self.words = settings, cells, Words()
         self.config = settings.config(cells.limits, tuple(sorted(set(cells.labels))))

@@ -29,15 +29,15 @@ class UNet(nn.Module):
         now, skip_widths = widths[0], [widths[0]]
         for level, width in enumerate(widths):
             for _ in range(layers):
-                self.down.append(Block(now, width, told))
+                self.down.append(ResidualBlock(now, width, told))
                 now = width
                 skip_widths.append(now)
             if level < len(widths) - 1:
                 skip_widths.append(now)
-        self.middle = Block(now, now, told)
+        self.middle = ResidualBlock(now, now, told)
         for width in reversed(widths):
             for _ in range(layers + 1):
-                self.up.append(Block(now + skip_widths.pop(), width, told))
+                self.up.append(ResidualBlock(now + skip_widths.pop(), width, told))
                 now = width
         self.end = nn.Conv2d(now, channels, 3, padding=1)
         for last in (self.end.weight, self.end.bias):
@@ -66,7 +66,7 @@ class UNet(nn.Module):
         return output.float()
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions beside a short cut; what is told scales and shifts the channels between them."""
 
     def __init__(self, inputs: int, outputs: int, told: int) -> None:

@@ -1,5 +1,5 @@
 """Looking: questions about a whole picture answered from the features of PathCLIP's tower, and a measure of how strange it is."""
 
-from pathasst.nn.look.model import Answer, Looker, Seen
+from pathasst.nn.look.model import LookAnswer, Looker, Seen
 
-__all__ = ["Answer", "Looker", "Seen"]
+__all__ = ["LookAnswer", "Looker", "Seen"]

@@ -28,7 +28,7 @@ TOTAL = sum(WIDTHS)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LookAnswer:
     """One question about one picture. `choice` is None where no class is sure enough to be stated."""
 
     choice: str | None
@@ -40,7 +40,7 @@ class Answer:
 class Seen:
     """What was seen in one picture. Beyond a `distance` of 1, where 5 % of the training pictures lie, it is `unlike` them."""
 
-    answers: dict[str, Answer]
+    answers: dict[str, LookAnswer]
     distance: float
     far: float  # the distance above which 1 % of the training pictures lie
 
@@ -87,7 +87,7 @@ class Looker:
         normal = standardised(features, self.tensors)
         logits = normal @ self.tensors["heads"].T + self.tensors["bias"]
         distances = distance(normal, self.tensors) / self.config["limit"]
-        answers: list[dict[str, Answer]] = [{} for _ in distances]
+        answers: list[dict[str, LookAnswer]] = [{} for _ in distances]
         start = 0
         for name, question in self.config["questions"].items():
             classes = question["classes"]
@@ -98,7 +98,7 @@ class Looker:
                 best = float(p[order[0]])
                 sure = best >= question["least"] and classes[order[0]] not in question.get("unstated", ())
                 shares = {classes[i]: round(float(p[i]), 3) for i in order}
-                row[name] = Answer(classes[order[0]] if sure else None, best, shares)
+                row[name] = LookAnswer(classes[order[0]] if sure else None, best, shares)
         far = self.config["far"] / self.config["limit"]
         return [Seen(a, float(d), far) for a, d in zip(answers, distances, strict=True)]
 

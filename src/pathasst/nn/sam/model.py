@@ -32,7 +32,7 @@ DECODER = "mask_decoder.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class ImageEmbedding:
     """A picture as the decoder needs it. `features` 1×256×64×64; `height`, `width` of the picture; `seen` = size inside SIDE."""
 
     features: torch.Tensor
@@ -115,10 +115,10 @@ class Sam:
         self.device = next(self.network.parameters()).device
         # Where it is multiplied in hardware, bf16 takes half the time; masks stay the same but for a few edges.
         self.bf16 = has_fast_bfloat16(self.device.type)
-        self._cache_size, self._embeddings = cache_size, OrderedDict[bytes, Embedding]()
+        self._cache_size, self._embeddings = cache_size, OrderedDict[bytes, ImageEmbedding]()
 
     @torch.inference_mode()
-    def set_image(self, image: np.ndarray) -> Embedding:
+    def set_image(self, image: np.ndarray) -> ImageEmbedding:
         """The embedding of an H×W×3 uint8 RGB picture; computed when it is not among the kept ones."""
         import cv2
 
@@ -135,7 +135,7 @@ class Sam:
             pixels = F.pad((pixels - MEAN.to(pixels)) / DEVIATION.to(pixels), (0, SIDE - size[1], 0, SIDE - size[0]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.network.get_image_embeddings(pixels)
-        embedding = Embedding(features.float(), height, width, size)
+        embedding = ImageEmbedding(features.float(), height, width, size)
         self._embeddings[key] = embedding
         while len(self._embeddings) > self._cache_size:
             self._embeddings.popitem(last=False)
@@ -144,7 +144,7 @@ class Sam:
     @torch.inference_mode()
     def predict(
         self,
-        embedding: Embedding,
+        embedding: ImageEmbedding,
         points: np.ndarray | None = None,
         inside: np.ndarray | None = None,
         box: np.ndarray | None = None,
@@ -165,7 +165,12 @@ class Sam:
 
     @torch.inference_mode()
     def everything(
-        self, embedding: Embedding, side: int = 12, min_score: float = 0.8, min_stability: float = 0.9, max_overlap: float = 0.6
+        self,
+        embedding: ImageEmbedding,
+        side: int = 12,
+        min_score: float = 0.8,
+        min_stability: float = 0.9,
+        max_overlap: float = 0.6,
     ) -> list[Mask]:
         """Masks of all that a `side`×`side` grid of points finds, without near-duplicates, best first (SAM, appendix B).
 
@@ -188,13 +193,13 @@ class Sam:
         rows = distinct((logits > 0).numpy(), scores.numpy(), max_overlap)
         return self._upsample(embedding, logits[rows], scores[rows])
 
-    def place(self, embedding: Embedding, points: np.ndarray) -> torch.Tensor:
+    def place(self, embedding: ImageEmbedding, points: np.ndarray) -> torch.Tensor:
         """px of the picture → px of the network's square, less the half pixel that its prompt encoder adds by itself."""
         scale = np.array([embedding.seen[1] / embedding.width, embedding.seen[0] / embedding.height])
         return torch.as_tensor(np.asarray(points, np.float64) * scale - 0.5, dtype=torch.float32)
 
     def decode(
-        self, embedding: Embedding, points: Any, boxes: Any, several: bool, labels: Any = None
+        self, embedding: ImageEmbedding, points: Any, boxes: Any, several: bool, labels: Any = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits N×M×256×256 and scores N×M of N prompts, through which gradients may flow.
 
@@ -214,14 +219,14 @@ class Sam:
         return output.pred_masks[0].float().cpu(), output.iou_scores[0].float().cpu()
 
     @staticmethod
-    def _valid(embedding: Embedding, logits: torch.Tensor) -> torch.Tensor:
+    def _valid(embedding: ImageEmbedding, logits: torch.Tensor) -> torch.Tensor:
         """N×256×256 logits without the padding of the square."""
         height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.seen)
         return logits[:, :height, :width]
 
     @staticmethod
     @torch.inference_mode()
-    def _upsample(embedding: Embedding, logits: torch.Tensor, scores: torch.Tensor) -> list[Mask]:
+    def _upsample(embedding: ImageEmbedding, logits: torch.Tensor, scores: torch.Tensor) -> list[Mask]:
         """N×h×w logits (padding at right and below allowed) → masks in the picture's own size, made one at a time."""
         masks, size = [], (embedding.height, embedding.width)
         height, width = embedding.seen

@@ -23,7 +23,7 @@ from pathasst.core.files import fingerprint
 from pathasst.core.settings import Field
 from pathasst.imaging.annotations import group_of
 from pathasst.nn.sam.masks import Object, Outlined, usable
-from pathasst.nn.sam.model import DECODER, LOW, SIDE, Embedding, Sam
+from pathasst.nn.sam.model import DECODER, LOW, SIDE, ImageEmbedding, Sam
 from pathasst.nn.sam.overlaps import inner_point, overlaps
 from pathasst.training import Task, TrainingSettings, fit
 from pathasst.training.settings import BatchSize, LearningRate, Precision, Share, Steps, WeightDecay
@@ -106,7 +106,7 @@ class SegmentTask(Task):
         sam.network.mask_decoder.requires_grad_(True)
         super().__init__(_Decode(sam))
         self.settings, self.sam, self.pictures = settings, sam, pictures
-        self.embedded: dict[int, tuple[Embedding, list[Object]]] = {}  # 2 MB a picture
+        self.embedded: dict[int, tuple[ImageEmbedding, list[Object]]] = {}  # 2 MB a picture
         self.data = fingerprint({"pictures": [p.name for p in pictures]})
 
     def batch(self, step: int, places: range) -> list[tuple[int, int]]:
@@ -144,7 +144,7 @@ def _parts(settings: SegmentTraining, pictures: Sequence[Outlined]) -> tuple[lis
     return train, val
 
 
-def _embed(sam: Sam, picture: Outlined) -> tuple[Embedding, list[Object]]:
+def _embed(sam: Sam, picture: Outlined) -> tuple[ImageEmbedding, list[Object]]:
     image, objects = picture.read()
     embedding = sam.set_image(image)
     # A copy outside of inference mode, which gradients may pass by; in half precision, as many of them are kept.
@@ -154,7 +154,7 @@ def _embed(sam: Sam, picture: Outlined) -> tuple[Embedding, list[Object]]:
 def _loss(
     sam: Sam,
     model: nn.Module,
-    embedding: Embedding,
+    embedding: ImageEmbedding,
     objects: Sequence[Object],
     settings: SegmentTraining,
     rng: np.random.Generator,
@@ -187,7 +187,7 @@ def _shaken(box: tuple[int, int, int, int], jitter: float, rng: np.random.Genera
     return np.asarray(box, float) + rng.uniform(-jitter, jitter, 4) * sides
 
 
-def _low(one: Object, embedding: Embedding, height: int, width: int) -> np.ndarray:
+def _low(one: Object, embedding: ImageEmbedding, height: int, width: int) -> np.ndarray:
     """The object's share of each cell of the network's small mask, float32."""
     import cv2
 
