@@ -21,8 +21,6 @@ from pathasst.router.slot_filling import TRUE, Reading, read, unread
 
 WEIGHTS = "model.safetensors"
 NEAR = 0.3  # least probability of a tool that is an alternative
-ALSO = 0.4  # least probability of a tool beside one that reaches the threshold: when two are near, both run
-LONE, SURE = 0.25, 0.3  # least probability of the likeliest tool where none reaches the threshold, nor any reason for none SURE
 TAGGED, TAGGED_TEXT = 0.4, 0.15  # least probability of a token of a number, and of a text where one has at least one half
 GUESSED = 0.15  # least probability of the likeliest value of a choice, which counts where the words spell none
 GAP = 3  # tokens: a run that begins at most so far after the last belongs to it
@@ -125,14 +123,14 @@ class Router:
         return _Answer(words, tokens[0].spans, rows, tags[-1])
 
     def _chosen(self, row: np.ndarray) -> list[str]:
-        """Names of the tools that are meant, the likeliest first: from the threshold on, and those beside them from ALSO on.
+        """Names of the tools that are meant, the likeliest first: from the threshold on, and those beside them from `also` on.
 
-        Where none reaches the threshold, but no reason for none is SURE either, the likeliest from LONE on.
+        Where none reaches the threshold, but no reason for none is `sure` either, the likeliest from `lone` on.
         """
         likely = row[: len(self.classes)]
         if likely.max(initial=0.0) >= self.config.threshold:
-            return [self.classes[n] for n in np.argsort(-likely) if likely[n] >= ALSO]
-        if likely.max(initial=0.0) >= LONE and self._reason(row)[1] < SURE:
+            return [self.classes[n] for n in np.argsort(-likely) if likely[n] >= self.config.also]
+        if likely.max(initial=0.0) >= self.config.lone and self._reason(row)[1] < self.config.sure:
             return [self.classes[int(likely.argmax())]]
         return []
 
@@ -149,7 +147,7 @@ class Router:
         """Whether a question after a result rather asks about that than for another call."""
         reasons = dict(zip(self.config.reasons, row[len(self.classes) :], strict=False))
         result = reasons.get(Reason.RESULT, 0.0)
-        unsure = result < SURE and self._chosen(row)
+        unsure = result < self.config.sure and self._chosen(row)
         return bool(result > reasons.get(Reason.CALLS, 1.0)) and not unsure
 
     def _calls(self, tool: ToolSpec, answer: _Answer, turns: Sequence[Turn], *, again: bool) -> list[ToolCall]:
