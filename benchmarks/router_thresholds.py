@@ -7,7 +7,7 @@ once; each setting of a grid is then judged as `router_requests.py` does. Prints
 from __future__ import annotations
 
 import argparse
-from functools import lru_cache
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ GRID = {"threshold": (0.4, 0.5, 0.6), "also": (0.4, 0.45, 0.5, 0.6), "lone": (0.
 class Once(Router):
     """A router that reads each request once."""
 
-    @lru_cache(maxsize=None)  # noqa: B019 - lives as long as the command
+    @cache  # noqa: B019 - lives as long as the command
     def _once(self, words: str, before: tuple[tuple[str, ...], ...]) -> Any:
         return super()._read(words, before)
 

@@ -82,13 +82,13 @@ def test_measures_of_a_hand_made_case() -> None:
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadSettings, match="classes: .*at least 1 item"):
+    with pytest.raises(BadSettings, match=r"classes: .*at least 1 item"):
         RouterConfig(classes=())
     with pytest.raises(BadSettings, match="multiple of heads"):
         RouterConfig(classes=("a",), width=10, heads=4)
-    with pytest.raises(BadSettings, match="batch: .*greater than or equal to 2"):
+    with pytest.raises(BadSettings, match=r"batch: .*greater than or equal to 2"):
         RouterTraining(batch=1)
-    with pytest.raises(BadSettings, match="requests: .*greater than or equal to 0"):
+    with pytest.raises(BadSettings, match=r"requests: .*greater than or equal to 0"):
         RouterTraining(requests=-1)
     with pytest.raises(BadInput, match="no router of ours"):
         RouterConfig.read(tmp_path)
@@ -206,9 +206,7 @@ def test_a_training_can_go_on_from_an_earlier_router(trained: tuple[Path, dict[s
 @needs_e5
 def test_joined_runs_average_their_probabilities(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "other")):
-        settings = RouterTraining(**QUICK, epochs=0.5, states=str(trained[0]))
-        settings.seed = 0
-        settings.lr = (seed + 1) * 1e-3
+        settings = RouterTraining(**QUICK, epochs=0.5, states=str(trained[0]), lr=(seed + 1) * 1e-3)
         train([], tmp_path / name, settings, say=lambda _: None)
     join([tmp_path / "one", tmp_path / "other"], tmp_path / "both")
     one, other, both = (Router.load(tmp_path / name) for name in ("one", "other", "both"))
@@ -219,7 +217,7 @@ def test_joined_runs_average_their_probabilities(trained: tuple[Path, dict[str, 
     assert one.probabilities(requests) != pytest.approx(other.probabilities(requests), abs=1e-3)
     with pytest.raises(BadSettings, match="cannot be joined"):
         join([tmp_path / "one", trained[0].parent / trained[0].name, "router-embedded"], tmp_path / "none")
-    with pytest.raises(BadSettings, match="members: .*greater than or equal to 1"):
+    with pytest.raises(BadSettings, match=r"members: .*greater than or equal to 1"):
         RouterConfig(classes=("a",), members=0)
 
 

@@ -34,7 +34,7 @@ class RouterConfig(Settings):
     members: int = Field(default=1, ge=1, description="Networks of runs that `join` put together; probabilities are averaged.")
     max_tokens: int = Field(default=128, ge=8, description="Of a request; of longer ones the first quarter and the end are read.")
     threshold: float = Field(default=0.5, gt=0, lt=1, description="A tool is chosen from this probability on.")
-    also: float = Field(default=0.4, gt=0, lt=1, description="Beside one that reaches the threshold: when two are near, both run.")
+    also: float = Field(default=0.4, gt=0, lt=1, description="Beside one that reaches the threshold: two that are near both run.")
     lone: float = Field(
         default=0.25, gt=0, lt=1, description="The likeliest tool where none reaches the threshold, nor a reason for none `sure`."
     )
