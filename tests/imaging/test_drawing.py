@@ -4,7 +4,7 @@ import numpy as np
 
 from pathasst.core.records import Annotation
 from pathasst.imaging import rle
-from pathasst.imaging.drawing import annotate, colours_of
+from pathasst.imaging.drawing import annotate, colours_of, without_pictures
 from pathasst.imaging.pictures import load
 
 
@@ -86,3 +86,10 @@ def test_of_many_masks_the_outlines_are_drawn():
     assert (out[40, 40] == 255).all() and (out[30, 30:50] != 255).any(-1).all()
     filled = load(annotate(image, marks[:60]))
     assert (filled[40, 40] != 255).any()
+
+
+def test_nothing_is_drawn_of_the_tiles_of_a_slide():
+    image = np.full((64, 64, 3), 255, np.uint8)
+    with without_pictures():
+        assert annotate(image, []) == b""
+    assert load(annotate(image, [])).shape == (512, 512, 3)

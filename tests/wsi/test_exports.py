@@ -112,10 +112,12 @@ def test_yolo_labels_lie_on_the_cells(spots_slide: Path, kind: str, tmp_path: Pa
     assert dark == 400
 
 
-def test_dicom_annotations_lie_in_the_study_of_the_slide(tmp_path: Path) -> None:
+def test_dicom_objects_lie_in_the_study_of_the_slide(tmp_path: Path) -> None:
     import sys
 
     hd = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+    import pydicom
+
     sys.path.insert(0, str(Path(__file__).parents[1] / "imaging/slides"))
     from make import SPOTS, dicom
 
@@ -123,27 +125,43 @@ def test_dicom_annotations_lie_in_the_study_of_the_slide(tmp_path: Path) -> None
 
     class Shadows(Spots):
         def run(self, arguments: object, image: np.ndarray) -> ToolResult:
-            marks = [Annotation(kind="point", label="shadow", coordinates=list(spot), score=0.5) for spot in SPOTS]
+            marks = [Annotation(kind="point", label="positive", coordinates=list(spot), score=0.5) for spot in SPOTS]
             return ToolResult(name=self.name, annotations=marks)
 
     chosen = settings(tissue=False).model_copy(update={"tile": 2048, "overlap": 0})
     with open_slide(folder) as slide:
         run = run_slide(slide, Shadows(), tmp_path / "run", chosen, progress=False)
         file = export(run, slide, "dicom", tmp_path / "annotations.dcm")
+        report = hd.sr.srread(export(run, slide, "dicom-sr", tmp_path / "report.dcm"))
     annotations = hd.ann.annread(str(file))
     (group,) = annotations.get_annotation_groups()
-    assert group.label == "shadow" and group.number_of_annotations == len(SPOTS)
+    assert group.label == "positive" and group.number_of_annotations == len(SPOTS)
     spots = np.concatenate(group.get_graphic_data("2D"))
     assert np.allclose(spots[np.argsort(spots[:, 0])], sorted(SPOTS), atol=0.01)
     assert annotations.PatientID == "0" and annotations.Modality == "ANN"
 
+    assert report.Modality == "SR" and report.content.is_root and report.VerificationFlag == "UNVERIFIED"
+    slide_file = pydicom.dcmread(folder / "level0.dcm", stop_before_pixels=True)
+    assert report.StudyInstanceUID == annotations.StudyInstanceUID == slide_file.StudyInstanceUID
+    (whole,) = report.content.get_image_measurement_groups()
+    values = {m.name.meaning: (m.value, m.unit.value) for m in whole.get_measurements()}
+    score = run.summary["score"]
+    assert values["Ki67 index"] == (100.0, "%") and values["Number of positive"] == (len(SPOTS), "1")
+    assert values["Ki67 index, lower end of the 95 % interval"] == (score["low"], "%")
+    assert values["Area of tissue looked at"] == (pytest.approx(run.summary["area_mm2"]), "mm2")
+    texts = [item.TextValue for item in report.ContentSequence if item.ValueType == "TEXT"]
+    assert run.summary["sentences"][0] in texts and run.summary["notice"] in texts
+
 
 def test_what_cannot_be_is_said(spots_slide: Path, points: SlideRun, tmp_path: Path) -> None:
     with open_slide(spots_slide) as slide:
-        with pytest.raises(BadSettings, match="coco, yolo, ome-tiff, dicom"):
+        with pytest.raises(BadSettings, match="coco, yolo, ome-tiff, dicom, dicom-sr"):
             export(points, slide, "shapefile", tmp_path / "x")
         with pytest.raises(BadInput, match="no DICOM slide"):
             export(points, slide, "dicom", tmp_path / "x.dcm")
+        pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+        with pytest.raises(BadInput, match="no DICOM slide"):
+            export(points, slide, "dicom-sr", tmp_path / "x.dcm")
     Image.new("RGB", (64, 64)).save(tmp_path / "other.png")
     with open_slide(tmp_path / "other.png", 0.5) as other, pytest.raises(BadInput, match="3000×3000 px and 64×64 px"):
         export(points, other, "coco", tmp_path / "x.json")

@@ -62,8 +62,8 @@ def serve(
         return
     from rich.console import Console
 
+    from pathasst.core.malloc import keep_few_arenas
     from pathasst.serve.api import create_app
-    from pathasst.serve.malloc import keep_few_arenas
     from pathasst.serve.service import Service
 
     keep_few_arenas()

@@ -68,9 +68,12 @@ def run(
 ) -> None:
     """Run a tool over a whole slide. Example: pathasst slide run ki67_cells case.svs --out out/case"""
     from pathasst.cli.tools import arguments_of, make_tool
+    from pathasst.core.malloc import keep_few_arenas
     from pathasst.imaging.slides import open_slide
     from pathasst.wsi.run import run_slide
     from pathasst.wsi.settings import RunSettings
+
+    keep_few_arenas()
 
     settings = RunSettings.of(
         {
@@ -98,7 +101,9 @@ def run(
 def export(
     run: Path = typer.Argument(help="Folder of `pathasst slide run`."),
     slide: Path = SLIDE,
-    to: str = typer.Option(..., help="coco, yolo (a folder of tiles and labels), ome-tiff (a label mask), dicom (annotations)."),
+    to: str = typer.Option(
+        ..., help="coco, yolo (tiles and labels), ome-tiff (a label mask), dicom (annotations), dicom-sr (report)."
+    ),
     out: Path = typer.Option(..., help="The file to write; for yolo the folder."),
     um_per_px: float = typer.Option(0.0, help="Scale of YOLO's pictures and of the mask; 0: the one that the tool read at."),
     point_um: float = typer.Option(10.0, help="Diameter of the box or disc that a point becomes, in µm."),

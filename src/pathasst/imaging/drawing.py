@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +35,19 @@ MIN_SHOWN = 512
 """Smaller pictures are enlarged to this before drawing, so that marks and legend stay readable."""
 
 
+_drawing = ContextVar("drawing", default=True)
+
+
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """`annotate` draws nothing inside: nobody looks at each of a slide's thousands of tiles, and drawing is a tenth of a run."""
+    token = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
+
+
 def colours_of(labels: Sequence[str]) -> dict[str, str]:
     """A colour for each label, which depends on the label alone."""
     return {label: COLOURS.get(label) or PALETTE[zlib.crc32(label.encode()) % len(PALETTE)] for label in dict.fromkeys(labels)}
@@ -45,10 +60,12 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 
 def annotate(image: np.ndarray, annotations: Sequence[Annotation], per_object: bool = False) -> bytes:
-    """The picture with everything drawn in, and a legend below it, as PNG.
+    """The picture with everything drawn in, and a legend below it, as PNG; empty inside of `without_pictures`.
 
     `image`: H×W×3 uint8 RGB. `per_object` gives every mask its own colour instead of its label's.
     """
+    if not _drawing.get():
+        return b""
     import cv2
 
     labels = [a.label for a in annotations]

@@ -25,13 +25,13 @@ from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.assistant.settings import AssistantSettings
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
+from pathasst.core.malloc import give_back
 from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.serve.audit_log import Journal
 from pathasst.serve.batching import SharedBrain
 from pathasst.serve.conversation_cache import Conversations, UserCache
 from pathasst.serve.image_input import Intake
 from pathasst.serve.jobs import Job, WorkQueue
-from pathasst.serve.malloc import give_back
 from pathasst.serve.metrics import Metrics
 from pathasst.serve.scratch import Scratch
 from pathasst.serve.structured import as_json, call_from

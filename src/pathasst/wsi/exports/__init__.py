@@ -1,15 +1,18 @@
-"""A finished run over a slide in the formats of other programs: COCO, YOLO, a label mask as OME-TIFF, DICOM annotations."""
+"""A finished run over a slide in the formats of other programs: COCO, YOLO, a label mask as OME-TIFF, DICOM."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pathasst.core.errors import BadSettings
 from pathasst.imaging.slides import Slide
 from pathasst.wsi.run import SlideRun
 
-Format = Literal["coco", "yolo", "ome-tiff", "dicom"]
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Format = Literal["coco", "yolo", "ome-tiff", "dicom", "dicom-sr"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 POINT_UM = 10.0
 """Diameter that a cell gets which the tool placed as a point: about a nucleus."""
@@ -42,10 +45,35 @@ def export(run: SlideRun, slide: Slide, to: str, out: Path, *, um_per_px: float 
 
             return write_mask(objects, slide, out, scale)
         case "dicom":
-            from pathasst.wsi.exports.dicom import write_annotations
+            from pathasst.wsi.exports.dicom import annotations, write_dataset
 
-            return write_annotations(objects, slide, out)
+            return write_dataset(annotations(objects, slide), out)
+        case "dicom-sr":
+            from pathasst.wsi.exports.dicom import write_dataset
+
+            return write_dataset(dicom_report(run, slide), out)
         case _:
             raise BadSettings(
                 f"{to!r} is no format of `slide export`: {', '.join(FORMATS)}; GeoJSON for QuPath is in the run's folder."
             )
+
+
+def dicom_annotations(run: SlideRun, slide: Slide, point_um: float = POINT_UM) -> Dataset:
+    """The objects as Microscopy Bulk Simple Annotations in the slide's study, to be stored or sent.
+
+    Raises BadInput for a slide that is not DICOM or not the run's, or without objects; MissingPackage without highdicom.
+    """
+    from pathasst.wsi.exports.dicom import annotations
+    from pathasst.wsi.exports.source import Objects
+
+    return annotations(Objects.of(run, slide, point_um), slide)
+
+
+def dicom_report(run: SlideRun, slide: Slide) -> Dataset:
+    """The result as a structured report (TID 1500) in the slide's study: counts, score with interval, hot spots, doubts.
+
+    Raises as `dicom_annotations`, but a run without objects has a report too.
+    """
+    from pathasst.wsi.exports.structured import structured_report
+
+    return structured_report(run, slide)

@@ -24,7 +24,15 @@ TYPE_2 = (
 """Attributes that every object of a study carries, empty where nothing is known; converters leave some out."""
 
 
-def write_annotations(objects: Objects, slide: Slide, file: Path) -> Path:
+def write_dataset(content: Dataset, file: Path) -> Path:
+    """A DICOM object as a file, whole or not at all."""
+    sink = io.BytesIO()
+    content.save_as(sink, enforce_file_format=True)
+    write_atomic(file, sink.getvalue())
+    return file
+
+
+def annotations(objects: Objects, slide: Slide) -> Dataset:
     """One annotation group a class, two-dimensional in px of the finest level; points stay points.
 
     Raises BadInput when the slide is not DICOM or the run found nothing, MissingPackage without highdicom.
@@ -39,7 +47,7 @@ def write_annotations(objects: Objects, slide: Slide, file: Path) -> Path:
 
     if not len(objects):
         raise BadInput("the run found no object: DICOM has no annotation without one.")
-    source = _finest(slide)
+    source = finest_header(slide)
     algorithm = hd.AlgorithmIdentificationSequence(
         name=objects.tool, family=codes.DCM.ArtificialIntelligence, version=objects.version or "unknown"
     )
@@ -67,7 +75,7 @@ def write_annotations(objects: Objects, slide: Slide, file: Path) -> Path:
                 display_color=hd.color.CIELabColor.from_rgb(*rgb(colours_of([label])[label])),
             )
         )
-    made = hd.ann.MicroscopyBulkSimpleAnnotations(
+    return hd.ann.MicroscopyBulkSimpleAnnotations(
         source_images=[source],
         annotation_coordinate_type="2D",
         annotation_groups=groups,
@@ -80,12 +88,8 @@ def write_annotations(objects: Objects, slide: Slide, file: Path) -> Path:
         software_versions=__version__,
         device_serial_number="0",
         content_label=objects.tool.upper().replace("-", "_")[:16],
-        content_description="Research use only"[:64],
+        content_description="Research use only",
     )
-    sink = io.BytesIO()
-    made.save_as(sink, enforce_file_format=True)
-    write_atomic(file, sink.getvalue())
-    return file
 
 
 def _graphics(objects: Objects, members: np.ndarray) -> tuple[str, list[np.ndarray]]:
@@ -99,8 +103,11 @@ def _graphics(objects: Objects, members: np.ndarray) -> tuple[str, list[np.ndarr
     return "RECTANGLE", list(np.stack([np.stack(c, -1) for c in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))], 1))
 
 
-def _finest(slide: Slide) -> Dataset:
-    """The header of the slide's finest level, without pixels, completed by empty attributes that every object has."""
+def finest_header(slide: Slide) -> Dataset:
+    """The header of the slide's finest level, without pixels, completed by empty attributes that every object has.
+
+    Raises BadInput for a slide that is not DICOM.
+    """
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -117,6 +124,6 @@ def _finest(slide: Slide) -> Dataset:
                     setattr(header, name, None)
             return header
     raise BadInput(
-        f"{slide.name} is no DICOM slide, and DICOM annotations lie in the study of one. Convert the slide first (wsidicomizer), "
-        "or take the run's GeoJSON."
+        f"{slide.name} is no DICOM slide, and DICOM annotations and reports lie in the study of one. Convert the slide first "
+        "(wsidicomizer), or take the run's GeoJSON."
     )

@@ -12,6 +12,14 @@ from pathasst.imaging.slides import Slide
 from pathasst.wsi.run import SlideRun
 
 
+def require_slide(run: SlideRun, slide: Slide) -> None:
+    """Raises BadInput when the slide is not that of the run."""
+    size = tuple(run.summary["size_px"])
+    if size != slide.size:
+        sizes = f"{size[0]}×{size[1]} px and {slide.size[0]}×{slide.size[1]} px"
+        raise BadInput(f"{run.folder} is a run over {run.summary['slide']}, not over {slide.name}: they have {sizes}.")
+
+
 @dataclass(frozen=True)
 class Objects:
     """All objects of one run, in px of the slide's finest level, in the order of `objects.geojson`."""
@@ -29,9 +37,7 @@ class Objects:
     def of(cls, run: SlideRun, slide: Slide, point_um: float) -> Objects:
         """Raises BadInput when the slide is not that of the run, BadDataset for an unfinished run."""
         summary = run.summary
-        if tuple(summary["size_px"]) != slide.size:
-            sizes = f"{summary['size_px'][0]}×{summary['size_px'][1]} px and {slide.size[0]}×{slide.size[1]} px"
-            raise BadInput(f"{run.folder} is a run over {summary['slide']}, not over {slide.name}: they have {sizes}.")
+        require_slide(run, slide)
         radius = point_um / float(summary["um_per_px"]) / 2
         labels: dict[str, int] = {}
         classes, scores, boxes, points, rings = [], [], [], [], []

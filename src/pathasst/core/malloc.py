@@ -1,7 +1,7 @@
-"""Freed memory goes back to the system, so that a server's resident memory stays flat. Knows glibc; elsewhere it does nothing.
+"""Freed memory goes back to the system, so that resident memory stays flat. Knows glibc; elsewhere it does nothing.
 
-Each question runs on a thread of its own, and glibc gives threads arenas that keep what they needed once. Few arenas, trimmed
-now and then, hold no more than what is in use.
+Each question of a server, and each tile of a slide, is worked on by several threads, and glibc gives threads arenas that keep
+what they needed once. Few arenas, trimmed now and then, hold no more than what is in use.
 """
 
 from __future__ import annotations

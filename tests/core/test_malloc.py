@@ -9,7 +9,7 @@ import pytest
 
 HOLES = """
 from pathlib import Path
-from pathasst.serve.malloc import give_back, keep_few_arenas
+from pathasst.core.malloc import give_back, keep_few_arenas
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
