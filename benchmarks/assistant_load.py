@@ -35,7 +35,7 @@ sys.path.insert(0, {tests!r})
 from server_parts import RuleBrain, settings
 from assistant_parts import CountDark, Shelf, HITS
 from pathasst.serve.api import create_app
-from pathasst.serve.malloc import keep_few_arenas
+from pathasst.core.malloc import keep_few_arenas
 from pathasst.serve.service import Service
 from pathasst.tools.protocol import Registry
 import uvicorn

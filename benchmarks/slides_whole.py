@@ -44,11 +44,9 @@ def compose(source: Path, file: Path, side: int, share: float, seed: int = 0) ->
         pixels = np.asarray(slide.read_region((86, 458), 0, (2 * BLOCK, 2 * BLOCK)).convert("RGB"))
     blocks = [pixels[y : y + BLOCK, x : x + BLOCK] for y in (0, BLOCK) for x in (0, BLOCK)]
     blocks = [b[::v, ::h] for b in blocks for v in (1, -1) for h in (1, -1)]
-    across = -(-side // BLOCK)
-    joined = pyvips.Image.arrayjoin(
-        [pyvips.Image.new_from_array(np.ascontiguousarray(blocks[i])) for i in rng.integers(len(blocks), size=across**2)],
-        across=across,
-    ).crop(0, 0, side, side)
+    images, across = [pyvips.Image.new_from_array(np.ascontiguousarray(b)) for b in blocks], -(-side // BLOCK)
+    places = rng.integers(len(images), size=across**2)
+    joined = pyvips.Image.arrayjoin([images[i] for i in places], across=across).crop(0, 0, side, side)
     small = np.zeros((side // 40, side // 40), np.uint8)
     while small.mean() < share * 255:
         x, y = (int(v) for v in rng.uniform(0.1, 0.9, 2) * len(small))
@@ -87,9 +85,10 @@ def memory(pid: int) -> tuple[int, int]:
     return now, peak
 
 
-def run(tool: str, slide: Path, out: Path, parts: int | None) -> dict[str, Any]:
+def run(tool: str, slide: Path, out: Path, parts: int | None, include: Path | None = None) -> dict[str, Any]:
     """One start of the command; killed once it has written `parts` more parts of its stage."""
     command = [sys.executable, "-m", "pathasst.cli.main", "slide", "run", tool, str(slide), "--out", str(out)]
+    command += ["--include", str(include)] if include else []
     stage, started, highest, peaks = out / STAGE, time.monotonic(), 0, 0
     before = len(list(stage.glob("*.json")))
     with (out.parent / f"{out.name}.log").open("ab") as log:
@@ -122,6 +121,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.12)
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--parts", type=int, default=5, help="parts of 16 tiles that each killed start may finish")
+    parser.add_argument("--include", type=Path, help="GeoJSON of areas that alone are looked at, where the whole takes too long")
     parser.add_argument("--again", action="store_true", help="run once more without a kill and compare")
     parser.add_argument("--work", type=Path, required=True, help="folder of the slide and the results")
     parser.add_argument("--json", type=Path)
@@ -132,15 +132,15 @@ def main() -> None:
         source = Path(os.environ["PATHASST_DATA"]) / "slides" / "cmu-1-small-region.svs"
         compose(source, slide, options.side, options.share)
     out = options.work / f"{options.tool}-{options.side}"
-    starts = [run(options.tool, slide, out, options.parts) for _ in range(options.kills)]
-    starts.append(run(options.tool, slide, out, None))
+    starts = [run(options.tool, slide, out, options.parts, options.include) for _ in range(options.kills)]
+    starts.append(run(options.tool, slide, out, None, options.include))
     summary = SlideRun(out).summary
     values: dict[str, Any] = {
         "tool": options.tool,
         "slide_px": summary["size_px"],
         "um_per_px": round(summary["um_per_px"], 4),
         "file_mb": round(slide.stat().st_size / 1e6),
-        "tissue_mm2": summary["area_mm2"],
+        "tissue_looked_at_mm2": summary["area_mm2"],
         "tiles": summary["tiles"]["done"],
         "objects": summary["objects"],
         "starts": starts,
@@ -149,7 +149,7 @@ def main() -> None:
     }
     if options.again:
         whole = options.work / f"{options.tool}-{options.side}-whole"
-        values["uninterrupted"] = run(options.tool, slide, whole, None)
+        values["uninterrupted"] = run(options.tool, slide, whole, None, options.include)
         values["files_that_differ"] = [name for name in FILES if (out / name).read_bytes() != (whole / name).read_bytes()]
     for name, value in values.items():
         print(f"{name}: {value}", flush=True)

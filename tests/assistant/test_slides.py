@@ -18,6 +18,7 @@ from pathasst.cli.main import app
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import ToolCall, Turn
 from pathasst.imaging.slides import open_slide
+from pathasst.imaging.slides.tissue import find_tissue
 from pathasst.router.route import Reason, Route
 from pathasst.tools.protocol import Registry
 
@@ -48,11 +49,15 @@ def test_the_tool_runs_over_the_slide_and_the_answer_is_its_run(
 ) -> None:
     file = spots.slide_file(tmp_path)
     monkeypatch.setattr("pathasst.assistant.slides.registry_for", lambda brain: Registry({"ki67_cells": spots.Spots()}))
+    searches = []
+    for module in ("pathasst.assistant.slides", "pathasst.wsi.run"):
+        monkeypatch.setattr(f"{module}.find_tissue", lambda slide: searches.append(slide) or find_tissue(slide))
     _, brown = spots.places()
     chosen = {"tile": 512, "overlap": 64}
     with open_slide(file) as slide:
         answer = ask_slide(slide, "What is the Ki67 index?", tmp_path / "out", brain=Chooser(), settings=chosen)
         (step,) = answer.steps
+        assert len(searches) == 1
         run = step.result.numbers["slide"]
         assert run["objects"] == 400 and run["score"]["value"] == pytest.approx(100 * brown.mean(), abs=0.01)
         assert answer.text.startswith("Ki67 index of the whole slide 28.7 % (95 % interval 19.9–38.2 %): 115 of 400 tumour cells")

@@ -17,7 +17,7 @@ from pathasst.core.records import Picture, ToolResult
 from pathasst.imaging.pictures import encode_png, read
 from pathasst.imaging.slides import Slide
 from pathasst.imaging.slides.grid import tiles_of
-from pathasst.imaging.slides.tissue import find_tissue
+from pathasst.imaging.slides.tissue import Tissue, find_tissue
 from pathasst.tools.protocol import SCALE, Arguments, Registry, Tool
 from pathasst.wsi.pictures import OVERVIEW
 from pathasst.wsi.plans import plan_for
@@ -55,11 +55,12 @@ def ask_slide(
     mind = brain if isinstance(brain, Brain) else open_brain(brain)
     chosen = RunSettings.of(dict(settings or {}), where="settings")
     registry = Registry(dict(registry_for(mind).tools))
+    tissue = None if history else find_tissue(slide)
     for tool in registry.tools.copy().values():
         if tool.needs_image and _runs_on_tiles(tool):
-            registry.add(_on_slide(tool, slide, out, chosen, progress))
+            registry.add(_on_slide(tool, slide, tissue, out, chosen, progress))
     times = (limits or Limits()).replace(tool_seconds=WEEK, seconds=WEEK)
-    field = None if history else PictureInput(_field(slide), name=f"{slide.name}, one field", um_per_px=None)
+    field = None if history else PictureInput(_field(slide, tissue), name=f"{slide.name}, one field", um_per_px=None)
     return ask(field, question, history, mind, registry, limits=times, watch=watch, cancel=cancel)
 
 
@@ -68,6 +69,7 @@ class _OnSlide(Tool[Any]):
 
     tool: Tool[Any]
     slide: Slide
+    tissue: Tissue | None
     out: Path
     settings: RunSettings
     progress: bool
@@ -79,7 +81,7 @@ class _OnSlide(Tool[Any]):
         """The run over the slide; the field that was shown beside the question is not used. Raises BadInput."""
         values = {k: v for k, v in arguments.model_dump(exclude_unset=True).items() if k != SCALE}
         settings = self.settings.model_copy(update={"arguments": {**self.settings.arguments, **values}})
-        result = run_slide(self.slide, self.tool, self.out / self.name, settings, progress=self.progress)
+        result = run_slide(self.slide, self.tool, self.out / self.name, settings, tissue=self.tissue, progress=self.progress)
         overview = encode_png(read(result.folder / OVERVIEW).pixels)
         return ToolResult(
             name=self.name,
@@ -94,11 +96,13 @@ class _OnSlide(Tool[Any]):
         return []
 
 
-def _on_slide(tool: Tool[Any], slide: Slide, out: Path, settings: RunSettings, progress: bool) -> Tool[Any]:
+def _on_slide(
+    tool: Tool[Any], slide: Slide, tissue: Tissue | None, out: Path, settings: RunSettings, progress: bool
+) -> Tool[Any]:
     names = ("name", "card", "arguments", "weights", "notice")
     kind = type(f"{type(tool).__name__}OnSlide", (_OnSlide,), {name: getattr(tool, name) for name in names})
     wrapped: _OnSlide = kind()
-    wrapped.tool, wrapped.slide, wrapped.out = tool, slide, out
+    wrapped.tool, wrapped.slide, wrapped.tissue, wrapped.out = tool, slide, tissue, out
     wrapped.settings, wrapped.progress = settings, progress
     return wrapped
 
@@ -113,11 +117,11 @@ def _runs_on_tiles(tool: Tool[Any]) -> bool:
     return True
 
 
-def _field(slide: Slide) -> np.ndarray:
+def _field(slide: Slide, tissue: Tissue | None) -> np.ndarray:
     """The field with the most tissue, the most central of equals; without tissue the slide's middle."""
     downsample = 1.0 if slide.um_per_px is None else max(0.5 / slide.um_per_px, 1.0)
     size = round(FIELD_UM / 0.5)
-    tiles = tiles_of(slide, downsample, size, 0, find_tissue(slide)) or tiles_of(slide, downsample, size)
+    tiles = tiles_of(slide, downsample, size, 0, tissue) or tiles_of(slide, downsample, size)
     middle = slide.size[0] / 2, slide.size[1] / 2
 
     def rank(tile: Any) -> tuple[float, float]:

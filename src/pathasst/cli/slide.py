@@ -97,6 +97,40 @@ def run(
     typer.echo(f"for QuPath: {result.geojson}; cells: {out / 'cells.csv'}; report: {result.report}")
 
 
+@app.command("batch")
+def batch(
+    tool: str = typer.Argument(help="A tool of `pathasst slide run`."),
+    slides: list[Path] = typer.Argument(help="Slides, or folders of slides, searched with all below."),
+    out: Path = typer.Option(..., help="Folder: one of results for each slide, and slides.csv; the same command goes on."),
+    scales: Path = typer.Option(
+        None, help="CSV with the columns slide (file name) and mpp: scales that files lack or have wrong."
+    ),
+    mpp: float = MPP,
+    tissue: bool = typer.Option(True, help="Look for tissue first; --no-tissue takes every tile (smears, cytology)."),
+    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
+    model: str = typer.Option(None, help="A folder of your own weights."),
+    workers: int = typer.Option(1, help="Processes."),
+    sets: list[str] = typer.Option([], "--set", help="Any setting, as of `pathasst slide run`."),
+) -> None:
+    """Run a tool over many slides. Example: pathasst slide batch ki67_cells slides --out out --scales scales.csv"""
+    from pathasst.cli.tools import arguments_of, make_tool
+    from pathasst.core.malloc import keep_few_arenas
+    from pathasst.imaging.slides import read_scales
+    from pathasst.wsi.batch import TABLE, find_slides, run_batch
+    from pathasst.wsi.settings import RunSettings
+
+    keep_few_arenas()
+    values = {"arguments": arguments_of(arguments, None), "tissue": tissue, "workers": workers}
+    settings = RunSettings.of(values, sets, where="pathasst slide batch")
+    by_name = read_scales(scales) if scales else {}
+    paths = find_slides(slides)
+    failed = 0
+    for row in run_batch(paths, make_tool(tool, model), out, settings, mpp=mpp, scales=by_name, model=model):
+        failed += bool(row.error)
+        typer.secho(f"{row.slide}: {row.error or row.folder}", fg="yellow" if row.error else None, err=bool(row.error))
+    typer.echo(f"{len(paths)} slides: {len(paths) - failed} done, {failed} not usable; {out / TABLE}")
+
+
 @app.command("export")
 def export(
     run: Path = typer.Argument(help="Folder of `pathasst slide run`."),

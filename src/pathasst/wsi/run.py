@@ -90,16 +90,24 @@ class SlideRun:
 
 
 def run_slide(
-    slide: Slide, tool: Tool[Any], out: Path, settings: RunSettings, *, model: str | None = None, progress: bool = True
+    slide: Slide,
+    tool: Tool[Any],
+    out: Path,
+    settings: RunSettings,
+    *,
+    tissue: Tissue | None = None,
+    model: str | None = None,
+    progress: bool = True,
 ) -> SlideRun:
     """Run a tool over a whole slide into the folder `out`; an interrupted run goes on where it was, to the same files.
 
+    `tissue`: of this slide, by `find_tissue`, where the caller has it already.
     Raises BadInput for a slide of unknown scale, without tissue, or of another kind than the tool's; BadSettings for a tool that
     does not run on tiles; MissingWeights.
     """
     finest, plan = scale_of(slide), _plan(slide, tool, settings)
     regions = Regions.read(settings)
-    tissue = find_tissue(slide) if settings.tissue else None
+    tissue = (tissue or find_tissue(slide)) if settings.tissue else None
     whole = tissue
     if regions.include is not None or regions.exclude is not None:
         whole = (tissue or everything(slide)).within(regions.include, regions.exclude)

@@ -184,6 +184,28 @@ def test_stacks_and_fluorescence_are_refused(tmp_path: Path) -> None:
         open_slide(tmp_path / "f.tif")
 
 
+@pytest.mark.parametrize("name", ["pyramid_tiff", "ome_subifd", "strips"])
+def test_a_compression_that_nothing_here_reads_is_named(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+    import tifffile
+
+    path = tmp_path / files[name].name
+    shutil.copy(files[name], path)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for page in [p for first in file.pages for p in (first, *(first.pages or ()))]:
+            page.tags["Compression"].overwrite(34677)  # SGI LogLuv
+    with pytest.raises(BadInput, match=rf"{path.name}.*(?i:compress)"), open_slide(path) as slide:
+        slide.read((0, 0, 300, 300))
+
+
+def test_a_half_copied_scanners_file_is_one_error(real_data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.svs"
+    content = (real_data / "slides" / "cmu-1-small-region.svs").read_bytes()
+    for share in (0.3, 0.9):
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(BadInput, match=r"half\.svs"), open_slide(path) as slide:
+            slide.read(downsample=4)
+
+
 def test_no_file_no_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not there"):
         open_slide(tmp_path / "none.svs")

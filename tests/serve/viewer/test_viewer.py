@@ -302,13 +302,35 @@ def test_the_server_shows_slides_beside_its_page_and_asks_for_keys_there_too(she
     except MissingPackage as error:
         pytest.skip(str(error))
     (key,) = shelf.entries
+    question = {
+        "question": "What is here?",
+        "x": 400,
+        "y": 500,
+        "width": 300,
+        "height": 200,
+        "corners": "400,500,700,500,400,700",
+    }
     for keys_required, expected in ((False, 200), (True, 401)):
-        home = tmp_path / str(keys_required)
-        service = Service(settings(home, keys_required=keys_required), brain=RuleBrain(), registry=Registry())
-        with TestClient(create_app(service=service, page=False, slides=shelf), base_url="http://localhost") as client:
+        brain = RuleBrain()
+        service = Service(settings(tmp_path / str(keys_required), keys_required=keys_required), brain=brain, registry=Registry())
+        app = create_app(service=service, page=False, slides=shelf)
+        with TestClient(app, base_url="http://localhost") as client:
             assert client.get(f"/slide/{key}/info").status_code == expected
             tiles = [client.get(f"/slide-tiles/{key}/image_files/9/0_0.jpg").status_code for _ in range(130)]
             assert set(tiles) == {expected}
-            if not keys_required:
-                assert client.get(f"/slide/{key}/info").json()["asks"] is True
-                assert "frame-ancestors 'none'" in client.get(f"/slide/{key}").headers["content-security-policy"]
+            assert client.post(f"/slide/{key}/ask", json=question).status_code == expected
+            if keys_required:
+                _, secret = app.state.logins.keys.add("somebody")
+                client.post("/login", data={"key": secret}, follow_redirects=False)
+            info = client.get(f"/slide/{key}/info")
+            assert info.json()["asks"] is True
+            assert "frame-ancestors 'none'" in client.get(f"/slide/{key}").headers["content-security-policy"]
+            reply = client.post(f"/slide/{key}/ask", json=question).json()["answer"]
+            assert "Answered by rules@1" in reply
+            (picture,) = brain.images[-1]
+            with Image.open(io.BytesIO(picture)) as region:
+                assert region.size == (300, 200) and region.getpixel((290, 190)) == (255, 255, 255) != region.getpixel((5, 5))
+            outside = client.post(f"/slide/{key}/ask", json={**question, "x": 2900})
+            assert outside.status_code == 404 and "does not lie within" in outside.text
+            elsewhere = {"origin": "http://elsewhere.example"}
+            assert client.post(f"/slide/{key}/ask", json=question, headers=elsewhere).status_code == 403

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 import pathasst
 from pathasst.assistant.settings import AssistantSettings
-from pathasst.serve.api import chat, errors, login, responses, routes
+from pathasst.serve.api import chat, errors, login, messages, responses, routes
 from pathasst.serve.api.middleware import Guard
 from pathasst.serve.keys import KeyStore
 from pathasst.serve.service import Service
@@ -20,6 +20,7 @@ from pathasst.serve.service import Service
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from pathasst.assistant.images import PictureInput
     from pathasst.serve.viewer import Shelf
 
 KEYS = "keys.json"
@@ -67,7 +68,12 @@ def create_app(
         from pathasst.serve.viewer import add_viewer
 
         service.shelf = slides
-        add_viewer(app, slides, asks=True)
+
+        def ask(question: str, picture: PictureInput, user: str) -> str:
+            answer = service.submit(question, [picture], user=user).result()
+            return answer.text + messages.footer(answer)
+
+        add_viewer(app, slides, ask=ask)
     if page and importlib.util.find_spec("gradio") and importlib.util.find_spec("pathasst.serve.page"):
         app = _with_page(app, service)
     _guarded(app, service)

@@ -11,9 +11,12 @@ import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
 
+from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.imaging.pictures import encode_jpeg, encode_png
+from pathasst.imaging.slides import Region
 from pathasst.serve.viewer import openseadragon
 from pathasst.serve.viewer.deepzoom import TILE, TileCache, read_tile, tile_region, tile_shape
 from pathasst.serve.viewer.layers import LAYERS
@@ -23,16 +26,31 @@ HERE = Path(__file__).parent
 LARGEST = 1024
 """px of the longer side of a region that a question is asked about."""
 MOST_CORNERS = 1000
+Asker = Callable[[str, PictureInput, str], str]
+"""What answers a question about a picture: question, picture, user → the answer as Markdown."""
 KEEP = {"Cache-Control": "private, max-age=3600"}
 
 
-def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
-    """Add the viewer's routes; do it before a page is mounted at `/`. `asks`: the application answers questions at /v1.
+class RegionQuestion(BaseModel):
+    """A question about a region, px of the finest level; `corners` x,y,x,y,… of an outline in it, or empty."""
+
+    question: str = Field(min_length=1, max_length=4000)
+    x: float
+    y: float
+    width: float
+    height: float
+    corners: str = Field(default="", max_length=40_000)
+
+
+def add_viewer(app: FastAPI, shelf: Shelf, *, ask: Asker | None = None) -> None:
+    """Add the viewer's routes; do it before a page is mounted at `/`. `ask`: what answers questions about a region.
+
+    They go to /slide/KEY/ask, which takes a browser's login as the slides do; /v1 takes keys in the header alone.
 
     Raises MissingPackage without OpenSeadragon.
     """
     app.mount("/slide-tiles/openseadragon", StaticFiles(directory=openseadragon.folder()), name="openseadragon")
-    views = _Views(shelf, asks)
+    views = _Views(shelf, ask)
     tiles = "/slide-tiles/{key}"
     addresses: dict[str, Callable[..., Response]] = {
         "/slide/": views.listing,
@@ -48,13 +66,15 @@ def add_viewer(app: FastAPI, shelf: Shelf, *, asks: bool = False) -> None:
         app.add_api_route(
             path, view, methods=["GET"], include_in_schema=False, response_model=None, dependencies=[Depends(views.check)]
         )
+    if ask is not None:
+        app.post("/slide/{key}/ask", include_in_schema=False, dependencies=[Depends(views.check)])(views.answer)
 
 
 class _Views:
     """What each address gives. An unknown slide, run or tile is a 404."""
 
-    def __init__(self, shelf: Shelf, asks: bool) -> None:
-        self.shelf, self.asks, self.cache = shelf, asks, TileCache()
+    def __init__(self, shelf: Shelf, ask: Asker | None) -> None:
+        self.shelf, self.ask, self.cache = shelf, ask, TileCache()
 
     def check(self, request: Request) -> None:
         """Raises HTTPException 404 for a slide that the request's key may not open, as for one that is not there."""
@@ -91,7 +111,7 @@ class _Views:
             "um_per_px": slide.um_per_px,
             "scale": str(slide.scale),
             "tile": TILE,
-            "asks": self.asks,
+            "asks": self.ask is not None,
             "layers": list(LAYERS),
             "runs": runs,
             "slides": [{"key": e.key, "name": e.path.name} for e in self._entries(request)],
@@ -124,19 +144,31 @@ class _Views:
 
     def region(self, key: str, x: float, y: float, width: float, height: float, corners: str = "") -> Response:
         """A region as a picture of at most LARGEST px, and its scale in a header; what lies outside of `corners` is white."""
+        with _as_404():
+            part = self._part(key, (x, y, width, height), corners)
+        headers = {"X-Um-Per-Px": f"{part.um_per_px:.6g}"} if part.um_per_px else {}
+        return Response(encode_png(part.image), media_type="image/png", headers=headers)
+
+    def answer(self, key: str, body: RegionQuestion, request: Request) -> dict[str, str]:
+        """The answer to a question about a region. An unknown slide is a 404; other errors are the application's own."""
+        assert self.ask is not None
+        with _as_404():
+            part = self._part(key, (body.x, body.y, body.width, body.height), body.corners)
+            name = f"{self.shelf.slide(key).name}, a region"
+        picture = PictureInput(encode_png(part.image), name, part.um_per_px)
+        return {"answer": self.ask(body.question, picture, str(getattr(request.state, "user", "")))}
+
+    def _part(self, key: str, box: tuple[float, float, float, float], corners: str) -> Region:
+        """Raises BadInput."""
         import cv2
 
-        with _as_404():
-            slide = self.shelf.slide(key)
-            part = slide.read((x, y, width, height), downsample=max(max(width, height) / LARGEST, 1.0))
-            image = part.image
-            if corners:
-                outline = (_corners(corners) - [x, y]) * (image.shape[1] / width)
-                inside = np.zeros(image.shape[:2], np.uint8)
-                cv2.fillPoly(inside, [outline.round().astype(np.int32)], 1)
-                image = np.where(inside[..., None], image, np.uint8(255))
-        headers = {"X-Um-Per-Px": f"{part.um_per_px:.6g}"} if part.um_per_px else {}
-        return Response(encode_png(image), media_type="image/png", headers=headers)
+        part = self.shelf.slide(key).read(box, downsample=max(max(box[2:]) / LARGEST, 1.0))
+        if not corners:
+            return part
+        outline = (_corners(corners) - box[:2]) * (part.image.shape[1] / box[2])
+        inside = np.zeros(part.image.shape[:2], np.uint8)
+        cv2.fillPoly(inside, [outline.round().astype(np.int32)], 1)
+        return Region(np.where(inside[..., None], part.image, np.uint8(255)), part.um_per_px, box)
 
 
 @contextmanager

@@ -239,7 +239,7 @@ function asking(about, side) {
     place.append(make("a", "Save as GeoJSON", { href: geojson(corners, kind), download: `${about.name}.${words}.geojson` }));
     place.append(make("p", `pathasst tools run TOOL ${about.name} --region ${words}`, { className: "quiet" }));
     if (!about.asks) return;
-    const question = make("textarea", "", { placeholder: "Ask about this region" }), send = make("button", "Ask"), answer = make("p");
+    const question = make("textarea", "", { placeholder: "Ask about this region" }), send = make("button", "Ask"), answer = make("p", "", { className: "answer" });
     question.setAttribute("aria-label", "Question about the region");
     answer.setAttribute("aria-live", "polite");
     place.append(question, send, answer);
@@ -247,17 +247,11 @@ function asking(about, side) {
       send.disabled = true;
       answer.textContent = "Working …";
       try {
-        const picture = await fetch(address), scale = +picture.headers.get("X-Um-Per-Px") || undefined;
-        const bytes = new Uint8Array(await picture.arrayBuffer());
-        let text = "";
-        for (let n = 0; n < bytes.length; n += 32768) text += String.fromCharCode(...bytes.subarray(n, n + 32768));
-        const url = `data:image/png;base64,${btoa(text)}`;
-        const content = [{ type: "text", text: question.value }, { type: "image_url", image_url: { url, um_per_px: scale } }];
-        const reply = await fetch("../v1/chat/completions", {
-          method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ messages: [{ role: "user", content }] }),
+        const reply = await fetch(`${about.key}/ask`, {
+          method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ question: question.value, ...parts }),
         });
         const result = await reply.json();
-        answer.textContent = reply.ok ? result.choices[0].message.content : result.error?.message || `Error ${reply.status}`;
+        answer.textContent = reply.ok ? result.answer : result.error?.message || result.detail || `Error ${reply.status}`;
       } catch (error) {
         answer.textContent = `The server did not answer: ${error.message}`;
       } finally {

@@ -45,9 +45,9 @@ def export(run: SlideRun, slide: Slide, to: str, out: Path, *, um_per_px: float 
 
             return write_mask(objects, slide, out, scale)
         case "dicom":
-            from pathasst.wsi.exports.dicom import annotations, write_dataset
+            from pathasst.wsi.exports.dicom import bulk_annotations, write_dataset
 
-            return write_dataset(annotations(objects, slide), out)
+            return write_dataset(bulk_annotations(objects, slide), out)
         case "dicom-sr":
             from pathasst.wsi.exports.dicom import write_dataset
 
@@ -63,10 +63,10 @@ def dicom_annotations(run: SlideRun, slide: Slide, point_um: float = POINT_UM) -
 
     Raises BadInput for a slide that is not DICOM or not the run's, or without objects; MissingPackage without highdicom.
     """
-    from pathasst.wsi.exports.dicom import annotations
+    from pathasst.wsi.exports.dicom import bulk_annotations
     from pathasst.wsi.exports.source import Objects
 
-    return annotations(Objects.of(run, slide, point_um), slide)
+    return bulk_annotations(Objects.of(run, slide, point_um), slide)
 
 
 def dicom_report(run: SlideRun, slide: Slide) -> Dataset:

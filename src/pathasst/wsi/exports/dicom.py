@@ -32,7 +32,7 @@ def write_dataset(content: Dataset, file: Path) -> Path:
     return file
 
 
-def annotations(objects: Objects, slide: Slide) -> Dataset:
+def bulk_annotations(objects: Objects, slide: Slide) -> Dataset:
     """One annotation group a class, two-dimensional in px of the finest level; points stay points.
 
     Raises BadInput when the slide is not DICOM or the run found nothing, MissingPackage without highdicom.
