@@ -5,6 +5,7 @@ One file alone: OME-XML may name others, which are not opened, as an uploaded fi
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError, fromstring
@@ -105,11 +106,33 @@ def _check(name: str, series: Any, arrays: list[Any]) -> None:
 def _check_whole(path: Path, file: Any) -> None:
     """tifffile reads a strip beyond the file's end as black, so a half-copied file must be found out before. Raises BadInput."""
     size = path.stat().st_size
+    if not _list_ends(file, size):
+        raise BadInput(f"{path.name} is cut off: its list of pictures leads beyond its {size} bytes.")
     pages = [*file.pages, *(page for series in file.series for level in series.levels for page in level.pages)]
     for page in pages:
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)] if page is not None else []
         if max(ends, default=0) > size:
             raise BadInput(f"{path.name} is cut off: {size} of at least {max(ends)} bytes are there.")
+
+
+def _list_ends(file: Any, size: int) -> bool:
+    """Whether the chain of TIFF directories ends as it should: what follows a directory that is not there, nobody would miss."""
+    handle, form = file.filehandle, file.tiff
+
+    def number(at: int, bytes_: int, layout: str) -> int | None:
+        if at + bytes_ > size:
+            return None
+        handle.seek(at)
+        return int(struct.unpack(layout, handle.read(bytes_))[0])
+
+    at, directories = (8 if form.version == 43 else 4), set[int]()
+    while offset := number(at, form.offsetsize, form.offsetformat):
+        tags = number(offset, form.tagnosize, form.tagnoformat)
+        if tags is None or offset in directories:
+            return False
+        directories.add(offset)
+        at = offset + form.tagnosize + tags * form.tagsize
+    return offset == 0
 
 
 def _side(array: Any, axes: str, axis: str) -> int:
