@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE, Popen, run
 
 import httpx
 import pytest
@@ -50,14 +50,14 @@ def test_on_loopback_none_is_needed_but_can_be_asked_for() -> None:
 
 
 def test_keys_as_typed(home: Path) -> None:
-    run = CliRunner().invoke
-    made = run(app, ["serve", "keys", "add", "Ward 3"])
+    invoke = CliRunner().invoke
+    made = invoke(app, ["serve", "keys", "add", "Ward 3"])
     secret = next(line for line in made.output.splitlines() if line.startswith("pa-"))
     assert KeyStore(home / "keys.json").check(secret)
-    listed = run(app, ["serve", "keys", "list"]).output
+    listed = invoke(app, ["serve", "keys", "list"]).output
     assert "Ward 3" in listed
     assert secret.split("-", 2)[2] not in listed
-    assert "is revoked" in run(app, ["serve", "keys", "revoke", secret.split("-")[1]]).output
+    assert "is revoked" in invoke(app, ["serve", "keys", "revoke", secret.split("-")[1]]).output
     assert KeyStore(home / "keys.json").check(secret) is None
 
 
@@ -85,10 +85,11 @@ def test_it_serves_and_stops(home: Path) -> None:
         end = time.monotonic() + 120
         while time.monotonic() < end and process.poll() is None:
             try:
-                assert httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200
-                break
+                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                    break
             except httpx.ConnectError:
-                time.sleep(0.2)
+                pass
+            time.sleep(0.2)
         question = {"messages": [{"role": "user", "content": "Hello"}]}
         answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=question, timeout=60)
         assert answer.status_code == 502
@@ -98,7 +99,23 @@ def test_it_serves_and_stops(home: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "Interrupted" not in err
+    assert f"Listening at http://127.0.0.1:{port}/ while page and models load." in out
     assert "m at http://127.0.0.1:9/v1 answers at" in out
+
+
+def test_what_keeps_it_from_starting_ends_it() -> None:
+    """A model that is missing is told by the command, not by a page that loads for ever; so is a port in use, before any load."""
+    from socket import socket
+
+    command = [sys.executable, "-m", "pathasst.cli.main", "serve", "--no-page", "--port"]
+    with socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = run([*command, str(taken.getsockname()[1])], capture_output=True, text=True, timeout=120)
+        assert process.returncode == 1 and "Address already in use" in process.stderr and "--port" in process.stderr
+        assert "answers at" not in process.stdout
+    process = run([*command, "0", "--brain", "llamacpp:no-such-model"], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1 and "no model is called" in process.stderr and "Traceback" not in process.stderr
 
 
 def test_a_journal_turns_over(home: Path) -> None:

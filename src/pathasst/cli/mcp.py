@@ -38,4 +38,4 @@ def mcp(
         service.close(1.0)
         return
     typer.secho(f"MCP at http://{host}:{port}/mcp", err=True)
-    run_server(http_app(server, service), service, host, port).run()
+    run_server(http_app(server, service), service.settings.serve, host, port, service.begin_closing).run()

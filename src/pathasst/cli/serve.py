@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +17,17 @@ from pathasst.core.errors import BadSettings
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
-    from pathasst.assistant.settings import AssistantSettings
+    from pathasst.assistant.settings import AssistantSettings, ServeSettings
     from pathasst.serve.service import Service
     from pathasst.serve.viewer import Shelf
 
 app = typer.Typer(help="Serve the assistant: a page and an OpenAI-compatible API.", invoke_without_command=True)
 keys = typer.Typer(help="API keys: made at random, shown once, stored as hashes.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+STARTING = ("pathasst-start", "pathasst-warm")
+"""Threads that import and load."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 EXAMPLES = """Examples:
@@ -55,16 +63,13 @@ def serve(
     root_path: str = typer.Option("", help="Path under which a proxy shows the server, such as /pathasst."),
     user_header: str = typer.Option("", help="Header in which a trusted proxy gives the name of who is logged in."),
     admin: list[str] = typer.Option([], help="Name in --user-header that may see metrics and audit log; may be repeated."),
+    history_days: float = typer.Option(0.0, help="Days that the page's conversations are kept on disk; 0: as the recipe says."),
     check: bool = typer.Option(False, "--check", help="Check settings, keys, models and folders, print them, and stop."),
 ) -> None:
     """Serve the page and the API until Ctrl-C. Running questions are finished, new ones refused."""
     if context.invoked_subcommand:
         return
-    from rich.console import Console
-
     from pathasst.core.malloc import keep_few_arenas
-    from pathasst.serve.api import create_app
-    from pathasst.serve.service import Service
 
     keep_few_arenas()
     settings = serve_settings(host, recipe, brain, name, origin, image_host, at_once, require_keys, bool(user_header))
@@ -74,27 +79,76 @@ def serve(
         admins=(*own.admins, *admin),
         root_path=root_path or own.root_path,
         user_header=user_header or own.user_header,
+        history_days=history_days or own.history_days,
     )
     settings = settings.replace(serve=behind)
     if check:
         _check(settings, host, port)
         return
-    service = Service(settings)
-    app = create_app(service=service, page=page, slides=_shelf(slides) if slides else None)
-    server = run_server(app, service, host, port)
+    shelf = _shelf(slides) if slides else None
+    _serve(settings, host, port, page, shelf)
+
+
+def _serve(settings: AssistantSettings, host: str, port: int, page: bool, shelf: Shelf | None) -> None:
+    """Listen at once, make page and service behind that, then load the models. Raises what a start raises."""
+    from rich.console import Console
+
+    from pathasst.serve.starting import Starting
+
     console = Console(highlight=False)
-    console.print(f"[bold]{service.brain_name}[/] answers at http://{host}:{port}/ (page), /v1 (API), /docs", soft_wrap=True)
+    services: list[Service] = []
+    failures: list[Exception] = []
+
+    def build() -> FastAPI:
+        from pathasst.serve.api import create_app
+        from pathasst.serve.service import Service
+
+        services.append(Service(settings))
+        services[0].loading = True
+        return create_app(service=services[0], page=page, slides=shelf)
+
+    def fail(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    def warm() -> None:
+        try:
+            services[0].warm()
+        except Exception as error:  # noqa: BLE001 - told below
+            fail(error)
+
+    def begin() -> None:
+        name = services[0].brain_name
+        console.print(f"[bold]{name}[/] answers at http://{host}:{port}/ (page), /v1 (API), /docs", soft_wrap=True)
+        threading.Thread(target=warm, name="pathasst-warm", daemon=True).start()
+
+    def stop() -> None:
+        for service in services:
+            service.begin_closing()
+
+    server = run_server(Starting(build, fail, begin), settings.serve, host, port, stop)
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise BadSettings(f"{host}:{port} cannot be listened on: {error.strerror or error}; choose another --port.") from error
+    port = listening.getsockname()[1]
+    console.print(f"Listening at http://{host}:{port}/ while page and models load.", soft_wrap=True)
     console.print(
         f"Keys: {'needed' if settings.serve.keys_required else 'not needed on this machine'}. Kept in {settings.serve.home}"
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has closed everything, and raises what stopped it once more
-        server.run()
+        server.run(sockets=[listening])
+    if failures:
+        raise failures[0]
+    if any(thread.name in STARTING for thread in threading.enumerate()):
+        for service in services:
+            service.close(0)
+        sys.stdout.flush()
+        os._exit(0)  # Python cannot end in order while a thread imports
 
 
 def _check(settings: AssistantSettings, host: str, port: int) -> None:
     """Print what the server would run with. Exits with 1 where it could not start."""
-    import socket
-
     from rich.console import Console
 
     from pathasst.core.errors import PathAsstError
@@ -117,6 +171,7 @@ def _check(settings: AssistantSettings, host: str, port: int) -> None:
         faults.append(f"{host}:{port} cannot be listened on: {error}")
     try:
         service = Service(settings)
+        service.warm()
         missing = [name for name, tool in service.registry.tools.items() if tool.missing()]
         console.print(f"Brain: {service.brain_name}", soft_wrap=True)
         console.print(f"Tools: {', '.join(n for n in service.registry.tools if n not in missing)}", soft_wrap=True)
@@ -168,8 +223,8 @@ def serve_settings(
     return settings.replace(serve=serve)
 
 
-def run_server(app: Any, service: Service, host: str, port: int) -> uvicorn.Server:
-    """The server; told to stop, it refuses new work at once and lets what runs finish."""
+def run_server(app: Any, serve: ServeSettings, host: str, port: int, on_stop: Callable[[], None]) -> uvicorn.Server:
+    """The server. Told to stop, it calls `on_stop`, by which new work is refused at once, and lets what runs finish."""
     import logging
 
     import uvicorn
@@ -180,11 +235,10 @@ def run_server(app: Any, service: Service, host: str, port: int) -> uvicorn.Serv
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
-            service.begin_closing()
+            on_stop()
             super().handle_exit(sig, frame)
 
     logging.getLogger("mcp").setLevel(logging.WARNING)
-    serve = service.settings.serve
     if serve.proxies:  # who really connected is noted before their headers are believed
         forwarded: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(serve.proxies))
         app = Peer(forwarded)
@@ -199,7 +253,7 @@ def run_server(app: Any, service: Service, host: str, port: int) -> uvicorn.Serv
         proxy_headers=False,
         root_path=serve.root_path,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(service.settings.serve.drain_seconds) + 10,
+        timeout_graceful_shutdown=int(serve.drain_seconds) + 10,
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=1000,
     )
@@ -214,6 +268,26 @@ def _shelf(folder: Path) -> Shelf:
     if not folder.is_dir() or not shelf.add_folder(folder):
         raise BadSettings(f"--slides {folder}: no slide was found there.")
     return shelf
+
+
+@app.command("history")
+def history(
+    delete: str = typer.Option("", help="User whose conversations are deleted now, as the list names them."),
+) -> None:
+    """Whose conversations are kept on disk (--history-days), and deleting a user's. Example: pathasst serve history"""
+    from pathasst.assistant.settings import state_dir
+    from pathasst.serve.history import History
+    from pathasst.serve.service import HISTORY
+
+    file = state_dir() / HISTORY
+    if not file.exists():
+        typer.echo("No conversation was ever kept here.")
+        return
+    kept = History(file, keep_days=36_500)
+    if delete:
+        typer.echo(f"{kept.delete(delete)} conversations of {delete} are deleted.")
+    for user, count in kept.users().items():
+        typer.echo(f"{user}: {count} conversations")
 
 
 @keys.command("add")

@@ -30,6 +30,7 @@ from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolResult, ToolS
 from pathasst.serve.audit_log import Journal
 from pathasst.serve.batching import SharedBrain
 from pathasst.serve.conversation_cache import Conversations, UserCache
+from pathasst.serve.history import History
 from pathasst.serve.image_input import Intake
 from pathasst.serve.jobs import Job, WorkQueue
 from pathasst.serve.metrics import Metrics
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 LOCAL = "local"
 """The user of a server without keys."""
+HISTORY = "history.sqlite"
 VERDICTS = ("good", "bad")
 SWEEP_SECONDS = 60.0
 
@@ -79,8 +81,8 @@ class OrderedRegistry(Registry):
 class Service:
     """The assistant for many people. Make one per process; `close` it at the end.
 
-    `brain`, `registry`: in place of those that the settings choose. The brain is opened at once, so that a missing model is an
-    error at the start and not at the first question; PathCLIP and the tools' models are loaded when first used.
+    `brain`, `registry`: in place of those that the settings choose. A missing model is an error at the start and not at the
+    first question; models are loaded when first used, those of the brain by `warm`, if it is called.
     Raises MissingWeights, MissingPackage or BadSettings.
     """
 
@@ -99,12 +101,14 @@ class Service:
         self.intake = Intake.of(serve, self.uploads)
         self.conversations = Conversations(serve.keep_seconds)
         self.responses: UserCache[dict[str, Any]] = UserCache(serve.keep_seconds)  # of the Responses API, by id
+        self.history = History(serve.home / HISTORY, serve.history_days) if serve.history_days else None
         self.audit = Journal(serve.home / "audit.jsonl")
         self._feedback = Journal(serve.home / "feedback.jsonl")
         self.shelf: Shelf | None = None  # slides that the server shows, if it was given any
         self._clip: PathCLIP | None = None
         self._clip_lock = threading.Lock()
         self._closed, self._closing_since = threading.Event(), 0.0
+        self.loading = False  # whether the brain's models are being loaded; questions wait for them
         self.sweeps: list[Callable[[], object]] = [  # called every minute
             self.uploads.sweep,
             self.conversations.sweep,
@@ -112,6 +116,8 @@ class Service:
             self.scratch.sweep,
             give_back,
         ]
+        if self.history is not None:
+            self.sweeps.append(self.history.sweep)
         self.at_close = ExitStack()  # what is closed with the service
         self.at_close.callback(self.scratch.close)
         threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
@@ -125,6 +131,12 @@ class Service:
     def closing(self) -> bool:
         """Whether no new work is taken any more."""
         return self._closed.is_set()
+
+    def warm(self) -> None:
+        """Load the brain's models now. Raises what a damaged file raises."""
+        self.loading = True
+        getattr(self.brain.brain, "load", lambda: None)()
+        self.loading = False
 
     # questions
 

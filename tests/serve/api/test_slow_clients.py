@@ -62,7 +62,7 @@ def test_connections_that_ask_for_nothing_are_closed(tmp_path: Path, registry: R
         port = free.getsockname()[1]
     with running(tmp_path, registry) as other:
         service: Service = other.service
-        server = run_server(other.server.config.app, service, "127.0.0.1", port)
+        server = run_server(other.server.config.app, service.settings.serve, "127.0.0.1", port, service.begin_closing)
         server.config.timeout_keep_alive = 1
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -49,23 +49,29 @@ class LocalBrain:
 
     @classmethod
     def open(cls, settings: BrainSettings) -> LocalBrain:
-        """Load the checkpoint; that of a grounded brain, whose words nobody reads, only when it is asked to write all the same.
+        """The brain of a checkpoint that is here; nothing is loaded before it is used, or before `load`.
 
         Raises MissingWeights with the command that fetches it.
         """
         from pathasst.core import weights
-        from pathasst.mllm import PathAsst
 
-        name, router = weights.version(settings.model), None
-        later = settings.grounding is Grounding.COMPOSED
-        model: Any = Later(partial(PathAsst.load, settings.model)) if later else PathAsst.load(settings.model)
+        model: Any = Later(partial(_load_model, settings.model))
         chooser = settings.chooses_tools
+        router: Any = None
         if chooser and (Path(chooser).is_dir() or weights.present(chooser)):
-            from pathasst.router import Router
-
-            router = Router.load(chooser)
-        name = f"{name}, tools chosen by {router.version if router else 'itself'}"
+            router = Later(partial(_load_router, chooser))
+        name = f"{weights.version(settings.model)}, tools chosen by {weights.version(chooser) if router else 'itself'}"
         return cls(model, name, settings.max_tokens, router=router, grounding=settings.grounding)
+
+    def load(self) -> None:
+        """Load what answers need; the checkpoint of a composing brain, whose words nobody reads, still waits until it is used.
+
+        Raises BadInput or BadDataset for damaged files.
+        """
+        parts = [self.router] if self.grounding is Grounding.COMPOSED else [self.router, self.model]
+        for part in parts:
+            if isinstance(part, Later):
+                part.load()
 
     def with_options(self, options: ReplyOptions) -> LocalBrain:
         """The same model with a program's wishes. Raises BadSettings for sampling and JSON, which it does not do.
@@ -189,11 +195,27 @@ class Later:
         """Whether it was made."""
         return self._value is not None
 
-    def __getattr__(self, name: str) -> Any:
+    def load(self) -> Any:
+        """Make it now, unless it was made."""
         with self._lock:
             if self._value is None:
                 self._value = self._make()
-        return getattr(self._value, name)
+        return self._value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.load(), name)
+
+
+def _load_model(name: str) -> PathAsst:
+    from pathasst.mllm import PathAsst
+
+    return PathAsst.load(name)
+
+
+def _load_router(name: str) -> Router:
+    from pathasst.router import Router
+
+    return Router.load(name)
 
 
 def _cut(turns: Sequence[Turn], longest: int) -> list[Turn]:

@@ -37,6 +37,7 @@ T = TypeVar("T")
 router = APIRouter()
 _PICTURE = re.compile(r"data:|file-[0-9a-f]{32}$", re.IGNORECASE)
 FileId = Annotated[str, Path(max_length=100, pattern=r"^file-[0-9a-f]{32}$")]
+TalkId = Annotated[str, Path(max_length=100, pattern=r"^[0-9a-f]{32}$")]
 
 
 @router.get("/v1/models", tags=["models"])
@@ -181,10 +182,12 @@ def health() -> dict[str, str]:
 
 @router.get("/ready", tags=["server"])
 def ready(request: Request) -> dict[str, str]:
-    """Whether it takes requests; 503 while it shuts down."""
+    """Whether it answers at once; 503 while models are loading, when questions wait, and while it shuts down."""
     service: Service = request.app.state.service
     if service.closing:
         raise Closing("the service is shutting down.")
+    if service.loading:
+        raise ApiError("the models are loading; questions wait for them.", 503, "loading")
     return {"status": "ready"}
 
 
@@ -199,6 +202,30 @@ def audit(request: Request, last: Annotated[int, Query(ge=1, le=1000)] = 100) ->
     """The last lines of the audit log, newest last; for admins."""
     service: Service = request.app.state.service
     return {"object": "list", "data": service.audit.last(last), "lost": service.audit.lost}
+
+
+@router.get("/v1/history", tags=["files"])
+def history(request: Request) -> dict[str, Any]:
+    """The user's conversations of the page that the server keeps on disk, the latest first; none where it keeps none."""
+    kept = request.app.state.service.history
+    talks = kept.list(request.state.user) if kept else []
+    return {"object": "list", "data": [{"id": t.id, "title": t.title, "updated_at": int(t.updated)} for t in talks]}
+
+
+@router.delete("/v1/history/{id}", tags=["files"], responses=NOT_FOUND)
+def forget(id: TalkId, request: Request) -> dict[str, Any]:
+    """Delete one of them now."""
+    kept = request.app.state.service.history
+    if kept is None or not kept.delete(request.state.user, id):
+        raise ApiError(f"there is no conversation {id!r}; it may have expired.", 404)
+    return {"id": id, "object": "conversation", "deleted": True}
+
+
+@router.delete("/v1/history", tags=["files"])
+def forget_all(request: Request) -> dict[str, Any]:
+    """Delete all of them now."""
+    kept = request.app.state.service.history
+    return {"object": "list", "deleted": kept.delete(request.state.user) if kept else 0}
 
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]

@@ -17,13 +17,14 @@ from pathasst.serve.page.sessions import Desks
 from pathasst.serve.page.wiring import EMPTY, JUDGE, Wiring
 
 if TYPE_CHECKING:
+    from pathasst.assistant.settings import ServeSettings
     from pathasst.serve.service import Service
 
 
 def blocks(service: Service) -> gr.Blocks:
     """The whole page. Its look is given when it is mounted (see `page.mount`)."""
     keep = service.settings.serve.keep_seconds
-    desks = Desks(keep, home=service.scratch.folder / "desks")
+    desks = Desks(keep, home=service.scratch.folder / "desks", history=service.history)
     service.sweeps.append(desks.sweep)
     service.at_close.callback(desks.close)
     with gr.Blocks(
@@ -60,7 +61,7 @@ class Left:
         )
         html_part(
             f'<p class="pa-quiet pa-hint">PNG, JPEG, TIFF and others up to {serve.picture_bytes >> 20} MB; slides of one file '
-            f"({SLIDES}). Kept on this server for {serve.keep_seconds / 60:.0f} minutes after your last action.</p>"
+            f"({SLIDES}). Kept on this server for {_kept_for(serve)}.</p>"
         )
         self.alert = html_part(elem_id="pa-alert")
         with gr.Column(visible=False, elem_id="pa-slide") as self.slide:
@@ -107,6 +108,7 @@ class Right:
                 elem_id="pa-talks",
             )
             self.anew = gr.Button("New conversation", size="md", min_width=170, scale=0, elem_id="pa-anew")
+            self.delete = gr.Button("Delete", size="md", min_width=80, scale=0, elem_id="pa-delete")
             self.report = gr.Button("Save report", size="md", min_width=120, scale=0, elem_id="pa-report")
         self.past = html_part(EMPTY, elem_id="pa-past", js_on_load="window.pathasstFollow(element);")
         self.live = html_part(elem_id="pa-live")
@@ -143,6 +145,12 @@ class Right:
         return [self.thanks, self.good, self.bad, self.comment]
 
 
+def _kept_for(serve: ServeSettings) -> str:
+    if serve.history_days:
+        return f"{serve.history_days:g} days, with the conversation; Delete removes both at once"
+    return f"{serve.keep_seconds / 60:.0f} minutes after your last action"
+
+
 def _header(service: Service) -> str:
     slides = '<a class="pa-slides" href="slide/" target="_blank" rel="noopener">Slides</a>' if service.shelf else ""
     return (
@@ -152,7 +160,8 @@ def _header(service: Service) -> str:
         '<circle class="pa-core" cx="14" cy="14" r="2.9"/></svg>'
         f'<h1>PathAsst</h1><span class="pa-quiet pa-model" title="{escape(service.brain_name)}">'
         f"answers by {escape(re.sub('@[0-9a-f]+', '', service.brain_name))}</span></div>"
-        f'{slides}<p class="pa-research" role="note">{escape(NOTICE)}</p></header>'
+        f'{slides}<p class="pa-research" role="note">{escape(NOTICE)}</p>'
+        '<p id="pa-loading" role="status" hidden>The models are loading; the first answer waits for them.</p></header>'
     )
 
 

@@ -124,3 +124,14 @@ window.pathasstPicker = (element, watch) => {
   watch("value", set);
   set();
 };
+
+/* While models load, the page says so. */
+(() => {
+  const look = async () => {
+    const note = document.getElementById("pa-loading");
+    const loading = (await fetch("ready").catch(() => ({ status: 0 }))).status === 503;
+    if (note) note.hidden = !loading;
+    if (loading || !note) setTimeout(look, 1500);
+  };
+  addEventListener("load", look);
+})();

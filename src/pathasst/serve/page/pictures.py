@@ -6,18 +6,21 @@ import base64
 import io
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathasst.assistant.answer import PERSON, Shown
 from pathasst.core.errors import BadInput
 from pathasst.serve.markup.layers import image_html
 from pathasst.serve.markup.words import escape
-from pathasst.serve.page.sessions import Desk, PagePicture
+from pathasst.serve.page.sessions import Desk, Exchange, PagePicture
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from pathasst.serve.history import StoredExchange
     from pathasst.serve.image_input import Intake
 
 SLIDES = ".svs, .ndpi, .scn, .bif, .tif"
@@ -55,6 +58,28 @@ def take(desk: Desk, path: Path, intake: Intake) -> PagePicture | None:
         raise BadInput(str(error).replace("the picture", path.name, 1)) from error
     finally:
         path.unlink(missing_ok=True)
+
+
+def restored(stored: Sequence[StoredExchange]) -> tuple[list[Exchange], list[PagePicture]]:
+    """A conversation of the history as the page shows one, and its pictures."""
+    from pathasst.imaging.pictures import load
+    from pathasst.serve.markup import answer_html, person_html
+
+    exchanges, pictures = [], []
+    for one in stored:
+        new = [PagePicture(**values) for values in one.details.get("pictures", [])]
+        for picture in new:
+            pixels = load(picture.image)
+            picture.large, picture.small = (image_html(pixels, f"Your picture {picture.name}", side) for side in (LARGE, SMALL))
+        html = person_html(one.question, [as_shown(p) for p in new]) + answer_html(one.answer)
+        exchanges.append(Exchange(one.question, html, one.answer, new))
+        pictures += new
+    return exchanges, pictures
+
+
+def as_shown(picture: PagePicture) -> Shown:
+    """A picture of the person's as a question shows it."""
+    return Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
 
 
 def put(

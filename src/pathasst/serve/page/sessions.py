@@ -6,12 +6,16 @@ A desk is found by a random token that the browser tab holds: a reload finds its
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
+import secrets
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +25,7 @@ from pathasst.serve.service import LOCAL
 
 if TYPE_CHECKING:
     from pathasst.assistant.answer import Answer
+    from pathasst.serve.history import History
     from pathasst.serve.jobs import Job
 
 MAX_DESKS = 500
@@ -28,7 +33,19 @@ MOST_BYTES = 2 * 2**30
 """Of pictures and answers on all desks together."""
 MOST_BYTES_OF_ONE = 512 * 2**20
 """On one desk, when another conversation is begun there."""
+STORED = ("name", "image", "width", "height", "um_per_px", "origin", "handle")
+"""What the history keeps of a picture; how it looks is made anew."""
+_log = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@contextlib.contextmanager
+def _kept(what: str) -> Iterator[None]:
+    """Log what the history cannot do; the conversation on the page goes on."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, ValueError) as error:
+        _log.error("a conversation of the history could not be %s: %s", what, error)
 
 
 @dataclass(slots=True)
@@ -64,8 +81,11 @@ class Exchange:
 
 @dataclass(slots=True)
 class Talk:
-    """One conversation with its pictures."""
+    """One conversation with its pictures. `stored`: it lies in the history and was not opened here yet."""
 
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    title: str = ""  # of a stored one
+    stored: bool = False
     exchanges: list[Exchange] = field(default_factory=list)
     pictures: list[PagePicture] = field(default_factory=list)
 
@@ -105,6 +125,14 @@ class Desk:
     used: float = field(default_factory=time.monotonic)
     home: Path | None = None  # where `folder` is made; None: the platform's folder for temporary files
     folder: Path | None = None  # private files (slides), deleted with the desk
+    history: History | None = None  # where conversations are kept beyond the desk
+
+    def __post_init__(self) -> None:
+        if self.history is not None:
+            with _kept("listed"):
+                stored = [Talk(id=t.id, title=t.title, stored=True) for t in self.history.list(self.user)]
+                self.talks = [*reversed(stored), Talk()]
+                self.open = len(stored)
 
     @property
     def talk(self) -> Talk:
@@ -119,6 +147,46 @@ class Desk:
     def fresh(self) -> bool:
         """Whether nothing was done yet."""
         return len(self.talks) == 1 and not self.talk.exchanges and not self.talk.pictures and self.slide is None
+
+    def remember(self, talk: Talk, exchange: Exchange) -> None:
+        """Keep an answered question in the history, if there is one; where that fails, the answer is not lost for it."""
+        if self.history is not None and exchange.answer is not None and exchange in talk.exchanges:
+            pictures = [{n: getattr(p, n) for n in STORED} for p in exchange.pictures]
+            with _kept("stored"):
+                number = talk.exchanges.index(exchange)
+                self.history.put(self.user, talk.id, number, exchange.question, exchange.answer, {"pictures": pictures})
+
+    def switch(self, number: int) -> None:
+        """Open another conversation; one of the history is read from there."""
+        from pathasst.serve.page.pictures import restored
+
+        talk = self.talks[number]
+        if talk.stored and self.history is not None:
+            with _kept("read"):
+                talk.exchanges, talk.pictures = restored(self.history.load(self.user, talk.id))
+                talk.stored = False
+        self.open, self.framed = number, None
+
+    def cut(self, talk: Talk, number: int) -> None:
+        """Delete question `number` and those after it from the history."""
+        if self.history is not None:
+            with _kept("deleted"):
+                self.history.cut(self.user, talk.id, number)
+
+    def delete(self) -> None:
+        """Delete the open conversation, here and in the history; another one, or an empty one, is open then.
+
+        Raises BadInput where the history cannot delete it: a promise to delete is never broken silently.
+        """
+        if self.history is not None:
+            try:
+                self.history.delete(self.user, self.talk.id)
+            except (sqlite3.Error, OSError) as error:
+                raise BadInput(f"the conversation could not be deleted from the history: {error}") from error
+        self.talks.pop(self.open)
+        if not self.talks or self.talks[-1].exchanges or self.talks[-1].stored:
+            self.talks.append(Talk())
+        self.open, self.framed = len(self.talks) - 1, None
 
     @property
     def busy(self) -> bool:
@@ -147,9 +215,14 @@ class Desks:
     """
 
     def __init__(
-        self, keep_seconds: float, most: int = MAX_DESKS, most_bytes: int = MOST_BYTES, home: Path | None = None
+        self,
+        keep_seconds: float,
+        most: int = MAX_DESKS,
+        most_bytes: int = MOST_BYTES,
+        home: Path | None = None,
+        history: History | None = None,
     ) -> None:
-        self.keep_seconds, self.most, self.most_bytes, self.home = keep_seconds, most, most_bytes, home
+        self.keep_seconds, self.most, self.most_bytes, self.home, self.history = keep_seconds, most, most_bytes, home, history
         self._desks: dict[tuple[str, str], Desk] = {}  # by user and token
         self._lock = threading.Lock()
 
@@ -159,7 +232,9 @@ class Desks:
             raise BadInput("the page has not finished loading; wait a moment, or reload it.")
         with self._lock:
             self._clear((user, token))
-            desk = self._desks.get((user, token)) or self._desks.setdefault((user, token), Desk(token, user, home=self.home))
+            desk = self._desks.get((user, token))
+            if desk is None:
+                desk = self._desks[user, token] = Desk(token, user, home=self.home, history=self.history)
             desk.used = time.monotonic()
             if desk.folder is not None:
                 os.utime(desk.folder)

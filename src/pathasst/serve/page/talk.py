@@ -11,11 +11,12 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pathasst.assistant.answer import PERSON, Shown
+from pathasst.assistant.answer import PERSON
 from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.serve.markup import answer_html, person_html, step_html
 from pathasst.serve.markup.words import escape, markdown, title_of
+from pathasst.serve.page.pictures import as_shown
 from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Desk, Exchange, PagePicture, Talk
 from pathasst.serve.page.words import alert, explained
 
@@ -52,7 +53,7 @@ def ask(desk: Desk, service: Service, question: str) -> Iterator[View]:
         return
     talk = desk.talk
     new = [p for p in talk.pictures if not p.in_conversation]
-    exchange = Exchange(question, person_html(question, [_as_shown(p) for p in new]), pictures=new)
+    exchange = Exchange(question, person_html(question, [as_shown(p) for p in new]), pictures=new)
     try:
         images = [PictureInput(p.image, p.name, p.um_per_px) for p in new]
         job = service.submit(question, images, _rescaled(talk.last, talk.pictures), desk.user)
@@ -129,6 +130,7 @@ def take_back(desk: Desk) -> str:
     if not desk.talk.exchanges:
         return ""
     exchange = desk.talk.exchanges.pop()
+    desk.cut(desk.talk, len(desk.talk.exchanges))
     for picture in exchange.pictures:
         picture.handle = ""
         if picture not in desk.talk.pictures:
@@ -156,7 +158,7 @@ def titles(desk: Desk) -> list[tuple[str, int]]:
     """The conversations of this page as (title, number), for a list to choose from."""
     names = []
     for number, talk in enumerate(desk.talks):
-        first = talk.exchanges[0].question if talk.exchanges else "New conversation"
+        first = talk.exchanges[0].question if talk.exchanges else talk.title or "New conversation"
         short = first if len(first) <= 48 else first[:47].rsplit(" ", 1)[0] + " …"
         names.append((f"{number + 1} · {short}", number))
     return names
@@ -177,6 +179,7 @@ def _settled(desk: Desk, talk: Talk, job: Job[Answer], exchange: Exchange) -> Vi
         mine = [shown for shown in answer.pictures if shown.by == PERSON]
         for picture, shown in zip(exchange.pictures, mine[len(mine) - len(exchange.pictures) :], strict=True):
             picture.handle = shown.handle
+        desk.remember(talk, exchange)
     _forget(desk, job)
     return View(past(desk), '<p class="pa-unseen" role="status">The answer is ready.</p>')
 
@@ -193,7 +196,3 @@ def _rescaled(answer: Answer | None, pictures: list[PagePicture]) -> Answer | No
     scales = {p.handle: p.um_per_px for p in pictures if p.in_conversation}
     updated = [replace(s, um_per_px=scales[s.handle]) if s.handle in scales else s for s in answer.pictures]
     return replace(answer, pictures=updated)
-
-
-def _as_shown(picture: PagePicture) -> Shown:
-    return Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)

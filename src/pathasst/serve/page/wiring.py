@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 READY_JS = "() => { document.body.dataset.ready = 'yes'; }"
 FOCUS_JS = "() => { document.querySelector('#pa-question textarea').focus(); }"
 SAVE_JS = "(html) => { window.pathasstSave(html); }"
+SURE_JS = """() => [window.pathasstToken(),
+  confirm("Delete this conversation with its pictures from the server?") ? "yes" : ""]"""
 JUDGE = "<span>Was this answer right and useful?</span>"
 THANKS = "<span>Thank you. Stored on this server: question, answer and your verdict, no picture.</span>"
 EMPTY = """<div class="pa-empty"><h2>Ask about a picture, or the literature</h2>
@@ -46,6 +48,7 @@ class Wiring:
         right.edit.click(at(self.edit), token, both, **QUIET).then(None, None, None, js=FOCUS_JS)
         right.stop.click(at(talk.stop), token, None, **QUIET)
         right.anew.click(at(self.anew), token, both, **QUIET)
+        right.delete.click(at(self.delete), [token, right.file], both, **{**QUIET, "js": SURE_JS})
         right.talks.input(at(self.switch), [token, right.talks], both, **QUIET)
         right.report.click(at(self.report), token, [right.file, right.live], **QUIET).then(None, right.file, None, js=SAVE_JS)
         for verdict, button in (("good", right.good), ("bad", right.bad)):
@@ -99,8 +102,17 @@ class Wiring:
 
     def switch(self, desk: Desk, number: int) -> tuple[Any, ...]:
         if not desk.busy and 0 <= int(number) < len(desk.talks):
-            desk.open, desk.framed = int(number), None
+            desk.switch(int(number))
         return (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk))
+
+    def delete(self, desk: Desk, sure: str) -> tuple[Any, ...]:
+        live = ""
+        try:
+            if sure and not desk.busy:
+                desk.delete()
+        except Exception as error:  # noqa: BLE001 - shown in plain words
+            live = explained(error)
+        return (*self._right(desk, talk.View(talk.past(desk), live, desk.busy)), *self._left(desk))
 
     def report(self, desk: Desk) -> tuple[str, str]:
         from pathasst.serve.report import to_html
