@@ -71,7 +71,7 @@ def test_each_has_their_own_and_deletes_it(history: History) -> None:
     history.put("a", TALK, 0, "first", answer())
     history.put("a", TALK, 1, "second", answer())
     history.put("b", OTHER, 0, "theirs", answer())
-    assert [t.title for t in history.list("a")] == ["first"] and history.users() == {"a": 1, "b": 1}
+    assert [t.title for t in history.talks("a")] == ["first"] and history.users() == {"a": 1, "b": 1}
     assert history.load("b", TALK) == [] and history.delete("b", TALK) == 0
     history.cut("b", TALK, 0)
     with pytest.raises(BadInput):
@@ -80,7 +80,7 @@ def test_each_has_their_own_and_deletes_it(history: History) -> None:
     history.put("a", TALK, 1, "second, edited", answer())
     assert [e.question for e in history.load("a", TALK)] == ["first", "second, edited"]
     history.cut("a", TALK, 0)
-    assert history.list("a") == [] and history.delete("b") == 1 and history.users() == {}
+    assert history.talks("a") == [] and history.delete("b") == 1 and history.users() == {}
 
 
 def test_what_is_deleted_or_too_old_is_not_on_the_disk(history: History) -> None:
@@ -92,7 +92,7 @@ def test_what_is_deleted_or_too_old_is_not_on_the_disk(history: History) -> None
     history.put("a", TALK, 0, SECRET, answer(SECRET))
     with sqlite3.connect(history.file) as base:
         base.execute("update talks set updated = updated - ? where id = ?", (DAY, TALK))
-    assert [t.id for t in history.list("a")] == [OTHER] and history.load("a", TALK) == []  # at once, not at the next sweep
+    assert [t.id for t in history.talks("a")] == [OTHER] and history.load("a", TALK) == []  # at once, not at the next sweep
     assert history.sweep() == 1 and SECRET.encode() not in history.file.read_bytes()
     assert [f.name for f in history.file.parent.iterdir()] == [HISTORY]  # no journal stays behind
 
@@ -127,7 +127,7 @@ def test_the_page_goes_on_after_a_restart(tmp_path: Path, spots: np.ndarray) -> 
         assert talk.take_back(desk) == "count them once more"
         assert len(after.history.load("key:1", id_)) == 2  # type: ignore[union-attr]
         desk.delete()
-        assert after.history.list("key:1") == [] and desk.fresh  # type: ignore[union-attr]
+        assert after.history.talks("key:1") == [] and desk.fresh  # type: ignore[union-attr]
 
 
 def test_off_by_default_and_a_full_disk_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

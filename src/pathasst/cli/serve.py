@@ -86,65 +86,79 @@ def serve(
         _check(settings, host, port)
         return
     shelf = _shelf(slides) if slides else None
-    _serve(settings, host, port, page, shelf)
+    _Start(settings, host, port, page, shelf).run()
 
 
-def _serve(settings: AssistantSettings, host: str, port: int, page: bool, shelf: Shelf | None) -> None:
-    """Listen at once, make page and service behind that, then load the models. Raises what a start raises."""
-    from rich.console import Console
+class _Start:
+    """A server that listens at once, makes page and service behind that, then loads the models."""
 
-    from pathasst.serve.starting import Starting
+    def __init__(self, settings: AssistantSettings, host: str, port: int, page: bool, shelf: Shelf | None) -> None:
+        from rich.console import Console
 
-    console = Console(highlight=False)
-    services: list[Service] = []
-    failures: list[Exception] = []
+        from pathasst.serve.starting import Starting
 
-    def build() -> FastAPI:
+        self.settings, self.host, self.page, self.shelf = settings, host, page, shelf
+        self.service: Service | None = None
+        self.failure: Exception | None = None
+        self.console = Console(highlight=False)
+        self.server = run_server(Starting(self.build, self.fail, self.begin), settings.serve, host, port, self.stop)
+        self.listening = listen(host, port)
+        self.port = self.listening.getsockname()[1]
+
+    def run(self) -> None:
+        """Serve until told to stop. Raises what kept it from starting."""
+        keys = "needed" if self.settings.serve.keys_required else "not needed on this machine"
+        self.console.print(f"Listening at http://{self.host}:{self.port}/ while page and models load.", soft_wrap=True)
+        self.console.print(f"Keys: {keys}. Kept in {self.settings.serve.home}")
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has closed everything, and raises what stopped it once more
+            self.server.run(sockets=[self.listening])
+        if self.failure is not None:
+            raise self.failure
+        if any(thread.name in STARTING for thread in threading.enumerate()):
+            if self.service is not None:
+                self.service.close(0)
+            sys.stdout.flush()
+            os._exit(0)  # Python cannot end in order while a thread imports
+
+    def build(self) -> FastAPI:
+        """The application, models aside."""
         from pathasst.serve.api import create_app
         from pathasst.serve.service import Service
 
-        services.append(Service(settings))
-        services[0].loading = True
-        return create_app(service=services[0], page=page, slides=shelf)
+        self.service = Service(self.settings)
+        self.service.loading = True
+        return create_app(service=self.service, page=self.page, slides=self.shelf)
 
-    def fail(error: Exception) -> None:
-        failures.append(error)
-        server.should_exit = True
+    def begin(self) -> None:
+        """Say that questions are taken, and load the models."""
+        if self.service is not None:
+            where = f"http://{self.host}:{self.port}/ (page), /v1 (API), /docs"
+            self.console.print(f"[bold]{self.service.brain_name}[/] answers at {where}", soft_wrap=True)
+            threading.Thread(target=self.warm, args=(self.service,), name="pathasst-warm", daemon=True).start()
 
-    def warm() -> None:
+    def warm(self, service: Service) -> None:
         try:
-            services[0].warm()
-        except Exception as error:  # noqa: BLE001 - told below
-            fail(error)
+            service.warm()
+        except Exception as error:  # noqa: BLE001 - told by the command
+            self.fail(error)
 
-    def begin() -> None:
-        name = services[0].brain_name
-        console.print(f"[bold]{name}[/] answers at http://{host}:{port}/ (page), /v1 (API), /docs", soft_wrap=True)
-        threading.Thread(target=warm, name="pathasst-warm", daemon=True).start()
+    def fail(self, error: Exception) -> None:
+        """End with this error."""
+        self.failure = error
+        self.server.should_exit = True
 
-    def stop() -> None:
-        for service in services:
-            service.begin_closing()
+    def stop(self) -> None:
+        """Refuse new work at once."""
+        if self.service is not None:
+            self.service.begin_closing()
 
-    server = run_server(Starting(build, fail, begin), settings.serve, host, port, stop)
+
+def listen(host: str, port: int) -> socket.socket:
+    """The open port; 0: any free one. Raises BadSettings for one that is in use."""
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise BadSettings(f"{host}:{port} cannot be listened on: {error.strerror or error}; choose another --port.") from error
-    port = listening.getsockname()[1]
-    console.print(f"Listening at http://{host}:{port}/ while page and models load.", soft_wrap=True)
-    console.print(
-        f"Keys: {'needed' if settings.serve.keys_required else 'not needed on this machine'}. Kept in {settings.serve.home}"
-    )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has closed everything, and raises what stopped it once more
-        server.run(sockets=[listening])
-    if failures:
-        raise failures[0]
-    if any(thread.name in STARTING for thread in threading.enumerate()):
-        for service in services:
-            service.close(0)
-        sys.stdout.flush()
-        os._exit(0)  # Python cannot end in order while a thread imports
 
 
 def _check(settings: AssistantSettings, host: str, port: int) -> None:

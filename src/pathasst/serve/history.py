@@ -86,7 +86,7 @@ class History:
             base.execute("insert into exchanges values (?, ?, ?, ?, ?)", (talk, number, question, row, extra))
             base.executemany("insert or ignore into blobs values (?, ?, ?)", [(talk, d, data) for d, data in blobs.items()])
 
-    def list(self, user: str, most: int = 50) -> list[StoredTalk]:
+    def talks(self, user: str, most: int = 50) -> list[StoredTalk]:
         """The user's conversations that have not expired, the latest first."""
         with self._open() as base:
             rows = base.execute(
@@ -119,9 +119,8 @@ class History:
             owned = base.execute("select 1 from talks where id = ? and user = ?", (talk, user)).fetchone()
             if owned:
                 base.execute("delete from exchanges where talk = ? and number >= ?", (talk, number))
-                base.execute(
-                    "delete from talks where id = ? and not exists (select 1 from exchanges where talk = talks.id)", (talk,)
-                )
+                empty = "not exists (select 1 from exchanges where talk = talks.id)"
+                base.execute(f"delete from talks where id = ? and {empty}", (talk,))  # noqa: S608 - our own words
 
     def users(self) -> dict[str, int]:
         """How many conversations each user has."""

@@ -22,8 +22,8 @@ PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 <meta http-equiv="refresh" content="{RETRY_SECONDS}"><title>PathAsst is starting</title>
 <style>body{{font:1rem system-ui;max-width:32rem;margin:16vh auto;padding:0 1rem;color-scheme:light dark;line-height:1.5}}
 progress{{width:100%;accent-color:#0f766e}}</style>
-<h1>PathAsst</h1><p role="status">The server is starting. Its page and its models are loading; this page opens it by itself as soon
-as it is there.</p><progress aria-label="loading"></progress>
+<h1>PathAsst</h1><p role="status">The server is starting. Its page and its models are loading; this page opens it by itself as
+soon as it is there.</p><progress aria-label="loading"></progress>
 <p>Research use only, not for diagnosis.</p></html>""".encode()
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",

@@ -208,7 +208,7 @@ def audit(request: Request, last: Annotated[int, Query(ge=1, le=1000)] = 100) ->
 def history(request: Request) -> dict[str, Any]:
     """The user's conversations of the page that the server keeps on disk, the latest first; none where it keeps none."""
     kept = request.app.state.service.history
-    talks = kept.list(request.state.user) if kept else []
+    talks = kept.talks(request.state.user) if kept else []
     return {"object": "list", "data": [{"id": t.id, "title": t.title, "updated_at": int(t.updated)} for t in talks]}
 
 

@@ -130,7 +130,7 @@ class Desk:
     def __post_init__(self) -> None:
         if self.history is not None:
             with _kept("listed"):
-                stored = [Talk(id=t.id, title=t.title, stored=True) for t in self.history.list(self.user)]
+                stored = [Talk(id=t.id, title=t.title, stored=True) for t in self.history.talks(self.user)]
                 self.talks = [*reversed(stored), Talk()]
                 self.open = len(stored)
 
