@@ -57,6 +57,7 @@ class ServeSettings(Settings):
     history_days: float = Field(
         default=0.0, ge=0, description="Days that the page's conversations are kept on disk. 0: in memory, for `keep_seconds`."
     )
+    otlp: str = Field(default="", description="OpenTelemetry collector, such as http://collector:4318. Empty: none.")
     audit_text: bool = Field(default=False, description="Whether the audit log holds questions and answers.")
     drain_seconds: float = Field(default=30.0, description="That running questions get when the server is told to stop.")
     home: Path = Field(default_factory=state_dir, description="Folder of keys, uploads, audit log and feedback.")

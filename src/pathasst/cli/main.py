@@ -28,6 +28,7 @@ from pathasst.cli import (
     mcp,
     mllm,
     models,
+    pacs,
     papers,
     serve,
     slide,
@@ -40,7 +41,7 @@ FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Us
 PANELS = {
     FIRST: ("demo", "doctor", "models"),
     LINE: ("collect", "curate", "instruct", "train"),
-    USE: ("ask", "serve", "papers", "tools", "slide", "atlas", "mcp", "export"),
+    USE: ("ask", "serve", "papers", "tools", "slide", "pacs", "atlas", "mcp", "export"),
     LOOK: ("dataset", "show-mask", "clip", "eval"),
 }
 """How `pathasst --help` shows the commands: as a newcomer meets them."""
@@ -76,6 +77,7 @@ app.add_typer(serve.app, name="serve", rich_help_panel=USE)
 app.add_typer(papers.app, name="papers", rich_help_panel=USE)
 app.add_typer(tools.app, name="tools", rich_help_panel=USE)
 app.add_typer(slide.app, name="slide", rich_help_panel=USE)
+app.add_typer(pacs.app, name="pacs", rich_help_panel=USE)
 app.add_typer(atlas.app, name="atlas", rich_help_panel=USE)
 app.command("mcp", epilog=mcp.EPILOG, rich_help_panel=USE)(mcp.mcp)
 app.command("export", rich_help_panel=USE)(mllm.export)

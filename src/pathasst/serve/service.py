@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ class Service:
         ]
         if self.history is not None:
             self.sweeps.append(self.history.sweep)
+        self.on_answer: list[Callable[[Answer, float], None]] = []  # called with an answer and its seconds, as in the request
         self.at_close = ExitStack()  # what is closed with the service
         self.at_close.callback(self.scratch.close)
         threading.Thread(target=self._sweep, name="pathasst-sweep", daemon=True).start()
@@ -162,6 +164,7 @@ class Service:
         """
         composed = self.composes
         view_options = None if composed else options
+        context = copy_context()
 
         def work(job: Job[Answer]) -> Answer:
             started = time.monotonic()
@@ -189,7 +192,10 @@ class Service:
             if json_schema is not None and answer.stopped != "cancelled":
                 writing = replace(options or ReplyOptions(), json_schema=json_schema, stop=(), max_tokens=None)
                 answer = as_json(answer, json_schema, None if composed else self.brain.view(job.cancelled, writing))
-            self._note(user, question, answer, len(images), time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._note(user, question, answer, len(images), seconds)
+            for observer in self.on_answer:
+                context.run(observer, answer, seconds)
             return answer
 
         return self.queue.submit(work, user)

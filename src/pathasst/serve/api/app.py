@@ -77,6 +77,10 @@ def create_app(
     if page and importlib.util.find_spec("gradio") and importlib.util.find_spec("pathasst.serve.page"):
         app = _with_page(app, service)
     _guarded(app, service)
+    if serve.otlp:
+        from pathasst.serve import telemetry
+
+        telemetry.export(app, service, serve.otlp)
     return app
 
 
