@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test coverage lint types docs wheel bench install models clean
+.PHONY: demo test coverage lint types docs wheel bench install models clean clients audit
 
 demo: $(RUN)
 	$(BIN)/pathasst demo
@@ -46,6 +46,18 @@ bench: $(DEV) models
 	$(BIN)/python benchmarks/run.py
 
 install: $(DEV)
+
+# Other libraries' clients for tests/serve/test_clients.py; their versions of `openai` exclude each other.
+clients:
+	$(PYTHON) -m venv out/clients-langchain
+	out/clients-langchain/bin/pip install --quiet langchain-openai~=1.7 litellm~=1.110
+	$(PYTHON) -m venv out/clients-llamaindex
+	out/clients-llamaindex/bin/pip install --quiet llama-index-llms-openai-like~=0.8 instructor~=1.17
+
+# Known holes of what is installed. Says so where no database answers.
+audit: $(DEV)
+	@$(BIN)/pip-audit --progress-spinner off; status=$$?; \
+	if [ $$status -gt 1 ]; then echo "pip-audit reached no database of vulnerabilities: nothing was checked."; fi; exit $$status
 
 models: $(RUN)
 	$(BIN)/pathasst models pull

@@ -67,12 +67,37 @@ def test_wrong_sha256_is_not_kept(hub: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_missing_file_and_no_server(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, "", name="other.safetensors")
+    register(monkeypatch, "0" * 64, name="other.safetensors")
     with pytest.raises(Unreachable, match="404"):
         weights.pull("m")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(Unreachable, match="PATHASST_MODELS"):
         weights.pull("m")
+
+
+def test_a_file_of_unknown_sum_is_refused_trusted_once_and_then_checked(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, "")
+    with pytest.raises(BadSettings, match="pull m --accept-unpinned"):
+        weights.pull("m")
+    assert not weights.present("m") and not (weights.cache_dir() / weights.LOCK).exists()
+    folder = weights.pull("m", accept_unpinned=True)
+    assert hashlib.sha256(CONTENT).hexdigest() in (weights.cache_dir() / weights.LOCK).read_text()
+    shutil.rmtree(folder)
+    assert weights.pull("m") == folder  # known by now
+    shutil.rmtree(folder)
+    (hub / "lab/model/resolve/main/model.safetensors").write_bytes(b"something else")
+    for accept in (False, True):  # what was trusted once is never replaced without a word
+        with pytest.raises(BadInput, match="it was not kept"):
+            weights.pull("m", accept_unpinned=accept)
+    (weights.cache_dir() / weights.LOCK).write_text("{")
+    with pytest.raises(BadInput, match="cannot be read"):
+        weights.pull("m", accept_unpinned=True)
+
+
+def test_which_weights_are_not_pinned() -> None:
+    """Those of the paper's recipe whose files could not be fetched where this was written; no other may join them."""
+    unpinned = {entry.id for entry in weights.registry().values() if not all(f.sha256 for f in entry.files)}
+    assert unpinned == {"sam-vit-huge", "pubmedbert", "medcpt-article", "medcpt-query", "medcpt-rerank"}
 
 
 def test_own_folder_wins(hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

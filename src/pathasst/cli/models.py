@@ -33,6 +33,9 @@ def list_models() -> None:
 def pull(
     ids: list[str] = typer.Argument(None, help="Model ids; none: all of the recipe."),
     recipe: str = typer.Option("embedded", help="Without ids: whose models, embedded or paper."),
+    accept_unpinned: bool = typer.Option(
+        False, "--accept-unpinned", help="Trust files whose SHA-256 is not known as they come now; they are checked ever after."
+    ),
 ) -> None:
     """Fetch models, checking every file. Example: pathasst models pull minilm mobilesam"""
     from pathasst.core import weights
@@ -40,7 +43,7 @@ def pull(
     for id_ in ids or [e.id for e in weights.registry().values() if e.recipe == recipe]:
         entry = weights.get(id_)
         typer.echo(f"{id_}: {'already here' if weights.present(id_) else f'fetching {entry.size_mb:.0f} MB …'}")
-        typer.echo(f"  {weights.pull(id_)}")
+        typer.echo(f"  {weights.pull(id_, accept_unpinned=accept_unpinned)}")
 
 
 @app.command("card")

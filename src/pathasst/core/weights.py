@@ -10,6 +10,7 @@ it is installed or run).
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -170,28 +171,62 @@ def card(id: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pull(id: str) -> Path:
+LOCK = "weights.lock.json"
+"""In the cache: the sha256 of files that the registry does not pin, as they came the first time."""
+
+
+def pull(id: str, *, accept_unpinned: bool = False) -> Path:
     """Fetch a model, and what it needs, if not here; check every sha256; return its folder. This is where the network is used.
 
-    Raises Unreachable when no source answers, BadInput when what came is not what was expected.
+    `accept_unpinned`: take files whose sha256 the registry does not know as they come this first time; their sums are written to
+    `LOCK` and checked from then on. Raises BadSettings for such a model otherwise, Unreachable when no source answers, BadInput
+    when what came is not what was expected.
     """
     entry = get(id)
     for needed in entry.needs:
-        pull(needed)
+        pull(needed, accept_unpinned=accept_unpinned)
     if present(id):
         return path(id)
     if entry.shipped:
         return path(id)  # raises with the reason
+    seen = _lock().get(id, {})
+    if (unknown := [f.name for f in entry.files if not f.sha256 and f.name not in seen]) and not accept_unpinned:
+        raise BadSettings(
+            f"{id}: nobody here knows the sha256 of {', '.join(unknown)}. To trust {entry.hub} as it answers now, and have the "
+            f"sums checked ever after: pathasst models pull {id} --accept-unpinned"
+        )
     target = cache_dir() / "weights" / id
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{id}-") as temporary:
         staging = Path(temporary) / "files"
         staging.mkdir()
         _fetch(entry, staging)
+        if unknown:
+            _remember(id, {name: sha256_of(staging / name) for name in unknown})
         if target.exists():
             shutil.rmtree(target)
         staging.rename(target)
     return target
+
+
+def _lock() -> dict[str, dict[str, str]]:
+    """sha256 by model and file. Raises BadInput for a damaged file: it would let anything pass as new."""
+    file = cache_dir() / LOCK
+    try:
+        sums = json.loads(file.read_text(encoding="utf-8"))
+        return {str(id_): {str(k): str(v) for k, v in files.items()} for id_, files in sums.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise BadInput(f"{file} cannot be read: {error}. Restore it, or delete it to trust anew.") from error
+
+
+def _remember(id: str, sums: dict[str, str]) -> None:
+    from pathasst.core.files import write_atomic
+
+    known = _lock()
+    known[id] = {**known.get(id, {}), **sums}
+    write_atomic(cache_dir() / LOCK, json.dumps(known, indent=1, sort_keys=True).encode())
 
 
 def _candidates(entry: Weights) -> list[Path]:
@@ -282,9 +317,11 @@ def _from_hub(entry: Weights, staging: Path) -> None:
 
 
 def _check(entry: Weights, folder: Path) -> None:
+    seen = _lock().get(entry.id, {})
     for file in entry.files:
-        if file.sha256 and (actual := sha256_of(folder / file.name)) != file.sha256:
-            raise BadInput(f"{entry.id}: {file.name} has sha256 {actual}, expected {file.sha256}; it was not kept.")
+        expected = file.sha256 or seen.get(file.name, "")
+        if expected and (actual := sha256_of(folder / file.name)) != expected:
+            raise BadInput(f"{entry.id}: {file.name} has sha256 {actual}, expected {expected}; it was not kept.")
 
 
 @contextmanager
