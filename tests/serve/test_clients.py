@@ -15,14 +15,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assistant_parts import CountDark
-from server_parts import Running, data_url, running
+from server_parts import RuleBrain, Running, data_url, running
 
+from pathasst.assistant.brain import ReplyOptions
 from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Registry
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = (HERE.parents[1] / "out").glob("clients-*/bin/python")
 PYTHONS = [sys.executable, *filter(None, os.environ.get("PATHASST_CLIENTS", "").split(os.pathsep)), *map(str, ENVIRONMENTS)]
+
+
+class Tolerant(RuleBrain):
+    """Takes the settings of decoding that LlamaIndex sends unasked, as the embedded assistant does: nothing is sampled."""
+
+    def with_options(self, options: ReplyOptions) -> Tolerant:
+        return self
 
 
 def interpreter(package: str) -> str:
@@ -37,7 +45,7 @@ def interpreter(package: str) -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     registry = Registry()
     registry.add(CountDark())
-    with running(tmp_path_factory.mktemp("clients"), registry) as made:
+    with running(tmp_path_factory.mktemp("clients"), registry, Tolerant()) as made:
         yield made
 
 
