@@ -122,7 +122,7 @@ def test_a_read_only_home_costs_nothing_but_what_must_be_written_there() -> None
     """/sys takes no new files, not even from root."""
     homeless = {**os.environ, "HOME": "/sys/nobody", "XDG_CACHE_HOME": "", "PATHASST_CACHE": ""}
     assert pathasst("models", "list", env=homeless).returncode == 0
-    run = pathasst("models", "pull", "pubmedbert", env=homeless)
+    run = pathasst("models", "pull", "pubmedbert", "--accept-unpinned", env=homeless)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert "Error: /sys/nobody may not be" in run.stderr and "PATHASST_CACHE" in run.stderr
 
