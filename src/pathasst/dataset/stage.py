@@ -125,7 +125,8 @@ def run_stage(
     if earlier and not manifest.rows:
         shutil.rmtree(out / NEXT, ignore_errors=True)
         raise BadInput(
-            f"{stage}: not one row came of this run ({_reasons(manifest)}), so {out} stays as it is, with its {earlier} rows."
+            f"{stage}: not one row came of this run ({_reasons(manifest)}), so {out} stays as it is, with its {earlier} rows. "
+            "If an empty result is what you want, remove that folder or choose another --out."
         )
     if earlier:
         manifest.save(out / NEXT)
