@@ -159,8 +159,9 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     """Interrupted while a model is fetched from a server that answers and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         slow = {**nothing_here(tmp_path), "HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}
-        command = [sys.executable, "-m", "pathasst.cli.main", "models", "pull", "pubmedbert"]
+        command = [sys.executable, "-m", "pathasst.cli.main", "models", "pull", "pubmedbert", "--accept-unpinned"]
         process = subprocess.Popen(command, env=slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        server.settimeout(120)  # ends a hang alone
         server.accept()  # it is fetching now
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)

@@ -68,7 +68,7 @@ def server() -> Iterator[Any]:
     state = State()
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{made.server_port}/v1"  # type: ignore[attr-defined]
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
     yield state
     made.shutdown()
     made.server_close()

@@ -91,7 +91,7 @@ def web() -> Iterator[ThreadingHTTPServer]:
 
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.pages = [], {}
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
     server.shutdown()

@@ -44,7 +44,7 @@ class Collector(BaseHTTPRequestHandler):
 def collector() -> Iterator[str]:
     Collector.got = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 

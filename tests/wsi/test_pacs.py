@@ -155,7 +155,7 @@ def multipart(parts: list[bytes]) -> tuple[str, bytes]:
 def loopback() -> Iterator[str]:
     Archive.stored = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Archive)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/dicom-web"
     server.shutdown()
 
