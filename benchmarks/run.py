@@ -92,6 +92,7 @@ BENCHES = (
         "papers_ingest", "MEDLINE XML → records, beside gunzip + lxml and pubmed_parser", arguments=("--repeats", "1"), seconds=60
     ),
     Bench("papers_quality", "Paper search by words, vectors and both", needs_data=True),
+    Bench("papers_floor", "What the floor of relevance costs a person's search", needs_data=True),
     Bench("papers_scale_50k", "Literature index, beside Faiss flat, the paper's plain IVF and HNSW", "papers_scale", seconds=60),
     Bench("papers_scale", "Literature index up to 5.3 million vectors"),
     Bench("assistant_load", "The server with 50 clients"),

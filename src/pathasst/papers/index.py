@@ -66,7 +66,7 @@ class Found:
     hits: list[Hit]
     absent: list[str] = field(default_factory=list)  # words of the query that no abstract has, where no abstract is about it
     not_here: list[str] = field(default_factory=list)  # PMIDs asked for that the collection lacks
-    about: bool = True  # whether the hits are about the query; vectors give the nearest all the same
+    about: bool = True  # whether the hits are about the query, or only the nearest
 
     @property
     def message(self) -> str:
@@ -74,8 +74,9 @@ class Found:
         parts = [f"PMID {pmid} is not in this collection." for pmid in self.not_here]
         if not self.about and not self.not_here:
             names = f": none names {', '.join(self.absent)}" if self.absent else ""
-            parts.append(f"No abstract here is about this{names}.")
-            parts += ["These are the nearest in meaning."] * bool(self.hits)
+            nearest = "clearly about this" if self.hits else "about this"
+            parts.append(f"No abstract here is {nearest}{names}.")
+            parts += ["These are the nearest."] * bool(self.hits)
         return " ".join(parts)
 
 
@@ -180,22 +181,21 @@ class PaperIndex:
     ) -> Found:
         """What the collection has on a person's query: at most `k` abstracts that are about it, or that there are none.
 
-        `search` has nearest neighbours for everything; here those below the floor of relevance are left out (see `relevance`),
-        and PMIDs in the query are looked up. Of `mode` vectors the nearest in meaning stay, whatever their words; `Found.about`
-        tells the two apart. Raises as `search`.
+        `search` has nearest neighbours for everything. Here those below the floor of relevance are left out (see `relevance`).
+        Where that leaves none, the nearest stay and `Found.about` is False, unless most of the query is named by no abstract at
+        all. PMIDs in the query are looked up. Raises as `search`.
         """
         question = read_question(clean_query(query))
         if question.pmids:
             looked_up = {pmid: self.hit(pmid, question.text) for pmid in question.pmids}
             here = [hit for hit in looked_up.values() if hit is not None]
             return Found(here, not_here=[pmid for pmid, hit in looked_up.items() if hit is None], about=bool(here))
-        if mode == "vectors":
-            hits = self.search(query, k, mode, filters, rerank)
-            about = bool(self._about(question, hits))
-            return Found(hits, self.absent(question), about=about)
         wide = min(max(4 * k, 20), MAX_HITS) if 1 <= k <= MAX_HITS else k  # a wrong `k` is for `search` to refuse
-        hits = [hit for hit, _ in self._about(question, self.search(query, wide, mode, filters, rerank))][:k]
-        return Found(hits, [] if hits else self.absent(question), about=bool(hits))
+        nearest = self.search(query, wide, mode, filters, rerank)
+        if hits := [hit for hit, _ in self._about(question, nearest)][:k]:
+            return Found(nearest[:k] if mode == "vectors" else hits)
+        relevance = Relevance(question, self._words)
+        return Found([] if relevance.hopeless else nearest[:k], relevance.absent(), about=False)
 
     def about(self, question: LiteratureQuestion, k: int = 5, filters: Filters | None = None) -> list[tuple[Hit, Judged]]:
         """At most `k` abstracts that are about the question, best first, with how much of it each holds; none is an answer."""

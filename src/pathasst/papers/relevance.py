@@ -59,6 +59,13 @@ class Relevance:
         share = sum(w for w, h in zip(self.weights, has, strict=True) if h) / total
         return Judged(share, tuple(c.name for c, h in zip(self._concepts, has, strict=True) if not h))
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether no abstract can be near: the question has no concept, or most of its weight no abstract names."""
+        absent = set(self.absent())
+        lost = sum(w for w, c in zip(self.weights, self._concepts, strict=True) if c.name in absent)
+        return not self._concepts or 2 * lost >= sum(self.weights)
+
     def absent(self) -> list[str]:
         """Concepts that no abstract of the collection names."""
         return [c.name for c, t in zip(self._concepts, self._terms, strict=True) if not self._present(c, t)]
