@@ -158,7 +158,7 @@ def test_tools_batch(tmp_path: Path) -> None:
     folder.mkdir()
 
     def finished() -> int:
-        return len(list(out.glob("*.png.json")))
+        return len(list(out.glob("*.png.request.json")))  # written last
 
     for n in range(PICTURES):
         picture = np.random.default_rng(n).integers(100, 255, (128, 128, 3), np.uint8)

@@ -16,6 +16,7 @@ from pathasst.mllm import adapter, lora, model
 from pathasst.mllm.export import export
 from pathasst.mllm.generate import PathAsst
 from pathasst.mllm.settings import LoraSettings, MllmTraining, ModelSettings, PhaseSettings
+from pathasst.mllm.tool_text import OPEN
 
 from .conftest import RED, SPECS, picture
 
@@ -74,7 +75,12 @@ def test_transformers_alone_gives_the_same_ids_and_vllm_finds_its_names(format, 
         return_tensors="pt",
     )
     assert inputs["input_ids"][0].tolist() == ours.prompt_ids(ASK, 1, SPECS)
-    answer = network.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    opening = processor.tokenizer(OPEN, add_special_tokens=False).input_ids[
+        :1
+    ]  # which `calls=False` bars, too
+    barred = [*network.generation_config.suppress_tokens, *opening]
+    answer = network.generate(**inputs, max_new_tokens=8, do_sample=False, suppress_tokens=barred)
+    answer = answer[0, inputs["input_ids"].shape[1] :]
     words = ours.template.parse(processor.tokenizer.decode(answer)).content
     assert ours.reply(ASK, [image], SPECS, max_new_tokens=8, calls=False).content == words
     again = export(tmp_path / "out", tmp_path / "again", format)  # a whole checkpoint
