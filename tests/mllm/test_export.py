@@ -75,9 +75,7 @@ def test_transformers_alone_gives_the_same_ids_and_vllm_finds_its_names(format, 
         return_tensors="pt",
     )
     assert inputs["input_ids"][0].tolist() == ours.prompt_ids(ASK, 1, SPECS)
-    opening = processor.tokenizer(OPEN, add_special_tokens=False).input_ids[
-        :1
-    ]  # which `calls=False` bars, too
+    opening = processor.tokenizer(OPEN, add_special_tokens=False).input_ids[:1]  # which `calls=False` bars, too
     barred = [*network.generation_config.suppress_tokens, *opening]
     answer = network.generate(**inputs, max_new_tokens=8, do_sample=False, suppress_tokens=barred)
     answer = answer[0, inputs["input_ids"].shape[1] :]
