@@ -68,8 +68,8 @@ FUNCTIONS = {
         "def f(t):\n    s = Speech({})\n    for n in range(0, len(t), 50):\n        s.add(t[n : n + 50])\n    s.close()"
     ),
     "values": (
-        "from pathasst.router.slot_values import amounts, numbers, places\n"
-        "f = lambda t: [list(g(t)) for g in (amounts, numbers, places)]"
+        "from pathasst.router.slot_values import amounts, number_in, numbers, places, scale\n"
+        "f = lambda t: [list(g(t)) for g in (amounts, numbers, places)] + [number_in(t), scale(t)]"
     ),
 }
 

@@ -49,11 +49,13 @@ _OTHER = {  # number words of other languages: only where a router says that a n
 
 _SPOKEN = "|".join(sorted((w for w in _OTHER if w.isascii() or len(w) > 2), key=len, reverse=True))
 _AMOUNTS = re.compile(  # how many of something, in other languages; "due", "sei" and "once" mean other things elsewhere
-    rf"(?<![^\W_])(?!due|sei|once|six|couple|dozen)({_SPOKEN})\s+(?:[^\W\d_]+)|(\d+|二十|十[一二]|[二两三四五六七八九十])(?=[篇个张幅例])",
+    rf"(?<![^\W_])(?!due|sei|once|six|couple|dozen)({_SPOKEN})\s+(?:[^\W\d_]+)"
+    r"|((?<!\d)\d{1,9}|二十|十[一二]|[二两三四五六七八九十])(?=[篇个张幅例])",
     re.IGNORECASE,
 )
 
-_N = r"((?<![(\[])0,\d+|\d+(?:\.\d+)?)"
+# A number is read from its first digit on; from each of its digits, one of 50,000 would take a minute.
+_N = r"(?<!\d)((?<![(\[])0,\d+|\d+(?:\.\d+)?)"
 _UM = r"(?:µm|μm|um|microns?|micromet(?:re|er)s?|mikrometer|mikron|micras?|micromètres?|micrómetros?|micrometri|微米)"
 _PX = r"(?:px|pixels?|pix|píxele?s?|像素)(?![A-Za-z])"
 _SCALES = (
