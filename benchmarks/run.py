@@ -86,6 +86,7 @@ BENCHES = (
     Bench("tools_lbc_fields", "Fields of liquid-based cytology, five folds", "tools_heads", ("fields",), needs_data=True),
     Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True, seconds=30),
     Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), needs_data=True),
+    Bench("slides_whole", "A tool over a whole slide of 40,000² px, killed twice: memory"),
     Bench("slides_tissue", "Tissue on slides, beside rules on saturation", needs_data=True, seconds=30),
     Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5"), seconds=90),
     Bench(
