@@ -131,6 +131,11 @@ class ToolSpec:
     parameters: dict[str, Any]  # JSON schema of the arguments
     needs_image: bool = True
 
+    def as_function(self) -> dict[str, Any]:
+        """As the `tools` field of OpenAI's messages, and so of chat templates and training sets, carries it."""
+        about = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": about}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:

@@ -143,12 +143,8 @@ def _about(source: Source | None) -> dict[str, Any]:
 
 def _function(name: str, specs: Mapping[str, ToolSpec]) -> dict[str, Any]:
     """A tool as OpenAI describes one; of a tool that nobody described, the name alone."""
-    spec = specs.get(name)
-    parameters = spec.parameters if spec else {"type": "object", "properties": {}}
-    return {
-        "type": "function",
-        "function": {"name": name, "description": spec.description if spec else "", "parameters": parameters},
-    }
+    unknown = ToolSpec(name=name, description="", parameters={"type": "object", "properties": {}})
+    return specs.get(name, unknown).as_function()
 
 
 def _messages(turns: list[Turn]) -> list[dict[str, Any]]:

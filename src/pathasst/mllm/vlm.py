@@ -11,6 +11,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -160,7 +161,7 @@ def save(model: Any, processor: Any, folder: Path, settings: VlmTraining) -> Non
         if "lora_" in name:
             targets.add(name.partition(".lora_")[0])
         else:
-            whole.add(next(c for c in (name.rpartition(".")[0], *_parents(name)) if c.rpartition(".")[2] in CONNECTORS))
+            whole.add(next(p for p in _parents(name) if p.rpartition(".")[2] in CONNECTORS))
         stored = name.replace(".default.", ".").replace(".default", "")
         tensors[f"base_model.model.{stored}"] = parameter.detach().cpu().contiguous()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -255,12 +256,16 @@ class VlmTask(Task):
     def _members(self, step: int) -> list[int]:
         """Places of a step in the samples: each epoch has an order of its own."""
         first, size = step * self.settings.batch, len(self.samples)
-        return [self._order((first + n) // size)[(first + n) % size] for n in range(self.settings.batch)]
+        places = range(first, first + self.settings.batch)
+        return [_order(size, self.settings.seed, place // size)[place % size] for place in places]
 
-    def _order(self, epoch: int) -> list[int]:
-        order = list(range(len(self.samples)))
-        random.Random(f"{self.settings.seed}:{epoch}").shuffle(order)
-        return order
+
+@lru_cache(maxsize=2)  # a step lies in one epoch or two, and each of its parts asks
+def _order(size: int, seed: int, epoch: int) -> tuple[int, ...]:
+    """The places of an epoch's samples, shuffled."""
+    order = list(range(size))
+    random.Random(f"{seed}:{epoch}").shuffle(order)
+    return tuple(order)
 
 
 def _token_loss(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -87,14 +87,13 @@ class VlmTemplate:
 
     def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
         """Turns as messages with content in parts; pictures stand where IMAGE stands."""
-        own = [] if self.native_tools else [list_tools(self._offered(conversation))]
-        return _messages(conversation.turns, native_tools=self.native_tools, system="\n".join(filter(None, own)))
+        own = "" if self.native_tools else list_tools(self._offered(conversation))
+        return _messages(conversation.turns, native_tools=self.native_tools, system=own)
 
     def tools(self, conversation: Conversation) -> list[dict[str, Any]] | None:
         """The tools on offer as the template takes them; None where it takes none."""
         offered = self._offered(conversation) if self.native_tools else []
-        about = [{"name": s.name, "description": s.description, "parameters": s.parameters} for s in offered]
-        return [{"type": "function", "function": a} for a in about] or None
+        return [spec.as_function() for spec in offered] or None
 
     def _offered(self, conversation: Conversation) -> list[ToolSpec]:
         return [self.specs[name] for name in conversation.tools if name in self.specs]
@@ -131,12 +130,9 @@ class VlmTemplate:
             {"role": "user", "content": [{"type": "text", "text": "?"}]},
             {"role": "assistant", "content": [{"type": "text", "text": ""}], "tool_calls": [call]},
         ]
-        tool = {
-            "type": "function",
-            "function": {"name": PROBE, "description": "", "parameters": {"type": "object", "properties": {}}},
-        }
+        tool = ToolSpec(name=PROBE, description="", parameters={"type": "object", "properties": {}})
         try:
-            text = self.processor.apply_chat_template(messages, tools=[tool], tokenize=False)
+            text = self.processor.apply_chat_template(messages, tools=[tool.as_function()], tokenize=False)
         except Exception:  # noqa: BLE001 - a template is a program of others; whatever it raises, it knows no tools
             return False
         return str(text).count(PROBE) >= 2

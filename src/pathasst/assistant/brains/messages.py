@@ -77,10 +77,7 @@ def _listed(turn: Turn) -> str:
 
 def to_tools(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
     """The tools as the `tools` field carries them."""
-    return [
-        {"type": "function", "function": {"name": s.name, "description": s.description, "parameters": s.parameters}}
-        for s in specs
-    ]
+    return [spec.as_function() for spec in specs]
 
 
 def to_turn(message: Mapping[str, Any]) -> Turn:
