@@ -17,7 +17,7 @@ from measured import save
 
 from pathasst.clip.build import GELU, QUICK_GELU, ClipConfig, build
 from pathasst.clip.convert import from_huggingface, to_huggingface, to_vision_model
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 def embedded() -> float:
     """The same of the committed model's vision tower."""
-    clip = PathCLIP.load("pathclip-embedded")
+    clip = PathCLIPModel.load("pathclip-embedded")
     torch.manual_seed(0)
     pixels = torch.randn(8, 3, clip.image_size, clip.image_size)
     with torch.no_grad():

@@ -25,7 +25,7 @@ from pathasst.core.statistics import Interval
 def main() -> None:
     """Measure and print."""
     from pathasst.clip import onnx
-    from pathasst.clip.model import DualEncoder, PathCLIP
+    from pathasst.clip.model import DualEncoder, PathCLIPModel
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pathclip-lite")
@@ -37,7 +37,7 @@ def main() -> None:
     started = time.perf_counter()
     onnx.prepare(given.model)
     written = time.perf_counter() - started
-    ways: dict[str, DualEncoder] = {"torch": PathCLIP.load(given.model), "ONNX Runtime": onnx.load(given.model)}
+    ways: dict[str, DualEncoder] = {"torch": PathCLIPModel.load(given.model), "ONNX Runtime": onnx.load(given.model)}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {name: clip.encode_image(pictures[:64]) for name, clip in ways.items()}  # warm
     for _ in range(given.rounds):

@@ -22,7 +22,7 @@ from measured import save
 from pathasst.clip import baselines
 from pathasst.clip import zeroshot as zs
 from pathasst.clip.build import build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 
 HEAD = [
     "task",
@@ -53,9 +53,9 @@ def main() -> None:
 
     import torch
 
-    clip = PathCLIP.load(options.model)
+    clip = PathCLIPModel.load(options.model)
     torch.manual_seed(0)
-    fresh = PathCLIP(build(clip.config), clip.config)
+    fresh = PathCLIPModel(build(clip.config), clip.config)
     test_pairs, train_pairs = (zs.labelled(options.pairs, s) for s in (options.test_splits, options.train_splits))
     kept: dict[str, dict[str, Any]] = {}
     rows: list[list[object]] = []
@@ -80,7 +80,7 @@ def main() -> None:
     save(options.json, {**kept, **spread, "table": {"columns": HEAD, "rows": rows}})
 
 
-def embed(clips: list[PathCLIP], test: list[zs.Example]) -> list[np.ndarray]:
+def embed(clips: list[PathCLIPModel], test: list[zs.ZeroShotPicture]) -> list[np.ndarray]:
     """Embeddings of the pictures by each model; towers that are locked are the same one and look once."""
     if not clips[0].config.tower:
         return [clip.encode_image(e.picture() for e in test) for clip in clips]
@@ -95,7 +95,9 @@ def embed(clips: list[PathCLIP], test: list[zs.Example]) -> list[np.ndarray]:
     return [np.concatenate(p) for p in zip(*parts, strict=True)]
 
 
-def probes(clip: PathCLIP, task: zs.Task, train: list[zs.Example], test: list[zs.Example]) -> list[object]:
+def probes(
+    clip: PathCLIPModel, task: zs.ZeroShotTask, train: list[zs.ZeroShotPicture], test: list[zs.ZeroShotPicture]
+) -> list[object]:
     """Macro F1 of logistic regression on the tower's, the teacher's and colour features."""
     both = [*train, *test]
     kinds = [

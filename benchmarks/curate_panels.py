@@ -174,9 +174,9 @@ def main() -> None:
     figures = json.loads((data / "articles" / "figures.json").read_text())
     models = {}
     for name in args.similarity:
-        from pathasst.clip.model import PathCLIP
+        from pathasst.clip.model import PathCLIPModel
 
-        models[name] = PathCLIP.load(name).similarity
+        models[name] = PathCLIPModel.load(name).similarity
     kept: dict[str, object] = {}
     for name in args.panels:
         finder = load_detector(name)

@@ -26,7 +26,7 @@ from pathasst.evaluate.asking import blank_picture
 from pathasst.evaluate.curation import words_f1
 from pathasst.instruct.lexicon import lexicon
 from pathasst.instruct.wordings import Wordings
-from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.generate import PathAsstModel
 from pathasst.tools.registry import all_specs
 
 
@@ -42,7 +42,7 @@ def interval(values: list[float], groups: list[str]) -> dict[str, float]:
     return {"value": made.value, "low": made.low, "high": made.high, "n": len(values), "groups": len(set(groups))}
 
 
-def yes_no(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
+def yes_no(conversations: list[Conversation], model: PathAsstModel, count: int, record: list[dict]) -> dict:
     """Every yes/no question of the picture conversations, each asked alone."""
     items = []
     for c in conversations:
@@ -66,7 +66,7 @@ def yes_no(conversations: list[Conversation], model: PathAsst, count: int, recor
     return scores
 
 
-def tool_choice(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
+def tool_choice(conversations: list[Conversation], model: PathAsstModel, count: int, record: list[dict]) -> dict:
     """The first turn of tool conversations: the right tool called, or rightly none."""
     specs = {s.name: s for s in all_specs()}
     items = [c for c in conversations if c.kind == "invoke" and len(c.turns) > 1][:count]
@@ -93,7 +93,7 @@ def tool_choice(conversations: list[Conversation], model: PathAsst, count: int, 
     }
 
 
-def naming(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
+def naming(conversations: list[Conversation], model: PathAsstModel, count: int, record: list[dict]) -> dict:
     """Open questions for the organ, stain, diagnosis …: whether the answer names the caption's own term."""
     words, asks = lexicon(Wordings()), Wordings().load("converse")["ask"]
     kinds = {template: kind for kind, node in asks.items() if kind != "finding" for template in node["test"]}
@@ -129,7 +129,7 @@ def naming(conversations: list[Conversation], model: PathAsst, count: int, recor
     return scores
 
 
-def descriptions(conversations: list[Conversation], model: PathAsst, count: int, record: list[dict]) -> dict:
+def descriptions(conversations: list[Conversation], model: PathAsstModel, count: int, record: list[dict]) -> dict:
     """Token F1 with the reference descriptions."""
     items = [c for c in conversations if c.kind == "describe"][:count]
     groups = [c.group or c.conversation_id for c in items]
@@ -166,7 +166,7 @@ def main() -> None:
             ids.setdefault(c.kind, []).append(c.conversation_id)
     chosen = {i for k, v in ids.items() for i in Random(1).sample(sorted(v), min(wanted[k], len(v)))}
     picked = [c for c in dataset.read(args.conversations, Conversation) if c.conversation_id in chosen]
-    model, record, scores = PathAsst.load(args.model, engine=args.engine), [], {}
+    model, record, scores = PathAsstModel.load(args.model, engine=args.engine), [], {}
     for name, part, count in (
         ("tool choice", tool_choice, args.tools),
         ("yes/no", yes_no, args.yes_no),

@@ -1,6 +1,6 @@
 """The same questions about a picture to PathAsst in llama.cpp (xllamacpp) and in transformers: agreement and speed side by side.
 
-Agreement is measured at the same precision (F16 files against float32 arithmetic), speed with the engines as `PathAsst.load`
+Agreement is measured at the same precision (F16 files against float32 arithmetic), speed with the engines as `PathAsstModel.load`
 makes them. First token: a new 224 px picture and a question, the system turn alone remembered. Tokens a second: of the rest.
 
 Example: python benchmarks/mllm_engines.py --model pathasst-embedded --threads 2
@@ -21,7 +21,7 @@ from pathasst.core import weights
 from pathasst.core.records import Turn
 from pathasst.mllm import adapter
 from pathasst.mllm.export import export
-from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.generate import PathAsstModel
 from pathasst.mllm.llamacpp import LlamaEngine
 from pathasst.mllm.transformers_engine import TransformersEngine
 
@@ -50,7 +50,7 @@ def pictures(count: int) -> list[bytes]:
     return made
 
 
-def timed(assistant: PathAsst, question: str, picture: bytes, most: int) -> tuple[str, float, float, int]:
+def timed(assistant: PathAsstModel, question: str, picture: bytes, most: int) -> tuple[str, float, float, int]:
     """The answer, seconds to its first piece, seconds of the rest, pieces of the rest (a token each)."""
     started, first, pieces, text = time.perf_counter(), 0.0, 0, ""
     for piece in assistant.stream([Turn(role="user", content=f"<image>\n{question}")], [picture], max_new_tokens=most):
@@ -76,12 +76,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     folder = Path(args.model) if Path(args.model).is_dir() else weights.path(args.model)
     asked = list(zip(QUESTIONS, pictures(len(QUESTIONS)), strict=True))
-    exact = PathAsst(TransformersEngine(adapter.load(folder, torch.float32)))
+    exact = PathAsstModel(TransformersEngine(adapter.load(folder, torch.float32)))
     own = [exact.reply([Turn(role="user", content=f"<image>\n{q}")], [p], max_new_tokens=args.tokens).content for q, p in asked]
-    engines: dict[str, PathAsst] = {"transformers": PathAsst.load(args.model, engine="transformers")}
+    engines: dict[str, PathAsstModel] = {"transformers": PathAsstModel.load(args.model, engine="transformers")}
     for kind in ("F16", *args.speed):
         export(args.model, args.work / kind, "gguf", kind)
-        engines[f"llama.cpp {kind}"] = PathAsst(LlamaEngine(args.work / kind, threads=args.threads))
+        engines[f"llama.cpp {kind}"] = PathAsstModel(LlamaEngine(args.work / kind, threads=args.threads))
     kept: dict[str, object] = {"questions": len(asked), "threads": args.threads}
     for name, engine in engines.items():
         timed(engine, "What is it?", asked[-1][1], 4)  # warm

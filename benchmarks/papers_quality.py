@@ -31,7 +31,7 @@ from pathasst.core.statistics import wilson
 from pathasst.papers import BuildSettings, PaperIndex, SearchSettings, build, versions
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.embed import text_of
-from pathasst.papers.overlap import Overlap
+from pathasst.papers.overlap import WordOverlap
 
 SEED, DEV = 0, 1500
 
@@ -102,7 +102,7 @@ def readings(index: PaperIndex, sides: list[tuple]) -> Iterator[tuple[float, str
     index.settings = SearchSettings()
     read = []
     for text, by_words, near, key in sides:
-        by_words, near, overlap = by_words[:100], near[:100], Overlap(text, index._words)
+        by_words, near, overlap = by_words[:100], near[:100], WordOverlap(text, index._words)
         keys = [k for k, _ in index._fuse(by_words, near, 100, index.settings.words)]
         first = keys[: index.settings.read]
         shares = np.array([overlap.shares(text_of(index._abstract(k))) for k in first])

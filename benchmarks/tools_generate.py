@@ -23,7 +23,7 @@ from measured import save
 from pathasst.core import recipes
 from pathasst.core.statistics import wilson
 from pathasst.imaging.pictures import load
-from pathasst.nn.classifier import Classifier, ClassifierConfig, Item
+from pathasst.nn.classifier import Classifier, ClassifierConfig, ClassifierItem
 from pathasst.nn.classifier.augment import squash
 from pathasst.nn.classifier.items import read_picture
 from pathasst.nn.classifier.model import build, start_from
@@ -84,7 +84,7 @@ def main() -> None:
     drawn = Generator.load(given.model)
     size, limits = drawn.config.size, GradeLimits(**drawn.config.limits)
 
-    def pixels(items: list[Item]) -> np.ndarray:
+    def pixels(items: list[ClassifierItem]) -> np.ndarray:
         return np.stack([squash(read_picture(i), size) for i in items])
 
     train, test = pixels(split["train"]), pixels(split["test"])

@@ -22,15 +22,15 @@ from pathasst.core import weights
 from pathasst.core.recipes import recipes_dir
 from pathasst.core.statistics import Interval
 from pathasst.imaging.stains import DAB, HAEMATOXYLIN, unmix
-from pathasst.nn.p2pnet.data import Field, read_fields, split_fields
-from pathasst.nn.p2pnet.infer import Cells, Detector, suppress
+from pathasst.nn.p2pnet.data import LabelledField, read_fields, split_fields
+from pathasst.nn.p2pnet.infer import CellDetector, Cells, suppress
 from pathasst.nn.p2pnet.settings import PointTraining
 from pathasst.nn.p2pnet.train import best_thresholds, score_fields
 from pathasst.tools.cells.size import estimate_scale
 
 
 class Blobs:
-    """The peer: blobs of haematoxylin + DAB; positive where DAB outweighs. Same call as a Detector."""
+    """The peer: blobs of haematoxylin + DAB; positive where DAB outweighs. Same call as a CellDetector."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -50,7 +50,7 @@ class Blobs:
         return cells.take(suppress(cells.points, cells.scores))
 
 
-def scaled(detector: Detector, how: str) -> Any:
+def scaled(detector: CellDetector, how: str) -> Any:
     """A detector that resizes each picture by our estimate before it looks."""
 
     def call(image: np.ndarray, **options: Any) -> Cells:
@@ -83,10 +83,10 @@ def main() -> None:
     given = parser.parse_args()
     root = Path(os.environ["PATHASST_DATA"])
     settings = PointTraining.load(recipes_dir() / "embedded" / "ki67.yaml").rooted(root)
-    detector = Detector.load(Path(given.model) if given.model else weights.path("ki67-embedded"))
+    detector = CellDetector.load(Path(given.model) if given.model else weights.path("ki67-embedded"))
     peer = Blobs(SimpleNamespace(classes=detector.settings.classes, ignored=detector.settings.ignored, min_score=0.5))
-    everything: list[Field] = []
-    val: list[Field] = []
+    everything: list[LabelledField] = []
+    val: list[LabelledField] = []
     print(f"{'':46s} {'n':>3s} {'cells':>5s}  F1 detection, positive, negative (95 %)   index error: mean / max / of all cells")
     sources = []
     for data in settings.data:

@@ -18,7 +18,7 @@ from measured import save
 
 from pathasst.core import recipes
 from pathasst.nn import heads
-from pathasst.nn.classifier import Classifier, ClassifierTraining, Item, Scores, evaluate, split_items
+from pathasst.nn.classifier import Classifier, ClassifierItem, ClassifierScores, ClassifierTraining, evaluate, split_items
 from pathasst.nn.classifier.items import parts, read_picture, read_source
 from pathasst.tools.lbc_classify import BETHESDA, FIELDS, WEIGHTS
 
@@ -28,7 +28,7 @@ def histogram(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([np.histogram(picture[..., c], 8, (0, 256))[0] / picture[..., c].size for c in range(3)])
 
 
-def baseline(train: list[Item], test: list[Item]) -> np.ndarray:
+def baseline(train: list[ClassifierItem], test: list[ClassifierItem]) -> np.ndarray:
     """Probabilities [n, six classes] of the baseline."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -44,7 +44,7 @@ def baseline(train: list[Item], test: list[Item]) -> np.ndarray:
 KEPT: dict[str, dict[str, object]] = {}
 
 
-def show(name: str, scores: Scores) -> None:
+def show(name: str, scores: ClassifierScores) -> None:
     """One line of the table, and the classes."""
     spans = {"macro F1": scores.macro_f1, "weighted F1": scores.weighted_f1, "accuracy": scores.accuracy}
     KEPT[name] = {"n": scores.n, "groups": scores.groups, **spans, "ECE": scores.ece}

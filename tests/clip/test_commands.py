@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pathasst.cli import clip as commands
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.core.errors import BadSettings
 
 
@@ -21,7 +21,7 @@ from pathasst.core.errors import BadSettings
 def model(tiny: dict, tmp_path: Path) -> str:
     torch.manual_seed(0)
     config = ClipConfig(tiny)
-    PathCLIP(build(config), config).save(tmp_path / "model")
+    PathCLIPModel(build(config), config).save(tmp_path / "model")
     return str(tmp_path / "model")
 
 

@@ -8,7 +8,7 @@ import skimage.data
 import torch
 
 from pathasst.clip.build import FROZEN_TEXT, build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 
@@ -17,7 +17,7 @@ needs_minilm = pytest.mark.skipif(not weights.present("minilm"), reason="minilm 
 
 @needs_minilm
 def test_the_embedded_model_sees_immunohistochemistry() -> None:
-    clip = PathCLIP.load("pathclip-embedded")
+    clip = PathCLIPModel.load("pathclip-embedded")
     picture = skimage.data.immunohistochemistry()
     prompts = ["an H&E stained tissue section", "an immunohistochemically stained tissue section with DAB", "a blood smear"]
     assert clip.classify([picture], prompts)[0].argmax() == 1
@@ -33,7 +33,7 @@ def test_the_embedded_model_sees_immunohistochemistry() -> None:
 def test_the_frozen_text_tower_is_minilm_itself() -> None:
     from safetensors.torch import load_file
 
-    clip = PathCLIP.load("pathclip-embedded")
+    clip = PathCLIPModel.load("pathclip-embedded")
     stored = load_file(weights.path("minilm") / "model.safetensors")
     name = "embeddings.word_embeddings.weight"
     assert torch.equal(clip.model.state_dict()[FROZEN_TEXT + name], stored[name])
@@ -46,7 +46,7 @@ def test_the_frozen_text_tower_is_minilm_itself() -> None:
 @needs_minilm
 @pytest.mark.skipif(not weights.present("efficientnet-lite0"), reason="pathasst models pull efficientnet-lite0")
 def test_the_lite_model_is_lite0_with_projections_and_no_eyes_for_pathasst() -> None:
-    clip = PathCLIP.load("pathclip-lite")
+    clip = PathCLIPModel.load("pathclip-lite")
     prompts = ["a stained tissue section", "a blood smear"]  # which stain, it does not see in this picture (its card says so)
     assert clip.classify([skimage.data.immunohistochemistry()], prompts)[0].argmax() == 0
     with pytest.raises(BadSettings, match="no CLIPVisionModel"):

@@ -14,41 +14,41 @@ from PIL import Image
 from pathasst.clip.build import CONFIG, ClipConfig, build
 from pathasst.clip.convert import to_huggingface
 from pathasst.clip.files import read_state
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 
 
 @pytest.fixture
-def clip(tiny: dict) -> PathCLIP:
+def clip(tiny: dict) -> PathCLIPModel:
     torch.manual_seed(1)
     config = ClipConfig(tiny)
-    return PathCLIP(build(config), config)
+    return PathCLIPModel(build(config), config)
 
 
-def test_own_folder_round_trip(clip: PathCLIP, tmp_path: Path) -> None:
+def test_own_folder_round_trip(clip: PathCLIPModel, tmp_path: Path) -> None:
     clip.save(tmp_path / "a", dtype="float32")
-    again = PathCLIP.load(tmp_path / "a")
+    again = PathCLIPModel.load(tmp_path / "a")
     assert again.config.model == clip.config.model
     assert (again.encode_text(["liver"]) == clip.encode_text(["liver"])).all()
 
 
-def test_openclip_loads_our_folder(clip: PathCLIP, tmp_path: Path) -> None:
+def test_openclip_loads_our_folder(clip: PathCLIPModel, tmp_path: Path) -> None:
     clip.save(tmp_path / "a", dtype="float32")
     (tmp_path / "a" / "model.safetensors").rename(tmp_path / "a" / "open_clip_model.safetensors")
     model = open_clip.create_model(f"local-dir:{tmp_path / 'a'}").eval()
     pixels = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(model.encode_image(pixels), clip.model.encode_image(pixels))
-    assert (PathCLIP.load(tmp_path / "a").encode_text(["x"]) == clip.encode_text(["x"])).all()
+    assert (PathCLIPModel.load(tmp_path / "a").encode_text(["x"]) == clip.encode_text(["x"])).all()
 
 
-def test_huggingface_folder(clip: PathCLIP, tmp_path: Path) -> None:
+def test_huggingface_folder(clip: PathCLIPModel, tmp_path: Path) -> None:
     to_huggingface(clip.model, clip.config).save_pretrained(tmp_path)
-    again = PathCLIP.load(tmp_path)
+    again = PathCLIPModel.load(tmp_path)
     assert again.config.activation == "quick_gelu" and again.config.mean == clip.config.mean
     assert abs(again.encode_text(["liver"]) - clip.encode_text(["liver"])).max() < 1e-6
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5, 0.4, 0.3]}))
-    assert PathCLIP.load(tmp_path).config.mean == (0.5, 0.4, 0.3)
+    assert PathCLIPModel.load(tmp_path).config.mean == (0.5, 0.4, 0.3)
 
 
 def test_bare_checkpoint_of_a_training_loop(tmp_path: Path) -> None:
@@ -61,26 +61,26 @@ def test_bare_checkpoint_of_a_training_loop(tmp_path: Path) -> None:
     file = tmp_path / "epoch_1.pt"
     torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, file)
     with pytest.raises(BadSettings, match="activation='quick_gelu'"):
-        PathCLIP.load(file)
+        PathCLIPModel.load(file)
     with pytest.raises(BadInput, match="does not fit"):
-        PathCLIP.load(file, arch="ViT-B-16", activation="quick_gelu")
-    loaded = PathCLIP.load(file, arch="ViT-B-32", activation="quick_gelu")
+        PathCLIPModel.load(file, arch="ViT-B-16", activation="quick_gelu")
+    loaded = PathCLIPModel.load(file, arch="ViT-B-32", activation="quick_gelu")
     assert torch.equal(loaded.model.visual.proj, model.visual.proj)
 
 
-def test_an_openclip_name_with_its_tag(clip: PathCLIP, tiny: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_openclip_name_with_its_tag(clip: PathCLIPModel, tiny: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As OpenCLIP's registry says it, but with a file of this test in place of the download."""
     about = {"file": str(tmp_path / "weights.pt"), "quick_gelu": True, "mean": (0.1, 0.2, 0.3)}
     torch.save(clip.model.state_dict(), about["file"])
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: about if (name, tag) == ("tiny", "ours") else {})
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: dict(tiny))
-    again = PathCLIP.load("tiny/ours")
+    again = PathCLIPModel.load("tiny/ours")
     assert again.config.activation == "quick_gelu" and again.config.mean == (0.1, 0.2, 0.3) and again.version == "tiny/ours"
     assert (again.encode_text(["liver"]) == clip.encode_text(["liver"])).all()
     with pytest.raises(BadSettings, match="was trained with quick_gelu"):
-        PathCLIP.load("tiny/ours", activation="gelu")
+        PathCLIPModel.load("tiny/ours", activation="gelu")
     with pytest.raises(MissingWeights, match="neither a path"):
-        PathCLIP.load("tiny/theirs")
+        PathCLIPModel.load("tiny/theirs")
 
 
 def test_an_openclip_name_with_a_text_tower_and_geometry_of_its_own(
@@ -94,37 +94,37 @@ def test_an_openclip_name_with_a_text_tower_and_geometry_of_its_own(
     torch.save(theirs.state_dict(), about["file"])
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: about)
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: dict(model))
-    clip = PathCLIP.load("tiny/custom")
+    clip = PathCLIPModel.load("tiny/custom")
     clip.save(tmp_path / "a", dtype="float32")
     picture = np.random.default_rng(0).integers(0, 255, (90, 150, 3), np.uint8)
     transform = open_clip.image_transform(64, False, resize_mode="squash", interpolation="bilinear")
     with torch.inference_mode():
         wanted = theirs.encode_image(transform(Image.fromarray(picture))[None], normalize=True).numpy()
         said = theirs.encode_text(open_clip.SimpleTokenizer()(["liver"]), normalize=True).numpy()
-    for one in (clip, PathCLIP.load(tmp_path / "a")):
+    for one in (clip, PathCLIPModel.load(tmp_path / "a")):
         assert one.encode_image([picture]) == pytest.approx(wanted, abs=1e-6)
         assert one.encode_text(["liver"]) == pytest.approx(said, abs=1e-6)
     assert clip.preprocessor_config()["size"] == {"height": 64, "width": 64}
     model["text_cfg"] = {**model["text_cfg"], "hf_model_name": "roberta-base"}
     with pytest.raises(BadSettings, match="Hugging Face text tower"):
-        PathCLIP.load("tiny/roberta")
+        PathCLIPModel.load("tiny/roberta")
 
 
-def test_a_contradicting_activation_is_an_error(clip: PathCLIP, tmp_path: Path) -> None:
+def test_a_contradicting_activation_is_an_error(clip: PathCLIPModel, tmp_path: Path) -> None:
     clip.save(tmp_path)
     with pytest.raises(BadSettings, match="was trained with quick_gelu"):
-        PathCLIP.load(tmp_path, activation="gelu")
+        PathCLIPModel.load(tmp_path, activation="gelu")
     with pytest.raises(BadSettings, match="QuickGELU model"):
         ClipConfig.of_name("ViT-B-16-quickgelu", "gelu")
 
 
-def test_a_config_without_activation_is_an_error(clip: PathCLIP, tmp_path: Path) -> None:
+def test_a_config_without_activation_is_an_error(clip: PathCLIPModel, tmp_path: Path) -> None:
     clip.save(tmp_path)
     stored = json.loads((tmp_path / CONFIG).read_text())
     del stored["model_cfg"]["quick_gelu"]
     (tmp_path / CONFIG).write_text(json.dumps(stored))
     with pytest.raises(BadInput, match="activation"):
-        PathCLIP.load(tmp_path)
+        PathCLIPModel.load(tmp_path)
 
 
 class Payload:
@@ -136,17 +136,17 @@ def test_a_pickle_with_more_than_weights_is_not_run(tmp_path: Path) -> None:
     file = tmp_path / "evil.pt"
     torch.save({"state_dict": Payload()}, file)
     with pytest.raises(BadInput, match="could not be read"):
-        PathCLIP.load(file, arch="ViT-B-32", activation="quick_gelu")
+        PathCLIPModel.load(file, arch="ViT-B-32", activation="quick_gelu")
     assert not Path("/tmp/pathasst-pickle-ran").exists()
 
 
-def test_damaged_and_missing_files(clip: PathCLIP, tmp_path: Path) -> None:
+def test_damaged_and_missing_files(clip: PathCLIPModel, tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match="holds neither"):
-        PathCLIP.load(tmp_path)
+        PathCLIPModel.load(tmp_path)
     clip.save(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(BadInput, match="could not be read"):
-        PathCLIP.load(tmp_path)
+        PathCLIPModel.load(tmp_path)
 
 
 WRAPPED = {

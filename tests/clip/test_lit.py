@@ -13,7 +13,7 @@ from pathasst.clip import baselines, leave_one_out, lit
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import TrainingImage, load_pictures
 from pathasst.clip.lit import compute_lit_features
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.train import train
 from pathasst.core import weights
@@ -86,7 +86,7 @@ def test_a_locked_tower_learns_from_features_and_keeps_its_weights(recipe_values
     images = [s for s in load_pictures(recipe.data, ["test"], 64).images if s.label]
     said = clip.classify([s.pixels for s in images], ["An image of bands", "An image of dots"]).argmax(axis=1)
     assert np.mean(said == [s.label == "textures/dots" for s in images]) >= 0.8
-    again = PathCLIP.load(tmp_path)
+    again = PathCLIPModel.load(tmp_path)
     assert tuple(again.config.mean) == MEAN
     pixels = [s.pixels for s in images]
     np.testing.assert_allclose(again.encode_image(pixels), clip.encode_image(pixels), atol=5e-3)  # stored as fp16

@@ -8,15 +8,15 @@ from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.core.errors import BadInput
 
 
 @pytest.fixture(scope="module")
-def clip(tiny: dict) -> PathCLIP:
+def clip(tiny: dict) -> PathCLIPModel:
     torch.manual_seed(2)
     config = ClipConfig(tiny)
-    return PathCLIP(build(config), config)
+    return PathCLIPModel(build(config), config)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def noise(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 70), (33, 90), (640, 480)])
-def test_preprocess_equals_openclip_and_huggingface(clip: PathCLIP, shape: tuple[int, int]) -> None:
+def test_preprocess_equals_openclip_and_huggingface(clip: PathCLIPModel, shape: tuple[int, int]) -> None:
     picture = Image.fromarray(noise(*shape))
     ours = clip.preprocess(picture)
     theirs = open_clip.image_transform(64, is_train=False, mean=clip.config.mean, std=clip.config.std)(picture)
@@ -36,7 +36,7 @@ def test_preprocess_equals_openclip_and_huggingface(clip: PathCLIP, shape: tuple
     torch.testing.assert_close(ours, third, atol=1e-5, rtol=0)
 
 
-def test_embeddings_are_unit_rows_whatever_the_batch(clip: PathCLIP) -> None:
+def test_embeddings_are_unit_rows_whatever_the_batch(clip: PathCLIPModel) -> None:
     images = [noise(64, 64), Image.fromarray(noise(80, 70)), Image.fromarray(noise(64, 64)).convert("L")]
     vectors = clip.encode_image(images)
     assert vectors.shape == (3, 32) and vectors.dtype == np.float32
@@ -47,7 +47,7 @@ def test_embeddings_are_unit_rows_whatever_the_batch(clip: PathCLIP) -> None:
     assert clip.encode_image([]).shape == clip.encode_text([]).shape == (0, 32)
 
 
-def test_classify_gives_probabilities_and_takes_ensembles(clip: PathCLIP) -> None:
+def test_classify_gives_probabilities_and_takes_ensembles(clip: PathCLIPModel) -> None:
     odds = clip.classify([noise(64, 64)] * 2, ["liver", ["kidney", "renal tissue"]])
     np.testing.assert_allclose(odds.sum(axis=1), 1, atol=1e-6)
     texts = clip.encode_text(["kidney", "renal tissue"]).mean(axis=0)
@@ -55,12 +55,12 @@ def test_classify_gives_probabilities_and_takes_ensembles(clip: PathCLIP) -> Non
 
 
 @pytest.mark.parametrize("bad", [noise(8, 8).astype(np.float32), noise(8, 8)[..., 0], np.zeros((8, 8, 4), np.uint8)])
-def test_arrays_that_are_no_rgb_picture_are_refused(clip: PathCLIP, bad: np.ndarray) -> None:
+def test_arrays_that_are_no_rgb_picture_are_refused(clip: PathCLIPModel, bad: np.ndarray) -> None:
     with pytest.raises(BadInput, match="H×W×3 uint8"):
         clip.encode_image([bad])
 
 
-def test_vision_tower_gives_the_image_embedding(clip: PathCLIP) -> None:
+def test_vision_tower_gives_the_image_embedding(clip: PathCLIPModel) -> None:
     tower = clip.vision_tower()
     assert tower.config.hidden_act == "quick_gelu" and not tower.training
     pixels = clip.preprocess(noise(64, 64))[None]

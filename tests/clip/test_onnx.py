@@ -12,7 +12,7 @@ import torch
 
 from pathasst.clip import onnx
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.onnx import OnnxClip, load, prepare
 from pathasst.core import weights
 
@@ -43,7 +43,7 @@ def small(tiny: dict, tmp_path: Path) -> Path:
     torch.manual_seed(3)
     text = {"hf_model_name": "pathasst:minilm", "hf_proj_type": "linear", "hf_pooler_type": "mean_pooler", "context_length": 64}
     config = ClipConfig({**tiny, "quick_gelu": False, "text_cfg": text})
-    PathCLIP(build(config), config).save(tmp_path / "small")
+    PathCLIPModel(build(config), config).save(tmp_path / "small")
     return tmp_path / "small"
 
 
@@ -52,7 +52,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def test_both_towers_give_the_vectors_of_torch(small, own_cache):
-    quick, slow = OnnxClip(small), PathCLIP.load(small)
+    quick, slow = OnnxClip(small), PathCLIPModel.load(small)
     pictures = [noise(64, 64), noise(90, 70), noise(33, 128)]
     assert cosines(quick.encode_image(pictures, batch=2), slow.encode_image(pictures)) == pytest.approx(1, abs=1e-5)
     assert cosines(quick.encode_text(TEXTS), slow.encode_text(TEXTS)) == pytest.approx(1, abs=1e-5)
@@ -72,7 +72,7 @@ def test_towers_are_written_once_for_each_content(small, own_cache, monkeypatch,
     before = first.encode_image([noise(64, 64)])
     assert set(own_cache.iterdir()) == files
     monkeypatch.undo()
-    clip = PathCLIP.load(small)
+    clip = PathCLIPModel.load(small)
     torch.nn.init.normal_(clip.model.visual.proj)
     clip.save(small)  # other weights under the same name
     again = load(str(small))
@@ -82,9 +82,9 @@ def test_towers_are_written_once_for_each_content(small, own_cache, monkeypatch,
 
 def test_what_onnx_cannot_hold_is_run_by_torch(small, tiny, tmp_path, monkeypatch, own_cache):
     config = ClipConfig(tiny)  # with CLIP's own text tower
-    PathCLIP(build(config), config).save(tmp_path / "own")
+    PathCLIPModel(build(config), config).save(tmp_path / "own")
     prepare(str(tmp_path / "own"))
-    assert isinstance(load(str(tmp_path / "own")), PathCLIP) and not own_cache.exists()
+    assert isinstance(load(str(tmp_path / "own")), PathCLIPModel) and not own_cache.exists()
 
     def fft(self, image, normalize=False):
         return torch.fft.fft(image.flatten(1)).real[:, :32]
@@ -92,12 +92,12 @@ def test_what_onnx_cannot_hold_is_run_by_torch(small, tiny, tmp_path, monkeypatc
     monkeypatch.setattr("open_clip.model.CustomTextCLIP.encode_image", fft)
     prepare(str(small))
     with pytest.warns(UserWarning, match="run by torch: encode_image"):
-        assert isinstance(load(str(small)), PathCLIP)
+        assert isinstance(load(str(small)), PathCLIPModel)
 
 
 def test_a_gpu_runs_torch(small, own_cache, monkeypatch):
     monkeypatch.setattr(onnx, "has_gpu", lambda: True)
-    assert isinstance(load(str(small)), PathCLIP) and not own_cache.exists()
+    assert isinstance(load(str(small)), PathCLIPModel) and not own_cache.exists()
 
 
 def test_a_tower_that_traces_wrongly_is_not_used(small, own_cache, monkeypatch):
@@ -127,6 +127,6 @@ print([m for m in ("torch", "open_clip", "timm", "transformers") if m in sys.mod
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-    quick, slow = np.load(tmp_path / "vectors.npz"), PathCLIP.load(name)
+    quick, slow = np.load(tmp_path / "vectors.npz"), PathCLIPModel.load(name)
     assert cosines(quick["image"], slow.encode_image(pictures)) == pytest.approx(1, abs=1e-3)
     assert cosines(quick["text"], slow.encode_text(TEXTS)) == pytest.approx(1, abs=1e-3)

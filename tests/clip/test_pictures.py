@@ -10,7 +10,7 @@ from PIL import Image
 
 from pathasst.clip import pictures
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.model import BATCH, PathCLIP
+from pathasst.clip.model import BATCH, PathCLIPModel
 from pathasst.clip.retrieval import retrieve
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Pair, Source
@@ -19,9 +19,9 @@ from pathasst.imaging.pictures import load
 
 
 @pytest.fixture(scope="module")
-def clip(tiny: dict) -> PathCLIP:
+def clip(tiny: dict) -> PathCLIPModel:
     torch.manual_seed(2)
-    return PathCLIP(build(ClipConfig(tiny)), ClipConfig(tiny))
+    return PathCLIPModel(build(ClipConfig(tiny)), ClipConfig(tiny))
 
 
 def png(seed: int, mode: str = "RGB") -> bytes:
@@ -38,7 +38,7 @@ def bomb() -> bytes:
     return bytes(content)
 
 
-def test_what_cannot_be_read_costs_that_picture_alone(clip: PathCLIP, tmp_path: Path) -> None:
+def test_what_cannot_be_read_costs_that_picture_alone(clip: PathCLIPModel, tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(png(1))
     sources: list[Path | bytes] = [png(n) for n in range(BATCH + 3)]
     sources[1:1] = [bomb(), b"", png(3)[:40], tmp_path / "gone.png", tmp_path / "good.png", png(2, "LA")]
@@ -58,7 +58,7 @@ def test_a_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "gone.png")
 
 
-def test_retrieval_leaves_out_what_cannot_be_read(clip: PathCLIP, tmp_path: Path) -> None:
+def test_retrieval_leaves_out_what_cannot_be_read(clip: PathCLIPModel, tmp_path: Path) -> None:
     def pair(n: int, image: bytes) -> Pair:
         about = Source(article_id=f"PMC{n}", kind="article")
         return Pair(pair_id=str(n), source=about, image=image, md5=str(n), width=9, height=9, caption=f"Panel {n}.", split="test")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from pathasst.clip.build import ClipConfig, build
 from pathasst.clip.data import load_pictures
 from pathasst.clip.eval_callback import ValScores
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.student import encode_patches
 from pathasst.clip.train import PICTURES, initial, train
@@ -100,7 +100,7 @@ def test_the_evaluation_chooses_the_weights(recipe_values: dict, tmp_path: Path,
     recipe = ClipTraining(**{**recipe_values, "tasks": "embedded", "best": "mean", "evaluate_every": 4, "warmup": 0})
     train(recipe, tmp_path / "best")
     early = train(ClipTraining(**{**recipe_values, "warmup": 0}), tmp_path / "early", stop_at=4).model.state_dict()
-    best = PathCLIP.load(tmp_path / "best").model.state_dict()
+    best = PathCLIPModel.load(tmp_path / "best").model.state_dict()
     assert all(torch.allclose(best[k], early[k].float(), atol=1e-3) for k in early)
 
 
@@ -124,7 +124,7 @@ def test_a_folder_of_another_training_is_refused(whole: tuple[Path, dict], tmp_p
 
 def test_a_start_of_another_activation_or_size_is_refused(recipe_values: dict, tmp_path: Path, tiny: dict) -> None:
     """`start` is what is trained on: the recipe's model must be its own."""
-    PathCLIP(build(ClipConfig(tiny)), ClipConfig(tiny)).save(tmp_path / "quick")
+    PathCLIPModel(build(ClipConfig(tiny)), ClipConfig(tiny)).save(tmp_path / "quick")
     model = initial(ClipTraining(**{**recipe_values, "start": str(tmp_path / "quick")}))[0]
     assert next(model.parameters()).requires_grad
     with pytest.raises(BadSettings, match="was trained with quick_gelu"):

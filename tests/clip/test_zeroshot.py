@@ -10,20 +10,22 @@ from PIL import Image
 from pathasst.clip import search
 from pathasst.clip import zeroshot as zs
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.retrieval import by_chance, draw_curve, retrieve
 from pathasst.clip.search import embed_folder, nearest
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.recipes import recipes_dir
 
-TASK = zs.Task("textures", ["bands", "dots"], ["bands", "dots"], {"textures/bands": 0, "textures/dots": 1, "b": 0, "d": 1})
+TASK = zs.ZeroShotTask(
+    "textures", ["bands", "dots"], ["bands", "dots"], {"textures/bands": 0, "textures/dots": 1, "b": 0, "d": 1}
+)
 
 
 @pytest.fixture(scope="module")
-def clip(tiny: dict) -> PathCLIP:
+def clip(tiny: dict) -> PathCLIPModel:
     torch.manual_seed(3)
     config = ClipConfig(tiny)
-    return PathCLIP(build(config), config, "tiny")
+    return PathCLIPModel(build(config), config, "tiny")
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path) -> None:
+def test_pairs_are_classified_once_a_picture(clip: PathCLIPModel, pairs: Path) -> None:
     examples = zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK)
     assert len(examples) == 8 and len({e.cluster for e in examples}) == 8
     outcome = zs.run(clip, TASK, *reversed(zs.embed(clip, examples)))
@@ -46,7 +48,7 @@ def test_pairs_are_classified_once_a_picture(clip: PathCLIP, pairs: Path) -> Non
     assert zs.draw_confusion(outcome).width > 200
 
 
-def test_perfect_features_give_perfect_scores(clip: PathCLIP, pairs: Path) -> None:
+def test_perfect_features_give_perfect_scores(clip: PathCLIPModel, pairs: Path) -> None:
     examples = zs.examples_of_pairs(zs.labelled(pairs, ["test"]), TASK)
     prompts = clip.encode_classes(TASK.prompts)
     scores = zs.run(clip, TASK, examples, prompts[[e.label for e in examples]]).scores
@@ -84,7 +86,7 @@ def test_a_wrong_layout_is_explained(tmp_path: Path, task: str, made: list[str],
         zs.examples_of_folder(tmp_path / "set", zs.load_tasks()[task])
 
 
-def test_broken_pictures_and_absent_classes(clip: PathCLIP, folder: Path) -> None:
+def test_broken_pictures_and_absent_classes(clip: PathCLIPModel, folder: Path) -> None:
     examples = zs.examples_of_folder(folder, TASK)
     features, read = zs.embed(clip, examples)
     assert len(examples) == 7 and len(read) == len(features) == 6 and not any("broken" in e.id for e in read)
@@ -106,7 +108,7 @@ def test_the_shipped_tasks_hold_the_authors_prompts() -> None:
     assert all(len(t.ensemble) == len(t.classes) for t in tasks.values())
 
 
-def test_faults_are_said(clip: PathCLIP, tmp_path: Path, pairs: Path) -> None:
+def test_faults_are_said(clip: PathCLIPModel, tmp_path: Path, pairs: Path) -> None:
     with pytest.raises(BadDataset, match="no pictures"):
         zs.run(clip, TASK, [], clip.encode_image([]))
     with pytest.raises(BadSettings, match="no prompt ensemble"):
@@ -116,7 +118,7 @@ def test_faults_are_said(clip: PathCLIP, tmp_path: Path, pairs: Path) -> None:
         zs.load_tasks(tmp_path / "bad.yaml")
 
 
-def test_retrieval_counts_each_caption_and_picture_once(clip: PathCLIP, pairs: Path) -> None:
+def test_retrieval_counts_each_caption_and_picture_once(clip: PathCLIPModel, pairs: Path) -> None:
     own, back = retrieve(clip, [pairs], ["train", "test"])
     assert (own.queries, own.items, back.queries) == (4, 4, 4)
     assert own.at[5].value == back.at[10].value == 1.0
@@ -135,7 +137,7 @@ def test_chance_of_retrieval_is_that_of_a_random_order() -> None:
 
 
 def test_folder_search_finds_the_nearest_and_reads_only_what_is_new(
-    clip: PathCLIP, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    clip: PathCLIPModel, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path_factory.mktemp("cache")
     paths, vectors, unreadable = embed_folder(clip, folder, cache)
@@ -156,12 +158,14 @@ def test_folder_search_finds_the_nearest_and_reads_only_what_is_new(
         embed_folder(clip, folder / "other")
 
 
-def test_a_killed_search_goes_on(clip: PathCLIP, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+def test_a_killed_search_goes_on(
+    clip: PathCLIPModel, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
+) -> None:
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(search, "KEEP", 3)
     embed, seen = search.embed, []
 
-    def dies(c: PathCLIP, sources: list[Path], report: object) -> object:
+    def dies(c: PathCLIPModel, sources: list[Path], report: object) -> object:
         if len(seen) == 3:
             raise KeyboardInterrupt
         seen.extend(sources)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.records import Pair, Source
 from pathasst.dataset import run_stage
@@ -17,7 +17,7 @@ CLIP = "pathclip-lite"
 
 @pytest.fixture(scope="module")
 def clip():
-    return PathCLIP.load(CLIP)
+    return PathCLIPModel.load(CLIP)
 
 
 def noise(seed, shape=(48, 48, 3)):
@@ -82,7 +82,7 @@ def test_a_rerun_of_zero_shot_encodes_nothing(sets, tmp_path, monkeypatch):
     def never(self, *given):
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(PathCLIP, "encode_pixels", never)
+    monkeypatch.setattr(PathCLIPModel, "encode_pixels", never)
     (again,), _ = run(["zero-shot"], settings)
     assert (again.rows, again.items) == (first.rows, first.items)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pathasst.clip.build import ClipConfig, build
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.evaluate.embeddings import KeptCLIP
 
 TINY = {
@@ -22,14 +22,14 @@ TEXTS = ["a lung", "a colon", "a lung"]
 def clip():
     torch.manual_seed(0)
     config = ClipConfig(model=TINY)
-    return PathCLIP(build(config), config, "tiny")
+    return PathCLIPModel(build(config), config, "tiny")
 
 
 @pytest.fixture
 def forward_passes(monkeypatch):
     """How many pictures and texts the model itself sees."""
     counts = {"image": 0, "text": 0}
-    pixels, text = PathCLIP.encode_pixels, PathCLIP.encode_text
+    pixels, text = PathCLIPModel.encode_pixels, PathCLIPModel.encode_text
 
     def counted_pixels(self, given):
         counts["image"] += len(given)
@@ -39,8 +39,8 @@ def forward_passes(monkeypatch):
         counts["text"] += len(given)
         return text(self, given, batch)
 
-    monkeypatch.setattr(PathCLIP, "encode_pixels", counted_pixels)
-    monkeypatch.setattr(PathCLIP, "encode_text", counted_text)
+    monkeypatch.setattr(PathCLIPModel, "encode_pixels", counted_pixels)
+    monkeypatch.setattr(PathCLIPModel, "encode_text", counted_text)
     return counts
 
 
@@ -86,5 +86,5 @@ def test_other_parameters_or_another_activation_are_another_model(clip, tmp_path
     after = KeptCLIP(clip, tmp_path)
     assert after.path != before.path
     assert not np.allclose(after.encode_image(PICTURES), before.encode_image(PICTURES), atol=1e-3)
-    same = PathCLIP(clip.model, ClipConfig(model={**TINY, "quick_gelu": False}))
+    same = PathCLIPModel(clip.model, ClipConfig(model={**TINY, "quick_gelu": False}))
     assert same.fingerprint() != clip.fingerprint()

@@ -9,10 +9,10 @@ import pytest
 
 from pathasst.assistant import Answer
 from pathasst.assistant.statements import Kind, Statement
-from pathasst.evaluate.grounding import Question, Verdict, judge, load
+from pathasst.evaluate.grounding import GroundingQuestion, Verdict, judge, load
 
-ASKED = Question(id="q", ask="Ki67 index?", group="Ki67", half="dev", must=("Ki67 index",), number=46.0, within=5.0)
-MALIGNANT = Question(id="q", ask="Malignant?", group="look", half="dev", must_not=(r"is benign",), decline="must")
+ASKED = GroundingQuestion(id="q", ask="Ki67 index?", group="Ki67", half="dev", must=("Ki67 index",), number=46.0, within=5.0)
+MALIGNANT = GroundingQuestion(id="q", ask="Malignant?", group="look", half="dev", must_not=(r"is benign",), decline="must")
 
 
 def answer(text: str, kind: Kind | None = Kind.FIXED) -> Answer:
@@ -42,5 +42,5 @@ def test_there_are_two_hundred_questions_in_two_halves_with_patterns_that_compil
         (MALIGNANT, "No, it is benign.", None, Verdict.INVENTED),
     ],
 )
-def test_verdicts(question: Question, text: str, kind: Kind | None, verdict: Verdict) -> None:
+def test_verdicts(question: GroundingQuestion, text: str, kind: Kind | None, verdict: Verdict) -> None:
     assert judge(question, answer(text, kind)) is verdict

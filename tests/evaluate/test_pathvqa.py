@@ -12,7 +12,7 @@ from PIL import Image
 from pathasst.core.errors import BadDataset, Unreachable
 from pathasst.evaluate import pathvqa
 from pathasst.evaluate.asking import blank_picture
-from pathasst.evaluate.pathvqa_data import Question, load_plain, questions
+from pathasst.evaluate.pathvqa_data import PathVQAQuestion, load_plain, questions
 from pathasst.evaluate.suite import EvalSettings, run
 
 ROWS = [
@@ -183,7 +183,7 @@ def test_a_server_that_goes_away_says_that_answers_are_kept(public, tmp_path):
 
 
 def test_an_unreadable_picture_costs_its_item(tmp_path):
-    asked = [Question("a", "Is it?", "yes", b""), Question("b", "Is it?", "yes", blank_picture())]
+    asked = [PathVQAQuestion("a", "Is it?", "yes", b""), PathVQAQuestion("b", "Is it?", "yes", blank_picture())]
     table = pathvqa.evaluate(BatchBrain(lambda *_: "yes"), asked, tmp_path, blind=False)
     assert table.rows[0][1].value == 0.5
     assert any("1 pictures could not be read" in n for n in table.notes)

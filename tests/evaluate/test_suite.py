@@ -105,9 +105,9 @@ def test_missing_parts_cost_themselves_and_say_why(gold, tmp_path):
 def test_settings_are_checked():
     with pytest.raises(BadSettings, match="must hold"):
         EvalSettings(prompt="answer!")
-    with pytest.raises(BadSettings, match="at least 0"):
+    with pytest.raises(BadSettings, match="limit: input should be greater than or equal to 0"):
         EvalSettings(limit=-1)
-    with pytest.raises(BadSettings, match="at least 1"):
+    with pytest.raises(BadSettings, match="workers: input should be greater than or equal to 1"):
         EvalSettings(workers=0)
     with pytest.raises(BadSettings, match="no part is called"):
         run(["imagenet"], EvalSettings())

@@ -9,7 +9,7 @@ from evaluate_brains import RuleBrain
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.templates import Template
-from pathasst.evaluate.toolchoice import KINDS, Request, draw, evaluate, judge, load_requests, pictures, texts_of
+from pathasst.evaluate.toolchoice import KINDS, ToolRequest, draw, evaluate, judge, load_requests, pictures, texts_of
 from pathasst.instruct.measure import user_templates, words
 from pathasst.instruct.wordings import Wordings
 from pathasst.router.requests import LANGUAGES, wordings, words_of
@@ -117,7 +117,7 @@ def test_looking_is_no_tool_call(tmp_path, monkeypatch):
 
 
 def request(wanted, **arguments):
-    return Request(id="x", group="g", say="s", kind="none", wanted=tuple(wanted), arguments=arguments)
+    return ToolRequest(id="x", group="g", say="s", kind="none", wanted=tuple(wanted), arguments=arguments)
 
 
 @pytest.mark.parametrize(

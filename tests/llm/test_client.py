@@ -12,7 +12,7 @@ from fake_llm import FakeServer, body, hang_up, status
 from pydantic import BaseModel, Field
 
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights, OverBudget, Unreachable
-from pathasst.llm import Client, LLMSettings, Message, connect
+from pathasst.llm import Client, LLMMessage, LLMSettings, connect
 
 
 class Answer(BaseModel):
@@ -231,7 +231,7 @@ def test_a_killed_run_asks_only_what_is_missing(server: FakeServer, tmp_path: Pa
 
 
 def test_system_and_messages_are_sent_as_given(server: FakeServer, tmp_path: Path) -> None:
-    client(server, tmp_path).text([Message("user", "a"), Message("assistant", "b"), Message("user", "c")], system="s")
+    client(server, tmp_path).text([LLMMessage("user", "a"), LLMMessage("assistant", "b"), LLMMessage("user", "c")], system="s")
     assert [m["role"] for m in server.requests[0]["messages"]] == ["system", "user", "assistant", "user"]
 
 

@@ -14,7 +14,7 @@ from pathasst.core.errors import BadSettings
 from pathasst.core.records import Turn
 from pathasst.mllm import adapter, lora, model
 from pathasst.mllm.export import export
-from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.generate import PathAsstModel
 from pathasst.mllm.settings import LoraSettings, MllmTraining, ModelSettings, PhaseSettings
 from pathasst.mllm.tool_text import OPEN
 
@@ -54,7 +54,7 @@ def test_transformers_alone_gives_the_same_ids_and_vllm_finds_its_names(format, 
         names = set(file.keys())
     towers = [n for n in names if "vision_tower" in n]
     assert towers and all("vision_tower.vision_model." in n for n in towers)
-    ours = PathAsst.load(source, engine="transformers")
+    ours = PathAsstModel.load(source, engine="transformers")
     network, notes = LlavaForConditionalGeneration.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not notes["missing_keys"] and not notes["unexpected_keys"]
     processor = AutoProcessor.from_pretrained(tmp_path / "out")
@@ -131,8 +131,8 @@ def test_llama_cpp_answers_as_transformers(language_model, whole, tiny_tower, tm
     if whole:
         export(source, tmp_path / "whole", "huggingface")
     export(tmp_path / "whole" if whole else source, tmp_path / "out", "gguf", "F32")
-    theirs = PathAsst(LlamaEngine(tmp_path / "out", threads=1))
-    ours = PathAsst.load(source, engine="transformers")
+    theirs = PathAsstModel(LlamaEngine(tmp_path / "out", threads=1))
+    ours = PathAsstModel.load(source, engine="transformers")
     ask = [Turn(role="user", content="What colour is the picture?")]
     assert theirs.prompt_ids(ask, 0, SPECS) == ours.prompt_ids(ask, 0, SPECS)
     words = ours.reply(ask, max_new_tokens=8).content
@@ -157,7 +157,7 @@ def test_what_a_format_cannot_hold_is_refused(tiny_llm, tiny_tower, tmp_path):
     with pytest.raises(BadSettings, match="the checkpoint itself"):
         export(whole, whole, "vllm")
     with pytest.raises(BadSettings, match="whole checkpoint"):
-        PathAsst.load(whole, engine="llama.cpp")
+        PathAsstModel.load(whole, engine="llama.cpp")
 
 
 def test_a_gguf_of_another_architecture_is_refused(tiny_llm, tiny_tower, tmp_path):

@@ -8,7 +8,7 @@ from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import IMAGE, Turn
 from pathasst.mllm import model
 from pathasst.mllm.chat import render
-from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.generate import PathAsstModel
 from pathasst.mllm.transformers_engine import TransformersEngine, _Constrained
 
 from .conftest import BLUE, RED, SPECS, picture
@@ -17,12 +17,12 @@ ASK = [Turn(role="user", content=f"{IMAGE}\nIs it red?")]
 
 
 @pytest.fixture
-def assistant(parts) -> PathAsst:
+def assistant(parts) -> PathAsstModel:
     torch.manual_seed(2)
     with torch.no_grad():
         for parameter in parts.llm.parameters():  # an untrained net says one word for ever; noise makes it talk
             parameter.add_(torch.randn_like(parameter) * 0.05)
-    return PathAsst(TransformersEngine(parts))
+    return PathAsstModel(TransformersEngine(parts))
 
 
 def test_greedy_equals_transformers(assistant):
@@ -42,7 +42,7 @@ def test_what_was_read_before_is_reused_and_changes_nothing(assistant):
     dialogues += [(more, [red, blue]), (more, [red, red]), (more[:1], [red]), ([Turn(role="user", content="Hi")], [])]
     for turns, images in dialogues:
         kept = assistant.reply(turns, images, max_new_tokens=8)
-        assert kept == PathAsst(TransformersEngine(assistant.engine.parts)).reply(turns, images, max_new_tokens=8)
+        assert kept == PathAsstModel(TransformersEngine(assistant.engine.parts)).reply(turns, images, max_new_tokens=8)
     assert len(assistant.engine._memory.features) == 2
 
 
@@ -99,9 +99,9 @@ def test_a_device_that_is_not_there_is_said(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     with pytest.raises(BadSettings, match="no CUDA GPU"):
-        PathAsst.load(tmp_path, device="cuda")
+        PathAsstModel.load(tmp_path, device="cuda")
     with pytest.raises(BadSettings, match="choose engine transformers"):
-        PathAsst.load(tmp_path, engine="llama.cpp", device="cuda")
+        PathAsstModel.load(tmp_path, engine="llama.cpp", device="cuda")
 
 
 def test_too_long_or_mismatched_is_bad_input(assistant):
@@ -129,15 +129,15 @@ def test_a_stop_of_several_tokens_ends_the_answer(tiny_llm, tiny_tower):
     parts = model.build(model.ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm), template="paper"))
     ids = parts.tokenizer("It is # red. ###\nUser: and more and more", add_special_tokens=False).input_ids
     script = parts.model.lm_head = Scripted(ids, len(parts.tokenizer))
-    alone = PathAsst(TransformersEngine(parts)).reply(ASK, [picture(RED)], max_new_tokens=len(ids))
+    alone = PathAsstModel(TransformersEngine(parts)).reply(ASK, [picture(RED)], max_new_tokens=len(ids))
     assert alone.content == "It is # red."
     assert script.step < len(ids)
     script.step = 0
-    (together,) = PathAsst(TransformersEngine(parts)).reply_many([(ASK, [picture(RED)], [])], max_new_tokens=len(ids))
+    (together,) = PathAsstModel(TransformersEngine(parts)).reply_many([(ASK, [picture(RED)], [])], max_new_tokens=len(ids))
     assert together == alone
     assert script.step < len(ids)
     script.step = 0
-    pieces = list(PathAsst(TransformersEngine(parts)).stream(ASK, [picture(RED)], max_new_tokens=len(ids)))
+    pieces = list(PathAsstModel(TransformersEngine(parts)).stream(ASK, [picture(RED)], max_new_tokens=len(ids)))
     assert "".join(p for p in pieces if isinstance(p, str)).rstrip() == "It is # red."
 
 
@@ -145,6 +145,6 @@ def test_words_that_go_round_are_not_written_to_the_end(tiny_llm, tiny_tower):
     parts = model.build(model.ModelSettings(vision=str(tiny_tower), llm=str(tiny_llm), template="paper"))
     ids = parts.tokenizer("It shows " + "a cell with a marker for " * 20, add_special_tokens=False).input_ids
     script = parts.model.lm_head = Scripted(ids, len(parts.tokenizer))
-    *pieces, turn = PathAsst(TransformersEngine(parts)).stream(ASK, [picture(RED)], max_new_tokens=len(ids))
+    *pieces, turn = PathAsstModel(TransformersEngine(parts)).stream(ASK, [picture(RED)], max_new_tokens=len(ids))
     assert 4 <= turn.content.count("a cell with a marker for") < 8 and script.step < len(ids) / 2
     assert "".join(pieces).strip() == turn.content

@@ -11,7 +11,7 @@ from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, Turn
 from pathasst.mllm import export
 from pathasst.mllm.chat import CHATML, PAPER, render
-from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.generate import PathAsstModel
 from pathasst.mllm.llamacpp import LlamaEngine, prompt_text, square
 from pathasst.mllm.transformers_engine import TransformersEngine
 
@@ -36,7 +36,7 @@ def both(parts, tiny_gguf, tmp_path):
         for parameter in parts.llm.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.03)
     export.write_gguf(parts, tiny_gguf, tmp_path, "F32")
-    return PathAsst(TransformersEngine(parts)), PathAsst(LlamaEngine(tmp_path, threads=1))
+    return PathAsstModel(TransformersEngine(parts)), PathAsstModel(LlamaEngine(tmp_path, threads=1))
 
 
 def odds(theirs: LlamaEngine, turns: list[Turn], images: list[bytes]) -> dict[int, float]:

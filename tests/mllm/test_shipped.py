@@ -8,7 +8,7 @@ import pytest
 
 from pathasst.core import weights
 from pathasst.core.records import Turn
-from pathasst.mllm import PathAsst
+from pathasst.mllm import PathAsstModel
 from pathasst.tools.registry import all_specs
 
 from .conftest import BLANK, picture
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(not all(map(weights.present, NEEDED)), reason="p
 
 
 @pytest.fixture(scope="module")
-def assistant() -> PathAsst:
-    return PathAsst.load("pathasst-embedded")
+def assistant() -> PathAsstModel:
+    return PathAsstModel.load("pathasst-embedded")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.records import Source, ToolCall, Turn
 from pathasst.mllm.data import FeatureTable, samples_of
-from pathasst.mllm.generate import PathAsst
+from pathasst.mllm.generate import PathAsstModel
 from pathasst.mllm.model import build
 from pathasst.mllm.settings import LoraSettings, MllmTraining, ModelSettings, PhaseSettings
 from pathasst.mllm.train import train
@@ -71,7 +71,7 @@ def test_both_phases_losses_fall(run):
 
 
 def test_same_question_other_picture_other_answer(run):
-    assistant = PathAsst.load(run[0] / "adapter")
+    assistant = PathAsstModel.load(run[0] / "adapter")
     ask = [Turn(role="user", content=QUESTION)]
     answers = {c: assistant.reply(ask, [picture(c, noise=99)], max_new_tokens=12).content for c in (RED, BLUE)}
     assert answers == {RED: "It is red.", BLUE: "It is blue."}
@@ -80,7 +80,7 @@ def test_same_question_other_picture_other_answer(run):
 
 
 def test_calls_the_tool_and_reads_its_result(run):
-    assistant = PathAsst.load(run[0] / "adapter")
+    assistant = PathAsstModel.load(run[0] / "adapter")
     turns = [Turn(role="user", content="<image>\nCount nuclei")]
     call = assistant.reply(turns, [picture(RED, noise=50)], SPECS, max_new_tokens=30)
     assert [c.name for c in call.tool_calls] == ["ki67_cells"]
@@ -151,7 +151,7 @@ def test_every_weight_is_trained_and_saved_as_a_whole_checkpoint(settings, data,
     final = train([data], tmp_path / "a", whole, SPECS, say=lambda _: None)
     made = losses(tmp_path / "a", 2)
     assert made[-1] < made[0]
-    plain, after = build(settings.model, torch.float32), PathAsst.load(final)
+    plain, after = build(settings.model, torch.float32), PathAsstModel.load(final)
     for name in ("embed_tokens.weight", "layers.0.mlp.down_proj.weight", "norm.weight"):
         one, other = (dict(p.llm.named_parameters())[name].float() for p in (plain, after.engine.parts))
         assert not torch.allclose(one, other, atol=1e-3)
@@ -165,8 +165,8 @@ def test_a_full_run_begins_with_the_adapters_of_the_run_it_goes_on_from(run, set
 
     still = settings.phase2.replace(full=True, epochs=0.1, lr=1e-12, projector_lr=1e-12)
     more = settings.replace(start=str(run[0] / "adapter"), phase1=PhaseSettings(take={}), phase2=still)
-    after = PathAsst.load(train([data], tmp_path, more, SPECS, say=lambda _: None)).engine.parts.llm.state_dict()
-    before = PathAsst.load(run[0] / "adapter", engine="transformers").engine.parts.llm.state_dict()
+    after = PathAsstModel.load(train([data], tmp_path, more, SPECS, say=lambda _: None)).engine.parts.llm.state_dict()
+    before = PathAsstModel.load(run[0] / "adapter", engine="transformers").engine.parts.llm.state_dict()
     for name, tensor in before.items():
         torch.testing.assert_close(after[name].float(), tensor.float(), atol=2e-2, rtol=2e-2)
 
@@ -178,7 +178,7 @@ def test_four_bit_training_gives_a_plain_adapter(settings, data, tmp_path):
         [data], tmp_path / "q", settings.replace(phase1=PhaseSettings(take={}), phase2=phase), SPECS, say=lambda _: None
     )
     assert losses(tmp_path / "q", 2)
-    assert PathAsst.load(final, engine="transformers").reply([Turn(role="user", content="Hello")]).content is not None
+    assert PathAsstModel.load(final, engine="transformers").reply([Turn(role="user", content="Hello")]).content is not None
 
 
 def test_another_run_in_the_same_folder_is_refused(run, settings, data):

@@ -10,7 +10,7 @@ from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
 from pathasst.papers import BuildSettings, Filters, PaperIndex, SearchSettings, build
 from pathasst.papers.embed import text_of
 from pathasst.papers.index import clean_query, default_home, scaled
-from pathasst.papers.overlap import Overlap
+from pathasst.papers.overlap import WordOverlap
 
 EXTRA = [
     record(1, title="Reviewed asbestos.", abstract="Asbestos again.", types=("Review",), year="2020", journal="Thorax"),
@@ -61,7 +61,10 @@ def test_the_best_are_read_and_ordered_by_what_they_hold(home):
     found = index.rank(text, 40)
     assert {k for k, _ in found[:10]} == {k for k, _ in fused[:10]}
     assert [k for k, _ in found[10:]] == [k for k, _ in fused[10:]]
-    overlap, parts = Overlap(text, index._words), dict(PaperIndex.open(home, SearchSettings(read=0, words=0.27)).rank(text, 100))
+    overlap, parts = (
+        WordOverlap(text, index._words),
+        dict(PaperIndex.open(home, SearchSettings(read=0, words=0.27)).rank(text, 100)),
+    )
     expected = {key: overlap(text_of(index._abstract(key)), parts[key]) for key, _ in fused[:10]}
     assert dict(found[:10]) == pytest.approx(expected)
     assert [s for _, s in found] == sorted((s for _, s in found), reverse=True)

@@ -10,15 +10,15 @@ import pytest
 from pathasst.core.records import ToolCall, Turn
 from pathasst.router.examples import Examples
 from pathasst.router.infer import spans_of
-from pathasst.router.items import Item, items_of
+from pathasst.router.items import RequestItem, items_of
 from pathasst.router.labels import chosen, learnable, located, tagged
 from pathasst.router.settings import RouterConfig, RouterTraining
 
 from .test_router import conversation
 
 
-def item(text: str, tools: tuple[str, ...] = ("t",), arguments: Any = (), before: tuple[str, ...] = ()) -> Item:
-    return Item(text, tools, "train", "single", text, before, arguments)
+def item(text: str, tools: tuple[str, ...] = ("t",), arguments: Any = (), before: tuple[str, ...] = ()) -> RequestItem:
+    return RequestItem(text, tools, "train", "single", text, before, arguments)
 
 
 def test_arguments_come_with_their_call_unless_the_words_do_not_hold_them() -> None:

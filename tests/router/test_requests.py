@@ -10,7 +10,7 @@ import pytest
 from pathasst.core.templates import Template
 from pathasst.evaluate.toolchoice import load_requests
 from pathasst.router.labels import learnable
-from pathasst.router.requests import LANGUAGES, Requests, without, wordings, words_of
+from pathasst.router.requests import LANGUAGES, RouterRequests, without, wordings, words_of
 from pathasst.router.route import Reason
 from pathasst.router.slot_values import number_in
 from pathasst.tools.registry import CLASSES, tool_class
@@ -20,7 +20,7 @@ TESTS = sorted((Path(__file__).parents[2] / "benchmarks/data").glob("*requests*.
 
 @pytest.fixture(scope="module")
 def items() -> list:
-    return list(Requests("train").items(3000))
+    return list(RouterRequests("train").items(3000))
 
 
 def test_every_language_asks_for_every_tool_and_gives_every_reason_for_none() -> None:
@@ -33,8 +33,8 @@ def test_every_language_asks_for_every_tool_and_gives_every_reason_for_none() ->
 
 
 def test_the_same_number_is_the_same_request_and_val_has_other_wordings(items: list) -> None:
-    assert list(Requests("train").items(20)) == items[:20] != list(Requests("train", seed=1).items(20))
-    assert not {i.group for i in items} & {i.group for i in Requests("val").items(500)}
+    assert list(RouterRequests("train").items(20)) == items[:20] != list(RouterRequests("train", seed=1).items(20))
+    assert not {i.group for i in items} & {i.group for i in RouterRequests("val").items(500)}
     shares = Counter(i.kind.split()[0] for i in items)
     assert set(shares) == set(LANGUAGES) and shares["en"] > 900 and min(shares.values()) > 200
 

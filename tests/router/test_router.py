@@ -17,7 +17,7 @@ from pathasst.core.records import Conversation, Mark, Source, ToolCall, Turn
 from pathasst.instruct.invoke import Invoker
 from pathasst.instruct.wordings import Wordings
 from pathasst.router import Router, RouterConfig, RouterTraining
-from pathasst.router.items import Item, items_of
+from pathasst.router.items import RequestItem, items_of
 from pathasst.router.network import Encoder, called
 from pathasst.router.train import join, measure, train
 from pathasst.tools.registry import all_specs
@@ -73,7 +73,7 @@ def test_items_are_every_turn_with_the_tools_it_asks_for() -> None:
 def test_measures_of_a_hand_made_case() -> None:
     wanted: list[tuple[str, ...]] = [("a",), ("a", "b"), (), ()]
     got: list[tuple[str, ...]] = [("a",), ("a",), (), ("b",)]
-    items = [Item("x", w, "test", k, str(n)) for n, (w, k) in enumerate(zip(wanted, "ssnn", strict=True))]
+    items = [RequestItem("x", w, "test", k, str(n)) for n, (w, k) in enumerate(zip(wanted, "ssnn", strict=True))]
     found = measure(wanted, got, items)
     assert found["all"]["value"] == 0.5
     assert found["s"]["value"] == 0.5

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pathasst.core.statistics import Interval
-from pathasst.nn.detector.evaluate import ClassScores, Scores
+from pathasst.nn.detector.evaluate import ClassScores, DetectorScores
 from pathasst.tools.registry import tool_class
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def test_a_cards_scores_are_those_measured(tool, rows):
     assert stated == [interval(kept(result)[row][column]) for result, row, column in rows]
 
 
-def scores(values: dict) -> Scores:
+def scores(values: dict) -> DetectorScores:
     """What `pathasst tools evaluate` measured of a detector, from its kept result."""
 
     def one(kept: dict) -> ClassScores:
@@ -42,7 +42,7 @@ def scores(values: dict) -> Scores:
 
     classes = {name: one(kept) for name, kept in values["classes"].items()}
     means = Interval(**values["map50"]), Interval(**values["map"])
-    return Scores(values["pictures"], *means, one(values["any_class"]), classes)
+    return DetectorScores(values["pictures"], *means, one(values["any_class"]), classes)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pathasst.cli.slide import app
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.imaging.slides import open_slide
-from pathasst.wsi.clusters import Clusters, nearest_places, write_clusters
+from pathasst.wsi.clusters import TileClusters, nearest_places, write_clusters
 from pathasst.wsi.features import SlideFeatures, write_features
 
 
@@ -24,23 +24,23 @@ def features(spots_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Sli
 
 
 def test_tiles_that_look_alike_are_together(features: SlideFeatures) -> None:
-    clusters = Clusters.of(features, 3)
+    clusters = TileClusters.of(features, 3)
     sizes = np.bincount(clusters.labels)
     assert len(sizes) == 3 and (np.diff(sizes) <= 0).all()
     own = (features.features * clusters.centres[clusters.labels]).sum(1)
     assert (own >= (features.features @ clusters.centres.T).max(1) - 0.02).all()
     for n in range(3):
         assert (clusters.labels[clusters.examples(features, n)] == n).all()
-    assert np.array_equal(Clusters.of(features, 3).labels, clusters.labels)
+    assert np.array_equal(TileClusters.of(features, 3).labels, clusters.labels)
     with pytest.raises(BadSettings, match="2 or more"):
-        Clusters.of(features, 1)
+        TileClusters.of(features, 1)
 
 
 def test_the_areas_of_all_clusters_are_the_tiles(spots_slide: Path, features: SlideFeatures, tmp_path: Path) -> None:
     from shapely.geometry import shape
 
     with open_slide(spots_slide) as slide:
-        files = write_clusters(slide, features, Clusters.of(features, 3), tmp_path)
+        files = write_clusters(slide, features, TileClusters.of(features, 3), tmp_path)
     areas = json.loads(files[0].read_text(encoding="utf-8"))["features"]
     assert [a["properties"]["classification"]["name"] for a in areas] == ["cluster 1", "cluster 2", "cluster 3"]
     assert sum(a["properties"]["measurements"]["tiles"] for a in areas) == len(features.coords)

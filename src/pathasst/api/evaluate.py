@@ -59,9 +59,6 @@ def evaluate(
     from pathasst.evaluate.suite import EvalSettings, run
 
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pathasst-eval-"))
-    for name in ("index", "requests", "pictures", "folder", "originals"):
-        if settings.get(name) is not None:
-            settings[name] = Path(settings[name])
     eval_settings = EvalSettings(
         data=Path(data).expanduser() if data is not None else None,
         pairs=tuple(Path(p) for p in pairs),

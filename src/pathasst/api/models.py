@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pathasst.api.images import ImageLike
     from pathasst.clip.model import DualEncoder
-    from pathasst.mllm.generate import PathAsst as Model
+    from pathasst.mllm.generate import PathAsstModel as Model
 
 DEFAULT_PATHASST = "pathasst-embedded"
 
@@ -118,7 +118,7 @@ class PathAsst:
     """
 
     def __init__(self, model: str | Path = DEFAULT_PATHASST, *, engine: str = "auto") -> None:
-        from pathasst.mllm.generate import PathAsst as Model
+        from pathasst.mllm.generate import PathAsstModel as Model
 
         self.source = model
         self.model: Model = Model.load(model, engine=engine)

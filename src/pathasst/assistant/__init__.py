@@ -1,7 +1,7 @@
 """The assistant: a brain that decides, tools that measure, literature that is cited, and an answer that says what was run."""
 
 from pathasst.assistant.agent import Event, Limits
-from pathasst.assistant.answer import Answer, Shown, Source, Step
+from pathasst.assistant.answer import Answer, RetrievedAbstract, Shown, Step
 from pathasst.assistant.answering import ask, default_registry, not_offered
 from pathasst.assistant.brain import Brain, BrainSettings, open_brain, parse_brain
 
@@ -12,7 +12,7 @@ __all__ = [
     "Event",
     "Limits",
     "Shown",
-    "Source",
+    "RetrievedAbstract",
     "Step",
     "ask",
     "default_registry",

@@ -52,7 +52,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class RetrievedAbstract:
     """One retrieved abstract, with the words an answer can be checked against."""
 
     hit: Hit
@@ -77,7 +77,7 @@ class Answer:
     raw: str = ""
     brain: str = ""  # which brain answered, with its version
     steps: list[Step] = field(default_factory=list)  # tools run for this question
-    sources: list[Source] = field(default_factory=list)  # abstracts retrieved for this question or cited in the answer
+    sources: list[RetrievedAbstract] = field(default_factory=list)  # abstracts retrieved for this question or cited in the answer
     struck: list[str] = field(default_factory=list)  # references in `raw` that no search of this conversation retrieved
     notices: list[str] = field(default_factory=list)
     stopped: str = ""  # "": the brain finished | limit | time | cancelled | brain

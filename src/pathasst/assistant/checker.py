@@ -41,7 +41,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedSentence:
     """A sentence with the verdict on it and the source that supports it."""
 
     text: str
@@ -91,7 +91,7 @@ _NEUTRAL = re.compile(
 )
 
 
-def check(text: str, sources: Sequence[Evidence]) -> list[Checked]:
+def check(text: str, sources: Sequence[Evidence]) -> list[CheckedSentence]:
     """Every sentence of a text with the verdict of the sources on it, in order; list marks and headings stay with their words."""
     prepared = [(source, line, _facts(line)) for source in sources for line in _lines(source.text)]
     return [_judge(s, sources, prepared) for s in _lines(text)]
@@ -125,10 +125,10 @@ def _facts(sentence: str) -> _Facts:
     return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)))
 
 
-def _judge(sentence: str, sources: Sequence[Evidence], prepared: Sequence[tuple[Evidence, str, _Facts]]) -> Checked:
+def _judge(sentence: str, sources: Sequence[Evidence], prepared: Sequence[tuple[Evidence, str, _Facts]]) -> CheckedSentence:
     facts = _facts(sentence)
     if (support := _without_sources(sentence, facts)) is not None:
-        return Checked(sentence, support)
+        return CheckedSentence(sentence, support)
     cited = set(re.findall(r"PMID:? ?(\d{1,9})", sentence))
     best: tuple[float, Evidence, str] | None = None
     contradicted = False
@@ -144,8 +144,8 @@ def _judge(sentence: str, sources: Sequence[Evidence], prepared: Sequence[tuple[
         else:
             contradicted |= share >= LEAST_WORDS
     if best is not None:
-        return Checked(sentence, Support.SUPPORTED, best[1].label, best[2])
-    return Checked(sentence, Support.CONTRADICTED if contradicted else Support.UNSUPPORTED)
+        return CheckedSentence(sentence, Support.SUPPORTED, best[1].label, best[2])
+    return CheckedSentence(sentence, Support.CONTRADICTED if contradicted else Support.UNSUPPORTED)
 
 
 def _without_sources(sentence: str, facts: _Facts) -> Support | None:

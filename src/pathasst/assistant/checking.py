@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import citations, sanitize
-from pathasst.assistant.checker import Checked, Evidence, Support, check
+from pathasst.assistant.checker import CheckedSentence, Evidence, Support, check
 from pathasst.assistant.compose import fixed
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.statements import Kind, Statement, text_of
@@ -106,7 +106,7 @@ def _by_themselves(results: Sequence[Turn]) -> list[Statement]:
     ]
 
 
-def _statement(checked: Checked) -> Statement:
+def _statement(checked: CheckedSentence) -> Statement:
     if checked.support is not Support.SUPPORTED:
         return Statement(text=checked.text, kind=Kind.MODEL, source="the model")
     kind = (

@@ -35,7 +35,7 @@ _TRIVIAL = 10  # small whole numbers are words more often than measurements ("tw
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedText:
     """An answer's text after the check."""
 
     text: str  # retrieved ones written as [PMID n], others as ~~[PMID n]~~
@@ -44,7 +44,7 @@ class Checked:
     unchecked: list[str] = field(default_factory=list)  # "Author et al., 2019": cannot be checked
 
 
-def check(text: str, library: Mapping[str, Hit]) -> Checked:
+def check(text: str, library: Mapping[str, Hit]) -> CheckedText:
     """Strike out every reference that `library` (PMID → retrieved abstract) does not hold.
 
     Numbers are read after PMID or PubMed, in lists, in pubmed links and as bare `[12345678]`; Arabic digits of any script count.
@@ -84,7 +84,7 @@ def check(text: str, library: Mapping[str, Hit]) -> Checked:
         parts += [text[end:start], lead, before, replace(match), after]
         end = match.end()
     text = "".join([*parts, text[end:]])
-    return Checked(text, list(cited), list(struck), list(dict.fromkeys(_AUTHOR_YEAR.findall(text))))
+    return CheckedText(text, list(cited), list(struck), list(dict.fromkeys(_AUTHOR_YEAR.findall(text))))
 
 
 def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:

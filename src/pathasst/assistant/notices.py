@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pathasst.assistant import citations, sanitize
-from pathasst.assistant.answer import Answer, Source, Step
+from pathasst.assistant.answer import Answer, RetrievedAbstract, Step
 from pathasst.assistant.checking import Held, evidence_of, hold
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album
@@ -61,7 +61,7 @@ def conclude(
     result = Held(raw)
     if draft.statements:  # composed: every reference comes from a result or the glossary
         passages = dict.fromkeys(s.source for s in draft.statements if s.kind is Kind.PASSAGE)
-        checked = citations.Checked(text_of(draft.statements), cited=[p for p in passages if p in draft.library])
+        checked = citations.CheckedText(text_of(draft.statements), cited=[p for p in passages if p in draft.library])
     else:
         before = list(history.results) if history else []
         sources = evidence_of([*before, *(s.result for s in draft.steps)], draft.library, draft.turns)
@@ -69,7 +69,7 @@ def conclude(
         checked = citations.check(result.text, draft.library)
     retrieved = library_of(step.result for step in draft.steps)
     pmids = dict.fromkeys([*checked.cited, *retrieved])
-    abstracts = [Source(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]
+    abstracts = [RetrievedAbstract(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]
     return Answer(
         question=draft.question,
         text=checked.text or "(The model gave no answer.)",
@@ -155,7 +155,7 @@ def _other_marker(draft: Draft, cards: Mapping[str, ToolCard]) -> str:
     return ""
 
 
-def _about_references(checked: citations.Checked, sources: list[Source], searched: bool) -> list[str]:
+def _about_references(checked: citations.CheckedText, sources: list[RetrievedAbstract], searched: bool) -> list[str]:
     notices = []
     if checked.struck:
         count = len(checked.struck)

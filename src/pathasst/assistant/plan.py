@@ -18,7 +18,7 @@ from pathasst.assistant.statements import Statement
 from pathasst.core.records import ToolCall
 from pathasst.papers.question import concepts_of, read_question
 from pathasst.router.route import Reason, Route
-from pathasst.tools.glossary import Entry, Glossary
+from pathasst.tools.glossary import Glossary, GlossaryEntry
 from pathasst.tools.protocol import Registry
 
 PAPERS, LOOK, CASES = "papers_search", "look", "similar_cases"
@@ -192,7 +192,7 @@ class _Case:
         near = [t for t in self.route.alternatives if t in self.offered and t != PAPERS]
         if near and self.pictures:
             return Plan(calls=self._on_pictures([ToolCall(name=near[0])]))
-        entries: list[Entry] = Glossary.load().mentions(self.words, misspelt=True)[:2]
+        entries: list[GlossaryEntry] = Glossary.load().mentions(self.words, misspelt=True)[:2]
         if entries and self.route.reason is not Reason.OFF_TOPIC:
             return Plan(before=[*fixed.cannot(self.words, fixed.TERMS), *terms.explained(entries)])
         return Plan(before=fixed.cannot(self.words, fixed.OTHER_FIELD, fixed.LARGER))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.assistant.answer import Answer, Source, Step, file_name
+from pathasst.assistant.answer import Answer, RetrievedAbstract, Step, file_name
 from pathasst.assistant.sanitize import plain
 from pathasst.core.text import shortened
 
@@ -85,21 +85,21 @@ def call_line(step: Step) -> str:
     return plain(f"{step.call.name or '(unreadable call)'}({arguments}){f' on {step.image}' if step.image else ''}")
 
 
-def _grouped(answer: Answer) -> list[tuple[str, list[Source]]]:
+def _grouped(answer: Answer) -> list[tuple[str, list[RetrievedAbstract]]]:
     cited = [s for s in answer.sources if s.cited]
     others = [s for s in answer.sources if not s.cited]
     title = "Also retrieved, not cited by the model" if cited else "Retrieved, not cited by the model"
     return [(t, group) for t, group in (("Sources the model cites", cited), (title, others)) if group]
 
 
-def _headline(source: Source, escape: Callable[[str], str]) -> str:
+def _headline(source: RetrievedAbstract, escape: Callable[[str], str]) -> str:
     hit = source.hit
     year = f" ({hit.year})" if hit.year else ""
     retracted = " RETRACTED" if hit.retracted else ""
     return f"{escape(hit.title.rstrip('.'))}{year}. {escape(hit.journal)}{retracted}".rstrip(" ")
 
 
-def _passage(source: Source) -> str:
+def _passage(source: RetrievedAbstract) -> str:
     return shortened(re.sub(r"\s+", " ", plain(source.passage)).strip(), PASSAGE_CHARACTERS)
 
 

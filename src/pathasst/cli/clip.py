@@ -130,10 +130,10 @@ def convert(
     import json
 
     from pathasst.clip.convert import to_huggingface
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import PathCLIPModel
     from pathasst.core.errors import BadSettings
 
-    clip = PathCLIP.load(model, activation=activation, arch=arch)
+    clip = PathCLIPModel.load(model, activation=activation, arch=arch)
     out.mkdir(parents=True, exist_ok=True)
     if to == "openclip":
         clip.save(out, dtype="float32")

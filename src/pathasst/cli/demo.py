@@ -137,10 +137,10 @@ def _answers(console: Console, out: Path) -> None:
 
 def _pathclip(console: Console, picture: Path) -> None:
     """What PathCLIP alone makes of the picture, asked among four kinds."""
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import PathCLIPModel
     from pathasst.imaging.pictures import load
 
-    scores = PathCLIP.load().classify([load(picture)], list(KINDS))[0]
+    scores = PathCLIPModel.load().classify([load(picture)], list(KINDS))[0]
     ranked = sorted(zip(KINDS, scores, strict=True), key=lambda pair: -pair[1])
     console.print("PathCLIP alone, asked which of four fits: " + ", ".join(f"{kind} {score:.2f}" for kind, score in ranked))
 

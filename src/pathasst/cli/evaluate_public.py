@@ -37,11 +37,11 @@ def classify(
     Example: pathasst eval classify --folder ~/tiles --names names.yaml --robust
     """
     from pathasst.clip.onnx import load
-    from pathasst.evaluate.classification.measure import Options, evaluate
+    from pathasst.evaluate.classification.measure import ClassificationSettings, evaluate
     from pathasst.evaluate.embeddings import KeptCLIP
 
     model = KeptCLIP(load(clip, threads=0), out / "predictions")
-    options = Options(probes=probes, robust=robust, limit=limit, seed=seed)
+    options = ClassificationSettings(probes=probes, robust=robust, limit=limit, seed=seed)
     table, scores = evaluate(model, clip, data, ids or (), folder=folder, names=names, options=options)
     _finish(table, out, scores, clip, model.fingerprint()[:16])
 
@@ -65,10 +65,10 @@ def questions(
     """
     from pathasst.assistant.brain import open_brain
     from pathasst.assistant.settings import load_settings
-    from pathasst.evaluate.questions.measure import Options, evaluate
+    from pathasst.evaluate.questions.measure import QuestionSettings, evaluate
 
     model = open_brain(load_settings(brain=brain).brain)
-    options = Options(split=split, orders=orders, blind=blind, limit=limit, seed=seed)
+    options = QuestionSettings(split=split, orders=orders, blind=blind, limit=limit, seed=seed)
     table, scores = evaluate(model, data, ids or (), out / "predictions", options)
     _finish(table, out, scores, model.name)
 

@@ -232,12 +232,12 @@ def cluster(
     mpp: float = MPP,
 ) -> None:
     """Group a slide's tiles by what they look like. Example: pathasst slide cluster case.svs --features case.h5 --out clusters"""
-    from pathasst.wsi.clusters import Clusters, write_clusters
+    from pathasst.wsi.clusters import TileClusters, write_clusters
     from pathasst.wsi.features import load_slide_features
 
     opened, tiles = load_slide_features(slide, vectors, mpp)
     with opened:
-        files = write_clusters(opened, tiles, Clusters.of(tiles, count), out)
+        files = write_clusters(opened, tiles, TileClusters.of(tiles, count), out)
     typer.echo(f"wrote {', '.join(map(str, files))}")
 
 

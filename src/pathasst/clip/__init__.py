@@ -1,6 +1,6 @@
 """Pair → PathCLIP: training through OpenCLIP, conversion to and from Hugging Face, zero-shot classification and retrieval.
 
-Imports nothing heavy by itself: `from pathasst.clip.model import PathCLIP`.
+Imports nothing heavy by itself: `from pathasst.clip.model import PathCLIPModel`.
 """
 
 DEFAULT_PATHCLIP = "pathclip-lite"

@@ -60,7 +60,7 @@ class Similar:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AtlasPicture:
     """One picture to be part of an atlas."""
 
     picture: Path | bytes
@@ -144,7 +144,7 @@ class Atlas:
 
 
 def build(
-    sources: Sequence[Source], encoder: PictureEncoder, model: str = NETWORK, report: Callable[[int], None] | None = None
+    sources: Sequence[AtlasPicture], encoder: PictureEncoder, model: str = NETWORK, report: Callable[[int], None] | None = None
 ) -> tuple[Atlas, int]:
     """The atlas of pictures, and how many could not be read. Raises BadDataset when none can be.
 
@@ -157,7 +157,7 @@ def build(
         raise BadDataset("none of the pictures could be read.")
     places: dict[AtlasCase, int] = {}
     of = np.array([places.setdefault(sources[r].case, len(places)) for r in rows])
-    first: dict[int, Source] = {}
+    first: dict[int, AtlasPicture] = {}
     for place, row in zip(of.tolist(), rows, strict=True):
         if place not in first or (sources[row].thumbnail and not first[place].thumbnail):
             first[place] = sources[row]
@@ -166,7 +166,7 @@ def build(
     return Atlas(vectors, of, list(places), thumbnails, model, encoder.fingerprint(), space), len(sources) - len(rows)
 
 
-def fitted_space(sources: Sequence[Source], report: Callable[[int], None] | None = None) -> Space:
+def fitted_space(sources: Sequence[AtlasPicture], report: Callable[[int], None] | None = None) -> Space:
     """A space fitted to the pictures of an atlas. Raises BadDataset where fewer than 500 of them can be read."""
     from pathasst.clip.pictures import embed
     from pathasst.nn.multiscale import pooled
@@ -181,7 +181,7 @@ def fitted_space(sources: Sequence[Source], report: Callable[[int], None] | None
     return Space.fit(embed(Features(), [s.picture for s in sources], report)[0])
 
 
-def read_sources(place: Path, link: str = "", licence: str = "") -> list[Source]:
+def read_sources(place: Path, link: str = "", licence: str = "") -> list[AtlasPicture]:
     """Pictures for an atlas: a CSV (`file`, `case`, and any of organ, diagnosis, category, stain, caption, link, licence), a
     dataset of pairs, or a folder of pictures, whose sub-folders are diagnoses.
 
@@ -201,17 +201,17 @@ def read_sources(place: Path, link: str = "", licence: str = "") -> list[Source]
     ]
 
 
-def _of_table(table: Path) -> Iterator[Source]:
+def _of_table(table: Path) -> Iterator[AtlasPicture]:
     with table.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name = row.get("file") or row.get("image")
             if not name:
                 raise BadDataset(f"{table} needs a column `file`, and `case` for the case of each picture.")
             values = {c: row.get(c) or "" for c in COLUMNS}
-            yield Source(table.parent / name, AtlasCase(case=row.get("case") or name, **values), row.get("kind") == "10x")
+            yield AtlasPicture(table.parent / name, AtlasCase(case=row.get("case") or name, **values), row.get("kind") == "10x")
 
 
-def _of_pairs(folder: Path) -> Iterator[Source]:
+def _of_pairs(folder: Path) -> Iterator[AtlasPicture]:
     from pathasst.core.records import Pair
     from pathasst.dataset import read
 
@@ -222,15 +222,15 @@ def _of_pairs(folder: Path) -> Iterator[Source]:
             case = AtlasCase(
                 case=pair.group or pair.figure_id, caption=pair.caption, licence=pair.source.licence, link=pair.source.doi
             )
-            yield Source(pair.image, case)
+            yield AtlasPicture(pair.image, case)
 
 
-def _of_folder(folder: Path) -> Iterator[Source]:
+def _of_folder(folder: Path) -> Iterator[AtlasPicture]:
     from pathasst.clip.pictures import pictures_under
 
     for path in pictures_under(folder):
         diagnosis = path.parent.name if path.parent != folder else ""
-        yield Source(path, AtlasCase(case=path.stem, diagnosis=diagnosis))
+        yield AtlasPicture(path, AtlasCase(case=path.stem, diagnosis=diagnosis))
 
 
 def _thumbnail(picture: Path | bytes) -> bytes:

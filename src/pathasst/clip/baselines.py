@@ -14,11 +14,11 @@ import numpy as np
 
 from pathasst.clip.build import ClipConfig
 from pathasst.clip.lit import embed_pixels
-from pathasst.clip.scores import ClassScores, class_scores
-from pathasst.clip.zeroshot import Example, Task
+from pathasst.clip.scores import ClassificationScores, class_scores
+from pathasst.clip.zeroshot import ZeroShotPicture, ZeroShotTask
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP, Picture
+    from pathasst.clip.model import PathCLIPModel, Picture
 
 
 def histogram(picture: Picture) -> np.ndarray:
@@ -48,7 +48,7 @@ def teacher_features(pictures: Iterable[Picture], size: int = 224) -> np.ndarray
     return trunk_features(efficientnet_lite0().eval(), ClipConfig({"vision_cfg": {"image_size": size}}, MEAN, STD), pictures)
 
 
-def tower_features(clip: PathCLIP, pictures: Iterable[Picture], batch: int = 64) -> np.ndarray:
+def tower_features(clip: PathCLIPModel, pictures: Iterable[Picture], batch: int = 64) -> np.ndarray:
     """The pooled token of the vision tower, before the projection to the texts: float32 [n, width]."""
     import torch
 
@@ -61,7 +61,9 @@ def tower_features(clip: PathCLIP, pictures: Iterable[Picture], batch: int = 64)
     return np.concatenate(parts)
 
 
-def probe(task: Task, features: dict[str, np.ndarray], train: Sequence[Example], test: Sequence[Example]) -> ClassScores:
+def probe(
+    task: ZeroShotTask, features: dict[str, np.ndarray], train: Sequence[ZeroShotPicture], test: Sequence[ZeroShotPicture]
+) -> ClassificationScores:
     """Logistic regression on frozen features (by example id); its strength by cross-validation over the groups of `train`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -77,7 +79,7 @@ def probe(task: Task, features: dict[str, np.ndarray], train: Sequence[Example],
     return class_scores([e.label for e in test], predicted, len(task.classes), [e.cluster for e in test])
 
 
-def chance(task: Task, test: Sequence[Example]) -> float:
+def chance(task: ZeroShotTask, test: Sequence[ZeroShotPicture]) -> float:
     """Mean macro F1 of 20 runs that guess the classes with equal odds."""
     guesses, truth = np.random.default_rng(0), [e.label for e in test]
     runs = [class_scores(truth, guesses.integers(0, len(task.classes), len(truth)), len(task.classes)) for _ in range(20)]
@@ -100,7 +102,7 @@ class ColourWords:
         self.centre = text_embeddings.mean(axis=0)
         self.line.fit(colours, text_embeddings - self.centre, ridge__sample_weight=weights)
 
-    def scores(self, task: Task, test: Sequence[Example], prompts: np.ndarray) -> ClassScores:
+    def scores(self, task: ZeroShotTask, test: Sequence[ZeroShotPicture], prompts: np.ndarray) -> ClassificationScores:
         """`prompts`: float [classes, d], embedded as the captions were."""
         estimates = self.line.predict(np.stack([histogram(e.picture()) for e in test]))
         estimates /= np.linalg.norm(estimates, axis=1, keepdims=True).clip(1e-9)

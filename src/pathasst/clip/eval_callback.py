@@ -12,7 +12,7 @@ from pathasst.clip.retrieval import retrieve
 from pathasst.core.errors import BadDataset
 
 if TYPE_CHECKING:
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import PathCLIPModel
 
 
 class ValScores:
@@ -28,7 +28,7 @@ class ValScores:
         examples = [(task, zs.examples_of_pairs(pictures, task)) for task in zs.load_tasks(tasks).values()]
         self.tasks = [(task, some) for task, some in examples if len({e.label for e in some}) > 1]
 
-    def __call__(self, clip: PathCLIP) -> dict[str, float]:
+    def __call__(self, clip: PathCLIPModel) -> dict[str, float]:
         """Macro F1 with the single prompts, for tasks of which the split has two classes or more, and R@10 in both directions.
 
         Captions composed from labels are true of many pictures and do not count for retrieval.

@@ -23,7 +23,7 @@ OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 
 
 def load_any(place: Path, *, activation: str = "", arch: str = "") -> tuple[nn.Module, ClipConfig]:
-    """The OpenCLIP model and configuration at a folder or file. See `PathCLIP.load` for the formats and errors."""
+    """The OpenCLIP model and configuration at a folder or file. See `PathCLIPModel.load` for the formats and errors."""
     if place.is_file():
         model, config = _bare_checkpoint(place, activation, arch)
     elif (place / CONFIG).is_file():

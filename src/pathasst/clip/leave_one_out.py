@@ -20,7 +20,7 @@ from pathasst.clip.baselines import ColourWords, chance, histogram, trunk_featur
 from pathasst.clip.captions import Captions
 from pathasst.clip.data import Pictures, load_pictures, sampling
 from pathasst.clip.lit import FILE, compute_lit_features, standardise
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.task import ClipTask
 from pathasst.clip.train import initial
@@ -132,7 +132,7 @@ class _Bench:
         self.lit_features = compute_lit_features(trunk, config, self.pictures.images, *look, out / FILE)
         self.colours = np.stack([histogram(s.pixels) for s in self.pictures.images])
 
-    def measure(self, name: str, sources: Sequence[str], tasks: list[zs.Task]) -> Iterable[LeftOutScores]:
+    def measure(self, name: str, sources: Sequence[str], tasks: list[zs.ZeroShotTask]) -> Iterable[LeftOutScores]:
         import torch
 
         training_pictures, rows = self.pictures.without(sources)
@@ -140,12 +140,12 @@ class _Bench:
         (model, config), (untrained, _) = initial(self.settings), initial(self.settings)
         for fresh in (model, untrained):
             standardise(fresh, self.lit_features[rows])
-        before = PathCLIP(untrained, config)
+        before = PathCLIPModel(untrained, config)
         training = ClipTask(
             self.settings, model, config, training_pictures, self.texts.beside(model), lit_features=self.lit_features[rows]
         )
         fit(training, self.settings, self.out / name.replace(" ", "-")).remove_checkpoints()
-        clip = PathCLIP(model, config)
+        clip = PathCLIPModel(model, config)
         pictures = [p for d in self.settings.data for p in zs.labelled(d, ["train", "val", "test"])]
         pictures = [p for p in pictures if p.source.article_id in sources]
         words = self._colour_words(clip, training_pictures, rows)
@@ -162,7 +162,7 @@ class _Bench:
                 name, task.name, one.n, one.clusters, zero_shot, ensemble, colour, unlearnt, chance(task, examples)
             )
 
-    def _colour_words(self, clip: PathCLIP, training_pictures: Pictures, rows: np.ndarray) -> ColourWords:
+    def _colour_words(self, clip: PathCLIPModel, training_pictures: Pictures, rows: np.ndarray) -> ColourWords:
         import torch
 
         with torch.inference_mode():  # the first window of each caption
@@ -173,7 +173,7 @@ class _Bench:
         return ColourWords(self.colours[rows], text_embeddings, sampling(training_pictures.images, self.settings.balance))
 
 
-def _project(clip: PathCLIP, features: np.ndarray) -> np.ndarray:
+def _project(clip: PathCLIPModel, features: np.ndarray) -> np.ndarray:
     """Features of the trunk → unit embeddings, float32."""
     import torch
 

@@ -71,10 +71,10 @@ class DualEncoder(ABC):
         return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
 
 
-class PathCLIP(DualEncoder):
+class PathCLIPModel(DualEncoder):
     """A CLIP with its tokenizer and preprocessing.
 
-    >>> clip = PathCLIP.load("pathclip-lite")
+    >>> clip = PathCLIPModel.load("pathclip-lite")
     >>> clip.classify([picture], ["lung adenocarcinoma", "benign lung tissue"])   # [1, 2] probabilities
     """
 
@@ -83,7 +83,7 @@ class PathCLIP(DualEncoder):
         self._tokenizer: Any = None
 
     @classmethod
-    def load(cls, id: str | Path = DEFAULT_PATHCLIP, *, activation: str = "", arch: str = "", device: str = "") -> PathCLIP:
+    def load(cls, id: str | Path = DEFAULT_PATHCLIP, *, activation: str = "", arch: str = "", device: str = "") -> PathCLIPModel:
         """Load by registry id or path: our or OpenCLIP's folder, a Hugging Face CLIP folder, or an OpenCLIP checkpoint file;
         or by an OpenCLIP name with its pretrained tag, `ViT-B-16/openai`, fetched where it is not in OpenCLIP's cache.
 
@@ -211,7 +211,7 @@ class PathCLIP(DualEncoder):
 
 
 def to_pixels(image: Picture, config: ClipConfig) -> np.ndarray:
-    """What `PathCLIP.preprocess` gives, as an array: float32 3×S×S."""
+    """What `PathCLIPModel.preprocess` gives, as an array: float32 3×S×S."""
     square = to_square(image, config.image_size, config.interpolation, config.resize_mode)
     pixels = np.asarray(square, dtype=np.float32) / 255
     normal = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
@@ -243,4 +243,4 @@ def to_square(image: Picture, size: int, interpolation: str = "bicubic", resize_
     return image.crop((left, top, left + size, top + size))
 
 
-__all__ = ["CONFIG", "WEIGHTS", "MissingWeights", "PathCLIP", "build", "load_own_state"]
+__all__ = ["CONFIG", "WEIGHTS", "MissingWeights", "PathCLIPModel", "build", "load_own_state"]

@@ -1,6 +1,6 @@
 """PathCLIP by ONNX Runtime: the same vectors, with neither torch nor OpenCLIP imported, so that a worker starts in a second.
 
-Knows folders that `PathCLIP.save` wrote. Both towers are written as ONNX once for each content of the weights, to the user's
+Knows folders that `PathCLIPModel.save` wrote. Both towers are written as ONNX once for each content of the weights, to the user's
 cache. What cannot be written so (CLIP's own text tower with its byte pairs, other formats of weights) torch runs.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathasst.clip.build import CONFIG, REGISTRY, WEIGHTS, ClipConfig
-from pathasst.clip.model import BATCH, DualEncoder, PathCLIP, to_pixels
+from pathasst.clip.model import BATCH, DualEncoder, PathCLIPModel, to_pixels
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.hardware import has_gpu
@@ -32,10 +32,10 @@ TEXT = ".text.onnx"  # beside `<hash>.onnx`, which is the vision tower
 
 
 class OnnxClip(DualEncoder):
-    """A PathCLIP run by ONNX Runtime on some threads (0: all cores). Gives what `PathCLIP` gives."""
+    """A PathCLIP run by ONNX Runtime on some threads (0: all cores). Gives what `PathCLIPModel` gives."""
 
     def __init__(self, folder: Path, version: str = "", threads: int = 1) -> None:
-        """Raises MissingWeights as `PathCLIP.load`, BadInput when a tower cannot be written as ONNX."""
+        """Raises MissingWeights as `PathCLIPModel.load`, BadInput when a tower cannot be written as ONNX."""
         from safetensors import safe_open
         from tokenizers import Tokenizer
 
@@ -76,7 +76,7 @@ class OnnxClip(DualEncoder):
 
 
 def load(id: str, threads: int = 1) -> DualEncoder:
-    """A PathCLIP by what `PathCLIP.load` takes: by ONNX Runtime where its towers can be written so, else by torch.
+    """A PathCLIP by what `PathCLIPModel.load` takes: by ONNX Runtime where its towers can be written so, else by torch.
 
     With a GPU, by torch on it. `threads`: of ONNX Runtime; 0: all cores.
     """
@@ -85,7 +85,7 @@ def load(id: str, threads: int = 1) -> DualEncoder:
             return OnnxClip(folder, weights.version(id) if id in weights.registry() else "", threads)
         except BadInput as error:
             warnings.warn(f"{id} is run by torch: {error}", stacklevel=2)
-    return PathCLIP.load(id)
+    return PathCLIPModel.load(id)
 
 
 def prepare(id: str) -> None:
@@ -96,7 +96,7 @@ def prepare(id: str) -> None:
 
 
 def _own_folder(id: str) -> Path | None:
-    """The folder of a PathCLIP that `PathCLIP.save` wrote, with a text tower of ours."""
+    """The folder of a PathCLIP that `PathCLIPModel.save` wrote, with a text tower of ours."""
     folder = weights.path(id) if id in weights.registry() else Path(id)
     own = all((folder / name).is_file() for name in (WEIGHTS, CONFIG))
     return folder if own and text_tower(ClipConfig.read(folder)) else None
@@ -118,11 +118,11 @@ def text_tower(config: ClipConfig) -> str:
 def write(folder: Path, file: Path) -> None:
     """`file`: `pixels` float32 b×3×S×S, normalised → `vectors` b×d, unit rows. `<file>.text.onnx`: `ids` int64 b×n → the same.
 
-    Raises MissingWeights, BadInput as `PathCLIP.load`; BadInput for a layer that ONNX lacks or computes otherwise.
+    Raises MissingWeights, BadInput as `PathCLIPModel.load`; BadInput for a layer that ONNX lacks or computes otherwise.
     """
     import torch
 
-    clip = PathCLIP.load(folder, device="cpu")
+    clip = PathCLIPModel.load(folder, device="cpu")
     clip.model.requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(2, 3, clip.image_size, clip.image_size, generator=generator)
@@ -132,7 +132,7 @@ def write(folder: Path, file: Path) -> None:
     _write_tower(clip, "encode_text", ids, file.with_suffix(TEXT))
 
 
-def _write_tower(clip: PathCLIP, method: str, example: torch.Tensor, file: Path) -> None:
+def _write_tower(clip: PathCLIPModel, method: str, example: torch.Tensor, file: Path) -> None:
     import torch
 
     class Tower(torch.nn.Module):

@@ -11,7 +11,7 @@ from pathasst.core.statistics import Interval, sums_interval
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScores:
+class ClassificationScores:
     """Scores of a classification."""
 
     macro_f1: Interval  # over the classes that occur in the truth
@@ -28,7 +28,7 @@ def class_scores(
     classes: int,
     clusters: Sequence[str] | None = None,
     seed: int = 0,
-) -> ClassScores:
+) -> ClassificationScores:
     """Macro F1, weighted F1 and accuracy of class numbers, with a cluster bootstrap (each item its own cluster by default).
 
     Classes that never occur in the truth do not count for the macro mean; a draw that lacks a class counts the others.
@@ -42,7 +42,7 @@ def class_scores(
         return sums_interval(lambda sums: _of_confusion(sums.reshape(-1, classes, classes))[part], per_item, clusters, seed=seed)
 
     number = len(truth_) if clusters is None else len(set(clusters))
-    return ClassScores(interval(0), interval(1), interval(2), cells.sum(axis=0).astype(int), len(truth_), number)
+    return ClassificationScores(interval(0), interval(1), interval(2), cells.sum(axis=0).astype(int), len(truth_), number)
 
 
 def _of_confusion(tables: np.ndarray) -> np.ndarray:

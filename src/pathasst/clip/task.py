@@ -22,7 +22,7 @@ from pathasst.clip.data import Pictures, TrainingImage, sampling
 from pathasst.clip.distill import TeacherFeatures, heads
 from pathasst.clip.eval_callback import ValScores
 from pathasst.clip.loss import TrueCaptionsLoss
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.student import Student
 from pathasst.core.errors import BadSettings
@@ -181,7 +181,7 @@ class ClipTask(Task):
         """Macro F1 of the zero-shot tasks and R@10 on the split val, and their mean; the first process alone measures."""
         if self.val_scores is None or not processes(self.settings.device).is_main_process:
             return {}
-        scores = self.val_scores(PathCLIP(self.clip, self.config))
+        scores = self.val_scores(PathCLIPModel(self.clip, self.config))
         scores |= {"mean": float(np.mean(list(scores.values())))} if scores else {}
         if self.best and self.best not in scores:
             raise BadSettings(f"best: the evaluation has no score {self.best!r}; it has {', '.join(scores) or 'none'}.")

@@ -16,7 +16,7 @@ from pathasst.clip.eval_callback import ValScores
 from pathasst.clip.image_cache import forget
 from pathasst.clip.lit import FILE as LIT
 from pathasst.clip.lit import compute_lit_features, standardise
-from pathasst.clip.model import PathCLIP
+from pathasst.clip.model import PathCLIPModel
 from pathasst.clip.settings import ClipTraining
 from pathasst.core.errors import BadSettings
 from pathasst.nn.pretrained import efficientnet_lite0
@@ -30,7 +30,7 @@ PICTURES, FURTHER = "pictures.bin", "further.bin"  # decoded, while the training
 Log = Callable[[dict[str, Any]], None]
 
 
-def train(settings: ClipTraining, out: Path | str, log: Log | None = None, *, stop_at: int = 0) -> PathCLIP:
+def train(settings: ClipTraining, out: Path | str, log: Log | None = None, *, stop_at: int = 0) -> PathCLIPModel:
     """Train, or resume from the newest checkpoint in `out`; writes `out/model.safetensors` and what `training.fit` writes.
 
     `stop_at` ends the training early after that step, with a checkpoint and the model so far in `out/at-<step>`. `log` gets each
@@ -53,7 +53,7 @@ def train(settings: ClipTraining, out: Path | str, log: Log | None = None, *, st
     trained = fit(task, settings, out, log=log, stop_at=stop_at)
     task.limit_scale()
     extra = {"recipe": settings.plain(), "steps": trained.step} | ({"tower": settings.tower} if settings.unlocked == 0 else {})
-    clip = PathCLIP(task.clip, replace(task.config, extra=extra))
+    clip = PathCLIPModel(task.clip, replace(task.config, extra=extra))
     if world.is_main_process:
         clip.save(out if trained.finished else out / f"at-{trained.step}")
         trained.remove_checkpoints()
@@ -100,7 +100,7 @@ def initial(settings: ClipTraining) -> tuple[nn.Module, ClipConfig]:
     config = settings.config()
     if settings.start:
         arch = {"arch": settings.model.get("name", "")} if Path(settings.start).is_file() else {}
-        clip = PathCLIP.load(settings.start, activation=config.activation, device="cpu", **arch)
+        clip = PathCLIPModel.load(settings.start, activation=config.activation, device="cpu", **arch)
         if (size := _size(clip.config)) != _size(config):
             raise BadSettings(f"start: {settings.start} is a model of {size}, the recipe's of {_size(config)}.")
         return clip.model, clip.config

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import softmax
 
 from pathasst.clip import pictures
-from pathasst.clip.scores import ClassScores, class_scores
+from pathasst.clip.scores import ClassificationScores, class_scores
 from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.recipes import read_recipe
 from pathasst.core.records import Pair
@@ -31,7 +31,7 @@ FLAGGED = "WSSS4LUAD"  # its classes are in the file names
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ZeroShotTask:
     """Classes with their prompts. `labels` maps what data calls a class (folder name, `Pair.label`) to the class's number."""
 
     name: str
@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ZeroShotPicture:
     """A picture to classify: a file, or its bytes."""
 
     id: str
@@ -60,9 +60,9 @@ class Example:
 class ZeroShotOutcome:
     """What a zero-shot run gave: scores and every prediction."""
 
-    task: Task
+    task: ZeroShotTask
     style: str  # single | ensemble
-    scores: ClassScores
+    scores: ClassificationScores
     ids: list[str]
     truth: np.ndarray  # int [n]
     predicted: np.ndarray  # int [n]
@@ -78,7 +78,7 @@ class ZeroShotOutcome:
 
 
 def run(
-    clip: DualEncoder, task: Task, examples: Sequence[Example], features: np.ndarray, *, ensemble: bool = False
+    clip: DualEncoder, task: ZeroShotTask, examples: Sequence[ZeroShotPicture], features: np.ndarray, *, ensemble: bool = False
 ) -> ZeroShotOutcome:
     """Classify the examples by their nearest prompts. `features` are their unit embeddings, float32 [n, d] (`embed`).
 
@@ -98,8 +98,8 @@ def run(
 
 
 def measure(
-    clip: DualEncoder, task: Task, examples: Sequence[Example], report: pictures.Report | None = None
-) -> tuple[list[ZeroShotOutcome], list[Example], list[str]]:
+    clip: DualEncoder, task: ZeroShotTask, examples: Sequence[ZeroShotPicture], report: pictures.Report | None = None
+) -> tuple[list[ZeroShotOutcome], list[ZeroShotPicture], list[str]]:
     """The task with single prompts and, if it has one, its ensemble; the examples that could be read; what a reader must know.
 
     Raises BadDataset when there are no examples.
@@ -125,12 +125,12 @@ def labelled(folder: Path | str, splits: Sequence[str]) -> list[Pair]:
     return list(by_md5.values())
 
 
-def examples_of_pairs(pairs: Iterable[Pair], task: Task) -> list[Example]:
+def examples_of_pairs(pairs: Iterable[Pair], task: ZeroShotTask) -> list[ZeroShotPicture]:
     """Those of the `labelled` pictures that have one of the task's labels."""
-    return [Example(p.pair_id, task.labels[p.label], p.group, p.image) for p in pairs if p.label in task.labels]
+    return [ZeroShotPicture(p.pair_id, task.labels[p.label], p.group, p.image) for p in pairs if p.label in task.labels]
 
 
-def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str] | None = None) -> list[Example]:
+def examples_of_folder(folder: Path | str, task: ZeroShotTask, originals: dict[str, str] | None = None) -> list[ZeroShotPicture]:
     """Pictures in the public layout: one folder a class (NCT-CRC-HE-100K, LC25000), or WSSS4LUAD's flags in the file name.
 
     `originals` maps file names to the original they were augmented from, for the bootstrap; by default `originals.csv` of the
@@ -142,7 +142,7 @@ def examples_of_folder(folder: Path | str, task: Task, originals: dict[str, str]
         originals = read_originals(folder / ORIGINALS)
     labels = ((p, _label(p, task)) for p in paths)
     examples = [
-        Example(str(p.relative_to(folder)), label, (originals or {}).get(p.name, p.name), p)
+        ZeroShotPicture(str(p.relative_to(folder)), label, (originals or {}).get(p.name, p.name), p)
         for p, label in labels
         if label is not None
     ]
@@ -160,7 +160,7 @@ def _seen_of(folder: Path, paths: list[Path]) -> str:
     return f"its pictures lie in folders called {', '.join(names[:6])}{' …' if len(names) > 6 else ''}"
 
 
-def _expected(task: Task) -> str:
+def _expected(task: ZeroShotTask) -> str:
     folders = ", ".join(label for label in task.labels if "/" not in label)
     if not folders:
         return f"labelled pairs; {task.name} has no public layout of folders"
@@ -170,15 +170,15 @@ def _expected(task: Task) -> str:
     return f"{flags}one folder of pictures a class, called {folders}"
 
 
-def absent(task: Task, examples: Sequence[Example]) -> list[str]:
+def absent(task: ZeroShotTask, examples: Sequence[ZeroShotPicture]) -> list[str]:
     """The classes of which there is no example; the macro mean is over the others."""
     there = {e.label for e in examples}
     return [name for n, name in enumerate(task.classes) if n not in there]
 
 
 def embed(
-    clip: DualEncoder, examples: Sequence[Example], report: pictures.Report | None = None
-) -> tuple[np.ndarray, list[Example]]:
+    clip: DualEncoder, examples: Sequence[ZeroShotPicture], report: pictures.Report | None = None
+) -> tuple[np.ndarray, list[ZeroShotPicture]]:
     """Unit embeddings float32 [n, d] of the examples whose picture can be read, and these."""
     features, rows = pictures.embed(clip, [e.source for e in examples], report)
     return features, [examples[n] for n in rows]
@@ -195,14 +195,14 @@ def read_originals(table: Path | str) -> dict[str, str]:
         return {Path(row["image"]).name: row["original"] for row in reader}
 
 
-def _label(path: Path, task: Task) -> int | None:
+def _label(path: Path, task: ZeroShotTask) -> int | None:
     flags = re.search(r"\[(\d)[\s,]*\d[\s,]*\d\]", path.name) if task.name == FLAGGED else None
     if flags:
         return task.labels["tumor" if flags[1] == "1" else "normal"]
     return task.labels.get(path.parent.name)
 
 
-def load_tasks(path: Path | str = "embedded") -> dict[str, Task]:
+def load_tasks(path: Path | str = "embedded") -> dict[str, ZeroShotTask]:
     """Tasks of a recipe, by name or YAML path. Raises BadSettings.
 
     A task is `name: {templates, classes: {name: {prompt, names, labels}}, caveat}`.
@@ -214,10 +214,10 @@ def load_tasks(path: Path | str = "embedded") -> dict[str, Task]:
         raise BadSettings(f"{path} is no list of zero-shot tasks: {error!r}") from error
 
 
-def _task(name: str, entry: dict[str, Any]) -> Task:
+def _task(name: str, entry: dict[str, Any]) -> ZeroShotTask:
     classes = entry["classes"]
     templates = entry.get("templates", [])
-    return Task(
+    return ZeroShotTask(
         name=name,
         classes=list(classes),
         prompts=[c["prompt"] for c in classes.values()],

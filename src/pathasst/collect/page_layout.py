@@ -43,7 +43,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
+class PrintedCaption:
     """A caption's words and place; `label` is "Figure 3", as printed."""
 
     label: str
@@ -56,7 +56,7 @@ class Caption:
 class CaptionedArea:
     """A caption with the box of its figure; `box` None = the figure stands on another page."""
 
-    caption: Caption
+    caption: PrintedCaption
     box: Box | None = None
     where: str = ""  # above | below | beside | previous | next
 
@@ -72,7 +72,7 @@ class Page:
     scanned: bool = False
 
 
-def captions_of(page: Page) -> list[Caption]:
+def captions_of(page: Page) -> list[PrintedCaption]:
     """The captions on a page, top to bottom."""
     results, caption_lines = [], set()
     lines = sorted(page.lines, key=lambda n: (n.box[1], n.box[0]))
@@ -84,7 +84,7 @@ def captions_of(page: Page) -> list[Caption]:
         text = join_lines([n.text for n in block])
         if full_match := CAPTION.match(text):
             label = " ".join(full_match["label"].split())
-            results.append(Caption(label, full_match["number"], full_match["rest"].strip(), union(n.box for n in block)))
+            results.append(PrintedCaption(label, full_match["number"], full_match["rest"].strip(), union(n.box for n in block)))
     return results
 
 
@@ -209,7 +209,12 @@ def _continue(start: Line, lines: Sequence[Line], graphics: Sequence[Box]) -> li
 
 
 def _band(
-    caption: Caption, where: str, page: Page, captions: Sequence[Caption], text: Sequence[Line], bodies: Sequence[Box]
+    caption: PrintedCaption,
+    where: str,
+    page: Page,
+    captions: Sequence[PrintedCaption],
+    text: Sequence[Line],
+    bodies: Sequence[Box],
 ) -> Box | None:
     """The free room in which a caption's figure may stand: up to the nearest caption or running text."""
     x1, y1, x2, y2 = caption.box
@@ -241,7 +246,7 @@ def _is_running(line: Line, column: Box, page: Page) -> bool:
     return _overlap(line.box, column) > 0.5 and line.box[2] - line.box[0] > 0.55 * width and len(line.text.split()) >= 5
 
 
-def _with_labels(box: Box, text: Sequence[Line], captions: Sequence[Caption], band: Box) -> Box:
+def _with_labels(box: Box, text: Sequence[Line], captions: Sequence[PrintedCaption], band: Box) -> Box:
     """The body with the letters and axis labels printed around it."""
     for _ in range(3):
         near = [

@@ -15,7 +15,7 @@ KEPT_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP"})
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CheckedPicture:
     """A checked picture: bytes to keep, size in px, and the MD5 of the bytes as they were published."""
 
     content: bytes
@@ -24,14 +24,16 @@ class Picture:
     md5: str
 
 
-def check(content: bytes, name: str) -> Picture:
+def check(content: bytes, name: str) -> CheckedPicture:
     """Decode a picture in full and return what to keep of it.
 
     Raises BadInput for no or an unknown picture, for one that is cut off, or for one over the reader's limits.
     """
     picture = read(content, name=name)
     height, width = picture.pixels.shape[:2]
-    return Picture(content if picture.format in KEPT_FORMATS else encode_png(picture.pixels), width, height, md5_of(content))
+    return CheckedPicture(
+        content if picture.format in KEPT_FORMATS else encode_png(picture.pixels), width, height, md5_of(content)
+    )
 
 
 def md5_of(content: bytes) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pathasst.collect import licences
 from pathasst.collect.pmc import Rules, collect_article, media_of, read_article, read_metadata, refused, unwanted
 from pathasst.collect.pmc_find import latest, newest_only
-from pathasst.collect.pmc_plan import Plan
+from pathasst.collect.pmc_plan import DownloadPlan
 from pathasst.collect.stores import Store, StoreSettings
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
 from pathasst.core.records import Figure
@@ -42,7 +42,7 @@ def collect_pmc(
     """
     store, rules = store or StoreSettings(), rules or Rules()
     licences.allowed(licences.UNKNOWN, rules.licence)
-    plan = Plan.load(out)
+    plan = DownloadPlan.load(out)
     plan.retry(out, per_shard)
     plan.extend(resolved(articles, store.open(), connections), per_shard)
     if not plan.shards:

@@ -26,13 +26,13 @@ class PlannedShard(BaseModel):
     stamp: str
 
 
-class Plan(BaseModel):
+class DownloadPlan(BaseModel):
     """Shard key → its articles."""
 
     shards: dict[str, PlannedShard] = Field(default_factory=dict)
 
     @classmethod
-    def load(cls, out: Path) -> Plan:
+    def load(cls, out: Path) -> DownloadPlan:
         """The plan in a dataset folder, empty when there is none. Raises BadDataset when it is damaged."""
         path = out / PLAN
         if not path.is_file():

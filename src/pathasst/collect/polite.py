@@ -24,7 +24,7 @@ Sign = Callable[[httpx.Request], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Download:
     """A body and its ETag (without quotes)."""
 
     content: bytes
@@ -59,7 +59,7 @@ class PoliteClient:
         self.requests = 0
         self.bytes = 0
 
-    def get(self, url: str, params: Mapping[str, str] | None = None) -> Answer | None:
+    def get(self, url: str, params: Mapping[str, str] | None = None) -> Download | None:
         """The answer, or None when there is no such thing (404).
 
         Raises Unreachable when the server refuses, or still fails after the allowed tries.
@@ -80,7 +80,7 @@ class PoliteClient:
                 return answer
         raise Unreachable(f"{url}: {reason or 'no answer'} after {self.attempts} tries. Run the same command again later.")
 
-    def _once(self, url: str, params: Mapping[str, str] | None) -> tuple[Answer | None, str]:
+    def _once(self, url: str, params: Mapping[str, str] | None) -> tuple[Download | None, str]:
         """(answer, why to try again)."""
         request = self.http.build_request("GET", url, params=dict(params or {}))
         if self.sign is not None:
@@ -104,7 +104,7 @@ class PoliteClient:
         finally:
             response.close()
             self.bytes += len(body)
-        return Answer(bytes(body), response.headers.get("ETag", "").strip('"')), ""
+        return Download(bytes(body), response.headers.get("ETag", "").strip('"')), ""
 
     def _wait_for_turn(self) -> None:
         with self.lock:

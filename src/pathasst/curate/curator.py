@@ -45,7 +45,7 @@ BROWSER_TYPES = (b"\xff\xd8\xff", b"\x89PNG")  # kept as they are when a whole f
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PanelCrop:
     """A panel of a figure, cut out once."""
 
     panel: Panel
@@ -170,7 +170,7 @@ class Curator:
         large = [p for p in panels if min(p.box[2] - p.box[0], p.box[3] - p.box[1]) >= least]
         return large or panels[:1], small
 
-    def _pieces(self, picture: np.ndarray, panels: Sequence[Panel]) -> list[Piece]:
+    def _pieces(self, picture: np.ndarray, panels: Sequence[Panel]) -> list[PanelCrop]:
         """Each panel with its pixels and its probability of pathology: 1.0 without a classifier, 0.0 where a rule says no."""
         parts = [crop(picture, p.box) for p in panels]
         scores = [1.0 if self.selector is None else 0.0] * len(parts)
@@ -179,7 +179,7 @@ class Curator:
             if candidates:
                 for n, score in zip(candidates, self.selector.score([parts[n] for n in candidates]), strict=True):
                     scores[n] = float(score)
-        return [Piece(*row) for row in zip(panels, parts, scores, strict=True)]
+        return [PanelCrop(*row) for row in zip(panels, parts, scores, strict=True)]
 
     def _split(self, caption: str, letters: Sequence[str], plain: list[SubCaption]) -> tuple[list[SubCaption], str]:
         """The sub-captions and who made them. `plain`: those that the text alone gives; `letters`: printed ones, surely read."""
@@ -193,7 +193,7 @@ class Curator:
         return parts, "grammar"
 
     def _pairs(
-        self, figure: Figure, picture: np.ndarray, pieces: list[Piece], small: list[Any], plain: list[SubCaption]
+        self, figure: Figure, picture: np.ndarray, pieces: list[PanelCrop], small: list[Any], plain: list[SubCaption]
     ) -> Iterator[Pair | Dropped]:
         panels = [piece.panel for piece in pieces]
         letters = self.reader(picture, panels, small) if len(panels) > 1 and self.settings.letters else [""] * len(panels)
@@ -227,13 +227,13 @@ class Curator:
             if all(parts[m.caption] is not part for m in matches):
                 yield Dropped(f"{figure.figure_id}/{part.letter}", "caption_unmatched", part.text[:80])
 
-    def _whole(self, figure: Figure, picture: np.ndarray, pieces: list[Piece], names: int, by: str) -> Pair | Dropped:
+    def _whole(self, figure: Figure, picture: np.ndarray, pieces: list[PanelCrop], names: int, by: str) -> Pair | Dropped:
         """One pair of the whole figure: it has one panel, or the caption speaks of all panels together."""
         piece = pieces[0]
         if len(pieces) > 1:
             height, width = picture.shape[:2]
             panel = Panel(box=(0.0, 0.0, float(width), float(height)), score=piece.panel.score)
-            piece = Piece(panel, picture, max(p.score for p in pieces))
+            piece = PanelCrop(panel, picture, max(p.score for p in pieces))
         relevance = float(self.similarity([piece.pixels], [figure.caption])[0, 0]) if self.similarity else None
         marks = self._marks(piece.score, by, Match(0, 0, 1.0, "whole"), relevance)
         count = max(len(pieces), names, 1)
@@ -253,7 +253,7 @@ class Curator:
         self,
         figure: Figure,
         name: str,
-        piece: Piece,
+        piece: PanelCrop,
         count: int,
         text: str,
         marks: list[Mark],

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import Mark, Pair, Source
-from pathasst.curate.label_sets import Concept, Item, LabelRecipe, LabelSet, read_items
+from pathasst.curate.label_sets import Concept, LabelRecipe, LabelSet, LabelSetItem, read_items
 from pathasst.dataset import Dropped, Manifest, Unit, run_stage
 from pathasst.imaging.pictures import load, read_header
 
@@ -105,7 +105,7 @@ def _compose_unit(recipe: LabelRecipe, data: Path, unit: Unit) -> Iterator[Pair 
             yield Dropped(f"{one.id}/{item.path.name}", "unreadable", str(error))
 
 
-def _stratified(items: list[Item], recipe: LabelRecipe) -> list[Item]:
+def _stratified(items: list[LabelSetItem], recipe: LabelRecipe) -> list[LabelSetItem]:
     """The items with splits that hold the asked shares within each class; groups must not span classes."""
     by_class: dict[str, list[str]] = defaultdict(list)
     for item in items:
@@ -121,7 +121,7 @@ def _stratified(items: list[Item], recipe: LabelRecipe) -> list[Item]:
     return [replace(item, split=splits.get(item.group, "train")) for item in items]
 
 
-def _pairs(recipe: LabelRecipe, one: LabelSet, item: Item, number: int) -> Iterator[Pair]:
+def _pairs(recipe: LabelRecipe, one: LabelSet, item: LabelSetItem, number: int) -> Iterator[Pair]:
     image, width, height = _picture(item, recipe.max_side)
     md5 = hashlib.md5(image, usedforsecurity=False).hexdigest()
     group = f"{one.id.removesuffix('_fields').removesuffix('_ki67')}:{item.group}"
@@ -154,7 +154,7 @@ def _pairs(recipe: LabelRecipe, one: LabelSet, item: Item, number: int) -> Itera
         )
 
 
-def _picture(item: Item, max_side: int) -> tuple[bytes, int, int]:
+def _picture(item: LabelSetItem, max_side: int) -> tuple[bytes, int, int]:
     """The item's JPEG (or the file as it is, when nothing has to be cut or reduced), its width and height."""
     from PIL import Image
 

@@ -1,7 +1,7 @@
 """The recipe of labelled sets, and reading such sets: tables of pictures, points, boxes, masks; folders; an atlas; figures.
 
-Knows where each set keeps its pictures and labels, and gives `Item`s: one picture to be, with class, group and its own words.
-It composes nothing (see `labels`).
+Knows where each set keeps its pictures and labels, and gives `LabelSetItem`s: one picture to be, with class, group and its own
+words. It composes nothing (see `labels`).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class LabelRecipe(Strict):
 
 
 @dataclass(frozen=True)
-class Item:
+class LabelSetItem:
     """One picture to be: a file, the part of it, its class and group; `words` are captions of its own."""
 
     path: Path
@@ -128,7 +128,7 @@ class Item:
     concepts: list[str] = field(default_factory=list)  # true of this picture, where its class does not say them
 
 
-def read_items(one: LabelSet, data: Path) -> list[Item]:
+def read_items(one: LabelSet, data: Path) -> list[LabelSetItem]:
     """Every picture of a set, in a fixed order. Raises BadInput when its files are not there."""
     place = data / (one.table or one.folder)
     if not place.exists():
@@ -152,27 +152,27 @@ def _rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _read_images(one: LabelSet, table: Path) -> list[Item]:
+def _read_images(one: LabelSet, table: Path) -> list[LabelSetItem]:
     return [
-        Item(table.parent / name, r[one.column], r[one.group] if one.group else name)
+        LabelSetItem(table.parent / name, r[one.column], r[one.group] if one.group else name)
         for r in _rows(table)
         if r[one.column] in one.classes
         for name in (r.get("image") or r["file"],)
     ]
 
 
-def _read_captioned(one: LabelSet, table: Path) -> list[Item]:
+def _read_captioned(one: LabelSet, table: Path) -> list[LabelSetItem]:
     """Pictures whose columns say what is true of them: concepts by `states`, a `caption` of their own where there is one."""
     items = []
     for r in _rows(table):
         stated = [one.named.get(r[column], form.format(r[column])) for column, form in one.states.items() if r[column]]
         concepts = list(dict.fromkeys([*stated, *one.always]))
         words = [r["caption"]] if r.get("caption") else []
-        items.append(Item(table.parent / r["file"], "; ".join(concepts), r[one.group], words=words, concepts=concepts))
+        items.append(LabelSetItem(table.parent / r["file"], "; ".join(concepts), r[one.group], words=words, concepts=concepts))
     return items
 
 
-def _read_crops(one: LabelSet, table: Path) -> list[Item]:
+def _read_crops(one: LabelSet, table: Path) -> list[LabelSetItem]:
     counts: Counter[tuple[str, str]] = Counter()
     items = []
     rows = _rows(table)
@@ -181,7 +181,7 @@ def _read_crops(one: LabelSet, table: Path) -> list[Item]:
         if r["label"] not in one.classes or (one.per_image and counts[r["image"], r["label"]] >= one.per_image):
             continue
         counts[r["image"], r["label"]] += 1
-        items.append(Item(table.parent / r["image"], r["label"], r["image"], _square(one, r)))
+        items.append(LabelSetItem(table.parent / r["image"], r["label"], r["image"], _square(one, r)))
     return sorted(items, key=lambda i: (str(i.path), i.label, i.box or ()))
 
 
@@ -195,7 +195,7 @@ def _square(one: LabelSet, row: dict[str, str]) -> tuple[int, int, int, int]:
     return left, top, left + edge, top + edge
 
 
-def _read_masks(one: LabelSet, table: Path) -> list[Item]:
+def _read_masks(one: LabelSet, table: Path) -> list[LabelSetItem]:
     """Tiles (half overlapping) of which nine tenths of the tissue belong to one class."""
     items = []
     for r in _rows(table):
@@ -207,11 +207,11 @@ def _read_masks(one: LabelSet, table: Path) -> list[Item]:
                 name, share = max(shares.items(), key=lambda s: s[1])
                 if share >= 0.6 and share >= 0.9 * sum(shares.values()):
                     box = (left, top, left + one.tile, top + one.tile)
-                    items.append(Item(table.parent / r["image"], name, r["image"], box))
+                    items.append(LabelSetItem(table.parent / r["image"], name, r["image"], box))
     return items
 
 
-def _read_fields(one: LabelSet, table: Path) -> list[Item]:
+def _read_fields(one: LabelSet, table: Path) -> list[LabelSetItem]:
     """Whole pictures, or tiles of them, with the count of marked objects inside."""
     by_image: dict[str, list[dict[str, str]]] = defaultdict(list)
     for r in _rows(table):
@@ -228,7 +228,7 @@ def _read_fields(one: LabelSet, table: Path) -> list[Item]:
                 counts = Counter(r["label"] for r in by_image[name] if _inside(r, box))
                 numbers: dict[str, Any] = {c: counts[c] for c in classes} | {"all": sum(counts.values())}
                 words = [one.counts.sentence.format(**numbers)] if one.counts else []
-                items.append(Item(table.parent / name, "field", name, box if one.tile else None, words))
+                items.append(LabelSetItem(table.parent / name, "field", name, box if one.tile else None, words))
     return items
 
 
@@ -240,17 +240,19 @@ def _inside(row: dict[str, str], box: tuple[int, int, int, int]) -> bool:
     return box[0] <= x < box[2] and box[1] <= y < box[3]
 
 
-def _read_folder(one: LabelSet, folder: Path) -> list[Item]:
+def _read_folder(one: LabelSet, folder: Path) -> list[LabelSetItem]:
     label = next(iter(one.classes))
-    return [Item(p, label, p.name) for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif")]
+    return [
+        LabelSetItem(p, label, p.name) for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif")
+    ]
 
 
-def _read_atlas(one: LabelSet, folder: Path) -> list[Item]:
+def _read_atlas(one: LabelSet, folder: Path) -> list[LabelSetItem]:
     """Overview pictures of the open atlas; the caption is the heading above the picture and the chapter's title."""
     from lxml import html
 
     pictures = {p.stem.removeprefix("thumbnail_"): p for p in sorted(folder.rglob("*.jpg"))}
-    items: dict[Path, Item] = {}
+    items: dict[Path, LabelSetItem] = {}
     for page in sorted(folder.glob("*.html")):
         chapter = heading = ""
         for node in html.parse(str(page)).iter("h1", "h2", "h3", "h4", "h5", "img"):
@@ -262,16 +264,16 @@ def _read_atlas(one: LabelSet, folder: Path) -> list[Item]:
             if stem in pictures and heading:
                 topic = chapter.removeprefix("Pathology of ").lower()
                 words = [f"{heading}, histopathology.", f"A histopathology whole slide overview of {heading.lower()} ({topic})."]
-                items.setdefault(pictures[stem], Item(pictures[stem], "", stem, None, words))
+                items.setdefault(pictures[stem], LabelSetItem(pictures[stem], "", stem, None, words))
     return list(items.values())
 
 
-def _read_figures(one: LabelSet, folder: Path) -> list[Item]:
+def _read_figures(one: LabelSet, folder: Path) -> list[LabelSetItem]:
     """Single-panel figures of articles with a caption that speaks of microscopy; the caption is the authors'."""
     keep, leave = re.compile(one.keep or ".", re.I), re.compile(one.leave or "(?!)", re.I)
     rows = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     return [
-        Item(folder / "figures" / r["image"], "", r["pmcid"], None, [r["caption_jats"]], r.get("doi", ""))
+        LabelSetItem(folder / "figures" / r["image"], "", r["pmcid"], None, [r["caption_jats"]], r.get("doi", ""))
         for r in rows
         if len(r.get("panel_boxes") or []) == 1 and keep.search(r["caption_jats"]) and not leave.search(r["caption_jats"])
     ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.records import Figure, Pair
 from pathasst.curate.pipeline import CANDIDATES
-from pathasst.curate.sankey import Step, sankey
+from pathasst.curate.sankey import FlowStep, sankey
 from pathasst.dataset import Manifest, ShardStats, read, shard_paths
 from pathasst.imaging.pictures import thumbnail
 
@@ -128,7 +128,7 @@ def _summary(counts: Yields) -> str:
 
 def _picture(counts: Yields) -> str:
     steps = [
-        Step(step, _unit(step), before, [(r, counts.dropped[r]) for r in STEPS[step] if counts.dropped[r]])
+        FlowStep(step, _unit(step), before, [(r, counts.dropped[r]) for r in STEPS[step] if counts.dropped[r]])
         for step, before, _ in counts.flow()
     ]
     return f"<div class=wide>{sankey(steps, counts.pairs)}</div>"

@@ -16,7 +16,7 @@ STAY, LOST, NODES = "#9dbcd4", "#e0b3a4", "#2f4a63"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FlowStep:
     """One step: what it counts (figures or panels), how many come in, how many it drops for which reasons."""
 
     name: str
@@ -29,7 +29,7 @@ class Step:
         return sum(n for _, n in self.reasons)
 
 
-def sankey(steps: Sequence[Step], pairs: int, width: int = 1040) -> str:
+def sankey(steps: Sequence[FlowStep], pairs: int, width: int = 1040) -> str:
     """The picture, `width` px wide in its own measure. `pairs`: what is left at the end."""
     full = {s.unit: max(1, next(t.before for t in steps if t.unit == s.unit)) for s in steps}
     gap = (width - 90) / len(steps)
@@ -42,7 +42,7 @@ def sankey(steps: Sequence[Step], pairs: int, width: int = 1040) -> str:
     for n, step in enumerate(steps):
         x, scale = 2 + n * gap, BAND / full[step.unit]
         band, lost = step.before * scale, step.dropped * scale
-        following = steps[n + 1] if n + 1 < len(steps) else Step("", step.unit, pairs)
+        following = steps[n + 1] if n + 1 < len(steps) else FlowStep("", step.unit, pairs)
         end = following.before * BAND / full[following.unit]
         parts.append(_flow(x + NODE, x + gap, band - lost, end, crosses=following.unit != step.unit))
         if step.dropped:
@@ -53,7 +53,7 @@ def sankey(steps: Sequence[Step], pairs: int, width: int = 1040) -> str:
     return "".join(parts) + "</svg>"
 
 
-def _first(steps: Sequence[Step], n: int) -> bool:
+def _first(steps: Sequence[FlowStep], n: int) -> bool:
     return n == 0 or steps[n].unit != steps[n - 1].unit
 
 

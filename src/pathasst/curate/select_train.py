@@ -19,7 +19,7 @@ from pathasst.core.errors import BadSettings
 from pathasst.core.statistics import f1_interval
 from pathasst.curate.augment import Augment
 from pathasst.curate.select import CLASSES, Selector
-from pathasst.nn.classifier import ClassifierTraining, Item, read_items, split_items
+from pathasst.nn.classifier import ClassifierItem, ClassifierTraining, read_items, split_items
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class SelectTraining(ClassifierTraining):
     room: ClassVar[str] = "select"
 
 
-def read_samples(path: Path | str, settings: SelectTraining | None = None) -> list[Item]:
+def read_samples(path: Path | str, settings: SelectTraining | None = None) -> list[ClassifierItem]:
     """Labelled pictures of a table or of a folder of folders, with their split.
 
     Raises BadSettings when a label is unknown, BadDataset when a class is missing.
@@ -49,7 +49,7 @@ def read_samples(path: Path | str, settings: SelectTraining | None = None) -> li
     return split_items(items, settings.val, settings.test, settings.seed)
 
 
-def load_pictures(items: Sequence[Item]) -> list[np.ndarray]:
+def load_pictures(items: Sequence[ClassifierItem]) -> list[np.ndarray]:
     """The pictures as H×W×3 uint8 RGB, shrunk to `MAX_SIDE` px at most. Raises BadInput for one that cannot be read."""
     import cv2
 
@@ -66,7 +66,7 @@ def load_pictures(items: Sequence[Item]) -> list[np.ndarray]:
 
 
 def train(
-    items: Sequence[Item],
+    items: Sequence[ClassifierItem],
     out: Path | str,
     settings: SelectTraining | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
@@ -101,7 +101,7 @@ def train(
     return scores
 
 
-def fit_head(settings: SelectTraining, parts: Mapping[str, list[Item]], augment: Augment, out: Path) -> None:
+def fit_head(settings: SelectTraining, parts: Mapping[str, list[ClassifierItem]], augment: Augment, out: Path) -> None:
     """A logistic regression on the pretrained network's features as its last layer; training pictures are seen plain and varied.
 
     The strength of its penalty is the one of least log loss on the split val; the temperature follows there.
@@ -142,7 +142,7 @@ def fit_head(settings: SelectTraining, parts: Mapping[str, list[Item]], augment:
     classifier.save(out)
 
 
-def choose_threshold(selector: Selector, items: Sequence[Item]) -> float:
+def choose_threshold(selector: Selector, items: Sequence[ClassifierItem]) -> float:
     """The probability of best F1 on some pictures; of equals the middle one, so that what is rare does not decide."""
     import numpy as np
 
@@ -153,7 +153,7 @@ def choose_threshold(selector: Selector, items: Sequence[Item]) -> float:
     return round(float(np.median(grid[f1 >= f1.max() - 1e-9])), 3)
 
 
-def evaluate(selector: Selector, items: Sequence[Item]) -> dict[str, Any]:
+def evaluate(selector: Selector, items: Sequence[ClassifierItem]) -> dict[str, Any]:
     """F1 (pathology) with a 95 % interval bootstrapped by group, precision, recall, and right/all per source."""
     import numpy as np
 

@@ -45,7 +45,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class GroundingQuestion:
     """One question, and what its answer is held to."""
 
     id: str
@@ -61,7 +61,7 @@ class Question:
     decline: str = "no"  # no | may | must
 
 
-def load(path: Path | None = None) -> list[Question]:
+def load(path: Path | None = None) -> list[GroundingQuestion]:
     """The questions. Raises BadDataset for a file of another form."""
     import yaml
 
@@ -73,13 +73,13 @@ def load(path: Path | None = None) -> list[Question]:
         raise BadDataset(f"{path or 'grounding.yaml'}: not a list of questions: {error}") from error
 
 
-def _question(number: int, row: dict[str, Any]) -> Question:
+def _question(number: int, row: dict[str, Any]) -> GroundingQuestion:
     must, must_not = (tuple(row.pop(name, ())) for name in ("must", "must_not"))
     half = row.pop("half", "dev" if number % 2 else "test")
-    return Question(id=f"q{number:03d}", half=half, must=must, must_not=must_not, **row)
+    return GroundingQuestion(id=f"q{number:03d}", half=half, must=must, must_not=must_not, **row)
 
 
-def judge(question: Question, answer: Answer) -> Verdict:
+def judge(question: GroundingQuestion, answer: Answer) -> Verdict:
     """The verdict on an answer, by its text, the tools run and the kinds of its statements."""
     text = answer.text
     declined = bool(DECLINES.search(text))
@@ -99,7 +99,7 @@ def judge(question: Question, answer: Answer) -> Verdict:
     return Verdict.WRONG if backed else Verdict.INVENTED
 
 
-def _near(question: Question, text: str) -> bool:
+def _near(question: GroundingQuestion, text: str) -> bool:
     """Whether the first number after what the first pattern matches is the wanted one, within the tolerance."""
     start = re.search(question.must[0], text, re.IGNORECASE) if question.must else None
     number = _NUMBER.search(text, start.end() if start else 0)
@@ -110,7 +110,7 @@ def _near(question: Question, text: str) -> bool:
 class Outcome:
     """One question with its answer and verdict; `failure`: why there was none."""
 
-    question: Question
+    question: GroundingQuestion
     verdict: Verdict
     text: str = ""
     ran: list[str] = field(default_factory=list)
@@ -118,7 +118,10 @@ class Outcome:
 
 
 def run(
-    brain: Brain, questions: Sequence[Question], data: Path | None, on_outcome: Callable[[Outcome], None] = lambda outcome: None
+    brain: Brain,
+    questions: Sequence[GroundingQuestion],
+    data: Path | None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[list[Outcome], int]:
     """The outcomes of the questions, and how many were left out for lack of their picture."""
     outcomes, absent = [], 0

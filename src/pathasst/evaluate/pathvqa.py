@@ -17,7 +17,7 @@ from pathasst.core.records import IMAGE, Turn
 from pathasst.core.statistics import mean_interval
 from pathasst.evaluate import answers
 from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
-from pathasst.evaluate.pathvqa_data import Question
+from pathasst.evaluate.pathvqa_data import PathVQAQuestion
 from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Cell, Table
 
@@ -45,7 +45,7 @@ OPEN: dict[str, Callable[[str, str], Any]] = {
 COLUMNS = ["model", *CLOSED, *OPEN]
 
 
-def draw(questions: Sequence[Question], limit: int, seed: int) -> list[Question]:
+def draw(questions: Sequence[PathVQAQuestion], limit: int, seed: int) -> list[PathVQAQuestion]:
     """At most `limit` questions (0: all), drawn by whole pictures so that the clusters stay whole but for the last."""
     if not limit or len(questions) <= limit:
         return list(questions)
@@ -56,7 +56,7 @@ def draw(questions: Sequence[Question], limit: int, seed: int) -> list[Question]
 
 def evaluate(
     brain: Brain,
-    questions: Sequence[Question],
+    questions: Sequence[PathVQAQuestion],
     cache: Path,
     *,
     prompt: str = "{question}",
@@ -83,7 +83,7 @@ def evaluate(
     return table
 
 
-def _ask(brain: Brain, questions: Sequence[Question], cache: Predictions, prompt: str, is_blind: bool) -> list[Value]:
+def _ask(brain: Brain, questions: Sequence[PathVQAQuestion], cache: Predictions, prompt: str, is_blind: bool) -> list[Value]:
     requests: list[Asked] = []
     for q in questions:
         picture = blank_picture() if is_blind else _picture(q)
@@ -93,14 +93,14 @@ def _ask(brain: Brain, questions: Sequence[Question], cache: Predictions, prompt
         return ask_all(brain, requests, cache, progress=progress)
 
 
-def _picture(question: Question) -> bytes:
+def _picture(question: PathVQAQuestion) -> bytes:
     try:
         return question.load()
     except BadInput:
         return b""  # the brain refuses it, which counts this item
 
 
-def _scores(questions: Sequence[Question], replies: Sequence[str]) -> list[Cell]:
+def _scores(questions: Sequence[PathVQAQuestion], replies: Sequence[str]) -> list[Cell]:
     cells: list[Cell] = []
     for rules, closed in ((CLOSED, True), (OPEN, False)):
         rows = [n for n, q in enumerate(questions) if answers.is_closed(q.answer) == closed]
@@ -111,7 +111,7 @@ def _scores(questions: Sequence[Question], replies: Sequence[str]) -> list[Cell]
     return cells
 
 
-def _majority(questions: Sequence[Question]) -> list[str]:
+def _majority(questions: Sequence[PathVQAQuestion]) -> list[str]:
     """The commonest closed answer for closed questions, the commonest open one for open ones."""
     best = {}
     for closed in (True, False):
@@ -120,7 +120,7 @@ def _majority(questions: Sequence[Question]) -> list[str]:
     return [best[answers.is_closed(q.answer)] for q in questions]
 
 
-def _item(name: str, q: Question, value: Value) -> dict[str, Any]:
+def _item(name: str, q: PathVQAQuestion, value: Value) -> dict[str, Any]:
     closed = answers.is_closed(q.answer)
     score = float(bool(answers.closed_strict(value["said"], q.answer))) if closed else answers.token_f1(value["said"], q.answer)
     item = {"model": name, "id": f"{q.image}: {q.question}", "cluster": q.image, "part": "closed" if closed else "open"}

@@ -19,7 +19,7 @@ PICTURES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PathVQAQuestion:
     """One question about a picture. Questions of one picture share `image`."""
 
     image: str
@@ -64,7 +64,7 @@ def load_plain(content: bytes, name: str) -> Any:
         raise BadDataset(f"{name} is no plain list of questions: {error}") from error
 
 
-def questions(folder: Path, split: str = "test") -> tuple[list[Question], int]:
+def questions(folder: Path, split: str = "test") -> tuple[list[PathVQAQuestion], int]:
     """The questions of a split, and how many were left out because their picture is missing.
 
     Raises BadDataset when the split's file is missing or holds something else.
@@ -77,7 +77,7 @@ def questions(folder: Path, split: str = "test") -> tuple[list[Question], int]:
     return usable, len(rows) - len(usable)
 
 
-def _of_pickle(folder: Path, split: str) -> Iterator[Question]:
+def _of_pickle(folder: Path, split: str) -> Iterator[PathVQAQuestion]:
     path = next(iter(sorted(folder.rglob(f"{split}_qa.pkl"))), None)
     if path is None:
         raise BadDataset(f"{folder} has no {split}_qa.pkl and no {split}-*.parquet.")
@@ -90,10 +90,10 @@ def _of_pickle(folder: Path, split: str) -> Iterator[Question]:
             image, question, answer = (str(row[k]) for k in ("image", "question", "answer"))
         except (TypeError, KeyError) as error:
             raise BadDataset(f"{path.name}, item {n}: expected image, question and answer, got {row!r:.80}") from error
-        yield Question(image, question, answer, files.get(Path(image).stem if "." in image else image, Path()))
+        yield PathVQAQuestion(image, question, answer, files.get(Path(image).stem if "." in image else image, Path()))
 
 
-def _of_parquet(paths: list[Path]) -> Iterator[Question]:
+def _of_parquet(paths: list[Path]) -> Iterator[PathVQAQuestion]:
     """The hub's form: the picture inside the row. Equal pictures share a name, their hash."""
     import pyarrow.parquet as pq
 
@@ -104,4 +104,4 @@ def _of_parquet(paths: list[Path]) -> Iterator[Question]:
             for row in batch.to_pylist():
                 content = (row["image"] or {}).get("bytes") or b""
                 name = key_of(content) if content else "missing"
-                yield Question(name, str(row["question"]), str(row["answer"]), content or Path())
+                yield PathVQAQuestion(name, str(row["question"]), str(row["answer"]), content or Path())

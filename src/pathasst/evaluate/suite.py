@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import field_validator
+
 from pathasst.clip import DEFAULT_PATHCLIP
 from pathasst.core.errors import BadDataset, BadSettings, MissingWeights
+from pathasst.core.settings import Field, Settings
 from pathasst.dataset.stage import spread
 from pathasst.evaluate.predictions import Share
 from pathasst.evaluate.table import Table
@@ -19,47 +22,45 @@ if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalSettings:
+class EvalSettings(Settings):
     """What to measure, on what, and where the results go."""
 
-    data: Path | None = None  # folder with the public test sets
+    data: Path | None = Field(default=None, description="Folder with the public test sets.")
     out: Path = Path("out/eval")
     clip: str = DEFAULT_PATHCLIP
-    brain: str = ""  # as `pathasst ask --brain` takes it; "": the recipe's
-    pairs: tuple[Path, ...] = ()  # datasets of pairs, for zero-shot, retrieval and leakage
+    brain: str = Field(default="", description="As `pathasst ask --brain` takes it; empty: the recipe's.")
+    pairs: tuple[Path, ...] = Field(default=(), description="Datasets of pairs, for zero-shot, retrieval and leakage.")
     split: tuple[str, ...] = ("test",)
-    folder: Path | None = None  # zero-shot: pictures in a public layout, instead of `data`
-    task: tuple[str, ...] = ()  # zero-shot: names of tasks; empty: all
-    tasks: str = "embedded"  # zero-shot: recipe of tasks
-    originals: Path | None = None  # zero-shot: CSV of which original a picture of `folder` was made from
-    composed: bool = False  # retrieval: count captions composed from labels, too
-    against: tuple[Path, ...] = ()  # leakage: evaluation sets
-    index: Path | None = None  # papers
-    requests: Path | None = None  # tools: requests of your own
-    pictures: Path | None = None  # tools: folder of pictures by kind
-    limit: int = 0  # pathvqa, tools: at most so many questions or requests; 0: all
-    half: str = ""  # answers: dev or test; empty: both
+    folder: Path | None = Field(default=None, description="Zero-shot: pictures in a public layout, instead of `data`.")
+    task: tuple[str, ...] = Field(default=(), description="Zero-shot: names of tasks; empty: all.")
+    tasks: str = Field(default="embedded", description="Zero-shot: recipe of tasks.")
+    originals: Path | None = Field(default=None, description="Zero-shot: CSV of which original a picture of `folder` is of.")
+    composed: bool = Field(default=False, description="Retrieval: count captions composed from labels, too.")
+    against: tuple[Path, ...] = Field(default=(), description="Leakage: evaluation sets.")
+    index: Path | None = Field(default=None, description="Papers: the index.")
+    requests: Path | None = Field(default=None, description="Tools: requests of your own.")
+    pictures: Path | None = Field(default=None, description="Tools: folder of pictures by kind.")
+    limit: int = Field(default=0, ge=0, description="PathVQA, tools: at most so many questions or requests; 0: all.")
+    half: str = Field(default="", description="Answers: dev or test; empty: both.")
     seed: int = 0
-    prompt: str = "{question}"  # pathvqa
-    blind: bool = True  # pathvqa: also with a blank picture
-    workers: int = 1  # pathvqa, tools: processes that ask, each with a brain of its own
-    runner: str = "native"  # or ray: the processes of a cluster that shares the folder `out`
-    share: Share = (0, 1)  # which of the processes this is
-    command: str = field(default="")
+    prompt: str = Field(default="{question}", description="PathVQA: what is sent.")
+    blind: bool = Field(default=True, description="PathVQA: also with a blank picture.")
+    workers: int = Field(default=1, ge=1, description="PathVQA, tools: processes that ask, each with a brain of its own.")
+    runner: str = Field(default="native", description="Or ray: the processes of a cluster that shares the folder `out`.")
+    share: Share = Field(default=(0, 1), description="Which of the processes this is.")
+    command: str = ""
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks(cls, prompt: str) -> str:
+        if "{question}" not in prompt:
+            raise ValueError("a prompt must hold {question}")
+        return prompt
 
     @property
     def cache(self) -> Path:
         """Where predictions are kept."""
         return self.out / "predictions"
-
-    def __post_init__(self) -> None:
-        if "{question}" not in self.prompt:
-            raise BadSettings("a prompt must hold {question}.")
-        if self.limit < 0:
-            raise BadSettings("--limit must be at least 0 (0: all).")
-        if self.workers < 1:
-            raise BadSettings("--workers must be at least 1.")
 
 
 def zero_shot(settings: EvalSettings) -> Table:
@@ -210,7 +211,7 @@ def _share(name: str, settings: EvalSettings) -> None:
 
 
 def _answer(name: str, settings: EvalSettings, number: str) -> str:
-    PARTS[name](replace(settings, share=(int(number), settings.workers)))
+    PARTS[name](settings.replace(share=(int(number), settings.workers)))
     return number
 
 

@@ -41,7 +41,7 @@ COLUMNS = ["requests", "n", RIGHT, "precision", "recall", "F1 of names", "argume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ToolRequest:
     """One request: words, kind of picture, and the calls that are right."""
 
     id: str
@@ -54,7 +54,7 @@ class Request:
     kind_before: str = "none"
 
 
-def load_requests(path: Path | None = None) -> list[Request]:
+def load_requests(path: Path | None = None) -> list[ToolRequest]:
     """The requests of a file of this form; ours by default. Raises BadSettings for a file of another form, or none."""
     import yaml
 
@@ -80,11 +80,11 @@ def texts_of(path: Path | None = None) -> list[str]:
         raise BadSettings(f"{path} is no file of requests: {error!r}") from error
 
 
-def draw(requests: Sequence[Request], limit: int, seed: int) -> list[Request]:
+def draw(requests: Sequence[ToolRequest], limit: int, seed: int) -> list[ToolRequest]:
     """About `limit` of the requests, the same share of every group and at least one of each; 0: all."""
     if not limit or limit >= len(requests):
         return list(requests)
-    groups: dict[str, list[Request]] = {}
+    groups: dict[str, list[ToolRequest]] = {}
     for request in requests:
         groups.setdefault(request.group, []).append(request)
     ids = set()
@@ -94,7 +94,7 @@ def draw(requests: Sequence[Request], limit: int, seed: int) -> list[Request]:
     return [r for r in requests if r.id in ids]
 
 
-def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> Request:
+def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> ToolRequest:
     entry: dict[str, Any] = {"say": item} if isinstance(item, str) else item
     tools = entry.get("calls", [] if group in NONE else [group])
     earlier = before[entry["after"]] if "after" in entry else None
@@ -107,7 +107,7 @@ def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[
             Turn(role="tool", content=earlier["result"], tool=call.name),
             Turn(role="assistant", content=earlier["answer"]),
         )
-    return Request(
+    return ToolRequest(
         id=id,
         group=group,
         say=entry["say"],
@@ -148,7 +148,7 @@ def _shipped() -> bytes:
 
 def ask(
     brain: Brain,
-    requests: Sequence[Request],
+    requests: Sequence[ToolRequest],
     tools: Sequence[ToolSpec],
     pictures: dict[str, list[ImageBytes]],
     predictions: Predictions,
@@ -159,7 +159,9 @@ def ask(
         return ask_all(brain, replies, predictions, batch=8, progress=progress)
 
 
-def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], pictures: dict[str, list[ImageBytes]]) -> Asked:
+def _asked(
+    brain: Brain, request: ToolRequest, number: int, tools: list[ToolSpec], pictures: dict[str, list[ImageBytes]]
+) -> Asked:
     turns, images = [], []
     for turn, kind in ((request.before[:1], request.kind_before), ((Turn(role="user", content=request.say),), request.kind)):
         for one in turn:
@@ -174,7 +176,7 @@ def _asked(brain: Brain, request: Request, number: int, tools: list[ToolSpec], p
     return turns, images, tools
 
 
-def judge(request: Request, value: Value) -> dict[str, Any]:
+def judge(request: ToolRequest, value: Value) -> dict[str, Any]:
     """Right or wrong, with counts of names: hits, called without need, missed."""
     got = Counter(name for name, _ in value["calls"] if name != NOT_COUNTED)
     expected = Counter(request.wanted)
@@ -186,7 +188,7 @@ def judge(request: Request, value: Value) -> dict[str, Any]:
     }
 
 
-def _arguments_right(request: Request, value: Value) -> bool:
+def _arguments_right(request: ToolRequest, value: Value) -> bool:
     name = request.wanted[0]
     actual = next((arguments for called, arguments in value["calls"] if called == name), None)
     return actual is not None and all(
@@ -242,14 +244,14 @@ def evaluate(
     return table
 
 
-def _item(model: str, request: Request, value: Value, verdict: dict[str, Any]) -> dict[str, Any]:
+def _item(model: str, request: ToolRequest, value: Value, verdict: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a request, for paired comparison and for the report's list of mistakes."""
     where = {"model": model, "id": request.id, "cluster": request.id, "part": request.group}
     what = {"asked": request.say, "wanted": list(request.wanted), "said": value["said"], "calls": value["calls"]}
     return where | what | {"score": float(verdict["right"])}
 
 
-def _scores(requests: Sequence[Request], verdicts: Sequence[dict[str, Any]]) -> list[Any]:
+def _scores(requests: Sequence[ToolRequest], verdicts: Sequence[dict[str, Any]]) -> list[Any]:
     counts = np.array([v["counts"] for v in verdicts], float)
     free = [float(v["counts"][1] > 0) for r, v in zip(requests, verdicts, strict=True) if not r.wanted]
     arguments = [float(v["arguments"]) for v in verdicts if v["arguments"] is not None]

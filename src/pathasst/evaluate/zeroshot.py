@@ -15,7 +15,7 @@ from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
     from pathasst.clip.model import DualEncoder
-    from pathasst.clip.zeroshot import Example, ZeroShotOutcome
+    from pathasst.clip.zeroshot import ZeroShotOutcome, ZeroShotPicture
 
 PAPER = {
     "OpenAI CLIP": {"CRC100K": 22.2, "WSSS4LUAD": 61.6, "LC25000 lung": 31.5, "LC25000 colon": 75.7},
@@ -88,7 +88,7 @@ def _selected(tasks: dict[str, Any], only: Sequence[str]) -> dict[str, Any]:
 
 def _public(
     tasks: dict[str, Any], root: Path | None, folder: Path | None, originals: Path | None, missing: list[str]
-) -> Iterator[tuple[Any, list[Example]]]:
+) -> Iterator[tuple[Any, list[ZeroShotPicture]]]:
     """Tasks with their pictures: of `folder` alone, or of the public sets under `root`; `missing` gets why others are not."""
     from pathasst.clip import zeroshot
     from pathasst.core.errors import BadDataset
@@ -103,7 +103,7 @@ def _public(
             missing.append(str(error))
 
 
-def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: list[Example], suffix: str = "") -> None:
+def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: list[ZeroShotPicture], suffix: str = "") -> None:
     from pathasst.clip import zeroshot
 
     outcomes, read, notes = zeroshot.measure(clip, task, examples)
@@ -117,7 +117,7 @@ def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: li
     table.notes += [note for note in notes if note not in table.notes]
 
 
-def _items(name: str, outcome: ZeroShotOutcome, examples: list[Example], suffix: str) -> list[dict[str, Any]]:
+def _items(name: str, outcome: ZeroShotOutcome, examples: list[ZeroShotPicture], suffix: str) -> list[dict[str, Any]]:
     part = f"{outcome.task.name}{suffix}, {outcome.style}"
     return [
         {"model": name, "id": e.id, "cluster": e.cluster, "part": part, "score": float(t == p)}

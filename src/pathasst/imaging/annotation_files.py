@@ -1,7 +1,7 @@
 """Annotations as other programs export them: QuPath's GeoJSON, CVAT's XML, Label Studio's JSON. Knows files, no training.
 
-Each gives `Shape`s by picture: a label and points in px of the picture. Whoever wants boxes takes `box`, whoever wants points
-takes `centre`. What holds no shape, or no label, is counted with its reason and left out.
+Each gives `AnnotatedShape`s by picture: a label and points in px of the picture. Whoever wants boxes takes `box`, whoever wants
+points takes `centre`. What holds no shape, or no label, is counted with its reason and left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class AnnotatedShape:
     """One annotated thing: its label, and its outline or corners or place, in px of the picture."""
 
     label: str
@@ -48,11 +48,11 @@ class Shape:
 class Annotated:
     """Picture name → its shapes, pictures without any included; and what was left out: reason → how many."""
 
-    pictures: dict[str, list[Shape]] = field(default_factory=dict)
+    pictures: dict[str, list[AnnotatedShape]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)  # CVAT: picture → subset
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def add(self, picture: str, shape: Shape) -> None:
+    def add(self, picture: str, shape: AnnotatedShape) -> None:
         """One more shape; the same one a second time is left out as a duplicate."""
         shapes = self.pictures.setdefault(picture, [])
         if shape in shapes:
@@ -105,7 +105,7 @@ def _qupath(content: Any, file: Path) -> Annotated:
         if not parts:
             annotated.left_out["without a shape"] += 1
         for points in parts:
-            annotated.add(picture, Shape(label, points))
+            annotated.add(picture, AnnotatedShape(label, points))
     return annotated
 
 
@@ -179,7 +179,7 @@ def _cvat(file: Path) -> Annotated | None:
             if not parts:
                 annotated.left_out["without a shape"] += 1
             for points in parts:
-                annotated.add(name, Shape(label, points))
+                annotated.add(name, AnnotatedShape(label, points))
     annotated.left_out["of a video track"] += sum(1 for _ in root.iter("track"))
     annotated.left_out += Counter()  # without zeros
     return annotated
@@ -279,7 +279,7 @@ def _studio_result(annotated: Annotated, name: str, result: Any) -> None:
     elif not labels:
         annotated.left_out["without a class"] += 1
     for label in labels if points else ():
-        annotated.add(name, Shape(str(label), points))
+        annotated.add(name, AnnotatedShape(str(label), points))
 
 
 def _studio_box(x: float, y: float, w: float, h: float, degrees: float) -> list[tuple[float, float]]:

@@ -29,7 +29,7 @@ ASKED = ("organ", "stain", "diagnosis", "tissue", "cell", "bethesda", "marker", 
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class QAPair:
     """One question and its answer. `topic` keeps two from asking the same; `allow` holds terms the question brings in."""
 
     topic: str
@@ -54,14 +54,14 @@ def converse(pair: Pair, rng: Random, wordings: Wordings, *, turns: int = 4, bal
     return conversation_of(pair, "converse", dialogue, *marks)
 
 
-def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: Balance | None = None) -> list[Exchange]:
+def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: Balance | None = None) -> list[QAPair]:
     """Up to `most` grounded exchanges, each on another topic, in the order in which people ask."""
     words = lexicon(wordings)
     mentions = words.find(pair.caption)
     candidates = list(_Asker(pair, rng, wordings, words, mentions, balance).all())
     grounded = [e for e in candidates if not faults(e.answer, pair.caption, words, allow=e.allow)]
     rng.shuffle(grounded)
-    picked: list[Exchange] = []
+    picked: list[QAPair] = []
     for e in grounded:
         if len(picked) < rng.randint(1, most) and all(e.topic != c.topic for c in picked):
             picked.append(e)
@@ -87,7 +87,7 @@ class _Asker:
         self.slots = wordings.slots(rng, pair.split)
         self.sentences = sentences(as_description(pair.caption))
 
-    def all(self) -> Iterator[Exchange]:
+    def all(self) -> Iterator[QAPair]:
         for kind in ASKED:
             yield from self.what(kind)
         yield from self.yes_no()
@@ -97,14 +97,14 @@ class _Asker:
     def affirmed(self, kind: str) -> list[str]:
         return [t for t in self.mentions.terms[kind] if t not in self.mentions.denied]
 
-    def what(self, kind: str) -> Iterator[Exchange]:
+    def what(self, kind: str) -> Iterator[QAPair]:
         """What is the organ, stain …: asked when the caption names one alone, or findings of any number."""
         terms = self.affirmed(kind)
         if terms and (len(terms) == 1 or kind in ("finding", "cell")):
             node = self.node["ask"][kind]
             yield self._exchange(kind, node, node["answers"], terms[0], kind)
 
-    def yes_no(self) -> Iterator[Exchange]:
+    def yes_no(self) -> Iterator[QAPair]:
         """As many questions with a "no" as with a "yes": the coin is tossed first, and only where both are possible."""
         for kind in ASKED:
             terms, others = self.affirmed(kind), self.words.siblings(kind, self.mentions)
@@ -125,7 +125,7 @@ class _Asker:
             else:
                 yield self._exchange(topic, wordings[about], answers["no"], other, about, truth=(kind, term))
 
-    def nature(self) -> Iterator[Exchange]:
+    def nature(self) -> Iterator[QAPair]:
         """Benign or malignant, where the named diagnosis settles it."""
         terms = self.affirmed("diagnosis")
         if len(terms) != 1:
@@ -135,7 +135,7 @@ class _Asker:
             node = self.node["nature"][self.rng.choice(["either", "closed"])]
             yield self._exchange("nature", node, node[nature], terms[0], "diagnosis")
 
-    def overview(self) -> Iterator[Exchange]:
+    def overview(self) -> Iterator[QAPair]:
         """The first sentence, what is left, and the sentence about a finding."""
         short = [s for s in self.sentences if len(s.split()) <= MAX_SENTENCE_WORDS]
         if short and short[0] == self.sentences[0]:
@@ -156,13 +156,13 @@ class _Asker:
 
     def _exchange(
         self, topic: str, node: Any, answers: list[str], term: str, kind: str, truth: tuple[str, str] = ("", "")
-    ) -> Exchange:
+    ) -> QAPair:
         answers = _agreeing(_agreeing(answers, str, "a", term), str, "truth", truth[1])
         template: Template = self.rng.choice(_agreeing(templates(node, self.split), lambda t: t.text, "a", term))
         slots = {**self.slots, **_articled(term, kind), **{"truth": _articled(truth[1], truth[0])["a"]}}
         question = template.fill(self.rng, slots)
         answer = self.rng.choice([Template(a) for a in answers]).fill(self.rng, slots) if term else answers[0]
-        return Exchange(
+        return QAPair(
             topic,
             capital(question) if question[:1].islower() and question.endswith("?") else question,
             capital(answer),

@@ -4,7 +4,7 @@ JSON that keeps a schema, retries, answers on disk, cost and budget. Knows no ro
 """
 
 from pathasst.llm.client import Client, connect
-from pathasst.llm.messages import Message, Reply
+from pathasst.llm.messages import LLMMessage, Reply
 from pathasst.llm.settings import PRESETS, LLMSettings
 
-__all__ = ["PRESETS", "Client", "LLMSettings", "Message", "Reply", "connect"]
+__all__ = ["PRESETS", "Client", "LLMSettings", "LLMMessage", "Reply", "connect"]

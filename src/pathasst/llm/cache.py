@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pathasst.core.files import write_atomic
-from pathasst.llm.messages import Message, Reply
+from pathasst.llm.messages import LLMMessage, Reply
 
 
-def key_of(messages: Sequence[Message], options: Mapping[str, Any], schema: Any = None, variant: int = 0) -> str:
+def key_of(messages: Sequence[LLMMessage], options: Mapping[str, Any], schema: Any = None, variant: int = 0) -> str:
     """The sha256 of all that decides an answer. `variant` tells apart several answers wanted to one question."""
     parts = {"messages": [[m.role, m.content] for m in messages], "asked": dict(options), "schema": schema, "variant": variant}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()

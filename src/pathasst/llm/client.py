@@ -22,12 +22,12 @@ from pydantic import BaseModel, ValidationError
 from pathasst.core.errors import BadInput
 from pathasst.llm.cache import Cache, key_of
 from pathasst.llm.cost import Ledger
-from pathasst.llm.messages import Message, Reply, as_messages, json_in, rough_tokens
+from pathasst.llm.messages import LLMMessage, Reply, as_messages, json_in, rough_tokens
 from pathasst.llm.settings import SCHEMA_MODES, LLMSettings
 from pathasst.llm.transport import Refused, Transport
 
 M = TypeVar("M", bound=BaseModel)
-Prompt = str | list[Message]
+Prompt = str | list[LLMMessage]
 REPAIR = "That answer cannot be used: {fault}. Answer again, with nothing but JSON that fits the schema."
 
 
@@ -77,7 +77,7 @@ class Client:
                 return model.model_validate(json_in(reply.text))
             except (ValidationError, BadInput) as error:
                 fault = _fault(error)
-                messages = [*messages, Message("assistant", reply.text), Message("user", REPAIR.format(fault=fault))]
+                messages = [*messages, LLMMessage("assistant", reply.text), LLMMessage("user", REPAIR.format(fault=fault))]
         raise BadInput(f"no answer fitted {model.__name__}: {fault}")
 
     def many(self, prompts: Sequence[Prompt], model: type[M], *, system: str = "") -> list[M | BadInput]:
@@ -104,7 +104,7 @@ class Client:
         self.transport.close()
         self._engine = None
 
-    def _paid(self, messages: list[Message], schema: dict[str, Any] | None) -> Reply:
+    def _paid(self, messages: list[LLMMessage], schema: dict[str, Any] | None) -> Reply:
         estimate = self._cost(sum(rough_tokens(m.content) for m in messages), self.settings.max_tokens)
         self.ledger.reserve(estimate)
         try:
@@ -115,7 +115,7 @@ class Client:
             self.ledger.release(estimate)
         return reply
 
-    def _post(self, messages: list[Message], schema: dict[str, Any] | None) -> tuple[dict[str, Any], int]:
+    def _post(self, messages: list[LLMMessage], schema: dict[str, Any] | None) -> tuple[dict[str, Any], int]:
         """Send; a server that does not know this way of asking for JSON (400, 404, 422) is asked in the next simpler way."""
         while True:
             mode = self.schema_mode
@@ -127,7 +127,7 @@ class Client:
                     raise
                 self.schema_mode = simpler[0]
 
-    def _body(self, messages: list[Message], schema: dict[str, Any] | None, mode: str) -> dict[str, Any]:
+    def _body(self, messages: list[LLMMessage], schema: dict[str, Any] | None, mode: str) -> dict[str, Any]:
         s = self.settings
         turns = [{"role": m.role, "content": m.content} for m in messages]
         body: dict[str, Any] = {"model": s.model, "messages": turns, "temperature": s.temperature, "max_tokens": s.max_tokens}
@@ -142,7 +142,7 @@ class Client:
                     body["response_format"] = {"type": mode}
         return {**body, **s.extra}
 
-    def _reply(self, body: dict[str, Any], messages: list[Message]) -> Reply:
+    def _reply(self, body: dict[str, Any], messages: list[LLMMessage]) -> Reply:
         choice, usage = body["choices"][0], body.get("usage") or {}
         text = choice["message"]["content"]  # without thoughts (see `transport`)
         tokens_in = int(usage.get("prompt_tokens") or sum(rough_tokens(m.content) for m in messages))

@@ -13,7 +13,7 @@ _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LLMMessage:
     """One message: role system, user or assistant."""
 
     role: str
@@ -34,10 +34,10 @@ class Reply:
     tries: int = 1
 
 
-def as_messages(prompt: str | list[Message], system: str = "") -> list[Message]:
+def as_messages(prompt: str | list[LLMMessage], system: str = "") -> list[LLMMessage]:
     """A prompt as messages; a text is the user's."""
-    messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
-    return [Message("system", system), *messages] if system else messages
+    messages = [LLMMessage("user", prompt)] if isinstance(prompt, str) else list(prompt)
+    return [LLMMessage("system", system), *messages] if system else messages
 
 
 def json_in(text: str) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("huggingface", "vllm", "gguf", "peft")
 LANGUAGE, VISION, ABOUT = "pathasst-llm.gguf", "pathasst-mmproj.gguf", "pathasst-gguf.json"
-QUANTISATION = "Q8_0"  # of the engine that `PathAsst.load` makes
+QUANTISATION = "Q8_0"  # of the engine that `PathAsstModel.load` makes
 EXPORT = 2  # raised when an export of the same adapter changes
 
 

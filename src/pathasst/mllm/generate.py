@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 ENGINES = ("auto", "llama.cpp", "transformers")
 
 
-class PathAsst:
+class PathAsstModel:
     """A trained PathAsst, in one of the engines.
 
-    >>> assistant = PathAsst.load("pathasst-embedded")
+    >>> assistant = PathAsstModel.load("pathasst-embedded")
     >>> assistant.reply([Turn(role="user", content="<image>\\nWhat does this show?")], [png_bytes]).content
     """
 
@@ -35,7 +35,7 @@ class PathAsst:
     @classmethod
     def load(
         cls, id: str | Path = "pathasst-embedded", *, vision: str = "", llm: str = "", engine: str = "auto", device: str = "auto"
-    ) -> PathAsst:
+    ) -> PathAsstModel:
         """By registry id or path: an adapter folder (`train`), or a whole LLaVA checkpoint with our chat template (`export`).
 
         `vision`, `llm`: other places of the parts an adapter was trained on. `engine`: `llama.cpp` (exported once, then kept in
@@ -157,4 +157,4 @@ def _llama_engine(folder: Path, version: str, *, must: bool) -> Engine | None:
         return None
 
 
-__all__ = ["ENGINES", "PathAsst"]
+__all__ = ["ENGINES", "PathAsstModel"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlavaForConditionalGeneration
 
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import PathCLIPModel
 
 PROJECTORS = {"linear": "linear", "mlp2x_gelu": "gelu"}
 """Our name of the projector → the activation between its two layers in Hugging Face's notation."""
@@ -127,14 +127,15 @@ def assemble(
 
 
 def vision_tower(id: str) -> tuple[Any, Any]:
-    """A vision tower and its image processor: of a PathCLIP (registry id, or any folder `PathCLIP.load` reads), or of a Hugging
-    Face folder with a CLIP's tower, SigLIP (1, 2 of one resolution; whole or the tower), DINOv2 or 3, or a ViT in timm's layout.
+    """A vision tower and its image processor: of a PathCLIP (registry id, or any folder `PathCLIPModel.load` reads), or of a
+    Hugging Face folder with a CLIP's tower, SigLIP (1, 2 of one resolution; whole or the tower), DINOv2 or 3, or a ViT in
+    timm's layout.
 
-    Raises what `PathCLIP.load` and `timm_tower.load` raise.
+    Raises what `PathCLIPModel.load` and `timm_tower.load` raise.
     """
     from transformers import AutoImageProcessor, AutoModel, CLIPImageProcessor, SiglipVisionModel
 
-    from pathasst.clip.model import CONFIG, PathCLIP
+    from pathasst.clip.model import CONFIG, PathCLIPModel
 
     config = Path(id) / "config.json"
     about = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
@@ -146,7 +147,7 @@ def vision_tower(id: str) -> tuple[Any, Any]:
     if kind in CLASS_TOKEN:
         return AutoModel.from_pretrained(id), AutoImageProcessor.from_pretrained(id)
     folder = Path(id) if Path(id).is_dir() else weights.path(id)
-    clip = _without_text(folder) if (folder / CONFIG).is_file() else PathCLIP.load(id)
+    clip = _without_text(folder) if (folder / CONFIG).is_file() else PathCLIPModel.load(id)
     return clip.vision_tower(), CLIPImageProcessor(**clip.preprocessor_config())
 
 
@@ -165,18 +166,18 @@ def _side(processor: Any) -> int:
     return int(size.get("height") or size["shortest_edge"])
 
 
-def _without_text(folder: Path) -> PathCLIP:
+def _without_text(folder: Path) -> PathCLIPModel:
     """A PathCLIP of which only the tower is there: its text tower would cost seconds and is not looked at."""
     from torch import nn
 
     from pathasst.clip.build import ClipConfig
     from pathasst.clip.files import read_state
-    from pathasst.clip.model import WEIGHTS, PathCLIP
+    from pathasst.clip.model import WEIGHTS, PathCLIPModel
 
     state = read_state(folder / WEIGHTS)
     holder = nn.Module()
     holder.state_dict = lambda: state  # type: ignore[method-assign, assignment, misc]
-    return PathCLIP(holder, ClipConfig.read(folder))
+    return PathCLIPModel(holder, ClipConfig.read(folder))
 
 
 def language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor], Any]:

@@ -25,7 +25,7 @@ from pathasst.papers.clusters import ClusterSettings
 from pathasst.papers.documents import key_of_id
 from pathasst.papers.embed import join_text, key_of
 from pathasst.papers.ingest import Living, ingest, living
-from pathasst.papers.segment import Segment, write_segment
+from pathasst.papers.segment import IndexSegment, write_segment
 from pathasst.papers.sources import find_files, parts_of
 from pathasst.papers.vectors import VectorStore
 from pathasst.papers.versions import SEGMENTS, VERSIONS, SegmentInfo, Version
@@ -105,7 +105,7 @@ def compact(home: Path, settings: BuildSettings | None = None) -> Version:
         return _publish(home, _Base(home, base.version, replaced=True), name, np.zeros(0, np.uint64))
 
 
-def _live_batches(segments: Sequence[Segment], live: Sequence[NDArray[np.bool_]]) -> Iterator[pa.RecordBatch]:
+def _live_batches(segments: Sequence[IndexSegment], live: Sequence[NDArray[np.bool_]]) -> Iterator[pa.RecordBatch]:
     for segment, mask in zip(segments, live, strict=True):
         start = 0
         for batch in segment.documents.batches():
@@ -135,7 +135,7 @@ class _Base:
     def number(self) -> int:
         return self.version.number + 1
 
-    def open_segments(self) -> list[Segment]:
+    def open_segments(self) -> list[IndexSegment]:
         return [] if self.fresh else open_segments(self.home, self.version)
 
     def keys_among(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -290,22 +290,22 @@ def _carry_over(home: Path, base: _Base, removed: NDArray[np.uint64], folder: Pa
 
 def _describe(home: Path, name: str) -> SegmentInfo:
     folder = home / SEGMENTS / name
-    segment = Segment(folder)
+    segment = IndexSegment(folder)
     return SegmentInfo(name=name, rows=len(segment), vectors=segment.vectors, files=versions.listing(folder))
 
 
 def _rows(home: Path, name: str) -> Iterator[tuple[int, Abstract]]:
-    for batch in Segment(home / SEGMENTS / name).documents.batches():
+    for batch in IndexSegment(home / SEGMENTS / name).documents.batches():
         for row in batch.to_pylist():
             abstract = from_row(Abstract, row)
             yield key_of_id(abstract.pmid), abstract
 
 
-def open_segments(home: Path, version: Version) -> list[Segment]:
+def open_segments(home: Path, version: Version) -> list[IndexSegment]:
     """The segments of a version, each with what is deleted of it."""
     folder = versions.version_folder(home, version.number)
     opened = []
     for info in version.segments:
         path = folder / f"deleted-{info.name}.npy"
-        opened.append(Segment(home / SEGMENTS / info.name, np.load(path) if path.is_file() else None))
+        opened.append(IndexSegment(home / SEGMENTS / info.name, np.load(path) if path.is_file() else None))
     return opened

@@ -26,10 +26,10 @@ from pathasst.papers.embed import Embedder, text_of, version_of
 from pathasst.papers.filters import Filters, year_of
 from pathasst.papers.highlight import best_sentences
 from pathasst.papers.overlap import WORDS as WORDS_OF_READ
-from pathasst.papers.overlap import Overlap
+from pathasst.papers.overlap import WordOverlap
 from pathasst.papers.question import LiteratureQuestion, read_question
 from pathasst.papers.relevance import Judged, Relevance
-from pathasst.papers.segment import Segment
+from pathasst.papers.segment import IndexSegment
 from pathasst.papers.synonyms import canonical, groups_in
 from pathasst.papers.versions import Version
 from pathasst.papers.words import Words
@@ -234,7 +234,7 @@ class PaperIndex:
 
     def _read(self, text: str, fused: list[tuple[int, float]], scores: dict[int, float]) -> list[tuple[int, float]]:
         """The first of `fused` by `scores` and by what they hold of the query, the others after them."""
-        overlap, groups = Overlap(canonical(text), self._words), [group for group, _ in groups_in(text)]
+        overlap, groups = WordOverlap(canonical(text), self._words), [group for group, _ in groups_in(text)]
         keys = [key for key, _ in fused[: self.settings.read]]
         texts = [(key, canonical(text_of(a), groups)) for key in keys if (a := self._abstract(key)) is not None]
         read = sorted(((key, overlap(words, scores[key])) for key, words in texts), key=lambda item: (-item[1], item[0]))
@@ -295,7 +295,7 @@ class PaperIndex:
         )
 
 
-def _opened(home: Path) -> tuple[Version, list[Segment], Words]:
+def _opened(home: Path) -> tuple[Version, list[IndexSegment], Words]:
     """The current version's parts; once more when a writer replaced it, and swept it away, while it was being opened."""
     for attempt in range(5):
         version = versions.current(home)

@@ -17,8 +17,8 @@ FUSED, COVERAGE, PAIRS = 0.45, 0.36, 0.19  # weights of the three parts
 MAX_TERMS = 200  # of a query
 
 
-class Overlap:
-    """`Overlap(query, words)(text, fused)` is the score of a text, from 0 to 1."""
+class WordOverlap:
+    """`WordOverlap(query, words)(text, fused)` is the score of a text, from 0 to 1."""
 
     def __init__(self, query: str, words: Words) -> None:
         terms = words.sequence(query)[:MAX_TERMS]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
-from pathasst.papers.synonyms import Group, groups_in
+from pathasst.papers.synonyms import SynonymGroup, groups_in
 
 PMID = re.compile(
     r"\bPM(?:ID|C)s?\b[\s:#]{0,4}(\d{1,9})|\bpubmed\.ncbi\.nlm\.nih\.gov/(\d{1,9})|\bpubmed\s*(?:id)?[\s:#]{1,4}(\d{4,9})",
@@ -22,11 +22,11 @@ _WORD = re.compile(r"[^\W_]+(?:[-/.'’][^\W_]+)*\+?")
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
+class QueryConcept:
     """One thing that a question is about: a group of synonyms, or a word."""
 
     name: str
-    group: Group | None = None
+    group: SynonymGroup | None = None
 
     @property
     def general(self) -> bool:
@@ -39,7 +39,7 @@ class LiteratureQuestion:
     """What to search for. `text`: the query; `concepts`: what abstracts must hold; `pmids`: abstracts asked for by number."""
 
     text: str
-    concepts: tuple[Concept, ...]
+    concepts: tuple[QueryConcept, ...]
     pmids: tuple[str, ...] = ()
     from_context: bool = False  # the query's subject came from the conversation
 
@@ -60,17 +60,17 @@ def read_question(words: str, context: Sequence[str] = ()) -> LiteratureQuestion
     return LiteratureQuestion(" ".join(c.name for c in concepts), tuple(concepts), pmids, from_context=open_ and bool(context))
 
 
-def concepts_of(text: str) -> list[Concept]:
+def concepts_of(text: str) -> list[QueryConcept]:
     """Groups of synonyms and content words, in order, each once."""
     placed = groups_in(text)
-    concepts = [(span[0], Concept(group.name, group)) for group, span in placed]
+    concepts = [(span[0], QueryConcept(group.name, group)) for group, span in placed]
     for _, (a, b) in placed:
         text = f"{text[:a]}{' ' * (b - a)}{text[b:]}"
     for match in _WORD.finditer(text):
         word = match.group()
         plain = word.casefold().removesuffix("'s").removesuffix("’s")
         if plain not in _words("asking") and (len(plain) > 1) and not plain.isdigit():
-            concepts.append((match.start(), Concept(word.removesuffix("'s").removesuffix("’s"))))
+            concepts.append((match.start(), QueryConcept(word.removesuffix("'s").removesuffix("’s"))))
     return list({c.name.casefold(): c for _, c in sorted(concepts, key=lambda item: item[0])}.values())
 
 

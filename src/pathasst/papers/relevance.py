@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pathasst.papers.question import Concept, LiteratureQuestion
+from pathasst.papers.question import LiteratureQuestion, QueryConcept
 
 if TYPE_CHECKING:
     from pathasst.papers.words import Words
@@ -70,11 +70,11 @@ class Relevance:
         """Concepts that no abstract of the collection names."""
         return [c.name for c, t in zip(self._concepts, self._terms, strict=True) if not self._present(c, t)]
 
-    def _present(self, concept: Concept, terms: Sequence[str]) -> bool:
+    def _present(self, concept: QueryConcept, terms: Sequence[str]) -> bool:
         names = [terms, *(self._words.terms(n) for n in (concept.group.names if concept.group else ()))]
         return any(n and all(self._words.rarity(t) > 0 for t in n) for n in names)
 
-    def _weight(self, concept: Concept, terms: Sequence[str]) -> float:
+    def _weight(self, concept: QueryConcept, terms: Sequence[str]) -> float:
         """The rarest of a concept's terms decides; of several names the commonest. A concept without terms is a stop word."""
         names = [terms, *(self._words.terms(n) for n in (concept.group.names if concept.group else ()))]
         full = math.log(1 + 2 * len(self._words))

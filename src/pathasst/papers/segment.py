@@ -36,7 +36,7 @@ def write_segment(
     write_documents(folder, batches, positions)
 
 
-class Segment:
+class IndexSegment:
     """An open segment, with the rows that a version says are deleted."""
 
     def __init__(self, folder: Path, deleted: NDArray[np.int64] | None = None) -> None:

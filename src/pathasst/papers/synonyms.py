@@ -13,7 +13,7 @@ _SHORT = 5  # letters of an abbreviation that may be a common word in small lett
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SynonymGroup:
     """One thing. `name`: as searches write it; `names`: every spelling, the first included."""
 
     name: str
@@ -31,26 +31,26 @@ class Group:
 
 
 @lru_cache(maxsize=1)
-def groups() -> tuple[Group, ...]:
+def groups() -> tuple[SynonymGroup, ...]:
     """All groups, in the file's order."""
     import yaml
 
     rows: list[list[str]] = yaml.safe_load(files(__package__).joinpath("synonyms.yaml").read_text(encoding="utf-8"))["groups"]
-    return tuple(Group(row[0], tuple(row), _pattern(row), _pattern(row, capitals=True)) for row in rows)
+    return tuple(SynonymGroup(row[0], tuple(row), _pattern(row), _pattern(row, capitals=True)) for row in rows)
 
 
-def groups_in(text: str) -> list[tuple[Group, tuple[int, int]]]:
+def groups_in(text: str) -> list[tuple[SynonymGroup, tuple[int, int]]]:
     """The groups that a text names and where, in its order; of names that overlap the longest."""
     matches = [(g, m.span()) for g in groups() for m in g.pattern.finditer(text)]
     matches.sort(key=lambda item: (item[1][0] - item[1][1], item[1][0]))
-    best: list[tuple[Group, tuple[int, int]]] = []
+    best: list[tuple[SynonymGroup, tuple[int, int]]] = []
     for group, (start, end) in matches:
         if all(end <= a or b <= start for _, (a, b) in best):
             best.append((group, (start, end)))
     return sorted(best, key=lambda item: item[1])
 
 
-def canonical(text: str, of: Sequence[Group] | None = None) -> str:
+def canonical(text: str, of: Sequence[SynonymGroup] | None = None) -> str:
     """The text with every name of a group replaced by the group's first: in a query, or in an abstract by the groups `of`."""
     if of is not None:
         for group in of:

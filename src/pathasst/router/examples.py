@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pathasst.router.items import Item
+from pathasst.router.items import RequestItem
 from pathasst.router.labels import chosen, tagged
 from pathasst.router.network import called
 from pathasst.router.settings import RouterConfig, RouterTraining
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SORTED = 2048  # requests sorted by length at once, so that batches pad little
 
 
-class Example(NamedTuple):
+class RouterExample(NamedTuple):
     """One request for the network."""
 
     tokens: np.ndarray  # float16 [tokens, states]
@@ -34,22 +34,27 @@ class Examples:
     """Draws examples of items; the same generator gives the same ones."""
 
     def __init__(
-        self, items: Sequence[Item], states: States, config: RouterConfig, settings: RouterTraining, rng: np.random.Generator
+        self,
+        items: Sequence[RequestItem],
+        states: States,
+        config: RouterConfig,
+        settings: RouterTraining,
+        rng: np.random.Generator,
     ) -> None:
         self.items, self.states, self.config, self.settings, self.rng = items, states, config, settings, rng
         self.tools = called([i.tools for i in items], config.classes)
         self.before = called([i.before for i in items], config.classes)
         self.reasons = called([(i.reason,) for i in items], config.reasons)
 
-    def plain(self, n: int) -> Example:
+    def plain(self, n: int) -> RouterExample:
         """Item `n` as it is."""
         item, config = self.items[n], self.config
         tokens, places = self.states.of(item.text)
         tags = tagged(item, config.spans, places)
         choices = chosen(item, config.choices)
-        return Example(tokens, tags, self.tools[n], self.reasons[n], choices, self.before[n], item.arguments is not None)
+        return RouterExample(tokens, tags, self.tools[n], self.reasons[n], choices, self.before[n], item.arguments is not None)
 
-    def varied(self, n: int) -> Example:
+    def varied(self, n: int) -> RouterExample:
         """Item `n` as training sees it this time."""
         example, rng, settings = self.plain(n), self.rng, self.settings
         longest = self.config.max_tokens // 3
@@ -77,12 +82,12 @@ class Examples:
         return [batches[n] for n in self.rng.permutation(len(batches))]
 
 
-def _joined(first: Example, second: Example) -> Example:
+def _joined(first: RouterExample, second: RouterExample) -> RouterExample:
     """Two requests in one: the marks between them are left out. The reason is known where both call tools, or one does."""
     calls = first.tools.any() or second.tools.any()
     reason = first.reasons if first.tools.any() or not second.tools.any() else second.reasons
     same = calls or np.array_equal(first.reasons, second.reasons)
-    return Example(
+    return RouterExample(
         tokens=np.concatenate([first.tokens[:-1], second.tokens[1:]]),
         tags=np.concatenate([first.tags[:-1], second.tags[1:]]),
         tools=np.maximum(first.tools, second.tools),

@@ -15,7 +15,7 @@ REASONS = {"unable": "unable", "off_topic": "off_topic"}  # kinds of conversatio
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class RequestItem:
     """One turn of the person."""
 
     text: str
@@ -32,7 +32,7 @@ class Item:
     hand: str = ""  # way of speaking, of a request of the wordings of this room
 
 
-def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
+def items_of(conversations: Iterable[Conversation]) -> Iterator[RequestItem]:
     """Every turn of the person in tool conversations (kind `invoke`), with the tools that the next turn calls.
 
     Where `instruct` marked a request as refused, the tool it was refused counts as asked for.
@@ -52,7 +52,7 @@ def items_of(conversations: Iterable[Conversation]) -> Iterator[Item]:
             arguments = None if kind in UNSTATED else tuple(_arguments(reply.tool_calls))
             text, group = plain(turn.content), (mark.note if mark else "") or turn.content
             reason = "calls" if names else REASONS.get(kind, "")
-            yield Item(text, tuple(sorted(names)), conversation.split, kind, group, before, arguments, reason=reason)
+            yield RequestItem(text, tuple(sorted(names)), conversation.split, kind, group, before, arguments, reason=reason)
             place += 1
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.router.items import Item
+from pathasst.router.items import RequestItem
 from pathasst.router.slot_filling import SCALE, TRUE
 from pathasst.router.slot_values import Span, numbers
 
@@ -21,7 +21,7 @@ OFTEN = 4  # for in the words
 PICTURE = "image"  # the argument that names a picture, of whatever tool
 
 
-def learnable(items: Sequence[Item]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def learnable(items: Sequence[RequestItem]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Choices (`tool.argument=value`) and spans (`tool.argument`) of the arguments in these items. Places and scales are neither:
     patterns read them."""
     values: dict[str, Counter[Any]] = defaultdict(Counter)
@@ -44,7 +44,7 @@ def learnable(items: Sequence[Item]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*choices, *(_choice(PICTURE, n) for n in pictures)), tuple(n for n in spans if not n.endswith(f".{SCALE}"))
 
 
-def chosen(item: Item, choices: Sequence[str]) -> np.ndarray:
+def chosen(item: RequestItem, choices: Sequence[str]) -> np.ndarray:
     """float32 [choices]: 1 for each that the item's calls have."""
     named = {_choice(name, value) for name, value in item.arguments or ()}
     if item.picture:
@@ -52,7 +52,7 @@ def chosen(item: Item, choices: Sequence[str]) -> np.ndarray:
     return np.array([c in named for c in choices], np.float32)
 
 
-def tagged(item: Item, spans: Sequence[str], places: Sequence[Span]) -> np.ndarray:
+def tagged(item: RequestItem, spans: Sequence[str], places: Sequence[Span]) -> np.ndarray:
     """bool [tokens, spans]: which tokens, standing at `places`, hold a value of each argument."""
     tags = np.zeros((len(places), len(spans)), bool)
     places_of_values = item.spans

@@ -20,7 +20,7 @@ import yaml
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.templates import Template
-from pathasst.router.items import Item
+from pathasst.router.items import RequestItem
 from pathasst.router.route import Reason
 
 FOLDER = Path(__file__).with_name("wordings")
@@ -50,7 +50,7 @@ LOWER, UNMARKED, SLIPS, UNACCENTED = (
 NEIGHBOURS = {a: b for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm") for a, b in zip(row, row[1:] + row[-2], strict=True)}
 
 
-class Piece(NamedTuple):
+class RequestPart(NamedTuple):
     """A stretch of a request, and the argument (`tool.argument`) whose value it is, if any."""
 
     text: str
@@ -107,7 +107,7 @@ def _of_file(language: str, content: Mapping[str, Any]) -> list[Wording]:
     return result
 
 
-class Requests:
+class RouterRequests:
     """Draws requests of the split train or val."""
 
     def __init__(self, split: str, seed: int = 0) -> None:
@@ -121,11 +121,11 @@ class Requests:
                 "later": [w for w in all_ if w.before],
             }
 
-    def items(self, count: int) -> Iterator[Item]:
+    def items(self, count: int) -> Iterator[RequestItem]:
         """The first `count` requests."""
         return (self.item(n) for n in range(count))
 
-    def item(self, number: int) -> Item:
+    def item(self, number: int) -> RequestItem:
         """Request `number`."""
         rng = Random(f"{self.seed}:{self.split}:{number}")
         language = rng.choices(LANGUAGES, SHARES)[0]
@@ -141,7 +141,7 @@ class Requests:
             wording = _balanced(rng, again or talk or pools["later"], lambda w: str(w.tools or w.reason))
         return self._filled(wording, rng, pools)
 
-    def _filled(self, wording: Wording, rng: Random, pools: Mapping[str, list[Wording]]) -> Item:
+    def _filled(self, wording: Wording, rng: Random, pools: Mapping[str, list[Wording]]) -> RequestItem:
         language, names = wording.language, [*load("en")["tools"]]
         before: tuple[str, ...] = ()
         tools = wording.tools
@@ -164,7 +164,12 @@ class Requests:
         if "papers_search" in tools and len(tools) == 1 and "papers_search.pmid" not in dict(arguments) and rng.random() < DATED:
             year = str(rng.randint(1995, 2025))
             before_year, _, after_year = rng.choice(fill.values("since")).partition("{year}")
-            pieces = [*_unmarked(pieces), Piece(f" {before_year}"), Piece(year, "papers_search.since"), Piece(after_year)]
+            pieces = [
+                *_unmarked(pieces),
+                RequestPart(f" {before_year}"),
+                RequestPart(year, "papers_search.since"),
+                RequestPart(after_year),
+            ]
             arguments.append(("papers_search.since", int(year)))
         picture = 0
         if tools and "papers_search" not in tools and "lbc_generate" not in tools and rng.random() < OF_A_PICTURE:
@@ -173,7 +178,7 @@ class Requests:
         elif rng.random() < FRAMED and wording.reason is not Reason.SMALL_TALK:
             pieces = _joined(rng.choice(load(language)["frame"]), {"a": pieces})
         text, spans = _placed(_typed(pieces, language, rng))
-        return Item(
+        return RequestItem(
             text=text,
             tools=tuple(sorted(set(tools))),
             split=self.split,
@@ -217,34 +222,34 @@ class _Filler:
             raise BadSettings(f"nothing fills {{{slot}}} in the requests in {self.language}.")
         return values
 
-    def pieces(self, text: str, tools: Sequence[str]) -> list[Piece]:
+    def pieces(self, text: str, tools: Sequence[str]) -> list[RequestPart]:
         parts = Template(text).parts(self.rng)
         pieces = []
         for place, part in enumerate(parts):
-            pieces.append(self._piece(part, tools[0] if tools else "") if place % 2 else Piece(re.sub(r"\s+", " ", part)))
+            pieces.append(self._piece(part, tools[0] if tools else "") if place % 2 else RequestPart(re.sub(r"\s+", " ", part)))
         return [p for p in pieces if p.text]
 
-    def _piece(self, slot: str, tool: str) -> Piece:
+    def _piece(self, slot: str, tool: str) -> RequestPart:
         if slot == "query":
-            return Piece(self.topic(), f"{tool}.query")
+            return RequestPart(self.topic(), f"{tool}.query")
         if slot.rstrip("2") in ("treatment", "disease", "marker"):
-            return Piece(self._named(slot), f"{tool}.query")
+            return RequestPart(self._named(slot), f"{tool}.query")
         value = self.rng.choice(self.values(slot))
         text, value = value if isinstance(value, list) else (value, value)
         if slot.startswith("feature"):
             self.arguments.append((f"{tool}.{value}", True))
-            return Piece(text)
+            return RequestPart(text)
         if slot in ("term", "term2", "percent", "sum", "code"):
-            return Piece(text)
+            return RequestPart(text)
         name = f"{tool}.{slot}"
         if slot == "cell_class":
             value = {"ascus": "ASC-US", "asch": "ASC-H"}.get(re.sub(r"[\W_]", "", str(text)).lower(), str(text).upper())
         if slot in ("point", "box", "not_points"):
-            return Piece(text)
+            return RequestPart(text)
         if slot == "pmid":
             value = int(text)
         self.arguments.append((name, value))
-        return Piece(text, name)
+        return RequestPart(text, name)
 
     def topic(self) -> str:
         """A topic of the literature, its parts filled."""
@@ -263,13 +268,13 @@ def _balanced(rng: Random, pool: Sequence[Wording], key: Any) -> Wording:
     return rng.choices(group, [1 + min(w.text.count("|"), 15) + 3 * w.text.count("{") for w in group])[0]
 
 
-def _joined(template: str, parts: Mapping[str, Sequence[Piece]]) -> list[Piece]:
+def _joined(template: str, parts: Mapping[str, Sequence[RequestPart]]) -> list[RequestPart]:
     """Requests in the places `{a}` and `{b}`; the first loses its end mark where words follow."""
-    pieces: list[Piece] = []
+    pieces: list[RequestPart] = []
     words = re.split(r"\{(\w)\}", template)
     for place, part in enumerate(words):
         if not place % 2:
-            pieces.append(Piece(part))
+            pieces.append(RequestPart(part))
         elif words[place + 1].strip(" )"):
             pieces += _unmarked(parts[part])
         else:
@@ -277,12 +282,12 @@ def _joined(template: str, parts: Mapping[str, Sequence[Piece]]) -> list[Piece]:
     return [p for p in pieces if p.text]
 
 
-def _unmarked(pieces: Sequence[Piece]) -> list[Piece]:
+def _unmarked(pieces: Sequence[RequestPart]) -> list[RequestPart]:
     last = pieces[-1]
     return [*pieces[:-1], last._replace(text=last.text.rstrip(" .?!？。！"))]
 
 
-def _typed(pieces: Sequence[Piece], language: str, rng: Random) -> list[Piece]:
+def _typed(pieces: Sequence[RequestPart], language: str, rng: Random) -> list[RequestPart]:
     """As people type: small letters, no end mark, slips, no accents. The values of arguments keep their letters."""
     lower, bare = rng.random() < LOWER, rng.random() < UNACCENTED
     slips = rng.choice((0.04, 0.08, 0.14)) if rng.random() < SLIPS else 0.0
@@ -315,7 +320,7 @@ def _slip(word: str, rng: Random) -> str:
     )
 
 
-def _placed(pieces: Sequence[Piece]) -> tuple[str, tuple[tuple[str, int, int], ...]]:
+def _placed(pieces: Sequence[RequestPart]) -> tuple[str, tuple[tuple[str, int, int], ...]]:
     """The text with single blanks, and (`tool.argument`, first character, one beyond the last) of each value."""
     text, spans = "", []
     for piece in pieces:
@@ -336,7 +341,7 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\w+", text.lower()))
 
 
-def without(items: Sequence[Item], held_out: Sequence[str]) -> list[Item]:
+def without(items: Sequence[RequestItem], held_out: Sequence[str]) -> list[RequestItem]:
     """The items that are not like a request that is held out for a test: neither its words, nor NEAR of its letters.
 
     Likeness: trigrams of letters that both have, of those that either has (Jaccard).

@@ -22,12 +22,12 @@ from pathasst.core.files import fingerprint
 from pathasst.core.records import Conversation
 from pathasst.core.statistics import mean_interval
 from pathasst.nn.compact import compact, expanded
-from pathasst.router.examples import Example, Examples
+from pathasst.router.examples import Examples, RouterExample
 from pathasst.router.infer import WEIGHTS, Router, answers
-from pathasst.router.items import Item, items_of
+from pathasst.router.items import RequestItem, items_of
 from pathasst.router.labels import learnable
 from pathasst.router.network import Encoder, build, called, padded, together
-from pathasst.router.requests import Requests, without
+from pathasst.router.requests import RouterRequests, without
 from pathasst.router.settings import RouterConfig, RouterTraining
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def train(
     read = chain(more, *(dataset.read(folder, Conversation, columns=COLUMNS) for folder in conversations))
     items = [i for i in items_of(read) if i.text]
     for name, count in (("train", settings.requests), ("val", settings.requests // 8)):
-        items += Requests(name, settings.wordings_seed).items(count)
+        items += RouterRequests(name, settings.wordings_seed).items(count)
     items = [_left_out(i, settings.leave_out) for i in without(_once(items), held_out)]
     split = {name: [i for i in items if i.split == name] for name in ("train", "val", "test", LEFT_OUT)}
     classes = tuple(sorted({t for i in split["train"] for t in i.tools}))
@@ -127,12 +127,12 @@ def _go_on(member: Any, config: RouterConfig, earlier: Router) -> None:
                 row.copy_(weights_before[name])
 
 
-def _left_out(item: Item, names: Sequence[str]) -> Item:
+def _left_out(item: RequestItem, names: Sequence[str]) -> RequestItem:
     """The item, in a split of its own where its language or hand is among the names."""
     return replace(item, split=LEFT_OUT) if {item.language, item.hand} & set(names) and item.hand else item
 
 
-def _once(items: Iterable[Item]) -> list[Item]:
+def _once(items: Iterable[RequestItem]) -> list[RequestItem]:
     """Items without those that are the same in all that is learned from them."""
     return list({(i.text.lower(), i.tools, i.before, i.split): i for i in items}.values())
 
@@ -157,7 +157,7 @@ def join(runs: Sequence[Path | str], out: Path | str) -> None:
 class States:
     """The encoder's states of every text, float16 in files of a folder; texts that an earlier run read are not read again."""
 
-    def __init__(self, items: Sequence[Item], config: RouterConfig, folder: Path, say: Callable[[str], object]) -> None:
+    def __init__(self, items: Sequence[RequestItem], config: RouterConfig, folder: Path, say: Callable[[str], object]) -> None:
         encoder = Encoder(config)
         self.width = encoder.width
         texts = sorted({i.text for i in items})
@@ -195,7 +195,7 @@ class States:
 
 def _fit(
     network: Any,
-    items: Sequence[Item],
+    items: Sequence[RequestItem],
     states: States,
     config: RouterConfig,
     settings: RouterTraining,
@@ -224,7 +224,7 @@ def _fit(
             say(f"step {step + 1} of {steps}: loss {mean:.4f}, {time.monotonic() - started:.0f} s")
 
 
-def _loss(network: Any, batch: Sequence[Example], smoothing: float) -> torch.Tensor:
+def _loss(network: Any, batch: Sequence[RouterExample], smoothing: float) -> torch.Tensor:
     """Cross-entropy of the tools, of the reasons where they are complete, and of choices and tags where the arguments are."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
@@ -246,17 +246,17 @@ def _loss(network: Any, batch: Sequence[Example], smoothing: float) -> torch.Ten
     return loss
 
 
-def _chosen(network: Any, items: Sequence[Item], states: States, config: RouterConfig) -> list[tuple[str, ...]]:
+def _chosen(network: Any, items: Sequence[RequestItem], states: States, config: RouterConfig) -> list[tuple[str, ...]]:
     before = called([i.before for i in items], config.classes)
     rows, _ = answers(network, [states.of(i.text)[0] for i in items], before)
     likely = rows[:, : len(config.classes)] >= config.threshold
     return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in likely]
 
 
-def measure(wanted: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]], items: Sequence[Item]) -> dict[str, Any]:
+def measure(wanted: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]], items: Sequence[RequestItem]) -> dict[str, Any]:
     """Share of requests whose tools are exactly right, in all and by kind; share of false calls where none is wanted.
 
-    95 % intervals, bootstrap over wordings (`Item.group`), 1,000 draws, seed 0.
+    95 % intervals, bootstrap over wordings (`RequestItem.group`), 1,000 draws, seed 0.
     """
     right = np.array([set(w) == set(c) for w, c in zip(wanted, chosen, strict=True)], float)
     groups = np.array([i.group for i in items])

@@ -56,7 +56,7 @@ class SharedBrain:
     def __post_init__(self) -> None:
         self._free = getattr(self.brain, "parallel", 1)
 
-    def view(self, cancel: threading.Event, options: ReplyOptions | None = None) -> View:
+    def view(self, cancel: threading.Event, options: ReplyOptions | None = None) -> BrainView:
         """The brain as one question uses it; `cancel`: set when its person leaves; `options`: as its program wants replies.
 
         Raises BadSettings for options that the brain does not take.
@@ -68,7 +68,7 @@ class SharedBrain:
             if with_options is None and decoding != ReplyOptions():
                 raise BadSettings(f"{self.brain.name} takes no settings of decoding: {', '.join(decoding.body())}.")
             own = with_options(options) if with_options is not None else None
-        return View(self, cancel, self.brain.name, self.brain.sees, own)
+        return BrainView(self, cancel, self.brain.name, self.brain.sees, own)
 
     def stream(self, request: _Request) -> Generator[str | Turn, None, None]:
         """Pieces of text, if the model is free for this request alone, and the Turn. Raises what the brain raises."""
@@ -140,7 +140,7 @@ class SharedBrain:
 
 
 @dataclass(slots=True)
-class View:
+class BrainView:
     """A shared brain as one question uses it: the Brain protocol, and `stream`."""
 
     shared: SharedBrain

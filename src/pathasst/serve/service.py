@@ -43,7 +43,7 @@ from pathasst.tools.protocol import SCALE, Registry
 if TYPE_CHECKING:
     import numpy as np
 
-    from pathasst.clip.model import PathCLIP
+    from pathasst.clip.model import PathCLIPModel
     from pathasst.papers import Found
     from pathasst.serve.viewer import Shelf
 
@@ -106,7 +106,7 @@ class Service:
         self.audit = Journal(serve.home / "audit.jsonl")
         self._feedback = Journal(serve.home / "feedback.jsonl")
         self.shelf: Shelf | None = None  # slides that the server shows, if it was given any
-        self._clip: PathCLIP | None = None
+        self._clip: PathCLIPModel | None = None
         self._clip_lock = threading.Lock()
         self._closed, self._closing_since = threading.Event(), 0.0
         self.loading = False  # whether the brain's models are being loaded; questions wait for them
@@ -348,13 +348,13 @@ class Service:
 
         return self.queue.submit(work, user)
 
-    def clip(self) -> PathCLIP:
+    def clip(self) -> PathCLIPModel:
         """PathCLIP, loaded on the first call. Raises MissingWeights."""
         with self._clip_lock:
             if self._clip is None:
-                from pathasst.clip.model import PathCLIP
+                from pathasst.clip.model import PathCLIPModel
 
-                self._clip = PathCLIP.load()
+                self._clip = PathCLIPModel.load()
             return self._clip
 
     # what is kept

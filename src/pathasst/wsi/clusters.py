@@ -23,14 +23,14 @@ EXAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Clusters:
+class TileClusters:
     """`labels` int [n]: the cluster of each tile, the largest is 0. `centres` float32 [k, d], unit rows."""
 
     labels: np.ndarray
     centres: np.ndarray
 
     @classmethod
-    def of(cls, features: SlideFeatures, count: int, seed: int = 0) -> Clusters:
+    def of(cls, features: SlideFeatures, count: int, seed: int = 0) -> TileClusters:
         """K-means on the tiles' unit vectors. Raises BadSettings for fewer tiles than clusters, or fewer than two clusters."""
         from sklearn.cluster import KMeans
 
@@ -49,7 +49,7 @@ class Clusters:
         return members[np.argsort(-(features.features[members] @ self.centres[cluster]), kind="stable")[:count]]
 
 
-def write_clusters(slide: Slide, features: SlideFeatures, clusters: Clusters, out: Path) -> list[Path]:
+def write_clusters(slide: Slide, features: SlideFeatures, clusters: TileClusters, out: Path) -> list[Path]:
     """`clusters.geojson` (one area a cluster, for QuPath), `clusters.jpg` (the slide) and `clusters-examples.jpg` (tiles)."""
     import cv2
     from shapely import box, union_all

@@ -25,7 +25,7 @@ ENOUGH = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class SlideScore:
     """`value` in per cent with its interval; `sentences` for people, each whole."""
 
     name: str
@@ -45,7 +45,7 @@ def per_cent(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} % (95 % interval {100 * interval.low:.1f}–{100 * interval.high:.1f} %)"
 
 
-def score(tool: str, labels: Sequence[str], counts: np.ndarray) -> Score:
+def score(tool: str, labels: Sequence[str], counts: np.ndarray) -> SlideScore:
     """The score of a slide. `counts`: int [tiles, labels]."""
     by_label = dict(zip(labels, map(int, counts.sum(0)), strict=True)) if len(counts) else dict.fromkeys(labels, 0)
     if tool in ("ki67_cells", "pdl1_cells"):
@@ -54,7 +54,7 @@ def score(tool: str, labels: Sequence[str], counts: np.ndarray) -> Score:
         return _her2(labels, counts, by_label)
     total = sum(by_label.values())
     words = ", ".join(f"{n} {name}" for name, n in sorted(by_label.items(), key=lambda item: -item[1])) or "none"
-    return Score("objects", None, counts=by_label, sentences=[f"{total} objects: {words}."])
+    return SlideScore("objects", None, counts=by_label, sentences=[f"{total} objects: {words}."])
 
 
 def _columns(labels: Sequence[str], counts: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
@@ -66,12 +66,12 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     return sums[:, 0] / np.maximum(sums[:, 1], 1)  # type: ignore[no-any-return]
 
 
-def _share(tool: str, labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]) -> Score:
+def _share(tool: str, labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]) -> SlideScore:
     """The share of positive tumour cells: Ki67 index, TPS."""
     name = "Ki67 index" if tool == "ki67_cells" else "TPS"
     positive, cells = _columns(labels, counts, ("positive",)), _columns(labels, counts, TUMOUR)
     if not cells.sum():
-        return Score(name, None, counts=dict(by_label), sentences=[f"No tumour cells were found, so there is no {name}."])
+        return SlideScore(name, None, counts=dict(by_label), sentences=[f"No tumour cells were found, so there is no {name}."])
     used = cells > 0
     interval = sums_interval(_ratio, np.stack([positive[used], cells[used]], 1))
     sentences = [
@@ -102,7 +102,7 @@ def _share(tool: str, labels: Sequence[str], counts: np.ndarray, by_label: Mappi
     if tool == "pdl1_cells":
         sentences.append(_cps(by_label, further))
     value, low_end, high_end = (round(100 * v, 2) for v in (interval.value, interval.low, interval.high))
-    return Score(name, value, low_end, high_end, dict(by_label), sentences, further)
+    return SlideScore(name, value, low_end, high_end, dict(by_label), sentences, further)
 
 
 def _cps(by_label: Mapping[str, int], further: dict[str, Any]) -> str:
@@ -116,14 +116,14 @@ def _cps(by_label: Mapping[str, int], further: dict[str, Any]) -> str:
     return f"CPS {value:.1f}: stained tumour and immune cells per 100 tumour cells."
 
 
-def _her2(labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]) -> Score:
+def _her2(labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]) -> SlideScore:
     """HER2 by the highest grade that, with those above, more than 10 % of the cells reach; how sure that is under resampling."""
     from pathasst.tools.cells.her2 import score as grade_of
 
     by_grade = {g: by_label.get(g, 0) for g in GRADES}
     grade, total = grade_of(by_grade), sum(by_grade.values())
     if grade is None:
-        return Score("HER2", None, counts=dict(by_label), sentences=["No cells were found, so there is no HER2 score."])
+        return SlideScore("HER2", None, counts=dict(by_label), sentences=["No cells were found, so there is no HER2 score."])
     columns = np.stack([_columns(labels, counts, (g,)) for g in GRADES], 1)
     columns = columns[columns.sum(1) > 0]
     samples = draw_counts(len(columns)) @ columns
@@ -141,7 +141,7 @@ def _her2(labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]
     sentences.append(f"Of slides drawn from the same tiles {same:.0%} have this score.")
     further = {"score": grade, "same_score_when_resampled": round(same, 3)}
     low, high = round(100 * interval.low, 2), round(100 * interval.high, 2)
-    return Score("HER2", round(100 * interval.value, 2), low, high, dict(by_label), sentences, further)
+    return SlideScore("HER2", round(100 * interval.value, 2), low, high, dict(by_label), sentences, further)
 
 
 def area_score(tool: str, by_label: Mapping[str, int]) -> dict[str, Any]:

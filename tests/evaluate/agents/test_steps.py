@@ -7,12 +7,15 @@ from evaluate_brains import RuleBrain
 
 from pathasst.core.errors import BadDataset
 from pathasst.evaluate.agents.steps import evaluate, places_of
-from pathasst.evaluate.agents.trajectory import Step, Task, read_tasks
+from pathasst.evaluate.agents.trajectory import AgentTask, TrajectoryStep, read_tasks
 
-TASK = Task(
+TASK = AgentTask(
     id="1",
     query="What is the ratio?",
-    steps=(Step(tool="OCR", result="3 of 4"), Step(tool="Calculator", arguments={"expression": "3/4"}, result="0.75")),
+    steps=(
+        TrajectoryStep(tool="OCR", result="3 of 4"),
+        TrajectoryStep(tool="Calculator", arguments={"expression": "3/4"}, result="0.75"),
+    ),
     whitelist=(("0.75",),),
 )
 

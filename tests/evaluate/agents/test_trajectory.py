@@ -9,9 +9,9 @@ from pathasst.core.errors import BadDataset
 from pathasst.evaluate.agents.measure import COLUMNS, evaluate
 from pathasst.evaluate.agents.requests import tasks_of
 from pathasst.evaluate.agents.trajectory import (
+    AgentTask,
     Rollout,
-    Step,
-    Task,
+    TrajectoryStep,
     judge,
     read_rollouts,
     read_tasks,
@@ -20,17 +20,20 @@ from pathasst.evaluate.agents.trajectory import (
 )
 from pathasst.evaluate.toolchoice import load_requests
 
-TASK = Task(
+TASK = AgentTask(
     id="1",
     query="Read the report and compute the ratio.",
-    steps=(Step(tool="OCR"), Step(tool="Calculator", arguments={"expression": "3/4"})),
+    steps=(TrajectoryStep(tool="OCR"), TrajectoryStep(tool="Calculator", arguments={"expression": "3/4"})),
     whitelist=(("0.75", "three quarters"),),
     blacklist=(("cannot",),),
 )
 
 
 def rolled(*calls, answer="It is 0.75."):
-    steps = [Step(tool=c) if isinstance(c, str) else Step(tool=c[0], arguments=c[1], error=(*c, "")[2]) for c in calls]
+    steps = [
+        TrajectoryStep(tool=c) if isinstance(c, str) else TrajectoryStep(tool=c[0], arguments=c[1], error=(*c, "")[2])
+        for c in calls
+    ]
     return Rollout(id="1", steps=tuple(steps), answer=answer)
 
 
@@ -131,8 +134,8 @@ def test_rollouts_are_read_as_they_are_written(tmp_path):
 
 
 def test_a_table_of_groups_counts_tasks_without_a_rollout():
-    other = Task(id="2", query="?", steps=(Step(tool="OCR"),), group="b")
-    none = Task(id="3", query="hello", steps=(), group="c")
+    other = AgentTask(id="2", query="?", steps=(TrajectoryStep(tool="OCR"),), group="b")
+    none = AgentTask(id="3", query="hello", steps=(), group="c")
     done = [rolled("OCR", ("Calculator", {"expression": "3/4"})), Rollout(id="3", answer="Hello.")]
     table, scores = evaluate("agent", [TASK, other, none], done)
     rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in table.rows}
@@ -147,7 +150,7 @@ def test_our_requests_are_tasks():
     tasks = tasks_of(requests, {"ki67": [b"one", b"two"]})
     assert len(tasks) == sum(not r.before for r in requests) and len({t.id for t in tasks}) == len(tasks)
     by_id = {t.id: t for t in tasks}
-    assert by_id["ki67_cells/1"].steps == (Step(tool="ki67_cells"),) and by_id["ki67_cells/1"].pictures == (b"two",)
+    assert by_id["ki67_cells/1"].steps == (TrajectoryStep(tool="ki67_cells"),) and by_id["ki67_cells/1"].pictures == (b"two",)
     assert any(len(t.steps) > 1 and not t.ordered for t in tasks) and any(not t.steps for t in tasks)
     assert any(s.arguments for t in tasks for s in t.steps)
 
@@ -157,7 +160,7 @@ def test_our_agents_rollouts_are_made_once(tmp_path, png):
     from pathasst.tools.protocol import Registry
 
     brain = RuleBrain(lambda words, images, tools: [("no_such_tool", {})] if len(brain.asked) == 1 else "Nothing can be said.")
-    task = Task(id="x/1", query="What is it?", steps=(), pictures=(png,))
+    task = AgentTask(id="x/1", query="What is it?", steps=(), pictures=(png,))
     (done,) = roll_out(brain, [task], tmp_path, Registry({}))
     asked = len(brain.asked)
     assert done.answer and judge(task, done).finished

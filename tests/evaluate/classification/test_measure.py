@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from pathasst.core.errors import BadDataset
 from pathasst.evaluate.classification import probes
 from pathasst.evaluate.classification.changes import CHANGES
-from pathasst.evaluate.classification.measure import COLUMNS, Options, evaluate
+from pathasst.evaluate.classification.measure import COLUMNS, ClassificationSettings, evaluate
 from pathasst.evaluate.classification.metrics import METRICS, calibration_error, class_scores, macro_f1
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -108,7 +108,9 @@ def colours(tmp_path):
 
 def test_one_table_of_a_folder(colours):
     clip = ColourClip({"rose": (1, -1, -1), "azure": (-1, -1, 1)})
-    table_, scores = evaluate(clip, "colours", None, folder=colours, options=Options(robust=True, draws=5, random_prompts=4))
+    table_, scores = evaluate(
+        clip, "colours", None, folder=colours, options=ClassificationSettings(robust=True, draws=5, random_prompts=4)
+    )
     rows = {row[1]: dict(zip(COLUMNS, row, strict=True)) for row in table_.rows}
     assert list(rows)[:3] == ["zero-shot, single prompt", "zero-shot, ensemble", "zero-shot, 4 random prompts"]
     assert {"linear probe", "kNN", "SimpleShot, all of train", "SimpleShot, 1 shots × 5"} < set(rows)
@@ -126,7 +128,7 @@ def test_a_limit_keeps_clusters_whole_and_a_set_of_tests_is_not_probed(tmp_path)
     for n in range(8):
         picture(tmp_path / f"set/test/{('rose', 'azure')[n % 2]}/{n}.png", RED if n % 2 == 0 else BLUE, seed=n)
     clip = ColourClip({"rose": (1, -1, -1), "azure": (-1, -1, 1)})
-    table_, _ = evaluate(clip, "colours", None, folder=tmp_path / "set", options=Options(limit=5))
+    table_, _ = evaluate(clip, "colours", None, folder=tmp_path / "set", options=ClassificationSettings(limit=5))
     assert {row[2] for row in table_.rows} == {5} and any("nothing is probed" in note for note in table_.notes)
     assert clip.encoded == 5
 

@@ -13,7 +13,7 @@ from pathasst.evaluate.classification import readers
 from pathasst.evaluate.classification.measure import samples_of
 from pathasst.evaluate.classification.prompts import class_names
 from pathasst.evaluate.classification.readers import READERS, image_folder
-from pathasst.evaluate.classification.sample import ArrayRow, Sample, divide, hash_of
+from pathasst.evaluate.classification.sample import ArrayRow, LabelledPicture, divide, hash_of
 from pathasst.evaluate.classification.xlsx import read_xlsx
 from pathasst.evaluate.sets import known
 
@@ -219,7 +219,7 @@ def test_names_of_ones_own_classes(tmp_path):
 
 def samples(labels, clusters, split=""):
     rows = enumerate(zip(labels, clusters, strict=True))
-    return [Sample(id=str(n), label=y, cluster=c, source=b"", split=split) for n, (y, c) in rows]
+    return [LabelledPicture(id=str(n), label=y, cluster=c, source=b"", split=split) for n, (y, c) in rows]
 
 
 def test_no_cluster_is_cut_and_shares_are_about_right():
@@ -267,9 +267,9 @@ def test_breakhis_complete_is_divided_by_evas_patients(tmp_path, monkeypatch):
 def test_the_hash_is_of_labels_and_contents_in_any_order(tmp_path):
     picture(tmp_path / "a.png", RED)
     picture(tmp_path / "b.png", BLUE)
-    one = [Sample(id=n, label=0, cluster=n, source=tmp_path / f"{n}.png") for n in "ab"]
+    one = [LabelledPicture(id=n, label=0, cluster=n, source=tmp_path / f"{n}.png") for n in "ab"]
     assert hash_of(one) == hash_of(one[::-1])
-    other = [one[0], Sample(id="b", label=1, cluster="b", source=tmp_path / "b.png")]
+    other = [one[0], LabelledPicture(id="b", label=1, cluster="b", source=tmp_path / "b.png")]
     assert hash_of(other) != hash_of(one)
     before = hash_of(one)
     picture(tmp_path / "b.png", RED)

@@ -10,8 +10,8 @@ from evaluate_brains import RuleBrain
 
 from pathasst.core.errors import BadDataset
 from pathasst.evaluate.asking import blank_picture
-from pathasst.evaluate.questions.item import Item
-from pathasst.evaluate.questions.measure import COLUMNS, Options, draw, evaluate, items_of
+from pathasst.evaluate.questions.item import QuestionItem
+from pathasst.evaluate.questions.measure import COLUMNS, QuestionSettings, draw, evaluate, items_of
 from pathasst.evaluate.questions.readers import READERS, jsonl, with_pictures
 from pathasst.evaluate.sets import known
 
@@ -163,7 +163,7 @@ def test_a_brain_that_reads_answers_and_one_that_likes_a_letter(own, tmp_path):
     assert {s.n for s in scores if s.metric.startswith("choice")} == {8}
 
     first = RuleBrain(lambda words, images, tools: "A" if images else "hard to say", name="first letter")
-    rows = rows_of(evaluate(first, None, [str(own)], tmp_path / "cache", Options(orders=6))[0])
+    rows = rows_of(evaluate(first, None, [str(own)], tmp_path / "cache", QuestionSettings(orders=6))[0])
     assert rows["with the picture"]["choice, strict"].value == pytest.approx(1 / 3)  # all six orders: the luck of a place is gone
     assert rows["with the picture"]["same in every order"].value == 0.0
     blind = rows["no picture"]
@@ -173,27 +173,31 @@ def test_a_brain_that_reads_answers_and_one_that_likes_a_letter(own, tmp_path):
 def test_the_blank_picture_is_blank_and_a_rerun_asks_nothing(own, tmp_path):
     shown = []
     brain = RuleBrain(lambda words, images, tools: shown.append(images) or "A", name="looks")
-    evaluate(brain, None, [str(own)], tmp_path / "cache", Options(orders=1))
+    evaluate(brain, None, [str(own)], tmp_path / "cache", QuestionSettings(orders=1))
     assert [images for images in shown if images == [blank_picture()]] and [images for images in shown if not images]
     asked = len(brain.asked)
-    evaluate(brain, None, [str(own)], tmp_path / "cache", Options(orders=1))
+    evaluate(brain, None, [str(own)], tmp_path / "cache", QuestionSettings(orders=1))
     assert len(brain.asked) == asked == 36
 
 
 def test_a_blind_brain_is_asked_without_pictures_alone(own, tmp_path):
-    table, _ = evaluate(RuleBrain(lambda w, i, t: "A", sees=False), None, [str(own)], tmp_path / "cache", Options(blind=False))
+    table, _ = evaluate(
+        RuleBrain(lambda w, i, t: "A", sees=False), None, [str(own)], tmp_path / "cache", QuestionSettings(blind=False)
+    )
     assert [row[1] for row in table.rows] == ["rule 1, no picture", "chance, or the commonest answer"]
 
 
 def test_a_broken_picture_costs_its_item(own, tmp_path):
     (own.parent / "3.png").write_bytes(b"")
-    table, _ = evaluate(RuleBrain(lambda w, i, t: "A"), None, [str(own)], tmp_path / "cache", Options(orders=1, blind=False))
+    table, _ = evaluate(
+        RuleBrain(lambda w, i, t: "A"), None, [str(own)], tmp_path / "cache", QuestionSettings(orders=1, blind=False)
+    )
     assert any("2 replies failed" in note for note in table.notes)
 
 
 def test_subsets_have_rows_and_what_is_missing_is_named(tmp_path, png):
     pathmmu(tmp_path, png)
-    table, _ = evaluate(RuleBrain(lambda w, i, t: "A"), tmp_path, (), tmp_path / "cache", Options(blind=False, orders=1))
+    table, _ = evaluate(RuleBrain(lambda w, i, t: "A"), tmp_path, (), tmp_path / "cache", QuestionSettings(blind=False, orders=1))
     assert [row[0] for row in table.rows] == ["pathmmu", "pathmmu / PubMed", "pathmmu / Atlas", "pathmmu"]
     notes = "\n".join(table.notes)
     assert "pathmmu: 1 questions left out" in notes and "MedXpertQA-MM: not in" in notes
@@ -202,7 +206,7 @@ def test_subsets_have_rows_and_what_is_missing_is_named(tmp_path, png):
 
 
 def test_a_limit_keeps_pictures_whole():
-    items = [Item(id=str(n), question="?", answer="yes", cluster=str(n // 3)) for n in range(12)]
+    items = [QuestionItem(id=str(n), question="?", answer="yes", cluster=str(n // 3)) for n in range(12)]
     drawn = draw(items, 7, 0)
     counts = [len([i for i in drawn if i.cluster == c]) for c in {i.cluster for i in drawn}]
     assert len(drawn) == 7 and sorted(counts) == [1, 3, 3]

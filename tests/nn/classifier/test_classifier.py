@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.nn import multiscale
-from pathasst.nn.classifier import Classifier, ClassifierTraining, Item, read_items, train, training
+from pathasst.nn.classifier import Classifier, ClassifierItem, ClassifierTraining, read_items, train, training
 from pathasst.nn.classifier.model import build, start_from
 from pathasst.nn.classifier.settings import ClassifierConfig
 
@@ -29,10 +29,10 @@ def picture(label: str, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def items(groups: int = 12, copies: int = 3) -> list[Item]:
+def items(groups: int = 12, copies: int = 3) -> list[ClassifierItem]:
     rng = np.random.default_rng(1)
     return [
-        Item(picture(label, rng), label, f"{label}{g}")
+        ClassifierItem(picture(label, rng), label, f"{label}{g}")
         for label in ("disc", "ring")
         for g in range(groups)
         for _ in range(copies)

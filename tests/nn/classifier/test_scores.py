@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from pathasst.nn.classifier import Item, evaluate, split_items
+from pathasst.nn.classifier import ClassifierItem, evaluate, split_items
 from pathasst.nn.classifier.scores import calibration_error
 
 
@@ -43,9 +43,9 @@ def test_the_calibration_error_is_the_gap(sure, right, gap):
     assert calibration_error(p, labels) == pytest.approx(gap, abs=1e-6)
 
 
-def some(split: str = "") -> list[Item]:
+def some(split: str = "") -> list[ClassifierItem]:
     image = np.zeros((4, 4, 3), np.uint8)
-    return [Item(image, "ab"[g % 2], f"g{g}", split) for g in range(40) for _ in range(1 + g % 3)]
+    return [ClassifierItem(image, "ab"[g % 2], f"g{g}", split) for g in range(40) for _ in range(1 + g % 3)]
 
 
 def test_no_group_lies_on_two_sides_and_shares_are_kept():
@@ -60,7 +60,7 @@ def test_no_group_lies_on_two_sides_and_shares_are_kept():
 
 
 def test_a_given_split_stays_and_the_missing_validation_is_drawn_from_training():
-    given = [Item(i.image, i.label, i.group, "test" if int(i.group[1:]) < 10 else "train") for i in some()]
+    given = [ClassifierItem(i.image, i.label, i.group, "test" if int(i.group[1:]) < 10 else "train") for i in some()]
     items = split_items(given, 0.2, 0.5)
     assert [i.split == "test" for i in items] == [i.split == "test" for i in given]
     assert 0 < sum(i.split == "val" for i in items) < 0.4 * len(items)
@@ -83,7 +83,7 @@ def test_the_temperature_makes_an_overconfident_classifier_honest():
             return np.where(called[:, None] == [0, 1], 5.0, -5.0).astype(np.float32)
 
     image = np.zeros((4, 4, 3), np.uint8)
-    items = [Item(image, "ab"[label], str(n)) for n, label in enumerate(labels)]
+    items = [ClassifierItem(image, "ab"[label], str(n)) for n, label in enumerate(labels)]
     found = temperature(Sure(), items)
     assert torch.tensor([5.0, -5.0]).div(found).softmax(0)[0].item() == pytest.approx(right.mean(), abs=0.02)
     assert temperature(Sure(), items[:10]) == 1

@@ -10,9 +10,9 @@ from PIL import Image
 from pathasst.core import weights
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import ToolCall
-from pathasst.nn.classifier import Item
+from pathasst.nn.classifier import ClassifierItem
 from pathasst.nn.diffusion.data import image_texts, recipe_cells
-from pathasst.nn.diffusion.network import Generator, GeneratorConfig, Squares, Words
+from pathasst.nn.diffusion.network import Generator, GeneratorConfig, SentenceVectors, Squares
 from pathasst.nn.diffusion.training import GeneratorTraining, train
 from pathasst.tools.lbc_generate import LbcGenerate, as_png
 
@@ -22,12 +22,12 @@ TINY = GeneratorTraining(
 )
 
 
-def colours(n: int = 12) -> tuple[list[Item], list[str]]:
+def colours(n: int = 12) -> tuple[list[ClassifierItem], list[str]]:
     rng = np.random.default_rng(0)
     red, blue = np.array([200, 40, 40]), np.array([40, 40, 200])
     pictures = [np.clip((red if k % 2 else blue) + rng.integers(-15, 15, (16, 16, 3)), 0, 255).astype(np.uint8) for k in range(n)]
     texts = ["a red picture" if k % 2 else "a blue picture" for k in range(n)]
-    return [Item(p, "cell", str(k), "train") for k, p in enumerate(pictures)], texts
+    return [ClassifierItem(p, "cell", str(k), "train") for k, p in enumerate(pictures)], texts
 
 
 @needs_words
@@ -70,8 +70,8 @@ def test_squares_keep_what_their_components_hold():
 @needs_words
 def test_sentences_embedded_together_and_alone_are_the_same():
     texts = ["HSIL cell", "a cervical cell of the class LSIL with clear halo around the nucleus", ""]
-    together = Words()(texts)
-    alone = torch.cat([Words()([t]) for t in texts])
+    together = SentenceVectors()(texts)
+    alone = torch.cat([SentenceVectors()([t]) for t in texts])
     assert torch.allclose(together, alone, atol=1e-5) and together[2].abs().sum() == 0
 
 

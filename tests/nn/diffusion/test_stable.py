@@ -9,7 +9,7 @@ import torch
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.recipes import recipes_dir
 from pathasst.core.records import ToolCall
-from pathasst.nn.classifier import Item
+from pathasst.nn.classifier import ClassifierItem
 from pathasst.nn.diffusion import stable
 from pathasst.nn.diffusion.stable import StableTraining, draw, finetune, load
 from pathasst.tools import lbc_generate
@@ -52,7 +52,7 @@ def checkpoint(tmp_path_factory):
     return str(folder / "sd")
 
 
-ITEMS = [Item(np.full((16, 16, 3), 60 * k, np.uint8), "cell", str(k), "train") for k in range(3)]
+ITEMS = [ClassifierItem(np.full((16, 16, 3), 60 * k, np.uint8), "cell", str(k), "train") for k in range(3)]
 TEXTS = ["a", "b", "c"]
 
 

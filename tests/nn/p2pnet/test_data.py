@@ -7,7 +7,7 @@ from PIL import Image
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.imaging.annotations import group_of
 from pathasst.nn.crops import random_matrix
-from pathasst.nn.p2pnet.data import Crops, Field, jitter, read_fields, split_fields, warp
+from pathasst.nn.p2pnet.data import Crops, LabelledField, jitter, read_fields, split_fields, warp
 from pathasst.nn.p2pnet.settings import P2PNetSettings, PointData, PointTraining
 
 CLASSES = ("positive", "negative")
@@ -50,7 +50,7 @@ def test_groups_never_cross_splits_and_unknown_groups_are_refused():
     blank = np.zeros((4, 4, 3), np.uint8)
     names = ["p1_1_a.png", "p1_1_b.png", "p1_2_a.png", "p2_1_a.png"]
     pattern = r"^(p\d+_\d+)_"
-    fields = [Field(n, group_of(n, pattern), blank, np.empty((0, 2)), np.empty(0, int)) for n in names]
+    fields = [LabelledField(n, group_of(n, pattern), blank, np.empty((0, 2)), np.empty(0, int)) for n in names]
     data = PointData(points="x", group=pattern, val=("p1_2",), test=("p1_1",))
     splits = split_fields(fields, data)
     assert {k: [f.name for f in v] for k, v in splits.items()} == {
@@ -70,7 +70,7 @@ def test_points_stay_on_their_pixels_through_every_random_warp():
     cells = np.array([[x + 0.5, y + 0.5] for x in range(20, 230, 40) for y in range(20, 190, 40)], np.float32)
     for x, y in cells:
         image[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3] = 0
-    field = Field("f", "f", image, cells, np.arange(len(cells)))
+    field = LabelledField("f", "f", image, cells, np.arange(len(cells)))
     for seed in range(12):
         rng = np.random.default_rng(seed)
         crop, points, labels = warp(field, random_matrix(image.shape, 96, (0.9, 1.5), rng), 96)
@@ -96,7 +96,7 @@ def test_jitter_keeps_shape_and_type_and_brown_browner_than_blue():
 
 def test_the_same_step_gives_the_same_crops_and_another_gives_others():
     image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-    field = Field("f", "f", image, np.array([[40.0, 40.0]], np.float32), np.array([0]))
+    field = LabelledField("f", "f", image, np.array([[40.0, 40.0]], np.float32), np.array([0]))
     settings = PointTraining(model=P2PNetSettings(classes=CLASSES), data=(), batch=2, crop=32)
     one, again, other = (Crops([field], [1], settings).batch(step, range(2)) for step in (3, 3, 4))
     assert (one[0] == again[0]).all() and (one[0] != other[0]).any()

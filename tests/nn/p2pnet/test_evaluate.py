@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pathasst.nn.p2pnet.evaluate import Counts, count, greedy_match, interval, labelling_index
+from pathasst.nn.p2pnet.evaluate import MatchCounts, count, greedy_match, interval, labelling_index
 
 
 def test_the_best_score_takes_its_nearest_cell_first():
@@ -33,13 +33,13 @@ def test_classes_are_matched_apart_and_detection_together():
 
 
 def test_nothing_found_and_nothing_there():
-    assert Counts().f1 == 0 and Counts(0, 0, 5).recall == 0
+    assert MatchCounts().f1 == 0 and MatchCounts(0, 0, 5).recall == 0
     assert labelling_index(0, 0) is None and labelling_index(1, 3) == 25
 
 
 def test_the_interval_holds_the_pooled_value_and_shrinks_with_agreement():
-    same = [[Counts(8, 2, 2)]] * 10
+    same = [[MatchCounts(8, 2, 2)]] * 10
     assert interval(same, 0) == (pytest.approx(0.8), pytest.approx(0.8))
-    mixed = [[Counts(10, 0, 0)], [Counts(0, 10, 10)]] * 5
+    mixed = [[MatchCounts(10, 0, 0)], [MatchCounts(0, 10, 10)]] * 5
     low, high = interval(mixed, 0)
     assert low < 0.5 < high

@@ -8,7 +8,7 @@ import torch
 
 from pathasst.core.errors import BadInput
 from pathasst.core.progress import listening
-from pathasst.nn.p2pnet.infer import Detector, fuse, load, save, suppress
+from pathasst.nn.p2pnet.infer import CellDetector, fuse, load, save, suppress
 from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import P2PNetSettings
 
@@ -56,7 +56,7 @@ def test_a_folded_detector_sees_the_same(tmp_path):
     net = P2PNet(SMALL.replace(backbone="tf_efficientnet_lite0", channels=(), min_score=(0.1, 0.2, 0.3))).eval()
     save(net, tmp_path)
     picture = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
-    plain, folded = Detector(load(tmp_path)), Detector.load(tmp_path)
+    plain, folded = CellDetector(load(tmp_path)), CellDetector.load(tmp_path)
     plain.bf16 = folded.bf16 = False
     a, b = plain(picture, min_score=0.05), folded(picture, min_score=0.05)
     assert len(a) == len(b) > 0
@@ -88,8 +88,8 @@ def picture(cells: list[tuple[int, int]], height: int, width: int) -> np.ndarray
 def test_tiles_and_padding_change_nothing():
     cells = [(x, y) for x in range(20, 500, 48) for y in range(20, 300, 56)]
     image = picture(cells, 307, 509)
-    whole = Detector(Marker())(image)
-    tiled = Detector(Marker(), tile=128, overlap=64)(image)
+    whole = CellDetector(Marker())(image)
+    tiled = CellDetector(Marker(), tile=128, overlap=64)(image)
     for found in (whole, tiled):
         assert len(found) == len(cells)
         assert (np.abs(found.points[:, None] - np.array(cells)).max(-1).min(1) <= 4).all()
@@ -99,7 +99,7 @@ def test_tiles_and_padding_change_nothing():
 def test_points_come_back_in_px_of_the_picture_as_given():
     cells = [(100, 40), (180, 120)]
     big = picture(cells, 200, 260).repeat(2, 0).repeat(2, 1)
-    found = Detector(Marker())(big, scale=0.5)
+    found = CellDetector(Marker())(big, scale=0.5)
     assert len(found) == 2
     # The stand-in answers with centres of 8 px blocks of the halved picture: at most 8 px off in the picture as given.
     assert (np.abs(found.points[:, None] - 2 * np.array(cells)).max(-1).min(0) <= 8).all()
@@ -108,9 +108,9 @@ def test_points_come_back_in_px_of_the_picture_as_given():
 def test_a_class_can_have_a_least_score_of_its_own():
     seen = picture([(20, 20), (60, 60)], 96, 96)
     marker = Marker()
-    found = Detector(marker)(seen)
+    found = CellDetector(marker)(seen)
     marker.settings = SMALL.replace(min_score=(float(found.scores.max()) + 1e-4, 0.3, 0.3))
-    assert len(found) == 2 and len(Detector(marker)(seen)) == 0 and len(Detector(marker)(seen, min_score=0.3)) == 2
+    assert len(found) == 2 and len(CellDetector(marker)(seen)) == 0 and len(CellDetector(marker)(seen, min_score=0.3)) == 2
 
 
 def test_settings_in_the_header_are_plain_json(tmp_path):
@@ -134,9 +134,9 @@ def test_mirrored_views_find_the_same_cells_in_the_same_places():
     cells = [(20, 20), (76, 36), (140, 116)]
     image = picture(cells, 131, 163)  # padded: mirroring must not shift what lies before the padding
     marker = Marker()
-    plain = Detector(marker)(image)
+    plain = CellDetector(marker)(image)
     marker.settings = SMALL.replace(views=4)
-    mirrored = Detector(marker)(image)
+    mirrored = CellDetector(marker)(image)
     assert len(mirrored) == len(cells)
     order = [np.lexsort(found.points.T) for found in (plain, mirrored)]
     assert np.allclose(plain.points[order[0]], mirrored.points[order[1]], atol=1e-3)
@@ -145,7 +145,7 @@ def test_mirrored_views_find_the_same_cells_in_the_same_places():
 
 def test_a_long_picture_tells_how_many_tiles_are_done():
     torch.manual_seed(0)
-    detector = Detector(P2PNet(SMALL).eval(), tile=128, overlap=32)
+    detector = CellDetector(P2PNet(SMALL).eval(), tile=128, overlap=32)
     steps: list[tuple[int, int]] = []
     with listening(lambda done, total: steps.append((done, total))):
         detector(np.zeros((128, 400, 3), np.uint8))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pathasst.core.errors import BadInput
 from pathasst.nn.p2pnet import train as training
-from pathasst.nn.p2pnet.data import Field
+from pathasst.nn.p2pnet.data import LabelledField
 from pathasst.nn.p2pnet.infer import Cells, save
 from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import P2PNetSettings, PointData, PointTraining
@@ -94,7 +94,7 @@ def test_each_class_gets_the_threshold_that_suits_it():
     found = [*right, (0, 0.3), (1, 0.6)]
     points = np.array([[50.0 * i, 0] for i in range(len(found))], np.float32)
     labels, scores = (np.array([c[k] for c in found]) for k in (0, 1))
-    field = Field("", "", np.zeros((8, 8, 3), np.uint8), points[: len(right)], labels[: len(right)])
+    field = LabelledField("", "", np.zeros((8, 8, 3), np.uint8), points[: len(right)], labels[: len(right)])
 
     class Known:
         settings = P2PNetSettings(classes=("positive", "negative"))
@@ -140,8 +140,8 @@ def test_the_index_is_compared_by_field_and_over_all_cells():
         rows = np.arange(len(classes), dtype=np.float32)
         return Cells(np.stack([rows * 30 + 5, rows * 0 + 5], 1), np.array(classes), np.ones(len(classes), np.float32))
 
-    def field(classes: list[int]) -> Field:
-        return Field("", "", np.zeros((9, 9, 3), np.uint8), cells(classes).points, np.array(classes))
+    def field(classes: list[int]) -> LabelledField:
+        return LabelledField("", "", np.zeros((9, 9, 3), np.uint8), cells(classes).points, np.array(classes))
 
     # labelled 2 of 4 and 0 of 16 positive; found 4 of 4 and 0 of 12
     found = [(field([0, 0, 1, 1]), cells([0, 0, 0, 0])), (field([1] * 16), cells([1] * 12))]

@@ -23,7 +23,7 @@ from pathasst.router.slot_filling import read
 from pathasst.tools.registry import SPECIALISTS
 
 if TYPE_CHECKING:
-    from pathasst.mllm import PathAsst
+    from pathasst.mllm import PathAsstModel
     from pathasst.router import Router
 
 RESULT_CHARACTERS = 1500  # of one tool result: the embedded model was trained on 2,048 tokens
@@ -39,7 +39,7 @@ class LocalBrain:
     where every brain's are (`assistant.checking`). Tools that the router does not know are left to the model.
     """
 
-    model: PathAsst
+    model: PathAsstModel
     name: str
     max_tokens: int = 512
     sees: bool = True
@@ -206,10 +206,10 @@ class Later:
         return getattr(self.load(), name)
 
 
-def _load_model(name: str) -> PathAsst:
-    from pathasst.mllm import PathAsst
+def _load_model(name: str) -> PathAsstModel:
+    from pathasst.mllm import PathAsstModel
 
-    return PathAsst.load(name)
+    return PathAsstModel.load(name)
 
 
 def _load_router(name: str) -> Router:

@@ -13,7 +13,7 @@ from pathasst.assistant.compose.wishes import asks
 from pathasst.assistant.statements import Kind, Statement
 from pathasst.core.records import Hit, ToolResult
 from pathasst.papers.highlight import sentences
-from pathasst.papers.question import Concept, read_question
+from pathasst.papers.question import QueryConcept, read_question
 
 MOST_PASSAGES, MOST_LISTED = 4, 10
 LEAST_SUBJECTS = 0.6
@@ -50,7 +50,7 @@ def from_abstracts(question: str, result: ToolResult) -> list[Statement]:
     return statements
 
 
-def _answer(question: str, hits: Sequence[Hit], concepts: Sequence[Concept]) -> list[Statement]:
+def _answer(question: str, hits: Sequence[Hit], concepts: Sequence[QueryConcept]) -> list[Statement]:
     """Sentences of abstracts that hold most of the question, else a list of abstracts."""
     wants_list = asks("list", question) and not asks("question", question)
     quotes = [] if wants_list else [q for hit in hits if (q := _quote(hit, concepts)) is not None][:MOST_PASSAGES]
@@ -61,7 +61,7 @@ def _answer(question: str, hits: Sequence[Hit], concepts: Sequence[Concept]) -> 
     return [fixed(f"{many}, the nearest first:"), *(_titled(hit) for hit in hits[:MOST_LISTED])]
 
 
-def _quote(hit: Hit, concepts: Sequence[Concept]) -> Statement | None:
+def _quote(hit: Hit, concepts: Sequence[QueryConcept]) -> Statement | None:
     """The sentence of an abstract that holds the most of the question; of equals one that concludes, then the later one."""
     subjects = [c for c in concepts if not c.general]
     asides = [c for c in concepts if c.general and c.name.casefold() not in _EVERYWHERE]
@@ -82,7 +82,7 @@ def _quote(hit: Hit, concepts: Sequence[Concept]) -> Statement | None:
     )
 
 
-def _holds(concept: Concept, sentence: str) -> bool:
+def _holds(concept: QueryConcept, sentence: str) -> bool:
     if concept.group is not None:
         return concept.group.within(sentence)
     stem = concept.name.casefold()[: max(4, len(concept.name) - 2)]

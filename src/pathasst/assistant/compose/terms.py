@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathasst.assistant.compose.measures import of_glossary, side_of
 from pathasst.assistant.compose.wishes import asks, defined_forms, word_list
 from pathasst.assistant.statements import Kind, Statement
-from pathasst.tools.glossary import Entry, Glossary
+from pathasst.tools.glossary import Glossary, GlossaryEntry
 
 _CUT_OFFS = {
     "Ki67": "Ki67 cut-off",
@@ -21,7 +21,7 @@ _LIMITS = {"Ki67 cut-off": ((5.0, 20.0, 30.0), "A Ki67 index"), "TPS cut-off": (
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:%|per ?cent|percent|prozent|por ciento|pour ?cent|per cento)", re.IGNORECASE)
 
 
-def defined(question: str) -> Entry | None:
+def defined(question: str) -> GlossaryEntry | None:
     """The entry of the one term that a question asks the meaning of; None where it asks no meaning, or there is no entry."""
     glossary = Glossary.load()
     for pattern in defined_forms():
@@ -33,7 +33,7 @@ def defined(question: str) -> Entry | None:
     return glossary.lookup(bare) if len(bare.split()) <= 3 else None
 
 
-def _inside(glossary: Glossary, phrase: str) -> Entry | None:
+def _inside(glossary: Glossary, phrase: str) -> GlossaryEntry | None:
     """The one entry named in a phrase that holds it and words such as `category` or `score` alone (`the NILM category`)."""
     entries = glossary.mentions(phrase)
     if len(entries) != 1:
@@ -50,7 +50,7 @@ def is_definition(question: str) -> bool:
     return asks("strong", question) and any(p.search(question) for p in defined_forms())
 
 
-def explained(entries: Sequence[Entry]) -> list[Statement]:
+def explained(entries: Sequence[GlossaryEntry]) -> list[Statement]:
     """The entries as statements, each once."""
     return [of_glossary(entry.term) for entry in {e.term: e for e in entries}.values()]
 

@@ -218,7 +218,7 @@ class ImportWork:
                     **shared,
                 )
 
-    def _picture(self, embedded: bytes | None, values: dict[str, Any]) -> pictures.Picture:
+    def _picture(self, embedded: bytes | None, values: dict[str, Any]) -> pictures.CheckedPicture:
         try:
             content, name = (embedded, "") if embedded else fields.picture_of(values, self.columns.picture, self.files)
         except (BadInput, OSError) as error:
@@ -269,7 +269,7 @@ class _Unusable(Exception):
         self.reason = reason
 
 
-def _checked(content: bytes, name: str) -> pictures.Picture:
+def _checked(content: bytes, name: str) -> pictures.CheckedPicture:
     try:
         return pictures.check(content, name or "the picture")
     except BadInput as error:

@@ -53,7 +53,7 @@ _FULL_STOP = re.compile(r"[.?!][)\]\"”]?\s*$")
 
 
 @dataclass(slots=True)
-class Words:
+class OwnedWords:
     """Spans of the source by owner, gathered in order."""
 
     caption: str
@@ -77,7 +77,7 @@ class Words:
 
 
 @dataclass(slots=True)
-class Group:
+class SentenceGroup:
     """A sentence with markers, and the sentences without any up to the next one."""
 
     start: int
@@ -91,9 +91,9 @@ class Group:
         return [x for m in self.markers for x in m.letters]
 
 
-def deal(caption: str, chain: Chain) -> Words:
+def deal(caption: str, chain: Chain) -> OwnedWords:
     """Every stretch of the caption with the letters that it belongs to."""
-    words = Words(caption)
+    words = OwnedWords(caption)
     opening, groups = _groups(caption, chain)
     for a, b in opening:
         words.give(a, b, chain.letters)
@@ -110,16 +110,16 @@ def deal(caption: str, chain: Chain) -> Words:
     return words
 
 
-def _groups(caption: str, chain: Chain) -> tuple[list[tuple[int, int]], list[Group]]:
+def _groups(caption: str, chain: Chain) -> tuple[list[tuple[int, int]], list[SentenceGroup]]:
     """The sentences before the first marker, and the groups."""
     lean = sum(stance(caption, m) for m in chain.markers)
     fronted = _fronted(caption, chain.markers)
     opening: list[tuple[int, int]] = []
-    groups: list[Group] = []
+    groups: list[SentenceGroup] = []
     for a, b in _whole_sentences(caption, chain.markers, fronted, lean):
         inside = [m for m in chain.markers if a <= m.start < b]
         if inside:
-            groups.append(Group(a, b, inside, _stands_before(caption, a, inside, fronted, lean)))
+            groups.append(SentenceGroup(a, b, inside, _stands_before(caption, a, inside, fronted, lean)))
         elif groups:
             groups[-1].after.append((a, b))
         else:
@@ -180,7 +180,7 @@ def _stands_before(caption: str, start: int, markers: Sequence[Marker], fronted:
     return own >= (1.5 if len(markers) == 1 else 1.0)
 
 
-def _owners_of_lead(caption: str, chain: Chain, groups: Sequence[Group], n: int) -> Sequence[str]:
+def _owners_of_lead(caption: str, chain: Chain, groups: Sequence[SentenceGroup], n: int) -> Sequence[str]:
     """Whose the words before a sentence's first marker are: of all panels, of its own, or of those of the list that they open."""
     group, following = groups[n], groups[n + 1] if n + 1 < len(groups) else None
     lead = caption[group.start : group.markers[0].start]
@@ -197,13 +197,13 @@ def _owners_of_lead(caption: str, chain: Chain, groups: Sequence[Group], n: int)
     return letters
 
 
-def _leads_only(caption: str, group: Group, following: Group | None) -> bool:
+def _leads_only(caption: str, group: SentenceGroup, following: SentenceGroup | None) -> bool:
     """Whether the words before the first marker run into this sentence's list and say nothing of later panels."""
     lead = caption[group.start : group.markers[0].start]
     return following is not None and (not group.before or (len(group.markers) > 1 and bool(_OPEN.search(lead))))
 
 
-def _deal_before(words: Words, group: Group, lead: Sequence[str]) -> None:
+def _deal_before(words: OwnedWords, group: SentenceGroup, lead: Sequence[str]) -> None:
     """ "Lead (A) words, (B) words tail": lead to `lead`, tail to all of the sentence."""
     words.give(group.start, group.markers[0].start, lead)
     for a, b in pairwise(group.markers):
@@ -215,7 +215,7 @@ def _deal_before(words: Words, group: Group, lead: Sequence[str]) -> None:
         words.give(stop, group.stop, group.letters)
 
 
-def _give(words: Words, start: int, stop: int, letters: Sequence[str], lower: bool) -> None:
+def _give(words: OwnedWords, start: int, stop: int, letters: Sequence[str], lower: bool) -> None:
     """Words of several panels, of which a list inside may name each: "(b–d) Staining for CD3 (b), CD20 (c) and CD68 (d)"."""
     caption = words.caption
     inner = [m for m in references(caption, start, stop) if caption[m.start] == "(" and m.lower is lower]
@@ -234,7 +234,7 @@ def _is_list(caption: str, markers: Sequence[Marker], begin: int) -> bool:
     return semicolons or _lead_of_list(caption, markers, begin) > begin or len(first.split()) <= MOST_WORDS
 
 
-def _list_tail(words: Words, group: Group) -> int | None:
+def _list_tail(words: OwnedWords, group: SentenceGroup) -> int | None:
     """ "(C) negative, (D) weak and (E) strong staining of GPER-1": where the words of the whole list begin."""
     caption, start, stop = words.caption, group.markers[-1].end, group.stop
     items = [re.sub(r"(?i)\b(?:and|or)\s*$", "", caption[a.end : b.start]) for a, b in pairwise(group.markers)]
@@ -254,13 +254,13 @@ def _list_tail(words: Words, group: Group) -> int | None:
     return start + last[size].start()
 
 
-def _deal_after(words: Words, group: Group, lead: Sequence[str]) -> None:
+def _deal_after(words: OwnedWords, group: SentenceGroup, lead: Sequence[str]) -> None:
     """ "Words (A), words (B) tail": tail to all of the sentence, a lead with a colon to `lead`."""
     start = _give_heading(words, group.start, group.markers[0].start, lead)
     deal_list(words, group.markers, start, group.stop)
 
 
-def _give_heading(words: Words, start: int, stop: int, letters: Sequence[str]) -> int:
+def _give_heading(words: OwnedWords, start: int, stop: int, letters: Sequence[str]) -> int:
     """Give the words up to a colon to `letters`; where those after it begin."""
     colon = words.caption[start:stop].find(": ")
     if not 0 < colon < stop - start - 8:
@@ -269,7 +269,7 @@ def _give_heading(words: Words, start: int, stop: int, letters: Sequence[str]) -
     return start + colon + 1
 
 
-def deal_list(words: Words, markers: Sequence[Marker], begin: int, stop: int) -> None:
+def deal_list(words: OwnedWords, markers: Sequence[Marker], begin: int, stop: int) -> None:
     """One sentence with markers after their words; what follows the last marker belongs to all of them."""
     caption, cursor = words.caption, begin
     everyone = [x for m in markers for x in m.letters]
@@ -331,7 +331,7 @@ def _words_like(text: str, second: str) -> int | None:
     return start if size < 3 or _OPEN.search(text[:start]) else None
 
 
-def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Sequence[Group]) -> None:
+def _deal_rest(words: OwnedWords, group: SentenceGroup, letters: Sequence[str], groups: Sequence[SentenceGroup]) -> None:
     """The sentences after the last marker: closing remarks to every panel, others to the panel they follow."""
     caption = words.caption
     listed = sum(len(g.markers) for g in groups) > 1
@@ -349,7 +349,7 @@ def _deal_rest(words: Words, group: Group, letters: Sequence[str], groups: Seque
         _deal_closing(words, a, b, letters)
 
 
-def _deal_closing(words: Words, a: int, b: int, letters: Sequence[str]) -> None:
+def _deal_closing(words: OwnedWords, a: int, b: int, letters: Sequence[str]) -> None:
     """A closing remark: to the panels that it names, "Bars: 5 µm (A), 9 µm (B)", "In C, …"; to all where it names none."""
     caption = words.caption
     references_here = [m for m in references(caption, a, b) if set(m.letters) <= set(letters)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.statistics import Interval, f1_interval, mean_interval, sums_interval
-from pathasst.evaluate.agents.trajectory import Rollout, Task, Verdict, judge
+from pathasst.evaluate.agents.trajectory import AgentTask, Rollout, RolloutVerdict, judge
 from pathasst.evaluate.leaderboard import Score
 from pathasst.evaluate.predictions import key_of
 from pathasst.evaluate.table import Table
@@ -29,7 +29,7 @@ METRICS = (
 COLUMNS = ["tasks", "n", *METRICS]
 
 
-def evaluate(name: str, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> tuple[Table, list[Score]]:
+def evaluate(name: str, tasks: Sequence[AgentTask], rollouts: Sequence[Rollout]) -> tuple[Table, list[Score]]:
     """All measures in all and by group, and what the leaderboard file gets.
 
     A task without a rollout counts as one that did nothing.
@@ -55,7 +55,7 @@ def evaluate(name: str, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> t
     return table, scores
 
 
-def measure(verdicts: Sequence[Verdict]) -> dict[str, Interval]:
+def measure(verdicts: Sequence[RolloutVerdict]) -> dict[str, Interval]:
     """Metric → value of those that occur."""
     counts = np.array([[v.hits, v.spare, v.missed] for v in verdicts], float)
     values: dict[str, Interval] = {"right calls": mean_interval([float(v.exact) for v in verdicts])}
@@ -75,7 +75,7 @@ def measure(verdicts: Sequence[Verdict]) -> dict[str, Interval]:
     return values
 
 
-def _item(name: str, task: Task, rollout: Rollout | None, verdict: Verdict) -> dict[str, Any]:
+def _item(name: str, task: AgentTask, rollout: Rollout | None, verdict: RolloutVerdict) -> dict[str, Any]:
     calls = [[s.tool, dict(s.arguments)] for s in rollout.steps] if rollout else []
     return {
         "model": name,

@@ -16,7 +16,7 @@ from typing import Any
 from pathasst.assistant.brain import Brain
 from pathasst.core.records import IMAGE, Attachment, ToolCall, Turn
 from pathasst.core.statistics import Interval, mean_interval
-from pathasst.evaluate.agents.trajectory import Step, Task, has_arguments, outcome
+from pathasst.evaluate.agents.trajectory import AgentTask, TrajectoryStep, has_arguments, outcome
 from pathasst.evaluate.asking import Asked, ask_all, bar
 from pathasst.evaluate.leaderboard import Score
 from pathasst.evaluate.predictions import Predictions, Value, key_of
@@ -27,20 +27,20 @@ ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskStep:
     """One step of a task: the call that is wanted, or None at the end, where the answer is."""
 
-    task: Task
+    task: AgentTask
     number: int
-    wanted: Step | None
+    wanted: TrajectoryStep | None
 
 
-def places_of(tasks: Sequence[Task]) -> list[Place]:
+def places_of(tasks: Sequence[AgentTask]) -> list[TaskStep]:
     """Every step of every task, and its end."""
-    return [Place(t, n, s) for t in tasks for n, s in enumerate((*t.steps, None))]
+    return [TaskStep(t, n, s) for t in tasks for n, s in enumerate((*t.steps, None))]
 
 
-def evaluate(brain: Brain, tasks: Sequence[Task], cache: Path) -> tuple[Table, list[Score]]:
+def evaluate(brain: Brain, tasks: Sequence[AgentTask], cache: Path) -> tuple[Table, list[Score]]:
     """Each measure in all and by the number of the step, and what the leaderboard file gets. Intervals draw tasks."""
     places = places_of(tasks)
     with bar("steps", len(places)) as progress:
@@ -66,11 +66,11 @@ def evaluate(brain: Brain, tasks: Sequence[Task], cache: Path) -> tuple[Table, l
     return table, scores
 
 
-def _group(place: Place) -> str:
+def _group(place: TaskStep) -> str:
     return ANSWER if place.wanted is None else f"step {place.number + 1}"
 
 
-def _asked(brain: Brain, place: Place) -> Asked:
+def _asked(brain: Brain, place: TaskStep) -> Asked:
     task = place.task
     images = [_bytes(p) for p in task.pictures] if brain.sees else []
     attached = [Attachment(handle=f"image{n}") for n in range(1, len(task.pictures) + 1)]
@@ -88,9 +88,9 @@ def _bytes(picture: Path | bytes) -> bytes:
         return b""  # the brain refuses it, which counts this item
 
 
-def _judge(place: Place, value: Value) -> dict[str, float | None]:
+def _judge(place: TaskStep, value: Value) -> dict[str, float | None]:
     """Metric → value; None where the step has nothing of the kind."""
-    calls = [Step(tool=name, arguments=arguments) for name, arguments in value["calls"]]
+    calls = [TrajectoryStep(tool=name, arguments=arguments) for name, arguments in value["calls"]]
     ok = not value["failed"]
     if place.wanted is None:
         answered = ok and not calls and bool(value["said"].strip())
@@ -110,7 +110,7 @@ def _mean(values: Sequence[tuple[float | None, str]]) -> Interval | None:
     return mean_interval([v for v, _ in usable], [task for _, task in usable]) if usable else None
 
 
-def _item(name: str, place: Place, value: Value, verdict: dict[str, float | None]) -> dict[str, Any]:
+def _item(name: str, place: TaskStep, value: Value, verdict: dict[str, float | None]) -> dict[str, Any]:
     score = verdict["tool choice"] if place.wanted else verdict["instruction"]
     return {
         "model": name,

@@ -20,7 +20,7 @@ from pathasst.core.records import ToolSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TrajectoryStep:
     """One tool call, wanted or made. `fixed`: the arguments that the words of the task fix; of a call made, all of them."""
 
     tool: str
@@ -30,12 +30,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class AgentTask:
     """What is asked, and the steps that solve it; `ordered`: whether their order matters."""
 
     id: str
     query: str
-    steps: tuple[Step, ...]
+    steps: tuple[TrajectoryStep, ...]
     pictures: tuple[Path | bytes, ...] = ()
     specs: tuple[ToolSpec, ...] = ()  # the tools on offer; empty: not stated
     answer: str = ""
@@ -50,13 +50,13 @@ class Rollout:
     """What an agent did: its calls in order, and its last words; `failure`: why it gave none."""
 
     id: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TrajectoryStep, ...] = ()
     answer: str = ""
     failure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RolloutVerdict:
     """How a rollout compares with its task. Shares are 0…1, None where the task has nothing of the kind."""
 
     hits: int  # calls of a wanted tool, each wanted one once
@@ -76,7 +76,7 @@ class Verdict:
         return not self.spare and not self.missed and self.order in (None, 1.0)
 
 
-def judge(task: Task, rollout: Rollout) -> Verdict:
+def judge(task: AgentTask, rollout: Rollout) -> RolloutVerdict:
     """The verdict on one rollout. Calls that failed do not count as made, but as errors."""
     calls = [s for s in rollout.steps if not s.error]
     wanted, got = Counter(s.tool for s in task.steps), Counter(s.tool for s in calls)
@@ -84,7 +84,7 @@ def judge(task: Task, rollout: Rollout) -> Verdict:
     finished = bool(rollout.answer.strip()) and not rollout.failure
     failed = [n for n, s in enumerate(rollout.steps) if s.error]
     healed = [any(_heals(later, rollout.steps[n], wanted) for later in rollout.steps[n + 1 :]) for n in failed]
-    return Verdict(
+    return RolloutVerdict(
         hits=hits,
         spare=got.total() - hits,
         missed=wanted.total() - hits,
@@ -116,11 +116,11 @@ def same_argument(name: str, wanted: Any, actual: Any) -> bool:
         return bool(wanted == actual)
 
 
-def _heals(later: Step, failed: Step, wanted: Counter[str]) -> bool:
+def _heals(later: TrajectoryStep, failed: TrajectoryStep, wanted: Counter[str]) -> bool:
     return not later.error and (later.tool == failed.tool or later.tool in wanted)
 
 
-def _arguments(wanted: Sequence[Step], calls: Sequence[Step]) -> float | None:
+def _arguments(wanted: Sequence[TrajectoryStep], calls: Sequence[TrajectoryStep]) -> float | None:
     """Of the wanted calls with fixed arguments that were made, the share that has them; each call serves one wanted step."""
     fixed = [s for s in wanted if s.arguments and any(c.tool == s.tool for c in calls)]
     free, right = list(calls), 0
@@ -132,7 +132,7 @@ def _arguments(wanted: Sequence[Step], calls: Sequence[Step]) -> float | None:
     return right / len(fixed) if fixed else None
 
 
-def has_arguments(call: Step, wanted: Step) -> bool:
+def has_arguments(call: TrajectoryStep, wanted: TrajectoryStep) -> bool:
     """Whether a call has all arguments that the wanted one fixes."""
     return all(
         name in call.arguments and same_argument(name, value, call.arguments[name]) for name, value in wanted.arguments.items()
@@ -149,7 +149,7 @@ def _common(first: Sequence[str], second: Sequence[str]) -> int:
     return row[-1]
 
 
-def outcome(task: Task, answer: str) -> float | None:
+def outcome(task: AgentTask, answer: str) -> float | None:
     """1.0 where the answer holds a phrase of each group it must and none that it must not, else 0.0; None without such."""
     if not task.whitelist and not task.blacklist:
         return None
@@ -159,7 +159,7 @@ def outcome(task: Task, answer: str) -> float | None:
     return float(there and not barred)
 
 
-def read_tasks(path: Path) -> list[Task]:
+def read_tasks(path: Path) -> list[AgentTask]:
     """MedCTA's (and GTA's) dataset.json: {number: {tools, files, dialogs, gt_answer}}; each tool call of the dialogs is a step.
 
     Raises BadDataset, which says what was looked for.
@@ -195,7 +195,7 @@ def _spec(tool: Any) -> ToolSpec:
     return ToolSpec(name=str(tool["name"]), description=str(tool.get("description") or ""), parameters=parameters)
 
 
-def _task(id: str, node: Mapping[str, Any], folder: Path) -> Task:
+def _task(id: str, node: Mapping[str, Any], folder: Path) -> AgentTask:
     steps, query, results = [], "", []
     for turn in node["dialogs"]:
         if turn["role"] == "user" and not query:
@@ -204,7 +204,9 @@ def _task(id: str, node: Mapping[str, Any], folder: Path) -> Task:
             function = call["function"]
             arguments = function.get("arguments") or {}
             steps.append(
-                Step(tool=function["name"], arguments=json.loads(arguments) if isinstance(arguments, str) else arguments)
+                TrajectoryStep(
+                    tool=function["name"], arguments=json.loads(arguments) if isinstance(arguments, str) else arguments
+                )
             )
         if turn["role"] == "tool":
             content = turn.get("content")
@@ -212,11 +214,12 @@ def _task(id: str, node: Mapping[str, Any], folder: Path) -> Task:
     gold = node.get("gt_answer") or {}
     gold = gold if isinstance(gold, dict) else {"whitelist": [[str(gold)]]}
     last = next((str(t["content"]) for t in reversed(node["dialogs"]) if t["role"] == "assistant" and t.get("content")), "")
-    return Task(
+    return AgentTask(
         id=id,
         query=query,
         steps=tuple(
-            Step(tool=s.tool, arguments=s.arguments, result=r) for s, r in zip(steps, results + [""] * len(steps), strict=False)
+            TrajectoryStep(tool=s.tool, arguments=s.arguments, result=r)
+            for s, r in zip(steps, results + [""] * len(steps), strict=False)
         ),
         pictures=tuple(folder / str(f["path"]) for f in node.get("files") or ()),
         specs=tuple(_spec(t) for t in node.get("tools") or ()),
@@ -238,7 +241,8 @@ def read_rollouts(path: Path) -> list[Rollout]:
             if line.strip():
                 row = json.loads(line)
                 steps = tuple(
-                    Step(**{k: v for k, v in s.items() if k in ("tool", "arguments", "result", "error")}) for s in row["steps"]
+                    TrajectoryStep(**{k: v for k, v in s.items() if k in ("tool", "arguments", "result", "error")})
+                    for s in row["steps"]
                 )
                 rollouts.append(
                     Rollout(

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import softmax
 
 from pathasst.core.errors import BadDataset, BadInput
+from pathasst.core.settings import Field, Settings
 from pathasst.core.statistics import Interval
 from pathasst.evaluate.asking import bar
 from pathasst.evaluate.classification import probes
@@ -23,7 +24,7 @@ from pathasst.evaluate.classification.changes import CHANGES, Change
 from pathasst.evaluate.classification.metrics import METRICS, calibration_error, class_scores, macro_f1
 from pathasst.evaluate.classification.prompts import ClassNames, class_names, names_of_labels
 from pathasst.evaluate.classification.readers import READERS, classes_of_folder, image_folder, pairs
-from pathasst.evaluate.classification.sample import Sample, divide, hash_of
+from pathasst.evaluate.classification.sample import LabelledPicture, divide, hash_of
 from pathasst.evaluate.leaderboard import Score
 from pathasst.evaluate.sets import find
 from pathasst.evaluate.table import Table
@@ -36,15 +37,14 @@ ERROR = "ECE"
 COLUMNS = ["set", "protocol", "n", "clusters", *METRICS, ERROR]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ClassificationSettings(Settings):
     """What is measured of each set."""
 
-    probes: bool = True  # linear, kNN, SimpleShot: need a train split
-    robust: bool = False  # every change of `CHANGES`: encodes the test split ten times
-    random_prompts: int = 50
-    draws: int = 100  # of few shots
-    limit: int = 0  # at most so many pictures of a split, whole clusters as far as possible; 0: all
+    probes: bool = Field(default=True, description="Linear, kNN, SimpleShot: need a train split.")
+    robust: bool = Field(default=False, description="Every change of `CHANGES`: encodes the test split ten times.")
+    random_prompts: int = Field(default=50, ge=0)
+    draws: int = Field(default=100, ge=1, description="Of few shots.")
+    limit: int = Field(default=0, ge=0, description="At most so many pictures of a split, whole clusters if possible; 0: all.")
     seed: int = 0
 
 
@@ -58,7 +58,9 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
 
-def samples_of(id: str, root: Path | None, folder: Path | None, names: Path | None = None) -> tuple[list[Sample], ClassNames]:
+def samples_of(
+    id: str, root: Path | None, folder: Path | None, names: Path | None = None
+) -> tuple[list[LabelledPicture], ClassNames]:
     """The samples of a public set under `root`, or of `folder` in its layout, or of a dataset of pairs in `folder`.
 
     Id `folder`: any folder, classes by its names.
@@ -89,13 +91,13 @@ def evaluate(
     *,
     folder: Path | None = None,
     names: Path | None = None,
-    options: Options | None = None,
+    options: ClassificationSettings | None = None,
 ) -> tuple[Table, list[Score]]:
     """Every set of `ids` (all that are under `root` by default), and what the leaderboard file gets.
 
     A set that is missing or has another layout costs itself alone and is named in the notes. Raises BadDataset without any.
     """
-    options = options or Options()
+    options = options or ClassificationSettings()
     table = Table(id="classify", title=f"Classification: {name}", columns=COLUMNS, seed=options.seed)
     scores: list[Score] = []
     missing = []
@@ -122,7 +124,9 @@ def evaluate(
     return table, scores
 
 
-def measure(clip: DualEncoder, title: str, samples: Sequence[Sample], classes: ClassNames, options: Options) -> Measured:
+def measure(
+    clip: DualEncoder, title: str, samples: Sequence[LabelledPicture], classes: ClassNames, options: ClassificationSettings
+) -> Measured:
     """All protocols on one set. Raises BadDataset when no picture can be read."""
     divided = divide(samples, options.seed)
     wanted = ("test", "train", "val") if options.probes else ("test",)
@@ -162,7 +166,7 @@ class _Board:
     data: str
     truth: np.ndarray
     clusters: list[str]
-    test: list[Sample]
+    test: list[LabelledPicture]
     classes: ClassNames
     seed: int
 
@@ -193,7 +197,9 @@ class _Board:
         ]
 
 
-def _zero_shot(clip: DualEncoder, features: np.ndarray, classes: ClassNames, board: _Board, options: Options) -> None:
+def _zero_shot(
+    clip: DualEncoder, features: np.ndarray, classes: ClassNames, board: _Board, options: ClassificationSettings
+) -> None:
     for protocol, prompts in (("zero-shot, single prompt", classes.single()), ("zero-shot, ensemble", classes.ensemble())):
         board.add(protocol, softmax(clip.logit_scale * features @ clip.encode_classes(prompts).T, axis=1))
     rng, values = Random(options.seed), []
@@ -209,7 +215,11 @@ def _zero_shot(clip: DualEncoder, features: np.ndarray, classes: ClassNames, boa
 
 
 def _probes(
-    features: dict[str, np.ndarray], usable: dict[str, list[Sample]], classes: ClassNames, board: _Board, options: Options
+    features: dict[str, np.ndarray],
+    usable: dict[str, list[LabelledPicture]],
+    classes: ClassNames,
+    board: _Board,
+    options: ClassificationSettings,
 ) -> None:
     """Linear probe, nearest neighbours and shots, where the train split has at least two classes."""
     train, val, test = (
@@ -230,7 +240,7 @@ def _probes(
         board.add_draws(f"SimpleShot, {shots} shots × {options.draws}", value)
 
 
-def _robustness(clip: DualEncoder, test: list[Sample], features: np.ndarray, classes: ClassNames, board: _Board) -> None:
+def _robustness(clip: DualEncoder, test: list[LabelledPicture], features: np.ndarray, classes: ClassNames, board: _Board) -> None:
     """The ensemble's scores on changed pictures, and how far the vectors changed."""
     prompts = clip.encode_classes(classes.ensemble())
     first = (features @ prompts.T).argmax(axis=1)
@@ -245,18 +255,18 @@ def _robustness(clip: DualEncoder, test: list[Sample], features: np.ndarray, cla
 
 
 def encode(
-    clip: DualEncoder, samples: Sequence[Sample], title: str, change: Change | None = None
-) -> tuple[np.ndarray, list[Sample]]:
+    clip: DualEncoder, samples: Sequence[LabelledPicture], title: str, change: Change | None = None
+) -> tuple[np.ndarray, list[LabelledPicture]]:
     """Unit vectors float32 [n, d] of the pictures that can be read, and these; the next batch is read while one is encoded."""
 
-    def pixels(sample: Sample) -> np.ndarray | None:
+    def pixels(sample: LabelledPicture) -> np.ndarray | None:
         try:
             image = sample.pixels()
         except BadInput:
             return None
         return change(image) if change else image
 
-    usable: list[Sample] = []
+    usable: list[LabelledPicture] = []
     vectors = [clip.encode_image([])]
     with ThreadPoolExecutor(2) as pool, bar(title, len(samples)) as progress:
         ahead = pool.map(pixels, samples[:BATCH])
@@ -268,7 +278,7 @@ def encode(
     return np.concatenate(vectors), usable
 
 
-def _drawn(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
+def _drawn(samples: list[LabelledPicture], limit: int, seed: int) -> list[LabelledPicture]:
     """At most `limit` samples, whole clusters at random, so that clusters stay what they are but for the last."""
     if not limit or len(samples) <= limit:
         return samples

@@ -20,11 +20,11 @@ from pathasst.core.records import Pair
 from pathasst.core.tables import first, read_table
 from pathasst.dataset import read
 from pathasst.evaluate.classification.prompts import ClassNames
-from pathasst.evaluate.classification.sample import ArrayRow, Sample
+from pathasst.evaluate.classification.sample import ArrayRow, LabelledPicture
 from pathasst.evaluate.classification.xlsx import read_xlsx
 from pathasst.imaging.pictures import SUFFIXES
 
-Reader = Callable[[Path, Sequence[str]], list[Sample]]
+Reader = Callable[[Path, Sequence[str]], list[LabelledPicture]]
 BACH_TEST = (range(41, 59), range(60, 90), range(139, 169), range(240, 258), range(260, 273), range(345, 368))
 """eva's patient-wise division of BACH's 400 pictures, by their place in order of name: 132 that are tested on."""
 BREAKHIS_TEST = (
@@ -36,11 +36,11 @@ BREAKHIS_COUNT = 1995  # pictures at 40X
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
 
 
-def patch_camelyon(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def patch_camelyon(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`camelyonpatch_level_2_split_<train|valid|test>_<x|y>.h5`; the cluster is the slide of `…_meta.csv`, if that is there."""
     import h5py
 
-    samples: list[Sample] = []
+    samples: list[LabelledPicture] = []
     for name, split in (("train", "train"), ("valid", "val"), ("test", "test")):
         stem = f"camelyonpatch_level_2_split_{name}"
         pictures, labels, meta = (folder / f"{stem}_{part}" for part in ("x.h5", "y.h5", "meta.csv"))
@@ -57,7 +57,7 @@ def patch_camelyon(folder: Path, classes: Sequence[str]) -> list[Sample]:
             raise BadDataset(f"{stem}: {count} pictures, {len(numbers)} labels; as many of both are expected, labels 0 and 1.")
         slides = _slides(meta, count)
         samples += [
-            Sample(id=f"{name}/{n}", label=int(y), cluster=slides[n], split=split, source=ArrayRow(pictures, n, "x"))
+            LabelledPicture(id=f"{name}/{n}", label=int(y), cluster=slides[n], split=split, source=ArrayRow(pictures, n, "x"))
             for n, y in enumerate(numbers)
         ]
     if not samples:
@@ -76,7 +76,7 @@ def _slides(meta: Path, count: int) -> list[str]:
     return slides
 
 
-def breakhis(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def breakhis(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """BreaKHis at 40X, as in eva: `…/<benign|malignant>/SOB/<type>/<slide>/40X/SOB_<B|M>_<type>-<year>-<patient>-40-<n>.png`.
 
     The classes are benign and malignant, or the eight types by their letters (A, F, PT, TA, DC, LC, MC, PC). The complete set is
@@ -91,18 +91,18 @@ def breakhis(folder: Path, classes: Sequence[str]) -> list[Sample]:
         name = {"B": "benign", "M": "malignant"}[match[1]] if binary else match[2]
         if name in classes:
             id = str(path.relative_to(folder))
-            samples.append(Sample(id=id, label=classes.index(name), cluster=match[3], source=path))
+            samples.append(LabelledPicture(id=id, label=classes.index(name), cluster=match[3], source=path))
     if len(samples) == BREAKHIS_COUNT:
         samples = [replace(s, split="test" if s.cluster in BREAKHIS_TEST.split() else "train") for s in samples]
     return samples or _wrong(folder, "…/40X/SOB_B_A-14-22549AB-40-001.png and the like")
 
 
-def bach(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def bach(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`Photos/<Normal|Benign|InSitu|Invasive>/*.tif`; of the complete set the division of eva, which keeps patients apart."""
     paths = [p for name in sorted(classes) for p in _pictures(_inside(folder, "Photos") / name)]
     tested = {n for part in BACH_TEST for n in part} if len(paths) == 400 else None
     samples = [
-        Sample(
+        LabelledPicture(
             id=f"{p.parent.name}/{p.name}",
             label=classes.index(p.parent.name),
             cluster=p.stem,
@@ -114,7 +114,7 @@ def bach(folder: Path, classes: Sequence[str]) -> list[Sample]:
     return samples or _wrong(folder, f"Photos/{{{','.join(classes)}}}/*.tif")
 
 
-def mhist(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def mhist(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`annotations.csv` (Image Name, Majority Vote Label, …, Partition) and `images/*.png`. MHIST names no slides."""
     table = folder / "annotations.csv"
     samples = []
@@ -122,15 +122,15 @@ def mhist(folder: Path, classes: Sequence[str]) -> list[Sample]:
         name = row["image name"]
         label = _number(classes, row["majority vote label"], table)
         split = _split(row["partition"], table)
-        samples.append(Sample(id=name, label=label, cluster=name, split=split, source=folder / "images" / name))
+        samples.append(LabelledPicture(id=name, label=label, cluster=name, split=split, source=folder / "images" / name))
     return samples or _wrong(folder, "annotations.csv with the columns Image Name, Majority Vote Label, Partition, and images/")
 
 
-def bracs(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def bracs(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`<train|val|test>/<0_N|1_PB|…|6_IC>/BRACS_<slide>_<class>_<n>.png`; the cluster is the slide."""
     root = folder / "latest_version" if (folder / "latest_version").is_dir() else folder
     samples = [
-        Sample(
+        LabelledPicture(
             id=f"{split}/{p.name}",
             label=classes.index(p.parent.name),
             cluster="_".join(p.stem.split("_")[:2]),
@@ -144,7 +144,7 @@ def bracs(folder: Path, classes: Sequence[str]) -> list[Sample]:
     return samples or _wrong(root, f"{{train,val,test}}/{{{','.join(classes)}}}/BRACS_*.png")
 
 
-def sicap(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def sicap(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`partition/Test/{Train,Test}.xlsx` (or .csv) with image_name and a 0/1 column a class, and `images/`; cluster: slide."""
     samples = []
     for name, split in (("Train", "train"), ("Test", "test")):
@@ -164,11 +164,13 @@ def sicap(folder: Path, classes: Sequence[str]) -> list[Sample]:
                 )
             picture = row["image_name"]
             slide = picture.split("_Block")[0]
-            samples.append(Sample(id=picture, label=graded[0], cluster=slide, split=split, source=folder / "images" / picture))
+            samples.append(
+                LabelledPicture(id=picture, label=graded[0], cluster=slide, split=split, source=folder / "images" / picture)
+            )
     return samples or _wrong(folder, "partition/Test/Train.xlsx and Test.xlsx, and images/")
 
 
-def kather2016(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def kather2016(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`<01_TUMOR|…|08_EMPTY>/<tile>_CRC-Prim-HE-<slide>_….tif`; the cluster is the slide, of which there are ten."""
     samples = []
     for path in _pictures(folder):
@@ -176,24 +178,26 @@ def kather2016(folder: Path, classes: Sequence[str]) -> list[Sample]:
             slide = re.search(r"CRC-Prim-HE-\d+", path.name)
             id = f"{path.parent.name}/{path.name}"
             cluster = slide[0] if slide else id
-            samples.append(Sample(id=id, label=classes.index(path.parent.name), cluster=cluster, source=path))
+            samples.append(LabelledPicture(id=id, label=classes.index(path.parent.name), cluster=cluster, source=path))
     return samples or _wrong(folder, f"folders {', '.join(classes)} with .tif files")
 
 
-def crc_val(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def crc_val(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """CRC-VAL-HE-7K, one folder a class, as test; NCT-CRC-HE-100K beside it, if it is there, as train. No patients are named."""
     samples = []
     for root, split in ((folder, "test"), (folder.parent / "NCT-CRC-HE-100K", "train")):
         for path in _pictures(root):
             if path.parent.name in classes:
                 id = f"{split}/{path.parent.name}/{path.name}"
-                samples.append(Sample(id=id, label=classes.index(path.parent.name), cluster=id, split=split, source=path))
+                samples.append(
+                    LabelledPicture(id=id, label=classes.index(path.parent.name), cluster=id, split=split, source=path)
+                )
     if not any(s.split == "test" for s in samples):
         _wrong(folder, f"folders {', '.join(classes)} with .tif files")
     return samples
 
 
-def gtex(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def gtex(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """One folder of tiles an organ; names hold the donor, as GTEx's samples do (GTEX-1117F-…), which is the cluster."""
     samples = []
     for path in _pictures(folder):
@@ -201,11 +205,11 @@ def gtex(folder: Path, classes: Sequence[str]) -> list[Sample]:
         if name in classes:
             donor = re.search(r"GTEX-[0-9A-Z]+", str(path.relative_to(folder)))
             id = str(path.relative_to(folder))
-            samples.append(Sample(id=id, label=classes.index(name), cluster=donor[0] if donor else id, source=path))
+            samples.append(LabelledPicture(id=id, label=classes.index(name), cluster=donor[0] if donor else id, source=path))
     return samples or _wrong(folder, f"folders of tiles called by organ ({', '.join(list(classes)[:6])} …)")
 
 
-def skin_cancer(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def skin_cancer(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`tiles-v2.csv` (file, class, set) with paths relative to it; the number behind `_ws_` in a name is the slide."""
     table = next(iter(sorted(folder.rglob("tiles-v2.csv"))), None)
     if table is None:
@@ -215,7 +219,7 @@ def skin_cancer(folder: Path, classes: Sequence[str]) -> list[Sample]:
         split = _split(row["set"], table)
         slide = re.search(r"_ws_(\d+)", row["file"])
         samples.append(
-            Sample(
+            LabelledPicture(
                 id=row["file"],
                 label=_number(classes, row["class"], table),
                 cluster=f"ws {slide[1]}" if slide else row["file"],
@@ -226,7 +230,7 @@ def skin_cancer(folder: Path, classes: Sequence[str]) -> list[Sample]:
     return samples or _wrong(folder, f"rows in {table.name}")
 
 
-def pannuke(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def pannuke(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """`Fold <n>/images/fold<n>/images.npy` and `types.npy`, the tissue of each tile; folds 1, 2, 3 are train, val, test."""
     samples = []
     for types in sorted(folder.rglob("types.npy")):
@@ -246,18 +250,18 @@ def pannuke(folder: Path, classes: Sequence[str]) -> list[Sample]:
         for n, name in enumerate(names):
             id = f"fold{number}/{n}"
             label = _number(classes, name, types)
-            samples.append(Sample(id=id, label=label, cluster=id, split=split, source=ArrayRow(images, n)))
+            samples.append(LabelledPicture(id=id, label=label, cluster=id, split=split, source=ArrayRow(images, n)))
     return samples or _wrong(folder, "Fold 1/images/fold1/images.npy and types.npy (and Fold 2, Fold 3)")
 
 
-def image_folder(folder: Path, classes: Sequence[str]) -> list[Sample]:
+def image_folder(folder: Path, classes: Sequence[str]) -> list[LabelledPicture]:
     """Any folder: `<class>/*`, `<train|val|test>/<class>/*`, or `labels.csv` with the columns image (or file), label and, where
     there are, original (or patient, slide, case, smear, core) and split."""
     tables = sorted(folder.glob("*.csv"))
     table = next((t for t in tables if t.name in ("labels.csv", "patches.csv")), tables[0] if len(tables) == 1 else None)
     if table is not None and {"image", "file"} & set(_columns(table)) and "label" in _columns(table):
         return [
-            Sample(
+            LabelledPicture(
                 id=name,
                 label=classes.index(row["label"]),
                 cluster=first(row, ("original", "patient", "slide", "case", "smear", "core")) or name,
@@ -273,22 +277,22 @@ def image_folder(folder: Path, classes: Sequence[str]) -> list[Sample]:
         if name in classes:
             split = above[-1].lower() if above and above[-1].lower() in ("train", "val", "test") else ""
             id = str(path.relative_to(folder))
-            samples.append(Sample(id=id, label=classes.index(name), cluster=id, split=split, source=path))
+            samples.append(LabelledPicture(id=id, label=classes.index(name), cluster=id, split=split, source=path))
     return samples or _wrong(folder, "one folder of pictures a class, or labels.csv with the columns image and label")
 
 
-def pairs(folder: Path, classes: ClassNames) -> list[Sample]:
+def pairs(folder: Path, classes: ClassNames) -> list[LabelledPicture]:
     """A dataset of labelled pairs (`pathasst clip compose`) with its splits, so that nothing that was trained on is tested on.
 
     A picture that stands there with several captions is one sample.
     """
-    samples: dict[str, Sample] = {}
+    samples: dict[str, LabelledPicture] = {}
     for pair in read(folder, Pair):
         name, _, label = pair.label.rpartition("/")
         if label in classes.labels and name == classes.pairs:
             number = classes.labels.index(label)
             cluster = pair.group or pair.pair_id
-            sample = Sample(id=pair.pair_id, label=number, cluster=cluster, split=pair.split, source=pair.image)
+            sample = LabelledPicture(id=pair.pair_id, label=number, cluster=cluster, split=pair.split, source=pair.image)
             samples.setdefault(pair.md5 or pair.pair_id, sample)
     return list(samples.values()) or _wrong(folder, f"pairs labelled {classes.pairs}/{{{','.join(classes.labels)}}}")
 

@@ -48,7 +48,7 @@ def _array(file: Path, key: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class LabelledPicture:
     """A picture with its class number; samples of one patient, slide or original share `cluster`."""
 
     id: str
@@ -62,7 +62,7 @@ class Sample:
         return self.source.pixels() if isinstance(self.source, ArrayRow) else load(self.source)
 
 
-def divide(samples: Sequence[Sample], seed: int = 0, shares: Sequence[float] = (0.6, 0.2, 0.2)) -> list[Sample]:
+def divide(samples: Sequence[LabelledPicture], seed: int = 0, shares: Sequence[float] = (0.6, 0.2, 0.2)) -> list[LabelledPicture]:
     """The samples with train, val and test where no official split says otherwise; no cluster is cut through.
 
     A set without any split is divided by `shares`; one that has train and test gets a val of a fifth of train's clusters. One
@@ -80,9 +80,9 @@ def divide(samples: Sequence[Sample], seed: int = 0, shares: Sequence[float] = (
     return [replace(s, split=SPLITS[next(parts)]) if s.split == "train" else s for s in samples]
 
 
-def _parts(samples: Sequence[Sample], shares: Sequence[float], seed: int) -> list[int]:
+def _parts(samples: Sequence[LabelledPicture], shares: Sequence[float], seed: int) -> list[int]:
     """The part of each sample: whole clusters, by turns to the part that lacks most of the cluster's commonest class."""
-    clusters: dict[str, list[Sample]] = {}
+    clusters: dict[str, list[LabelledPicture]] = {}
     for sample in samples:
         clusters.setdefault(sample.cluster, []).append(sample)
     names = sorted(clusters)
@@ -100,7 +100,7 @@ def _parts(samples: Sequence[Sample], shares: Sequence[float], seed: int) -> lis
     return [part_of[s.cluster] for s in samples]
 
 
-def hash_of(samples: Iterable[Sample]) -> str:
+def hash_of(samples: Iterable[LabelledPicture]) -> str:
     """A hash of what was measured on: ids, labels, splits and the files' contents, 16 hex digits. Order does not matter."""
     total = hashlib.sha256()
     files: dict[Path, str] = {}

@@ -15,7 +15,7 @@ CHOICE, CLOSED, OPEN = "choice", "closed", "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class QuestionItem:
     """A question with its answer. `choices` are texts without letters; empty: yes/no or open, by the answer."""
 
     id: str

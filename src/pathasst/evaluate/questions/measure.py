@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,13 +14,14 @@ from typing import Any
 from pathasst.assistant.brain import Brain
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.records import IMAGE, Turn
+from pathasst.core.settings import Field, Settings
 from pathasst.core.statistics import Interval, mean_interval
 from pathasst.evaluate import answers
 from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
 from pathasst.evaluate.leaderboard import Score
 from pathasst.evaluate.predictions import Predictions, key_of
 from pathasst.evaluate.questions.extract import lenient_choice, strict_choice
-from pathasst.evaluate.questions.item import CHOICE, CLOSED, LETTERS, OPEN, Item
+from pathasst.evaluate.questions.item import CHOICE, CLOSED, LETTERS, OPEN, QuestionItem
 from pathasst.evaluate.questions.readers import READERS, jsonl, with_pictures
 from pathasst.evaluate.sets import find
 from pathasst.evaluate.table import Table
@@ -35,18 +35,17 @@ METRICS = {
 COLUMNS = ["set", "asked", "n", "pictures", *(m for metrics in METRICS.values() for m in metrics)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class QuestionSettings(Settings):
     """How a set is asked."""
 
     split: str = "test"
-    orders: int = 3  # of the options of a choice; the score of an item is the mean
-    blind: bool = True  # also with a blank picture and without one
-    limit: int = 0  # at most so many questions, whole pictures; 0: all
+    orders: int = Field(default=3, ge=1, description="Orders of the options of a choice; the score of an item is the mean.")
+    blind: bool = Field(default=True, description="Also with a blank picture and without one.")
+    limit: int = Field(default=0, ge=0, description="At most so many questions, whole pictures; 0: all.")
     seed: int = 0
 
 
-def items_of(id: str, root: Path | None, split: str) -> list[Item]:
+def items_of(id: str, root: Path | None, split: str) -> list[QuestionItem]:
     """The items of a public set under `root`, or of a JSONL file when `id` is the path of one. Raises BadDataset, BadSettings."""
     if id.endswith((".jsonl", ".json")):
         return jsonl(Path(id), split)
@@ -54,14 +53,14 @@ def items_of(id: str, root: Path | None, split: str) -> list[Item]:
 
 
 def evaluate(
-    brain: Brain, root: Path | None, ids: Sequence[str], cache: Path, options: Options | None = None
+    brain: Brain, root: Path | None, ids: Sequence[str], cache: Path, options: QuestionSettings | None = None
 ) -> tuple[Table, list[Score]]:
     """Every set of `ids` (all that are under `root` by default) for one brain, and what the leaderboard file gets.
 
     A set that is missing or has another layout costs itself alone and is named in the notes. Raises BadDataset when none is
     there.
     """
-    options = options or Options()
+    options = options or QuestionSettings()
     table = Table(id="questions", title=f"Questions: {brain.name}", columns=COLUMNS, seed=options.seed)
     scores: list[Score] = []
     missing = []
@@ -88,7 +87,7 @@ def evaluate(
     return table, scores
 
 
-def draw(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
+def draw(items: Sequence[QuestionItem], limit: int, seed: int) -> list[QuestionItem]:
     """At most `limit` items (0: all), by whole pictures so that clusters stay whole but for the last."""
     if not limit or len(items) <= limit:
         return list(items)
@@ -97,7 +96,9 @@ def draw(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
     return sorted(items, key=lambda i: order[i.cluster])[:limit]
 
 
-def _set(table: Table, brain: Brain, title: str, items: list[Item], cache: Path, options: Options) -> list[Score]:
+def _set(
+    table: Table, brain: Brain, title: str, items: list[QuestionItem], cache: Path, options: QuestionSettings
+) -> list[Score]:
     ways = ([SEES] if brain.sees else []) + ([BLANK] if brain.sees and options.blind else [])
     ways += [TEXT] if options.blind or not brain.sees else []
     data = key_of([[i.id, i.question, i.answer, list(i.choices)] for i in items])[:16]
@@ -136,7 +137,7 @@ def _kind(metric: str) -> str:
 
 
 def _ask(
-    brain: Brain, title: str, items: Sequence[Item], way: str, cache: Path, options: Options
+    brain: Brain, title: str, items: Sequence[QuestionItem], way: str, cache: Path, options: QuestionSettings
 ) -> tuple[list[dict[str, Any]], int]:
     """What each item's replies are worth (`_judge`), and how many failed."""
     requests: list[Asked] = []
@@ -155,14 +156,14 @@ def _ask(
     return [_judge(i, r) for i, r in zip(items, replies, strict=True)], sum(bool(v["failed"]) for v in values)
 
 
-def _pictures(item: Item) -> list[bytes]:
+def _pictures(item: QuestionItem) -> list[bytes]:
     try:
         return item.images()
     except BadInput:
         return [b""] * len(item.pictures)  # the brain refuses it, which counts this item
 
 
-def _judge(item: Item, replies: Sequence[tuple[list[int], str]]) -> dict[str, Any]:
+def _judge(item: QuestionItem, replies: Sequence[tuple[list[int], str]]) -> dict[str, Any]:
     """Metric → value of one item, the mean over its orders; and the words of the first reply."""
     words = replies[0][1]
     values: tuple[float, ...]
@@ -194,7 +195,7 @@ def _judge(item: Item, replies: Sequence[tuple[list[int], str]]) -> dict[str, An
     return dict(zip(METRICS[item.kind], map(float, values), strict=True)) | {"said": words}
 
 
-def _scores(items: Sequence[Item], verdicts: Sequence[dict[str, Any]]) -> dict[str, Interval]:
+def _scores(items: Sequence[QuestionItem], verdicts: Sequence[dict[str, Any]]) -> dict[str, Interval]:
     scores = {}
     for kind, metrics in METRICS.items():
         rows = [n for n, i in enumerate(items) if i.kind == kind]
@@ -203,7 +204,7 @@ def _scores(items: Sequence[Item], verdicts: Sequence[dict[str, Any]]) -> dict[s
     return scores
 
 
-def _baselines(table: Table, title: str, items: Sequence[Item]) -> None:
+def _baselines(table: Table, title: str, items: Sequence[QuestionItem]) -> None:
     """What needs no model: an option at random, always the same letter, and the commonest answer of each kind."""
     choices = [i for i in items if i.kind == CHOICE]
     cells: dict[str, Any] = {}
@@ -221,7 +222,7 @@ def _baselines(table: Table, title: str, items: Sequence[Item]) -> None:
         table.notes.append(f"{title}: always option {LETTERS[place]} of the set's order is right in {hits / len(choices):.3f}.")
 
 
-def _logged(model: str, title: str, way: str, item: Item, verdict: dict[str, Any]) -> dict[str, Any]:
+def _logged(model: str, title: str, way: str, item: QuestionItem, verdict: dict[str, Any]) -> dict[str, Any]:
     score = verdict[METRICS[item.kind][0]]
     where = {"model": f"{model}, {way}", "id": f"{title}/{item.id}", "cluster": item.cluster, "part": title, "kind": item.kind}
     return where | {"asked": item.question, "wanted": item.answer, "said": verdict["said"], "score": score}

@@ -16,16 +16,16 @@ from pathasst.core.errors import BadDataset
 from pathasst.core.tables import first, read_table
 from pathasst.evaluate import pathvqa_data
 from pathasst.evaluate.predictions import key_of
-from pathasst.evaluate.questions.item import LETTERS, Item
+from pathasst.evaluate.questions.item import LETTERS, QuestionItem
 from pathasst.imaging.pictures import SUFFIXES
 
-Reader = Callable[[Path, str], list[Item]]
+Reader = Callable[[Path, str], list[QuestionItem]]
 _PREFIX = re.compile(r"^\s*\(?([A-Z])\s*[).:]\s*")
 RADIOLOGY_TYPES = ("abn", "pres")
 """VQA-RAD's question types that ask for disease: abnormality and presence. It has no part of its own for pathology."""
 
 
-def pathmmu(folder: Path, split: str) -> list[Item]:
+def pathmmu(folder: Path, split: str) -> list[QuestionItem]:
     """`data.json`: {subset: {val|test|test_tiny: [{question, options, answer, img}]}} and the pictures, anywhere below.
 
     Subsets: PubMed, SocialPath, EduContent, Atlas, PathCLS. Atlas names its picture `source_img` (of ARCH's books).
@@ -50,7 +50,7 @@ def pathmmu(folder: Path, split: str) -> list[Item]:
     return items or _wrong(folder, f"questions of split {split} in data.json (val, test, test_tiny)")
 
 
-def quilt_vqa(folder: Path, split: str) -> list[Item]:
+def quilt_vqa(folder: Path, split: str) -> list[QuestionItem]:
     """The hub's Parquet (image, question, answer, answer_type), or a JSON list or JSONL of image, question, answer, and pictures.
 
     Quilt-VQA and its red-circle part (QuiltVQA_RED) have the same form.
@@ -67,7 +67,7 @@ def quilt_vqa(folder: Path, split: str) -> list[Item]:
     return items or _wrong(folder, "Parquet files, or a JSON list of image, question, answer (quiltvqa_test_w_ans.json)")
 
 
-def pmc_vqa(folder: Path, split: str) -> list[Item]:
+def pmc_vqa(folder: Path, split: str) -> list[QuestionItem]:
     """`test_clean.csv`, `test_2.csv` or `test.csv` (Figure_path, Question, Choice A…D, Answer_label), and the figures."""
     path = next((p for n in (f"{split}_clean", f"{split}_2", split) for p in sorted(folder.rglob(f"{n}.csv"))), None)
     if path is None:
@@ -86,7 +86,7 @@ def pmc_vqa(folder: Path, split: str) -> list[Item]:
     return items or _wrong(folder, f"rows in {path.name}")
 
 
-def vqa_rad(folder: Path, split: str) -> list[Item]:
+def vqa_rad(folder: Path, split: str) -> list[QuestionItem]:
     """`VQA_RAD Dataset Public.json` (image_name, question, answer, question_type, phrase_type) and the radiographs.
 
     Of its test questions (phrase types that begin with test) those of types ABN and PRES, which ask for disease.
@@ -106,15 +106,16 @@ def vqa_rad(folder: Path, split: str) -> list[Item]:
     return items or _wrong(folder, f"{split} questions of types {', '.join(RADIOLOGY_TYPES)} in {path.name}")
 
 
-def path_vqa(folder: Path, split: str) -> list[Item]:
+def path_vqa(folder: Path, split: str) -> list[QuestionItem]:
     """PathVQA's second version, without repeated pictures (the hub's Parquet), or the first (the authors' pickles)."""
     rows, _ = pathvqa_data.questions(folder, split)
     return [
-        Item(id=f"{n}", question=q.question, answer=q.answer, pictures=(q.picture,), cluster=q.image) for n, q in enumerate(rows)
+        QuestionItem(id=f"{n}", question=q.question, answer=q.answer, pictures=(q.picture,), cluster=q.image)
+        for n, q in enumerate(rows)
     ]
 
 
-def medxpertqa(folder: Path, split: str) -> list[Item]:
+def medxpertqa(folder: Path, split: str) -> list[QuestionItem]:
     """`MM/test.jsonl` (id, question, options {letter: text}, label, images) and `images/`; several pictures a question."""
     path = next((p for p in sorted(folder.rglob(f"{split}.jsonl")) if "Text" not in p.parts), None)
     if path is None:
@@ -133,7 +134,7 @@ def medxpertqa(folder: Path, split: str) -> list[Item]:
     return items or _wrong(folder, f"rows in {path.name}")
 
 
-def jsonl(path: Path, split: str = "") -> list[Item]:
+def jsonl(path: Path, split: str = "") -> list[QuestionItem]:
     """Any JSONL: question, answer (a letter, a number from 0, or the text), and where there are: choices (a list, or letter →
     text), image or images (paths relative to the file), id, cluster (or patient), subset."""
     if not path.is_file():
@@ -149,7 +150,7 @@ def jsonl(path: Path, split: str = "") -> list[Item]:
             elif choices:
                 answer = _chosen(choices, str(answer))
             items.append(
-                Item(
+                QuestionItem(
                     id=str(row.get("id", n)),
                     question=str(row["question"]),
                     answer=str(answer),
@@ -178,7 +179,7 @@ READERS: dict[str, Reader] = {
 """Id of a set → what reads its public layout."""
 
 
-def with_pictures(items: Sequence[Item]) -> tuple[list[Item], int]:
+def with_pictures(items: Sequence[QuestionItem]) -> tuple[list[QuestionItem], int]:
     """The items whose pictures are all there, and how many were left out."""
     usable = [i for i in items if all(isinstance(p, bytes) or p.is_file() for p in i.pictures)]
     return usable, len(items) - len(usable)
@@ -192,10 +193,10 @@ def _item(
     names: Sequence[Any],
     pictures: Mapping[str, Path],
     subset: str = "",
-) -> Item:
+) -> QuestionItem:
     """An item whose pictures are looked up by name; one that is nowhere keeps a path that does not exist."""
     files = tuple(pictures.get(Path(str(n)).name) or pictures.get(f"{n}") or Path(str(n)) for n in names)
-    return Item(
+    return QuestionItem(
         id=id,
         question=str(question).replace("<image>", "").strip(),
         answer=str(answer),
@@ -232,7 +233,7 @@ def _chosen(choices: Sequence[str], answer: str) -> str:
     return same[0]
 
 
-def _of_parquet(tables: Sequence[Path], image: str, columns: Sequence[str]) -> Iterator[Item]:
+def _of_parquet(tables: Sequence[Path], image: str, columns: Sequence[str]) -> Iterator[QuestionItem]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -242,7 +243,7 @@ def _of_parquet(tables: Sequence[Path], image: str, columns: Sequence[str]) -> I
                 for n, row in enumerate(batch.to_pylist()):
                     content = (row[image] or {}).get("bytes") or b""
                     id = f"{path.stem}/{key_of(content, row['question'])[:12]}"
-                    yield Item(
+                    yield QuestionItem(
                         id=id,
                         question=str(row["question"]).replace("<image>", "").strip(),
                         answer=str(row["answer"]),

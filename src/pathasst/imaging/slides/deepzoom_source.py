@@ -11,7 +11,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput
 from pathasst.imaging.pictures import load
-from pathasst.imaging.slides.source import Facts
+from pathasst.imaging.slides.source import SlideFacts
 
 MAX_XML = 10**6
 
@@ -44,7 +44,9 @@ class DeepZoomSource:
             if max(sizes[-1]) <= self._tile or not (self._folder / str(number)).is_dir():
                 break
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-        self.facts = Facts(vendor="deepzoom", sizes=tuple(sizes), um_per_px=_vips_scale(self._folder / "vips-properties.xml"))
+        self.facts = SlideFacts(
+            vendor="deepzoom", sizes=tuple(sizes), um_per_px=_vips_scale(self._folder / "vips-properties.xml")
+        )
         self._load = lru_cache(maxsize=64)(self._load_tile)
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pathasst.core.errors import BadInput, MissingPackage
 from pathasst.imaging.slides.scale import judge
 from pathasst.imaging.slides.slide import Slide
-from pathasst.imaging.slides.source import Source
+from pathasst.imaging.slides.source import SlideSource
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dzi")
 """Files that are slides for sure; a TIFF, PNG, JPEG or DICOM file is opened as one when it is asked for as one."""
@@ -52,7 +52,7 @@ def dicom_in(folder: Path) -> Path | None:
     return next((p for p in sorted(folder.iterdir()) if p.is_file() and _is_dicom(p)), None)
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> SlideSource:
     from pathasst.imaging.slides.deepzoom_source import DeepZoomSource
     from pathasst.imaging.slides.vips_source import VipsSource
 
@@ -76,7 +76,7 @@ def _source(path: Path) -> Source:
     return VipsSource(path)
 
 
-def _tiff(path: Path) -> Source:
+def _tiff(path: Path) -> SlideSource:
     """OpenSlide reads the scanners' TIFF; tifffile OME-TIFF and what OpenSlide does not know; libvips a single huge strip."""
     import openslide
 
@@ -97,13 +97,13 @@ def _tiff(path: Path) -> Source:
         return VipsSource(path)
 
 
-def _openslide(path: Path) -> Source:
+def _openslide(path: Path) -> SlideSource:
     from pathasst.imaging.slides.openslide_source import OpenSlideSource
 
     return OpenSlideSource(path)
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> SlideSource:
     from pathasst.imaging.slides.deepzoom_source import DeepZoomSource
 
     description = path.with_name(f"{path.name.removesuffix('_files')}.dzi")

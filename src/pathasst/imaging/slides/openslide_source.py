@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.core.errors import BadInput
-from pathasst.imaging.slides.source import Facts
+from pathasst.imaging.slides.source import SlideFacts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +30,7 @@ class OpenSlideSource:
         properties = dict(self._slide.properties)
         mpp = _number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))
         associated: Any = self._slide.associated_images
-        self.facts = Facts(
+        self.facts = SlideFacts(
             vendor=properties.get("openslide.vendor", ""),
             sizes=tuple(self._slide.level_dimensions),
             um_per_px=(mpp[0], mpp[1]) if mpp[0] and mpp[1] else None,

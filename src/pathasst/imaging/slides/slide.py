@@ -13,7 +13,7 @@ import numpy as np
 from pathasst.core.errors import BadInput
 from pathasst.imaging.pictures import MAX_PIXELS
 from pathasst.imaging.scales import Scale
-from pathasst.imaging.slides.source import Source
+from pathasst.imaging.slides.source import SlideSource
 
 PRIVATE = ("label", "macro")
 """Pictures of the glass itself: they carry names and are given only when asked for."""
@@ -42,7 +42,7 @@ class Region:
 class Slide:
     """An open slide. Positions are px of the finest level, its upper left corner (0, 0). Close it, or use `with`."""
 
-    def __init__(self, path: Path, source: Source, scale: Scale) -> None:
+    def __init__(self, path: Path, source: SlideSource, scale: Scale) -> None:
         self.path, self.scale, self._source = path, scale, source
         self._errors: tuple[type[Exception], ...] = (*source.errors, OSError, ValueError, MemoryError)
         facts = source.facts

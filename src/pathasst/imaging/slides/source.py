@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SlideFacts:
     """What the file says of itself."""
 
     vendor: str
@@ -22,10 +22,10 @@ class Facts:
     pictures: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)  # label, macro, thumbnail …
 
 
-class Source(Protocol):
+class SlideSource(Protocol):
     """An open file. Reads may come from several threads at once."""
 
-    facts: Facts
+    facts: SlideFacts
     errors: tuple[type[Exception], ...]
     """What `read` may raise on a damaged part."""
 

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import ParseError, fromstring
 import numpy as np
 
 from pathasst.core.errors import BadInput
-from pathasst.imaging.slides.source import Facts
+from pathasst.imaging.slides.source import SlideFacts
 
 MAX_CHUNK = 256 * 2**20
 """Bytes of one strip or tile, decoded. A TIFF in one compressed strip would have to be read whole."""
@@ -45,7 +45,7 @@ class TiffSource:
         _check(path.name, series, self._arrays)
         self._shift = 0 if series.dtype == np.uint8 else 8
         ome = _ome_pixels(self._file.ome_metadata or "")
-        self.facts = Facts(
+        self.facts = SlideFacts(
             vendor="ome-tiff" if ome else "tiff",
             sizes=tuple((_side(a, self._axes, "X"), _side(a, self._axes, "Y")) for a in self._arrays),
             um_per_px=_ome_scale(ome) if ome else _tag_scale(self._page),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathasst.core.errors import BadInput
-from pathasst.imaging.slides.source import Facts
+from pathasst.imaging.slides.source import SlideFacts
 
 if TYPE_CHECKING:
     import pyvips
@@ -36,7 +36,7 @@ class VipsSource:
             raise BadInput(f"{path.name} has {image.bands} channels; save it as RGB.")
         self._shape = image.height, image.width, image.bands
         loader = str(image.get("vips-loader")).removesuffix("load")
-        self.facts = Facts(vendor=loader, sizes=((image.width, image.height),), in_rows=True)
+        self.facts = SlideFacts(vendor=loader, sizes=((image.width, image.height),), in_rows=True)
         self._lock = threading.Lock()
         self._raw: Any = None
 

@@ -7,17 +7,17 @@ Classifier.load("out/cells").predict([picture])        # float32 [n, classes]
 
 from typing import Any
 
-from pathasst.nn.classifier.items import Item, read_items, split_items
+from pathasst.nn.classifier.items import ClassifierItem, read_items, split_items
 from pathasst.nn.classifier.model import Classifier
-from pathasst.nn.classifier.scores import Scores, evaluate
+from pathasst.nn.classifier.scores import ClassifierScores, evaluate
 from pathasst.nn.classifier.settings import ClassifierConfig, ClassifierTraining
 
 __all__ = [
     "Classifier",
     "ClassifierConfig",
     "ClassifierTraining",
-    "Item",
-    "Scores",
+    "ClassifierItem",
+    "ClassifierScores",
     "evaluate",
     "read_items",
     "split_items",

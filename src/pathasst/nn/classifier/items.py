@@ -26,7 +26,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Item:
+class ClassifierItem:
     """One labelled picture: a file, or H×W×3 uint8 RGB pixels."""
 
     image: Path | np.ndarray
@@ -36,12 +36,12 @@ class Item:
     source: str = ""  # data set, for balanced sampling and tables of scores
     box: tuple[float, float, float, float] | None = None  # x1 y1 x2 y2 px; what lies beyond the picture's edge is mirrored
 
-    def with_picture(self, picture: np.ndarray) -> Item:
+    def with_picture(self, picture: np.ndarray) -> ClassifierItem:
         """The same item with its pixels in memory, H×W×3 uint8 RGB, in place of a file or of what is in its box."""
         return replace(self, image=picture, box=None)
 
 
-def read_source(source: PictureSource) -> list[Item]:
+def read_source(source: PictureSource) -> list[ClassifierItem]:
     """Items of one source of a recipe, with its margin around boxes and its named splits.
 
     Raises BadDataset when the table has no such column or a named group is not there, since a typing error
@@ -70,14 +70,14 @@ def widen(box: tuple[float, float, float, float], margin: float) -> tuple[float,
     return box[0] - x, box[1] - y, box[2] + x, box[3] + y
 
 
-def read_items(path: Path, group: str = "") -> list[Item]:
+def read_items(path: Path, group: str = "") -> list[ClassifierItem]:
     """Items of a folder of folders, or of a `.csv` or `.parquet` table. Raises BadDataset when nothing usable is there.
 
     `group` names the table's column of groups; by default `group`, `original`, or each picture for itself.
     """
     if path.is_dir():
         items = [
-            Item(image, folder.name, str(image.relative_to(path)))
+            ClassifierItem(image, folder.name, str(image.relative_to(path)))
             for folder in sorted(p for p in path.iterdir() if p.is_dir())
             for image in sorted(folder.rglob("*"))
             if image.suffix.lower() in SUFFIXES
@@ -114,7 +114,7 @@ def _table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     return [n.lower() for n in names], [{k: v if v != "" else None for k, v in row.items()} for _, row in rows]
 
 
-def _from_row(row: dict[str, Any], table: Path, column: str) -> Item:
+def _from_row(row: dict[str, Any], table: Path, column: str) -> ClassifierItem:
     name = str(row.get("path") or row["image"])
     image = table.parent / name
     group = (row[column.lower()] if column else row.get("group") or row.get("original")) or name
@@ -122,10 +122,11 @@ def _from_row(row: dict[str, Any], table: Path, column: str) -> Item:
     split = {"validation": "val", "valid": "val"}.get(row.get("split") or "", row.get("split") or "")
     if split not in ("", *SPLITS):
         raise BadDataset(f"{table}: the split {split!r} of {image.name} is none of {', '.join(SPLITS)}.")
-    return Item(image, str("" if row["label"] is None else row["label"]), str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
+    label = str("" if row["label"] is None else row["label"])
+    return ClassifierItem(image, label, str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
 
 
-def split_items(items: Sequence[Item], val: float, test: float, seed: int = 0) -> list[Item]:
+def split_items(items: Sequence[ClassifierItem], val: float, test: float, seed: int = 0) -> list[ClassifierItem]:
     """The items with a split each: given ones stay, the others are drawn by group, classes alike as far as groups allow.
 
     Where some name a split test and none a split val, that one alone is drawn, out of the training split.
@@ -145,7 +146,7 @@ def split_items(items: Sequence[Item], val: float, test: float, seed: int = 0) -
     return [replace(i, split=name) for i, name in zip(items, split, strict=True)]
 
 
-def _part(items: Sequence[Item], among: Sequence[int], share: float, seed: int) -> list[int]:
+def _part(items: Sequence[ClassifierItem], among: Sequence[int], share: float, seed: int) -> list[int]:
     """About `share` of the items at the indices `among`, whole groups, stratified by class."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -159,15 +160,15 @@ def _part(items: Sequence[Item], among: Sequence[int], share: float, seed: int) 
         return [among[k] for k in next(iter(cut))[1]]
 
 
-def parts(items: Iterable[Item]) -> dict[str, list[Item]]:
+def parts(items: Iterable[ClassifierItem]) -> dict[str, list[ClassifierItem]]:
     """Items by split."""
-    split: dict[str, list[Item]] = {name: [] for name in SPLITS}
+    split: dict[str, list[ClassifierItem]] = {name: [] for name in SPLITS}
     for item in items:
         split[item.split].append(item)
     return split
 
 
-def read_picture(item: Item) -> np.ndarray:
+def read_picture(item: ClassifierItem) -> np.ndarray:
     """The item's picture (what is in its box) as H×W×3 uint8 RGB. Raises BadInput for a file that cannot be read."""
     image = item.image if isinstance(item.image, np.ndarray) else _decode(item.image)
     return image if item.box is None else cut(image, item.box)

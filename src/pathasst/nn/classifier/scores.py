@@ -12,7 +12,7 @@ from pathasst.core.statistics import Interval, sums_interval
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class ClassifierScores:
     """What was measured on n pictures. `confusion[i, j]`: pictures of class i that were called j."""
 
     n: int
@@ -47,7 +47,7 @@ def evaluate(
     labels: Sequence[int] | np.ndarray,
     classes: Sequence[str],
     groups: Sequence[Hashable] | None = None,
-) -> Scores:
+) -> ClassifierScores:
     """Scores of `probabilities` [n, classes] against class numbers; the bootstrap draws whole groups.
 
     Macro F1 is the mean over the classes that occur among the labels. Weighted F1 weights by their numbers.
@@ -63,7 +63,7 @@ def evaluate(
         return sums_interval(lambda sums: score(sums.reshape(-1, k, k)), cells, groups)
 
     precision, recall, f1 = (v[0] for v in _rates(confusion[None]))
-    return Scores(
+    return ClassifierScores(
         n=len(labels),
         groups=len(set(groups)),
         macro_f1=interval(macro_f1),

@@ -21,9 +21,9 @@ from pathasst.core.errors import BadDataset
 from pathasst.core.files import fingerprint
 from pathasst.core.hardware import device_of, uses_bfloat16
 from pathasst.nn.classifier.augment import squash, vary
-from pathasst.nn.classifier.items import SPLITS, Item, parts, read_picture, split_items
+from pathasst.nn.classifier.items import SPLITS, ClassifierItem, parts, read_picture, split_items
 from pathasst.nn.classifier.model import Classifier, build, start_from, to_tensor
-from pathasst.nn.classifier.scores import Scores, evaluate
+from pathasst.nn.classifier.scores import ClassifierScores, evaluate
 from pathasst.nn.classifier.settings import ClassifierTraining
 from pathasst.training import Task, TrainingSettings, fit
 from pathasst.training.checkpoint import steps_saved
@@ -38,10 +38,10 @@ MARGIN = 1.3  # pictures are kept in memory at this multiple of the input size, 
 
 def train(
     settings: ClassifierTraining,
-    items: Sequence[Item],
+    items: Sequence[ClassifierItem],
     out: Path,
     *,
-    read: Callable[[Item], np.ndarray] = read_picture,
+    read: Callable[[ClassifierItem], np.ndarray] = read_picture,
     augment: Augment | None = None,
     log: Log | None = None,
 ) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def train(
 
 
 def measure(
-    classifier: Classifier, items: Sequence[Item], predict: Callable[[list[np.ndarray]], np.ndarray] | None = None
-) -> Scores:
+    classifier: Classifier, items: Sequence[ClassifierItem], predict: Callable[[list[np.ndarray]], np.ndarray] | None = None
+) -> ClassifierScores:
     """Scores on labelled pictures, intervals by group. `predict`: pictures → [n, classes]; by default the classifier's."""
     predict = predict or classifier.predict
     starts = range(0, len(items), 64)
@@ -93,7 +93,7 @@ def measure(
     return evaluate(probabilities, labels, classifier.classes, [i.group for i in items])
 
 
-def temperature(classifier: Classifier, items: Sequence[Item]) -> float:
+def temperature(classifier: Classifier, items: Sequence[ClassifierItem]) -> float:
     """The temperature of least log loss on some pictures (Guo et al. 2017), in 0.25–20; 1 where there are too few to tell."""
     from scipy.optimize import minimize_scalar
 
@@ -118,8 +118,8 @@ class ClassifierTask(Task):
         self,
         settings: ClassifierTraining,
         classes: Sequence[str],
-        split: dict[str, list[Item]],
-        read: Callable[[Item], np.ndarray] = read_picture,
+        split: dict[str, list[ClassifierItem]],
+        read: Callable[[ClassifierItem], np.ndarray] = read_picture,
         augment: Augment | None = None,
     ) -> None:
         torch.manual_seed(settings.seed)

@@ -106,7 +106,7 @@ class ClassScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class DetectorScores:
     """All of it. Intervals are 95 %, by bootstrap over pictures."""
 
     pictures: int
@@ -136,7 +136,7 @@ def evaluate(
     *,
     draws: int = 500,
     seed: int = 0,
-) -> Scores:
+) -> DetectorScores:
     """Measure the boxes of some pictures, found with a low least score (0.01), against the truth.
 
     `names`: the classes to be measured, by id. A class that is nowhere in the truth does not count in the means.
@@ -151,7 +151,7 @@ def evaluate(
     averages = [float(np.nanmean([row[i] for row in rows])) for i in (0, 1)]
     together = np.nanmean(np.stack(spreads), 0) if spreads else np.zeros((draws, 2))
     means = [_interval(value, together[:, i]) for i, value in enumerate(averages)]
-    return Scores(len(truth), means[0], means[1], _measure(predicted, truth, None, threshold, weights)[0], each)
+    return DetectorScores(len(truth), means[0], means[1], _measure(predicted, truth, None, threshold, weights)[0], each)
 
 
 def mean_ap(predicted: Sequence[Boxes], truth: Sequence[Truth], classes: Sequence[int]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from pathasst.nn.detector.settings import DetectorSettings
 if TYPE_CHECKING:
     import torch
 
-    from pathasst.nn.detector.nets import Network
+    from pathasst.nn.detector.nets import DetectorNetwork
 
 STRIDE = 32  # pictures are padded to a multiple of it
 GREY = 114  # of the padding, as in training
@@ -38,7 +38,7 @@ class Reader(Protocol):
 class TorchReader:
     """A torch network, in bfloat16 where the machine multiplies it in hardware."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: DetectorNetwork) -> None:
         self.network = network.eval()
         self.device = next(network.parameters()).device
         self.bf16 = has_fast_bfloat16(self.device.type)
@@ -170,7 +170,7 @@ def resize(picture: np.ndarray, factor: float) -> np.ndarray:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR))
 
 
-def save(network: Network, settings: DetectorSettings, folder: Path, **notes: Any) -> None:
+def save(network: DetectorNetwork, settings: DetectorSettings, folder: Path, **notes: Any) -> None:
     """Write `model.safetensors` (fp16, without what equals the settings' `base`) and `config.json` (settings, and `notes`)."""
     from copy import deepcopy
 
@@ -188,7 +188,7 @@ def save(network: Network, settings: DetectorSettings, folder: Path, **notes: An
     (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[Network, DetectorSettings]:
+def load(folder: Path) -> tuple[DetectorNetwork, DetectorSettings]:
     """Network (float32, evaluation mode, on the CPU) and settings of a folder.
 
     Raises BadInput, and MissingWeights for the folder's files or those of its `base`.

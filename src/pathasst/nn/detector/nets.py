@@ -21,7 +21,7 @@ STRIDES = (8, 16, 32)
 EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")
 
 
-class Network(nn.Module, ABC):
+class DetectorNetwork(nn.Module, ABC):
     """Pixels [b, 3, h, w] float 0…255 (h, w multiples of 32) → maps, whatever they are; `loss` and `decode` understand them."""
 
     settings: DetectorSettings
@@ -39,7 +39,7 @@ class Network(nn.Module, ABC):
         """Those that came pretrained, and learn more slowly."""
 
 
-class Lite0(Network):
+class Lite0(DetectorNetwork):
     """EfficientNet-Lite0, RTMDet's feature pyramid (strides 8, 16, 32) and its head with shared convolutions."""
 
     def __init__(self, settings: DetectorSettings, pretrained: bool = False, frozen: str = "none") -> None:
@@ -89,7 +89,7 @@ class Lite0(Network):
         return list(self.body.parameters())
 
 
-class YoloV7(Network):
+class YoloV7(DetectorNetwork):
     """libreyolo's YOLOv7 (37 M parameters, MIT), trained with its SimOTA loss."""
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -123,7 +123,7 @@ class YoloV7(Network):
         return []
 
 
-def build(settings: DetectorSettings, *, pretrained: bool = False, frozen: str = "none") -> Network:
+def build(settings: DetectorSettings, *, pretrained: bool = False, frozen: str = "none") -> DetectorNetwork:
     """A network, float32, training mode. `pretrained` and `frozen` concern lite0's backbone.
 
     Raises MissingWeights when the ImageNet weights are asked for and not on this machine.
@@ -131,6 +131,6 @@ def build(settings: DetectorSettings, *, pretrained: bool = False, frozen: str =
     return Lite0(settings, pretrained, frozen) if settings.architecture == "lite0" else YoloV7(settings)
 
 
-def channels_last(network: Network) -> Network:
+def channels_last(network: DetectorNetwork) -> DetectorNetwork:
     """The network in the memory order that convolutions on a CPU like best."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

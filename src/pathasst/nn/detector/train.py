@@ -24,7 +24,7 @@ from pathasst.nn.detector import evaluate, infer
 from pathasst.nn.detector.augment import Windows
 from pathasst.nn.detector.boxes import Boxes
 from pathasst.nn.detector.data import Labelled, gather, keep_in_memory
-from pathasst.nn.detector.nets import Network, build, channels_last
+from pathasst.nn.detector.nets import DetectorNetwork, build, channels_last
 from pathasst.nn.detector.settings import DetectorSettings, DetectorTraining
 from pathasst.training import Task, TrainingSettings, fit
 
@@ -68,7 +68,7 @@ class DetectorTask(Task):
 
     def __init__(self, settings: DetectorTraining, splits: Splits) -> None:
         torch.manual_seed(settings.seed)
-        self.network: Network = channels_last(start_network(settings))
+        self.network: DetectorNetwork = channels_last(start_network(settings))
         super().__init__(self.network)
         self.settings, self.val = settings, splits.get("val", [])
         self.windows = Windows(splits["train"], settings)
@@ -111,7 +111,7 @@ class DetectorTask(Task):
         return {"map50": ap50, "map": ap, "map50_plus_map": ap50 + ap}
 
 
-def start_network(settings: DetectorTraining) -> Network:
+def start_network(settings: DetectorTraining) -> DetectorNetwork:
     """The network with the weights the settings start from. Raises BadInput for weights that fit less than half of it."""
     lite = settings.model.architecture == "lite0"
     network = build(settings.model, pretrained=lite and settings.start == "imagenet", frozen=settings.frozen)
@@ -158,7 +158,7 @@ def truths(pictures: Sequence[Labelled], settings: DetectorSettings) -> list[eva
 
 def score(
     detector: infer.Detector, pictures: Sequence[Labelled], scales: Sequence[float | None] | None = None
-) -> evaluate.Scores:
+) -> evaluate.DetectorScores:
     """Measure a detector on labelled pictures, at its own threshold; `scales` as in `find`."""
     settings = detector.settings
     names = {i: settings.classes[i] for i in settings.reported}

@@ -10,14 +10,14 @@ from typing import Any
 
 from pathasst.core import recipes
 from pathasst.core.errors import BadDataset, BadSettings
-from pathasst.nn.classifier import ClassifierTraining, Item, split_items
+from pathasst.nn.classifier import ClassifierItem, ClassifierTraining, split_items
 from pathasst.nn.classifier.items import parts, read_source
 from pathasst.nn.diffusion.training import GeneratorTraining
 
 
 def recipe_cells(
     recipe: str, root: Path, changes: Iterable[str] = (), **settings: Any
-) -> tuple[GeneratorTraining, dict[str, list[Item]]]:
+) -> tuple[GeneratorTraining, dict[str, list[ClassifierItem]]]:
     """A recipe's settings and its cells by split. `split` names the classifier recipe whose sources and split are taken, `data`
     those of its sources that show single cells: what the classifier was tested on, the generator has not seen either.
 
@@ -36,7 +36,7 @@ def recipe_cells(
     return own, {k: [i for i in v if i.source in own.data] for k, v in split.items()}
 
 
-def image_texts(folder: Path) -> tuple[list[Item], list[str]]:
+def image_texts(folder: Path) -> tuple[list[ClassifierItem], list[str]]:
     """Pictures and their sentences: `metadata.jsonl` or `metadata.csv` in the folder with `file_name` and `text` in each row.
 
     Raises BadDataset when neither file is there or a row lacks one of them.
@@ -44,7 +44,9 @@ def image_texts(folder: Path) -> tuple[list[Item], list[str]]:
     rows = _rows(folder)
     if not rows or any(not r.get("file_name") or not r.get("text") for r in rows):
         raise BadDataset(f"{folder}: metadata needs file_name and text in every row.")
-    return [Item(folder / r["file_name"], "cell", r["file_name"], "train") for r in rows], [str(r["text"]) for r in rows]
+    return [ClassifierItem(folder / r["file_name"], "cell", r["file_name"], "train") for r in rows], [
+        str(r["text"]) for r in rows
+    ]
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

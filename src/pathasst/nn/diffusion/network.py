@@ -91,7 +91,7 @@ class Squares(torch.nn.Module):
         return F.pixel_shuffle(rows.permute(0, 3, 1, 2), self.square)
 
 
-class Network(torch.nn.Module):
+class DiffusionNetwork(torch.nn.Module):
     """All that is learnt: the squares' components and the UNet."""
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -119,7 +119,7 @@ def schedule() -> Any:
     )
 
 
-class Words:
+class SentenceVectors:
     """MiniLM's unit vector of each sentence, kept once made; the empty sentence is the zero vector (nothing is asked)."""
 
     def __init__(self) -> None:
@@ -154,10 +154,10 @@ class Words:
 class Generator:
     """A trained generator: sentences in, pictures out."""
 
-    def __init__(self, network: Any, config: GeneratorConfig, words: Words | None = None, version: str = "") -> None:
+    def __init__(self, network: Any, config: GeneratorConfig, words: SentenceVectors | None = None, version: str = "") -> None:
         self.network = network.eval().to(memory_format=torch.channels_last)
         self.config, self.version = config, version
-        self.words = words or Words()
+        self.words = words or SentenceVectors()
         self.bf16 = has_fast_bfloat16()
 
     @classmethod
@@ -169,7 +169,7 @@ class Generator:
         folder = Path(source) if Path(source).is_dir() else weights.path(str(source))
         try:
             config = GeneratorConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-            network = Network(config)
+            network = DiffusionNetwork(config)
             network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
         except (OSError, ValueError, TypeError, SafetensorError, RuntimeError, BadSettings) as error:
             raise BadInput(f"{folder} holds no generator as `pathasst train generator` makes it: {str(error)[:300]}") from error

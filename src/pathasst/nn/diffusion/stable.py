@@ -19,7 +19,7 @@ from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.files import fingerprint
 from pathasst.core.settings import Field
 from pathasst.nn.classifier.augment import squash
-from pathasst.nn.classifier.items import Item, read_picture
+from pathasst.nn.classifier.items import ClassifierItem, read_picture
 from pathasst.training import Task, TrainingSettings, fit
 from pathasst.training.settings import BatchSize, LearningRate, Share, Steps, Warmup
 
@@ -109,7 +109,7 @@ def _base(folder: Path) -> str:
 
 def finetune(
     settings: StableTraining,
-    items: Sequence[Item],
+    items: Sequence[ClassifierItem],
     texts: Sequence[str],
     out: Path,
     log: Callable[[dict[str, Any]], None] | None = None,
@@ -136,7 +136,7 @@ def finetune(
 class StableTask(Task):
     """The denoising loss of a Stable Diffusion's UNet; its adapters or all of it are trained, the last weights are kept."""
 
-    def __init__(self, settings: StableTraining, items: Sequence[Item], texts: Sequence[str]) -> None:
+    def __init__(self, settings: StableTraining, items: Sequence[ClassifierItem], texts: Sequence[str]) -> None:
         from diffusers import DDPMScheduler
 
         torch.manual_seed(settings.seed)

@@ -14,9 +14,9 @@ from pathasst.core.errors import BadDataset
 from pathasst.core.files import fingerprint
 from pathasst.core.settings import Field
 from pathasst.nn.classifier.augment import squash
-from pathasst.nn.classifier.items import Item, read_picture
+from pathasst.nn.classifier.items import ClassifierItem, read_picture
 from pathasst.nn.diffusion.describe import Attributes, GradeLimits, attributes, measure, words
-from pathasst.nn.diffusion.network import Generator, GeneratorConfig, Network, Words, schedule
+from pathasst.nn.diffusion.network import DiffusionNetwork, Generator, GeneratorConfig, SentenceVectors, schedule
 from pathasst.training import Task, TrainingSettings, fit
 from pathasst.training.settings import BatchSize, Ema, Hold, LearningRate, Minutes, Share, Steps, Warmup, WeightDecay
 
@@ -62,7 +62,7 @@ class GeneratorTraining(TrainingSettings):
 class CellPictures:
     """Training cells in memory: pixels, and for each its attributes. `texts`: sentences of the user's own instead."""
 
-    def __init__(self, items: Sequence[Item], size: int, texts: Sequence[str] | None = None) -> None:
+    def __init__(self, items: Sequence[ClassifierItem], size: int, texts: Sequence[str] | None = None) -> None:
         if not items:
             raise BadDataset("there is no picture to learn from")
         crops = [read_picture(i) for i in items]
@@ -85,7 +85,7 @@ class CellPictures:
 
 def train(
     settings: GeneratorTraining,
-    items: Sequence[Item],
+    items: Sequence[ClassifierItem],
     out: Path,
     texts: Sequence[str] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
@@ -111,9 +111,9 @@ class GeneratorTask(Task):
 
     def __init__(self, settings: GeneratorTraining, cells: CellPictures) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.cells, self.words = settings, cells, Words()
+        self.settings, self.cells, self.words = settings, cells, SentenceVectors()
         self.config = settings.config(cells.limits, tuple(sorted(set(cells.labels))))
-        self.network: Network = Network(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: DiffusionNetwork = DiffusionNetwork(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(self.network)
         pixels = torch.from_numpy(np.stack(cells.pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
         self.network.squares.fit(pixels)

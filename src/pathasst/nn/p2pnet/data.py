@@ -24,7 +24,7 @@ from pathasst.nn.p2pnet.settings import PointData
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class LabelledField:
     """One labelled picture. `image` H×W×3 uint8 RGB, `points` M×2 float32 px, `labels` M int64."""
 
     name: str
@@ -35,7 +35,7 @@ class Field:
     um_per_px: float | None = None  # of the file; None where it states none
 
 
-def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
+def read_fields(data: PointData, classes: Sequence[str]) -> list[LabelledField]:
     """All fields of one source, resized by its scale.
 
     Raises BadDataset for a CSV that `read_marks` refuses, BadInput for a picture that cannot be read.
@@ -53,7 +53,7 @@ def read_fields(data: PointData, classes: Sequence[str]) -> list[Field]:
         mapped = [(x, y, classes.index(data.classes.get(c, c))) for (x, y), c in cells if data.classes.get(c, c) in classes]
         points = np.array([c[:2] for c in mapped], np.float32).reshape(-1, 2) * data.scale
         labels = np.array([c[2] for c in mapped], np.int64)
-        fields.append(Field(name, group_of(Path(name).stem, data.group), image, points, labels, picture.um_per_px))
+        fields.append(LabelledField(name, group_of(Path(name).stem, data.group), image, points, labels, picture.um_per_px))
     return fields
 
 
@@ -69,19 +69,19 @@ def _cells(table: Path) -> dict[str, tuple[Path, list[tuple[tuple[float, ...], s
     }
 
 
-def split_fields(fields: Sequence[Field], data: PointData) -> dict[str, list[Field]]:
+def split_fields(fields: Sequence[LabelledField], data: PointData) -> dict[str, list[LabelledField]]:
     """Fields by split. Raises BadDataset when a named group is not there, since a typing error would leak test into training."""
     groups = {f.group for f in fields}
     if missing := (set(data.val) | set(data.test)) - groups:
         raise BadDataset(f"{data.points}: no picture is of the groups {sorted(missing)}")
-    splits: dict[str, list[Field]] = {"train": [], "val": [], "test": []}
+    splits: dict[str, list[LabelledField]] = {"train": [], "val": [], "test": []}
     for field in fields:
         name = "test" if field.group in data.test else "val" if field.group in data.val else "train"
         splits[name].append(field)
     return splits
 
 
-def warp(field: Field, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def warp(field: LabelledField, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A `size`×`size` crop through the 2×3 affine `matrix` (px of the field → px of the crop), with its points and labels.
 
     OpenCV puts pixel centres at whole numbers, we at +0.5: the matrix is shifted for it, the points are not.
@@ -108,7 +108,7 @@ def jitter(image: np.ndarray, rng: np.random.Generator, hue: float = 0.0) -> np.
 class Crops:
     """Endless batches of random crops."""
 
-    def __init__(self, fields: Sequence[Field], weights: Sequence[float], settings: Any) -> None:
+    def __init__(self, fields: Sequence[LabelledField], weights: Sequence[float], settings: Any) -> None:
         if not fields:
             raise BadDataset("no picture is left for training; check the splits of the recipe")
         self.fields, self.settings = fields, settings

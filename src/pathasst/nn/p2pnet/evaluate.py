@@ -11,15 +11,15 @@ from pathasst.imaging.points import RADIUS, greedy_match
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class MatchCounts:
     """True positives, false positives, false negatives."""
 
     tp: int = 0
     fp: int = 0
     fn: int = 0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+    def __add__(self, other: MatchCounts) -> MatchCounts:
+        return MatchCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
     @property
     def precision(self) -> float:
@@ -44,21 +44,21 @@ def count(
     labels: np.ndarray,
     n: int,
     radius: float = RADIUS,
-) -> list[Counts]:
+) -> list[MatchCounts]:
     """Counts of one picture: first of detection (any class), then of each class 0…n−1, matched within the class alone.
 
     `predicted` P×2 px, `scores` P, `classes` P class ids; `cells` M×2 px, `labels` M class ids.
     """
 
-    def one(rows: np.ndarray, there: np.ndarray) -> Counts:
+    def one(rows: np.ndarray, there: np.ndarray) -> MatchCounts:
         tp = len(greedy_match(predicted[rows], scores[rows], cells[there], radius))
-        return Counts(tp, int(rows.sum()) - tp, int(there.sum()) - tp)
+        return MatchCounts(tp, int(rows.sum()) - tp, int(there.sum()) - tp)
 
     everything = one(np.ones(len(predicted), bool), np.ones(len(cells), bool))
     return [everything, *(one(classes == c, labels == c) for c in range(n))]
 
 
-def interval(per_picture: Sequence[Sequence[Counts]], column: int, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+def interval(per_picture: Sequence[Sequence[MatchCounts]], column: int, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
     """95 % bootstrap interval of the pooled F1 in one column of `count`'s lists; pictures are what is drawn."""
     rows = np.array([[c[column].tp, c[column].fp, c[column].fn] for c in per_picture], float)
     rng = np.random.default_rng(seed)

@@ -68,7 +68,7 @@ def load(folder: Path) -> P2PNet:
     return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-class Detector:
+class CellDetector:
     """A network with its scale, thresholds and tiling. `tile` and `overlap` in px of the scaled picture."""
 
     def __init__(self, model: P2PNet, tile: int = 1024, overlap: int = 96, device: str = "auto") -> None:
@@ -78,7 +78,7 @@ class Detector:
         self.bf16 = has_fast_bfloat16(self.device.type)
 
     @classmethod
-    def load(cls, folder: Path) -> Detector:
+    def load(cls, folder: Path) -> CellDetector:
         """From a checkpoint's folder, its network folded. Raises BadInput."""
         model = load(folder)
         fold(model.backbone)

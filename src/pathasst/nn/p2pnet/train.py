@@ -17,9 +17,9 @@ from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.files import fingerprint
 from pathasst.nn.checkpoints import load_matching
-from pathasst.nn.p2pnet.data import Crops, Field, read_fields, split_fields
-from pathasst.nn.p2pnet.evaluate import Counts, count, interval, labelling_index
-from pathasst.nn.p2pnet.infer import Cells, Detector, load, save
+from pathasst.nn.p2pnet.data import Crops, LabelledField, read_fields, split_fields
+from pathasst.nn.p2pnet.evaluate import MatchCounts, count, interval, labelling_index
+from pathasst.nn.p2pnet.infer import CellDetector, Cells, load, save
 from pathasst.nn.p2pnet.loss import PointLoss
 from pathasst.nn.p2pnet.model import P2PNet
 from pathasst.nn.p2pnet.settings import PointTraining
@@ -36,16 +36,19 @@ def train(settings: PointTraining, out: Path, log: Log | None = None) -> dict[st
     Writes `model.safetensors`, `scores.json` and what `training.fit` writes. Interrupted trainings resume with the same call.
     Returns the scores. Raises BadDataset when there is no picture to train on.
     """
-    splits: dict[str, list[Field]] = {"train": [], "val": [], "test": []}
+    splits: dict[str, list[LabelledField]] = {"train": [], "val": [], "test": []}
     for data in settings.data:
         for name, fields in split_fields(read_fields(data, settings.model.classes), data).items():
             splits[name] += fields
     task = PointTask(settings, splits["train"])
     trained = fit(task, settings, out, log=log)
-    thresholds = best_thresholds(Detector(task.network), splits["val"] or splits["train"])
+    thresholds = best_thresholds(CellDetector(task.network), splits["val"] or splits["train"])
     task.network.settings = settings.model.replace(min_score=thresholds)
     save(task.network, out)
-    scores = {"thresholds": dict(zip(settings.model.classes, thresholds, strict=True)), **measure(Detector(load(out)), splits)}
+    scores = {
+        "thresholds": dict(zip(settings.model.classes, thresholds, strict=True)),
+        **measure(CellDetector(load(out)), splits),
+    }
     (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": settings.plain()}, indent=1), encoding="utf-8")
     trained.remove_checkpoints()
     return scores
@@ -54,7 +57,7 @@ def train(settings: PointTraining, out: Path, log: Log | None = None) -> dict[st
 class PointTask(Task):
     """A P2PNet on random crops; the average of the last weights is kept."""
 
-    def __init__(self, settings: PointTraining, fields: Sequence[Field]) -> None:
+    def __init__(self, settings: PointTraining, fields: Sequence[LabelledField]) -> None:
         torch.manual_seed(settings.seed)
         network = P2PNet(settings.model)
         if settings.start:
@@ -108,7 +111,7 @@ def _weights_of(start: str) -> dict[str, torch.Tensor]:
         raise BadInput(f"{start} cannot be read as safetensors: {error}") from error
 
 
-def best_thresholds(detector: Detector, fields: Sequence[Field]) -> tuple[float, ...]:
+def best_thresholds(detector: CellDetector, fields: Sequence[LabelledField]) -> tuple[float, ...]:
     """The least score of each class that suits some fields best, out of 0.2, 0.25 … 0.8.
 
     Best is the mean of the reported classes' F1; of two classes, less the mean error of the labelling index (as a share).
@@ -129,23 +132,25 @@ def best_thresholds(detector: Detector, fields: Sequence[Field]) -> tuple[float,
     return tuple(float(v) for v in thresholds)
 
 
-def _reported(detector: Detector) -> list[int]:
+def _reported(detector: CellDetector) -> list[int]:
     settings = detector.settings
     return [i for i, name in enumerate(settings.classes) if name not in settings.ignored]
 
 
-def _of_classes(field: Field, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _of_classes(field: LabelledField, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Points and labels of the reported classes."""
     rows = np.isin(field.labels, ids)
     return field.points[rows], field.labels[rows]
 
 
-def measure(detector: Detector, splits: dict[str, list[Field]]) -> dict[str, Any]:
+def measure(detector: CellDetector, splits: dict[str, list[LabelledField]]) -> dict[str, Any]:
     """F1 with 95 % intervals and the labelling index of each split but the training one."""
     return {name: score_fields(detector, fields) for name, fields in splits.items() if fields and name != "train"}
 
 
-def score_fields(detector: Detector, fields: Sequence[Field], scales: Sequence[float] | None = None) -> dict[str, Any]:
+def score_fields(
+    detector: CellDetector, fields: Sequence[LabelledField], scales: Sequence[float] | None = None
+) -> dict[str, Any]:
     """Scores of some fields: F1 of detection and per class, pooled over cells; error of the labelling index
     (first class = positive) by field, and of the cells of all fields together.
 
@@ -158,7 +163,7 @@ def score_fields(detector: Detector, fields: Sequence[Field], scales: Sequence[f
     return _scores(predictions, _reported(detector), detector.settings.classes)
 
 
-def _scores(predictions: Sequence[tuple[Field, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+def _scores(predictions: Sequence[tuple[LabelledField, Cells]], ids: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     rows, errors, pairs = [], [], []
     for field, cells in predictions:
         points, labels = _of_classes(field, ids)
@@ -169,7 +174,7 @@ def _scores(predictions: Sequence[tuple[Field, Cells]], ids: Sequence[int], name
             errors.append(abs((index or 0.0) - true))
     result: dict[str, Any] = {"fields": len(predictions), "cells": sum(len(_of_classes(f, ids)[0]) for f, _ in predictions)}
     for column, name in [(0, "detection"), *((1 + i, names[i]) for i in ids)]:
-        pooled = sum((r[column] for r in rows), Counts())
+        pooled = sum((r[column] for r in rows), MatchCounts())
         result[name] = {k: round(getattr(pooled, k), 4) for k in ("f1", "precision", "recall")}
         result[name]["interval"] = [round(v, 4) for v in interval(rows, column)]
     if errors:

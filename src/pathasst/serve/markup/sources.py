@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Sequence
 
-from pathasst.assistant.answer import Answer, Source
+from pathasst.assistant.answer import Answer, RetrievedAbstract
 from pathasst.core.records import Hit
 from pathasst.core.text import shortened
 from pathasst.serve.markup.tables import csv_of
@@ -48,7 +48,7 @@ def hits_html(hits: Sequence[Hit], message: str = "") -> str:
     )
 
 
-def _source(source: Source) -> str:
+def _source(source: RetrievedAbstract) -> str:
     return _hit(source.hit, source.passage)
 
 

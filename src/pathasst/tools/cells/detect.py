@@ -21,7 +21,7 @@ from pathasst.tools.cells.size import estimate_scale
 from pathasst.tools.protocol import Arguments, Tool
 
 if TYPE_CHECKING:
-    from pathasst.nn.p2pnet.infer import Cells, Detector
+    from pathasst.nn.p2pnet.infer import CellDetector, Cells
 
 WEIGHTS = "ki67-embedded"
 LEAST_SIDE = 64
@@ -76,11 +76,11 @@ class CellTool(Tool[CellArguments]):
 
 
 @lru_cache(maxsize=2)
-def detector(id: str = WEIGHTS) -> Detector:
+def detector(id: str = WEIGHTS) -> CellDetector:
     """The detector, loaded once for all tools. Raises MissingWeights."""
-    from pathasst.nn.p2pnet.infer import Detector
+    from pathasst.nn.p2pnet.infer import CellDetector
 
-    return Detector.load(weights.path(id))
+    return CellDetector.load(weights.path(id))
 
 
 def check(image: np.ndarray, what: str) -> None:

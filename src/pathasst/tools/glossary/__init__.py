@@ -20,7 +20,7 @@ _WORD = re.compile(r"[^\W_]+(?:[-/&:.@+'’][^\W_]+)*\+?|\d\+")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class GlossaryEntry:
     """One term. `sources`: guideline or article, in words, with year."""
 
     term: str
@@ -43,9 +43,9 @@ class Entry:
 class Glossary:
     """The entries, by every way they are written."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: list[GlossaryEntry]) -> None:
         self.entries = entries
-        self._names: dict[str, Entry] = {}
+        self._names: dict[str, GlossaryEntry] = {}
         self._capitals: set[str] = set()  # keys of names that are words only in capitals (ER, SAM, IC)
         for entry in entries:
             for name in (entry.term, entry.stands_for, *entry.also):
@@ -62,11 +62,11 @@ class Glossary:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def get(self, term: str) -> Entry:
+    def get(self, term: str) -> GlossaryEntry:
         """The entry of a term as the file spells it. Raises KeyError."""
         return self._names[key_of(term)]
 
-    def lookup(self, name: str) -> Entry | None:
+    def lookup(self, name: str) -> GlossaryEntry | None:
         """The entry that a name means, misspelt ones included; None where no entry is near."""
         key = key_of(name)
         if key in self._names:
@@ -80,10 +80,10 @@ class Glossary:
         near = [n for n in near if re.findall(r"\d+", n) == digits and len(n) >= FUZZY_LETTERS]  # CD3 is no CD20
         return self._names[near[0]] if near else None
 
-    def mentions(self, text: str, *, misspelt: bool = False) -> list[Entry]:
+    def mentions(self, text: str, *, misspelt: bool = False) -> list[GlossaryEntry]:
         """The entries that a text names, in its order, the longest name at each place. Short abbreviations only in capitals."""
         words = [(m.start(), m.group()) for m in _WORD.finditer(text)]
-        matches: dict[str, Entry] = {}
+        matches: dict[str, GlossaryEntry] = {}
         at = 0
         while at < len(words):
             for length in range(min(LONGEST_NAME, len(words) - at), 0, -1):
@@ -96,7 +96,7 @@ class Glossary:
             at += 1
         return list(matches.values())
 
-    def _named(self, name: str, *, misspelt: bool) -> Entry | None:
+    def _named(self, name: str, *, misspelt: bool) -> GlossaryEntry | None:
         key = key_of(name)
         for variant in (key, key.removesuffix("s")):
             if variant in self._names and (variant not in self._capitals or name.rstrip("s").isupper()):
@@ -120,7 +120,7 @@ def _load() -> Glossary:
     for row in values["terms"]:
         names = [row["source"]] if isinstance(row["source"], str) else row["source"]
         entries.append(
-            Entry(
+            GlossaryEntry(
                 term=str(row["term"]),
                 text=row["text"],
                 sources=tuple(sources[n] for n in names),
