@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     journal.write(event="whole")
     assert [json.loads(line)["event"] for line in (tmp_path / "a.jsonl").read_text().splitlines()] == ["whole"]
     assert journal.lost == 1
+
+
+def test_several_processes_lose_no_line_when_the_file_turns_over(tmp_path: Path) -> None:
+    journals = [Journal(tmp_path / "a.jsonl", max_bytes=2000, keep=1000) for _ in range(4)]  # each as of a process of its own
+
+    def write(number: int) -> None:
+        for n in range(100):
+            journals[number].write(worker=number, n=n)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    files = list(tmp_path.iterdir())
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert {(line["worker"], line["n"]) for line in lines} == {(w, n) for w in range(4) for n in range(100)}
+    assert len(lines) == 400 and max(file.stat().st_size for file in files) <= 2000 and all(j.lost == 0 for j in journals)
 
 
 def test_a_lone_surrogate_is_written_as_something_else(tmp_path: Path) -> None:

@@ -218,6 +218,6 @@ def test_large_pictures_wait_for_room(tmp_path: Path) -> None:
         sizes = list(pool.map(lambda _: intake.processed(data, work), range(12)))
     assert sizes == [9_000_000] * 12 and most == 1
     impatient = Intake.of(serve.replace(wait_seconds=0.05), UploadStore(tmp_path / "uploads"))
-    with impatient.room.taken(5_000_000, 1.0), pytest.raises(Busy, match="large pictures"):
+    with impatient.room.reserve(5_000_000, 1.0), pytest.raises(Busy, match="large pictures"):
         impatient.decoded(data)
     assert impatient.decoded(data).shape == (2000, 1500, 3)

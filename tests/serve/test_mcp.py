@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,40 +200,42 @@ def test_over_stdio_with_a_real_process(tmp_path: Path) -> None:
     assert results[0].is_error
 
 
-def test_over_http_with_keys(service: Service, tmp_path: Path, folder: Path) -> None:
-
-    import httpx
-
-    store = KeyStore(tmp_path / "home" / "keys.json")
-    key = store.add("mcp")[1]
-    service.settings = service.settings.replace(serve=service.settings.serve.replace(keys_required=True))
+@contextmanager
+def over_http(service: Service, folder: Path) -> Iterator[str]:
+    """The address of a server that runs."""
     server = uvicorn.Server(uvicorn.Config(http_app(build(service, [folder]), service), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     try:
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-        assert httpx.post(url, json=body).status_code == 401
-        assert httpx.post(url, json=body, headers={"Host": "evil.example"}).status_code == 421
-        assert httpx.post(url, json=body, headers={"Origin": "https://evil.example"}).status_code == 403
-        result = asyncio.run(_over_http(url, key))
-        assert result.structured_content["numbers"] == {"count": 5}
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
     finally:
         server.should_exit = True
         thread.join(10)
 
 
-async def _over_http(url: str, key: str) -> Any:
+def test_over_http_with_keys(service: Service, tmp_path: Path, folder: Path) -> None:
+    import httpx
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as web,
-        Client(streamable_http_client(url, http_client=web)) as client,
-    ):
-        return await client.call_tool("count_dark", {"image": "spots.png"})
+    key = KeyStore(tmp_path / "home" / "keys.json").add("mcp")[1]
+    service.settings = service.settings.replace(serve=service.settings.serve.replace(keys_required=True))
+
+    async def count(url: str) -> Any:
+        async with (
+            httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as web,
+            Client(streamable_http_client(url, http_client=web)) as client,
+        ):
+            return await client.call_tool("count_dark", {"image": "spots.png"})
+
+    with over_http(service, folder) as url:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        assert httpx.post(url, json=body).status_code == 401
+        assert httpx.post(url, json=body, headers={"Host": "evil.example"}).status_code == 421
+        assert httpx.post(url, json=body, headers={"Origin": "https://evil.example"}).status_code == 403
+        assert asyncio.run(count(url)).structured_content["numbers"] == {"count": 5}
 
 
 def in_client(server: Any, work: Any) -> Any:
@@ -334,3 +337,66 @@ def test_ask_answers_with_sources_and_tells_its_progress(tmp_path: Path, folder:
     assert content["statements"][0]["kind"] == "tool" and "not for diagnosis" in content["notices"][-1]
     assert told == ["call: count_dark", "step: count_dark"]
     service.close(2)
+
+
+class Blocking(Tool[Nothing]):
+    """Works until it is told to go on."""
+
+    name = "blocking"
+    card = ToolCard(purpose="Blocks.", expects="nothing", validated=True)
+    arguments = Nothing
+    needs_image = False
+    go = threading.Event()
+
+    def run(self, arguments: Nothing, image: Any) -> ToolResult:
+        self.go.wait(60)
+        return ToolResult(name=self.name, text="Went on.")
+
+
+async def until(wanted: Any) -> None:
+    async with asyncio.timeout(60):
+        while not wanted():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("wire", "version"), [("memory", "2025-11-25"), ("http", "2025-11-25"), ("http", "2026-07-28")])
+def test_a_cancelled_request_stops_its_job_and_frees_the_slot(tmp_path: Path, folder: Path, wire: str, version: str) -> None:
+    """By the official client: an answer stops between two words, and a call that still waits never runs."""
+    registry = Registry()
+    for tool in (Blocking(), CountDark()):
+        registry.add(tool)
+    Blocking.go.clear()
+    brain = RuleBrain(grounding=Grounding.COMPOSED)
+    service = Service(settings(tmp_path / "home", at_once=1), brain=brain, registry=registry)
+    messages: list[str] = []
+
+    async def progress(steps: float, total: float | None, message: str | None) -> None:
+        messages.append(message or "")
+
+    async def run(server: Any) -> None:
+        async with Client(server, mode="legacy" if version < "2026" else version) as client:
+            assert client.protocol_version == version
+            asking = asyncio.create_task(client.call_tool("ask", {"question": "Please wait"}))
+            await until(lambda: service.queue.running == 1)
+            waiting = asyncio.create_task(client.call_tool("blocking", {}))
+            await until(lambda: service.queue.waiting == 1)
+            for task in (waiting, asking):
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            await until(lambda: service.queue.running == 0)  # the answer would have taken 20 s, the tool a minute
+            assert brain.stopped.is_set() and not Blocking.go.is_set()
+            counting = {"question": "Count the dark spots.", "image": "spots.png"}
+            result = await client.call_tool("ask", counting, progress_callback=progress)
+            assert "5 dark spots" in result.structured_content["answer"]
+            assert messages == ["call: count_dark", "step: count_dark"]
+
+    try:
+        if wire == "memory":
+            asyncio.run(run(build(service, [folder])))
+        else:
+            with over_http(service, folder) as url:
+                asyncio.run(run(url))
+    finally:
+        Blocking.go.set()
+        service.close(2)

@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from server_parts import RuleBrain, settings
 
 from pathasst.serve.scratch import LOCK, Scratch
+from pathasst.serve.service import Service
+from pathasst.tools.protocol import Registry
 
 SERVER = Path(__file__).with_name("scratch_server.py")
 
@@ -96,13 +99,7 @@ def test_uploads_leave_nothing_when_they_break_off_and_when_the_server_is_killed
         process.wait()
     connection.close()
     assert files(tmp_path)  # it had no time to delete anything
-    process, port = start(tmp_path)
-    try:
-        assert files(tmp_path) == []  # the next server did
-        connection = send_half(port)
-        assert until(True, tmp_path)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    connection.close()
-    assert files(tmp_path) == []
+    service = Service(settings(tmp_path / "state"), brain=RuleBrain(), registry=Registry())
+    assert files(tmp_path) == []  # the next server did
+    service.close()
+    assert list((tmp_path / "state" / "scratch").iterdir()) == []

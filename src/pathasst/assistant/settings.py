@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
@@ -18,6 +19,34 @@ def state_dir() -> Path:
     import platformdirs
 
     return Path(os.environ.get("PATHASST_HOME") or platformdirs.user_data_dir("pathasst"))
+
+
+class OpenIdSettings(Settings):
+    """An OpenID provider at which people log in to the page. The client's secret is `$PATHASST_OPENID_SECRET`, if it has one."""
+
+    issuer: str = Field(default="", description="Such as https://sso.example.org/realms/clinic. Empty: nobody logs in that way.")
+    client_id: str = Field(default="", description="What the provider calls this server.")
+    scope: str = Field(default="openid profile email", description="What is asked for.")
+    name_claim: str = Field(
+        default="sub", description="Claim of the ID token that names a person; one that no other person can ever get."
+    )
+    groups_claim: str = Field(default="groups", description="Claim of the ID token that lists a person's groups.")
+    groups: Texts = Field(default=(), description="Groups that may use the server; none: everybody whom the provider lets in.")
+    admin_groups: Texts = Field(default=(), description="Groups that may use it and see the metrics and the audit log.")
+
+    @model_validator(mode="after")
+    def _can_be_trusted(self) -> Self:
+        if self.issuer and not self.client_id:
+            raise ValueError("openid.issuer needs openid.client_id")
+        parts = urlsplit(self.issuer)
+        if self.issuer and not (parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")):
+            raise ValueError("openid.issuer must be an https address")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The provider's name for people; empty without one."""
+        return urlsplit(self.issuer).netloc
 
 
 class ServeSettings(Settings):
@@ -49,6 +78,8 @@ class ServeSettings(Settings):
         default=(), description="Addresses of proxies whose X-Forwarded-… headers and `user_header` are believed."
     )
     admins: Texts = Field(default=(), description="Names in `user_header` that may see the metrics and the audit log.")
+    openid: OpenIdSettings = OpenIdSettings()
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that share the users of the server.")
     root_path: str = Field(
         default="",
         pattern="^(/.*[^/])?$",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathasst.assistant.settings import AssistantSettings, ServeSettings
     from pathasst.serve.service import Service
     from pathasst.serve.viewer import Shelf
+    from pathasst.serve.workers import Workers
 
 app = typer.Typer(help="Serve the assistant: a page and an OpenAI-compatible API.", invoke_without_command=True)
 keys = typer.Typer(help="API keys: made at random, shown once, stored as hashes.", no_args_is_help=True)
@@ -63,6 +64,7 @@ def serve(
     root_path: str = typer.Option("", help="Path under which a proxy shows the server, such as /pathasst."),
     user_header: str = typer.Option("", help="Header in which a trusted proxy gives the name of who is logged in."),
     admin: list[str] = typer.Option([], help="Name in --user-header that may see metrics and audit log; may be repeated."),
+    workers: int = typer.Option(0, min=0, help="Processes that share the users, each with its models; 0: as the recipe says."),
     history_days: float = typer.Option(0.0, help="Days that the page's conversations are kept on disk; 0: as the recipe says."),
     check: bool = typer.Option(False, "--check", help="Check settings, keys, models and folders, print them, and stop."),
 ) -> None:
@@ -80,25 +82,27 @@ def serve(
         root_path=root_path or own.root_path,
         user_header=user_header or own.user_header,
         history_days=history_days or own.history_days,
+        workers=workers or own.workers,
     )
     settings = settings.replace(serve=behind)
     if check:
         _check(settings, host, port)
         return
-    shelf = _shelf(slides) if slides else None
-    _Start(settings, host, port, page, shelf).run()
+    _Start(settings, host, port, page, slides).run()
 
 
 class _Start:
-    """A server that listens at once, makes page and service behind that, then loads the models."""
+    """A server that listens at once, makes page and service behind that, then loads the models; or starts workers that do."""
 
-    def __init__(self, settings: AssistantSettings, host: str, port: int, page: bool, shelf: Shelf | None) -> None:
+    def __init__(self, settings: AssistantSettings, host: str, port: int, page: bool, slides: Path | None) -> None:
         from rich.console import Console
 
         from pathasst.serve.starting import Starting
 
-        self.settings, self.host, self.page, self.shelf = settings, host, page, shelf
+        self.settings, self.host, self.page, self.slides = settings, host, page, slides
+        self.shelf = _shelf(slides) if slides else None
         self.service: Service | None = None
+        self.workers: Workers | None = None
         self.failure: Exception | None = None
         self.console = Console(highlight=False)
         self.server = run_server(Starting(self.build, self.fail, self.begin), settings.serve, host, port, self.stop)
@@ -117,11 +121,23 @@ class _Start:
         if any(thread.name in STARTING for thread in threading.enumerate()):
             if self.service is not None:
                 self.service.close(0)
+            if self.workers is not None:
+                self.workers.close(0)
             sys.stdout.flush()
             os._exit(0)  # Python cannot end in order while a thread imports
 
     def build(self) -> FastAPI:
         """The application, models aside."""
+        count = self.settings.serve.workers
+        if count > 1:
+            from functools import partial
+
+            from pathasst.serve.front import create_front
+            from pathasst.serve.workers import Workers, application, share
+
+            make = partial(application, share(self.settings, count), self.page, self.slides)
+            self.workers = Workers(count, make, self.fail)
+            return create_front(self.settings.serve, self.workers)
         from pathasst.serve.api import create_app
         from pathasst.serve.service import Service
 
@@ -131,6 +147,9 @@ class _Start:
 
     def begin(self) -> None:
         """Say that questions are taken, and load the models."""
+        if self.workers is not None:
+            where = f"http://{self.host}:{self.port}/ready"
+            self.console.print(f"{len(self.workers.all)} workers load their models; {where} says when.", soft_wrap=True)
         if self.service is not None:
             where = f"http://{self.host}:{self.port}/ (page), /v1 (API), /docs"
             self.console.print(f"[bold]{self.service.brain_name}[/] answers at {where}", soft_wrap=True)
@@ -151,6 +170,8 @@ class _Start:
         """Refuse new work at once."""
         if self.service is not None:
             self.service.begin_closing()
+        if self.workers is not None:
+            self.workers.begin_closing()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -166,8 +187,7 @@ def _check(settings: AssistantSettings, host: str, port: int) -> None:
     from rich.console import Console
 
     from pathasst.core.errors import PathAsstError
-    from pathasst.serve.api.app import KEYS
-    from pathasst.serve.keys import KeyStore
+    from pathasst.serve.keys import KEYS, KeyStore
     from pathasst.serve.service import Service
 
     console, faults = Console(highlight=False), []
@@ -218,12 +238,11 @@ def serve_settings(
 ) -> AssistantSettings:
     """The recipe's settings with the command's. Raises BadSettings for a server beyond loopback without keys or a login."""
     from pathasst.assistant.settings import load_settings
-    from pathasst.serve.api.app import KEYS
-    from pathasst.serve.keys import KeyStore
+    from pathasst.serve.keys import KEYS, KeyStore
 
     settings = load_settings(recipe or "embedded", brain)
-    beyond = host not in LOOPBACK
-    changes: dict[str, Any] = {"keys_required": beyond or require_keys or settings.serve.keys_required}
+    beyond, provider = host not in LOOPBACK, bool(settings.serve.openid.issuer)
+    changes: dict[str, Any] = {"keys_required": beyond or require_keys or provider or settings.serve.keys_required}
     hosts = tuple(n.lower() for n in names)
     changes["hosts"] = hosts or ("*",) if beyond else (*settings.serve.hosts, *hosts)
     changes["origins"] = (*settings.serve.origins, *origins)
@@ -231,7 +250,8 @@ def serve_settings(
     if at_once:
         changes["at_once"] = at_once
     serve = settings.serve.replace(**changes)
-    if serve.keys_required and not (serve.user_header or proxy_logs_in) and not KeyStore(serve.home / KEYS).active():
+    others = provider or proxy_logs_in or bool(serve.user_header)
+    if serve.keys_required and not others and not KeyStore(serve.home / KEYS).active():
         where = f"on {host}, beyond this machine," if beyond else "with keys"
         raise BadSettings(f'a server {where} needs at least one key: pathasst serve keys add "NAME"')
     return settings.replace(serve=serve)
@@ -297,10 +317,10 @@ def history(
     if not file.exists():
         typer.echo("No conversation was ever kept here.")
         return
-    kept = History(file, keep_days=36_500)
+    stored = History(file, keep_days=36_500)
     if delete:
-        typer.echo(f"{kept.delete(delete)} conversations of {delete} are deleted.")
-    for user, count in kept.users().items():
+        typer.echo(f"{stored.delete(delete)} conversations of {delete} are deleted.")
+    for user, count in stored.users().items():
         typer.echo(f"{user}: {count} conversations")
 
 
@@ -337,7 +357,6 @@ def revoke(id: str = typer.Argument(..., help="The key's id, as `list` shows it.
 
 def _store() -> Any:
     from pathasst.assistant.settings import state_dir
-    from pathasst.serve.api.app import KEYS
-    from pathasst.serve.keys import KeyStore
+    from pathasst.serve.keys import KEYS, KeyStore
 
     return KeyStore(state_dir() / KEYS)

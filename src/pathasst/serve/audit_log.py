@@ -16,11 +16,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows: one process writes
+    fcntl = None  # type: ignore[assignment]
+
 _log = logging.getLogger(__name__)
 
 
 class Journal:
-    """An append-only file of JSON lines, readable by its owner alone; `keep` older files of `max_bytes` each are kept."""
+    """An append-only file of JSON lines, readable by its owner alone; `keep` older files of `max_bytes` each are kept.
+
+    Several processes may write to it.
+    """
 
     def __init__(self, file: Path, max_bytes: int = 50 * 2**20, keep: int = 5) -> None:
         self.file, self.max_bytes, self.keep = file, max_bytes, keep
@@ -56,16 +64,30 @@ class Journal:
     def _append(self, data: bytes) -> None:
         """The whole line or nothing of it: half a line would swallow the next."""
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.file.exists() and self.file.stat().st_size + len(data) > self.max_bytes:
-            self._rotate()
-        sink = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        while True:
+            sink = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                if fcntl is not None:
+                    fcntl.flock(sink, fcntl.LOCK_EX)  # released as the file is closed
+                size = os.fstat(sink).st_size
+                if not self._is_current(sink):  # another process has turned it over meanwhile
+                    continue
+                if size and size + len(data) > self.max_bytes:
+                    self._rotate()
+                    continue
+                if os.write(sink, data) < len(data):
+                    os.ftruncate(sink, size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return
+            finally:
+                os.close(sink)
+
+    def _is_current(self, sink: int) -> bool:
+        """Whether the open file is still the one of that name."""
         try:
-            size = os.fstat(sink).st_size
-            if os.write(sink, data) < len(data):
-                os.ftruncate(sink, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(sink)
+            return os.path.samestat(os.fstat(sink), self.file.stat())
+        except FileNotFoundError:
+            return False
 
     def _rotate(self) -> None:
         for n in range(self.keep - 1, 0, -1):

@@ -37,21 +37,21 @@ class Room:
     """Pixels that may be decoded at the same time, by everybody together. A lone picture always finds room."""
 
     pixels: int
-    _taken: int = 0
+    _reserved: int = 0
     _change: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
-    def taken(self, pixels: int, seconds: float) -> Iterator[None]:
+    def reserve(self, pixels: int, seconds: float) -> Iterator[None]:
         """Wait for room for so many pixels, and hold it. Raises Busy after `seconds`."""
         with self._change:
-            if not self._change.wait_for(lambda: not self._taken or self._taken + pixels <= self.pixels, timeout=seconds):
+            if not self._change.wait_for(lambda: not self._reserved or self._reserved + pixels <= self.pixels, timeout=seconds):
                 raise Busy("many large pictures are being read just now; try again in some seconds.")
-            self._taken += pixels
+            self._reserved += pixels
         try:
             yield
         finally:
             with self._change:
-                self._taken -= pixels
+                self._reserved -= pixels
                 self._change.notify_all()
 
 
@@ -107,7 +107,7 @@ class Intake:
         from pathasst.imaging.pictures import load, read_header
 
         header = read_header(data, self.settings.picture_pixels)
-        with self.room.taken(header.width * header.height, self.settings.wait_seconds):
+        with self.room.reserve(header.width * header.height, self.settings.wait_seconds):
             worker = Worker()
             try:
                 pixels = worker.run(lambda: load(data, self.settings.picture_pixels), self.settings.picture_seconds)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from pathasst.core.errors import BadSettings
 
+KEYS = "keys.json"
+"""The file in the server's folder."""
 _KEY = re.compile(r"pa-([0-9a-f]{8})-([A-Za-z0-9_-]{43})")
 USER, ADMIN = "user", "admin"
 """What a key may do: ask; or see the metrics and the audit log, too."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,16 +150,15 @@ def http_app(server: Server[Any], service: Service) -> ASGIApp:
     from starlette.applications import Starlette
     from starlette.routing import Mount
 
-    from pathasst.serve.api.app import KEYS
     from pathasst.serve.api.login import Logins
     from pathasst.serve.api.middleware import Guard
-    from pathasst.serve.keys import KeyStore
+    from pathasst.serve.keys import KEYS, KeyStore
 
     serve = service.settings.serve
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
         stateless_http=True,
-        json_response=True,
+        json_response=False,  # a stream where something is to be told meanwhile, and its end cancels the request
         max_request_body_size=serve.body_bytes,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the guard does it
     )
@@ -209,12 +208,13 @@ async def _answered(
     if not isinstance(question, str) or set(arguments) - {"question", IMAGE} or not isinstance(source, str | None):
         raise BadInput("`ask` takes `question` and, if it is about a picture, `image`, both as text.")
     images = [await run_in_threadpool(_picture, service, roots, source, user)] if source else []
-    job, done = service.submit(question, images, user=user), 0
-    async for event in job.stream():
-        if event.kind in ("call", "step"):
-            done += 1
-            tool = event.call.name if event.call else event.step.result.name
-            await context.session.report_progress(float(done), message=f"{event.kind}: {tool}")
+    job, steps = service.submit(question, images, user=user), 0
+    async with aclosing(job.stream()) as events:  # a request that is cancelled cancels the job
+        async for event in events:
+            if event.kind in ("call", "step"):
+                steps += 1
+                tool = event.call.name if event.call else event.step.result.name
+                await context.session.report_progress(float(steps), message=f"{event.kind}: {tool}")
     answer = job.result()
     statements = [{"text": s.text, "kind": str(s.kind), "source": s.source} for s in answer.statements]
     notices = [*answer.notices, answer.research_use]
@@ -264,8 +264,9 @@ async def _run(service: Service, roots: Sequence[Path], name: str, arguments: di
             raise BadInput("`image` is a path, a data URL or the id of a picture, as text.")
         image = await run_in_threadpool(_picture, service, roots, source, user)
     job = service.submit_tool(ToolCall(name=name, arguments=arguments), image, user)
-    async for _ in job.stream():
-        pass
+    async with aclosing(job.stream()) as events:
+        async for _ in events:
+            pass
     return job.result()
 
 
@@ -289,9 +290,9 @@ def _slide_region(roots: Sequence[Path], uri: str) -> PictureInput:
     from pathasst.imaging.slides import open_slide
 
     parts = urlsplit(uri)
-    given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     try:
-        x, y, width, height = (int(given[name]) for name in ("x", "y", "width", "height"))
+        x, y, width, height = (int(query[name]) for name in ("x", "y", "width", "height"))
     except (KeyError, ValueError):
         raise BadInput("a region of a slide is named by x, y, width and height, whole numbers of px.") from None
     path = _allowed(roots, unquote(parts.path).lstrip("/"))

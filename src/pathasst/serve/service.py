@@ -229,8 +229,7 @@ class Service:
             readable = [call for call in turn.tool_calls if call.name in offered]
             if forced is not None and not [call for call in readable if forced in ("", call.name)]:
                 raise Unreachable(f"{self.brain_name} called no tool, though tool_choice requires it.")
-            lost = turn.tool_calls and not readable and not turn.content
-            if lost:
+            if turn.tool_calls and not readable and not turn.content:
                 return replace(turn, tool_calls=[], content="(The model's tool call could not be read.)")
             return reply_held(replace(turn, tool_calls=readable), turns, grounding_of(self.brain.brain))
 
@@ -317,9 +316,9 @@ class Service:
                 if result.error:
                     raise BadInput(result.error)
                 return Found(result.hits, about=bool(result.hits))
-            found = tool.index().find(query, k, mode, filters)
-            self.audit.write(event="papers", user=user, found=len(found.hits))
-            return found
+            results = tool.index().find(query, k, mode, filters)
+            self.audit.write(event="papers", user=user, found=len(results.hits))
+            return results
 
         return self.queue.submit(work, user)
 

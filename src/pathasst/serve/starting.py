@@ -54,7 +54,7 @@ class Starting:
         elif self._app is not None:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await _answer(scope, send)
+            await answer(scope, send)
         else:
             await send({"type": "websocket.close", "code": 1013})
 
@@ -87,7 +87,8 @@ class Starting:
         self._app = app
 
 
-async def _answer(scope: Scope, send: Send) -> None:
+async def answer(scope: Scope, send: Send) -> None:
+    """What a request gets meanwhile."""
     path = str(scope["path"]).removeprefix(str(scope.get("root_path", ""))) or "/"
     accepts = next((value for name, value in scope["headers"] if name == b"accept"), b"")
     status, kind = 503, b"application/json"

@@ -72,10 +72,10 @@ class Facts:
         )
         yield from (value for names, value in own if len(words) == 1 and words <= names)
         # all words of the name are of the number's key or its tool; those that it leaves out of the key are units alone
-        fitting = [
+        matches = [
             (key, v) for key, tool, v in self.numbers if words & key and words <= key | tool and key - UNITS <= words | tool
         ]
-        values = [v for key, v in fitting if key <= words] or [v for _, v in fitting]
+        values = [v for key, v in matches if key <= words] or [v for _, v in matches]
         if values and all(value == values[0] for value in values):
             yield values[0]
 
@@ -97,7 +97,7 @@ def filled(schema: Mapping[str, Any], answer: Answer) -> Any:
     return value
 
 
-def written(schema: Mapping[str, Any], answer: Answer, brain: Brain) -> tuple[Any, list[str]]:
+def brain_json(schema: Mapping[str, Any], answer: Answer, brain: Brain) -> tuple[Any, list[str]]:
     """The answer as `brain`, which has the schema, writes it; and notices on figures that nothing behind the answer holds.
 
     Raises Unreachable when what it writes does not fit, BadSettings for what is no JSON schema.
@@ -110,9 +110,9 @@ def written(schema: Mapping[str, Any], answer: Answer, brain: Brain) -> tuple[An
     if wrong:
         raise Unreachable(f"{brain.name} wrote JSON that does not fit the schema: {wrong}")
     results = json.dumps([[r.words, r.numbers] for r in answer.results], default=str)
-    known = f"{answer.text} {answer.question} {results}"
+    sources = f"{answer.text} {answer.question} {results}"
     figures = {n for text in _leaves(value) for n in re.findall(r"\d+(?:\.\d+)?", text)}
-    strange = sorted(figures - set(re.findall(r"\d+(?:\.\d+)?", known)))
+    strange = sorted(figures - set(re.findall(r"\d+(?:\.\d+)?", sources)))
     return value, [f"figures in the JSON that stand in no source: {', '.join(strange[:20])}."] if strange else []
 
 
@@ -122,10 +122,10 @@ def call_from(answer: Answer, tools: Sequence[ToolSpec]) -> ToolCall:
     for tool in tools:
         schema = tool.parameters or {"type": "object"}
         check_schema(schema)
-        said = read(tool, answer.question)[0] if schema.get("properties") else {}
+        spans = read(tool, answer.question)[0] if schema.get("properties") else {}
         missing: list[str] = []
         facts = Facts.of(answer)
-        value = _fill({**schema, "type": "object"}, schema, facts, "", missing, 0, said)
+        value = _fill({**schema, "type": "object"}, schema, facts, "", missing, 0, spans)
         wrong = f"cannot fill {', '.join(missing)}" if missing else fault(value, schema)
         if not wrong:
             return ToolCall(name=tool.name, arguments=value)
@@ -144,19 +144,19 @@ def _fill(
     name: str,
     missing: list[str],
     depth: int,
-    given: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Any:
     """A value of `schema` for the property `name`; what is required and not there is noted in `missing`."""
     schema, nullable = _resolved(schema, root)
     if "const" in schema:
         return schema["const"]
     if depth < DEEPEST and "properties" in schema:
-        return _object_of(schema, root, facts, name, missing, depth, given or {})
+        return _object_of(schema, root, facts, name, missing, depth, fixed or {})
     values = facts.named(name.rsplit(".", 1)[-1]) if name else ()
-    fitting = next((v for value in values if (v := _fitted(value, schema, root)) is not _UNFILLED), _UNFILLED)
-    if fitting is _UNFILLED and "enum" in schema:
-        fitting = _one_of(schema["enum"], facts)
-    return None if fitting is _UNFILLED and nullable else fitting
+    match = next((v for value in values if (v := _fitted(value, schema, root)) is not _UNFILLED), _UNFILLED)
+    if match is _UNFILLED and "enum" in schema:
+        match = _one_of(schema["enum"], facts)
+    return None if match is _UNFILLED and nullable else match
 
 
 def _object_of(
@@ -166,7 +166,7 @@ def _object_of(
     name: str,
     missing: list[str],
     depth: int,
-    given: Mapping[str, Any],
+    fixed: Mapping[str, Any],
 ) -> Any:
     required, values = set(schema.get("required", ())), {}
     for key, inner in schema["properties"].items():
@@ -175,7 +175,7 @@ def _object_of(
         if len(facts.looked_at) > MOST_PROPERTIES:
             raise BadSettings(f"the schema has more than {MOST_PROPERTIES} properties, counted through its references.")
         below: list[str] = []
-        value = given[key] if key in given else _fill(inner, root, facts, path, below, depth + 1)
+        value = fixed[key] if key in fixed else _fill(inner, root, facts, path, below, depth + 1)
         if value is not _UNFILLED and not below:
             values[key] = value
         elif key in required:
@@ -246,8 +246,8 @@ def _listed(values: list[Any], inner: Mapping[str, Any], root: Mapping[str, Any]
 def _one_of(choices: Sequence[Any], facts: Facts) -> Any:
     """The one choice that is a value of a tool that ran."""
     values = {str(value).casefold() for _, _, value in facts.numbers if isinstance(value, str)}
-    meant = [c for c in choices if isinstance(c, str) and c.casefold() in values]
-    return meant[0] if len(meant) == 1 else _UNFILLED
+    matches = [c for c in choices if isinstance(c, str) and c.casefold() in values]
+    return matches[0] if len(matches) == 1 else _UNFILLED
 
 
 def _plain_object(answer: Answer) -> dict[str, Any]:
@@ -314,5 +314,5 @@ def as_json(answer: Answer, schema: Mapping[str, Any], brain: Brain | None) -> A
     """The answer with JSON of `schema` as its text: written by `brain`, or filled where there is none. Raises as they do."""
     if brain is None:
         return replace(answer, text=json.dumps(filled(schema, answer), ensure_ascii=False))
-    value, notices = written(schema, answer, brain)
+    value, notices = brain_json(schema, answer, brain)
     return replace(answer, text=json.dumps(value, ensure_ascii=False), notices=[*answer.notices, *notices])

@@ -7,6 +7,7 @@ it with one event for each tool that ran. No question, answer, picture, name or 
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from pathasst.core.errors import MissingPackage
@@ -40,7 +41,8 @@ def export(app: FastAPI, service: Service, endpoint: str, export_seconds: float 
     from pathasst import __version__
 
     base = endpoint.rstrip("/")
-    resource = Resource.create({"service.name": "pathasst", "service.version": __version__})
+    instance = {"service.instance.id": str(uuid.uuid4())}  # workers are told apart
+    resource = Resource.create({"service.name": "pathasst", "service.version": __version__, **instance})
     traces = TracerProvider(resource=resource, shutdown_on_exit=False)
     traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces", timeout=5)))
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics", timeout=5), export_seconds * 1000)

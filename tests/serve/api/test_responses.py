@@ -86,8 +86,7 @@ def test_a_conversation_goes_on_by_id(served: Running, client: openai.OpenAI, sp
 
 
 def test_responses_belong_to_their_key(tmp_path: Path, registry: Registry) -> None:
-    from pathasst.serve.api.app import KEYS
-    from pathasst.serve.keys import KeyStore
+    from pathasst.serve.keys import KEYS, KeyStore
 
     store = KeyStore(tmp_path / KEYS)
     secrets = [store.add(name)[1] for name in ("a", "b")]

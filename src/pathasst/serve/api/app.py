@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 import pathasst
-from pathasst.assistant.settings import AssistantSettings
+from pathasst.assistant.settings import AssistantSettings, ServeSettings
 from pathasst.serve.api import chat, errors, login, messages, responses, routes
+from pathasst.serve.api.handover import Handover
 from pathasst.serve.api.middleware import Guard
-from pathasst.serve.keys import KeyStore
 from pathasst.serve.service import Service
 
 if TYPE_CHECKING:
@@ -23,18 +23,23 @@ if TYPE_CHECKING:
     from pathasst.assistant.images import PictureInput
     from pathasst.serve.viewer import Shelf
 
-KEYS = "keys.json"
 ABOUT = "PathAsst over HTTP: OpenAI-compatible chat with pathology tools and literature. Research use only, not for diagnosis."
 DOCS = "/docs-files"
 
 
 def create_app(
-    settings: AssistantSettings | None = None, *, service: Service | None = None, page: bool = True, slides: Shelf | None = None
+    settings: AssistantSettings | None = None,
+    *,
+    service: Service | None = None,
+    page: bool = True,
+    slides: Shelf | None = None,
+    behind_front: bool = False,
 ) -> FastAPI:
     """The application around one Service, made from the settings if none is given, and closed when the application ends.
 
-    `page`: mount the page at `/` where Gradio is installed. `slides`: those shown at /slide/. Raises what `Service` raises, and
-    MissingPackage for slides without OpenSeadragon.
+    `page`: mount the page at `/` where Gradio is installed. `slides`: those shown at /slide/. `behind_front`: one of several
+    workers, whose requests a front has admitted. Raises what `Service` raises, and MissingPackage for slides and a
+    login whose packages are not there.
     """
     from fastapi import Depends, FastAPI
     from fastapi.security import HTTPBearer
@@ -59,9 +64,10 @@ def create_app(
         dependencies=[Depends(bearer)] if serve.keys_required else [],
     )
     app.state.service = service
-    app.state.logins = login.Logins(KeyStore(serve.home / KEYS))
+    if not behind_front:
+        login.install(app, serve)
     errors.install(app)
-    for router in (chat.router, responses.router, routes.router, login.router):
+    for router in (chat.router, responses.router, routes.router):
         app.include_router(router)
     _docs(app)
     if slides is not None:
@@ -76,7 +82,15 @@ def create_app(
         add_viewer(app, slides, ask=ask)
     if page and importlib.util.find_spec("gradio") and importlib.util.find_spec("pathasst.serve.page"):
         app = _with_page(app, service)
-    _guarded(app, service)
+
+    def count(path: str, status: int, seconds: float) -> None:
+        service.metrics.requests.labels(path, str(status)).inc()
+        service.metrics.request_seconds.labels(path).observe(seconds)
+
+    if behind_front:
+        app.add_middleware(Handover, on_response=count)
+    else:
+        guarded(app, serve, count)
     if serve.otlp:
         from pathasst.serve import telemetry
 
@@ -84,23 +98,19 @@ def create_app(
     return app
 
 
-def _guarded(app: FastAPI, service: Service) -> None:
+def guarded(app: FastAPI, settings: ServeSettings, on_response: Callable[[str, int, float], None]) -> None:
+    """Let every request pass the guard, and pages of `settings.origins` use the API. `login.install` comes first."""
     from starlette.middleware.cors import CORSMiddleware
 
-    serve = service.settings.serve
-    if serve.origins:
+    if settings.origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(serve.origins),
+            allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-
-    def count(path: str, status: int, seconds: float) -> None:
-        service.metrics.requests.labels(path, str(status)).inc()
-        service.metrics.request_seconds.labels(path).observe(seconds)
-
-    app.add_middleware(Guard, settings=serve, keys=app.state.logins.keys, logins=app.state.logins, on_response=count)
+    logins = app.state.logins
+    app.add_middleware(Guard, settings=settings, keys=logins.keys, logins=logins, on_response=on_response)
 
 
 def _docs(app: FastAPI) -> None:

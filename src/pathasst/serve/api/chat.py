@@ -88,7 +88,7 @@ def finished(service: Service, body: ChatRequest, answer: Answer) -> Finished:
 
 
 def _schema(body: ChatRequest) -> dict[str, Any] | None:
-    return body.response_format.asked if body.response_format else None
+    return body.response_format.wanted_schema if body.response_format else None
 
 
 def _plain(service: Service, body: ChatRequest, chat: list[messages.ChatMessage], words: str) -> Any:

@@ -43,5 +43,5 @@ def limited(text: str, stops: Sequence[str], most: int | None, count: Callable[[
     if most is None or count(text) <= most:
         return text, "stop"
     words = [m.end() for m in finditer(r"\S+", text)]
-    kept = bisect_right(words, most, key=lambda end: count(text[:end]))
-    return text[: words[kept - 1]] if kept else "", "length"
+    fits = bisect_right(words, most, key=lambda end: count(text[:end]))
+    return text[: words[fits - 1]] if fits else "", "length"

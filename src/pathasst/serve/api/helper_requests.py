@@ -55,5 +55,5 @@ def _terms(text: str) -> list[str]:
 
 def _further(terms: Sequence[str]) -> list[str]:
     """Questions that are answered here: from the literature and the glossary."""
-    asked = [(f"What does {term} mean?", f"What does the literature say about {term}?") for term in terms]
-    return [question for pair in asked for question in pair][:4]
+    pairs = [(f"What does {term} mean?", f"What does the literature say about {term}?") for term in terms]
+    return [question for pair in pairs for question in pair][:4]

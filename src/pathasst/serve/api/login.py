@@ -1,88 +1,134 @@
-"""How a browser shows a key: a small form gives it a cookie for the page. The API itself takes keys alone, never the cookie."""
+"""How a browser shows who uses it: a key in a small form, or a login at an OpenID provider, gives it a cookie for the page.
+
+The API itself takes keys alone, never the cookie.
+"""
 
 from __future__ import annotations
 
+import html
 import secrets
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from pathasst.core.records import NOTICE
-from pathasst.serve.keys import Key, KeyStore
+from pathasst.serve.keys import EVERY, KEYS, USER, KeyStore
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from pathasst.assistant.settings import ServeSettings
 
 LOGIN, COOKIE = "/login", "pathasst_session"
+OPENID = "/login/openid"
 HOURS = 12
 MOST = 1000
 router = APIRouter(include_in_schema=False)
 FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>PathAsst</title><style>body{{font:1rem system-ui;max-width:28rem;margin:12vh auto;padding:0 1rem;color-scheme:light dark}}
-input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.4rem 0}}</style>
-<h1>PathAsst</h1><p role="alert">{message}</p><form method="post" action="login"><label>Key
+input,button,.provider{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.4rem 0;display:block}}
+.provider{{text-align:center;border:1px solid;border-radius:.3rem;margin-bottom:1.5rem}}</style>
+<h1>PathAsst</h1><p role="alert">{message}</p>{provider}<form method="post" action="{action}"><label>Key
 <input type="password" name="key" autocomplete="current-password" required autofocus></label><button>Open</button></form>
 <p>{notice}</p></html>"""
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request, and what they may do."""
+
+    user: str
+    role: str = USER
+    slides: tuple[str, ...] = EVERY
+
+
 @dataclass(slots=True)
 class Logins:
-    """Browsers that have shown a key: random tokens, in memory alone. A revoked key ends its logins."""
+    """Browsers that have logged in: random tokens, in memory alone. A revoked key ends its logins."""
 
     keys: KeyStore
-    _sessions: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _sessions: dict[str, tuple[str | Caller, float]] = field(default_factory=dict)  # a key's id, or whom a provider vouched for
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, key: str) -> str | None:
         """A new token for the browser that shows this key, or None when the key is wrong."""
         user_key = self.keys.check(key)
-        if user_key is None:
-            return None
+        return self.start_for(user_key.id) if user_key else None
+
+    def start_for(self, who: str | Caller) -> str:
+        """A new token for the holder of the key with this id, or for somebody whom a provider vouches for."""
         token, now = secrets.token_urlsafe(32), time.monotonic()
         with self._lock:
             self._sessions = {t: v for t, v in list(self._sessions.items())[-MOST:] if v[1] > now}
-            self._sessions[token] = (user_key.id, now + HOURS * 3600)
+            self._sessions[token] = (who, now + HOURS * 3600)
         return token
 
-    def who(self, token: str) -> Key | None:
-        """The key behind a token, unless it was revoked."""
-        id_, until = self._sessions.get(token, ("", 0.0))
-        if until <= time.monotonic():
-            return None
-        return next((key for key in self.keys.list() if key.id == id_ and not key.revoked), None)
+    def caller(self, token: str) -> Caller | None:
+        """Who is behind a token, unless it has expired or the key was revoked."""
+        who, until = self._sessions.get(token, ("", 0.0))
+        if until <= time.monotonic() or isinstance(who, Caller):
+            return who if isinstance(who, Caller) and until > time.monotonic() else None
+        key = next((key for key in self.keys.list() if key.id == who and not key.revoked), None)
+        return Caller(f"key:{key.id}", key.role, key.slides) if key else None
 
     def end(self, token: str) -> None:
         with self._lock:
             self._sessions.pop(token, None)
 
 
+def install(app: FastAPI, settings: ServeSettings) -> None:
+    """Add the form, the login of the provider if the settings name one, and `app.state.logins`. Raises MissingPackage."""
+    app.state.logins = Logins(KeyStore(settings.home / KEYS))
+    app.state.provider = settings.openid.host
+    app.include_router(router)
+    if settings.openid.issuer:
+        from pathasst.serve.api.openid import login_app
+
+        app.mount(OPENID, login_app(settings.openid, app.state.logins))
+
+
+def enter(request: Request, token: str, same_site: Literal["lax", "strict"]) -> Response:
+    """Lead to the page, with the cookie."""
+    response = RedirectResponse(f"{_root(request)}/", 303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, token, max_age=HOURS * 3600, httponly=True, samesite=same_site, secure=secure)
+    return response
+
+
+def page(request: Request, message: str, status: int = 200) -> Response:
+    """The form, with what to tell."""
+    root, host = _root(request), getattr(request.app.state, "provider", "")
+    link = f'<a class="provider" href="{root}{OPENID}/start">Log in at {html.escape(host)}</a>' if host else ""
+    words = FORM.format(message=html.escape(message), provider=link, action=f"{root}{LOGIN}", notice=NOTICE)
+    return HTMLResponse(words, status)
+
+
 def _root(request: Request) -> str:
-    return str(request.scope.get("root_path", ""))
+    """The path under which a proxy shows the server."""
+    return str(request.scope.get("app_root_path", request.scope.get("root_path", "")))
 
 
 @router.get(LOGIN)
-def form() -> Response:
+def form(request: Request) -> Response:
     """The form."""
-    return HTMLResponse(FORM.format(message="This server asks for a key.", notice=NOTICE))
+    return page(request, "This server asks who you are." if request.app.state.provider else "This server asks for a key.")
 
 
 @router.post(LOGIN)
 def login(request: Request, key: Annotated[str, Form(max_length=200)]) -> Response:
     """Check the key and give the cookie."""
     token = request.app.state.logins.start(key.strip())
-    if token is None:
-        return HTMLResponse(FORM.format(message="This key is not valid.", notice=NOTICE), 401)
-    answer = RedirectResponse(f"{_root(request)}/", 303)
-    secure = request.url.scheme == "https"
-    answer.set_cookie(COOKIE, token, max_age=HOURS * 3600, httponly=True, samesite="strict", secure=secure)
-    return answer
+    return page(request, "This key is not valid.", 401) if token is None else enter(request, token, "strict")
 
 
 @router.post("/logout")
 def logout(request: Request) -> Response:
     """Forget this browser."""
     request.app.state.logins.end(request.cookies.get(COOKIE, ""))
-    answer = RedirectResponse(_root(request) + LOGIN, 303)
-    answer.delete_cookie(COOKIE)
-    return answer
+    response = RedirectResponse(_root(request) + LOGIN, 303)
+    response.delete_cookie(COOKIE)
+    return response

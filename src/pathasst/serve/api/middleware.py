@@ -20,14 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pathasst.assistant.settings import ServeSettings
 from pathasst.serve.api.errors import body
-from pathasst.serve.api.login import COOKIE, LOGIN, Logins
+from pathasst.serve.api.login import COOKIE, LOGIN, OPENID, Caller, Logins
 from pathasst.serve.api.slow_clients import in_time
-from pathasst.serve.keys import ADMIN, EVERY, USER, KeyStore
+from pathasst.serve.keys import ADMIN, USER, KeyStore
 from pathasst.serve.service import LOCAL
 
 CHECKS = frozenset({"/health", "/ready"})
 """Paths that say only whether the server lives; a container's check asks for them by the machine's own name."""
-OPEN = frozenset({*CHECKS, LOGIN})
+LOGINS = frozenset({LOGIN, f"{OPENID}/start", f"{OPENID}/callback"})
+OPEN = CHECKS | LOGINS
 """Paths that need no key."""
 OF_ADMINS = frozenset({"/metrics", "/v1/audit"})
 """Paths for admins alone, where keys are needed."""
@@ -64,15 +65,6 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, kind: str = "invalid_request_error", headers: dict[str, str] | None = None):
         super().__init__(message)
         self.status, self.kind, self.headers = status, kind, headers or {}
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who sends a request, and what they may do."""
-
-    user: str
-    role: str = USER
-    slides: tuple[str, ...] = EVERY
 
 
 class Peer:
@@ -167,8 +159,8 @@ class Guard:
         user = caller.user
         if path in OF_ADMINS and caller.role != ADMIN:
             raise Refusal(403, "this needs a key of the role admin: pathasst serve keys add NAME --role admin.")
-        counted = path == LOGIN or (self.settings.keys_required and not path.startswith(UNCOUNTED))
-        if counted and (wait := self.rate.take(user if path != LOGIN else f"login {_client(scope)}")):
+        counted = path in LOGINS or (self.settings.keys_required and not path.startswith(UNCOUNTED))
+        if counted and (wait := self.rate.take(f"login {_client(scope)}" if path in LOGINS else user)):
             after = {"Retry-After": str(int(wait) + 1)}
             raise Refusal(429, f"more than {self.settings.per_minute} requests a minute.", "rate_limit_error", after)
         declared = headers.get("content-length", "0")
@@ -194,10 +186,10 @@ class Guard:
         """Who is behind a key, a proxy's header or, on the page, the cookie that `login` gave. Raises Refusal."""
         kind, _, credentials = headers.get("authorization", "").partition(" ")
         key = self.keys.check(credentials.strip()) if kind.lower() == "bearer" else None
-        if key is None and not path.startswith(API):
-            key = self.logins.who(_cookie(headers))
         if key is not None:
             return Caller(f"key:{key.id}", key.role, key.slides)
+        if not path.startswith(API) and (caller := self.logins.caller(_cookie(headers))):
+            return caller
         name = headers.get(self.settings.user_header, "").strip() if self.settings.user_header else ""
         if name and scope.get("state", {}).get("peer") in self.settings.proxies:
             return Caller(f"user:{name[:100]}", ADMIN if name in self.settings.admins else USER)
@@ -207,13 +199,13 @@ class Guard:
 
     def _limited(self, receive: Receive, path: str) -> Receive:
         """`receive`, counting: a body may be longer than it said."""
-        got = 0
+        received = 0
 
         async def counting() -> Message:
-            nonlocal got
+            nonlocal received
             message = await receive()
-            got += len(message.get("body", b""))
-            if got > self._most(path):
+            received += len(message.get("body", b""))
+            if received > self._most(path):
                 raise HTTPException(413, str(self._too_large(path)))  # the route is reading already, and answers
             return message
 

@@ -103,14 +103,14 @@ async def create(body: ResponseRequest, request: Request) -> Any:
     user: str = request.state.user
     check_model(service, body.model)
     items = _items(body, service, user)
-    asked = as_chat(body, items)
+    chat = as_chat(body, items)
     read = await run_in_threadpool(
-        messages.read, asked.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
+        messages.read, chat.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
     )
-    run = _Run(service, user, body, asked, read, items)
+    run = _Run(service, user, body, chat, read, items)
     run.submit()
     if not body.stream:
-        return await run.whole(request)
+        return await run.response(request)
     if run.job is not None:
         async with completions.watched(request, run.job):
             await run.job.wait_started()
@@ -208,11 +208,11 @@ class _Run:
         service: Service,
         user: str,
         body: ResponseRequest,
-        asked: ChatRequest,
+        chat: ChatRequest,
         read: list[messages.ChatMessage],
         items: list[dict[str, Any]],
     ) -> None:
-        self.service, self.user, self.body, self.asked, self.read, self.items = service, user, body, asked, read, items
+        self.service, self.user, self.body, self.chat, self.read, self.items = service, user, body, chat, read, items
         self.job: Job[Any] | None = None
         self.turns: list[Turn] = []
         self.id, self.created, self.number = f"resp_{secrets.token_hex(16)}", int(time.time()), 0
@@ -220,14 +220,14 @@ class _Run:
     def submit(self) -> None:
         """Begin. Raises as chat completions do."""
         last = self.read[-1]
-        if self.asked.tools:
-            self.turns, self.job = completions.submit_reply(self.service, self.user, self.asked, self.read)
+        if self.chat.tools:
+            self.turns, self.job = completions.submit_reply(self.service, self.user, self.chat, self.read)
         elif helper_requests.answered(last.words) is None:
             completions.check_question(last)
             self.service.uploads.require_room(self.user)
-            self.job = completions.submit(self.service, self.user, self.asked, self.read)
+            self.job = completions.submit(self.service, self.user, self.chat, self.read)
 
-    async def whole(self, request: Request) -> ResponseObject:
+    async def response(self, request: Request) -> ResponseObject:
         """The response, when it is there."""
         outcome = await completions.outcome(request, self.job) if self.job is not None else None
         return await run_in_threadpool(self._finished, outcome)
@@ -285,13 +285,13 @@ class _Run:
             text = helper_requests.answered(self.read[-1].words) or ""
             output = [_message(text)]
         elif isinstance(outcome, Answer):
-            final = completions.finished(service, self.asked, outcome)
+            final = completions.finished(service, self.chat, outcome)
             text, reason, output = final.text, final.reason, [_message(final.content)]
-            spoken = messages.ChatMessage("assistant", final.content)
-            service.conversations.remember(self.user, messages.key([*self.read, spoken]), outcome)
+            reply = messages.ChatMessage("assistant", final.content)
+            service.conversations.remember(self.user, messages.key([*self.read, reply]), outcome)
             details, before = completions.details(service, self.user, outcome), outcome.turns[:-1]
         else:
-            turn, reason = completions.cut_turn(service, self.asked, outcome)
+            turn, reason = completions.cut_turn(service, self.chat, outcome)
             text, before = completions.turn_text(turn), self.turns
             output = [_call(c) for c in completions.message_of(turn).tool_calls or []] or [_message(turn.content)]
         status: Literal["completed", "incomplete"] = "incomplete" if reason == "length" else "completed"

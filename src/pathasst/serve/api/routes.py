@@ -128,8 +128,8 @@ async def search_papers(body: PapersRequest, request: Request) -> dict[str, Any]
     service: Service = request.app.state.service
     narrowed = body.model_dump(include={"since", "until", "journals", "types"}, exclude_none=True)
     job = service.submit_search(body.query, body.k, body.mode, narrowed, request.state.user)
-    found = await outcome(request, job)
-    return {"object": "list", "query": body.query, "message": found.message, "data": [to_row(hit) for hit in found.hits]}
+    results = await outcome(request, job)
+    return {"object": "list", "query": body.query, "message": results.message, "data": [to_row(hit) for hit in results.hits]}
 
 
 @router.post("/v1/files", tags=["files"])
@@ -207,16 +207,16 @@ def audit(request: Request, last: Annotated[int, Query(ge=1, le=1000)] = 100) ->
 @router.get("/v1/history", tags=["files"])
 def history(request: Request) -> dict[str, Any]:
     """The user's conversations of the page that the server keeps on disk, the latest first; none where it keeps none."""
-    kept = request.app.state.service.history
-    talks = kept.talks(request.state.user) if kept else []
+    store = request.app.state.service.history
+    talks = store.talks(request.state.user) if store else []
     return {"object": "list", "data": [{"id": t.id, "title": t.title, "updated_at": int(t.updated)} for t in talks]}
 
 
 @router.delete("/v1/history/{id}", tags=["files"], responses=NOT_FOUND)
 def forget(id: TalkId, request: Request) -> dict[str, Any]:
     """Delete one of them now."""
-    kept = request.app.state.service.history
-    if kept is None or not kept.delete(request.state.user, id):
+    store = request.app.state.service.history
+    if store is None or not store.delete(request.state.user, id):
         raise ApiError(f"there is no conversation {id!r}; it may have expired.", 404)
     return {"id": id, "object": "conversation", "deleted": True}
 
@@ -224,8 +224,8 @@ def forget(id: TalkId, request: Request) -> dict[str, Any]:
 @router.delete("/v1/history", tags=["files"])
 def forget_all(request: Request) -> dict[str, Any]:
     """Delete all of them now."""
-    kept = request.app.state.service.history
-    return {"object": "list", "deleted": kept.delete(request.state.user) if kept else 0}
+    store = request.app.state.service.history
+    return {"object": "list", "deleted": store.delete(request.state.user) if store else 0}
 
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]

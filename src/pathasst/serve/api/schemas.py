@@ -166,7 +166,7 @@ class ResponseFormat(Shape):
         return self
 
     @property
-    def asked(self) -> dict[str, Any] | None:
+    def wanted_schema(self) -> dict[str, Any] | None:
         """The JSON schema that is asked for; an empty one for any JSON object, None for text."""
         if self.type == "text":
             return None
@@ -242,8 +242,8 @@ class ChatRequest(Shape):
     @property
     def most_tokens(self) -> int | None:
         """Tokens that the answer may have."""
-        given = [n for n in (self.max_tokens, self.max_completion_tokens) if n is not None]
-        return min(given) if given else None
+        limits = [n for n in (self.max_tokens, self.max_completion_tokens) if n is not None]
+        return min(limits) if limits else None
 
 
 class Usage(BaseModel):

@@ -28,18 +28,18 @@ def in_time(receive: Receive) -> Receive:
 
     Once the body is whole it waits as long as it takes: what may still come is that the client leaves.
     """
-    got, complete, until = 0, False, asyncio.get_running_loop().time() + GRACE
+    received, complete, until = 0, False, asyncio.get_running_loop().time() + GRACE
 
     async def receiving() -> Message:
-        nonlocal got, complete
+        nonlocal received, complete
         if complete:
             return await receive()
         try:
-            async with asyncio.timeout_at(until + got / SLOWEST):
+            async with asyncio.timeout_at(until + received / SLOWEST):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, "the request came too slowly.", {"Connection": "close"}) from None
-        got += len(message.get("body", b""))
+        received += len(message.get("body", b""))
         complete = not message.get("more_body", False)
         return message
 

@@ -45,8 +45,8 @@ def answer_words(answer: Answer) -> str:
 
 
 def _mark(number: int, statement: Statement) -> str:
-    told = f"{KINDS[statement.kind]}: {_source(statement)}. {shortened(statement.evidence, EVIDENCE_CHARACTERS)}"
-    return f'<sup class="pa-mark-{statement.kind}" title="{escape(told)}" aria-label="Source {number + 1}">{number + 1}</sup>'
+    tooltip = f"{KINDS[statement.kind]}: {_source(statement)}. {shortened(statement.evidence, EVIDENCE_CHARACTERS)}"
+    return f'<sup class="pa-mark-{statement.kind}" title="{escape(tooltip)}" aria-label="Source {number + 1}">{number + 1}</sup>'
 
 
 def _behind(statements: Sequence[Statement]) -> str:

@@ -136,8 +136,8 @@ class Right:
 
     @property
     def outputs(self) -> list[Any]:
-        shown = [self.past, self.live, self.question, self.send, self.stop, self.bar, self.talks, self.verdict]
-        return [*shown, *self.judging]
+        outputs = [self.past, self.live, self.question, self.send, self.stop, self.bar, self.talks, self.verdict]
+        return [*outputs, *self.judging]
 
     @property
     def judging(self) -> list[Any]:
@@ -147,7 +147,8 @@ class Right:
 
 def _kept_for(serve: ServeSettings) -> str:
     if serve.history_days:
-        return f"{serve.history_days:g} days, with the conversation; Delete removes both at once"
+        days = "1 day" if serve.history_days == 1 else f"{serve.history_days:g} days"
+        return f"{days}, with the conversation; Delete removes both at once"
     return f"{serve.keep_seconds / 60:.0f} minutes after your last action"
 
 

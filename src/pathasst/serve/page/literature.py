@@ -84,8 +84,8 @@ def search(
         "types": tuple(types or ()),
         "retracted": not leave_out_retracted,
     }
-    found = service.submit_search(query.strip(), most, filters=filters, user=user).result()
-    return hits_html(found.hits, found.message)
+    results = service.submit_search(query.strip(), most, filters=filters, user=user).result()
+    return hits_html(results.hits, results.message)
 
 
 def _year(text: str) -> int | None:

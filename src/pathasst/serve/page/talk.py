@@ -176,9 +176,9 @@ def _settled(desk: Desk, talk: Talk, job: Job[Answer], exchange: Exchange) -> Vi
     if exchange.answer is None:
         exchange.html += answer_html(answer)
         exchange.answer = answer
-        mine = [shown for shown in answer.pictures if shown.by == PERSON]
-        for picture, shown in zip(exchange.pictures, mine[len(mine) - len(exchange.pictures) :], strict=True):
-            picture.handle = shown.handle
+        mine = [entry for entry in answer.pictures if entry.by == PERSON]
+        for picture, entry in zip(exchange.pictures, mine[len(mine) - len(exchange.pictures) :], strict=True):
+            picture.handle = entry.handle
         desk.remember(talk, exchange)
     _forget(desk, job)
     return View(past(desk), '<p class="pa-unseen" role="status">The answer is ready.</p>')

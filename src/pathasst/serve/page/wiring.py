@@ -42,8 +42,8 @@ class Wiring:
         at = partial(at_desk, self.desks)
         both = [*right.outputs, *left.outputs]
         page.load(at(self.restore), token, both, **QUIET).then(None, None, None, js=READY_JS)
-        sent = [right.question.submit, right.send.click]
-        gr.on(sent, at(self.ask), [token, right.question], both, trigger_mode="multiple", **QUIET)
+        sending = [right.question.submit, right.send.click]
+        gr.on(sending, at(self.ask), [token, right.question], both, trigger_mode="multiple", **QUIET)
         right.again.click(at(self.again), token, both, trigger_mode="multiple", **QUIET)
         right.edit.click(at(self.edit), token, both, **QUIET).then(None, None, None, js=FOCUS_JS)
         right.stop.click(at(talk.stop), token, None, **QUIET)

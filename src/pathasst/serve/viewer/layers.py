@@ -72,8 +72,8 @@ class RunLayers:
         first, end = np.searchsorted(y, [low[1], high[1]])
         near = first + np.flatnonzero((x[first:end] >= low[0]) & (x[first:end] <= high[0]))
         shapely.prepare(area)
-        chosen = near[shapely.contains_xy(area, x[near], y[near])]
-        counts = np.bincount(which[chosen], minlength=len(names)).tolist()
+        rows = near[shapely.contains_xy(area, x[near], y[near])]
+        counts = np.bincount(which[rows], minlength=len(names)).tolist()
         values = area_score(self.tool, {name: n for name, n in zip(names, counts, strict=True) if n})
         values["mm2"] = round(area.area * self.um_per_px**2 * 1e-6, 4)
         return {**values, "words": area_words(self.tool, values)}
@@ -115,11 +115,11 @@ class RunLayers:
         inside = (x[first:end] >= region[0] - reach) & (x[first:end] <= region[0] + region[2] + reach)
         if classes is not None:
             inside &= np.isin(which[first:end], list(classes))
-        chosen = first + np.flatnonzero(inside)
-        columns, rows = (x[chosen] - region[0]) * factor, (y[chosen] - region[1]) * factor
+        indices = first + np.flatnonzero(inside)
+        columns, rows = (x[indices] - region[0]) * factor, (y[indices] - region[1]) * factor
         radius = DISC_UM / self.um_per_px * factor
-        colours = self._palette[which[chosen]] if len(chosen) else np.zeros((0, 4), np.uint8)
-        if radius >= 2 and len(chosen) < 20_000:
+        colours = self._palette[which[indices]] if len(indices) else np.zeros((0, 4), np.uint8)
+        if radius >= 2 and len(indices) < 20_000:
             for column, row, colour in zip(columns, rows, colours.tolist(), strict=True):
                 middle = round(float(column) * 16), round(float(row) * 16)
                 cv2.circle(canvas, middle, round(radius * 16), colour, max(round(radius / 6), 1), cv2.LINE_AA, 4)

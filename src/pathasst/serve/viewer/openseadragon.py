@@ -41,9 +41,9 @@ def fetch(archive: Path | None = None) -> Path:
         if sha256_of(file) != SHA256:
             raise BadInput(f"{file.name} is not OpenSeadragon {VERSION} as it was published: its sha256 differs.")
         with tarfile.open(fileobj=io.BytesIO(file.read_bytes()), mode="r:gz") as content:
-            wanted = [m for m in content.getmembers() if m.isfile() and (m.name.startswith(FOLDER) or "LICENSE" in m.name)]
+            members = [m for m in content.getmembers() if m.isfile() and (m.name.startswith(FOLDER) or "LICENSE" in m.name)]
             for member in sorted(
-                wanted, key=lambda m: m.name.endswith(SCRIPT)
+                members, key=lambda m: m.name.endswith(SCRIPT)
             ):  # the script last: it is the sign of a whole folder
                 name, source = member.name.removeprefix(FOLDER).removeprefix("package/"), content.extractfile(member)
                 if source is None or name.endswith(".map") or ".." in name:

@@ -130,11 +130,11 @@ class _Views:
             if layer not in LAYERS:
                 raise BadInput("there is no such layer.")
             slide, layers, (column, row) = self.shelf.slide(key), self.shelf.layers(key, number), _place(place)
-            chosen = None if classes == "all" else frozenset(int(n) for n in classes.split("-") if n.isdecimal())
+            numbers = None if classes == "all" else frozenset(int(n) for n in classes.split("-") if n.isdecimal())
             region, shrink = tile_region(slide.size, level, column, row)
             shape = tile_shape(region, shrink)
             name = key, number, layers.stamp, layer, classes, level, column, row
-            tile = self.cache.get(name, lambda: _png(layers.draw(layer, region, shape, chosen)))
+            tile = self.cache.get(name, lambda: _png(layers.draw(layer, region, shape, numbers)))
         return Response(tile, media_type="image/png", headers=KEEP)
 
     def inside(self, key: str, number: int, corners: str) -> JSONResponse:
