@@ -8,7 +8,7 @@ COPY models models
 COPY recipes recipes
 COPY examples examples
 RUN python -m venv /opt/pathasst \
-    && /opt/pathasst/bin/pip install --no-cache-dir --extra-index-url "$INDEX" ".[slides,llamacpp]"
+    && /opt/pathasst/bin/pip install --no-cache-dir --extra-index-url "$INDEX" ".[slides,llamacpp,openid,otel,dicom]"
 
 FROM python:3.12-slim-trixie
 # libgomp1 and libgl1: shared libraries of scikit-learn and OpenCV.

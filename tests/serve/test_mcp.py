@@ -236,6 +236,17 @@ def test_over_http_with_keys(service: Service, tmp_path: Path, folder: Path) -> 
         assert httpx.post(url, json=body, headers={"Host": "evil.example"}).status_code == 421
         assert httpx.post(url, json=body, headers={"Origin": "https://evil.example"}).status_code == 403
         assert asyncio.run(count(url)).structured_content["numbers"] == {"count": 5}
+        accepts = {"Accept": "application/json, text/event-stream"}
+        begin = {
+            "method": "initialize",
+            "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}},
+        }
+        begun = httpx.post(url, json={**body, **begin}, headers={**accepts, "Authorization": f"Bearer {key}"})
+        session = {**accepts, "Mcp-Session-Id": begun.headers["mcp-session-id"]}
+        other = KeyStore(tmp_path / "home" / "keys.json").add("other")[1]
+        for secret, status in ((key, 200), (other, 404)):
+            listed = httpx.post(url, json=body, headers={**session, "Authorization": f"Bearer {secret}"})
+            assert listed.status_code == status  # a session belongs to its key
 
 
 def in_client(server: Any, work: Any) -> Any:
@@ -377,7 +388,7 @@ def test_a_cancelled_request_stops_its_job_and_frees_the_slot(tmp_path: Path, fo
         async with Client(server, mode="legacy" if version < "2026" else version) as client:
             assert client.protocol_version == version
             asking = asyncio.create_task(client.call_tool("ask", {"question": "Please wait"}))
-            await until(lambda: service.queue.running == 1)
+            await until(lambda: brain.given)  # it has begun to write
             waiting = asyncio.create_task(client.call_tool("blocking", {}))
             await until(lambda: service.queue.waiting == 1)
             for task in (waiting, asking):

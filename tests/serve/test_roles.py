@@ -171,5 +171,5 @@ def test_a_small_slide_file_of_many_pixels_is_opened_in_little_memory(tmp_path: 
     assert pictures.take(desk, file, Intake.of(serve, UploadStore(tmp_path / "uploads"))) is None
     shown = pictures.picker(desk)
     assert (shown["width"], shown["height"]) == (8192, 8192)
-    assert tracked.getrusage(tracked.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # kB
+    assert tracked.getrusage(tracked.RUSAGE_SELF).ru_maxrss - before < 400 * 1024  # kB
     desk.close()

@@ -11,13 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from server_parts import RuleBrain, settings
+from server_parts import RuleBrain, running, settings
 
 from pathasst.serve.scratch import LOCK, Scratch
 from pathasst.serve.service import Service
 from pathasst.tools.protocol import Registry
-
-SERVER = Path(__file__).with_name("scratch_server.py")
 
 
 def files(home: Path) -> list[Path]:
@@ -48,23 +46,6 @@ def test_old_files_of_the_page_go(tmp_path: Path) -> None:
     scratch.close()
 
 
-@pytest.fixture(scope="module")
-def _gradio() -> None:
-    pytest.importorskip("gradio", reason="Gradio is not installed")
-
-
-def start(home: Path) -> tuple[subprocess.Popen[str], int]:
-    """A server in a process of its own, and its port."""
-    environment = {**os.environ, "TMPDIR": str(home / "tmp")}
-    (home / "tmp").mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, str(SERVER), str(home / "state")], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    return process, int(line)
-
-
 def send_half(port: int, size: int = 2**20) -> socket.socket:
     """An upload to the page that says it has twice what is sent."""
     connection = socket.create_connection(("127.0.0.1", port))
@@ -85,21 +66,41 @@ def until(what: object, home: Path, seconds: float = 30.0) -> list[Path]:
     return found
 
 
-def test_uploads_leave_nothing_when_they_break_off_and_when_the_server_is_killed(tmp_path: Path, _gradio: None) -> None:
-    process, port = start(tmp_path)
-    try:
+def test_an_upload_that_breaks_off_leaves_nothing_nor_does_a_server_that_ends(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+    with running(tmp_path, Registry(), page=True) as server:
+        port = int(server.url.rsplit(":", 1)[1])
         connection = send_half(port)
         assert until(True, tmp_path)
         connection.close()
         assert until(False, tmp_path) == []  # at once, not in an hour
         connection = send_half(port)
         assert until(True, tmp_path)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     connection.close()
-    assert files(tmp_path)  # it had no time to delete anything
-    service = Service(settings(tmp_path / "state"), brain=RuleBrain(), registry=Registry())
-    assert files(tmp_path) == []  # the next server did
+    assert files(tmp_path) == []
+
+
+def test_what_a_killed_server_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+from pathasst.serve.scratch import Scratch
+folder = Scratch(Path(sys.argv[1]), 3600).folder
+(folder / "page").mkdir()
+(folder / "page" / "a.png").write_bytes(b"x")
+print("ready", flush=True)
+time.sleep(600)
+"""
+    home = tmp_path / "scratch"  # of the service below
+    server = subprocess.Popen([sys.executable, "-c", script, str(home)], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None and server.stdout.readline() == "ready\n"
+    beside = Service(settings(tmp_path), brain=RuleBrain(), registry=Registry())
+    assert len(files(tmp_path)) == 1  # it lives, and so does its file
+    beside.close()
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    assert len(files(tmp_path)) == 1  # it had no time to delete anything
+    service = Service(settings(tmp_path), brain=RuleBrain(), registry=Registry())
+    assert files(tmp_path) == []
     service.close()
-    assert list((tmp_path / "state" / "scratch").iterdir()) == []
+    assert list(home.iterdir()) == []

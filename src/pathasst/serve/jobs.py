@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any, Generic, TypeVar
 
@@ -80,7 +80,7 @@ class Job(Generic[T]):
                 break
         self.result()
 
-    async def stream(self) -> AsyncIterator[Any]:
+    async def stream(self) -> AsyncGenerator[Any, None]:
         """As `events`, for asynchronous code. Leaving it early cancels the job."""
         at = 0
         with self._wake_event() as wake:

@@ -27,7 +27,7 @@ from pathasst.serve.service import LOCAL, Service
 if TYPE_CHECKING:
     import mcp_types as types
     from mcp.server import Server
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 IMAGE = "image"
 PATH = "/mcp"
@@ -36,6 +36,7 @@ PICTURES = "pathasst://pictures/"
 SLIDES = "pathasst://slides/"
 """Where a client reads a region of a slide in the allowed folders."""
 REGION_SIDE = 2048  # px of a region's longer side as it is read
+MOST_SESSIONS = 1000
 ASK = "ask"
 """The tool that answers a question, where the service has a brain."""
 PROMPTS = {
@@ -146,6 +147,8 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 def http_app(server: Server[Any], service: Service) -> ASGIApp:
     """The server as a web application at `/mcp`, behind the same guard as the API: host, origin, key, rate and size."""
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+    from mcp.server.auth.provider import AccessToken
     from mcp.server.transport_security import TransportSecuritySettings
     from starlette.applications import Starlette
     from starlette.routing import Mount
@@ -157,11 +160,18 @@ def http_app(server: Server[Any], service: Service) -> ASGIApp:
     serve = service.settings.serve
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
-        stateless_http=True,
-        json_response=False,  # a stream where something is to be told meanwhile, and its end cancels the request
+        json_response=False,  # a stream where something is to be told meanwhile; its end cancels a request of 2026
+        stateless_http=False,  # sessions for clients of 2025 and before: only there can they cancel by a notification
+        max_sessions=MOST_SESSIONS,
         max_request_body_size=serve.body_bytes,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the guard does it
     )
+
+    async def of_user(scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a session belong to the key that began it."""
+        if scope["type"] == "http":
+            scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=scope["state"]["user"], scopes=[]))
+        await inner(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -170,7 +180,7 @@ def http_app(server: Server[Any], service: Service) -> ASGIApp:
         service.close()
 
     keys = KeyStore(serve.home / KEYS)
-    return Guard(Starlette(routes=[Mount("/", inner)], lifespan=lifespan), serve, keys, Logins(keys))
+    return Guard(Starlette(routes=[Mount("/", of_user)], lifespan=lifespan), serve, keys, Logins(keys))
 
 
 def _user(context: Any) -> str:

@@ -56,10 +56,11 @@ STATUS: Mapping[type[Exception], tuple[int, str]] = {
     Unreachable: (502, "server_error"),
     CancelledError: (499, "invalid_request_error"),
 }
+_SHAPE = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": HTTPStatus(status).phrase} for status in (400, 401, 403, 408, 413, 429, 500, 502, 503)
+    status: {"description": HTTPStatus(status).phrase, **_SHAPE} for status in (400, 401, 403, 408, 413, 429, 500, 502, 503)
 }
-"""What every route may answer besides its own."""
+"""What every route may answer besides its own. By reference: a model would be compiled again for each status of each route."""
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "Not Found"}}
 
 
