@@ -252,33 +252,6 @@ def test_objects_have_places_a_scale_bar_and_files(page: Any, picture: Path) -> 
     expect(question.locator("p")).to_contain_text("carefully")
 
 
-def test_a_conversation_is_deleted_on_the_page_and_on_the_disk(chromium: Any, tmp_path: Path) -> None:
-    with running(tmp_path, Registry(), page=True, history_days=1) as lasting:
-        assert lasting.service.history is not None
-        answers: list[bool] = []  # to "are you sure?"
-        tab = chromium.new_page(viewport={"width": 360, "height": 740})
-        tab.set_default_timeout(WAIT)
-        tab.on("dialog", lambda d: d.accept() if answers.pop(0) else d.dismiss())
-        opened(tab, lasting)
-        ask(tab, "hello")
-        expect(tab.locator(".pa-words")).to_contain_text("It was: hello")
-        expect(tab.locator("#pa-verdict")).to_be_visible()  # the answer is whole, and stored
-        (stored,) = lasting.service.history.talks("local")
-        delete = tab.get_by_role("button", name="Delete", exact=True)
-        answers.append(False)
-        delete.click()
-        expect(tab.locator(".pa-words")).to_be_visible()
-        assert lasting.service.history.talks("local") == [stored]
-        answers.append(True)
-        delete.click()
-        expect(tab.locator(".pa-empty")).to_be_visible()
-        assert lasting.service.history.talks("local") == [] and b"It was: hello" not in (tmp_path / "history.sqlite").read_bytes()
-        tab.reload()
-        expect(tab.locator(".pa-empty")).to_be_visible()
-        assert answers == []
-        tab.close()
-
-
 def test_what_goes_wrong_is_told_plainly(page: Any, picture: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(picture.read_bytes()[:200])
