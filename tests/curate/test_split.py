@@ -358,3 +358,11 @@ def test_forms_of_naming_panels(caption: str, panels: dict[str, str]) -> None:
 def test_letters_that_are_explained_inside_of_a_caption_are_no_panels(caption: str) -> None:
     assert [s.letter for s in split(caption)] == ["A", "B"]
     assert all(is_verbatim(s.text, caption) for s in split(caption))
+
+
+@pytest.mark.parametrize("letters", [(), ("A", "B")])
+def test_a_caption_longer_than_any_is_not_split(letters: tuple[str, ...]) -> None:
+    """A hostile file's: splitting takes time with the square of the length, and one of a megabyte would take hours."""
+    caption = "(A) word " * 100_000
+    parts = split(caption, letters)
+    assert [part.letter for part in parts] == [*(letters or [""])] and all(part.text == caption.strip() for part in parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -95,6 +97,25 @@ def test_what_is_deleted_or_too_old_is_not_on_the_disk(history: History) -> None
     assert [t.id for t in history.talks("a")] == [OTHER] and history.load("a", TALK) == []  # at once, not at the next sweep
     assert history.sweep() == 1 and SECRET.encode() not in history.file.read_bytes()
     assert [f.name for f in history.file.parent.iterdir()] == [HISTORY]  # no journal stays behind
+
+
+def test_what_was_kept_and_what_was_deleted_outlive_a_kill(tmp_path: Path) -> None:
+    script = f"""
+import os, sys
+from pathlib import Path
+from pathasst.assistant.answer import Answer
+from pathasst.serve.history import History
+history = History(Path(sys.argv[1]), keep_days=1)
+history.put("a", {TALK!r}, 0, {SECRET!r}, Answer(question={SECRET!r}, text="five"))
+history.put("a", {OTHER!r}, 0, "another", Answer(question="another", text="six"))
+history.delete("a", {TALK!r})
+os.kill(os.getpid(), 9)
+"""
+    file = tmp_path / HISTORY
+    assert subprocess.run([sys.executable, "-c", script, str(file)], check=False).returncode == -9
+    (stored,) = History(file, keep_days=1).load("a", OTHER)
+    assert stored.answer.text == "six"
+    assert all(SECRET.encode() not in left.read_bytes() for left in tmp_path.iterdir())
 
 
 @contextmanager

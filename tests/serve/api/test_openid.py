@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -140,6 +141,34 @@ def test_a_callback_counts_only_in_the_browser_that_began(world: tuple[Running, 
         denied = web.get("/login/openid/callback", params={"error": "access_denied", "error_description": "<script>"})
         assert denied.status_code == 401 and "<script>" not in denied.text
     assert made.refused == []
+
+
+def test_behind_a_proxy_below_another_path(world: tuple[Running, Provider], tmp_path: Path) -> None:
+    _, made = world
+    openid = OpenIdSettings(issuer=made.issuer, client_id=CLIENT)
+    with running(tmp_path, Registry(), keys_required=True, openid=openid, root_path="/tools/pathasst") as served:
+        proxied = {"X-Forwarded-Proto": "https", "Accept": "text/html"}
+        form = httpx.get(f"{served.url}/login", headers=proxied)
+        assert 'href="/tools/pathasst/login/openid/start"' in form.text and 'action="/tools/pathasst/login"' in form.text
+        begun = httpx.get(f"{served.url}/login/openid/start", headers=proxied)
+        back = parse_qs(urlsplit(begun.headers["location"]).query)["redirect_uri"]
+        host = served.url.removeprefix("http://")
+        assert back == [f"https://{host}/tools/pathasst/login/openid/callback"]
+        assert (
+            "path=/tools/pathasst/login/openid;" in begun.headers["set-cookie"].lower()
+        )  # or the browser would not send it back
+        made.claims = {}
+        with httpx.Client(base_url=served.url, headers=proxied) as web:
+            to_provider = web.get("/login/openid/start").headers["location"]
+            returned = urlsplit(httpx.get(to_provider).headers["location"])
+            entered = web.get(f"/login/openid/callback?{returned.query}", headers={"Cookie": cookie_of(web)})
+            assert (entered.status_code, entered.headers["location"]) == (303, "/tools/pathasst/")
+            assert "secure" in entered.headers["set-cookie"].lower()
+
+
+def cookie_of(web: httpx.Client) -> str:
+    """The cookies whatever their path is: the proxy shows the server below another one."""
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in web.cookies.jar)
 
 
 def test_a_provider_that_is_away_costs_its_logins_alone(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from pathasst.curate.captions.assign_text import deal, join
 from pathasst.curate.captions.grammar import best_chain
 from pathasst.curate.captions.positions import split_positions
 
+MOST_CHARACTERS = 20_000
+"""A longer caption is not split: the search for its panels takes time with the square of its length."""
+
 
 @dataclass(frozen=True, slots=True)
 class SubCaption:
@@ -33,8 +36,11 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
     `letters`: those printed in the picture, when surely known. They settle doubtful cases, and the panels they name are the ones
     that come back: a letter that the caption does not explain gets the words shared by all, one that is not printed is left out.
     """
-    caption = sublabels.remarks_out(caption.strip())
+    caption = caption.strip()
     hint = tuple(dict.fromkeys(x.upper() for x in letters if x))
+    if len(caption) > MOST_CHARACTERS:
+        return [SubCaption(x, caption, "", caption) for x in hint] if len(hint) > 1 else [SubCaption("", caption, caption, "")]
+    caption = sublabels.remarks_out(caption)
     plain = sublabels.plain(caption, apart=not hint)
     chain = best_chain(plain.text, hint)
     if chain is None and len(hint) > 1:

@@ -88,7 +88,7 @@ def install(app: FastAPI, settings: ServeSettings) -> None:
     if settings.openid.issuer:
         from pathasst.serve.api.openid import login_app
 
-        app.mount(OPENID, login_app(settings.openid, app.state.logins))
+        app.mount(OPENID, login_app(settings.openid, app.state.logins, settings.root_path))
 
 
 def enter(request: Request, token: str, same_site: Literal["lax", "strict"]) -> Response:

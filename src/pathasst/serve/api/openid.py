@@ -29,7 +29,7 @@ MINUTES = 10
 _log = logging.getLogger(__name__)
 
 
-def login_app(settings: OpenIdSettings, logins: Logins) -> Starlette:
+def login_app(settings: OpenIdSettings, logins: Logins, root_path: str = "") -> Starlette:
     """`/start` leads to the provider, `/callback` takes what it sends back. Raises MissingPackage without the extra `openid`."""
     try:
         import httpx2
@@ -88,7 +88,7 @@ def login_app(settings: OpenIdSettings, logins: Logins) -> Starlette:
         session_cookie="pathasst_openid",
         max_age=MINUTES * 60,
         same_site="lax",
-        path=OPENID,
+        path=root_path + OPENID,
     )
     app = Starlette(routes=[Route("/start", start), Route("/callback", callback, name="callback")], middleware=[session])
     app.state.provider = settings.host
