@@ -83,8 +83,11 @@ BENCHES = (
     Bench("tools_blood", "Blood cells", needs_data=True, seconds=20),
     Bench("tools_lbc_detect", "Abnormal cervical cells, beside boxing every cell", needs_data=True, seconds=20),
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True, seconds=150),
-    Bench("tools_lbc_fields", "Fields of liquid-based cytology, five folds", "tools_heads", ("fields",), needs_data=True),
-    Bench("tools_lbc", "Liquid-based cytology, beside a colour histogram", needs_data=True, seconds=30),
+    Bench("tools_lbc_fields", "Fields of liquid-based cytology, five folds", "tools_heads", ("lbc_fields",), needs_data=True),
+    Bench(
+        "tools_lbc_cells", "Grades of single cervical cells, five folds by slide", "tools_heads", ("lbc_cells",), needs_data=True
+    ),
+    Bench("tools_wbc", "Types of white cells, each laboratory left out", "tools_heads", ("wbc",), needs_data=True),
     Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), needs_data=True),
     Bench("slides_whole", "A tool over a whole slide of 40,000² px, killed twice: memory"),
     Bench("slides_tissue", "Tissue on slides, beside rules on saturation", needs_data=True, seconds=30),

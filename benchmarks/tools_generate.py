@@ -2,8 +2,8 @@
 
     PATHASST_DATA=… python benchmarks/tools_generate.py [--model FOLDER] [--each 40] [--sheet out.png] [--json FILE]
 
-The judge of the class is our own lbc_classify; beside its rate on drawn cells stands its rate on the held-out real ones (test
-split of the classifier's recipe, unseen by both). Fréchet distance: 64 principal components of EfficientNet-Lite0's features
+The judge is our own lbc_classify, which says a cell's grade; beside its rate on drawn cells stands its rate on the held-out real
+ones (unseen by the generator, but not by the judge). Fréchet distance: 64 principal components of EfficientNet-Lite0's features
 (ImageNet weights), drawn or training cells against held-out cells, equal numbers. Copies: distance of thumbnails to the
 nearest training cell in all eight positions; the held-out cells' own distances say what is usual.
 """
@@ -30,7 +30,7 @@ from pathasst.nn.classifier.model import build, start_from
 from pathasst.nn.diffusion.data import recipe_cells
 from pathasst.nn.diffusion.describe import Attributes, GradeLimits, attributes, measure, words
 from pathasst.nn.diffusion.network import Generator
-from pathasst.tools.lbc_classify import BETHESDA, LbcClassify
+from pathasst.tools.lbc_classify import BETHESDA, GRADE_OF, GRADES, LbcClassify
 from pathasst.tools.lbc_generate import SYNTHETIC, as_png
 
 
@@ -43,14 +43,14 @@ def eyes() -> Classifier:
 
 
 def rates(name: str, pictures: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """How often the classifier says the label, per class and on the mean of the classes."""
-    found = LbcClassify().probabilities(list(pictures), BETHESDA).argmax(1)
+    """How often the grade of the label is the classifier's likeliest, per class and on the mean of the classes."""
+    grades = LbcClassify().predict(list(pictures)).argmax(1)
     parts: list[str] = []
     shares: dict[str, Any] = {}
-    for k, label in enumerate(BETHESDA):
+    for label in BETHESDA:
         mine = np.array([one == label for one in labels])
         if mine.any():
-            share = wilson(int((found[mine] == k).sum()), int(mine.sum()))
+            share = wilson(int((grades[mine] == GRADES.index(GRADE_OF[label])).sum()), int(mine.sum()))
             shares[label] = share
             parts.append(f"{label} {share.value:.2f} ({share.low:.2f}–{share.high:.2f}, n {mine.sum()})")
     mean = float(np.mean([share.value for share in shares.values()]))

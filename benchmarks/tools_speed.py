@@ -37,8 +37,9 @@ def main() -> None:
     from skimage.data import immunohistochemistry
 
     from pathasst.core.records import ToolCall
+    from pathasst.nn import heads
     from pathasst.tools.cells.detect import detector
-    from pathasst.tools.lbc_classify import classifier
+    from pathasst.tools.lbc_classify import FIELDS
     from pathasst.tools.registry import default_registry, tool_class
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,7 +79,7 @@ def main() -> None:
             for name in ("blood_cells", "lbc_detect")
             if not tool_class(name).missing()
         ],
-        ("lbc_classify, network alone, 640 px", lambda: classifier("lbc-embedded").predict([field]), 50),
+        ("lbc_classify, network alone, 640 px", lambda: heads.load(FIELDS)([field]), 50),
         ("lbc_classify, whole call with picture, 640 px", call("lbc_classify"), 50),
         *([] if generates.missing() else [("lbc_generate, one cell", call("lbc_generate", cell_class="LSIL"), None)]),
         ("segmentation: embedding of a picture", embed, None),

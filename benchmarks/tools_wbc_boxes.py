@@ -1,9 +1,10 @@
-"""Boxes around the white cells of single-cell pictures (PBC), so that a classifier is taught what a detector will hand it.
+"""Boxes around the white cells of single-cell pictures, so that a head is taught what a detector will hand it.
 
-    python benchmarks/tools_wbc_boxes.py $PATHASST_DATA/pbc_blood out/wbc.csv
+    python benchmarks/tools_wbc_boxes.py $PATHASST_DATA out/wbc
 
-The nucleus is the purple region nearest to the middle; the box is grown to the cell by what is more coloured than the background
-and no red cell. A square of 1.1 times the longer side is written, as `blood_cells` cuts it. Columns: path, label, group, box.
+Writes `pbc.csv` and `tecom.csv`: path, label, box. In PBC the nucleus is the purple region nearest to the middle, and the box is
+grown to the cell by what is more coloured than the background and no red cell; in Tecom the cell is outlined. A square of 1.1
+times the longer side is written, as `blood_cells` cuts it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pathasst.tools.blood_cells import MARGIN
 
-def cell_box(picture: np.ndarray) -> tuple[int, int, int, int]:
+Box = tuple[int, int, int, int]
+
+
+def cell_box(picture: np.ndarray) -> Box:
     """The square around the cell at the middle of H×W×3 uint8 RGB."""
     smooth = cv2.GaussianBlur(picture, (0, 0), 2).astype(np.int16)
     # White cells are bluer than red ones: purple nuclei strongly, their cytoplasm a little.
@@ -26,25 +31,41 @@ def cell_box(picture: np.ndarray) -> tuple[int, int, int, int]:
     _, _, stats, centres = cv2.connectedComponentsWithStats(mask)
     height, width = mask.shape
     away = np.hypot(centres[1:, 0] - width / 2, centres[1:, 1] - height / 2) - np.sqrt(stats[1:, cv2.CC_STAT_AREA])
-    best = 1 + int(away.argmin())
-    x, y, w, h = stats[best, :4]
-    side = 1.1 * max(w, h)
+    x, y, w, h = (int(v) for v in stats[1 + int(away.argmin()), :4])
+    return square(x, y, w, h)
+
+
+def square(x: int, y: int, w: int, h: int) -> Box:
+    """The square around a rectangle, MARGIN times its longer side."""
+    side = MARGIN * max(w, h)
     cx, cy = x + w / 2, y + h / 2
     return round(cx - side / 2), round(cy - side / 2), round(cx + side / 2), round(cy + side / 2)
 
 
-def main() -> None:
-    """Write the table."""
-    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (folder / "labels.csv").open(newline="") as source, out.open("w", newline="") as sink:
-        writer = csv.writer(sink)
-        writer.writerow(["path", "label", "group", "xmin", "ymin", "xmax", "ymax"])
-        for row in csv.DictReader(source):
-            path = (folder / row["image"]).resolve()
-            picture = cv2.imread(str(path))[..., ::-1]
-            writer.writerow([path, row["label"], row["image"], *cell_box(picture)])
+def of_pbc(folder: Path, row: dict[str, str]) -> tuple[str, Box]:
+    """File and box of a row of PBC's table."""
+    return row["image"], cell_box(cv2.imread(str(folder / row["image"]))[..., ::-1])
+
+
+def of_tecom(folder: Path, row: dict[str, str]) -> tuple[str, Box]:
+    """File and box of a row of Tecom's table."""
+    return row["file"], square(
+        *cv2.boundingRect((cv2.imread(str(folder / row["mask"]), cv2.IMREAD_UNCHANGED) > 0).astype(np.uint8))
+    )
+
+
+def write(data: Path, out: Path) -> None:
+    """Both tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, set_name, read in (("pbc", "pbc_blood", of_pbc), ("tecom", "wbc_tecom", of_tecom)):
+        folder = (data / set_name).resolve()
+        with (folder / "labels.csv").open(newline="") as source, (out / f"{name}.csv").open("w", newline="") as sink:
+            writer = csv.writer(sink)
+            writer.writerow(["path", "label", "xmin", "ymin", "xmax", "ymax"])
+            for row in csv.DictReader(source):
+                file, box = read(folder, row)
+                writer.writerow([folder / file, row["label"], *box])
 
 
 if __name__ == "__main__":
-    main()
+    write(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -25,7 +25,7 @@ def kept(name: str) -> dict:
 @pytest.mark.parametrize(
     ("tool", "rows"),
     [
-        ("lbc_classify", [("lbc_fields", "all", "macro F1"), ("lbc", "cric, model", "macro F1")]),
+        ("lbc_classify", [("lbc_fields", "all", "macro F1"), ("lbc_cells", "all", "macro F1")]),
         ("ki67_cells", [("ki67", "all, scaled as trained", "detection")]),
     ],
 )

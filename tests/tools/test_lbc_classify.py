@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pathasst.core import weights
 from pathasst.core.records import NOTICE, ToolCall
 from pathasst.nn.classifier import Classifier, ClassifierConfig
 from pathasst.nn.classifier.model import build
-from pathasst.tools.lbc_classify import BETHESDA, FIELDS, WEIGHTS, LbcClassify
+from pathasst.nn.heads import HeadOutput
+from pathasst.tools.lbc_classify import BETHESDA, CELLS, FIELDS, GRADES, LbcClassify
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +57,55 @@ def test_wrong_pictures_are_refused_with_a_reason(folder, image, reason):
     assert reason in call(LbcClassify(folder), image).error
 
 
-needs_weights = pytest.mark.skipif(not weights.present(WEIGHTS), reason=f"the weights {WEIGHTS} are not shipped")
+needs_weights = pytest.mark.skipif(bool(LbcClassify.missing()), reason="fetch the weights: pathasst models pull")
 
 
 @needs_weights
 @pytest.mark.parametrize(("side", "kind"), [(90, "cell"), (512, "field")])
-def test_of_a_field_only_what_was_labelled_is_said(side, kind):
+def test_of_a_picture_only_what_was_labelled_is_said(side, kind):
     from pathasst.nn import heads
 
-    classes = BETHESDA if kind == "cell" else heads.load(FIELDS).classes
     result = call(LbcClassify(), smear(side, side))
+    classes = GRADES if kind == "cell" else heads.load(FIELDS).classes
     assert result.numbers["judged_as"] == kind and set(result.numbers["probabilities"]) == set(classes)
-    assert result.version.startswith(WEIGHTS)
+    assert FIELDS in result.version and CELLS in result.version
+
+
+@pytest.mark.parametrize(
+    ("odds", "distance", "grade", "reason"),
+    [
+        ((0.97, 0.02, 0.01), 0.5, "normal", ""),
+        ((0.80, 0.15, 0.05), 0.5, None, "an abnormal cell is not excluded"),
+        ((0.01, 0.04, 0.95), 0.5, "high grade", ""),
+        ((0.01, 0.04, 0.95), 1.1, None, "unlike the crops of single cells"),
+    ],
+)
+def test_a_cell_gets_a_grade_or_a_refusal_and_never_a_bethesda_class(odds, distance, grade, reason, monkeypatch):
+    from pathasst.nn import heads
+
+    head = heads.Head(GRADES, {}, least=(0.9, 0.6, 0.6))
+    monkeypatch.setattr(heads.Head, "__call__", lambda self, pictures: HeadOutput(np.array([odds]), np.array([distance])))
+    monkeypatch.setattr(heads, "load", lambda id: head)
+    result = LbcClassify().run(LbcClassify.arguments(), smear(90, 90))
+    assert result.numbers["class"] is None and result.numbers["grade"] == grade
+    assert bool(result.annotations) == bool(result.pictures) == bool(grade)
+    assert (reason in result.warnings[0] and result.text.startswith("No grade is stated")) if reason else not result.warnings
+
+
+@needs_weights
+@pytest.mark.real
+def test_hardly_an_abnormal_cell_is_stated_to_be_normal(real_data):
+    """Every twelfth cell of Herlev: seen in training, so this is the least that must hold."""
+    import csv
+
+    from pathasst.imaging.pictures import load
+
+    with (real_data / "herlev/labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))[::12]
+    tool = LbcClassify()
+    grades = [tool.run(LbcClassify.arguments(), load(real_data / "herlev" / r["file"])).numbers["grade"] for r in rows]
+    abnormal = [g for g, r in zip(grades, rows, strict=True) if not r["label"].startswith("normal")]
+    assert len(abnormal) > 15 and abnormal.count("normal") <= 1 and any(abnormal)
 
 
 @needs_weights

@@ -242,6 +242,26 @@ def classifier(
             typer.echo(f"{split}: macro F1 {scores['macro_f1']['value']:.3f} ({low:.3f}–{high:.3f}), n {scores['n']}")
 
 
+@app.command("head")
+def head(
+    recipe: str = typer.Argument(..., help="YAML recipe (recipes/embedded/lbc_cells.yaml)."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),
+    data: Path = typer.Option(Path(), "--data", "-d", help="Folder that the recipe's paths start at."),
+    changes: list[str] = SET,
+) -> None:
+    """Fit a head on EfficientNet-Lite0 that says when it does not know: measured, calibrated and limited in folds by group.
+
+    Example: pathasst train head recipes/embedded/lbc_cells.yaml --data $PATHASST_DATA --out out/lbc_cells
+    """
+    from pathasst.nn.head_training import HeadTraining, train
+
+    for name, scores in train(HeadTraining.load(recipe, changes).rooted(data), out, typer.echo).items():
+        typer.echo(
+            f"{name}: macro F1 {scores['macro F1']}, n {scores['n']}; stated {scores['stated']:.3f}, "
+            f"right of these {scores['right of stated'] or 0:.3f}"
+        )
+
+
 @app.command("segment")
 def segment(
     labels: Path = typer.Argument(..., help="COCO JSON with segmentation, or a folder with the folders images and masks."),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pathasst.clip.model import DualEncoder
 
-DEFAULT = "pathclip-embedded"
+DEFAULT = "pathclip-lite"
 
 
 @dataclass

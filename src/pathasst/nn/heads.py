@@ -28,6 +28,7 @@ DIRECTIONS = 24  # principal directions of the distance
 BALANCE = 0.7  # 0: every picture alike; 1: every class of a source alike
 REFUSED = 0.05  # share of unseen pictures of the same sources beyond the limit
 _TOTAL, _EARLY = sum(WIDTHS), sum(WIDTHS[:5])
+FEATURES = 3 * _TOTAL
 EARLY = np.r_[0:_EARLY, _TOTAL : _TOTAL + _EARLY]
 """Places of the means and deviations of the first five stages."""
 
@@ -44,14 +45,14 @@ class HeadOutput:
 class Head:
     """`tensors`: `weight` [classes, 6192], `bias`, and those of the distance (see `fit_distance`).
 
-    `least`: the probability from which on a class is stated: below it the picture is not classed.
+    `least`: the probability of each class from which on it is stated; below it the picture is not classed.
     """
 
     classes: tuple[str, ...]
     tensors: dict[str, np.ndarray]
     temperature: float = 1.0
     limit: float = 1.0
-    least: float = 0.0
+    least: tuple[float, ...] = ()
 
     @classmethod
     def load(cls, source: str | Path) -> Head:
@@ -63,7 +64,9 @@ class Head:
         try:
             config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             tensors = {name: value.astype(np.float32) for name, value in load_file(folder / WEIGHTS).items()}
-            return cls(tuple(config["classes"]), tensors, config["temperature"], config["limit"], config["least"])
+            classes, least = tuple(config["classes"]), config["least"]
+            each = tuple(least) if isinstance(least, list) else (float(least),) * len(classes)
+            return cls(classes, tensors, config["temperature"], config["limit"], each)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BadInput(f"{folder} holds no head on EfficientNet-Lite0: {error}") from error
 
@@ -85,6 +88,14 @@ class Head:
         """Of features [n, 6192]."""
         logits = self.logits(features) / self.temperature
         return HeadOutput(softmax(logits, axis=1), distance(features, self.tensors) / self.limit)
+
+    def statements(self, output: HeadOutput, far: float = 1.0) -> list[str]:
+        """The class of each picture; empty where none is sure enough, or beyond `far` times the limit of the distance."""
+        least = self.least or (0.0,) * len(self.classes)
+        return [
+            self.classes[k] if p[k] >= least[k] and d <= far else ""
+            for p, d, k in zip(output.probabilities, output.distances, output.probabilities.argmax(1), strict=True)
+        ]
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Float32 [n, classes], before temperature and softmax."""

@@ -126,10 +126,7 @@ def white_cell_types(image: np.ndarray, boxes: np.ndarray) -> tuple[list[str], l
     head = heads.load(TYPES)
     judged = head([crop(image, box) for box in boxes])
     unlike = int((judged.distances > 1).sum())
-    types = [
-        head.classes[int(p.argmax())] if p.max() >= head.least and d <= 1 else ""
-        for p, d in zip(judged.probabilities, judged.distances, strict=True)
-    ]
+    types = head.statements(judged)
     if not unlike:
         return types, []
     return types, [

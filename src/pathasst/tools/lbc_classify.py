@@ -25,7 +25,10 @@ LONG = {
     "HSIL": "high-grade squamous intraepithelial lesion",
     "SCC": "squamous cell carcinoma",
 }
-WEIGHTS = "lbc-embedded"
+GRADES = ("normal", "low grade", "high grade")
+"""What one cell by itself can be told to be: NILM; ASC-US or LSIL; ASC-H, HSIL or SCC."""
+GRADE_OF = dict(zip(BETHESDA, ("normal", "low grade", "low grade", "high grade", "high grade", "high grade"), strict=True))
+CELLS = "lbc-cells-embedded"
 FIELDS = "lbc-fields-embedded"
 FAR = 1.5  # times the distance limit from which on no class of a field is stated
 CELL_SIDE = 200  # px; a smaller picture is the crop of one cell
@@ -39,37 +42,42 @@ class LbcClassifyArguments(Arguments):
 
 
 class LbcClassify(Tool[LbcClassifyArguments]):
-    """Which Bethesda class a cervical cytology picture belongs to.
+    """Which Bethesda class a field of cervical cytology belongs to, or which grade the crop of one cell has.
 
-    `model`: id of the weights, or a folder of the user's own (`pathasst train classifier`), whose classes then count for all.
+    `model`: a folder of the user's own (`pathasst train classifier`), whose classes then count for all; empty: the shipped ones.
     """
 
     name = "lbc_classify"
     card = ToolCard(
         purpose=(
-            "Classifies a liquid-based cervical cytology picture into one of the six Bethesda classes "
-            "(NILM, ASC-US, LSIL, ASC-H, HSIL, SCC). Not for tissue sections or other organs."
+            "Classifies a cervical cytology picture: a field into NILM, LSIL, HSIL or SCC, the crop of one cell into normal, "
+            "low grade or high grade. Says so where it cannot tell. Not for tissue sections or other organs."
         ),
         expects="cervical cytology (Pap stain, liquid-based), 20–40×, one field or cell crop",
         classes=BETHESDA,
-        licence="CC BY 4.0 (trained on Mendeley LBC and, as reported, CRIC)",
-        scores=(
-            "macro F1 (95 % interval): Mendeley LBC fields, four classes, 0.96 (0.93–0.98), 312 in five folds by original; CRIC "
-            "cells, six classes, 0.28 (0.23–0.49), 340 held out"
-        ),
+        licence="research use only (Mendeley LBC, CC BY 4.0; CRIC, CC BY 4.0 as reported; Herlev, for research as reported)",
+        scores="SCORES",
         validated=True,
-        limits="single cells are graded poorly; fields can only be NILM, LSIL, HSIL or SCC; two collections",
+        limits="LIMITS",
     )
     arguments = LbcClassifyArguments
-    weights = (WEIGHTS, FIELDS)
+    weights = (FIELDS, CELLS)
     wanted = ("preparation", ("cervical cytology",))
 
-    def __init__(self, model: str = WEIGHTS) -> None:
+    def __init__(self, model: str = "") -> None:
         self.model = model
 
     def version(self) -> str:
         """The weights that answer, the user's own included; of cells and of fields."""
-        return super().version() if self.model == WEIGHTS else weights.version(self.model)
+        return weights.version(self.model) if self.model else super().version()
+
+    def classes(self, cell: bool) -> tuple[str, ...]:
+        """What a picture of one cell, or a field, can be told to be."""
+        if self.model:
+            return classifier(self.model).classes
+        from pathasst.nn import heads
+
+        return GRADES if cell else heads.load(FIELDS).classes
 
     def run(self, arguments: LbcClassifyArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""
@@ -77,10 +85,11 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         from pathasst.imaging.tiles import plan
 
         require_brightfield(image, LEAST_SIDE, "The classification")
-        single = min(image.shape[:2]) <= CELL_SIDE
+        cell = is_cell(image)
         size = TILE if max(image.shape[:2]) > FIELD_SIDE else FIELD_SIDE
         tiles = plan(image.shape[0], image.shape[1], size, OVERLAP)
-        classes, probabilities, doubt = self._judge([image[t.window] for t in tiles], single)
+        classes = self.classes(cell)
+        probabilities, doubt = self._judge([image[t.window] for t in tiles], cell)
         mean = probabilities.mean(0)
         order = np.argsort(-mean)
         marks = [
@@ -92,11 +101,13 @@ class LbcClassify(Tool[LbcClassifyArguments]):
             )
             for t, p in zip(tiles, probabilities, strict=True)
         ]
+        stated = None if doubt else classes[order[0]]
         numbers: dict[str, Any] = {
-            "class": None if doubt else classes[order[0]],
+            "class": None if cell and not self.model else stated,
+            "grade": stated if stated in GRADES else GRADE_OF.get(stated or ""),
             "probability": round(float(mean[order[0]]), 3),
             "probabilities": {classes[i]: round(float(mean[i]), 3) for i in order},
-            "judged_as": "cell" if single else "field",
+            "judged_as": "cell" if cell else "field",
             "fields": len(tiles),
         }
         if len(tiles) > 1:
@@ -112,53 +123,54 @@ class LbcClassify(Tool[LbcClassifyArguments]):
             warnings=[doubt] if doubt else [],
         )
 
-    def _judge(self, pictures: list[np.ndarray], single: bool) -> tuple[tuple[str, ...], np.ndarray, str]:
-        """Classes, probabilities [n, classes], and why no class is stated; empty where the likeliest is."""
-        if self.model != WEIGHTS:
-            model = classifier(self.model)
-            return model.classes, model.predict(pictures), ""
-        if single:
-            return BETHESDA, self.probabilities(pictures, BETHESDA), ""
+    def _judge(self, pictures: list[np.ndarray], cell: bool) -> tuple[np.ndarray, str]:
+        """Probabilities [n, classes] of cells or fields, and why none is stated; empty where the likeliest is."""
+        if self.model:
+            return classifier(self.model).predict(pictures), ""
         from pathasst.nn import heads
 
-        head = heads.load(FIELDS)
-        judged = head(pictures)
-        unlike = np.median(judged.distances) > FAR
-        doubt = "The field is unlike those of liquid-based cytology that the classifier was fitted on." if unlike else ""
-        return head.classes, judged.probabilities, doubt
+        head = heads.load(CELLS if cell else FIELDS)
+        output = head(pictures)
+        unlike = float(np.median(output.distances)) > (1.0 if cell else FAR)
+        if cell:
+            stated = head.statements(output)
+            doubt = UNLIKE.format("cell", "the crops of single cells") if unlike else "" if all(stated) else UNSURE
+        else:
+            doubt = UNLIKE.format("field", "those of liquid-based cytology") if unlike else ""
+        return output.probabilities, doubt
 
     def predict(self, pictures: list[np.ndarray]) -> np.ndarray:
-        """[n, classes of the model] float32: what `run` judges each whole picture by, a cell's crop or a field."""
-        names = classifier(self.model).classes
-        result = np.zeros((len(pictures), len(names)), np.float32)
-        for n, picture in enumerate(pictures):
-            classes, probabilities, _ = self._judge([picture], min(picture.shape[:2]) <= CELL_SIDE)
-            result[n, [names.index(c) for c in classes]] = probabilities[0]
-        return result
-
-    def probabilities(self, pictures: list[np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
-        """[n, classes] float32: the classifier's probabilities of these classes, which sum to 1."""
-        model = classifier(self.model)
-        result = model.predict(pictures)[:, [model.classes.index(c) for c in classes]]
-        return result / np.maximum(result.sum(1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
+        """[n, classes] float32: what `run` judges each whole picture by. Either all are crops of one cell, or none is."""
+        cell = is_cell(pictures[0])
+        return np.concatenate([self._judge([p], cell)[0] for p in pictures])
 
     def _text(self, numbers: dict[str, Any], doubt: str) -> str:
         first, second = list(numbers["probabilities"].items())[:2]
         name = f" ({LONG[first[0]]})" if first[0] in LONG else ""
         parts = [f"{first[0]}{name}, probability {first[1]:.2f}; next {second[0]} {second[1]:.2f}."]
+        cell, what = numbers["judged_as"] == "cell", "grade" if numbers["judged_as"] == "cell" else "class"
         if doubt:
-            parts = [f"No class is stated; likeliest are {first[0]} {first[1]:.2f} and {second[0]} {second[1]:.2f}."]
+            parts = [f"No {what} is stated; likeliest are {first[0]} {first[1]:.2f} and {second[0]} {second[1]:.2f}."]
         if numbers["fields"] > 1:
             parts.append(f"Mean of {numbers['fields']} overlapping fields.")
-        if self.model != WEIGHTS:
+        if self.model:
             parts.append("The classes come from the user's own trained model.")
-        elif numbers["judged_as"] == "cell":
-            parts.append("Judged as the crop of a single cell, which this model does poorly: do not rely on the grade.")
+        elif cell:
+            parts.append("Judged as the crop of a single cell, of which no Bethesda class is given.")
         else:
             parts.append(
                 "Judged as a field; of fields only NILM, LSIL, HSIL and SCC were labelled, so ASC-US and ASC-H are not given."
             )
         return " ".join(parts)
+
+
+UNLIKE = "The {} is unlike {} that the classifier was fitted on."
+UNSURE = "The cell cannot be graded with certainty, so that an abnormal cell is not excluded."
+
+
+def is_cell(image: np.ndarray) -> bool:
+    """Whether a picture is so small that it is taken for the crop of one cell."""
+    return min(image.shape[:2]) <= CELL_SIDE
 
 
 @lru_cache(maxsize=4)

@@ -102,14 +102,14 @@ def sentence_of(arguments: LbcGenerateArguments) -> str:
 
 
 def recognised(pictures: np.ndarray, cell_class: str) -> int | None:
-    """How many of the pictures our own classifier takes for the asked class; None where its weights are not here."""
-    from pathasst.tools.lbc_classify import BETHESDA, LbcClassify
+    """How many of the pictures our own classifier of cells takes for the grade of the asked class; None without its weights."""
+    from pathasst.tools.lbc_classify import GRADE_OF, GRADES, LbcClassify
 
     try:
-        probabilities = LbcClassify().probabilities(list(pictures), BETHESDA)
+        probabilities = LbcClassify().predict(list(pictures))
     except PathAsstError:
         return None
-    return int((probabilities.argmax(1) == BETHESDA.index(cell_class)).sum())
+    return int((probabilities.argmax(1) == GRADES.index(GRADE_OF[cell_class])).sum())
 
 
 def as_png(cell: np.ndarray, notes: dict[str, str]) -> bytes:
@@ -157,5 +157,10 @@ def _text(arguments: LbcGenerateArguments, numbers: dict[str, Any]) -> str:
         f"Generated {n} synthetic picture{'s' * (n > 1)}: {', '.join(traits)}. Made by a model, not photographed, of no patient."
     ]
     if numbers["recognised"] is not None:
-        parts.append(f"Our classifier of cells takes {numbers['recognised']} of {n} for {arguments.cell_class}.")
+        from pathasst.tools.lbc_classify import GRADE_OF
+
+        grade = GRADE_OF[arguments.cell_class]
+        parts.append(
+            f"Our classifier of cells takes {numbers['recognised']} of {n} for {grade}, the grade of {arguments.cell_class}."
+        )
     return " ".join(parts)

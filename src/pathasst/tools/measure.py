@@ -16,7 +16,7 @@ from pathasst.core.statistics import Interval
 from pathasst.tools.boxing import BoxTool
 from pathasst.tools.cells.detect import CellTool
 from pathasst.tools.he_nuclei import HeNuclei, segmenter
-from pathasst.tools.lbc_classify import LbcClassify, classifier
+from pathasst.tools.lbc_classify import GRADE_OF, GRADES, LbcClassify, is_cell
 from pathasst.tools.protocol import Tool
 from pathasst.tools.segment import Segment
 
@@ -108,17 +108,21 @@ def _points(tool: CellTool, labels: Path, um_per_px: float | None, rename: Mappi
 
 
 def _classes(tool: LbcClassify, labels: Path, split: str, rename: Mapping[str, str]) -> ToolScores:
-    from pathasst.nn.classifier.items import read_items
+    from pathasst.nn.classifier.items import read_items, read_picture
     from pathasst.nn.classifier.training import measure as score
 
-    model = classifier(tool.model)
-    items = [replace(i, label=rename.get(i.label, i.label)) for i in read_items(labels) if i.split == (split or i.split)]
+    items = [i for i in read_items(labels) if i.split == (split or i.split)]
     _some(items, labels, split)
-    if unknown := {i.label for i in items} - set(model.classes):
+    cell = is_cell(read_picture(items[0]))
+    classes = tool.classes(cell)
+    # Of the crop of one cell the shipped weights say a grade: a Bethesda class is then compared by its own.
+    names = {**(GRADE_OF if classes == GRADES else {}), **rename}
+    items = [replace(i, label=names.get(i.label, i.label)) for i in items]
+    if unknown := {i.label for i in items} - set(classes):
         raise BadSettings(
-            f"{labels} names the classes {', '.join(sorted(unknown))}; {tool.version()} knows {', '.join(model.classes)}."
+            f"{labels} names the classes {', '.join(sorted(unknown))}; {tool.version()} knows {', '.join(classes)}."
         )
-    scores = score(model, items, tool.predict)
+    scores = score(items, classes, tool.predict)
     rows = ["| class | pictures | F1 | precision | recall |", "|---|---|---|---|---|"]
     for name, one in scores.per_class.items():
         if one["n"]:

@@ -168,7 +168,7 @@ def test_what_cannot_be_loaded_or_trained_says_why(settings, tmp_path):
         build(ClassifierConfig(classes=("a", "b"), backbone="no_such_network"))
 
 
-@pytest.mark.parametrize("name", ["embedded/lbc", "embedded/wbc", "paper/lbc"])
+@pytest.mark.parametrize("name", ["embedded/lbc", "paper/lbc"])
 def test_every_shipped_recipe_is_read(name, tmp_path):
     from pathasst.core.recipes import recipes_dir
 

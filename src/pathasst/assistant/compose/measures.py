@@ -16,7 +16,7 @@ from pathasst.core.records import ToolResult
 from pathasst.core.statistics import wilson
 from pathasst.tools.glossary import Glossary
 from pathasst.tools.he_nuclei import ELSEWHERE
-from pathasst.tools.lbc_classify import LONG
+from pathasst.tools.lbc_classify import GRADES, LONG
 from pathasst.tools.protocol import ToolCard
 
 SCALE_NEEDED = "A density per mm² needs the picture's scale in µm per pixel (--um-per-px, or the field beside the picture)."
@@ -152,21 +152,22 @@ def _class(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     (first, p), (second, q) = list(numbers["probabilities"].items())[:2]
     name = f"{first} ({LONG[first]})" if first in LONG else first
     other = f"{second} ({LONG[second]})" if second in LONG else second
-    if p < LEAST_CLASS or numbers["class"] is None:
-        lead = f"I cannot tell which class it is: {name} has probability {p:.2f}, {other} {q:.2f}."
+    what = "grade" if first in GRADES else "class"
+    if (numbers["class"] or numbers["grade"]) is None or (what == "class" and p < LEAST_CLASS):
+        lead = f"I cannot tell which {what} it is: {name} has probability {p:.2f}, {other} {q:.2f}."
     else:
-        lead = f"The classifier's class is {name}, with probability {p:.2f}; next is {second} with {q:.2f}."
-        if wishes.any("malignant", "high") and first in LONG:
+        lead = f"The classifier's {what} is {name}, with probability {p:.2f}; next is {second} with {q:.2f}."
+        if wishes.any("malignant", "high") and first in (*LONG, *GRADES):
             lead += (
-                " That is the class without abnormality."
-                if first == "NILM"
-                else f" {first} is an abnormal class, not a normal one."
+                f" That is the {what} without abnormality."
+                if first in ("NILM", "normal")
+                else f" {first[0].upper()}{first[1:]} is an abnormal {what}, not a normal one."
             )
     sentences = [lead]
     if numbers["fields"] > 1:
         sentences.append(f"It is the mean of {numbers['fields']} overlapping fields.")
-    if numbers["judged_as"] == "cell":
-        sentences.append("It was judged as the crop of a single cell, which this model does poorly: do not rely on the grade.")
+    if what == "grade":
+        sentences.append("It was judged as the crop of a single cell, of which no Bethesda class is given.")
     else:
         sentences.append("Of whole fields it can only say NILM, LSIL, HSIL or SCC.")
     return sentences

@@ -1,6 +1,6 @@
 """Labelled pictures: an image folder, or a CSV or Parquet table; and their split by group. Knows no network.
 
-A table has the columns `path` (or `image`) and `label`, and may have `group`, `split` (train, val, test), `source`, and a
+A table has the columns `path` (or `image`, `file`) and `label`, and may have `group`, `split` (train, val, test), `source`, and a
 box `xmin, ymin, xmax, ymax` in px of what is to be classified; paths are relative to the table. In a folder each class is a
 sub-folder. A group (patient, slide, original) never lies on two sides.
 """
@@ -94,7 +94,7 @@ def _rows(path: Path, group: str) -> list[dict[str, Any]]:
         names, rows = _table(path)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
         raise BadDataset(f"{path} is neither a folder of folders nor a CSV or Parquet table: {error}") from error
-    if not {"label"} < set(names) or not {"path", "image"} & set(names):
+    if not {"label"} < set(names) or not {"path", "image", "file"} & set(names):
         raise BadDataset(
             f"{path} needs the columns path and label, and may have group, split, source; it has {', '.join(names)}."
         )
@@ -115,7 +115,7 @@ def _table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def _from_row(row: dict[str, Any], table: Path, column: str) -> ClassifierItem:
-    name = str(row.get("path") or row["image"])
+    name = str(row.get("path") or row.get("image") or row["file"])
     image = table.parent / name
     group = (row[column.lower()] if column else row.get("group") or row.get("original")) or name
     box = None if row.get("xmin") is None else tuple(float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))

@@ -74,7 +74,7 @@ def train(
         sources = sorted({i.source for i in split[name]})
         for source in [""] * bool(sources) + sources * (len(sources) > 1):
             selection = [i for i in split[name] if not source or i.source == source]
-            scores[f"{name} {source}".strip()] = measure(shipped, selection).plain()
+            scores[f"{name} {source}".strip()] = measure(selection, classes, shipped.predict).plain()
     scores |= {"train": {"n": len(split["train"]), "per_class": dict(Counter(i.label for i in split["train"]))}}
     text = json.dumps({"scores": scores, "settings": settings.plain()}, indent=1, ensure_ascii=False)
     (out / "scores.json").write_text(text, encoding="utf-8")
@@ -82,15 +82,11 @@ def train(
     return scores
 
 
-def measure(
-    classifier: Classifier, items: Sequence[ClassifierItem], predict: Callable[[list[np.ndarray]], np.ndarray] | None = None
-) -> ClassifierScores:
-    """Scores on labelled pictures, intervals by group. `predict`: pictures → [n, classes]; by default the classifier's."""
-    predict = predict or classifier.predict
+def measure(items: Sequence[ClassifierItem], classes: Sequence[str], predict: Callable[[list[np.ndarray]], np.ndarray]) -> ClassifierScores:
+    """Scores on labelled pictures, intervals by group. `predict`: pictures → [n, classes]."""
     starts = range(0, len(items), 64)
     probabilities = np.concatenate([predict([read_picture(i) for i in items[n : n + 64]]) for n in starts])
-    labels = [classifier.classes.index(i.label) for i in items]
-    return evaluate(probabilities, labels, classifier.classes, [i.group for i in items])
+    return evaluate(probabilities, [classes.index(i.label) for i in items], classes, [i.group for i in items])
 
 
 def temperature(classifier: Classifier, items: Sequence[ClassifierItem]) -> float:
@@ -173,7 +169,8 @@ class ClassifierTask(Task):
                 module.training = False
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        scores = measure(Classifier(model, self.config, device=str(next(model.parameters()).device)), self.val)
+        classifier = Classifier(model, self.config, device=str(next(model.parameters()).device))
+        scores = measure(self.val, self.config.classes, classifier.predict)
         return {"macro_f1": scores.macro_f1.value, "accuracy": scores.accuracy.value}
 
 

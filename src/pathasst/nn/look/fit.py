@@ -119,7 +119,7 @@ def fit(settings: LookSettings, items: Sequence[LookItem], features: np.ndarray)
     from sklearn.model_selection import GroupKFold
 
     groups, sources = np.array([i.group for i in items]), np.array([i.source for i in items])
-    truth = {q: np.array([_place(i, q, classes) for i in items]) for q, classes in settings.questions.items()}
+    truth = _truth(settings, items)
     logits = {q: np.zeros((len(items), len(classes))) for q, classes in settings.questions.items()}
     distances = np.zeros(len(items))
     for train, test in GroupKFold(settings.folds, shuffle=True, random_state=settings.seed).split(groups, groups=groups):
@@ -139,8 +139,18 @@ def fit(settings: LookSettings, items: Sequence[LookItem], features: np.ndarray)
     for q, classes in settings.questions.items():
         labelled = (truth[q] >= 0) & np.isin(sources, settings.judged.get(q) or sorted(set(sources)))
         questions[q], scores[q] = _calibrated(settings, q, classes, logits[q][labelled], truth[q][labelled], groups[labelled])
-    tensors = _fit(settings, features, truth, groups, sources)
+    tensors = tensors_of(settings, items, features)
     return Looker(tensors, {"questions": questions, "limit": limit, "far": far}), scores
+
+
+def tensors_of(settings: LookSettings, items: Sequence[LookItem], features: np.ndarray) -> dict[str, np.ndarray]:
+    """Heads and distance of a look that knows these pictures. `features`: [n, 6192], of the items in order."""
+    groups, sources = np.array([i.group for i in items]), np.array([i.source for i in items])
+    return _fit(settings, features, _truth(settings, items), groups, sources)
+
+
+def _truth(settings: LookSettings, items: Sequence[LookItem]) -> dict[str, np.ndarray]:
+    return {q: np.array([_place(i, q, classes) for i in items]) for q, classes in settings.questions.items()}
 
 
 def _place(item: LookItem, question: str, classes: Sequence[str]) -> int:
