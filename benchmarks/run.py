@@ -83,6 +83,9 @@ BENCHES = (
     Bench("tools_blood", "Blood cells", needs_data=True, seconds=20),
     Bench("tools_lbc_detect", "Abnormal cervical cells, beside boxing every cell", needs_data=True, seconds=20),
     Bench("tools_ki67", "Ki67 cells, beside stains and blobs", needs_data=True, seconds=150),
+    Bench("tools_her2", "HER2 scores beside those of the cores", needs_data=True),
+    Bench("tools_counts", "Counts of red cells, at home and elsewhere", needs_data=True),
+    Bench("tools_guard", "Wrong pictures declined, each laboratory left out", needs_data=True),
     Bench("tools_lbc_fields", "Fields of liquid-based cytology, five folds", "tools_heads", ("lbc_fields",), needs_data=True),
     Bench(
         "tools_lbc_cells", "Grades of single cervical cells, five folds by slide", "tools_heads", ("lbc_cells",), needs_data=True

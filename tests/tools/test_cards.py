@@ -26,6 +26,7 @@ def kept(name: str) -> dict:
     ("tool", "rows"),
     [
         ("lbc_classify", [("lbc_fields", "all", "macro F1"), ("lbc_cells", "all", "macro F1")]),
+        ("her2_cells", [("her2", "rule", "patches as their core"), ("her2", "rule", "kappa of patches")]),
         ("ki67_cells", [("ki67", "all, scaled as trained", "detection")]),
     ],
 )

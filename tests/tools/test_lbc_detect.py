@@ -24,8 +24,8 @@ def test_a_real_field_gets_boxes_of_abnormal_cells(real_data: Path):
     result = run(image, um_per_px=0.25)
     assert not result.error
     assert result.numbers["cells"] == len(result.annotations) > 3
-    assert {a.label for a in result.annotations} <= set(BETHESDA[1:])
-    assert result.numbers["cells"] == sum(result.numbers[c] for c in BETHESDA[1:])
+    assert {a.label for a in result.annotations} == {"abnormal"}  # the class would be a guess
+    assert not set(BETHESDA) & set(result.numbers)
     assert result.numbers["cells_per_mm2"] > 0
     assert "conventional" in result.text
     assert len(run(image, min_score=0.9).annotations) < len(result.annotations)

@@ -11,6 +11,7 @@ from pydantic import Field
 from pathasst.core import weights
 from pathasst.core.records import Picture, ToolResult
 from pathasst.imaging.pictures import per_mm2, require_brightfield
+from pathasst.tools import red_cells
 from pathasst.tools.boxing import LEAST_SIDE, BoxArguments, BoxTool, counted, marks
 from pathasst.tools.protocol import ToolCard
 
@@ -23,8 +24,7 @@ FIELD = 640  # px; a larger picture of unknown scale is first taken for one fiel
 RED_CELL = 70.0  # px of a red cell as the network sees it in training
 SEEN = (40.0, 110.0)  # px of red cells that training showed it
 LOOSE, STRICT = 0.25, 0.7
-"""Scores between which a cell is in doubt. On 44 fields of BCCD, in five colours and sizes, the labelled red cells lie between
-the counts at both in 0.91. No one threshold serves: 0.57 gives BCCD's number, another laboratory's cells score lower."""
+"""Scores between which a white cell or a platelet is in doubt; see `red_cells` for the red ones."""
 MARGIN = 1.1  # side of a white cell's crop, in sides of its box
 
 
@@ -69,12 +69,22 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         candidates, scale = self.locate(image, arguments)
         classes = self.detector.settings.classes
         least = self.detector.settings.min_score if arguments.min_score is None else arguments.min_score
-        boxes = candidates.above(least)
+        keep = candidates.scores >= least
+        ranges = {}
+        if arguments.min_score is None:
+            ranges = {
+                name: range_of(candidates, int((keep & (candidates.classes == n)).sum()), n) for n, name in enumerate(classes)
+            }
+            if self.model == self.weights[0]:  # of a detector of the user's own, only its threshold is known
+                own = red_cells.counted(candidates, classes.index("RBC"), classes.index("WBC"), image.shape)
+                if own:
+                    keep = np.where(candidates.classes == classes.index("RBC"), own[0], keep)
+                    ranges["RBC"] = list(own[1])
+        boxes = candidates.take(keep)
         labels = [classes[c] for c in boxes.classes]
         counts = {name: labels.count(name) for name in classes}
         numbers: dict[str, Any] = {"cells": len(labels), **counts}
-        if arguments.min_score is None:
-            numbers |= {f"{name}_range": range_of(candidates, n, classes.index(name)) for name, n in counts.items()}
+        numbers |= {f"{name}_range": span for name, span in ranges.items()}
         numbers |= {f"{name}_per_mm2": per_mm2(n, image, arguments.um_per_px) for name, n in counts.items()}
         numbers |= {"scale": round(scale, 3), "white_cell_types": None}
         warnings: list[str] = []

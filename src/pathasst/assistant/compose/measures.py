@@ -16,7 +16,7 @@ from pathasst.core.records import ToolResult
 from pathasst.core.statistics import wilson
 from pathasst.tools.glossary import Glossary
 from pathasst.tools.he_nuclei import ELSEWHERE
-from pathasst.tools.lbc_classify import GRADES, LONG
+from pathasst.tools.lbc_classify import GRADE_OF, GRADES, LONG
 from pathasst.tools.protocol import ToolCard
 
 SCALE_NEEDED = "A density per mm² needs the picture's scale in µm per pixel (--um-per-px, or the field beside the picture)."
@@ -179,9 +179,10 @@ def _abnormal(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
         return ["The detector found no abnormal cells in this field; it misses some, so that does not exclude them."]
     classes = [f"{c} {k}" for k, c in numbers.items() if k in LONG and c]
     return [
-        f"The detector marked {counted(n, 'cell')} as abnormal: {_joined(classes)}; they are boxed in the picture.",
+        f"The detector marked {counted(n, 'cell')} as abnormal{f': {_joined(classes)}' if classes else ''}; they are boxed in the "
+        "picture.",
         *_density(numbers, wishes, what="marked cells"),
-        "It is weak: it misses abnormal cells, and the classes it gives them are guesses.",
+        "It is weak: it misses abnormal cells, and cannot tell which Bethesda class they are.",
     ]
 
 
@@ -220,7 +221,10 @@ def _generated(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     recognised = numbers.get("recognised")
     sentences = [f"{counted(n, 'synthetic picture')} of {numbers['class']}: made by a model, not photographed, of no patient."]
     if recognised is not None:
-        sentences.append(f"The cell classifier takes {recognised} of {n} for {numbers['class']}.")
+        grade = GRADE_OF[numbers["class"]]
+        sentences.append(f"The cell classifier takes {recognised} of {n} for {grade}, the grade of {numbers['class']}.")
+    if numbers.get("unusable"):
+        sentences.append("The model learnt this class on a few cells: the pictures are unusable for teaching.")
     return sentences
 
 

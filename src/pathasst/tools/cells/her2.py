@@ -1,7 +1,7 @@
 """The HER2 tool: the cell detector, and each cell's membrane stain by completeness and intensity (paper, model zoo 5).
 
-No labelled HER2 picture was at hand: the limits below are the wording of the ASCO/CAP guideline (2018) and customary optical
-densities, and nothing was validated. The tool says so in every answer.
+The limits below are the wording of the ASCO/CAP guideline (2018) and customary optical densities. On patches of ten oesophageal
+cores the score is that of the core for 0.42; nothing was validated for breast. The tool says so in every answer.
 """
 
 from __future__ import annotations
@@ -38,8 +38,14 @@ class Her2Cells(detect.CellTool):
         expects="HER2 immunohistochemistry (membranous DAB, haematoxylin counterstain), 20–40×",
         classes=GRADES,
         licence="research use only (cell detector trained on Ki67 fields)",
-        scores="none: no labelled HER2 pictures were at hand",
-        limits="rule of thumb on optical density; does not separate invasive from in-situ or normal cells",
+        scores=(
+            "59 patches of 10 oesophageal cores, labelled by core: the core's score for 0.42 (0.17–0.72), weighted kappa 0.57 "
+            "(0.09–0.84); never 1+, and 2+ for 7 of 24"
+        ),
+        limits=(
+            "not validated for breast; a rule of thumb on optical density that misses faint staining: 0 does not exclude 1+ or 2+; "
+            "does not separate invasive from in-situ or normal cells"
+        ),
     )
 
     def run(self, arguments: detect.CellArguments, image: np.ndarray) -> ToolResult:
