@@ -70,7 +70,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         classes = self.detector.settings.classes
         least = self.detector.settings.min_score if arguments.min_score is None else arguments.min_score
         keep = candidates.scores >= least
-        ranges = {}
+        ranges: dict[str, list[int]] = {}
         if arguments.min_score is None:
             ranges = {
                 name: range_of(candidates, int((keep & (candidates.classes == n)).sum()), n) for n, name in enumerate(classes)

@@ -158,7 +158,8 @@ def _text(arguments: LbcGenerateArguments, numbers: dict[str, Any]) -> str:
     }
     traits += [text for name, text in phrases.items() if getattr(arguments, name)]
     parts = [
-        f"Generated {n} synthetic picture{'s' * (n > 1)} of a cell of {arguments.cell_class}. Made by a model, not photographed, of no patient."
+        f"Generated {n} synthetic picture{'s' * (n > 1)} of a cell of {arguments.cell_class}. Made by a model, not photographed, "
+        "of no patient."
     ]
     if traits:
         parts.append(f"Asked for, and not checked in the pictures: {', '.join(traits)}.")

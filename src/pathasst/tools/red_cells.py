@@ -1,7 +1,7 @@
 """Which candidates count as red cells, by the picture's own scores. Knows boxes, no network.
 
-A detector's scores fall with another laboratory's stain and camera, so that no one threshold serves. What is in doubt is so for
-a reason that a box shows: it is cut by the picture's edge, lies over another cell, or is not of the size of the others. Such a box
+A detector's scores fall with another laboratory's stain and camera, so that no one threshold serves. What is in doubt is so for a
+reason that a box shows: it is cut by the picture's edge, lies over another cell, or is not of the size of the others. Such a box
 must score nearly as high as the picture's best cells; one that lies free counts from half of that on.
 """
 

@@ -178,9 +178,9 @@ def _abnormal(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     if not n:
         return ["The detector found no abnormal cells in this field; it misses some, so that does not exclude them."]
     classes = [f"{c} {k}" for k, c in numbers.items() if k in LONG and c]
+    kinds = f": {_joined(classes)}" if classes else ""
     return [
-        f"The detector marked {counted(n, 'cell')} as abnormal{f': {_joined(classes)}' if classes else ''}; they are boxed in the "
-        "picture.",
+        f"The detector marked {counted(n, 'cell')} as abnormal{kinds}; they are boxed in the picture.",
         *_density(numbers, wishes, what="marked cells"),
         "It is weak: it misses abnormal cells, and cannot tell which Bethesda class they are.",
     ]

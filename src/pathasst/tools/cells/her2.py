@@ -43,8 +43,8 @@ class Her2Cells(detect.CellTool):
             "(0.09–0.84); never 1+, and 2+ for 7 of 24"
         ),
         limits=(
-            "not validated for breast; a rule of thumb on optical density that misses faint staining: 0 does not exclude 1+ or 2+; "
-            "does not separate invasive from in-situ or normal cells"
+            "not validated for breast; a rule of thumb on optical density that misses faint staining, so that 0 does not exclude "
+            "1+ or 2+; does not separate invasive from in-situ or normal cells"
         ),
     )
 
