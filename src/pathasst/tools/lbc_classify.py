@@ -58,8 +58,8 @@ class LbcClassify(Tool[LbcClassifyArguments]):
         licence="research use only (Mendeley LBC, CC BY 4.0; CRIC, CC BY 4.0 as reported; Herlev, for research as reported)",
         scores=(
             "macro F1 (95 % interval): Mendeley LBC fields, four classes, 0.96 (0.93–0.98), 312 in five folds by original; "
-            "single cells, three grades, 0.73 (0.69–0.75), 2,084 of Herlev and CRIC in five folds by smear or field; it states 0.47 "
-            "of these, 0.95 of them right"
+            "single cells, three grades, 0.73 (0.69–0.75), 2,084 of Herlev and CRIC in five folds by smear or field; it states "
+            "0.47 of these, 0.95 of them right"
         ),
         validated=True,
         limits=(
