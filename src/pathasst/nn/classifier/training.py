@@ -82,7 +82,9 @@ def train(
     return scores
 
 
-def measure(items: Sequence[ClassifierItem], classes: Sequence[str], predict: Callable[[list[np.ndarray]], np.ndarray]) -> ClassifierScores:
+def measure(
+    items: Sequence[ClassifierItem], classes: Sequence[str], predict: Callable[[list[np.ndarray]], np.ndarray]
+) -> ClassifierScores:
     """Scores on labelled pictures, intervals by group. `predict`: pictures → [n, classes]."""
     starts = range(0, len(items), 64)
     probabilities = np.concatenate([predict([read_picture(i) for i in items[n : n + 64]]) for n in starts])
