@@ -52,8 +52,8 @@ class HeNuclei(Tool[HeNucleiArguments]):
         classes=(NAME,),
         scores=(
             "F1 at IoU 0.5 (95 % interval): a source never seen, MoNuSeg, 0.638 (0.583–0.695), 29 tiles, 16,821 nuclei; unseen "
-            "images of CoNSeP 0.453 (0.365–0.566), 25 patches, of the Data Science Bowl 0.773 (0.736–0.812), 15 fields; the count "
-            "of a picture is off by 13 to 29 % in the mean"
+            "images of CoNSeP 0.453 (0.365–0.566), 25 patches, of the Data Science Bowl 0.773 (0.736–0.812), 15 fields; the "
+            "count of a picture is off by 13 to 29 % in the mean"
         ),
         licence="Apache-2.0 (trained on CoNSeP, Apache-2.0, and BBBC038, CC0, as reported)",
         validated=True,
