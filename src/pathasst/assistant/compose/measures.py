@@ -153,7 +153,7 @@ def _class(numbers: dict[str, Any], wishes: Wishes) -> list[str]:
     name = f"{first} ({LONG[first]})" if first in LONG else first
     other = f"{second} ({LONG[second]})" if second in LONG else second
     what = "grade" if first in GRADES else "class"
-    if (numbers["class"] or numbers["grade"]) is None or (what == "class" and p < LEAST_CLASS):
+    if (numbers["class"] or numbers.get("grade")) is None or (what == "class" and p < LEAST_CLASS):
         lead = f"I cannot tell which {what} it is: {name} has probability {p:.2f}, {other} {q:.2f}."
     else:
         lead = f"The classifier's {what} is {name}, with probability {p:.2f}; next is {second} with {q:.2f}."
