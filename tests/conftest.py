@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +40,39 @@ def png() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def forked() -> Callable[..., list[int]]:
+    """Runs a function in forked processes and returns how each ended: 0, 1 after an error (its traceback is printed), −9 killed.
+
+    They import nothing again, which costs seconds for each process that is started anew. `processes` of them find each other as
+    `torchrun` arranges it; torch must run with one thread.
+    """
+
+    def run(work: Callable[[], object], processes: int = 1) -> list[int]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        about = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        children = []
+        for rank in range(processes):
+            child = os.fork()
+            if child:
+                children.append(child)
+                continue
+            status = 1
+            try:
+                if processes > 1:
+                    os.environ |= {k: str(v) for k, v in {**about, "RANK": rank, "LOCAL_RANK": rank}.items()}
+                work()
+                status = 0
+            except BaseException:  # noqa: BLE001 - nothing of a child may reach the tests of its parent
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+    return run

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from torch import nn
 from training_line import DEFAULTS, Line, Small
 
 from pathasst.core.errors import BadSettings, MissingPackage
-from pathasst.training import checkpoint, fit
+from pathasst.training import checkpoint, fit, loop
 
 SCRIPT = Path(training_line.__file__)
 
@@ -75,21 +76,20 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path, 
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
 
 
-def test_a_killed_training_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    def run(out: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(SCRIPT), str(out), "steps=400", "save_every=25", "workers=1"])
+def test_a_killed_training_goes_on_with_the_same_bits(tmp_path: Path, forked: Callable[..., list[int]]) -> None:
+    changes = {"steps": 400, "save_every": 25, "workers": 1}
+    whole = trained(tmp_path / "whole", **changes)
 
-    whole = run(tmp_path / "whole")
-    killed = run(tmp_path / "killed")
-    deadline = time.monotonic() + 120
-    while not checkpoint.steps_saved(tmp_path / "killed") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert not (tmp_path / "killed" / "weights.pt").exists(), "it was killed before its end"
-    assert whole.wait() == 0
-    assert run(tmp_path / "killed").wait() == 0
-    assert same(*(torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "killed")))
+    class Killed(Line):
+        def train_mode(self, model: nn.Module) -> None:
+            if len(checkpoint.steps_saved(tmp_path / "killed")):
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().train_mode(model)
+
+    chosen = settings(**changes)
+    assert forked(lambda: fit(Killed(chosen), chosen, tmp_path / "killed")) == [-signal.SIGKILL]
+    assert checkpoint.steps_saved(tmp_path / "killed") == [25]
+    assert same(trained(tmp_path / "killed", **changes), whole)
     assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
 
 
@@ -164,16 +164,19 @@ def test_the_best_so_far_survives_an_interruption(tmp_path: Path) -> None:
     assert fit(Early(chosen), chosen, tmp_path).scores == {"score": 0.9}
 
 
-def test_minutes_end_the_training_and_the_rate_with_them(tmp_path: Path) -> None:
+def test_minutes_end_the_training_and_the_rate_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
     class Slow(Line):
         def train_mode(self, model: nn.Module) -> None:
-            time.sleep(0.02)
+            clock[0] += 0.02
             super().train_mode(model)
 
     chosen = settings(steps=100_000, minutes=0.02, save_every=1000, evaluate_every=0)
     result = fit(Slow(chosen), chosen, tmp_path)
     assert result.finished
-    assert 0 < result.step < 1000
+    assert result.step in (60, 61)
     assert result.seconds >= 1.2
     rates = [line["lr"] for line in lines(tmp_path) if "lr" in line]
     assert rates[-1] < 0.2 * max(rates)
@@ -279,9 +282,80 @@ def test_a_tracker_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_a_fused_step_is_the_plain_one(tmp_path: Path) -> None:
     plain = trained(tmp_path / "plain")
-    assert close(trained(tmp_path / "fused", fused=True), plain)
-    trained(tmp_path / "parts", fused=True, stop_at=25)
-    assert same(trained(tmp_path / "parts", fused=True), trained(tmp_path / "fused", fused=True))
+    fused = trained(tmp_path / "fused", optimizer="adamw-fused")
+    assert close(fused, plain)
+    trained(tmp_path / "parts", optimizer="adamw-fused", stop_at=25)
+    assert same(trained(tmp_path / "parts", optimizer="adamw-fused"), fused)
+
+
+def test_moments_in_eight_bits_train_alike_and_resume_with_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    wide = {"width": 4096, "steps": 20, "save_every": 5, "evaluate_every": 0, "lr": 1e-3}  # smaller tensors keep 32 bits
+    eight = trained(tmp_path / "eight", optimizer="adamw-8bit", **wide)
+    trained(tmp_path / "parts", optimizer="adamw-8bit", stop_at=12, **wide)
+    saved = torch.load(checkpoint.path_of(tmp_path / "parts", 12), weights_only=True)["optimizer"]["state"]
+    moments = saved["0.weight"]["__bnb_optimizer_quant_state__"]
+    assert moments["state1"].dtype == moments["state2"].dtype == torch.uint8
+    assert same(trained(tmp_path / "parts", optimizer="adamw-8bit", **wide), eight)
+    plain, before = trained(tmp_path / "plain", **wide), Line(settings(**wide)).model.state_dict()
+    moved = (plain["3.weight"] - before["3.weight"]).norm()
+    assert 0 < (eight["3.weight"] - plain["3.weight"]).norm() < 0.1 * moved
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [("paged-adamw-8bit", BadSettings, "choose adamw-8bit"), ("adamw-8bit", MissingPackage, r"pip install 'pathasst\[qlora\]'")],
+)
+def test_an_optimizer_that_cannot_run_is_named(tmp_path, monkeypatch, kind, error, words) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(error, match=words):
+        trained(tmp_path, optimizer=kind)
+
+
+def test_checkpoints_written_in_the_background_are_the_same(tmp_path: Path) -> None:
+    here = trained(tmp_path / "here", keep=2)
+    assert same(trained(tmp_path / "background", keep=2, async_save=True), here)
+    assert checkpoint.steps_saved(tmp_path / "background") == [50, 60]
+    for step in (50, 60):
+        one, two = (torch.load(checkpoint.path_of(tmp_path / n, step), weights_only=True) for n in ("here", "background"))
+        assert same(one["model"], two["model"]) and same(one["average"], two["average"])
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_kill_during_a_write_leaves_the_checkpoint_before(
+    tmp_path: Path, forked: Callable[..., list[int]], background: bool
+) -> None:
+    whole = trained(tmp_path / "whole")
+    save = torch.save
+
+    def cut(state: Any, path: Path) -> None:
+        save(state, path)
+        if path.name.startswith("step-00000030"):
+            with path.open("r+b") as file:
+                file.truncate(path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    out = tmp_path / "killed"
+
+    def killed() -> None:
+        torch.save = cut
+        trained(out, async_save=background, stop_at=30)
+
+    assert forked(killed) == [-signal.SIGKILL]
+    assert checkpoint.steps_saved(out) == [20]
+    assert [p.name for p in (out / "checkpoints").glob("*.new")] == ["step-00000030.new"]
+    assert same(trained(out, async_save=background), whole)
+    assert lines(out) == lines(tmp_path / "whole")
+    assert not list((out / "checkpoints").glob("*.new"))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        trained(tmp_path, async_save=True, evaluate_every=0)
 
 
 def test_a_compiled_network_trains_the_same_under_the_same_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

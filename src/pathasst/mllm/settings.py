@@ -9,12 +9,14 @@ from pydantic import model_validator
 from pathasst.core.settings import Field, Settings
 from pathasst.training.settings import (
     FREE,
+    AsyncSave,
     BatchSize,
     ClipNorm,
     Every,
-    Fused,
+    Keep,
     LearningRate,
     Minutes,
+    Optimizer,
     TrainingSettings,
     Warmup,
     WeightDecay,
@@ -29,11 +31,27 @@ class ModelSettings(Settings):
 
     vision: str = Field(default="pathclip-embedded", description="Id of a PathCLIP, or a folder with a CLIPVisionModel.")
     llm: str = Field(default="smollm2-135m", description="Id of a language model, or its folder (safetensors or one GGUF file).")
-    projector: Literal["linear", "mlp2x_gelu"] = Field(default="linear", description="linear: the paper's single FC layer.")
+    projector: Literal["linear", "mlp2x_gelu", "pixel-shuffle"] = Field(
+        default="linear",
+        description="linear: the paper's single FC layer. pixel-shuffle: four neighbouring patches become one token.",
+    )
+    tiles: tuple[tuple[int, int], ...] = Field(
+        default=(),
+        description="Grids of tiles, [rows, columns], that a large picture is cut into besides its whole (AnyRes, LLaVA-NeXT). "
+        "Empty: one square.",
+    )
     template: str = Field(default="chatml", description="Chat template: chatml, paper, or tokenizer (the LLM's own).")
     vision_feature_layer: int = Field(
         default=-2, description="Layer of the tower whose patch tokens are read, without the class token."
     )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.tiles and self.projector == "pixel-shuffle":
+            raise ValueError("tiles need the projector linear or mlp2x_gelu")
+        if any(side < 1 for grid in self.tiles for side in grid):
+            raise ValueError("a grid of tiles has at least one row and one column")
+        return self
 
 
 class LoraSettings(Settings):
@@ -83,7 +101,11 @@ class MllmTraining(Settings):
     """A whole training of PathAsst."""
 
     room: ClassVar[str] = "mllm"
-    renamed: ClassVar[dict[str, str]] = {"validate_every": "evaluate_every", "validation_samples": "val_samples"}
+    renamed: ClassVar[dict[str, str]] = {
+        "validate_every": "evaluate_every",
+        "validation_samples": "val_samples",
+        "fused": "optimizer (adamw-fused)",
+    }
 
     model: ModelSettings = ModelSettings()
     start: str = Field(
@@ -108,10 +130,12 @@ class MllmTraining(Settings):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute a layer's activations again in the backward pass: less memory, a third slower."
     )
-    fused: Fused = False
+    optimizer: Optimizer = "adamw"
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU if there is one.")
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
     save_every: int = Field(default=25, ge=1, description="Steps between checkpoints.")
+    async_save: AsyncSave = False
+    keep: Keep = 0
     evaluate_every: Every = Field(default=50, description="Steps between evaluations on the split val. 0: only at the end.")
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
         default=(), description="Where the log goes besides the folder of the run."
@@ -136,7 +160,7 @@ class MllmTraining(Settings):
         """A phase's settings of `training.fit`: each process computes its rows of a step one after another."""
         rows = -(-phase.batch // processes)
         own = ("minutes", "lr", "warmup", "weight_decay", "clip_norm")
-        run = ("device", "seed", "fused", "save_every", "evaluate_every", "trackers")
+        run = ("device", "seed", "optimizer", "save_every", "async_save", "keep", "evaluate_every", "trackers")
         return TrainingSettings(
             steps=steps,
             batch=rows * processes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +28,63 @@ def steps_saved(out: Path) -> list[int]:
     return sorted(int(p.name.removeprefix("step-")) for p in (out / FOLDER).glob("step-*") if p.suffix != ".new")
 
 
-def write(path: Path, state: State, *, main: bool = True, wait: Callable[[], object] = lambda: None) -> None:
-    """Write a checkpoint; every process calls it, `main` is true on the first, and `wait` waits for all of them."""
-    new = path.with_name(path.name + ".new")
-    if main:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        _remove(new)
-    wait()
-    if _sharded(state):
-        from torch.distributed import checkpoint
+class Writer:
+    """Writes the checkpoints of a run; every process has one, `main` is true on the first, and `wait` waits for all of them.
 
-        checkpoint.save(state, checkpoint_id=new)
-    elif main:
-        torch.save(state, new)
-    wait()
-    if main:
-        _remove(path)
-        new.rename(path)
-    wait()
+    In the `background` a thread writes a copy of the state while the training goes on. One checkpoint is written at a time, and
+    until it is whole the one before stays.
+    """
+
+    def __init__(self, *, main: bool = True, wait: Callable[[], object] = lambda: None, background: bool = False) -> None:
+        self.main, self.wait, self.background = main, wait, background
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if background else None
+        self._pending: Future[None] | None = None
+        self._group: Any = None  # of processes that agree in the background, apart from those that train
+
+    def write(self, path: Path, state: State, *, then: Callable[[], object] = lambda: None) -> None:
+        """Write a checkpoint; `then` follows on the first process once it is there. Raises what writing the one before raised."""
+        self.finish()
+        new = path.with_name(path.name + ".new")
+        if self.main:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            _remove(new)
+        self.wait()
+        sharded = _sharded(state)
+        if sharded and self._thread:
+            from torch import distributed
+
+            self._group = self._group or distributed.new_group(backend="gloo")
+        if self._thread and (sharded or self.main):
+            state = _copied(state)
+
+        def complete() -> None:
+            if sharded:  # done on the first process once every process has written its part
+                from torch.distributed import checkpoint
+
+                checkpoint.save(state, checkpoint_id=new, process_group=self._group)
+            elif self.main:
+                torch.save(state, new)
+            if self.main:
+                _remove(path)
+                new.rename(path)
+                then()
+
+        if self._thread:
+            self._pending = self._thread.submit(complete)
+        else:
+            complete()
+            self.wait()
+
+    def finish(self) -> None:
+        """Wait until the checkpoint that is being written is there. All processes must call it."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+            self.wait()
 
 
 def read(path: Path, state: State) -> State:
-    """What `write` wrote. `state` has the same keys and tensors of the same shapes, into which sharded parts are read."""
+    """What a `Writer` wrote. `state` has the same keys and tensors of the same shapes, into which sharded parts are read."""
     if path.is_dir():
         from torch.distributed import checkpoint
 
@@ -69,6 +105,15 @@ def prune(out: Path, keep: int) -> None:
         _remove(path_of(out, step))
     if not keep:
         shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _copied(state: Any) -> Any:
+    """The state with its tensors copied to the host's memory."""
+    if isinstance(state, dict):
+        return {name: _copied(value) for name, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(_copied(value) for value in state)
+    return state.detach().to("cpu", copy=True) if isinstance(state, torch.Tensor) else state
 
 
 def _sharded(state: Any) -> bool:

@@ -28,6 +28,7 @@ from pathasst.core.hardware import device_of, uses_bfloat16
 from pathasst.training import checkpoint
 from pathasst.training import log as logs
 from pathasst.training.ema import Ema, copy_into, learned
+from pathasst.training.optimizers import as_chosen
 from pathasst.training.schedule import rate
 from pathasst.training.settings import TrainingSettings
 from pathasst.training.task import Task
@@ -70,6 +71,8 @@ class _Training:
     """Model, optimiser, average and counters of one training."""
 
     def __init__(self, task: Task, settings: TrainingSettings, out: Path, log: Log | None) -> None:
+        from accelerate.utils import DistributedType
+
         self.task, self.settings, self.out, self.report = task, settings, out, log
         self.accelerator = _accelerator(task, settings, out)
         world = self.accelerator.num_processes
@@ -80,7 +83,9 @@ class _Training:
         self.main, self.device = self.accelerator.is_main_process, self.accelerator.device
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
-        optimizer = _fused(task.optimizer(settings)) if settings.fused else task.optimizer(settings)
+        self.writer = checkpoint.Writer(main=self.main, wait=self.accelerator.wait_for_everyone, background=settings.async_save)
+        sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        optimizer = as_chosen(task.optimizer(settings), settings.optimizer, self.device, sharded=sharded)
         if settings.compile:
             task.model.compile()  # in place: names of weights stay
         self.highest = [group["lr"] for group in optimizer.param_groups]
@@ -209,7 +214,7 @@ class _Training:
             best = self.task.best
             if best and scores[best] >= self.best_scores.get(best, -math.inf):  # of equals the later: it is trained longer
                 self.best_scores = scores
-                self._write("best", {"model": learned(self.model)})
+                self.writer.write(self.out / checkpoint.FOLDER / "best", {"model": learned(self.model)})
         self.scores = scores
         self._line({name: float(f"{value:.5g}") for name, value in scores.items()})
 
@@ -248,13 +253,8 @@ class _Training:
         if self.sums and self.accelerator.num_processes > 1:  # of all processes, since the checkpoint is theirs together
             mean = self.accelerator.reduce(torch.stack([self.sums[n] for n in self.sums]), "mean")
             self.sums = dict(zip(self.sums, mean, strict=True))
-        self._write(checkpoint.path_of(self.out, self.step).name, self._state())
-        if self.main:
-            checkpoint.prune(self.out, max(self.settings.keep, 1))
-
-    def _write(self, name: str, state: dict[str, Any]) -> None:
-        path = self.out / checkpoint.FOLDER / name
-        checkpoint.write(path, state, main=self.main, wait=self.accelerator.wait_for_everyone)
+        keep = max(self.settings.keep, 1)
+        self.writer.write(checkpoint.path_of(self.out, self.step), self._state(), then=lambda: checkpoint.prune(self.out, keep))
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -287,6 +287,7 @@ class _Training:
 
     def _finish(self, finished: bool) -> Trained:
         """The weights to keep go into the model; table and picture are made of the log."""
+        self.writer.finish()
         path = self.out / checkpoint.FOLDER / "best"
         if self.best_scores:
             copy_into(self.model, checkpoint.read(path, {"model": learned(self.model)})["model"])
@@ -356,7 +357,7 @@ def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
         if not any(importlib.util.find_spec(package) for package in PACKAGES[tracker]):
             raise MissingPackage(f"trackers: {tracker} is not installed; run `pip install {PACKAGES[tracker][0]}`.")
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+    from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import DistributedDataParallelKwargs
 
     device = device_of(settings.device)
@@ -364,6 +365,7 @@ def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
         raise BadSettings("precision: fp16 needs a GPU; set bf16 or fp32.")
     # Accelerate keeps one state a process; trainings in one process may differ in precision and device.
     AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()  # of another trainer that ended between two parts of a step: no step would be taken
     processes(device)
     accelerator = Accelerator(
         mixed_precision="fp16" if settings.precision == "fp16" else "bf16" if uses_bfloat16(settings.precision, device) else "no",
@@ -383,13 +385,6 @@ def _accelerator(task: Task, settings: TrainingSettings, out: Path) -> Any:
         config = {k: v if isinstance(v, (int, float, str, bool)) else json.dumps(v, ensure_ascii=False) for k, v in plain}
         accelerator.init_trackers(out.name or "run", config=config)
     return accelerator
-
-
-def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same AdamW, whose step is one kernel."""
-    own = {"fused", "foreach", "differentiable", "capturable"}  # ways to compute the step, one of which is chosen
-    groups = [{name: value for name, value in group.items() if name not in own} for group in optimizer.param_groups]
-    return torch.optim.AdamW(groups, fused=True)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -41,13 +41,26 @@ Precision = Annotated[
     Literal["auto", "bf16", "fp16", "fp32"],
     Field(description="Numbers of the forward pass; weights stay fp32. auto: bf16 where hardware multiplies it, else fp32."),
 ]
-Fused = Annotated[bool, Field(description="AdamW's step as one kernel: quicker on a GPU, other rounding.")]
+Optimizer = Annotated[
+    Literal["adamw", "adamw-fused", "adamw-8bit", "paged-adamw-8bit"],
+    Field(
+        description="adamw-fused: the step as one kernel, quicker on a GPU, other rounding. adamw-8bit: moments in eight bits "
+        "(bitsandbytes, the extra `qlora`); paged: they move to the host's memory when the GPU's is short."
+    ),
+]
+AsyncSave = Annotated[
+    bool,
+    Field(description="Write checkpoints while the training goes on; takes the host's memory for a copy of what is written."),
+]
+Keep = Annotated[int, Field(ge=0, description="Checkpoints that stay after the training; the newest stay.")]
 Compile = Annotated[
     bool, Field(description="torch.compile the network: its first steps take minutes. For shapes that stay the same.")
 ]
 Every = Annotated[int, Field(ge=0)]
 
-FREE = frozenset(["steps", "minutes", "accumulate", "save_every", "keep", "evaluate_every", "trackers", "device", "workers"])
+FREE = frozenset(
+    ["steps", "minutes", "accumulate", "save_every", "async_save", "keep", "evaluate_every", "trackers", "device", "workers"]
+)
 """Settings that may change when an interrupted training goes on: how long it trains, what it writes, what it runs on."""
 
 
@@ -60,6 +73,7 @@ class TrainingSettings(Settings):
         "evaluations": "evaluate_every (steps)",
         "validate_every": "evaluate_every (steps)",
         "rows_per_step": "batch",
+        "fused": "optimizer (adamw-fused)",
     }
 
     free: ClassVar[frozenset[str]] = FREE
@@ -75,14 +89,15 @@ class TrainingSettings(Settings):
     weight_decay: WeightDecay = 0.01
     clip_norm: ClipNorm = 1.0
     ema: Ema = 0.0
-    fused: Fused = False
+    optimizer: Optimizer = "adamw"
     compile: Compile = False
     precision: Precision = "auto"
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
     save_every: Every = Field(
         default=100, ge=1, description="Steps between checkpoints, from which an interrupted training resumes."
     )
-    keep: int = Field(default=0, ge=0, description="Checkpoints that stay after the training; the newest stay.")
+    async_save: AsyncSave = False
+    keep: Keep = 0
     evaluate_every: Every = Field(
         default=200, ge=0, description="Steps between evaluations on the split val. 0: only at the end."
     )
