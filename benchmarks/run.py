@@ -77,6 +77,7 @@ BENCHES = (
         "mllm_engines", "PathAsst in llama.cpp and in transformers", arguments=("--threads", "1", "--tokens", "32"), seconds=60
     ),
     Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer"),
+    Bench("mllm_gpu", "PathAsst and PathCLIP on one GPU: tokens a second, memory beside the plan"),
     Bench("router", "The right tools, or rightly none: the router on unseen wordings"),
     Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand"),
     Bench("eval_answers", "Answers: right, declined, wrong, invented; the embedded brain, without a judge"),
