@@ -119,7 +119,119 @@ def qwen_vl(folder: Path, template: str = CHATML) -> Path:
     return folder
 
 
-FAMILIES = {"llava_onevision": llava_onevision, "qwen2_5_vl": qwen_vl}
+def qwen3_vl(folder: Path, template: str = CHATML) -> Path:
+    from transformers import (
+        Qwen2VLImageProcessor,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    tokenizer = make_tokenizer()
+    marks = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+    tokenizer.add_special_tokens({"extra_special_tokens": marks})
+    image, video, start, end = tokenizer.convert_tokens_to_ids(marks)
+    torch.manual_seed(0)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2], "mrope_interleaved": True}
+    config = Qwen3VLConfig(
+        text_config=TEXT | {"vocab_size": len(tokenizer), "head_dim": 8, "rope_parameters": rope},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
+        },
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+    )
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(patch_size=16, min_pixels=32 * 32, max_pixels=64 * 64),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=template.replace("PICTURE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    ).save_pretrained(folder)
+    return folder
+
+
+SIGLIP = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
+
+
+def gemma3(folder: Path, template: str = CHATML) -> Path:
+    """The network of MedGemma, too."""
+    from transformers import (
+        Gemma3Config,
+        Gemma3ForConditionalGeneration,
+        Gemma3ImageProcessor,
+        Gemma3Processor,
+        Gemma3TextConfig,
+        SiglipVisionConfig,
+    )
+
+    marks = {"image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": list(marks.values())})
+    about = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", **marks}
+    tokenizer = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, **about)
+    image, start, end = tokenizer.convert_tokens_to_ids(list(marks.values()))
+    torch.manual_seed(0)
+    config = Gemma3Config(
+        text_config=Gemma3TextConfig(vocab_size=len(tokenizer), head_dim=8, sliding_window=64, **TEXT),
+        vision_config=SiglipVisionConfig(image_size=56, **SIGLIP),
+        mm_tokens_per_image=4,
+        image_token_index=image,
+        boi_token_index=start,
+        eoi_token_index=end,
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    Gemma3Processor(
+        image_processor=Gemma3ImageProcessor(size={"height": 56, "width": 56}),
+        tokenizer=tokenizer,
+        chat_template=template.replace("PICTURE", "<start_of_image>"),
+        image_seq_length=4,
+    ).save_pretrained(folder)
+    return folder
+
+
+def idefics3(folder: Path, template: str = CHATML) -> Path:
+    """SmolVLM's network; its own processor wants num2words for videos."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3ImageProcessor, Idefics3Processor
+
+    tokenizer = make_tokenizer()
+    marks = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"]
+    tokenizer.add_special_tokens({"extra_special_tokens": marks})
+    torch.manual_seed(0)
+    config = Idefics3Config(
+        text_config={"model_type": "llama", "vocab_size": len(tokenizer), **TEXT},
+        vision_config={"image_size": 56, **SIGLIP},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+    )
+    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+    Idefics3Processor(
+        image_processor=Idefics3ImageProcessor(
+            size={"longest_edge": 56}, max_image_size={"longest_edge": 56}, do_image_splitting=False
+        ),
+        tokenizer=tokenizer,
+        image_seq_len=4,
+        chat_template=template.replace("PICTURE", "<image>"),
+    ).save_pretrained(folder)
+    return folder
+
+
+FAMILIES = {
+    "llava_onevision": llava_onevision,
+    "qwen2_5_vl": qwen_vl,
+    "qwen3_vl": qwen3_vl,
+    "gemma3": gemma3,
+    "idefics3": idefics3,
+}
 
 
 def conversation(n: int, colour: tuple[int, int, int], word: str, **more) -> Conversation:

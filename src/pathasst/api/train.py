@@ -54,6 +54,29 @@ def vlm(conversations: Folder | Sequence[Folder], model: Folder, out: Folder, *,
     return train(several, Path(out), VlmTraining.load(recipe, model=str(model), **settings), all_specs())
 
 
+def preferences(
+    model: Folder,
+    out: Folder,
+    conversations: Sequence[Folder] = (),
+    *,
+    feedback: Folder | None = None,
+    recipe: str = "modern",
+    **settings: Any,
+) -> Path:
+    """Teach a vision–language model which of two answers is preferred (DPO), from tool calls in conversations that failed and
+    from the server's `feedback.jsonl`; gives the folder of the peft adapter.
+
+    Raises BadSettings for an unknown setting or a folder without such a model, BadDataset without a pair, MissingPackage.
+
+    >>> adapter = pathasst.train.preferences("out/exported", out="out/dpo", feedback="feedback.jsonl")  # doctest: +SKIP
+    """
+    from pathasst.mllm.preference_training import PreferenceTraining, train
+    from pathasst.tools.registry import all_specs
+
+    chosen = PreferenceTraining.load(recipe, model=str(model), **settings)
+    return train(conversations, Path(out), chosen, all_specs(), feedback=feedback)
+
+
 def classifier(labels: Folder, out: Folder, **settings: Any) -> dict[str, Any]:
     """Train a picture classifier on a folder of folders, or a CSV or Parquet table with path, label and group; gives its scores.
 
@@ -170,4 +193,4 @@ def router(
     return train(folders, Path(out), router_settings, more=more, held_out=tests)
 
 
-__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "router", "segment", "vlm"]
+__all__ = ["classifier", "clip", "detector", "generator", "mllm", "nuclei", "points", "preferences", "router", "segment", "vlm"]

@@ -69,6 +69,27 @@ def vlm(
     train(conversations, out, settings.replace(model=model or settings.model), all_specs(), say=typer.echo)
 
 
+@app.command("preferences")
+def preferences(
+    conversations: list[Path] = typer.Argument(None, help="Dataset folder(s) of conversations in which tool calls failed."),
+    feedback: Path = typer.Option(None, "--feedback", "-f", help="feedback.jsonl of the server."),
+    model: str = typer.Option("", "--model", "-m", help="Folder of the model, as transformers or `pathasst export` stores it."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: pairs.jsonl, log.jsonl, the adapter."),
+    recipe: str = typer.Option("modern", help="A recipe's name, or a YAML file of your own."),
+    changes: list[str] = SET,
+) -> None:
+    """Teach a vision–language model which of two answers is preferred (DPO). Interrupted runs resume.
+
+    Example: pathasst train preferences --feedback ~/.local/share/pathasst/feedback.jsonl --model out/exported --out out/dpo
+    """
+    from pathasst.mllm.preference_training import PreferenceTraining, train
+    from pathasst.tools.registry import all_specs
+
+    settings = PreferenceTraining.load(recipe, changes)
+    settings = settings.replace(model=model or settings.model)
+    train(conversations or [], out, settings, all_specs(), feedback=feedback, say=typer.echo)
+
+
 @app.command("look")
 def look(
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the run: model.safetensors, config.json, scores.json."),

@@ -127,11 +127,7 @@ def adapt(model: Any, settings: VlmTraining) -> None:
 
     model.requires_grad_(False)
     names = [name for name, _ in model.named_modules()]
-    inside = [n for n in names if any(f".{part}." in f".{n}." for part in LANGUAGE)]
-    targets = [n for n in inside if n.rpartition(".")[2] in settings.lora.modules]
-    if settings.lora.rank and not targets:
-        last = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-        raise BadSettings(f"lora.modules: the language model has no layer {settings.lora.modules}; it has {', '.join(last)}.")
+    targets = adapted_layers(model, settings.lora.modules) if settings.lora.rank else []
     connector = [n for n in names if n.rpartition(".")[2] in CONNECTORS] if settings.connector else []
     if settings.connector and not connector:
         raise BadSettings(f"connector: the model has none of {', '.join(CONNECTORS)}.")
@@ -146,6 +142,16 @@ def adapt(model: Any, settings: VlmTraining) -> None:
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
+
+
+def adapted_layers(model: Any, modules: Sequence[str]) -> list[str]:
+    """Names of the language model's layers that are called so. Raises BadSettings where none is."""
+    inside = [n for n, _ in model.named_modules() if any(f".{part}." in f".{n}." for part in LANGUAGE)]
+    targets = [n for n in inside if n.rpartition(".")[2] in modules]
+    if not targets:
+        last = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
+        raise BadSettings(f"lora.modules: the language model has no layer {tuple(modules)}; it has {', '.join(last)}.")
+    return targets
 
 
 def save(model: Any, processor: Any, folder: Path, settings: VlmTraining) -> None:

@@ -30,7 +30,13 @@ class VlmSample:
     conversation: Conversation
     last: int  # number of messages
     learnt: tuple[int, ...]  # places of the messages whose tokens are supervised
-    supervised: int = 0  # tokens with a loss
+    spans: tuple[tuple[int, int], ...] = ()  # begin and end of these tokens
+    tokens: int = 0  # of all
+
+    @property
+    def supervised(self) -> int:
+        """Tokens with a loss."""
+        return sum(end - start for start, end in self.spans)
 
 
 class VlmTemplate:
@@ -54,36 +60,46 @@ class VlmTemplate:
             raise BadInput(f"{conversation.conversation_id}: no turn of the assistant")
         whole = VlmSample(conversation, len(messages), tuple(spoken))
         try:
-            if fitting := self._counted(whole, max_length):
-                return fitting
-        except _NoPrefix:
+            located = self.located(whole)
+            if located.tokens <= max_length:
+                return [located]
+        except NoPrefix:
             pass
-        single = [s for n in spoken for s in self._counted(VlmSample(conversation, n + 1, (n,)), max_length)]
+        each = (self.located(VlmSample(conversation, n + 1, (n,))) for n in spoken)
+        single = [sample for sample in each if sample.tokens <= max_length]
         if not single:
             raise BadInput(f"{conversation.conversation_id}: longer than {max_length} tokens up to its first answer")
         return single
 
-    def _counted(self, sample: VlmSample, max_length: int) -> list[VlmSample]:
-        """The sample with its supervised tokens counted; none if it is too long."""
-        labels = self.encode(sample)["labels"][0]
-        return [replace(sample, supervised=int((labels[1:] != IGNORED).sum()))] if len(labels) <= max_length else []
+    def located(self, sample: VlmSample) -> VlmSample:
+        """The sample with the places of its supervised tokens: what each learnt turn adds to the conversation before it.
+
+        Raises NoPrefix where the template rewrites what stands before such a turn.
+        """
+        messages, tools = self.messages(sample.conversation)[: sample.last], self.tools(sample.conversation)
+        pictures = self._pictures(sample.conversation)
+        ids = self._inputs(messages, tools, pictures, prompt=False)["input_ids"][0]
+        spans = []
+        for place in sample.learnt:
+            prompt = self._inputs(messages[:place], tools, pictures, prompt=True)["input_ids"][0]
+            last = place + 1 == len(messages)
+            end = ids if last else self._inputs(messages[: place + 1], tools, pictures, prompt=False)["input_ids"][0]
+            if len(prompt) >= len(end) or not (_begins(ids, prompt) and _begins(ids, end)):
+                raise NoPrefix(sample.conversation.conversation_id)
+            spans.append((len(prompt), len(end)))
+        return replace(sample, spans=tuple(spans), tokens=len(ids))
 
     def encode(self, sample: VlmSample) -> dict[str, torch.Tensor]:
-        """The model's inputs for a batch of one, with `labels` (1 × tokens int64, `IGNORED` where nothing is learnt)."""
+        """The model's inputs for a batch of one, with `labels` (1 × tokens int64, `IGNORED` where nothing is learnt) of a sample
+        that `located` or `samples` made."""
         import torch
 
         messages, tools = self.messages(sample.conversation)[: sample.last], self.tools(sample.conversation)
-        pictures = self._pictures(sample.conversation)
-        inputs = dict(self._inputs(messages, tools, pictures, prompt=False))
-        ids = inputs["input_ids"][0]
-        labels = torch.full_like(ids, IGNORED)
-        for place in sample.learnt:
-            prompt = self._inputs(messages[:place], tools, pictures, prompt=True)["input_ids"][0]
-            end = self._inputs(messages[: place + 1], tools, pictures, prompt=False)["input_ids"][0]
-            if len(prompt) >= len(end) or not (_begins(ids, prompt) and _begins(ids, end)):
-                raise _NoPrefix(sample.conversation.conversation_id)
-            labels[len(prompt) : len(end)] = ids[len(prompt) : len(end)]
-        return {**inputs, "labels": labels[None]}
+        inputs = dict(self._inputs(messages, tools, self._pictures(sample.conversation), prompt=False))
+        labels = torch.full_like(inputs["input_ids"], IGNORED)
+        for start, end in sample.spans:
+            labels[:, start:end] = inputs["input_ids"][:, start:end]
+        return {**inputs, "labels": labels}
 
     def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
         """Turns as messages with content in parts; pictures stand where IMAGE stands."""
@@ -142,7 +158,7 @@ def _begins(ids: torch.Tensor, first: torch.Tensor) -> bool:
     return bool(ids[: len(first)].equal(first))
 
 
-class _NoPrefix(Exception):
+class NoPrefix(Exception):
     """The template does not keep earlier turns as they were."""
 
 

@@ -363,7 +363,13 @@ class Service:
         if verdict not in VERDICTS:
             raise BadInput(f"a verdict is one of {', '.join(VERDICTS)}.")
         about = (
-            {"question": answer.question, "answer": answer.text, "brain": answer.brain, "ran": [_ran(r) for r in answer.results]}
+            {
+                "question": answer.question,
+                "answer": answer.text,
+                "brain": answer.brain,
+                "ran": [_ran(r) for r in answer.results],
+                "alone": not answer.pictures and sum(turn.role == "user" for turn in answer.turns) == 1,  # explains itself
+            }
             if answer
             else {}
         )
