@@ -1,80 +1,79 @@
-"""Two processes with gloo: their result is that of one process, sharded or not, and a stopped sharded run resumes exactly."""
+"""Two processes with gloo: their result is that of one process, sharded or not, and a stopped sharded run resumes exactly.
+
+`torchrun` itself starts the two processes of tests/training; here they are forked.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pathasst.core.errors import BadSettings
 from pathasst.mllm.settings import LoraSettings, MllmTraining, ModelSettings, PhaseSettings
 from pathasst.mllm.train import train
 from pathasst.training import log as logs
 
 from .conftest import SPECS, colours, write
 
-LAUNCH = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-SCRIPT = """
-import json, sys
-from pathlib import Path
-
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-
-from pathasst import training
-from pathasst.core.records import ToolSpec
-from pathasst.mllm.settings import MllmTraining
-from pathasst.mllm.train import train
-from pathasst.training import loop
-
-folder = Path(sys.argv[1])
-specs = [ToolSpec(**s) for s in json.loads((folder / "specs.json").read_text())]
-fit, accelerator_of = training.fit, loop._accelerator
-
 
 class Stop(Exception):
-    pass
+    """Ends a training in its second phase."""
 
 
-def stopping(task, settings, out, **rest):
-    fit(task, settings, out, **rest, stop_at=3 if out.name == "phase2" else 0)
-    if out.name == "phase2":
-        raise Stop
+def in_two_processes(folder: Path) -> None:
+    """What each of both processes does."""
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
+    from pathasst import training
+    from pathasst.training import checkpoint, loop
 
-def sharding(*arguments):  # Accelerate itself shards on accelerators alone
-    accelerator = accelerator_of(*arguments)
-    accelerator.state.distributed_type = DistributedType.FSDP
-    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="TRANSFORMER_BASED_WRAP")
-    return accelerator
+    AcceleratorState._reset_state(reset_partial_state=True)  # of the process that they were forked from
+    fit, accelerator_of = training.fit, loop._accelerator
 
+    def stopping(task, settings, out, **rest):
+        fit(task, settings, out, **rest, stop_at=3 if out.name == "phase2" else 0)
+        if out.name == "phase2":
+            raise Stop
 
-def run(name, like):
-    settings = MllmTraining(**json.loads((folder / f"{like}.json").read_text()))
-    train([folder / "data"], folder / name, settings, specs, say=lambda line: print(name, line, flush=True))
+    def sharding(*arguments):  # Accelerate itself shards on accelerators alone
+        accelerator = accelerator_of(*arguments)
+        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="TRANSFORMER_BASED_WRAP")
+        return accelerator
 
+    def run(name, like, **changes):
+        settings = MllmTraining(**json.loads((folder / f"{like}.json").read_text())).replace(**changes)
+        train([folder / "data"], folder / name, settings, SPECS, say=lambda _: None)
 
-assert loop.processes("cpu").num_processes == 2
-run("two-lora", "lora")
-loop._accelerator = sharding
-run("two-full", "full")
-training.fit = stopping
-try:
-    run("stopped", "full")
-except Stop:
+    assert loop.processes("cpu").num_processes == 2
+    run("two-lora", "lora")
+    loop._accelerator = sharding
+    run("two-full", "full")
+    training.fit = stopping
+    with pytest.raises(Stop):
+        run("stopped", "full", async_save=True, keep=2)
     training.fit = fit
-run("stopped", "full")
-run("two-sharded-lora", "lora")
-"""
+    world = loop.processes("cpu")
+    if world.is_main_process:  # as a kill leaves it that comes while the last checkpoint is written
+        newest = checkpoint.path_of(folder / "stopped" / "phase2", 3)
+        (newest / ".metadata").unlink()
+        newest.rename(newest.with_name(f"{newest.name}.new"))
+        assert checkpoint.steps_saved(folder / "stopped" / "phase2") == [2]
+    world.wait_for_everyone()
+    run("stopped", "full", async_save=True)
+    run("two-sharded-lora", "lora")
+    with pytest.raises(BadSettings, match="cannot be sharded"):
+        run("eight-bits", "lora", optimizer="adamw-8bit")
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_llm, tiny_tower, tmp_path_factory) -> Path:
+def folder(tiny_llm, tiny_tower, tmp_path_factory, forked) -> Path:
     """Each training by one process and by two."""
     made = tmp_path_factory.mktemp("distributed")
     pictured = colours(12)  # beside them conversations without pictures: the rows of one process may then hold none
@@ -99,11 +98,7 @@ def folder(tiny_llm, tiny_tower, tmp_path_factory) -> Path:
         )
         (made / f"{name}.json").write_text(json.dumps(settings.plain()))
         train([data], made / f"one-{name}", settings, SPECS, say=lambda _: None)
-    (made / "specs.json").write_text(json.dumps([asdict(s) for s in SPECS]))
-    (made / "run.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", *LAUNCH, str(made / "run.py"), str(made)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert forked(lambda: in_two_processes(made), processes=2) == [0, 0]
     return made
 
 

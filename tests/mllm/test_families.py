@@ -26,6 +26,7 @@ from transformers import (
     SiglipImageProcessor,
     SiglipVisionConfig,
     SiglipVisionModel,
+    SmolLM3Config,
 )
 
 from pathasst.core.errors import BadSettings
@@ -55,6 +56,7 @@ LLMS = {
     "gemma2": Gemma2Config(**SIZES, head_dim=8, sliding_window=24, final_logit_softcapping=None),
     "gemma3": Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=24, layer_types=["sliding_attention", "full_attention"]),
     "phi3": Phi3Config(**SIZES),
+    "smollm3": SmolLM3Config(**SIZES, no_rope_layers=[1, 0]),
 }
 LINEARS = {"phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")}
 
@@ -158,6 +160,8 @@ TIMM = {
     "plain": {},
     "virchow2": {"init_values": 1e-5, "reg_tokens": 4, "mlp_ratio": 5.5, "gated": True},
     "uni2": {"init_values": 1e-5, "reg_tokens": 8, "mlp_ratio": 5.5, "gated": True, "no_embed_class": True},
+    "conch": {"part": "visual.trunk."},
+    "keep": {"init_values": 1e-5, "part": "visual."},
 }
 """What the published models differ in, at a width of 32, of which DINOv2's SwiGLU makes an inner width of 88."""
 
@@ -170,6 +174,7 @@ def test_a_foundation_model_in_timms_layout_sees_as_in_timm(layout, tiny_llm, tm
     from safetensors.torch import save_file
 
     arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 0, **TIMM[layout]}
+    part = arguments.pop("part", "")
     more = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU} if arguments.pop("gated", False) else {}
     torch.manual_seed(0)
     theirs = timm.create_model("vit_tiny_patch16_224", **arguments, **more).eval()
@@ -180,7 +185,8 @@ def test_a_foundation_model_in_timms_layout_sees_as_in_timm(layout, tiny_llm, tm
     about = {"input_size": [3, 32, 32], "mean": [0.7, 0.6, 0.7], "std": [0.2, 0.2, 0.2], "crop_pct": 1.0}
     config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": about}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    save_file(theirs.state_dict(), folder / "model.safetensors")
+    others = {"text.positional_embedding": torch.zeros(4, 4)} if part else {}
+    save_file({f"{part}{k}": v for k, v in theirs.state_dict().items()} | others, folder / "model.safetensors")
     tower, processor = model.vision_tower(str(folder))
     pixels = processor(model_picture(), return_tensors="pt")["pixel_values"]
     with torch.no_grad():

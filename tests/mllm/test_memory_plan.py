@@ -23,6 +23,7 @@ from pathasst.mllm.model import Parts
 from pathasst.mllm.packed_loss import features_of, row_loss, tree
 from pathasst.mllm.settings import LoraSettings, PhaseSettings
 from pathasst.mllm.train import freeze, unfreeze
+from pathasst.training.optimizers import as_chosen
 
 from .conftest import colours, write
 
@@ -40,7 +41,7 @@ PHASES = {
 }
 
 
-def measured(config, phase, row, *, checkpointing=False) -> int:
+def measured(config, phase, row, *, checkpointing=False, kind="adamw") -> int:
     """Bytes of two real steps on the CPU at the worst time, by torch's profiler of allocations."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -57,7 +58,7 @@ def measured(config, phase, row, *, checkpointing=False) -> int:
         parts.llm.gradient_checkpointing_enable({"use_reentrant": False})
         parts.llm.train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, foreach=False)
+    optimizer = as_chosen(torch.optim.AdamW(trained, foreach=False), kind, torch.device("cpu"))
     table = torch.zeros(64, 16, 32, dtype=torch.float16)
     with tree(parts), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         for _ in range(2):
@@ -84,6 +85,16 @@ def test_memory_is_within_a_tenth_of_what_is_allocated(name, phase):
     plan = phase_memory(MODELS[name], PHASES[phase], row, TOWER, bf16=False, checkpointing=checkpointing)
     assert plan.peak == pytest.approx(measured(MODELS[name], PHASES[phase], row, checkpointing=checkpointing), rel=0.1)
     assert plan.peak <= 1.02 * (plan.weights + plan.gradients + plan.moments + plan.activations)
+
+
+def test_moments_in_eight_bits_are_within_a_tenth_of_what_is_allocated():
+    pytest.importorskip("bitsandbytes")
+    row, config, full = typical_row(32, 16, 0.4, 0, TOWER), MODELS["llama"], PHASES["full"]  # a short row: moments weigh more
+    plan = phase_memory(config, full, row, TOWER, bf16=False, optimizer="adamw-8bit")
+    assert plan.peak == pytest.approx(measured(config, full, row, kind="adamw-8bit"), rel=0.1)
+    plain = phase_memory(config, full, row, TOWER, bf16=False)
+    assert plan.moments < 0.35 * plain.moments  # small tensors keep 32 bits
+    assert plan.peak < 0.8 * plain.peak
 
 
 def test_checkpointing_and_more_devices_take_less():

@@ -321,24 +321,24 @@ def render(
     *,
     tools: Sequence[ToolSpec] = (),
     images: int = 0,
-    image_tokens: int = 0,
+    image_tokens: int | Sequence[int] = 0,
     max_length: int = 0,
     prompt: bool = False,
     name: str = "conversation",
 ) -> Rendered:
     """Ids and loss mask of a conversation.
 
-    `images` pictures are expected, each marked `<image>` in a user turn and expanded to `image_tokens` ids; `prompt` opens
-    the assistant's turn at the end. With `max_length`, whole turns are left out from the end, down to the last one after
-    which something is still supervised. Raises BadInput, naming the sample, when the marks and pictures differ in number or
-    nothing supervised fits.
+    `images` pictures are expected, each marked `<image>` in a user turn and expanded to `image_tokens` ids (of all, or of each);
+    `prompt` opens the assistant's turn at the end. With `max_length`, whole turns are left out from the end, down to the last one
+    after which something is still supervised. Raises BadInput, naming the sample, when the marks and pictures differ in number
+    or nothing supervised fits.
     """
     turns = list(turns)
     system = turns.pop(0).content if turns and turns[0].role == "system" else template.system
     marks = sum(t.content.count(IMAGE) for t in turns if t.role == "user")
     if marks != images:
         raise BadInput(f"{name}: {marks} {IMAGE} marks for {images} pictures.")
-    text = _Text(tokenizer, template, image_tokens)
+    text = _Text(tokenizer, template, [image_tokens] * images if isinstance(image_tokens, int) else image_tokens)
     text.add(template.bos + template.openers["system"], control=True)
     text.add("\n".join(filter(None, [system, list_tools(tools)])))
     text.add(template.closers["system"], control=True)
@@ -383,8 +383,9 @@ class _Piece:
 class _Text:
     """A conversation in the making: the one place through which text, and with it the mask, enters."""
 
-    def __init__(self, tokenizer: Any, template: ChatTemplate, image_tokens: int) -> None:
-        self.tokenizer, self.template, self.image_tokens = tokenizer, template, image_tokens
+    def __init__(self, tokenizer: Any, template: ChatTemplate, image_tokens: Sequence[int]) -> None:
+        self.tokenizer, self.template = tokenizer, template
+        self.image_tokens = iter(image_tokens)
         self.pieces: list[_Piece] = []
         self._control = re.compile("|".join(map(re.escape, {*tokenizer.all_special_tokens, IMAGE})))
 
@@ -396,7 +397,7 @@ class _Text:
 
     def add_picture(self) -> None:
         """Append a picture's placeholders."""
-        self.pieces.append(_Piece(IMAGE * self.image_tokens, supervised=False, control=True, picture=True))
+        self.pieces.append(_Piece(IMAGE * next(self.image_tokens), supervised=False, control=True, picture=True))
 
     def tokens(self) -> tuple[list[int], list[bool], list[int]]:
         """Ids, mask, and where each piece begins among them, with the end of the last.

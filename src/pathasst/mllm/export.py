@@ -16,6 +16,7 @@ from pathasst.core.errors import BadSettings
 from pathasst.mllm import adapter, gguf_folder, gguf_llm, model
 from pathasst.mllm.chat import ChatTemplate
 from pathasst.mllm.gguf_vision import write_vision
+from pathasst.mllm.layouts import RENAMED
 from pathasst.mllm.model import Parts
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ EXPORT = 2  # raised when an export of the same adapter changes
 def export(source: str | Path, out: Path, format: str = "huggingface", quantisation: str = "Q8_0") -> list[Path]:
     """Write a trained PathAsst (id, or folder of an adapter or of a whole checkpoint) to `out`; returns the files that count.
 
-    `huggingface` and `vllm` are the same files: a LLaVA checkpoint whose names and chat template both programs read. Raises
+    `huggingface` and `vllm` are the same files: a checkpoint (LLaVA, LLaVA-NeXT with
+    tiles, Aya Vision with pixel shuffle) whose names and chat template both programs read. Raises
     BadSettings for an unknown format or quantisation and for what a format cannot hold, MissingWeights when a part is not here.
     """
     if format not in FORMATS:
@@ -42,7 +44,10 @@ def export(source: str | Path, out: Path, format: str = "huggingface", quantisat
     if out.resolve() == folder.resolve():
         raise BadSettings(f"{out} is the checkpoint itself; choose another folder.")
     if format in ("huggingface", "vllm"):
-        model.save(adapter.load(folder) if is_adapter else model.load(folder), out)
+        parts = adapter.load(folder) if is_adapter else model.load(folder)
+        if format == "vllm" and parts.model.config.model_type not in RENAMED:
+            raise BadSettings("pixel shuffle was not tried in vLLM, whose networks of that kind take one tower; use huggingface.")
+        model.save(parts, out)
         return [*sorted(out.glob("*.safetensors")), out / "config.json"]
     if not is_adapter and format == "peft":
         raise BadSettings(f"{folder} is a whole checkpoint, which has no adapters of its own; choose another format.")
@@ -79,6 +84,8 @@ def write_gguf(parts: Parts, base: Path | None, out: Path, quantisation: str = Q
     """Both files of llama.cpp, the template and the picture's size into `out`; `base`: the GGUF file of its LLM, if any."""
     import gguf
 
+    if (kind := parts.model.config.model_type) != "llava":
+        raise BadSettings(f"a GGUF has no place for the pictures of {kind} (tiles, pixel shuffle); export to huggingface.")
     if quantisation not in gguf.GGMLQuantizationType.__members__:
         raise BadSettings(f"quantisation {quantisation!r} is unknown; try Q8_0, Q4_1, F16 or F32.")
     if base is None:

@@ -25,8 +25,9 @@ from pathasst import dataset
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE, Conversation
 from pathasst.mllm.pack import Row
-from pathasst.mllm.settings import MllmTraining, PhaseSettings
+from pathasst.mllm.settings import MllmTraining, ModelSettings, PhaseSettings
 from pathasst.mllm.tree_attention import TreePiece
+from pathasst.training.optimizers import moment_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +49,10 @@ class Memory:
 
     weights: float  # with what FSDP holds whole
     gradients: float
-    moments: float  # AdamW's two
+    moments: float  # AdamW's two, in 32 or 8 bits
     activations: float  # of a row, with the logits and all else that is there for a moment
     peak: float
+    trained: float = 0.0  # weights that learn, of all devices
 
     def __str__(self) -> str:
         parts = {"weights": self.weights, "gradients": self.gradients, "moments": self.moments, "activations": self.activations}
@@ -92,6 +94,14 @@ def parameters_of(config: Any) -> int:
 
     with torch.device("meta"):
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def pictures_of(settings: ModelSettings) -> Tower:
+    """What the projector takes of the settings' pictures; with tiles, of those cut into the most."""
+    tower = tower_of(settings.vision)
+    if settings.projector == "pixel-shuffle":
+        return Tower(tower.tokens // 4, tower.width * 4)
+    return Tower(tower.tokens * (1 + max((rows * columns for rows, columns in settings.tiles), default=0)), tower.width)
 
 
 def tower_of(vision: str) -> Tower:
@@ -139,6 +149,7 @@ def phase_memory(
     checkpointing: bool = False,
     devices: int = 1,
     bits: int = 16,
+    optimizer: str = "adamw",
 ) -> Memory:
     """One phase on `devices` that share it (FSDP). `bits`: of the frozen weights, in both phases. Of a deep LLM two and four
     layers are counted: what each further one takes is the same."""
@@ -148,7 +159,7 @@ def phase_memory(
         shallow.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             shallow.layer_types = config.layer_types[:layers]
-        return _memory(shallow, phase, row, tower, projector, bf16, checkpointing, devices, bits)
+        return _memory(shallow, phase, row, tower, projector, bf16, checkpointing, devices, bits, optimizer)
 
     if config.num_hidden_layers <= 4:
         return counted(config.num_hidden_layers)
@@ -167,6 +178,7 @@ def _memory(
     checkpointing: bool,
     devices: int,
     bits: int,
+    optimizer: str,
 ) -> Memory:
     import torch
     from torch import nn
@@ -174,7 +186,8 @@ def _memory(
     # In bfloat16 a fully trained LLM has float32 weights, which autocast, or FSDP, copies to bfloat16 for the products.
     copies = phase.full and bf16
     network = _network(config, phase, tower, projector, torch.bfloat16 if bf16 else torch.float32, float32=not copies)
-    trained = sum(p.numel() for p in network.model.parameters() if p.requires_grad)
+    sizes = [p.numel() for p in network.model.parameters() if p.requires_grad]
+    trained, moments = sum(sizes), sum(moment_bytes(size, optimizer) for size in sizes)
     activations, peak = _run(network, row, rows=1 if -(-phase.batch // devices) == 1 else 2, checkpointing=checkpointing)
     weights = float(sum(p.nbytes for p in network.model.parameters()))
     if bits == 4:
@@ -185,34 +198,33 @@ def _memory(
         if copies:  # float32 weights beside bfloat16 ones
             weights += 4 * trained
             peak = weights + 12 * trained + activations
-        return Memory(weights, 4.0 * trained, 8.0 * trained, activations, peak)
+        return Memory(weights, 4.0 * trained, moments, activations, peak - 8 * trained + moments, trained)
     outer, layer = _gathered(network)
     shards = (weights + (2 * trained if copies else 0)) / devices
     weights = shards + sum(p.nbytes for p in outer) + 2 * sum(p.nbytes for p in layer)
     gradients = 4 * trained / devices + sum(p.nbytes for p in outer + layer if p.requires_grad)
-    moments = 8 * trained / devices
-    return Memory(weights, gradients, moments, activations, weights + gradients + moments + activations)
+    moments /= devices
+    return Memory(weights, gradients, moments, activations, weights + gradients + moments + activations, trained)
 
 
 def _network(config: Any, phase: PhaseSettings, tower: Tower, projector: str, dtype: Any, *, float32: bool) -> Any:
     """The phase's network without numbers: `float32` off leaves what is trained of the LLM in `dtype`, to be computed with."""
     import torch
-    from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers import CLIPVisionConfig
 
-    from pathasst.mllm.model import PROJECTORS, Parts
+    from pathasst.mllm import layouts
+    from pathasst.mllm.model import Parts
     from pathasst.mllm.train import freeze, unfreeze
 
-    vision = CLIPVisionConfig(hidden_size=tower.width, num_hidden_layers=1, num_attention_heads=1, intermediate_size=1)
-    llava = LlavaConfig(
-        vision_config=vision,
-        text_config=config,
-        image_token_index=0,
-        vision_feature_layer=-1,
-        projector_hidden_act=PROJECTORS[projector],
-        tie_word_embeddings=config.tie_word_embeddings,
+    # Tiles are a picture's further tokens here; pixel shuffle takes a quarter of the width that its projector has.
+    width = tower.width // 4 if projector == "pixel-shuffle" else tower.width
+    vision = CLIPVisionConfig(
+        hidden_size=width, num_hidden_layers=1, num_attention_heads=1, intermediate_size=1, image_size=32, patch_size=16
     )
+    settings = ModelSettings(projector=projector, vision_feature_layer=-1)  # type: ignore[arg-type]
+    layout = layouts.configuration(settings, vision, config, image_token=0, side=32)
     with torch.device("meta"):
-        model = LlavaForConditionalGeneration(llava).to(dtype).eval()
+        model = layouts.network_class(layout.model_type)(layout).to(dtype).eval()
     model.model.vision_tower = torch.nn.Identity()
     parts = Parts(model, _Tokenizer(), None, None)  # type: ignore[arg-type]
     freeze(parts)
@@ -232,15 +244,17 @@ def _run(network: Any, row: Row, rows: int, checkpointing: bool) -> tuple[float,
     """Two optimiser steps: (bytes beside weights, gradients and moments; bytes of all), each the most at one time."""
     import torch
 
+    from pathasst.mllm.layouts import Pictures
     from pathasst.mllm.packed_loss import row_loss, tree
 
     if checkpointing:
         network.llm.gradient_checkpointing_enable({"use_reentrant": False})
         network.llm.train()
     trained = [p for p in network.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, foreach=False)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(trained, foreach=False)
     width = network.projector.linear_1.in_features
     tokens = int((row.ids == 0).sum()) // max(1, len(row.images))
+    shuffled = 4 if network.model.config.model_type == "aya_vision" else 1
     live = _counter()
     for parameter in network.model.parameters():
         live.add(parameter)
@@ -250,7 +264,8 @@ def _run(network: Any, row: Row, rows: int, checkpointing: bool) -> tuple[float,
             live.states = live.live
             live.others = 0.0
             for _ in range(rows):
-                row_loss(network, row, torch.zeros(len(row.images), tokens, width, device="meta", dtype=torch.float16)).backward()
+                tiles = torch.zeros(len(row.images), tokens * shuffled, width // shuffled, device="meta", dtype=torch.float16)
+                row_loss(network, row, Pictures(tiles, torch.zeros(len(row.images), 2))).backward()
             others = live.others
             torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=False)
             optimizer.step()
@@ -316,7 +331,7 @@ def estimate(settings: MllmTraining, conversations: Sequence[Path | str], *, dev
     A100: about 150). Raises BadDataset or BadSettings."""
     from pathasst.core.hardware import uses_bfloat16
 
-    config, tower = llm_config(settings.model.llm), tower_of(settings.model.vision)
+    config, tower = llm_config(settings.model.llm), pictures_of(settings.model)
     lengths: dict[str, list[int]] = {}
     answers = pictures = count = 0
     for folder in conversations:
@@ -351,10 +366,11 @@ def estimate(settings: MllmTraining, conversations: Sequence[Path | str], *, dev
             checkpointing=settings.gradient_checkpointing and (phase.full or phase.lora.rank > 0),
             devices=devices,
             bits=4 if settings.four_bits else 16,
+            optimizer=settings.optimizer,
         )
         hours = (6 if phase.full else 4) * parameters * tokens / (teraflops * 1e12 * devices) / 3600
         time = f"about {hours * 60:,.0f} min" if hours > 1 / 60 else "under a minute"
-        trained = memory.moments * devices / 8
+        trained = memory.trained
         lines.append(
             f"phase {number}: {trained / 1e6:,.1f} M trained, about {tokens / 1e3:,.1f} thousand tokens, {memory}, {time}"
         )

@@ -1,5 +1,5 @@
 """PathAsst as one network: PathCLIP's vision tower, one fully connected layer, a language model; a plain Hugging Face LLaVA
-checkpoint.
+checkpoint, or LLaVA-NeXT or Aya Vision (`layouts`).
 
 The paper's single FC layer inside `LlavaForConditionalGeneration`: `linear_1` is the layer, the activation is the identity
 and `linear_2` a fixed identity matrix, so transformers runs it unchanged and nothing but W x + b is learned. Knows how to
@@ -11,46 +11,47 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE
-from pathasst.mllm import timm_tower
+from pathasst.mllm import layouts, timm_tower
 from pathasst.mllm.chat import FILE, ChatTemplate, resaved_template, template_of
+from pathasst.mllm.layouts import CLASS_TOKEN
 from pathasst.mllm.settings import ModelSettings
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlavaForConditionalGeneration
 
     from pathasst.clip.model import PathCLIPModel
-
-PROJECTORS = {"linear": "linear", "mlp2x_gelu": "gelu"}
-"""Our name of the projector → the activation between its two layers in Hugging Face's notation."""
-CLASS_TOKEN: dict[str, Literal["default", "full"]] = {
-    "clip_vision_model": "default",
-    "siglip_vision_model": "full",
-    "dinov2": "default",
-    "dinov2_with_registers": "default",
-    "dinov3_vit": "default",
-}
-"""Vision towers by transformers' name; `default`: the first token is of the class and left out, `full`: there is none."""
 
 
 @dataclass(slots=True)
 class Parts:
     """A network with all that is needed to talk to it."""
 
-    model: Any  # LlavaForConditionalGeneration; transformers' own types do not know its parts
+    model: Any  # one of `layouts`; transformers' own types do not know its parts
     tokenizer: Any
     template: ChatTemplate
     image_processor: Any
 
     @property
     def image_tokens(self) -> int:
-        """Tokens one picture takes: the tower's patches and registers, without the class token."""
-        return _picture_tokens(self.image_processor, self.model.config.vision_config)
+        """Tokens of one square: the tower's patches and registers without the class token, or with pixel shuffle a quarter."""
+        return int(self.model.config.image_seq_length)
+
+    @property
+    def most_image_tokens(self) -> int:
+        """The most tokens that a picture can take."""
+        grids = getattr(self.model.config, "image_grid_pinpoints", [[1, 1]])
+        return max(layouts.token_count(self.model, *grid) for grid in grids)
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """Patch tokens of one square, and their width: what the projector takes."""
+        shuffled = 4 if self.model.config.model_type == "aya_vision" else 1
+        return self.image_tokens * shuffled, int(self.projector.linear_1.in_features) // shuffled
 
     @property
     def projector(self) -> Any:
@@ -75,14 +76,14 @@ def build(settings: ModelSettings, dtype: torch.dtype | None = None, seed: int =
     config, state, tokenizer = language_model(weights.path(settings.llm), dtype)
     tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
     template = template_of(settings.template, tokenizer)
-    model = assemble(tower, config, state, tokenizer.convert_tokens_to_ids(IMAGE), settings, dtype, seed)
-    model.config.image_seq_length = _picture_tokens(processor, tower.config)
+    side = _side(processor)
+    model = assemble(tower, config, state, tokenizer.convert_tokens_to_ids(IMAGE), settings, dtype, seed, side)
     stop = template.stop_ids(tokenizer)
     stops = [i for i in (tokenizer.eos_token_id, *(stop if len(stop) == 1 else [])) if i is not None]
     model.generation_config.eos_token_id = sorted(set(stops)) if len(set(stops)) > 1 else stops[0] if stops else None
     model.generation_config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id
     model.generation_config.suppress_tokens = [tokenizer.convert_tokens_to_ids(IMAGE)]
-    return Parts(model.eval(), tokenizer, template, processor)
+    return Parts(model.eval(), tokenizer, template, layouts.image_processor(processor, settings.tiles, side))
 
 
 def assemble(
@@ -92,35 +93,26 @@ def assemble(
     image_token: int,
     settings: ModelSettings,
     dtype: torch.dtype,
-    seed: int = 0,
-) -> LlavaForConditionalGeneration:
-    """A LLaVA network around a tower and an LLM's weights; the embedding grows by the row of `image_token` where it lacks one."""
+    seed: int,
+    side: int,
+) -> Any:
+    """The network around a tower and an LLM's weights; the embedding grows by the row of `image_token` where it lacks one."""
     from accelerate import init_empty_weights
-    from transformers import LlavaConfig, LlavaForConditionalGeneration
     from transformers.initialization import no_init_weights
 
     llm_config.vocab_size = max(llm_config.vocab_size, image_token + 1)
-    config = LlavaConfig(
-        vision_config=tower.config,
-        text_config=llm_config,
-        image_token_index=image_token,
-        projector_hidden_act=PROJECTORS[settings.projector],
-        vision_feature_layer=settings.vision_feature_layer,
-        vision_feature_select_strategy=CLASS_TOKEN[tower.config.model_type],
-        tie_word_embeddings=llm_config.tie_word_embeddings,
-    )
+    config = layouts.configuration(settings, tower.config, llm_config, image_token, side)
     with no_init_weights(), init_empty_weights(include_buffers=False):  # buffers (rotary frequencies, scales) are in no file
-        model = LlavaForConditionalGeneration(config)
+        model: Any = layouts.network_class(config.model_type)(config)
     embedding = _extended(llm_state["embed_tokens.weight"], llm_config.vocab_size)
     head = embedding if llm_config.tie_word_embeddings else _extended(llm_state["lm_head.weight"], llm_config.vocab_size)
     weights_by_name = {f"model.language_model.{k}": v for k, v in llm_state.items() if k != "lm_head.weight"}
     weights_by_name |= {"model.language_model.embed_tokens.weight": embedding, "lm_head.weight": head}
     weights_by_name |= {f"model.vision_tower.{k}": v.to(dtype) for k, v in tower.state_dict().items()}
-    weights_by_name |= {
-        f"model.multi_modal_projector.{k}": v.to(dtype) for k, v in _new_projector(config, settings.projector, seed).items()
-    }
+    weights_by_name |= {f"model.{k}": v.to(dtype) for k, v in _new_projector(model, settings.projector, seed).items()}
     model.load_state_dict(weights_by_name, strict=False, assign=True)
     model.tie_weights()
+    layouts.own_newline(model)
     if missing := [n for n, p in model.named_parameters() if p.is_meta]:
         raise BadSettings(f"the language model's file lacks {', '.join(missing[:3])}.")
     return model
@@ -149,15 +141,6 @@ def vision_tower(id: str) -> tuple[Any, Any]:
     folder = Path(id) if Path(id).is_dir() else weights.path(id)
     clip = _without_text(folder) if (folder / CONFIG).is_file() else PathCLIPModel.load(id)
     return clip.vision_tower(), CLIPImageProcessor(**clip.preprocessor_config())
-
-
-def _picture_tokens(processor: Any, tower: Any) -> int:
-    """Of the tower's output, without the class token; registers stay, since LLaVA leaves out one token only."""
-    return int((_side(processor) // tower.patch_size) ** 2) + _registers(tower)
-
-
-def _registers(tower: Any) -> int:
-    return int(getattr(tower, "num_register_tokens", 0))
 
 
 def _side(processor: Any) -> int:
@@ -203,27 +186,18 @@ def language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, tor
 
 
 def save(parts: Parts, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
-    """Write a plain Hugging Face LLaVA checkpoint: weights (`state`, else the model's own), configuration, tokenizer, processor,
+    """Write a plain Hugging Face checkpoint: weights (`state`, else the model's own), configuration, tokenizer, processor,
     chat template.
     """
-    from transformers import LlavaProcessor
-
     folder.mkdir(parents=True, exist_ok=True)
-    state = parts.model.state_dict() if state is None else state
-    renamed = parts.model.config.vision_config.model_type == "clip_vision_model"
+    state = dict(parts.model.state_dict() if state is None else state)
+    if (newline := state.pop("model.multi_modal_projector.image_newline", None)) is not None:
+        state["model.image_newline"] = newline
+    config = parts.model.config
+    renamed = config.vision_config.model_type == "clip_vision_model" and config.model_type in layouts.RENAMED
     parts.model.save_pretrained(folder, state_dict={_tower_name(n) if renamed else n: t for n, t in state.items()})
     parts.tokenizer.chat_template = parts.template.jinja()
-    processor = LlavaProcessor(
-        image_processor=parts.image_processor,
-        tokenizer=parts.tokenizer,
-        patch_size=parts.model.config.vision_config.patch_size,
-        vision_feature_select_strategy=parts.model.config.vision_feature_select_strategy,
-        chat_template=parts.template.jinja(),
-        image_token=IMAGE,
-        num_additional_image_tokens=_registers(parts.model.config.vision_config)
-        + int(parts.model.config.vision_feature_select_strategy == "default"),  # which is left out again
-    )
-    processor.save_pretrained(folder)
+    layouts.processor(config, parts.image_processor, parts.tokenizer, parts.template.jinja()).save_pretrained(folder)
     parts.template.save(folder)
 
 
@@ -237,27 +211,37 @@ def _tower_name(name: str) -> str:
 def load(folder: Path, dtype: torch.dtype | None = None) -> Parts:
     """Read what `save` wrote, or transformers wrote again from it. Raises BadSettings when the folder has no chat template."""
     import torch
-    from transformers import AutoImageProcessor, AutoTokenizer, LlavaForConditionalGeneration
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     template = ChatTemplate.load(folder) if (folder / FILE).is_file() else resaved_template(folder, tokenizer)
-    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype or torch.float32)
-    return Parts(model.eval(), tokenizer, template, AutoImageProcessor.from_pretrained(folder))
+    network = layouts.network_class(AutoConfig.from_pretrained(folder).model_type)
+    model = network.from_pretrained(folder, dtype=dtype or torch.float32)
+    layouts.own_newline(model)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    if model.config.model_type == "llava":  # the only network whose pictures may be of another size than its tower's
+        model.config.image_seq_length = layouts.square_tokens(model.config.vision_config, _side(processor))
+    return Parts(model.eval(), tokenizer, template, processor)
 
 
 def pixels(parts: Parts, images: list[bytes]) -> torch.Tensor:
-    """Encoded pictures as the tower reads them: n×3×H×W, float of the model's dtype. Raises BadInput for an unreadable one."""
+    """Encoded pictures as the tower reads them: squares×3×H×W, float of the model's dtype; one square a picture, or with tiles
+    the whole and its tiles. Raises BadInput for an unreadable one."""
+    import torch
     from PIL import Image
 
     from pathasst.imaging.pictures import read
 
     opened = [Image.fromarray(read(image, name=f"picture {n}").pixels) for n, image in enumerate(images, start=1)]
     values: torch.Tensor = parts.image_processor(opened, return_tensors="pt")["pixel_values"]
+    if values.dim() == 5:  # filled up to the picture with the most tiles
+        counts = [layouts.tile_count(parts.model.config, image.height, image.width) for image in opened]
+        values = torch.cat([tiles[:count] for tiles, count in zip(values, counts, strict=True)])
     return values.to(parts.model.dtype)
 
 
 def features(parts: Parts, images: list[bytes]) -> torch.Tensor:
-    """The frozen tower's patch tokens, n × image_tokens × vision width: what the projector takes."""
+    """The frozen tower's patch tokens, squares × patches × width (`Parts.feature_shape`): what the projector takes."""
     import torch
 
     with torch.inference_mode():
@@ -277,20 +261,21 @@ def _extended(embedding: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.cat([embedding, mean.expand(rows - len(embedding), -1)])
 
 
-def _new_projector(config: Any, kind: str, seed: int) -> dict[str, torch.Tensor]:
+def _new_projector(model: Any, kind: str, seed: int) -> dict[str, torch.Tensor]:
+    """Random matrices, zero biases; the single layer's second matrix is the identity."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    wide, narrow = config.text_config.hidden_size, config.vision_config.hidden_size
-
-    def normal(rows: int, columns: int) -> torch.Tensor:
-        return torch.randn(rows, columns, generator=generator) * 0.02
-
-    second = torch.eye(wide) if kind == "linear" else normal(wide, wide)
-    zeros = torch.zeros(wide)
-    return {
-        "linear_1.weight": normal(wide, narrow),
-        "linear_1.bias": zeros,
-        "linear_2.weight": second,
-        "linear_2.bias": zeros.clone(),
-    }
+    state: dict[str, torch.Tensor] = {}
+    for name, empty in model.model.multi_modal_projector.state_dict().items():
+        if empty.dim() == 2:
+            state[name] = torch.randn(empty.shape, generator=generator) * 0.02
+        else:
+            state[name] = torch.ones(empty.shape) if name == "layernorm.weight" else torch.zeros(empty.shape)
+    if kind == "linear":
+        state["linear_2.weight"] = torch.eye(len(state["linear_2.weight"]))
+    state = {f"multi_modal_projector.{name}": tensor for name, tensor in state.items()}
+    if model.config.model_type == "llava_next":
+        wide = model.config.text_config.hidden_size
+        state["image_newline"] = torch.randn(wide, generator=generator) / wide**0.5
+    return state

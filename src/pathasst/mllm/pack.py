@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from pathasst.mllm.tree_attention import TreePiece
 
 OPEN_ROWS = 48  # how many rows wait for a fitting sample
+
+
+class PicturePlace(NamedTuple):
+    """Where a picture lies in the table of vision features."""
+
+    first: int  # its first square, which is the whole picture
+    squares: int  # how many follow each other: one, or the whole and its tiles
+    height: int  # of the picture, px
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class Sample:
     ids: np.ndarray  # int32, n
     mask: np.ndarray  # bool, n: which ids the loss counts
     prefix: int  # length of the system turn
-    images: tuple[int, ...] = ()  # rows of the table of vision features, in order of their placeholders
+    images: tuple[int, ...] = ()  # numbers in the table of vision features, in order of their placeholders
     kind: str = ""
     paper: bool = True  # whether it belongs to the paper's subset for phase 2 (`instruct.subsets`)
     opening: int = 0  # where the picture that the first question begins with ends; 0: it begins with none

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pathasst.mllm.layouts import Pictures
 from pathasst.mllm.model import Parts
-from pathasst.mllm.pack import Row, Sample, build_row, plan
+from pathasst.mllm.pack import PicturePlace, Row, Sample, build_row, plan
 from pathasst.mllm.packed_loss import features_of, row_loss
 from pathasst.mllm.settings import PhaseSettings
 from pathasst.training import Task, TrainingSettings
@@ -27,12 +28,13 @@ class _RowLoss(nn.Module):
         self.projector, self.llm, self.lm_head = parts.projector, parts.llm, parts.model.lm_head
         self._no_split_modules = sorted({type(layer).__name__ for layer in parts.llm.layers})  # what FSDP shards one by one
 
-    def forward(self, row: Row, features: torch.Tensor) -> torch.Tensor:
-        return row_loss(self.parts, row, features)
+    def forward(self, row: Row, pictures: Pictures) -> torch.Tensor:
+        return row_loss(self.parts, row, pictures)
 
 
 class PhaseTask(Task):
-    """What `parts` learns in one phase is what requires a gradient. `table`: vision features, images × patches × width."""
+    """What `parts` learns in one phase is what requires a gradient. `table`: vision features, squares × patches × width, in which
+    each picture has its place."""
 
     def __init__(
         self,
@@ -43,12 +45,13 @@ class PhaseTask(Task):
         samples: Sequence[Sample],
         val: Sequence[Sample],
         *,
+        places: Sequence[PicturePlace] = (),
         seed: int,
         checkpointing: bool = False,
     ) -> None:
         super().__init__(_RowLoss(parts))
         self.phase, self.parts, self.table, self.samples = phase, parts, table, samples
-        self.checkpointing = checkpointing
+        self.places, self.checkpointing = places, checkpointing
         rows: list[list[int]] = []
         for epoch in range(math.ceil(phase.epochs)):
             planned = plan(samples, phase.row_tokens, seed * 1000 + number * 100 + epoch)
@@ -56,7 +59,7 @@ class PhaseTask(Task):
         self.steps = [rows[n : n + phase.batch] for n in range(0, len(rows), phase.batch)]
         self.val_rows = [build_row([val[n] for n in row]) for row in plan(val, phase.row_tokens, 0)]
 
-    def batch(self, step: int, places: range) -> list[tuple[Row, torch.Tensor, float]]:
+    def batch(self, step: int, places: range) -> list[tuple[Row, Pictures, float]]:
         """Rows, features of their pictures, and weights: the loss of a step is the mean over all of its supervised tokens.
 
         A place beyond the step's rows gets a row that weighs nothing, so that every process computes equally many.
@@ -65,12 +68,12 @@ class PhaseTask(Task):
         count = sum(int(self.samples[n].mask.sum()) for row in members for n in row)
         rows = [(members[place], 1.0) if place < len(members) else (members[0], 0.0) for place in places]
         packed = [(build_row([self.samples[n] for n in row]), weight) for row, weight in rows]
-        return [(row, features_of(row, self.table), weight / count) for row, weight in packed]
+        return [(row, features_of(row, self.table, self.places), weight / count) for row, weight in packed]
 
     def loss(self, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
         # The step descends the mean of all parts' losses, and is to descend their sum.
         parts = -(-self.phase.batch // processes().num_processes) * processes().num_processes
-        loss = torch.stack([model(row, features) * weight for row, features, weight in batch]).sum() * parts
+        loss = torch.stack([model(row, pictures) * weight for row, pictures, weight in batch]).sum() * parts
         tokens = sum(int(row.targets.sum()) for row, _, weight in batch if weight)
         return {"loss": loss, "supervised_tokens": torch.tensor(float(tokens * parts), device=loss.device)}
 
@@ -92,7 +95,7 @@ class PhaseTask(Task):
         """The mean loss a supervised token on the split val."""
         if not self.val_rows:
             return {}
-        total = sum(float(model(row, features_of(row, self.table))) for row in self.val_rows)
+        total = sum(float(model(row, features_of(row, self.table, self.places))) for row in self.val_rows)
         return {"val_loss": total / max(1, sum(int(row.targets.sum()) for row in self.val_rows))}
 
 

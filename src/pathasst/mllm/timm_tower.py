@@ -1,7 +1,8 @@
 """A pathology foundation model in timm's layout (UNI, UNI 2, Virchow 2, H-optimus …) as a vision tower of transformers.
 
-Such a folder holds `config.json` with timm's `architecture` and `model_args`, and the weights of a plain ViT. A ViT with layer
-scale, registers and SwiGLU is what transformers calls DINOv2 (with registers): the weights get its names, the outputs stay.
+Such a folder holds `config.json` with timm's `architecture` and `model_args`, and the weights of a plain ViT; those of CONCH and
+KEEP, whose ViT is part of a larger model, need that file written beside them. A ViT with layer scale, registers and SwiGLU is
+what transformers calls DINOv2 (with registers): the weights get its names, the outputs stay.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 FILES = ("model.safetensors", "pytorch_model.bin")
+PARTS = ("", "trunk.", "visual.", "visual.trunk.", "model.")
+"""What stands before the ViT's names in a larger model: KEEP `visual.`, CONCH `visual.trunk.`."""
 BLOCK = {
     "norm1": "norm1",
     "norm2": "norm2",
@@ -43,7 +46,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise BadSettings(f"{folder} holds none of {', '.join(FILES)}.")
-    state = read_state(file)
+    state = _vit(read_state(file))
     about = config.get("pretrained_cfg", config)
     side = int(about.get("input_size", (3, 224, 224))[-1])
     registers = state["reg_token"].shape[1] if "reg_token" in state else 0
@@ -70,6 +73,12 @@ def load(folder: Path) -> tuple[Any, Any]:
         resample=2 if about.get("interpolation") == "bilinear" else 3,
     )
     return tower.eval(), processor
+
+
+def _vit(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of the ViT alone, by its own names."""
+    part = next((p for p in PARTS if f"{p}patch_embed.proj.weight" in state), "")
+    return {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
 
 
 def _sizes(state: dict[str, torch.Tensor], config: dict[str, Any], side: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pathasst.core.records import Conversation, ToolSpec
 from pathasst.mllm import adapter, full_finetune, lora
 from pathasst.mllm.data import CHOOSE, FeatureTable, common_lists, cut_after_call, samples_of
 from pathasst.mllm.model import Parts, build
-from pathasst.mllm.pack import Sample
+from pathasst.mllm.pack import PicturePlace, Sample
 from pathasst.mllm.packed_loss import tree
 from pathasst.mllm.settings import MllmTraining, PhaseSettings
 from pathasst.mllm.whiten import Basis, first_guess
@@ -68,21 +68,22 @@ def train(
     dtype = torch.bfloat16 if uses_bfloat16(settings.precision, device) else torch.float32
     parts = build(settings.model, dtype, settings.seed)
     parts.model.model.vision_tower.to(world.device)  # the rest follows when a phase begins, in shards where it is sharded
-    table, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say, world)
+    table, places, train_samples, val_samples = _load(conversations, out, parts, settings, specs, say, world)
     freeze(parts)
     adapters = _start(parts, settings.start)
     if settings.four_bits:  # in phase 1 as in phase 2
         lora.quantise(parts.llm, settings.phase2.lora.modules)
-    basis, table = _whitened(parts, table, train_samples, settings)
+    basis, table = _whitened(parts, table, places, train_samples, settings)
     trained = []
     for number, phase in enumerate((settings.phase1, settings.phase2), start=1):
         if not phase.take:
             continue
         parts = _whole(parts, settings, dtype)
         unfreeze(parts, phase, adapters, settings.seed)
-        trained.append(_phase(number, phase, settings, parts, table, train_samples, val_samples, out, say))
+        trained.append(_phase(number, phase, settings, parts, table, places, train_samples, val_samples, out, say))
     parts.model.model.multi_modal_projector = _whole_projector(parts)
-    basis.leave(parts.projector.linear_1)
+    if basis:
+        basis.leave(parts.projector.linear_1)
     if settings.phase2.full:
         full_finetune.save(parts, final, dtype, main=world.is_main_process)
     else:
@@ -95,16 +96,20 @@ def train(
     return final
 
 
-def _whitened(parts: Parts, table: torch.Tensor, samples: Sequence[Sample], settings: MllmTraining) -> tuple[Basis, torch.Tensor]:
-    """The basis in which the projector is trained, which it is brought into, and the features in it."""
-    basis = Basis.of(table if settings.whiten else table[:0])
+def _whitened(
+    parts: Parts, table: torch.Tensor, places: Sequence[PicturePlace], samples: Sequence[Sample], settings: MllmTraining
+) -> tuple[Basis | None, torch.Tensor]:
+    """The basis in which the projector is trained, which it is brought into, and the features in it; none without `whiten`."""
+    if not settings.whiten or settings.model.projector == "pixel-shuffle":  # whose first layer is a norm, which has no basis
+        return None, table
+    basis = Basis.of(table)
     basis.enter(parts.projector.linear_1)
-    if not settings.whiten:
-        return basis, table
     table = basis.apply(table)
     if settings.first_guess and not settings.start and settings.model.projector == "linear":
         described = [s for s in samples if s.kind == "describe"]
-        first_guess(parts.projector.linear_1, parts.llm.get_input_embeddings().weight.detach().cpu(), described, table)
+        words = parts.llm.get_input_embeddings().weight.detach().cpu()
+        wholes = table[[place.first for place in places]] if settings.model.tiles else table  # pictures, without their tiles
+        first_guess(parts.projector.linear_1, words, described, wholes)
     return basis, table
 
 
@@ -114,6 +119,7 @@ def _phase(
     settings: MllmTraining,
     parts: Parts,
     table: torch.Tensor,
+    places: Sequence[PicturePlace],
     train_samples: Sequence[Sample],
     val_samples: Sequence[Sample],
     out: Path,
@@ -131,7 +137,7 @@ def _phase(
     checkpointing = settings.gradient_checkpointing and (phase.full or phase.lora.rank > 0)
     if checkpointing:
         parts.llm.gradient_checkpointing_enable({"use_reentrant": False})
-    task = PhaseTask(number, phase, parts, table, samples, val, seed=settings.seed, checkpointing=checkpointing)
+    task = PhaseTask(number, phase, parts, table, samples, val, places=places, seed=settings.seed, checkpointing=checkpointing)
     tokens = sum(s.supervised for s in samples)
     say(f"phase {number}: {len(samples)} conversations, {tokens} supervised tokens an epoch, {len(task.steps)} steps")
     before = 0.0
@@ -168,7 +174,7 @@ def _load(
     specs: Sequence[ToolSpec],
     say: Any,
     world: Any,
-) -> tuple[torch.Tensor, list[Sample], list[Sample]]:
+) -> tuple[torch.Tensor, list[PicturePlace], list[Sample], list[Sample]]:
     started = time.monotonic()
     by_name = {s.name: s for s in specs}
     lists = common_lists(by_name, settings.tool_lists, settings.seed) if specs else []
@@ -195,9 +201,9 @@ def _load(
         say(f"left out {drop.id}: {drop.detail}")
     say(
         f"{len(by_split['train'])} conversations to train on, {len(by_split['val'])} to validate, {len(left_out)} left out; "
-        f"{len(features)} pictures, {table.computed} of them through the tower now; {time.monotonic() - started:.0f} s"
+        f"{len(table.places)} pictures, {table.computed} of them through the tower now; {time.monotonic() - started:.0f} s"
     )
-    return features, by_split["train"], by_split["val"]
+    return features, table.places, by_split["train"], by_split["val"]
 
 
 def chosen_ids(folders: Sequence[Path | str], settings: MllmTraining) -> dict[str, str]:
@@ -236,10 +242,9 @@ def _start(parts: Parts, start: str) -> dict[str, torch.Tensor]:
 def freeze(parts: Parts) -> None:
     """Nothing learns but the projector, in float32 (its second layer only where it is not the fixed identity)."""
     parts.model.requires_grad_(False)
-    parts.projector.float()
-    parts.projector.linear_1.requires_grad_(True)
-    if parts.model.config.projector_hidden_act != "linear":
-        parts.projector.linear_2.requires_grad_(True)
+    parts.projector.float().requires_grad_(True)
+    if parts.model.config.projector_hidden_act == "linear":
+        parts.projector.linear_2.requires_grad_(False)
 
 
 def unfreeze(parts: Parts, phase: PhaseSettings, adapters: dict[str, torch.Tensor], seed: int) -> None:
@@ -264,14 +269,16 @@ def _whole(parts: Parts, settings: MllmTraining, dtype: torch.dtype) -> Parts:
 
 def _whole_projector(parts: Parts) -> Any:
     """The projector, put together where it is sharded over processes. All processes must call it."""
-    from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+    import torch
 
     from pathasst.training.checkpoint import whole
 
     state = parts.projector.state_dict()
     if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):
         return parts.projector
-    projector = LlavaMultiModalProjector(parts.model.config)
+    projector = type(parts.projector)(parts.model.config)
+    if "image_newline" in state:
+        projector.image_newline = torch.nn.Parameter(torch.empty(state["image_newline"].shape))
     projector.load_state_dict({name: whole(tensor).cpu() for name, tensor in state.items()})
     for name, parameter in parts.projector.named_parameters():
         projector.get_parameter(name).requires_grad_(parameter.requires_grad)

@@ -9,17 +9,20 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.hardware import has_fast_bfloat16
 from pathasst.core.records import IMAGE, ToolSpec, Turn
+from pathasst.imaging.pictures import read as read_picture
 from pathasst.llm.constrained import Constraint, Constraints
 from pathasst.mllm import adapter, model
 from pathasst.mllm.chat import render
 from pathasst.mllm.engine import MAX_LENGTH, Request
+from pathasst.mllm.layouts import Pictures, token_count
 from pathasst.mllm.model import Parts
 from pathasst.mllm.packed_loss import embed
 from pathasst.mllm.tool_grammar import arguments_grammar, calls_grammar
@@ -31,6 +34,15 @@ if TYPE_CHECKING:
 REMEMBERED_PICTURES = 16
 
 
+class _Picture(NamedTuple):
+    """A picture as the model reads it."""
+
+    key: str  # its MD5
+    tiles: torch.Tensor  # squares × patches × width
+    size: tuple[int, int]  # height, width, px
+    tokens: int
+
+
 @dataclass(slots=True)
 class _Memory:
     """What was read last: ids, the pictures among them, and the keys and values computed for them."""
@@ -38,7 +50,7 @@ class _Memory:
     ids: list[int] = field(default_factory=list)
     pictures: tuple[str, ...] = ()
     cache: Any = None
-    features: dict[str, torch.Tensor] = field(default_factory=dict)  # by MD5 of the picture
+    features: dict[str, _Picture] = field(default_factory=dict)  # by MD5 of the picture
 
 
 class TransformersEngine:
@@ -72,11 +84,11 @@ class TransformersEngine:
         """As `Engine.generate`."""
         turns, images, tools = request
         with self._lock:
-            ids, features = self._prompt(turns, images, tools)
+            ids, pictures = self._prompt(turns, images, tools)
             received: list[int] = self.tokenize(call_head(call)) if call else []
             constraint = self._constraint(tools, calls, call)
             barred = [self._image_id, *([] if calls or call else self.tokenize(OPEN)[:1])]
-            for token in self._tokens([*ids, *received], features, max_new_tokens, received, constraint, barred):
+            for token in self._tokens([*ids, *received], pictures, max_new_tokens, received, constraint, barred):
                 received.append(token)
                 yield self._text(received)
 
@@ -96,14 +108,17 @@ class TransformersEngine:
         return texts
 
     def prompt_ids(self, turns: Sequence[Turn], images: int, tools: Sequence[ToolSpec]) -> list[int]:
-        """As `Engine.prompt_ids`."""
+        """As `Engine.prompt_ids`; where pictures are cut into tiles, with as many as one can have."""
+        return self._render(turns, [self.parts.most_image_tokens] * images, tools)
+
+    def _render(self, turns: Sequence[Turn], image_tokens: Sequence[int], tools: Sequence[ToolSpec]) -> list[int]:
         return render(
             turns,
             self.parts.tokenizer,
             self.template,
             tools=tools,
-            images=images,
-            image_tokens=self.parts.image_tokens,
+            images=len(image_tokens),
+            image_tokens=image_tokens,
             prompt=True,
             max_length=MAX_LENGTH,
         ).ids
@@ -131,7 +146,7 @@ class TransformersEngine:
 
     def _together(
         self,
-        prompts: Sequence[tuple[list[int], list[tuple[str, torch.Tensor]]]],
+        prompts: Sequence[tuple[list[int], list[_Picture]]],
         constraints: Sequence[Constraint | None],
         most: int,
         barred: Sequence[int],
@@ -143,11 +158,11 @@ class TransformersEngine:
         pad, device = parts.tokenizer.pad_token_id or 0, parts.model.device
         ids = torch.tensor([[pad] * (longest - len(i)) + i for i, _ in prompts], device=device)
         attention = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i, _ in prompts], device=device)
-        features = [f for _, pictures in prompts for _, f in pictures]
+        pictures = [picture for _, some in prompts for picture in some]
         processor = _Constrained(constraints, barred)
         with self._lock, torch.inference_mode():
             generated = parts.model.generate(
-                inputs_embeds=embed(parts, ids, torch.stack(features) if features else None),
+                inputs_embeds=embed(parts, ids, _gathered(pictures)),
                 attention_mask=attention,
                 max_new_tokens=most,
                 do_sample=False,
@@ -159,23 +174,26 @@ class TransformersEngine:
 
     def _prompt(
         self, turns: Sequence[Turn], images: Sequence[bytes], tools: Sequence[ToolSpec]
-    ) -> tuple[list[int], list[tuple[str, torch.Tensor]]]:
-        return self.prompt_ids(turns, len(images), tools), [self._features(image) for image in images]
+    ) -> tuple[list[int], list[_Picture]]:
+        pictures = [self._picture(image) for image in images]
+        return self._render(turns, [picture.tokens for picture in pictures], tools), pictures
 
-    def _features(self, image: bytes) -> tuple[str, torch.Tensor]:
-        """The picture's key and its patch tokens; computed once as long as it is remembered."""
+    def _picture(self, image: bytes) -> _Picture:
+        """The picture with its patch tokens; computed once as long as it is remembered."""
         key = hashlib.md5(image, usedforsecurity=False).hexdigest()
         remembered = self._memory.features
         if key not in remembered:
             while len(remembered) >= REMEMBERED_PICTURES:
                 remembered.pop(next(iter(remembered)))
-            remembered[key] = model.features(self.parts, [image])[0]
-        return key, remembered[key]
+            height, width = read_picture(image, name="picture 1").pixels.shape[:2]
+            tokens = token_count(self.parts.model, height, width)
+            remembered[key] = _Picture(key, model.features(self.parts, [image]), (height, width), tokens)
+        return remembered[key]
 
     def _tokens(
         self,
         ids: list[int],
-        features: list[tuple[str, torch.Tensor]],
+        pictures: list[_Picture],
         most: int,
         received: list[int],
         constraint: Constraint | None,
@@ -186,7 +204,7 @@ class TransformersEngine:
 
         eos = self.parts.tokenizer.eos_token_id
         with torch.inference_mode():
-            logits = self._read(ids, features)
+            logits = self._read(ids, pictures)
             for _ in range(most):
                 logits[barred] = float("-inf")
                 if constraint is not None:
@@ -203,15 +221,15 @@ class TransformersEngine:
                         return
                 logits = self._step(token)
 
-    def _read(self, ids: list[int], features: list[tuple[str, torch.Tensor]]) -> torch.Tensor:
+    def _read(self, ids: list[int], pictures: list[_Picture]) -> torch.Tensor:
         """Logits after `ids`; what equals the last conversation's beginning is not read again."""
         import torch
         from transformers import DynamicCache
 
         memory = self._memory
-        pictures = tuple(key for key, _ in features)
+        keys = tuple(picture.key for picture in pictures)
         shared = _common(memory.ids, ids)
-        same = _common(list(memory.pictures), list(pictures)) * self.parts.image_tokens
+        same = sum(picture.tokens for picture in pictures[: _common(memory.pictures, keys)])
         if ids[:shared].count(self._image_id) > same:  # another picture from here on
             shared = [n for n, i in enumerate(ids) if i == self._image_id][same]
         shared = min(shared, len(ids) - 1)
@@ -224,11 +242,11 @@ class TransformersEngine:
             surplus = memory.cache.get_seq_length() - shared
             if surplus > 0:
                 memory.cache.crop(-surplus)
-        pictures_read = ids[:shared].count(self._image_id) // max(1, self.parts.image_tokens)
-        new = [f for _, f in features[pictures_read:]]
-        memory.ids, memory.pictures = list(ids), pictures
+        tokens_read = ids[:shared].count(self._image_id)
+        read = sum(total <= tokens_read for total in accumulate(picture.tokens for picture in pictures))
+        memory.ids, memory.pictures = list(ids), keys
         rest = torch.tensor([ids[shared:]], device=self.parts.model.device)
-        return self._forward(embed(self.parts, rest, torch.stack(new) if new else None))
+        return self._forward(embed(self.parts, rest, _gathered(pictures[read:])))
 
     def _step(self, token: int) -> torch.Tensor:
         import torch
@@ -269,6 +287,15 @@ class _Constrained:
                 constraint.allow(scores[row])
         self.read = ids.shape[1]
         return scores
+
+
+def _gathered(pictures: Sequence[_Picture]) -> Pictures | None:
+    """Some pictures as the network takes them."""
+    import torch
+
+    if not pictures:
+        return None
+    return Pictures(torch.cat([p.tiles for p in pictures]), torch.tensor([p.size for p in pictures]))
 
 
 def _common(first: Sequence[Any], second: Sequence[Any]) -> int:
