@@ -51,6 +51,7 @@ WORST = [
     "</think>",
     "```json\n{",
     "1 um ",
+    "A. ",
 ]
 FUNCTIONS = {
     "without_links": "from pathasst.assistant.sanitize import without_links as f",
@@ -71,6 +72,12 @@ FUNCTIONS = {
     "streaming": (
         "from pathasst.assistant.streaming import Speech\n"
         "def f(t):\n    s = Speech({})\n    for n in range(0, len(t), 50):\n        s.add(t[n : n + 50])\n    s.close()"
+    ),
+    "sentences": "from pathasst.core.text import sentences as f",
+    "captions": (
+        "from pathasst.curate.captions.refine import refine\n"
+        "from pathasst.curate.captions.split import split\n"
+        "f = lambda t: (refine(t), split(t))"
     ),
     "values": (
         "from pathasst.router.slot_values import amounts, number_in, numbers, places, scale\n"

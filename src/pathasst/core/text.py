@@ -11,6 +11,8 @@ _ABBREVIATION = re.compile(
     r"(?:(?<!&)(?<!& )\b(?:[A-Z]|vs|spp?|cf|ca|approx|al|e\.g|i\.e|etc|Figs?|figs?|Ref|No|no|Dr|St|"
     r"resp|var|subsp|sp\. n|Inc|Co|Ltd|Corp|mag|orig))\.$"
 )
+ABBREVIATION_REACH = 12
+"""Characters before a sentence's end that tell an abbreviation: the longest, and what stands before it."""
 
 
 def shortened(text: str, longest: int) -> str:
@@ -23,7 +25,7 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> list[tu
     end = len(text) if end is None else end
     spans, begin = [], start
     for match in _SENTENCE_END.finditer(text, start, end):
-        if _ABBREVIATION.search(text[begin : match.start()]):
+        if _ABBREVIATION.search(text[max(begin, match.start() - ABBREVIATION_REACH) : match.start()]):
             continue
         spans.append((begin, match.start()))
         begin = match.end()
