@@ -80,8 +80,8 @@ FUNCTIONS = {
         "f = lambda t: (refine(t), split(t))"
     ),
     "values": (
-        "from pathasst.router.slot_values import amounts, number_in, numbers, places, scale\n"
-        "f = lambda t: [list(g(t)) for g in (amounts, numbers, places)] + [number_in(t), scale(t)]"
+        "from pathasst.router.slot_values import amounts, number_in, numbers, places, scale, years\n"
+        "f = lambda t: [list(g(t)) for g in (amounts, numbers, places)] + [number_in(t), scale(t), years(t)]"
     ),
 }
 

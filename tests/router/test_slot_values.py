@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathasst.instruct.requests import BOX_STYLES, POINT_STYLES
-from pathasst.router.slot_values import negated, numbers, places, scale, spelled
+from pathasst.router.slot_values import negated, numbers, places, scale, spelled, years
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,33 @@ def test_any_box_in_any_style_is_read_back(box: tuple[int, ...], style: str, req
 )
 def test_any_point_in_any_style_is_read_back(point: tuple[int, ...], style: str, request_: str) -> None:
     assert [p.values for p in places(request_.format(style.format(*point)))] == [point]
+
+
+@pytest.mark.parametrize(
+    ("words", "since_until"),
+    [
+        ("Papers since 2015 on PD-L1?", (2015, None)),
+        ("any trials from 2023 on?", (2023, None)),
+        ("is there anything newer than 2021 about budding", (2021, None)),
+        ("Arbeiten ab dem Jahr 2012 zu HPV", (2012, None)),
+        ("des articles apres 2018", (2018, None)),
+        ("2020年以后胸腺瘤分型的研究", (2020, None)),
+        ("reviews until 2010 on Barrett", (None, 2010)),
+        ("was vor 1999 erschien", (None, 1999)),
+        ("2005年以前的文献", (None, 2005)),
+        ("Studies between 2005 and 2010", (2005, 2010)),
+        ("studies 2005-2010", (2005, 2010)),
+        ("von 2005 bis 2010", (2005, 2010)),
+        ("published in 2014", (2014, 2014)),
+        ("articles from 2014 about grading", (2014, 2014)),
+        ("PMID 20152016", None),
+        ("nuclei in 2000.5 px and 15 % since yesterday", None),
+        ("count the cells", None),
+    ],
+)
+def test_years_of_publication(words: str, since_until: tuple[int | None, int | None] | None) -> None:
+    named = years(words)
+    assert (named and named[:2]) == since_until
 
 
 def test_names_are_found_whatever_their_spelling() -> None:

@@ -97,12 +97,12 @@ class _Case:
 
     def by_number(self) -> Plan | None:
         """Abstracts that are asked for by their PMID."""
-        return Plan(calls=[ToolCall(name=PAPERS)]) if PAPERS in self.offered and read_question(self.words).pmids else None
+        return Plan(calls=[self._search()]) if PAPERS in self.offered and read_question(self.words).pmids else None
 
     def meaning_or_measure(self) -> Plan | None:
         """A term's meaning from the glossary, measurements by tools, literature beside them."""
         result, calls, literature = self._terms_and_calls()
-        result.calls = self._on_pictures(calls) + [ToolCall(name=PAPERS)] * literature
+        result.calls = self._on_pictures(calls) + [self._search()] * literature
         if (
             not result.calls
             and not result.before
@@ -145,7 +145,7 @@ class _Case:
 
     def evidence(self) -> Plan | None:
         """What is clinical and was not asked of a tool is asked of the literature."""
-        return Plan(calls=[ToolCall(name=PAPERS)]) if asks("clinical", self.words) and PAPERS in self.offered else None
+        return Plan(calls=[self._search()]) if asks("clinical", self.words) and PAPERS in self.offered else None
 
     def refusal(self) -> Plan | None:
         """What cannot be done, and what would help."""
@@ -196,6 +196,10 @@ class _Case:
         if entries and self.route.reason is not Reason.OFF_TOPIC:
             return Plan(before=[*fixed.cannot(self.words, fixed.TERMS), *terms.explained(entries)])
         return Plan(before=fixed.cannot(self.words, fixed.OTHER_FIELD, fixed.LARGER))
+
+    def _search(self) -> ToolCall:
+        """The search of the literature, with what the router read for it: how many abstracts, of which years."""
+        return next((c for c in self.route.calls if c.name == PAPERS), ToolCall(name=PAPERS))
 
     def _several(self) -> bool:
         """Whether the words ask for several things."""

@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 from pathasst.core.records import ToolSpec
-from pathasst.router.slot_values import Place, Span, amounts, negated, number_in, numbers, places, scale, spelled
+from pathasst.router.slot_values import Place, Span, amounts, negated, number_in, numbers, places, scale, spelled, years
 
 SCALE = "um_per_px"  # an argument of this name is a scale, whatever the tool
+SINCE, UNTIL = "since", "until"  # years of publication, whatever the tool
 TRUE = "true"
 _SHORT = 3  # words of a description that is another name of its argument
 _NEAR = 200  # characters around a number that are looked at
@@ -54,8 +55,10 @@ def read(tool: ToolSpec, words: str, reading: Reading | None = None) -> list[dic
     reading, properties = reading or Reading(), tool.parameters.get("properties", {})
     objects = _objects(properties, words)
     options = {name: _options(name, _plain(schema), words, reading) for name, schema in properties.items()}
+    dates = _years(properties, words)
+    options |= dates
     taken = [p.span for group in objects for p in group] + [span for some in options.values() for _, span in some]
-    options |= _scalars({n: s for n, s in properties.items() if not options[n]}, words, reading, taken)
+    options |= _scalars({n: s for n, s in properties.items() if not options[n] and n not in dates}, words, reading, taken)
     required = [options[n] for n in tool.parameters.get("required", []) if len(options.get(n, ())) > 1]
     calls = []
     for piece in _pieces(words, required, objects):
@@ -89,6 +92,17 @@ def _options(name: str, schema: Mapping[str, Any], words: str, reading: Reading)
         texts = [(words[a:b].strip(" .,;:?!。，？"), (a, b)) for a, b in _wholes(reading.spans.get(name, ()), words)]
         return [option for option in texts if _says_something(option[0])]
     return []
+
+
+def _years(properties: Mapping[str, Any], words: str) -> dict[str, list[Option]]:
+    """The first and the last year, of a tool that has both; empty where the words say neither."""
+    if not {SINCE, UNTIL} <= properties.keys() or (named := years(words)) is None:
+        return {}
+    since, until, span = named
+    return {
+        name: [(year, span)] if year and _fits(year, _plain(properties[name])) else []
+        for name, year in ((SINCE, since), (UNTIL, until))
+    }
 
 
 def _says_something(text: str) -> bool:

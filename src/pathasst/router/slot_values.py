@@ -73,6 +73,20 @@ _SCALES = (
     (re.compile(rf"{_N}[\s-]*(?:{_UM})[\s-]*{_PX}", re.IGNORECASE), 1.0),
     (re.compile(rf"(?<![A-Za-z])mpp\D{{0,6}}{_N}|{_N}\s*mpp(?![A-Za-z])", re.IGNORECASE), 1.0),
 )
+_YEAR = r"(?<![\d.,])((?:18|19|20)\d\d)(?![\d%]|[.,]\d)\s*年?"
+_THE_YEAR = r"\s*(?:the\s+year\s+|years?\s+|dem\s+jahr\s+|l'année\s+|el\s+año\s+|año\s+|il\s+|l'anno\s+|anno\s+)?"
+_YEARS = re.compile(  # of several forms the first that fits: a range, the last year, the first, the only one
+    rf"(?:(?:(?<![^\W_])(?:from|between|of|in|von|zwischen|de|entre|del?|desde|dal|tra|fra){_THE_YEAR})?{_YEAR}\s*(?:-|–|—|to|and|until|till|bis|und|à|et|al?|hasta|y|fino\s+al|e|到|至){_THE_YEAR}{_YEAR})"
+    rf"|(?<![^\W_])(?:until|till|up\s+to|before|earlier\s+than|older\s+than|prior\s+to|bis|vor|jusqu'(?:en|à)|avant|hasta|antes\s+del?"
+    rf"|fino\s+a(?:l|d)?|prima\s+del?){_THE_YEAR}{_YEAR}"
+    rf"|{_YEAR}(?:以前|之前|及以前)"
+    rf"|(?<![^\W_])(?:since|after|newer\s+than|later\s+than|seit|ab|nach|depuis|apr[èe]s|à\s+partir\s+de|a\s+partir\s+d[ei]l?|desde"
+    rf"|despu[ée]s\s+del?|dal|dopo){_THE_YEAR}{_YEAR}"
+    rf"|(?<![^\W_])(?:from|von){_THE_YEAR}{_YEAR}(?=\s+(?:on|onwards?|and\s+later|an)(?![^\W_]))"
+    rf"|{_YEAR}(?:以来|以后|之后|起)"
+    rf"|(?<![^\W_])(?:in|from|of|im\s+jahre?|en|nel|von|del){_THE_YEAR}{_YEAR}",
+    re.IGNORECASE,
+)
 _POWER = r"(4|5|10|20|40|60|63|100)"
 _OBJECTIVE = re.compile(
     rf"(?<![A-Za-z0-9.]){_POWER}\s?(?:[x×](?![A-Za-z0-9])|-?fold objective|er[\s-]?objektiv|-?fache?r? vergr|倍)"
@@ -147,6 +161,20 @@ def amounts(words: str) -> list[tuple[float, Span]]:
     """
     matches = [(number_in(m[m.lastindex or 1]), m.span(m.lastindex or 1)) for m in _AMOUNTS.finditer(words)]
     return [(value, span) for value, span in matches if value is not None]
+
+
+def years(words: str) -> tuple[int | None, int | None, Span] | None:
+    """The first and the last year of publication that words ask for, and where they stand; None where they name none.
+
+    `since 2015` is (2015, None), `until 2010` (None, 2010), `between 2005 and 2010` (2005, 2010), `in 2014` (2014, 2014).
+    """
+    match = _YEARS.search(words)
+    if match is None:
+        return None
+    first, last, until, until_zh, since, since_from, since_zh, only = (int(g) if g else None for g in match.groups())
+    if first and last:
+        return min(first, last), max(first, last), match.span()
+    return since or since_from or since_zh or only, until or until_zh or only, match.span()
 
 
 def scale(words: str) -> tuple[float, Span] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pathasst.core.records import Hit, ToolResult
 from pathasst.core.text import shortened
@@ -19,10 +19,18 @@ SENTENCE_CHARACTERS = 400  # of the best sentences of one abstract, for the mode
 
 
 class PapersArguments(Arguments):
-    """What to look for, and how many abstracts to bring."""
+    """What to look for, how many abstracts to bring, and of which years."""
 
     query: str = Field(min_length=2, max_length=500, description="A short search phrase or question, in English medical terms.")
     k: int = Field(default=5, ge=1, le=20, description="How many abstracts to return.")
+    since: int | None = Field(default=None, ge=1800, le=2200, description="First year of publication.")
+    until: int | None = Field(default=None, ge=1800, le=2200, description="Last year of publication.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PapersArguments:
+        if self.since and self.until and self.since > self.until:
+            raise ValueError(f"since {self.since} is later than until {self.until}")
+        return self
 
 
 class PapersSearch(Tool[PapersArguments]):
@@ -52,9 +60,10 @@ class PapersSearch(Tool[PapersArguments]):
     def run(self, arguments: PapersArguments, image: Any) -> ToolResult:
         """One line per abstract: `[PMID n] Title (year). best sentences`. Raises BadDataset when there is no collection.
 
-        `numbers`: `found`; `query` as it was searched; `absent`: what no abstract of the collection names; `not_here`: PMIDs
-        asked for that it lacks; `collection` in words.
+        `numbers`: `found`; `query` as it was searched; `since` and `until`: its years, or None; `absent`: what no abstract of the
+        collection names; `not_here`: PMIDs asked for that it lacks; `collection` in words.
         """
+        from pathasst.papers.filters import Filters
         from pathasst.papers.question import read_question
 
         index, question = self.index(), read_question(arguments.query)
@@ -62,17 +71,22 @@ class PapersSearch(Tool[PapersArguments]):
         hits = [hit for hit in requested.values() if hit is not None]
         not_here = [pmid for pmid, hit in requested.items() if hit is None]
         if not question.pmids:
-            hits = [hit for hit, _ in index.about(question, arguments.k)]
+            years = Filters(since=arguments.since, until=arguments.until)
+            hits = [hit for hit, _ in index.about(question, arguments.k, years)]
         absent = [] if hits else index.absent(question)
         lines = [line(hit) for hit in hits] + [f"PMID {pmid} is not in this collection." for pmid in not_here]
         if not lines:
-            lines = [NOTHING] + [f"Not one abstract here names {', '.join(absent)}."] * bool(absent)
+            lines = [f"{NOTHING.rstrip('.')}{of_years(arguments.since, arguments.until)}."] + [
+                f"Not one abstract here names {', '.join(absent)}."
+            ] * bool(absent)
         return ToolResult(
             name=self.name,
             text="\n".join(lines),
             numbers={
                 "found": len(hits),
                 "query": question.text,
+                "since": arguments.since,
+                "until": arguments.until,
                 "absent": absent,
                 "not_here": not_here,
                 "collection": index.collection(),
@@ -101,6 +115,13 @@ class PapersSearch(Tool[PapersArguments]):
 
                 self._index = PaperIndex.open()
             return self._index
+
+
+def of_years(since: int | None, until: int | None) -> str:
+    """The years of a search in words, with a blank before; empty where it has none."""
+    if since and until:
+        return f" of {since}–{until}" if since != until else f" of {since}"
+    return f" from {since} on" if since else f" up to {until}" if until else ""
 
 
 def line(hit: Hit) -> str:

@@ -14,6 +14,7 @@ from pathasst.assistant.statements import Kind, Statement
 from pathasst.core.records import Hit, ToolResult
 from pathasst.papers.highlight import sentences
 from pathasst.papers.question import QueryConcept, read_question
+from pathasst.tools.papers_search import of_years
 
 MOST_PASSAGES, MOST_LISTED = 4, 10
 LEAST_SUBJECTS = 0.6
@@ -39,7 +40,8 @@ def from_abstracts(question: str, result: ToolResult) -> list[Statement]:
         statements += _answer(question, sound, concepts)
     elif not statements:
         names = ", ".join(numbers.get("absent", ()))
-        statements.append(fixed(f"No abstract here is about this{f': none names {names}' if names else ''}."))
+        years = of_years(numbers.get("since"), numbers.get("until"))
+        statements.append(fixed(f"No abstract here{years} is about this{f': none names {names}' if names else ''}."))
     if retracted:
         listed = ", ".join(f"PMID {h.pmid}" for h in retracted)
         statements.append(fixed(f"Retracted, and not used as support: {listed}."))
