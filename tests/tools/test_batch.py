@@ -143,6 +143,9 @@ def test_a_pictures_own_scale_is_used_and_a_print_resolution_is_not(tmp_path, re
     assert result.numbers["um_per_px"] == (scale and pytest.approx(scale))
     assert bool(result.warnings) == (scale is None)
     assert run_one(Mean(), tmp_path / "a.tif", {"um_per_px": 0.3}).numbers["um_per_px"] == 0.3
+    part = run_one(Mean(), tmp_path / "a.tif", {}, (0, 0, 16, 16))
+    assert part.numbers["um_per_px"] == result.numbers["um_per_px"]
+    assert bool(part.warnings) == (scale is None)
 
 
 def test_a_region_of_a_large_picture_that_is_no_slide(tmp_path, monkeypatch):

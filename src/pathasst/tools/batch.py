@@ -75,7 +75,7 @@ def run_one(
     except PathAsstError as error:
         return ToolResult(name=tool.name, error=str(error))
     scale = part.um_per_px if part else picture.um_per_px if picture else None
-    notes = list(picture.notes) if picture else []
+    notes = list((part or picture).notes) if part or picture else []
     if SCALE not in arguments:
         arguments, note = tool.scaled(arguments, scale)
         notes += [note] if note else []
@@ -103,7 +103,9 @@ def _part(path: Path, box: tuple[int, int, int, int] | None, level: int) -> Regi
     x, y, w, h = box or (0, 0, width, height)
     if level or x < 0 or y < 0 or x + w > width or y + h > height:
         raise BadInput(f"the region {(x, y, w, h)} at level {level} does not lie within the {width}×{height} px of {path.name}.")
-    return Region(np.ascontiguousarray(crop(picture.pixels, (x, y, x + w, y + h))), picture.um_per_px, (x, y, w, h))
+    return Region(
+        np.ascontiguousarray(crop(picture.pixels, (x, y, x + w, y + h))), picture.um_per_px, (x, y, w, h), picture.notes
+    )
 
 
 def save(result: ToolResult, out: Path, stem: str) -> list[Path]:

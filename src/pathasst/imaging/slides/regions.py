@@ -32,4 +32,4 @@ def read_region(path: Path, box: tuple[int, int, int, int] | None = None, level:
         if not 0 <= level < len(slide.levels):
             raise BadInput(f"{path.name} has the levels 0–{len(slide.levels) - 1}, not {level}.")
         region = slide.read(box, downsample=sum(slide.levels[level].downsample) / 2)
-        return Region(region.image, region.um_per_px, box or (0, 0, *slide.size))
+        return Region(region.image, region.um_per_px, box or (0, 0, *slide.size), region.notes)

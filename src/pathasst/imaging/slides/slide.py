@@ -37,6 +37,7 @@ class Region:
     image: np.ndarray
     um_per_px: float | None
     box: tuple[float, float, float, float]  # x, y, width, height in px of the slide's finest level
+    notes: tuple[str, ...] = ()  # what a person should know of the reading: a scale not believed; each a clause
 
 
 class Slide:
@@ -113,7 +114,12 @@ class Slide:
                 f"for a smaller region, or a coarser scale or level (this slide has {len(self.levels)})."
             )
         image = self._resampled((x, y, width, height), size)
-        return Region(image, None if self.um_per_px is None else self.um_per_px * shrink, (x, y, width, height))
+        return Region(
+            image,
+            None if self.um_per_px is None else self.um_per_px * shrink,
+            (x, y, width, height),
+            (self.scale.note,) if self.scale.note else (),
+        )
 
     def overview(self, side: int = 1024) -> Region:
         """The whole slide with its longer side at most `side` px."""
