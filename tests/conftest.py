@@ -20,6 +20,8 @@ from PIL import Image
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("random"), derandomize=True)
 settings.load_profile("same")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: threads that wait for each other would spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("PATHASST_GUARD", "off")  # drawn blobs are no slides; tests of the guard turn it on

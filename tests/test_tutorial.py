@@ -1,14 +1,20 @@
-"""Every command of docs/tutorial.md and of the README runs as it stands there."""
+"""Every command of docs/tutorial.md and of the README runs as it stands there.
 
-import os
+All run in this process, one after the other: a process each would import torch and load the models anew. What a process of its
+own shows (exit codes, signals, a folder without the checkout) is tested in tests/cli and test_wheel.py.
+"""
+
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pathasst.cli.main import app
 from pathasst.core import weights
@@ -37,32 +43,30 @@ def commands(page: str, language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds what the tutorial takes for granted: the example article and the command."""
+    """A folder that holds what the tutorial takes for granted: the example article."""
     if lacking := [id_ for id_ in NEEDED if not weights.present(id_)]:
         pytest.skip(f"not fetched: {', '.join(lacking)} (make models)")
     folder = tmp_path_factory.mktemp("tutorial")
     shutil.copytree(example_article(), folder / "examples" / "article")
-    (folder / "bin").mkdir()
-    command = folder / "bin" / "pathasst"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m pathasst.cli.main "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
     return folder
 
 
-def environment(workplace: Path) -> dict[str, str]:
-    """In which `pathasst` is this checkout's, and one thread computes."""
-    return {**os.environ, "PATH": f"{workplace / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+def run(line: str, folder: Path) -> str:
+    """What a `pathasst` line prints in a folder; the test fails where the command does. `${NAME:-default}` is the default."""
+    words = shlex.split(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", line))
+    with chdir(folder):
+        result = CliRunner().invoke(app, words[1:])
+    assert result.exit_code == 0, f"{line}\n{result.output[-4000:]}\n{result.exception!r}"
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def walked(workplace: Path) -> Path:
     """The tutorial, run from its first block to its last, stopping at the first error."""
-    script = "set -eu\n" + "\n".join(blocks("docs/tutorial.md", "bash"))
-    run = subprocess.run(
-        ["bash", "-c", script], cwd=workplace, env=environment(workplace), capture_output=True, text=True, timeout=3000
-    )
-    assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-2500:]
-    (workplace / "printed.txt").write_text(run.stdout, encoding="utf-8")
+    lines = commands("docs/tutorial.md", "bash")
+    assert len(lines) == len("".join(blocks("docs/tutorial.md", "bash")).splitlines()), "each line is one command"
+    for line in lines:
+        run(line, workplace)
     return workplace
 
 
@@ -138,23 +142,21 @@ def test_a_command_of_the_pages_runs(walked: Path, stand_ins: dict[str, str], li
         line = line.replace(old, new)
     if line.startswith("pathasst papers search") and not ready():  # as the demo, or `pathasst papers build`, leaves it
         build_default(fetch=True)
-    run = subprocess.run(["bash", "-c", line], cwd=walked, env=environment(walked), capture_output=True, text=True, timeout=1500)
-    assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-2500:]
-    assert run.stdout.strip()
+    assert run(line, walked).strip()
 
 
-def test_the_python_of_the_readme_runs(walked: Path, stand_ins: dict[str, str]) -> None:
+def test_the_python_of_the_readme_runs(walked: Path, stand_ins: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     (script,) = blocks("README.md", "python")
-    run = subprocess.run([sys.executable, "-c", script], cwd=walked, capture_output=True, text=True, timeout=1500)
-    assert run.returncode == 0, run.stderr[-2500:]
-    assert "ki67_cells" in run.stdout
+    with chdir(walked):
+        exec(compile(script, "README.md", "exec"), {"__name__": "__main__"})
+    assert "ki67_cells" in capsys.readouterr().out
 
 
 def test_a_tool_of_ones_own_has_twenty_lines_and_runs() -> None:
     (script,) = blocks("docs/own.md", "python")
     assert len([line for line in script.splitlines() if line.strip()]) <= 20
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
-    assert run.stdout.strip() == "100% of the picture is empty glass.", run.stderr[-2000:]
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert finished.stdout.strip() == "100% of the picture is empty glass.", finished.stderr[-2000:]
 
 
 @pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))])
