@@ -35,9 +35,11 @@ def read_recipe(room: str, recipe: str) -> dict[str, Any]:
     """The recipe as plain values. Raises BadSettings when it is no YAML mapping."""
     import yaml
 
+    from pathasst.core import yaml_text
+
     path = recipe_path(room, recipe)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml_text.load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path} is no valid YAML: {error}") from error
     if not isinstance(values, dict):

@@ -99,6 +99,8 @@ def override(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, A
 
     import yaml
 
+    from pathasst.core import yaml_text
+
     merged = copy.deepcopy(dict(values))
     for text in overrides:
         name, equals, value = text.partition("=")
@@ -109,7 +111,7 @@ def override(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, A
         try:
             for key in parents:
                 place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-            place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+            place[int(last) if isinstance(place, list) else last] = yaml_text.load(value)
         except yaml.YAMLError as error:
             raise BadSettings(f"--set {text}: the value is no YAML: {error}") from error
         except (AttributeError, IndexError, TypeError, ValueError) as error:

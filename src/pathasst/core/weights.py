@@ -59,11 +59,11 @@ class Weights:
 
 
 def _load_registry() -> dict[str, Weights]:
-    import yaml
+    from pathasst.core import yaml_text
 
     text = Path(__file__).with_name("weights.yaml").read_text(encoding="utf-8")
     entries = {}
-    for id_, entry in yaml.safe_load(text).items():
+    for id_, entry in yaml_text.load(text).items():
         files = tuple(WeightFile(**f) if isinstance(f, dict) else WeightFile(f) for f in entry.pop("files", []))
         entries[id_] = Weights(id=id_, files=files, needs=tuple(entry.pop("needs", ())), **entry)
     return entries

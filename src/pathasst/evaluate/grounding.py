@@ -65,9 +65,11 @@ def load(path: Path | None = None) -> list[GroundingQuestion]:
     """The questions. Raises BadDataset for a file of another form."""
     import yaml
 
+    from pathasst.core import yaml_text
+
     text = files(__package__).joinpath("grounding.yaml").read_text(encoding="utf-8") if path is None else path.read_text("utf-8")
     try:
-        rows = yaml.safe_load(text)
+        rows = yaml_text.load(text)
         return [_question(n, row) for n, row in enumerate(rows, 1)]
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise BadDataset(f"{path or 'grounding.yaml'}: not a list of questions: {error}") from error

@@ -34,9 +34,9 @@ class TestSet:
 @lru_cache(maxsize=1)
 def known() -> dict[str, TestSet]:
     """Every set of sets.yaml by its id."""
-    import yaml
+    from pathasst.core import yaml_text
 
-    values: dict[str, dict[str, Any]] = yaml.safe_load((files(__package__) / "sets.yaml").read_text(encoding="utf-8"))
+    values: dict[str, dict[str, Any]] = yaml_text.load((files(__package__) / "sets.yaml").read_text(encoding="utf-8"))
     return {
         id: TestSet(
             id,

@@ -58,8 +58,10 @@ def load_requests(path: Path | None = None) -> list[ToolRequest]:
     """The requests of a file of this form; ours by default. Raises BadSettings for a file of another form, or none."""
     import yaml
 
+    from pathasst.core import yaml_text
+
     try:
-        groups = yaml.safe_load((path or files(__package__) / "requests.yaml").read_text(encoding="utf-8"))
+        groups = yaml_text.load((path or files(__package__) / "requests.yaml").read_text(encoding="utf-8"))
         before = groups.pop("after", {})
         return [
             _request(f"{group}/{n}", group, node, item, before)

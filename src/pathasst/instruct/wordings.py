@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from pathasst.core import yaml_text
 from pathasst.core.errors import BadSettings
 from pathasst.core.templates import Template
 
@@ -53,7 +54,7 @@ class Wordings:
         if name not in self.cache:
             path = self.path(f"{name}.yaml")
             try:
-                self.cache[name] = yaml.safe_load(path.read_text(encoding="utf-8"))
+                self.cache[name] = _content(path, path.stat().st_mtime_ns)
             except (OSError, yaml.YAMLError) as error:
                 raise BadSettings(f"the wordings in {path} cannot be read: {error}") from error
         return self.cache[name]
@@ -125,3 +126,9 @@ def choices(node: Any, split: str, key: Callable[[Any], str] = lambda entry: str
 @lru_cache(maxsize=8192)
 def _held_for_val(text: str) -> bool:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % VAL_SHARE == 0
+
+
+@lru_cache(maxsize=256)
+def _content(path: Path, changed: int) -> Any:
+    """A file's content, parsed once a process however many shards ask; `changed`, in ns, so that an edited file is read again."""
+    return yaml_text.load(path.read_text(encoding="utf-8"))

@@ -76,7 +76,7 @@ def concepts_of(text: str) -> list[QueryConcept]:
 
 @lru_cache(maxsize=2)
 def _words(kind: str) -> frozenset[str]:
-    import yaml
+    from pathasst.core import yaml_text
 
-    lists = yaml.safe_load(files(__package__).joinpath("question_words.yaml").read_text(encoding="utf-8"))
+    lists = yaml_text.load(files(__package__).joinpath("question_words.yaml").read_text(encoding="utf-8"))
     return frozenset(lists[kind].split())

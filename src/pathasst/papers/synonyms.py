@@ -33,9 +33,9 @@ class SynonymGroup:
 @lru_cache(maxsize=1)
 def groups() -> tuple[SynonymGroup, ...]:
     """All groups, in the file's order."""
-    import yaml
+    from pathasst.core import yaml_text
 
-    rows: list[list[str]] = yaml.safe_load(files(__package__).joinpath("synonyms.yaml").read_text(encoding="utf-8"))["groups"]
+    rows: list[list[str]] = yaml_text.load(files(__package__).joinpath("synonyms.yaml").read_text(encoding="utf-8"))["groups"]
     return tuple(SynonymGroup(row[0], tuple(row), _pattern(row), _pattern(row, capitals=True)) for row in rows)
 
 

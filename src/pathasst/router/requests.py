@@ -18,6 +18,7 @@ from unicodedata import combining, normalize
 import numpy as np
 import yaml
 
+from pathasst.core import yaml_text
 from pathasst.core.errors import BadSettings
 from pathasst.core.templates import Template
 from pathasst.router.items import RequestItem
@@ -78,7 +79,7 @@ class Wording:
 def load(name: str) -> dict[str, Any]:
     """A file of the folder. Raises BadSettings when it is not there or no YAML."""
     try:
-        content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+        content: dict[str, Any] = yaml_text.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise BadSettings(f"the requests in {FOLDER / name}.yaml cannot be read: {error}") from error
     return content

@@ -63,7 +63,7 @@ def _patterns(section: str) -> dict[str, re.Pattern[str]]:
 
 @lru_cache(maxsize=1)
 def _words() -> dict[str, Any]:
-    import yaml
+    from pathasst.core import yaml_text
 
-    words: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
+    words: dict[str, Any] = yaml_text.load(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
     return words

@@ -111,9 +111,11 @@ def _names(classes: Mapping[str, list[str] | str], prompt: str, pairs: str = "")
 def _stored(path: Path | None) -> dict[str, Any]:
     import yaml
 
+    from pathasst.core import yaml_text
+
     source = path or files(__package__) / "classes.yaml"
     try:
-        entries = yaml.safe_load(source.read_text(encoding="utf-8"))
+        entries = yaml_text.load(source.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadSettings(f"{source} cannot be read: {error}") from error
     if not isinstance(entries, dict):

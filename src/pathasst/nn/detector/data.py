@@ -255,8 +255,10 @@ def _yolo_names(file: Path) -> tuple[dict[str, Any], dict[int, str]]:
     """What a data.yaml holds, and its classes by number. Raises BadDataset for one without classes."""
     import yaml
 
+    from pathasst.core import yaml_text
+
     try:
-        content = yaml.safe_load(read_text(file))
+        content = yaml_text.load(read_text(file))
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise BadDataset(f"{file} is no YAML: {error}") from error
     names = content.get("names") if isinstance(content, dict) else None

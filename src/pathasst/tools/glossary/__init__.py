@@ -112,9 +112,9 @@ def key_of(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _load() -> Glossary:
-    import yaml
+    from pathasst.core import yaml_text
 
-    values: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("glossary.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = yaml_text.load(files(__package__).joinpath("glossary.yaml").read_text(encoding="utf-8"))
     sources: dict[str, str] = values["sources"]
     entries = []
     for row in values["terms"]:
