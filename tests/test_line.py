@@ -1,4 +1,7 @@
-"""The whole line, by its commands: article → figures → pairs → conversations; `kill -9` or Ctrl-C in any step changes nothing."""
+"""The whole line, by its commands: article → figures → pairs → conversations; `kill -9` or Ctrl-C in any step changes nothing.
+
+A command that is stopped is a process of its own; the others run in this one, which has the libraries already.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from pathlib import Path
 import pytest
 import skimage.data
 from PIL import Image
+from typer.testing import CliRunner
 
 from pathasst import dataset
+from pathasst.cli.main import app
 from pathasst.core.records import Conversation, Figure, Pair
 from pathasst.core.resources import example_article
 
@@ -35,7 +40,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(ARTICLES):
         _variant(folder / "articles" / f"a{n}", n)
     for step in STEPS:
-        subprocess.run(_command(step, folder, _dataset(folder, step)), check=True, env=ENVIRONMENT, timeout=300)
+        _run(step, folder, _dataset(folder, step))
     return folder
 
 
@@ -67,7 +72,11 @@ def test_compound_figure_is_cut_and_its_caption_split(line: Path) -> None:
 def test_stopped_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, step: str, stop: signal.Signals, code: int) -> None:
     out = tmp_path / "stopped"
     process = subprocess.Popen(
-        _command(step, line, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "pathasst.cli.main", *_words(step, line, out)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while (
@@ -81,7 +90,7 @@ def test_stopped_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, st
     assert process.returncode == code, "the signal must fall in the middle"
     assert stop is signal.SIGKILL or "run the same command to go on" in said
     assert "Traceback" not in said
-    subprocess.run(_command(step, line, out), check=True, env=ENVIRONMENT, timeout=300)
+    _run(step, line, out)
     assert _shards(out) == _shards(_dataset(line, step))
 
 
@@ -105,9 +114,14 @@ def _dataset(folder: Path, step: str) -> Path:
     return folder / {"collect": "figures", "curate": "pairs", "instruct": "conversations"}[step]
 
 
-def _command(step: str, folder: Path, out: Path) -> list[str]:
+def _words(step: str, folder: Path, out: Path) -> list[str]:
     places = {"articles": folder / "articles", "figures": folder / "figures", "pairs": folder / "pairs", "out": out}
-    return [sys.executable, "-m", "pathasst.cli.main", *(part.format(**places) for part in STEPS[step])]
+    return [part.format(**places) for part in STEPS[step]]
+
+
+def _run(step: str, folder: Path, out: Path) -> None:
+    result = CliRunner().invoke(app, _words(step, folder, out))
+    assert result.exit_code == 0, result.output[-3000:]
 
 
 def _shards(folder: Path) -> dict[str, bytes]:

@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from typer.testing import CliRunner
 
 from pathasst import dataset
 from pathasst.cli.interrupt import INTERRUPTED
+from pathasst.cli.main import app
 from pathasst.core import weights
 from pathasst.core.records import Figure, Pair, Source
 from pathasst.core.resources import example_article
@@ -61,12 +63,10 @@ def interrupted(command: list[str], at_work: Callable[[], bool]) -> str:
 
 
 def again(command: list[str]) -> str:
-    """The same command, uninterrupted; what it printed."""
-    run = subprocess.run(
-        [sys.executable, "-m", "pathasst.cli.main", *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=900
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
+    """The same command, uninterrupted, in this process; what it printed."""
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_collect_in_several_processes(tmp_path: Path) -> None:

@@ -62,3 +62,19 @@ def corpus(n, first=1000):
         text = f"We studied {topic.lower()} in series {first + i}. Patient group {i} did well. Nothing else was seen."
         found.append(record(first + i, title=f"{topic}.", abstract=text, year=str(1990 + i % 30)))
     return found
+
+
+def write_without_end(files, home, acts, turns):
+    """Of a process that a test kills: adds, builds, compacts, again and again; says on a pipe that it starts, and each turn."""
+    from pathasst.papers import BuildSettings, add, build, compact
+
+    (whole, update), settings = files, BuildSettings(workers=1)
+    turns.send("go")
+    while True:
+        if "add" in acts:
+            add([update], home, settings, lambda text: None)
+        if "build" in acts:
+            build([whole], home, settings, lambda text: None)
+        if "compact" in acts:
+            compact(home, settings)
+        turns.send("again")
