@@ -24,18 +24,18 @@ from pathasst.cli.main import app
 from pathasst.core.records import Conversation, Figure, Pair
 from pathasst.core.resources import example_article
 
-ARTICLES = 5
+ARTICLES = 3
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 STEPS = {
     "collect": ("collect", "folder", "{articles}", "--out", "{out}", "--per-shard", "1"),
     "curate": ("curate", "{figures}", "--out", "{out}", "--no-report", "--similarity", "none"),
-    "instruct": ("instruct", "{pairs}", "--out", "{out}", "--invoke", "2500"),
+    "instruct": ("instruct", "{pairs}", "--out", "{out}", "--invoke", "1500"),
 }
 
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five variants of the example article, and each step run once without interruption."""
+    """Some variants of the example article, and each step run once without interruption."""
     folder = tmp_path_factory.mktemp("line")
     for n in range(ARTICLES):
         _variant(folder / "articles" / f"a{n}", n)

@@ -75,7 +75,8 @@ def run_one(
     except PathAsstError as error:
         return ToolResult(name=tool.name, error=str(error))
     scale = part.um_per_px if part else picture.um_per_px if picture else None
-    notes = list((part or picture).notes) if part or picture else []
+    source = part or picture
+    notes = list(source.notes) if source else []
     if SCALE not in arguments:
         arguments, note = tool.scaled(arguments, scale)
         notes += [note] if note else []
