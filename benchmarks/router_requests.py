@@ -60,7 +60,7 @@ def rows_of(path: Path | None) -> Iterator[Row]:
                 say=request.say,
                 groups=(request.group,),
                 pictures=int({request.kind, request.kind_before} != {"none"}),
-                tools=_as_now(frozenset(request.wanted), request.say),
+                tools=_as_now(frozenset(request.expected), request.say),
                 arguments=request.arguments,
                 before=request.before,
             )

@@ -94,7 +94,7 @@ def main() -> None:
         sources.append((Path(data.points).parent.name, data, splits))
         everything += splits["test"]
         val += splits["val"]
-    peer.settings.min_score = best_thresholds(peer, val)  # type: ignore[arg-type]
+    peer.settings.min_score = best_thresholds(peer, val)[0]  # type: ignore[arg-type]
     for name, data, splits in sources:
         show(f"{name}, scaled as trained (×{data.scale})", score_fields(detector, splits["test"]))
         if data.scale != 1:

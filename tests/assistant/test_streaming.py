@@ -6,7 +6,7 @@ from assistant_parts import HITS, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathasst.assistant.answer import Answer, Shown, Step
+from pathasst.assistant.answer import Answer, ChatPicture, Step
 from pathasst.assistant.streaming import Speech, checked_text
 from pathasst.core.records import Annotation, ToolResult
 from pathasst.serve.conversation_cache import Conversations
@@ -41,7 +41,7 @@ def test_conversations_are_forgotten_by_number_size_and_time() -> None:
     def answer(size: int = 10, marks: int = 0) -> Answer:
         found = [Annotation(kind="point", label="cell", coordinates=[1.0, 2.0])] * marks
         step = Step(asked=call("t"), call=call("t"), result=ToolResult(name="t", annotations=found))
-        picture = Shown(number=1, name="x", by="person", image=b"x" * size)
+        picture = ChatPicture(number=1, name="x", by="person", image=b"x" * size)
         return Answer(question="q", text="a", pictures=[picture], steps=[step])
 
     kept = Conversations(60, most=2, most_bytes=1000)

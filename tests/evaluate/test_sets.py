@@ -3,7 +3,7 @@
 import pytest
 
 from pathasst.core.errors import BadDataset, BadSettings
-from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.sets import find, public_sets
 
 
 def make(root, *files):
@@ -40,7 +40,7 @@ def test_a_wrong_layout_is_explained(tmp_path):
 
 
 def test_every_set_says_where_to_get_it(tmp_path):
-    for one in known().values():
+    for one in public_sets().values():
         assert one.get and one.layout and one.folders and one.holds
         assert one.title in one.missing(tmp_path) and str(tmp_path) in one.missing(tmp_path)
         assert one.layout in one.missing(None) and "--data" in one.missing(None)
@@ -59,12 +59,12 @@ def test_the_command_lists_every_set_and_tells_all_about_one_to_the_letter(tmp_p
     shown = CliRunner().invoke(app, ["sets", "--data", str(tmp_path)])
     assert shown.exit_code == 0
     lines = {line.split()[0]: line for line in shown.output.splitlines()[1:-1]}
-    assert set(lines) == set(known())
+    assert set(lines) == set(public_sets())
     assert lines["pathvqa"].rstrip().endswith("PathVQA") and lines["crc100k"].rstrip().endswith("no")
-    assert all(known()[id].licence in lines[id] for id in known())
+    assert all(public_sets()[id].licence in lines[id] for id in public_sets())
     ids = ["figures", "wsss4luad", "subcaptions", "mhist", "crc100k"]
     told = CliRunner().invoke(app, ["sets", *ids, "--data", str(tmp_path)]).output
     assert "does not look like NCT-CRC-HE-100K" in told
-    assert all(known()[id].layout in told and known()[id].licence in told for id in ids)
-    assert all(known()[id].get in told for id in ids[:-1])
+    assert all(public_sets()[id].layout in told and public_sets()[id].licence in told for id in ids)
+    assert all(public_sets()[id].get in told for id in ids[:-1])
     assert CliRunner().invoke(app, ["sets", "imagenet"]).exit_code == 1

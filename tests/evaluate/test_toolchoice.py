@@ -30,7 +30,7 @@ def by_words():
 def oracle(words, images, tools):
     wanted = by_words()[words.split("\n(Pictures")[0]]
     return [
-        (name, {"query": "x", **wanted.arguments} if name == "papers_search" else wanted.arguments) for name in wanted.wanted
+        (name, {"query": "x", **wanted.arguments} if name == "papers_search" else wanted.arguments) for name in wanted.expected
     ] or "no tool"
 
 
@@ -38,9 +38,9 @@ def test_at_least_three_hundred_requests_over_all_tools():
     requests = load_requests()
     assert len(requests) >= 300
     assert len({r.say for r in requests if not r.before}) == sum(not r.before for r in requests)
-    assert set(CLASSES) <= {name for r in requests for name in r.wanted}
-    assert sum(not r.wanted for r in requests) >= 60
-    assert sum(len(r.wanted) > 1 for r in requests) >= 20
+    assert set(CLASSES) <= {name for r in requests for name in r.expected}
+    assert sum(not r.expected for r in requests) >= 60
+    assert sum(len(r.expected) > 1 for r in requests) >= 20
 
 
 def test_no_request_has_the_words_of_a_wording_that_is_trained_on():
@@ -76,13 +76,13 @@ def test_a_sample_has_every_group_and_is_the_same_each_time():
 
 def test_arguments_that_are_asked_for_fit_the_tools():
     for request in load_requests():
-        if request.arguments and len(request.wanted) == 1:
+        if request.arguments and len(request.expected) == 1:
             given = dict(request.arguments)
-            if request.wanted[0] == "papers_search":
+            if request.expected[0] == "papers_search":
                 given.setdefault("query", "anything")
-            if request.wanted[0] == "lbc_generate":
+            if request.expected[0] == "lbc_generate":
                 given.setdefault("cell_class", "HSIL")
-            tool_class(request.wanted[0]).arguments.model_validate(given)
+            tool_class(request.expected[0]).arguments.model_validate(given)
 
 
 def test_a_brain_that_knows_everything_gets_everything(tmp_path, monkeypatch):
@@ -117,7 +117,7 @@ def test_looking_is_no_tool_call(tmp_path, monkeypatch):
 
 
 def request(wanted, **arguments):
-    return ToolRequest(id="x", group="g", say="s", kind="none", wanted=tuple(wanted), arguments=arguments)
+    return ToolRequest(id="x", group="g", say="s", kind="none", expected=tuple(wanted), arguments=arguments)
 
 
 @pytest.mark.parametrize(

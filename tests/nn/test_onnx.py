@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pathasst.core.errors import MissingWeights
-from pathasst.nn.onnx import compiled, open_session
+from pathasst.nn.onnx import cached_onnx, open_session
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def test_a_file_is_written_once_for_each_content_and_stamp(folder: Path) -> None
         file.write_text("network")
         file.with_suffix(".text.onnx").write_text("beside it")
 
-    first = compiled(folder, write)
-    assert compiled(folder, write) == first and len(written) == 1
+    first = cached_onnx(folder, write)
+    assert cached_onnx(folder, write) == first and len(written) == 1
     assert sorted(p.name for p in first.parent.iterdir()) == [first.name, first.with_suffix(".text.onnx").name]
-    assert compiled(folder, write, stamp="other text tower") != first
+    assert cached_onnx(folder, write, stamp="other text tower") != first
     (folder / "config.json").write_text("two")
-    assert compiled(folder, write) != first and len(written) == 3
+    assert cached_onnx(folder, write) != first and len(written) == 3
 
 
 def test_a_writing_that_fails_leaves_nothing(folder: Path) -> None:
@@ -40,11 +40,11 @@ def test_a_writing_that_fails_leaves_nothing(folder: Path) -> None:
         raise ValueError("no such layer")
 
     with pytest.raises(ValueError, match="no such layer"):
-        compiled(folder, write)
+        cached_onnx(folder, write)
     assert list((folder.parent / "cache" / "onnx").iterdir()) == []
     (folder / "config.json").unlink()
     with pytest.raises(MissingWeights, match=r"has no config\.json"):
-        compiled(folder, write)
+        cached_onnx(folder, write)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2])

@@ -11,7 +11,7 @@ from pathasst.core.records import ToolCall, Turn
 from pathasst.router.examples import Examples
 from pathasst.router.infer import spans_of
 from pathasst.router.items import RequestItem, items_of
-from pathasst.router.labels import chosen, learnable, located, tagged
+from pathasst.router.labels import choice_vector, learnable, located, tagged
 from pathasst.router.settings import RouterConfig, RouterTraining
 
 from .test_router import conversation
@@ -38,7 +38,7 @@ def test_few_values_are_choices_and_many_are_looked_for() -> None:
     ]
     items += [item("p", arguments=(("t.point", (1, 2)), ("t.um_per_px", 0.5))), item("none", arguments=None)]
     assert learnable(items) == (("t.kind=a", "t.kind=b", "t.on=true"), ("t.k", "t.query"))
-    assert chosen(items[1], ("t.kind=a", "t.kind=b", "t.on=true")).tolist() == [0, 1, 1]
+    assert choice_vector(items[1], ("t.kind=a", "t.kind=b", "t.on=true")).tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,9 @@ def test_two_requests_are_joined_with_all_that_belongs_to_them() -> None:
     items = [item("a b", ("t",), (("t.q", "b"),)), item("c d", ("u",), None)]
     config = RouterConfig(classes=("t", "u"), spans=("t.q",), choices=("t.on=true",))
     settings = RouterTraining(joined=0.99, later=0.0, lost=0.0, batch=2)
-    examples = Examples(items, Stub(), config, settings, np.random.default_rng(0))  # type: ignore[arg-type]
-    varied = [examples.varied(0) for _ in range(40)]
+    examples = Examples(items, Stub(), config, settings)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    varied = [examples.varied(0, rng) for _ in range(40)]
     by_text = {"".join(chr(int(c)) for c in e.tokens[:, 0]): e for e in varied}
     assert set(by_text) >= {"[a ba b]", "[a bc d]"}
     both = by_text["[a bc d]"]

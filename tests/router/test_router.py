@@ -18,7 +18,7 @@ from pathasst.instruct.invoke import Invoker
 from pathasst.instruct.wordings import Wordings
 from pathasst.router import Router, RouterConfig, RouterTraining
 from pathasst.router.items import RequestItem, items_of
-from pathasst.router.network import Encoder, called
+from pathasst.router.network import Encoder, tool_vectors
 from pathasst.router.train import join, measure, train
 from pathasst.tools.registry import all_specs
 
@@ -78,7 +78,7 @@ def test_measures_of_a_hand_made_case() -> None:
     assert found["all"]["value"] == 0.5
     assert found["s"]["value"] == 0.5
     assert found["false calls"] == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0, "n": 2})
-    assert called([("b",), ()], ("a", "b")).tolist() == [[0, 1], [0, 0]]
+    assert tool_vectors([("b",), ()], ("a", "b")).tolist() == [[0, 1], [0, 0]]
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
@@ -178,6 +178,31 @@ def test_the_same_seed_gives_the_same_weights_and_states_are_read_once(
     assert not any("read" in line for line in lines)
     one, other = ((f / "model.safetensors").read_bytes() for f in (trained[0], tmp_path / "again"))
     assert one == other
+
+
+@needs_e5
+def test_an_interrupted_training_ends_with_the_same_weights(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pathasst.router.task import RouterTask
+
+    settings = RouterTraining(**QUICK, steps=30, save_every=10, states=str(trained[0]))
+    loss, calls = RouterTask.loss, iter(range(100))
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls) == 25:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RouterTask, "loss", interrupted)
+        train([], tmp_path / "killed", settings, say=lambda _: None)
+    assert (tmp_path / "killed" / "checkpoints" / "step-00000020").is_file()
+    for name in ("killed", "whole"):
+        train([], tmp_path / name, settings, say=lambda _: None)
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "whole"))
+    assert one == other
+    assert not (tmp_path / "killed" / "checkpoints").exists()
 
 
 @needs_e5

@@ -17,7 +17,7 @@ import pytest
 from assistant_parts import CountDark
 from server_parts import RuleBrain, Running, data_url, running
 
-from pathasst.assistant.brain import ReplyOptions
+from pathasst.assistant.brains.settings import ReplyOptions
 from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Registry
 

@@ -17,7 +17,7 @@ from assistant_parts import CountDark
 from server_parts import RuleBrain, running, settings
 from typer.testing import CliRunner
 
-from pathasst.assistant.answer import Answer, RetrievedAbstract, Shown, Step
+from pathasst.assistant.answer import Answer, ChatPicture, RetrievedAbstract, Step
 from pathasst.assistant.statements import Kind, Statement
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation, Hit, Picture, ToolCall, ToolResult, Turn
@@ -49,7 +49,7 @@ def answer(question: str = "q") -> Answer:
         steps=[step],
         sources=[RetrievedAbstract(hit=hit, cited=True)],
         turns=[Turn(role="user", content=question), Turn(role="assistant", content="five")],
-        pictures=[Shown(number=n, name="a", by="person", image=b"\x89PNG" + bytes([n])) for n in (1, 2)],
+        pictures=[ChatPicture(number=n, name="a", by="person", image=b"\x89PNG" + bytes([n])) for n in (1, 2)],
         library={"1": hit},
     )
 

@@ -114,7 +114,7 @@ def test_a_missing_model_is_an_error_at_the_start_and_a_damaged_one_when_it_is_l
         LocalBrain.open(parse_brain("pathasst:none-of-that-name"))
     broken = tmp_path / "broken"
     broken.mkdir()
-    from pathasst.assistant.brain import BrainSettings
+    from pathasst.assistant.brains.settings import BrainSettings
 
     with pytest.raises(Exception, match="config"):
         LocalBrain.open(BrainSettings(router=str(broken))).load()

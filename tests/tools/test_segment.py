@@ -93,7 +93,7 @@ def test_the_embedding_is_computed_once_for_each_picture(tool, discs, monkeypatc
 def test_everything_finds_the_three_discs(tool, discs):
     found = tool.sam.everything(tool.sam.set_image(discs), side=6)
     for true in [(90, 90, 50), (320, 100, 40), (200, 230, 30)]:
-        assert max(iou(m.whole(300, 420), disc(*true)) for m in found) > 0.9
+        assert max(iou(m.full_mask(300, 420), disc(*true)) for m in found) > 0.9
     assert (np.diff([m.score for m in found]) <= 0).all()
 
 

@@ -156,7 +156,7 @@ def generator(cells: Folder, out: Folder, *, data: Folder | None = None, **setti
 
     if Path(cells).suffix in (".yaml", ".yml"):
         generator_settings, split = recipe_cells(str(cells), Path(data or Path(cells).parent), **settings)
-        train(generator_settings, split["train"], Path(out))
+        train(generator_settings, split["train"] + split["val"], Path(out))
     else:
         items, texts = image_texts(Path(cells))
         train(GeneratorTraining(**settings), items, Path(out), texts)

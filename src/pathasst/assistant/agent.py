@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pathasst.assistant import repair, sanitize
-from pathasst.assistant.answer import Answer, Shown, Step
-from pathasst.assistant.brain import Brain, Streaming
+from pathasst.assistant.answer import Answer, ChatPicture, Step
+from pathasst.assistant.brains.settings import Brain, Streaming
 from pathasst.assistant.compose.wishes import Wishes
 from pathasst.assistant.composer import compose, of_step
 from pathasst.assistant.grounding import Grounding
@@ -62,7 +62,7 @@ class Event:
     answer: Answer | None = None
 
 
-Watch = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Agent:
     brain: Brain
     registry: Registry
     limits: Limits = field(default_factory=Limits)
-    watch: Watch = lambda event: None
+    watch: OnEvent = lambda event: None
     cancel: threading.Event = field(default_factory=threading.Event)
     worker: Worker = field(default_factory=Worker)
     late_tools: dict[str, threading.Event] = field(default_factory=dict)  # tools whose late call still runs
@@ -289,23 +289,23 @@ class Agent:
         still = self.late_tools.get(call.name)
         if still is not None and not still.is_set():
             return _failed(call, f"{call.name} is still busy with a call that ran out of time; it is not started again.")
-        done = threading.Event()
+        finished = threading.Event()
 
         def run() -> ToolResult:
             try:
                 return work()
             finally:
-                done.set()
+                finished.set()
 
         left = self.limits.seconds - (time.monotonic() - draft.started)
         started = time.monotonic()
         try:
             return self.worker.run(run, min(self.limits.tool_seconds, max(left, 0.0)), self.cancel)
         except Late as error:
-            self.late_tools[call.name] = done
+            self.late_tools[call.name] = finished
             result = _failed(call, f"{call.name}: {error}; its result is not used.")
         except Cancelled:
-            self.late_tools[call.name] = done
+            self.late_tools[call.name] = finished
             raise
         except Exception as error:  # noqa: BLE001 - a tool's own fault costs that call, not the conversation
             result = _failed(call, f"{call.name} failed inside: {type(error).__name__}: {str(error)[:300]}")
@@ -345,6 +345,6 @@ def _failed(call: ToolCall, error: str) -> ToolResult:
     return ToolResult(name=call.name, call_id=call.id, error=error)
 
 
-def _attached(picture: Shown) -> Attachment:
+def _attached(picture: ChatPicture) -> Attachment:
     """A picture as the brain may read of it: a file's name is text from outside."""
     return Attachment(handle=picture.handle, name=sanitize.as_data(picture.name), synthetic=picture.synthetic)

@@ -7,22 +7,24 @@ pictures and the same retrieved abstracts.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pathasst.assistant.statements import Statement
 from pathasst.core.records import NOTICE, Annotation, Hit, ImageBytes, ToolCall, ToolResult, Turn, to_row
 
 if TYPE_CHECKING:
-    from pathasst.assistant.brain import Brain, BrainSettings
+    from collections.abc import Callable
+
+    from pathasst.assistant.brains.settings import Brain, BrainSettings
 
 PERSON = "person"
-"""`Shown.by` of a picture that the person gave."""
+"""`ChatPicture.by` of a picture that the person gave."""
 MARK_BYTES = 250
 """What one annotation takes in memory besides its mask, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ChatPicture:
     """One picture of the conversation: given by the person, or made by a tool and usable by the next one."""
 
     number: int  # 1-based; the brain calls it "image<number>"
@@ -83,9 +85,12 @@ class Answer:
     stopped: str = ""  # "": the brain finished | limit | time | cancelled | brain
     seconds: float = 0.0
     turns: list[Turn] = field(default_factory=list)  # the whole conversation, this answer last
-    pictures: list[Shown] = field(default_factory=list)  # all of the conversation
+    pictures: list[ChatPicture] = field(default_factory=list)  # all of the conversation
     library: dict[str, Hit] = field(default_factory=dict)  # PMID → abstract, all of the conversation
     research_use: str = NOTICE
+
+    _ask: ClassVar[Callable[..., Answer]]
+    """`assistant.ask`, put here by its module: that knows agents and brains, this one results alone."""
 
     @property
     def calls(self) -> list[ToolCall]:
@@ -120,14 +125,12 @@ class Answer:
         `image`, `um_per_px`: further pictures, as `assistant.ask` takes them. `brain`: None is the embedded one. Raises as
         `assistant.ask`.
         """
-        from pathasst.assistant.answering import ask
+        return type(self)._ask(image, question, self, brain, um_per_px=um_per_px)
 
-        return ask(image, question, self, brain, um_per_px=um_per_px)
-
-    def made(self) -> list[Shown]:
+    def made(self) -> list[ChatPicture]:
         """Pictures that the tools made for this question."""
         handles = {handle for step in self.steps for handle in step.made}
-        return [shown for shown in self.pictures if shown.handle in handles]
+        return [picture for picture in self.pictures if picture.handle in handles]
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values, pictures by their file names (see `file_name`); masks stay as run-length text."""
@@ -168,7 +171,7 @@ class Answer:
         }
 
 
-def file_name(picture: Shown) -> str:
+def file_name(picture: ChatPicture) -> str:
     """The name under which a picture of the conversation is saved: `image2_ki67.png`."""
     endings = {
         b"\x89PNG": "png",

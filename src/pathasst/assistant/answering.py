@@ -6,9 +6,10 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.agent import Agent, Limits, Watch
+from pathasst.assistant.agent import Agent, Limits, OnEvent
 from pathasst.assistant.answer import Answer
-from pathasst.assistant.brain import Brain, BrainSettings, open_brain
+from pathasst.assistant.brain import open_brain
+from pathasst.assistant.brains.settings import Brain, BrainSettings
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album, PictureInput
 from pathasst.core.errors import BadSettings
@@ -28,7 +29,7 @@ def ask(
     registry: Registry | None = None,
     *,
     limits: Limits | None = None,
-    watch: Watch | None = None,
+    watch: OnEvent | None = None,
     cancel: threading.Event | None = None,
     um_per_px: float | None = None,
     advice: str = "",
@@ -63,6 +64,9 @@ def ask(
         return agent.run(question, album, history, len(pictures), advice)
     finally:
         agent.worker.close()
+
+
+Answer._ask = staticmethod(ask)
 
 
 def registry_for(brain: Brain) -> Registry:

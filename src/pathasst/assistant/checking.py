@@ -18,7 +18,7 @@ from pathasst.core.records import Hit, ToolResult, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CheckedReply:
     """What is left of a model's words. `statements`: each with its source; `notices`: what was left out or has no source."""
 
     text: str
@@ -32,7 +32,7 @@ def hold(
     grounding: Grounding,
     question: str = "",
     results: Callable[[], Sequence[Statement]] = list,
-) -> Held:
+) -> CheckedReply:
     """A model's text without the sentences that a source contradicts or, unless it is MARKED, that no source holds.
 
     `results`: what the results of the question say by themselves; they are the answer when nothing of the text is left.
@@ -56,7 +56,7 @@ def hold(
     if not re.search(r"\w", text) and (dropped or results()):
         statements = list(results()) or fixed.cannot(question, "The model said nothing that a source here holds.")
         text = text_of(statements)
-    return Held(text, statements, notices)
+    return CheckedReply(text, statements, notices)
 
 
 def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns: Sequence[Turn]) -> list[Evidence]:

@@ -12,7 +12,7 @@ from pathasst.assistant.compose import Wishes, fixed
 from pathasst.assistant.compose.cases import similar
 from pathasst.assistant.compose.literature import from_abstracts
 from pathasst.assistant.compose.measures import measured, of_tool
-from pathasst.assistant.compose.seen import seen
+from pathasst.assistant.compose.seen import look_sentences
 from pathasst.assistant.compose.tools import failed
 from pathasst.assistant.plan import CASES, LOOK, PAPERS, Plan, literature_call
 from pathasst.assistant.statements import Statement, unique
@@ -50,7 +50,7 @@ def of_step(step: Step, question: str, wishes: Wishes, registry: Registry) -> li
     if result.name == PAPERS:
         return from_abstracts(question, result)
     if result.name == LOOK:
-        return [of_tool(result, sentence) for sentence in seen(result, wishes)]
+        return [of_tool(result, sentence) for sentence in look_sentences(result, wishes)]
     if result.name == CASES:
         return similar(result)
     tool = registry.tools.get(result.name)

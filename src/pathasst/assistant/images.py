@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.answer import PERSON, Shown
+from pathasst.assistant.answer import PERSON, ChatPicture
 from pathasst.core.errors import BadInput
 from pathasst.core.records import Picture, ToolSpec
 
@@ -44,27 +44,27 @@ class PictureInput:
 class Album:
     """All pictures so far; grows as tools make more."""
 
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ChatPicture] = field(default_factory=list)
     _pixels: dict[int, Any] = field(default_factory=dict)
 
-    def give(self, image: Any) -> Shown:
+    def give(self, image: Any) -> ChatPicture:
         """Add the person's picture: what `PictureInput.image` may be, or a PictureInput. Raises BadInput if unreadable."""
         picture = image if isinstance(image, PictureInput) else PictureInput(image)
         name, data, pixels, stated = _read(picture.image)
         number = len(self.shown) + 1
         scale = picture.um_per_px or stated
-        entry = Shown(number=number, name=picture.name or name, by=PERSON, image=data, um_per_px=scale)
+        entry = ChatPicture(number=number, name=picture.name or name, by=PERSON, image=data, um_per_px=scale)
         self.shown.append(entry)
         self._pixels[entry.number] = pixels
         return entry
 
-    def made(self, pictures: Iterable[Picture], by: str, source: Shown | None = None) -> list[Shown]:
+    def made(self, pictures: Iterable[Picture], by: str, source: ChatPicture | None = None) -> list[ChatPicture]:
         """Add what a tool made of `source`: a synthetic picture gives synthetic ones, and a copy of its size has its scale."""
         new = []
         for number, picture in enumerate(pictures, start=len(self.shown) + 1):
             same_size = source is not None and source.um_per_px is not None and _size(picture.image) == _size(source.image)
             new.append(
-                Shown(
+                ChatPicture(
                     number=number,
                     name=picture.name,
                     by=by,
@@ -76,14 +76,14 @@ class Album:
         self.shown += new
         return new
 
-    def default(self) -> Shown | None:
+    def default(self) -> ChatPicture | None:
         mine = [s for s in self.shown if s.by == PERSON]
         return (mine or self.shown or [None])[-1]  # type: ignore[list-item]
 
-    def of_person(self) -> list[Shown]:
+    def of_person(self) -> list[ChatPicture]:
         return [s for s in self.shown if s.by == PERSON]
 
-    def choose(self, handle: Any = None) -> Shown | None:
+    def choose(self, handle: Any = None) -> ChatPicture | None:
         """The picture a call means: `image2`, `2`, a name, or None for the default. Raises BadInput for one that is not there."""
         if handle is None or handle == "":
             return self.default()
@@ -95,7 +95,7 @@ class Album:
         handles = ", ".join(s.handle for s in self.shown) or "none"
         raise BadInput(f"there is no picture {handle!r}; there are: {handles}.")
 
-    def pixels(self, entry: Shown) -> np.ndarray:
+    def pixels(self, entry: ChatPicture) -> np.ndarray:
         """H×W×3 uint8 RGB, decoded once. Raises BadInput for a picture that cannot be decoded."""
         if entry.number not in self._pixels:
             from pathasst.imaging.pictures import load

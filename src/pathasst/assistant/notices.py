@@ -10,7 +10,7 @@ from typing import Any
 
 from pathasst.assistant import citations, sanitize
 from pathasst.assistant.answer import Answer, RetrievedAbstract, Step
-from pathasst.assistant.checking import Held, evidence_of, hold
+from pathasst.assistant.checking import CheckedReply, evidence_of, hold
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album
 from pathasst.assistant.statements import Kind, Statement, text_of
@@ -58,7 +58,7 @@ def conclude(
     """
     last = draft.turns[-1]
     raw = last.content if last.role == "assistant" else ""
-    result = Held(raw)
+    result = CheckedReply(raw)
     if draft.statements:  # composed: every reference comes from a result or the glossary
         passages = dict.fromkeys(s.source for s in draft.statements if s.kind is Kind.PASSAGE)
         checked = citations.CheckedText(text_of(draft.statements), cited=[p for p in passages if p in draft.library])

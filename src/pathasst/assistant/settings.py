@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import model_validator
 
 from pathasst.assistant.agent import Limits
-from pathasst.assistant.brain import BrainSettings, parse_brain
+from pathasst.assistant.brain import parse_brain
+from pathasst.assistant.brains.settings import BrainSettings
 from pathasst.core.settings import Field, Settings, Texts
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.agent import Limits, Watch
+from pathasst.assistant.agent import Limits, OnEvent
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.answering import ask, registry_for
-from pathasst.assistant.brain import Brain, BrainSettings, open_brain
+from pathasst.assistant.brain import open_brain
+from pathasst.assistant.brains.settings import Brain, BrainSettings
 from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import Picture, ToolResult
@@ -41,7 +42,7 @@ def ask_slide(
     brain: Brain | BrainSettings | str | None = None,
     *,
     limits: Limits | None = None,
-    watch: Watch | None = None,
+    watch: OnEvent | None = None,
     cancel: threading.Event | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = False,
@@ -53,12 +54,12 @@ def ask_slide(
     `ask` raises.
     """
     mind = brain if isinstance(brain, Brain) else open_brain(brain)
-    chosen = RunSettings.of(dict(settings or {}), where="settings")
+    run_settings = RunSettings.of(dict(settings or {}), where="settings")
     registry = Registry(dict(registry_for(mind).tools))
     tissue = None if history else find_tissue(slide)
     for tool in registry.tools.copy().values():
         if tool.needs_image and _runs_on_tiles(tool):
-            registry.add(_on_slide(tool, slide, tissue, out, chosen, progress))
+            registry.add(_on_slide(tool, slide, tissue, out, run_settings, progress))
     times = (limits or Limits()).replace(tool_seconds=WEEK, seconds=WEEK)
     field = None if history else PictureInput(_field(slide, tissue), name=f"{slide.name}, one field", um_per_px=None)
     return ask(field, question, history, mind, registry, limits=times, watch=watch, cancel=cancel)

@@ -217,16 +217,16 @@ def sets(
     from rich.table import Column, Table
 
     from pathasst.core.errors import BadDataset, BadSettings
-    from pathasst.evaluate.sets import find, known
+    from pathasst.evaluate.sets import find, public_sets
 
     console = Console()
-    if unknown := [id for id in ids or () if id not in known()]:
-        raise BadSettings(f"no test set is called {', '.join(unknown)}; known: {', '.join(known())}.")
+    if unknown := [id for id in ids or () if id not in public_sets()]:
+        raise BadSettings(f"no test set is called {', '.join(unknown)}; known: {', '.join(public_sets())}.")
     table = Table(
         Column("set", no_wrap=True), "title", "measured by", "licence", "here", box=None, pad_edge=False, header_style="bold"
     )
-    for id in ids or known():
-        test_set = known()[id]
+    for id in ids or public_sets():
+        test_set = public_sets()[id]
         try:
             here, missing = str(find(data, id)), ""
         except BadDataset as error:

@@ -334,7 +334,7 @@ def generator(
         finetune(settings, *cells.image_texts(Path(what)), out, _say)
     elif Path(what).suffix in (".yaml", ".yml"):
         own, split = cells.recipe_cells(what, data, changes)
-        train(own, split["train"], out, log=_say)
+        train(own, split["train"] + split["val"], out, log=_say)
     else:
         items, texts = cells.image_texts(Path(what))
         train(GeneratorTraining.of({}, changes), items, out, texts, _say)

@@ -21,7 +21,7 @@ from pathasst.clip.model import BATCH, DualEncoder, PathCLIPModel, to_pixels
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.hardware import has_gpu
-from pathasst.nn.onnx import compiled, open_session
+from pathasst.nn.onnx import cached_onnx, open_session
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +106,7 @@ def towers(folder: Path) -> Path:
     """The vision tower as ONNX, the text tower beside it; written by torch if not there yet. Raises as `write`."""
     config = ClipConfig.read(folder)
     needed = [weights.version(n) for n in (text_tower(config), config.tower) if n]
-    return compiled(folder, write, files=(WEIGHTS, CONFIG), stamp=" ".join(needed))
+    return cached_onnx(folder, write, files=(WEIGHTS, CONFIG), stamp=" ".join(needed))
 
 
 def text_tower(config: ClipConfig) -> str:

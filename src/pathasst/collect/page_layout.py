@@ -254,10 +254,10 @@ def _with_labels(box: Box, text: Sequence[Line], captions: Sequence[PrintedCapti
             for n in text
             if _near(n.box, box, 9.0) and _mostly_inside(n.box, band) and len(n.text) < 60 and not CAPTION.match(n.text)
         ]
-        grown = union([box, *near])
-        if grown == box:
+        extended = union([box, *near])
+        if extended == box:
             break
-        box = grown
+        box = extended
     bottom = min((c.box[1] for c in captions if c.box[1] >= box[3] - 6 and _overlap(c.box, box) > 0.1), default=box[3])
     return box[0], box[1], box[2], min(box[3], bottom)
 

@@ -63,20 +63,20 @@ class DownloadPlan(BaseModel):
 
     def retry(self, out: Path, per_shard: int) -> int:
         """Give the articles that could not be reached another try, without touching what was collected. Returns how many."""
-        lost, cleaned = [], []
+        missing, cleaned = [], []
         for key, stats in self._finished(out):
             failed = {d["id"] for d in stats.drops if d["reason"] == UNREACHABLE}
             if failed:
                 shard = self.shards[key]
-                lost += [i for i in shard.articles if i in failed]
+                missing += [i for i in shard.articles if i in failed]
                 shard.articles = [i for i in shard.articles if i not in failed]
                 cleaned.append((key, _without(stats, failed)))
-        self._append(lost, per_shard)
+        self._append(missing, per_shard)
         if cleaned:
             self.save(out)  # first the plan: a kill between the two only leaves stale counts behind
             for key, stats in cleaned:
                 write_atomic(out / f"{key}.json", stats.model_dump_json().encode())
-        return len(lost)
+        return len(missing)
 
     def units(self) -> list[Unit]:
         """One unit a shard."""

@@ -145,6 +145,13 @@ class ToolCall:
     arguments: dict[str, Any] = field(default_factory=dict)
     id: str = ""
 
+    def as_function(self, id: str | None = None) -> dict[str, Any]:
+        """As OpenAI's messages carry a call of this id: arguments as JSON. Without an id as chat templates want it: as a dict."""
+        if id is None:
+            return {"type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+        text = json.dumps(self.arguments, ensure_ascii=False)
+        return {"id": id, "type": "function", "function": {"name": self.name, "arguments": text}}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:

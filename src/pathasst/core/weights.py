@@ -189,8 +189,8 @@ def pull(id: str, *, accept_unpinned: bool = False) -> Path:
         return path(id)
     if entry.shipped:
         return path(id)  # raises with the reason
-    seen = _lock().get(id, {})
-    if (unknown := [f.name for f in entry.files if not f.sha256 and f.name not in seen]) and not accept_unpinned:
+    recorded = _lock().get(id, {})
+    if (unknown := [f.name for f in entry.files if not f.sha256 and f.name not in recorded]) and not accept_unpinned:
         raise BadSettings(
             f"{id}: nobody here knows the sha256 of {', '.join(unknown)}. To trust {entry.hub} as it answers now, and have the "
             f"sums checked ever after: pathasst models pull {id} --accept-unpinned"
@@ -224,9 +224,9 @@ def _lock() -> dict[str, dict[str, str]]:
 def _remember(id: str, sums: dict[str, str]) -> None:
     from pathasst.core.files import write_atomic
 
-    known = _lock()
-    known[id] = {**known.get(id, {}), **sums}
-    write_atomic(cache_dir() / LOCK, json.dumps(known, indent=1, sort_keys=True).encode())
+    recorded = _lock()
+    recorded[id] = {**recorded.get(id, {}), **sums}
+    write_atomic(cache_dir() / LOCK, json.dumps(recorded, indent=1, sort_keys=True).encode())
 
 
 def _candidates(entry: Weights) -> list[Path]:
@@ -317,9 +317,9 @@ def _from_hub(entry: Weights, staging: Path) -> None:
 
 
 def _check(entry: Weights, folder: Path) -> None:
-    seen = _lock().get(entry.id, {})
+    recorded = _lock().get(entry.id, {})
     for file in entry.files:
-        expected = file.sha256 or seen.get(file.name, "")
+        expected = file.sha256 or recorded.get(file.name, "")
         if expected and (actual := sha256_of(folder / file.name)) != expected:
             raise BadInput(f"{entry.id}: {file.name} has sha256 {actual}, expected {expected}; it was not kept.")
 

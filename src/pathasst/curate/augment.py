@@ -152,8 +152,8 @@ def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = rng.normal(0, rng.uniform(2, 10), picture.shape).astype(np.float32)
         picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.6:
-        done, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 96))])
-        if done:
+        success, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 96))])
+        if success:
             picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1]
     return np.ascontiguousarray(picture)
 

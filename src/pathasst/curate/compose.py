@@ -157,7 +157,7 @@ class Composer:
 
 def close_gaps(rects: Sequence[Rect]) -> list[Rect]:
     """A real layout with each panel grown to the middle of the gap to its neighbours; the composer sets gutters of its own."""
-    grown = []
+    closed = []
     for n, a in enumerate(rects):
         x1, y1, x2, y2 = 0.0, 0.0, 1.0, 1.0
         for m, b in enumerate(rects):
@@ -170,8 +170,8 @@ def close_gaps(rects: Sequence[Rect]) -> list[Rect]:
                 y1 = max(y1, (b[3] + a[1]) / 2) if b[3] <= a[1] + 0.02 else y1
                 y2 = min(y2, (a[3] + b[1]) / 2) if b[1] >= a[3] - 0.02 else y2
         near = 0.06  # a panel does not grow into empty parts of the figure
-        grown.append((max(x1, a[0] - near), max(y1, a[1] - near), min(x2, a[2] + near), min(y2, a[3] + near)))
-    return grown
+        closed.append((max(x1, a[0] - near), max(y1, a[1] - near), min(x2, a[2] + near), min(y2, a[3] + near)))
+    return closed
 
 
 def draw_grid(rng: np.random.Generator) -> list[Rect]:

@@ -75,13 +75,13 @@ class Curator:
 
         turn = self._turn  # made before there are threads
 
-        def done(figure: Figure) -> list[Pair | Dropped]:
+        def pairs_of(figure: Figure) -> list[Pair | Dropped]:
             with turn:
                 return list(self.figure(figure))
 
         pool = ThreadPoolExecutor(self.language.parallel)
         try:
-            yield from pool.map(done, figures)
+            yield from pool.map(pairs_of, figures)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -72,7 +72,7 @@ def concept_of(pair: Pair) -> str:
     return ""
 
 
-def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], chance: random.Random) -> list[tuple[str, str]]:
+def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], rng: random.Random) -> list[tuple[str, str]]:
     """`one.captions` different (caption, concept) for a picture: short and long in turn, mostly of the specific concept."""
     templates = recipe.templates[one.modality]
     by_text: dict[str, str] = {}
@@ -80,13 +80,13 @@ def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], chance: ran
         if len(by_text) == one.captions:
             break
         # Of captioned pictures every concept is said as often: their diagnosis is one of eighty, their organ one of thirty.
-        specific = len(true) == 1 or (one.kind != "captioned" and chance.random() < 0.75)
-        name = true[0] if specific else chance.choice(true if one.kind == "captioned" else true[1:])
+        specific = len(true) == 1 or (one.kind != "captioned" and rng.random() < 0.75)
+        name = true[0] if specific else rng.choice(true if one.kind == "captioned" else true[1:])
         concept = recipe.concepts.get(name) or Concept(names=[name])
         long = templates.long and concept.shows and attempt % 2
-        template = chance.choice(templates.long if long else templates.short)
-        shows = chance.choice(concept.shows) if concept.shows else ""
-        text = template.format(name=chance.choice(concept.names), shows=shows, method=one.method)
+        template = rng.choice(templates.long if long else templates.short)
+        shows = rng.choice(concept.shows) if concept.shows else ""
+        text = template.format(name=rng.choice(concept.names), shows=shows, method=one.method)
         by_text.setdefault(text[:1].upper() + text[1:], name)
     return list(by_text.items())
 
@@ -127,9 +127,9 @@ def _pairs(recipe: LabelRecipe, one: LabelSet, item: LabelSetItem, number: int) 
     group = f"{one.id.removesuffix('_fields').removesuffix('_ki67')}:{item.group}"
     label = f"{one.id}/{item.label}" if item.label else ""
     true = item.concepts or recipe.true_of().get(label, [])
-    chance = random.Random(f"{recipe.seed}:{one.id}:{item.path.name}:{number}")
+    rng = random.Random(f"{recipe.seed}:{one.id}:{item.path.name}:{number}")
     own = [(text, "") for text in item.words]
-    composed = captions_of(recipe, one, true, chance) if true else []
+    composed = captions_of(recipe, one, true, rng) if true else []
     source = Source(article_id=one.id, kind="labels", title=one.title, licence=one.licence, doi=item.doi)
     if not true:
         source = Source(

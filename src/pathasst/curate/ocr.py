@@ -37,16 +37,16 @@ def recognise(crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
         width = min(WIDTH, -(-crop.shape[1] * HEIGHT // crop.shape[0]))
         row[:, :width] = cv2.resize(crop, (width, HEIGHT)) / np.float32(127.5) - 1
     session, characters = _recogniser()
-    (chances,) = session.run(None, {session.get_inputs()[0].name: pixels.transpose(0, 3, 1, 2)})
-    return [_decoded(chance, characters) for chance in chances]
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels.transpose(0, 3, 1, 2)})
+    return [_decoded(row, characters) for row in probabilities]
 
 
-def _decoded(chances: np.ndarray, characters: Sequence[str]) -> tuple[str, float]:
+def _decoded(probabilities: np.ndarray, characters: Sequence[str]) -> tuple[str, float]:
     """Connectionist temporal classification, greedily: the best character of each step, without repeats and blanks."""
-    best = chances.argmax(axis=1)
+    best = probabilities.argmax(axis=1)
     is_sign = best > 0
     is_sign[1:] &= best[1:] != best[:-1]
-    score = float(chances.max(axis=1)[is_sign].mean()) if is_sign.any() else 0.0
+    score = float(probabilities.max(axis=1)[is_sign].mean()) if is_sign.any() else 0.0
     return "".join(characters[n] for n in best[is_sign]), score
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathasst.nn.onnx import compiled, open_session
+from pathasst.nn.onnx import cached_onnx, open_session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ class OnnxClassifier:
         from pathasst.nn.classifier import ClassifierConfig
 
         self.config: ClassifierConfig = ClassifierConfig.load_from(folder)
-        self.file = compiled(folder, write_classifier)
+        self.file = cached_onnx(folder, write_classifier)
 
     @cached_property
     def session(self) -> InferenceSession:
@@ -64,7 +64,7 @@ def detector(folder: Path) -> Detector:
     from pathasst.nn.detector.infer import Detector
     from pathasst.nn.detector.onnx import export, load_onnx
 
-    return load_onnx(compiled(folder, export), threads=1) if _is_small(folder) else Detector.load(folder)
+    return load_onnx(cached_onnx(folder, export), threads=1) if _is_small(folder) else Detector.load(folder)
 
 
 def _is_small(folder: Path) -> bool:

@@ -128,10 +128,10 @@ class CutDetector:
             return cut.big  # photographs are among them: the gutters know better
         if grid := _grid(cut.grey, named, least, s):
             return grid
-        loose, wanted = list(cut.pieces), named
-        if not wanted <= len(loose) <= MOST_PIECES:
+        loose, expected = list(cut.pieces), named
+        if not expected <= len(loose) <= MOST_PIECES:
             return cut.big
-        while len(loose) > wanted:
+        while len(loose) > expected:
             a, b = min(itertools.combinations(loose, 2), key=lambda pair: _gap(*pair))
             loose = [o for o in loose if o not in (a, b)] + [_union(a, b)]
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in loose]

@@ -83,11 +83,11 @@ def _across(
     units = []
     for unit in units_of_dataset(out / CANDIDATES):
         mine = {r.pair_id for r in read(unit.paths[0], Pair, columns=_LIGHT)}
-        verdict = {
+        decision = {
             "repeats": {k: v for k, v in repeats.items() if k in mine},
             "leaks": {k: str(v) for k, v in leaks.items() if k in mine},
         }
-        units.append(replace(unit, stamp=fingerprint({"content": unit.stamp, **verdict})))
+        units.append(replace(unit, stamp=fingerprint({"content": unit.stamp, **decision})))
     return run_stage(
         out,
         stage="curate",

@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 """Steps in order, with the reasons for which each drops. Up to `select` figures are counted, from `panels` on panels."""
 FIGURE_STEPS = ("read", "licence", "select")
-SAID = {
+EXPLANATIONS = {
     "not_pathology": "With the highest probability of pathology among the figure's panels.",
     "panel_not_pathology": "With the panel's number and probability of pathology; other panels of the figure may be kept.",
     "unaligned": "With the number of the panel and its printed letter, if one was read.",
@@ -199,7 +199,7 @@ def _dropped_sheets(pairs: Path, examples: int) -> list[str]:
     sheets = []
     for reason, some in sorted(by_reason.items()):
         cells = ((figures[owner], owner, " · ".join(details)) for owner, details in some.items() if owner in figures)
-        note = f"<p class=note>{html.escape(SAID[reason])}</p>" if reason in SAID else ""
+        note = f"<p class=note>{html.escape(EXPLANATIONS[reason])}</p>" if reason in EXPLANATIONS else ""
         sheets.append(f"<h2>Dropped: {html.escape(reason.replace('_', ' '))}</h2>{note}{_sheet(cells)}")
     return sheets
 

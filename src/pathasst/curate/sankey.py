@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 BAND, TOP, NODE, FALL = 150, 46, 8, 42
 """px: height of a full band, where it starts, width of a node, how far below the band a strand ends."""
-STAY, LOST, NODES = "#9dbcd4", "#e0b3a4", "#2f4a63"
+STAY, DROPPED, NODES = "#9dbcd4", "#e0b3a4", "#2f4a63"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,16 @@ def _flow(x1: float, x2: float, start: float, end: float, *, crosses: bool) -> s
     return shape + (note if crosses else "")
 
 
-def _strand(x: float, gap: float, start: tuple[float, float], reasons: Sequence[tuple[str, int]], lost: float) -> str:
+def _strand(x: float, gap: float, start: tuple[float, float], reasons: Sequence[tuple[str, int]], drop: float) -> str:
     """What a step drops: a strand from the band's lower edge down to its end, its reasons written below."""
-    lost = max(lost, 1.0)
+    drop = max(drop, 1.0)
     y, stop, mid = TOP + BAND + FALL, x + gap * 0.52, x + gap * 0.26
     there = f"M{x:.1f},{start[0]:.1f} C{mid:.1f},{start[0]:.1f} {mid:.1f},{y:.1f} {stop:.1f},{y:.1f}"
-    back = f"L{stop:.1f},{y + lost:.1f} C{mid - 10:.1f},{y + lost:.1f} {mid - 10:.1f},{start[1]:.1f} {x:.1f},{start[1]:.1f} Z"
-    lines = [f'<path d="{there} {back}" fill="{LOST}"/>']
+    back = f"L{stop:.1f},{y + drop:.1f} C{mid - 10:.1f},{y + drop:.1f} {mid - 10:.1f},{start[1]:.1f} {x:.1f},{start[1]:.1f} Z"
+    lines = [f'<path d="{there} {back}" fill="{DROPPED}"/>']
     for n, (reason, count) in enumerate(reasons):
         words = f"−{count} {reason.replace('_', ' ')}"
         lines.append(
-            f'<text x="{x:.1f}" y="{y + lost + 15 * (n + 1):.1f}" font-size="12" fill="#8a3b22">{html.escape(words)}</text>'
+            f'<text x="{x:.1f}" y="{y + drop + 15 * (n + 1):.1f}" font-size="12" fill="#8a3b22">{html.escape(words)}</text>'
         )
     return "".join(lines)

@@ -52,9 +52,9 @@ def to_webdataset(
             if tar is not None:
                 tar.close()
         _require_rows(folder, tally)
-        written = {p.name for p in aside.iterdir()}
+        existing = {p.name for p in aside.iterdir()}
     for path in out.glob(f"{'[0-9]' * 5}.tar"):  # of an earlier, larger export
-        if path.name not in written:
+        if path.name not in existing:
             path.unlink()
     return tally
 
@@ -156,14 +156,7 @@ def _messages(turns: list[Turn]) -> list[dict[str, Any]]:
         if turn.thoughts:
             message["reasoning_content"] = turn.thoughts
         if turn.tool_calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.id or f"call_{number}_{n}",
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False, sort_keys=True)},
-                }
-                for n, call in enumerate(turn.tool_calls)
-            ]
+            message["tool_calls"] = [c.as_function(c.id or f"call_{number}_{n}") for n, c in enumerate(turn.tool_calls)]
             waiting = list(message["tool_calls"])
         if turn.role == "tool":
             call = next((c for c in waiting if c["function"]["name"] == turn.tool), waiting[0] if waiting else None)
@@ -225,8 +218,8 @@ def _tally() -> dict[str, int]:
 def _allowed(folder: Path | str, kind: type[R], licences: Collection[str], tally: dict[str, int]) -> Iterator[R]:
     if isinstance(licences, str):
         raise BadSettings("licences is a list of licence codes, such as ['CC-BY-4.0', 'CC0-1.0'].")
-    if Path(folder).is_dir() and (held := Manifest.load(Path(folder)).record) != kind.__name__:
-        raise BadSettings(f"{folder} holds {held} rows: WebDataset is made of Pairs, LLaVA JSON and messages of Conversations.")
+    if Path(folder).is_dir() and (rows := Manifest.load(Path(folder)).record) != kind.__name__:
+        raise BadSettings(f"{folder} holds {rows} rows: WebDataset is made of Pairs, LLaVA JSON and messages of Conversations.")
     for record in read(folder, kind):
         if licences and (record.source is None or record.source.licence not in licences):
             tally["licence"] += 1

@@ -37,8 +37,8 @@ def closed_llava_med(reply: str, answer: str) -> bool:
 def closed_quilt(reply: str, answer: str) -> bool:
     """quilt-llava: "no" if any word is No, not or no; otherwise "yes"."""
     words = split(reply)[1].replace(".", "").replace(",", "").split(" ")
-    verdict = "no" if any(w in ("No", "not", "no") for w in words) else "yes"
-    return verdict == answer.strip().lower()
+    answer_word = "no" if any(w in ("No", "not", "no") for w in words) else "yes"
+    return answer_word == answer.strip().lower()
 
 
 def normalised(text: str) -> list[str]:

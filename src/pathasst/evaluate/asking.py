@@ -9,17 +9,17 @@ from dataclasses import asdict
 from functools import lru_cache
 
 from pathasst import __version__
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import BadInput, Unreachable
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.evaluate.predictions import Predictions, Value, key_of
 
-Asked = tuple[list[Turn], list[ImageBytes], list[ToolSpec]]
+Prompt = tuple[list[Turn], list[ImageBytes], list[ToolSpec]]
 
 
 def ask_all(
     brain: Brain,
-    questions: Sequence[Asked],
+    questions: Sequence[Prompt],
     predictions: Predictions,
     *,
     batch: int = 16,
@@ -44,7 +44,7 @@ def _words(turns: Sequence[Turn]) -> list[list[object]]:
     return [[t.role, t.content, [[c.name, c.arguments] for c in t.tool_calls], t.tool] for t in turns]
 
 
-def _replies(brain: Brain, questions: Sequence[Asked]) -> list[Turn | str]:
+def _replies(brain: Brain, questions: Sequence[Prompt]) -> list[Turn | str]:
     """A turn, or the reason of the failure, for each."""
     many = getattr(brain, "reply_many", None)
     if many is not None and len(questions) > 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pathasst.core.errors import BadDataset
 from pathasst.core.statistics import mean_interval
-from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.sets import find, public_sets
 from pathasst.evaluate.table import Table
 
 
@@ -47,7 +47,7 @@ def gold_captions(path: Path) -> dict[str, tuple[str, dict[str, str]]]:
             by_figure[name] = (str(row["caption"]), gold)
         return by_figure
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadDataset(f"{path}: expected {known()['subcaptions'].layout}; got {error!r}") from error
+        raise BadDataset(f"{path}: expected {public_sets()['subcaptions'].layout}; got {error!r}") from error
 
 
 def gold_figures(folder: Path) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def gold_figures(folder: Path) -> list[dict[str, Any]]:
             if any(len(box) != 4 for box in row["panel_boxes"]) or not (folder / "figures" / row["image"]).is_file():
                 raise ValueError(f"{row['image']} has no picture, or a box that is not x1 y1 x2 y2")
     except (ValueError, KeyError, TypeError) as error:
-        raise BadDataset(f"{path}: expected {known()['figures'].layout}; got {error!r}") from error
+        raise BadDataset(f"{path}: expected {public_sets()['figures'].layout}; got {error!r}") from error
     return rows
 
 

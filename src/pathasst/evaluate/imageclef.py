@@ -106,8 +106,8 @@ def evaluate(folder: Path, cutters: dict[str, Cut]) -> tuple[Table, list[Score]]
                 boxes[name] = list(cut(picture))
                 progress(1)
         shares = [challenge_score(truth[n], boxes[n]) for n in pictures]
-        whole = [float(exact(truth[n], boxes[n])) for n in pictures]
-        values = {"challenge's accuracy": mean_interval(shares), "figures exact": mean_interval(whole)}
+        exact_shares = [float(exact(truth[n], boxes[n])) for n in pictures]
+        values = {"challenge's accuracy": mean_interval(shares), "figures exact": mean_interval(exact_shares)}
         panels = sum(len(truth[n]) for n in pictures)
         table.add(cutter, len(pictures), panels, sum(map(len, boxes.values())), *values.values())
         scores += [
@@ -118,8 +118,8 @@ def evaluate(folder: Path, cutters: dict[str, Cut]) -> tuple[Table, list[Score]]
             {"model": cutter, "part": "challenge's accuracy", "id": n, "cluster": n, "score": s}
             for n, s in zip(pictures, shares, strict=True)
         ]
-    if lost := len(truth) - len(pictures):
-        table.notes.append(f"{lost} figures left out, since their picture is missing or cannot be read.")
+    if missing := len(truth) - len(pictures):
+        table.notes.append(f"{missing} figures left out, since their picture is missing or cannot be read.")
     table.notes.append("95 % intervals, bootstrap by figure.")
     return table, scores
 

@@ -125,8 +125,8 @@ def compare_runs(runs: Sequence[Run], metric: str = "") -> Table:
     by_key = [{s.key: s for s in run.scores if not metric or s.metric == metric} for run in runs]
     keys = list(dict.fromkeys(key for scores in by_key for key in scores))
     if not keys:
-        known = sorted({s.metric for run in runs for s in run.scores})
-        raise BadDataset(f"none of the runs has a score called {metric!r}; there are: {', '.join(known) or 'none'}.")
+        metrics = sorted({s.metric for run in runs for s in run.scores})
+        raise BadDataset(f"none of the runs has a score called {metric!r}; there are: {', '.join(metrics) or 'none'}.")
     for key in keys:
         there = [scores[key] for scores in by_key if key in scores]
         task, split, protocol, name = key
@@ -135,8 +135,8 @@ def compare_runs(runs: Sequence[Run], metric: str = "") -> Table:
         cells = [scores[key].value if key in scores else None for scores in by_key]
         table.add(f"{task} ({split})" if split else task, protocol, name, counts, *cells, same)
     for name, run in zip(names, runs, strict=True):
-        made = ", ".join(filter(None, (run.version and f"pathasst {run.version}", run.date, run.machine)))
-        table.notes.append(f"{name}: {run.model}, weights {run.fingerprint or 'unknown'}; {made}; `{run.command}`")
+        origin = ", ".join(filter(None, (run.version and f"pathasst {run.version}", run.date, run.machine)))
+        table.notes.append(f"{name}: {run.model}, weights {run.fingerprint or 'unknown'}; {origin}; `{run.command}`")
     if any(row[-1] is False for row in table.rows):
         table.notes.append("Rows whose data differ (by hash) cannot be compared: the numbers are of other pictures or questions.")
     table.notes.append(

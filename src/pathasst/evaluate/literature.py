@@ -14,7 +14,7 @@ from pathasst.core.errors import BadDataset
 from pathasst.core.statistics import mean_interval, wilson
 from pathasst.evaluate.asking import bar
 from pathasst.evaluate.predictions import Predictions, Value, key_of
-from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.sets import find, public_sets
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ MODES = ("words", "vectors", "hybrid")
 def questions(root: Path | None) -> dict[str, str]:
     """PMID → question. Raises BadDataset when there is no file of questions, or it has another form."""
     folder = find(root, "questions")
-    path = next(p for pattern in known()["questions"].holds for p in sorted(folder.glob(pattern)))
+    path = next(p for pattern in public_sets()["questions"].holds for p in sorted(folder.glob(pattern)))
     try:
         rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         return {str(pmid): str(row.get("question") or row["QUESTION"]) for pmid, row in rows.items()}
     except (ValueError, KeyError, AttributeError) as error:
-        raise BadDataset(f"{path}: expected {known()['questions'].layout}; got {error!r}") from error
+        raise BadDataset(f"{path}: expected {public_sets()['questions'].layout}; got {error!r}") from error
 
 
 def evaluate(index: PaperIndex, questions: dict[str, str], cache: Path) -> Table:
@@ -41,8 +41,8 @@ def evaluate(index: PaperIndex, questions: dict[str, str], cache: Path) -> Table
 
     Raises BadDataset for an index that holds no question's abstract, in which nothing could be found.
     """
-    lost = [pmid for pmid in questions if index.get(pmid) is None]
-    if len(lost) == len(questions):
+    missing = [pmid for pmid in questions if index.get(pmid) is None]
+    if len(missing) == len(questions):
         raise BadDataset(f"{index.home} holds none of the abstracts that answer the questions: build it from those, too.")
     columns = ["search", "questions", *(f"R@{k}" for k in KS), "MRR"]
     table = Table(id="papers", title="Paper retrieval", columns=columns, section="Paper Retrieval", seed=0)
@@ -56,9 +56,9 @@ def evaluate(index: PaperIndex, questions: dict[str, str], cache: Path) -> Table
             for (pmid, question), r in zip(questions.items(), ranks, strict=True)
         ]
     table.data = index.describe()
-    if lost:
+    if missing:
         table.notes.append(
-            f"{len(lost)} questions cannot be answered: the index lacks their abstract (PMID {', '.join(lost[:3])} …)."
+            f"{len(missing)} questions cannot be answered: the index lacks their abstract (PMID {', '.join(missing[:3])} …)."
         )
     table.notes.append(
         "95 % intervals: Wilson (R@k), bootstrap by question (MRR). Where questions are titles, index without titles."

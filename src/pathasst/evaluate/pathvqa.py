@@ -11,12 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, Turn
 from pathasst.core.statistics import mean_interval
 from pathasst.evaluate import answers
-from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
+from pathasst.evaluate.asking import Prompt, ask_all, bar, blank_picture
 from pathasst.evaluate.pathvqa_data import PathVQAQuestion
 from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Cell, Table
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _ask(brain: Brain, questions: Sequence[PathVQAQuestion], cache: Predictions, prompt: str, is_blind: bool) -> list[Value]:
-    requests: list[Asked] = []
+    requests: list[Prompt] = []
     for q in questions:
         picture = blank_picture() if is_blind else _picture(q)
         text = prompt.replace("{question}", q.question)

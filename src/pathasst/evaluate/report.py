@@ -14,7 +14,7 @@ from pathasst import __version__
 from pathasst.core.errors import BadDataset
 from pathasst.core.files import write_atomic
 from pathasst.core.statistics import Interval
-from pathasst.evaluate.table import Table, from_json, shown, to_json, to_markdown
+from pathasst.evaluate.table import Table, format_cell, from_json, to_json, to_markdown
 
 SHOWN_ITEMS = 12
 
@@ -57,7 +57,14 @@ def to_html(tables: Sequence[Table]) -> str:
     from jinja2 import Environment, PackageLoader
 
     page = Environment(loader=PackageLoader("pathasst.evaluate", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"shown": shown, "share": _is_share, "paper": _is_paper, "wrong": _wrong, "base64": _base64, "words": _words}
+    page.filters |= {
+        "shown": format_cell,
+        "share": _is_share,
+        "paper": _is_paper,
+        "wrong": _wrong,
+        "base64": _base64,
+        "words": _words,
+    }
     style = (files(__package__) / "report.css").read_text(encoding="utf-8")
     return page.get_template("report.html.j2").render(tables=tables, style=style, version=__version__)
 

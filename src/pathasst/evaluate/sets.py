@@ -32,7 +32,7 @@ class TestSet:
 
 
 @lru_cache(maxsize=1)
-def known() -> dict[str, TestSet]:
+def public_sets() -> dict[str, TestSet]:
     """Every set of sets.yaml by its id."""
     from pathasst.core import yaml_text
 
@@ -60,9 +60,9 @@ def find(root: Path | None, id: str) -> Path:
     its folder does not look like the set.
     """
     try:
-        test_set = known()[id]
+        test_set = public_sets()[id]
     except KeyError:
-        raise BadSettings(f"no test set is called {id!r}; known: {', '.join(known())}.") from None
+        raise BadSettings(f"no test set is called {id!r}; known: {', '.join(public_sets())}.") from None
     if root is None:
         raise BadDataset(test_set.missing(None))
     for path in (root / folder for folder in test_set.folders):

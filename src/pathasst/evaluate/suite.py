@@ -18,7 +18,7 @@ from pathasst.evaluate.predictions import Share
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
-    from pathasst.assistant.brain import Brain
+    from pathasst.assistant.brains.settings import Brain
     from pathasst.clip.model import DualEncoder
 
 

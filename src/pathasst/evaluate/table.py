@@ -52,7 +52,7 @@ class Table:
         return " · ".join(p for p in parts if p)
 
 
-def shown(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
     """A cell as people read it: intervals with both ends, numbers with three figures, nothing as a dash."""
     if cell is None:
         return "–"
@@ -64,7 +64,7 @@ def shown(cell: Cell) -> str:
 def to_markdown(table: Table) -> str:
     """The table with its title, source and notes."""
     lines = [f"### {table.title}", "", _row(table.columns), _row(["---"] * len(table.columns))]
-    lines += [_row([shown(c) for c in row]) for row in table.rows]
+    lines += [_row([format_cell(c) for c in row]) for row in table.rows]
     lines += ["", *([table.source()] if table.source() else []), *(f"- {n}" for n in table.remarks())]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -104,7 +104,7 @@ def _plain(cell: Cell) -> Any:
 
 def _is_name(table: Table, column: int) -> bool:
     """Whether a column is a first one of short texts, which stay whole where intervals are folded."""
-    return column == 0 and all(len(shown(row[0])) <= SHORT for row in table.rows)
+    return column == 0 and all(len(format_cell(row[0])) <= SHORT for row in table.rows)
 
 
 def print_tables(tables: Sequence[Table]) -> None:
@@ -119,7 +119,7 @@ def print_tables(tables: Sequence[Table]) -> None:
         head = [Column(escape(c), overflow="fold", no_wrap=_is_name(table, n)) for n, c in enumerate(table.columns)]
         view = RichTable(*head, title=escape(table.title), title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in table.rows:
-            view.add_row(*(escape(shown(c)) for c in row))
+            view.add_row(*(escape(format_cell(c)) for c in row))
         console.print(view)
         for line in filter(None, (table.source(), *table.remarks())):
             console.print(f"  [dim]{escape(line)}[/]", highlight=False)

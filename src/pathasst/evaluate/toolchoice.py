@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE, Attachment, ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.core.statistics import f1_interval, mean_interval, sums_interval
-from pathasst.evaluate.asking import Asked, ask_all, bar
+from pathasst.evaluate.asking import Prompt, ask_all, bar
 from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Table
 
@@ -48,7 +48,7 @@ class ToolRequest:
     group: str
     say: str
     kind: str  # of picture, or "none"
-    wanted: tuple[str, ...]  # names of tools, in any order
+    expected: tuple[str, ...]  # names of tools, in any order
     arguments: dict[str, Any] = field(default_factory=dict)  # what the words fix, of the one wanted call
     before: tuple[Turn, ...] = ()
     kind_before: str = "none"
@@ -114,7 +114,7 @@ def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[
         group=group,
         say=entry["say"],
         kind=entry.get("picture", node["picture"]),
-        wanted=tuple(tools),
+        expected=tuple(tools),
         arguments=entry.get("args", {}),
         before=turns,
         kind_before=earlier["picture"] if earlier else "none",
@@ -156,14 +156,14 @@ def ask(
     predictions: Predictions,
 ) -> list[Value]:
     """The brain's first turn for each request (see `ask_all`)."""
-    replies = [_asked(brain, r, int(r.id.rpartition("/")[2]), list(tools), pictures) for r in requests]
+    replies = [_prompt(brain, r, int(r.id.rpartition("/")[2]), list(tools), pictures) for r in requests]
     with bar("tool choice", len(replies)) as progress:
         return ask_all(brain, replies, predictions, batch=8, progress=progress)
 
 
-def _asked(
+def _prompt(
     brain: Brain, request: ToolRequest, number: int, tools: list[ToolSpec], pictures: dict[str, list[ImageBytes]]
-) -> Asked:
+) -> Prompt:
     turns, images = [], []
     for turn, kind in ((request.before[:1], request.kind_before), ((Turn(role="user", content=request.say),), request.kind)):
         for one in turn:
@@ -180,18 +180,18 @@ def _asked(
 
 def judge(request: ToolRequest, value: Value) -> dict[str, Any]:
     """Right or wrong, with counts of names: hits, called without need, missed."""
-    got = Counter(name for name, _ in value["calls"] if name != NOT_COUNTED)
-    expected = Counter(request.wanted)
-    hits = sum((got & expected).values())
+    counts = Counter(name for name, _ in value["calls"] if name != NOT_COUNTED)
+    expected = Counter(request.expected)
+    hits = sum((counts & expected).values())
     return {
-        "right": got == expected,
-        "counts": (hits, sum(got.values()) - hits, sum(expected.values()) - hits),
+        "right": counts == expected,
+        "counts": (hits, sum(counts.values()) - hits, sum(expected.values()) - hits),
         "arguments": _arguments_right(request, value) if request.arguments else None,
     }
 
 
 def _arguments_right(request: ToolRequest, value: Value) -> bool:
-    name = request.wanted[0]
+    name = request.expected[0]
     actual = next((arguments for called, arguments in value["calls"] if called == name), None)
     return actual is not None and all(
         same_argument(key, expected, actual.get(key)) for key, expected in request.arguments.items()
@@ -246,18 +246,18 @@ def evaluate(
     return table
 
 
-def _item(model: str, request: ToolRequest, value: Value, verdict: dict[str, Any]) -> dict[str, Any]:
+def _item(model: str, request: ToolRequest, value: Value, scores: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a request, for paired comparison and for the report's list of mistakes."""
     where = {"model": model, "id": request.id, "cluster": request.id, "part": request.group}
-    what = {"asked": request.say, "wanted": list(request.wanted), "said": value["said"], "calls": value["calls"]}
-    return where | what | {"score": float(verdict["right"])}
+    what = {"asked": request.say, "wanted": list(request.expected), "said": value["said"], "calls": value["calls"]}
+    return where | what | {"score": float(scores["right"])}
 
 
 def _scores(requests: Sequence[ToolRequest], verdicts: Sequence[dict[str, Any]]) -> list[Any]:
     counts = np.array([v["counts"] for v in verdicts], float)
-    free = [float(v["counts"][1] > 0) for r, v in zip(requests, verdicts, strict=True) if not r.wanted]
+    free = [float(v["counts"][1] > 0) for r, v in zip(requests, verdicts, strict=True) if not r.expected]
     arguments = [float(v["arguments"]) for v in verdicts if v["arguments"] is not None]
-    some = any(r.wanted for r in requests)
+    some = any(r.expected for r in requests)
 
     def share(other: int) -> Any:
         return sums_interval(lambda s: s[:, 0] / np.maximum(s[:, 0] + s[:, other], 1), counts) if some else None

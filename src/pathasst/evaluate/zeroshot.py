@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.evaluate.sets import find, known
+from pathasst.evaluate.sets import find, public_sets
 from pathasst.evaluate.table import Table
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _public(
 
     copies = zeroshot.read_originals(originals) if originals else None
     for id in SETS if folder is None else tasks:
-        task = tasks.get(known()[id].task if folder is None else id)
+        task = tasks.get(public_sets()[id].task if folder is None else id)
         try:
             if task is not None:
                 yield task, zeroshot.examples_of_folder(folder or find(root, id), task, copies)

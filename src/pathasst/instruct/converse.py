@@ -25,7 +25,7 @@ from pathasst.instruct.wordings import Wordings, capital, templates
 
 MAX_SENTENCE_WORDS = 45
 W = TypeVar("W", str, Template)
-ASKED = ("organ", "stain", "diagnosis", "tissue", "cell", "bethesda", "marker", "finding")
+TOPICS = ("organ", "stain", "diagnosis", "tissue", "cell", "bethesda", "marker", "finding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def exchanges(pair: Pair, rng: Random, wordings: Wordings, most: int, balance: B
 def alone(caption: str, words: Lexicon) -> list[Term]:
     """The terms of exclusive sets that a caption affirms, each the only one of its kind: what a yes/no question can be about."""
     mentions = words.find(caption)
-    named = {kind: [t for t in mentions.terms[kind] if t not in mentions.denied] for kind in ASKED}
+    named = {kind: [t for t in mentions.terms[kind] if t not in mentions.denied] for kind in TOPICS}
     return [(kind, terms[0]) for kind, terms in named.items() if len(terms) == 1 and terms[0] in words.sets[kind]]
 
 
@@ -88,7 +88,7 @@ class _Asker:
         self.sentences = sentences(as_description(pair.caption))
 
     def all(self) -> Iterator[QAPair]:
-        for kind in ASKED:
+        for kind in TOPICS:
             yield from self.what(kind)
         yield from self.yes_no()
         yield from self.nature()
@@ -106,7 +106,7 @@ class _Asker:
 
     def yes_no(self) -> Iterator[QAPair]:
         """As many questions with a "no" as with a "yes": the coin is tossed first, and only where both are possible."""
-        for kind in ASKED:
+        for kind in TOPICS:
             terms, others = self.affirmed(kind), self.words.siblings(kind, self.mentions)
             if len(terms) != 1 or terms[0] not in self.words.sets[kind] or not others:
                 continue

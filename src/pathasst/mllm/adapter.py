@@ -32,10 +32,10 @@ def save(parts: Parts, folder: Path, settings: MllmTraining, *, main: bool = Tru
     import torch
     from safetensors.torch import save_file
 
-    from pathasst.training.checkpoint import whole
+    from pathasst.training.checkpoint import full_tensor
 
     trained = {f"projector.{n}": p.detach() for n, p in parts.projector.named_parameters() if p.requires_grad}
-    trained |= {f"lora.{n}": whole(p) for n, p in lora.state(parts.llm).items()}
+    trained |= {f"lora.{n}": full_tensor(p) for n, p in lora.state(parts.llm).items()}
     if not main:
         return
     folder.mkdir(parents=True, exist_ok=True)

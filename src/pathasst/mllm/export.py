@@ -20,7 +20,7 @@ from pathasst.mllm.layouts import RENAMED
 from pathasst.mllm.model import Parts
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 FORMATS = ("huggingface", "vllm", "gguf", "peft")
 LANGUAGE, VISION, ABOUT = "pathasst-llm.gguf", "pathasst-mmproj.gguf", "pathasst-gguf.json"
@@ -129,7 +129,7 @@ def write_llm(parts: Parts, base: Path, out: Path, quantisation: str = "Q8_0") -
     """
     import gguf
 
-    from pathasst.mllm.gguf_file import GgufFile
+    from pathasst.mllm.gguf_file import GgufFile, add_tensor, finish
 
     reader = GgufFile(base)
     writer = gguf.GGUFWriter(out, "llama")
@@ -185,23 +185,3 @@ def _copy_fields(reader: Any, writer: Any) -> None:
             writer.add_key_value(name, entry.contents(), kind, sub_type=entry.types[-1])
         else:
             writer.add_key_value(name, entry.contents(), kind)
-
-
-def add_tensor(writer: Any, name: str, values: np.ndarray, quantisation: str) -> None:
-    """Matrices as `quantisation` says, vectors as F32."""
-    import gguf
-    import numpy as np
-
-    kind = gguf.GGMLQuantizationType[quantisation]
-    if values.ndim == 1 or quantisation == "F32":
-        writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
-        return
-    writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(values, np.float32), kind), raw_dtype=kind)
-
-
-def finish(writer: Any) -> None:
-    """Write the file."""
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()

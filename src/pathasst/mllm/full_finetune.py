@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pathasst.mllm import lora, model
 from pathasst.mllm.model import Parts
-from pathasst.training.checkpoint import whole
+from pathasst.training.checkpoint import full_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ def save(parts: Parts, folder: Path, dtype: torch.dtype, *, main: bool) -> None:
     """Write the checkpoint in `dtype`. All processes must call it; the one that is `main` writes."""
     state = {}
     for name, tensor in parts.model.state_dict().items():
-        tensor = whole(tensor.detach())
+        tensor = full_tensor(tensor.detach())
         if main and not (name == "lm_head.weight" and parts.model.config.text_config.tie_word_embeddings):
             state[name] = tensor.cpu().to(dtype)
     if main:

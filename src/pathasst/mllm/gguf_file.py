@@ -38,3 +38,20 @@ class GgufFile(gguf.GGUFReader):
         if at > len(file):
             raise ValueError("the file ends within an array of words")
         return at - orig_offs, [*about, *words], [*range(2, 2 + length)], types
+
+
+def add_tensor(writer: Any, name: str, values: np.ndarray, quantisation: str) -> None:
+    """Matrices as `quantisation` says, vectors as F32."""
+    kind = gguf.GGMLQuantizationType[quantisation]
+    if values.ndim == 1 or quantisation == "F32":
+        writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
+        return
+    writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(values, np.float32), kind), raw_dtype=kind)
+
+
+def finish(writer: Any) -> None:
+    """Write the file."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

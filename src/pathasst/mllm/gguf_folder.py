@@ -25,7 +25,7 @@ def write(parts: Parts, out: Path, quantisation: str) -> None:
     """The merged LLM, vocabulary and all. Raises BadSettings for a family or tokenizer that is not known here."""
     import gguf
 
-    from pathasst.mllm.export import add_tensor, finish
+    from pathasst.mllm.gguf_file import add_tensor, finish
 
     config = parts.llm.config
     architecture = ARCHITECTURES.get(config.model_type)

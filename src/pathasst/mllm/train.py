@@ -271,7 +271,7 @@ def _whole_projector(parts: Parts) -> Any:
     """The projector, put together where it is sharded over processes. All processes must call it."""
     import torch
 
-    from pathasst.training.checkpoint import whole
+    from pathasst.training.checkpoint import full_tensor
 
     state = parts.projector.state_dict()
     if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):
@@ -279,7 +279,7 @@ def _whole_projector(parts: Parts) -> Any:
     projector = type(parts.projector)(parts.model.config)
     if "image_newline" in state:
         projector.image_newline = torch.nn.Parameter(torch.empty(state["image_newline"].shape))
-    projector.load_state_dict({name: whole(tensor).cpu() for name, tensor in state.items()})
+    projector.load_state_dict({name: full_tensor(tensor).cpu() for name, tensor in state.items()})
     for name, parameter in parts.projector.named_parameters():
         projector.get_parameter(name).requires_grad_(parameter.requires_grad)
     return projector

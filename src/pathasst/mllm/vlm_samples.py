@@ -167,9 +167,7 @@ def _messages(turns: Sequence[Turn], *, native_tools: bool, system: str) -> list
     for turn in turns:
         message: dict[str, Any] = {"role": turn.role, "content": _parts(turn.content)}
         if turn.tool_calls and native_tools:
-            message["tool_calls"] = [
-                {"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in turn.tool_calls
-            ]
+            message["tool_calls"] = [c.as_function() for c in turn.tool_calls]
         elif turn.tool_calls:
             words = "\n".join(filter(None, [turn.content, write_calls(turn.tool_calls)]))
             message["content"] = [{"type": "text", "text": words}]

@@ -113,11 +113,11 @@ def features_of(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Float32 [n, 6192] of pictures that are squashed to 224 px, as crops of cells are. Raises MissingWeights."""
     import cv2
 
-    squares = []
+    resized = []
     for picture in pictures:
         shrinks = min(picture.shape[:2]) > 224
-        squares.append(np.asarray(cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)))
-    return pooled(squares)
+        resized.append(np.asarray(cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)))
+    return pooled(resized)
 
 
 def fit(views: np.ndarray, labels: Sequence[str], sources: Sequence[str], classes: Sequence[str], strength: float = 10.0) -> Head:

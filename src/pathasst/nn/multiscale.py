@@ -146,9 +146,9 @@ def _square(picture: np.ndarray, side: int = 224) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _session(threads: int) -> Any:
-    from pathasst.nn.onnx import compiled, open_session
+    from pathasst.nn.onnx import cached_onnx, open_session
 
-    return open_session(compiled(weights.path("efficientnet-lite0"), _write, (pretrained.LITE0_FILE,), NAME), threads)
+    return open_session(cached_onnx(weights.path("efficientnet-lite0"), _write, (pretrained.LITE0_FILE,), NAME), threads)
 
 
 def _write(folder: Path, file: Path) -> None:

@@ -41,7 +41,7 @@ def open_foreign(file: Path, threads: int = 1) -> InferenceSession:
         raise BadInput(f"{file} is not a usable ONNX model: {error}") from error
 
 
-def compiled(
+def cached_onnx(
     folder: Path,
     write: Callable[[Path, Path], None],
     files: Sequence[str] = ("model.safetensors", "config.json"),

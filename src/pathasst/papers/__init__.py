@@ -11,7 +11,7 @@ for hit in index.find("Ki-67 in breast carcinoma", k=5, filters={"since": 2000})
 from pathasst.papers.build import BuildSettings, add, build, compact, delete
 from pathasst.papers.default import build_default, open_default, ready
 from pathasst.papers.filters import Filters
-from pathasst.papers.index import Found, PaperIndex, SearchSettings, default_home
+from pathasst.papers.index import PaperIndex, SearchResult, SearchSettings, default_home
 from pathasst.papers.rerank import CrossEncoder
 from pathasst.papers.versions import verify
 
@@ -19,7 +19,7 @@ __all__ = [
     "BuildSettings",
     "CrossEncoder",
     "Filters",
-    "Found",
+    "SearchResult",
     "PaperIndex",
     "SearchSettings",
     "add",

@@ -60,7 +60,7 @@ class SearchSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a collection has on a query."""
 
     hits: list[Hit]
@@ -178,24 +178,24 @@ class PaperIndex:
         mode: str = "hybrid",
         filters: Filters | dict[str, Any] | None = None,
         rerank: Rerank | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """What the collection has on a person's query: at most `k` abstracts that are about it, or that there are none.
 
         `search` has nearest neighbours for everything. Here those below the floor of relevance are left out (see `relevance`).
-        Where that leaves none, the nearest stay and `Found.about` is False, unless most of the query is named by no abstract at
-        all. PMIDs in the query are looked up. Raises as `search`.
+        Where that leaves none, the nearest stay and `SearchResult.about` is False, unless most of the query is named by no
+        abstract at all. PMIDs in the query are looked up. Raises as `search`.
         """
         question = read_question(clean_query(query))
         if question.pmids:
             looked_up = {pmid: self.hit(pmid, question.text) for pmid in question.pmids}
             here = [hit for hit in looked_up.values() if hit is not None]
-            return Found(here, not_here=[pmid for pmid, hit in looked_up.items() if hit is None], about=bool(here))
+            return SearchResult(here, not_here=[pmid for pmid, hit in looked_up.items() if hit is None], about=bool(here))
         wide = min(max(4 * k, 20), MAX_HITS) if 1 <= k <= MAX_HITS else k  # a wrong `k` is for `search` to refuse
         nearest = self.search(query, wide, mode, filters, rerank)
         if hits := [hit for hit, _ in self._about(question, nearest)][:k]:
-            return Found(nearest[:k] if mode == "vectors" else hits)
+            return SearchResult(nearest[:k] if mode == "vectors" else hits)
         relevance = Relevance(question, self._words)
-        return Found([] if relevance.hopeless else nearest[:k], relevance.absent(), about=False)
+        return SearchResult([] if relevance.hopeless else nearest[:k], relevance.absent(), about=False)
 
     def about(self, question: LiteratureQuestion, k: int = 5, filters: Filters | None = None) -> list[tuple[Hit, Judged]]:
         """At most `k` abstracts that are about the question, best first, with how much of it each holds; none is an answer."""
@@ -204,7 +204,7 @@ class PaperIndex:
     def _about(self, question: LiteratureQuestion, hits: Sequence[Hit]) -> list[tuple[Hit, Judged]]:
         judge = Relevance(question, self._words)
         judged = [(hit, judge(f"{hit.title}\n{hit.passage}")) for hit in hits] if question.concepts else []
-        return [(hit, verdict) for hit, verdict in judged if verdict.about]
+        return [(hit, relevance) for hit, relevance in judged if relevance.about]
 
     def absent(self, question: LiteratureQuestion) -> list[str]:
         """What of a question no abstract of the collection names at all."""

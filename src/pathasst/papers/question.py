@@ -41,7 +41,6 @@ class LiteratureQuestion:
     text: str
     concepts: tuple[QueryConcept, ...]
     pmids: tuple[str, ...] = ()
-    from_context: bool = False  # the query's subject came from the conversation
 
 
 def read_question(words: str, context: Sequence[str] = ()) -> LiteratureQuestion:
@@ -57,7 +56,7 @@ def read_question(words: str, context: Sequence[str] = ()) -> LiteratureQuestion
     if open_ and context and not pmids:
         more = [c for text in context for c in concepts_of(text)]
         concepts = list({c.name.casefold(): c for c in [*more, *concepts]}.values())
-    return LiteratureQuestion(" ".join(c.name for c in concepts), tuple(concepts), pmids, from_context=open_ and bool(context))
+    return LiteratureQuestion(" ".join(c.name for c in concepts), tuple(concepts), pmids)
 
 
 def concepts_of(text: str) -> list[QueryConcept]:

@@ -63,8 +63,8 @@ class Relevance:
     def hopeless(self) -> bool:
         """Whether no abstract can be near: the question has no concept, or most of its weight no abstract names."""
         absent = set(self.absent())
-        lost = sum(w for w, c in zip(self.weights, self._concepts, strict=True) if c.name in absent)
-        return not self._concepts or 2 * lost >= sum(self.weights)
+        missing = sum(w for w, c in zip(self.weights, self._concepts, strict=True) if c.name in absent)
+        return not self._concepts or 2 * missing >= sum(self.weights)
 
     def absent(self) -> list[str]:
         """Concepts that no abstract of the collection names."""

@@ -59,8 +59,8 @@ def create_app(index: PaperIndex, rerank: Rerank | None = None) -> FastAPI:
         `message` says when there are none, and which PMIDs of the query are not there.
         """
         filters = body.model_dump(include={"since", "until", "journals", "types", "retracted"}, exclude_none=True)
-        found = index.find(body.query, body.k, body.mode, filters, rerank)
-        return {"object": "list", "query": body.query, "message": found.message, "data": [to_row(hit) for hit in found.hits]}
+        result = index.find(body.query, body.k, body.mode, filters, rerank)
+        return {"object": "list", "query": body.query, "message": result.message, "data": [to_row(hit) for hit in result.hits]}
 
     @app.get("/v1/papers/{pmid}")
     def abstract(pmid: str) -> dict[str, Any]:

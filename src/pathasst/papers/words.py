@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ANALYZER = "papers"
 MAX_TERMS = 96  # distinct terms of a query that are looked up, its rarest ones
-HEAP = 128 << 20
+SORT_BYTES = 128 << 20
 NO_YEAR = 0
 
 
@@ -58,7 +58,7 @@ def write_words(
     if previous is not None:
         _link_files(previous, folder)
     index = _index(folder)
-    writer = index.writer(HEAP, num_threads=min(2, os.cpu_count() or 1))
+    writer = index.writer(SORT_BYTES, num_threads=min(2, os.cpu_count() or 1))
     try:
         if removed := list(delete):
             writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", removed))

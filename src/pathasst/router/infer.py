@@ -14,7 +14,7 @@ from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.nn.compact import expanded
 from pathasst.router.items import plain, tools_before
 from pathasst.router.labels import PICTURE
-from pathasst.router.network import BATCH, Encoder, build, called, padded, together
+from pathasst.router.network import BATCH, Encoder, build, padded, together, tool_vectors
 from pathasst.router.route import Reason, Route
 from pathasst.router.settings import RouterConfig
 from pathasst.router.slot_filling import TRUE, Reading, read, unread
@@ -69,7 +69,7 @@ class Router:
         likely = np.zeros((len(requests), len(self.classes)), np.float32)
         worded = [n for n, r in enumerate(requests) if plain(r)]
         if worded:
-            earlier = called([before[n] if before else () for n in worded], self.classes)
+            earlier = tool_vectors([before[n] if before else () for n in worded], self.classes)
             rows, _ = answers(self.network, self.encoder.states([plain(requests[n]) for n in worded]), earlier)
             likely[worded] = rows[:, : len(self.classes)]
         return likely
@@ -113,13 +113,11 @@ class Router:
         """What the words say about the arguments of a tool, as far as these were learned. Places count within `request`."""
         return self._reading(self._read(request, [()]), tool)
 
-    said = reading  # as the brains call it
-
     def _read(self, words: str, before: Sequence[Sequence[str]]) -> _Answer:
         """The words once through the encoder, then through the network after each of `before`."""
         tokens = self.encoder.tokens([words])
         states = self.encoder.read(tokens)
-        rows, tags = answers(self.network, states * len(before), called(before, self.classes))
+        rows, tags = answers(self.network, states * len(before), tool_vectors(before, self.classes))
         return _Answer(words, tokens[0].spans, rows, tags[-1])
 
     def _chosen(self, row: np.ndarray) -> list[str]:
@@ -204,8 +202,8 @@ class _Answer:
 
 def merged(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an earlier call with what is said now in their place; a place said now replaces all earlier places."""
-    moved = any(isinstance(v, list) for v in now.values())
-    return {n: v for n, v in earlier.items() if not (moved and isinstance(v, list))} | dict(now)
+    has_place = any(isinstance(v, list) for v in now.values())
+    return {n: v for n, v in earlier.items() if not (has_place and isinstance(v, list))} | dict(now)
 
 
 def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -215,12 +213,14 @@ def answers(network: Any, states: Sequence[np.ndarray], before: np.ndarray) -> t
     order = sorted(range(len(states)), key=lambda n: len(states[n]))
     rows = np.zeros((len(states), network.questions), np.float32)
     tags: list[np.ndarray] = [np.zeros((0, 0))] * len(states)
+    device = next(network.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
-            logits, tagged = network(*padded([states[n] for n in part]), torch.from_numpy(before[part]))
-            rows[part] = logits.sigmoid().numpy()
-            for n, row in zip(part, tagged.sigmoid().numpy(), strict=True):
+            tokens = (*padded([states[n] for n in part]), torch.from_numpy(before[part]))
+            logits, tagged = network(*(t.to(device) for t in tokens))
+            rows[part] = logits.sigmoid().cpu().numpy()
+            for n, row in zip(part, tagged.sigmoid().cpu().numpy(), strict=True):
                 tags[n] = row[: len(states[n])]
     return rows, tags
 

@@ -44,7 +44,7 @@ def learnable(items: Sequence[RequestItem]) -> tuple[tuple[str, ...], tuple[str,
     return (*choices, *(_choice(PICTURE, n) for n in pictures)), tuple(n for n in spans if not n.endswith(f".{SCALE}"))
 
 
-def chosen(item: RequestItem, choices: Sequence[str]) -> np.ndarray:
+def choice_vector(item: RequestItem, choices: Sequence[str]) -> np.ndarray:
     """float32 [choices]: 1 for each that the item's calls have."""
     named = {_choice(name, value) for name, value in item.arguments or ()}
     if item.picture:

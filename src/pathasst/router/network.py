@@ -132,8 +132,8 @@ def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
         def forward(self, tokens: torch.Tensor, nothing: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             hidden = self.enter(tokens)
             queries = _heads(self.queries.expand(len(tokens), -1, -1))
-            seen = scaled_dot_product_attention(queries, _heads(self.keys(hidden)), _heads(hidden), ~nothing[:, None, None])
-            answers = seen.transpose(1, 2).flatten(2) + self.before(before)[:, None]
+            attended = scaled_dot_product_attention(queries, _heads(self.keys(hidden)), _heads(hidden), ~nothing[:, None, None])
+            answers = attended.transpose(1, 2).flatten(2) + self.before(before)[:, None]
             answers = answers + self.join(answers + self.queries)
             return (self.norm(answers) * self.heads).sum(-1) + self.bias, self.tags(hidden)
 
@@ -144,7 +144,7 @@ def build(config: RouterConfig, states: int, dropout: float = 0.0) -> Any:
     return Network()
 
 
-def called(tools: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
+def tool_vectors(tools: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
     """float32 [n, classes]: 1 for each tool that is named."""
     return np.array([[c in named for c in classes] for named in tools], np.float32).reshape(len(tools), len(classes))
 

@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.settings import Field, Settings
+from pathasst.training.settings import FREE, Every, LearningRate, Precision, Steps, TrainingSettings, Warmup, WeightDecay
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Layers = Annotated[
@@ -65,10 +66,21 @@ class RouterConfig(Settings):
             raise BadInput(f"{folder} holds no router of ours (config.json): {error}") from error
 
 
-class RouterTraining(Settings):
+class RouterTraining(TrainingSettings):
     """What `recipes/<recipe>/router.yaml` sets."""
 
     room: ClassVar[str] = "router"
+    free: ClassVar[frozenset[str]] = FREE | {"states", "epochs"}
+
+    steps: Steps = Field(default=0, description="Optimiser steps of the whole training. 0: as many as `epochs` asks for.")
+    epochs: float = Field(default=6.0, gt=0, description="How often each request is read, where `steps` is 0.")
+    batch: int = Field(default=64, ge=2, description="Requests of a step.")
+    lr: LearningRate = 1e-3
+    warmup: Warmup = 0.03
+    weight_decay: WeightDecay = 0.05
+    precision: Precision = "fp32"
+    evaluate_every: Every = Field(default=0, ge=0, description="Steps between evaluations on the split val. 0: only at the end.")
+    workers: int = Field(default=0, ge=0, description="Further processes that prepare the next batches. 0: none.")
 
     encoder: str = "e5-small"
     layers: Layers = (4, 12)
@@ -85,14 +97,9 @@ class RouterTraining(Settings):
     leave_out: tuple[str, ...] = Field(
         default=(), description="Languages and hands of the wordings that are measured on (`left_out`) and not trained on."
     )
-    epochs: float = Field(default=6.0, gt=0)
-    batch: int = Field(default=64, ge=2)
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
     dropout: Share = 0.1
     joined: Share = Field(default=0.15, description="Share of requests that another is joined to: several tools at once.")
     later: Share = Field(default=0.3, description="Share of first requests that look as if a tool had been called before.")
     lost: Share = Field(default=0.1, description="Share of the words that a third of the requests lose.")
     smoothing: Share = 0.01
-    seed: int = 0
     wordings_seed: int = Field(default=0, description="Seed of what is drawn from the wordings.")

@@ -57,8 +57,8 @@ def read(tool: ToolSpec, words: str, reading: Reading | None = None) -> list[dic
     options = {name: _options(name, _plain(schema), words, reading) for name, schema in properties.items()}
     dates = _years(properties, words)
     options |= dates
-    taken = [p.span for group in objects for p in group] + [span for some in options.values() for _, span in some]
-    options |= _scalars({n: s for n, s in properties.items() if not options[n] and n not in dates}, words, reading, taken)
+    used = [p.span for group in objects for p in group] + [span for some in options.values() for _, span in some]
+    options |= _scalars({n: s for n, s in properties.items() if not options[n] and n not in dates}, words, reading, used)
     required = [options[n] for n in tool.parameters.get("required", []) if len(options.get(n, ())) > 1]
     calls = []
     for piece in _pieces(words, required, objects):
@@ -123,9 +123,9 @@ def _wholes(spans: Sequence[Span], words: str) -> list[Span]:
 
 def _choice(name: str, values: Sequence[str], words: str, reading: Reading) -> list[Option]:
     """The spelled values that the router thinks meant; else the first that is not denied; else what it thinks likeliest."""
-    named, meant = list(dict(spelled(values, words)).items()), reading.choices.get(name, ())
-    sure = [n for n in named if n[0] in meant] or _side_by_side([n for n in named if not negated(words, n[1][0])], words)
-    return sure or [(value, (0, 0)) for value in meant if value in values][:1] or named[:1]
+    named, predicted = list(dict(spelled(values, words)).items()), reading.choices.get(name, ())
+    sure = [n for n in named if n[0] in predicted] or _side_by_side([n for n in named if not negated(words, n[1][0])], words)
+    return sure or [(value, (0, 0)) for value in predicted if value in values][:1] or named[:1]
 
 
 def _side_by_side(named: Sequence[Option], words: str) -> list[Option]:
@@ -138,10 +138,10 @@ def _side_by_side(named: Sequence[Option], words: str) -> list[Option]:
     return joined
 
 
-def _scalars(properties: Mapping[str, Any], words: str, reading: Reading, taken: Iterable[Span]) -> dict[str, list[Option]]:
+def _scalars(properties: Mapping[str, Any], words: str, reading: Reading, used: Iterable[Span]) -> dict[str, list[Option]]:
     """Numbers: where the router saw one, else beside the name of the argument; each number serves one argument."""
-    taken = [t for t in taken if t != (0, 0)]
-    free = [n for n in numbers(words) if not any(a < n[1][1] and n[1][0] < b for a, b in taken)]
+    used = [t for t in used if t != (0, 0)]
+    free = [n for n in numbers(words) if not any(a < n[1][1] and n[1][0] < b for a, b in used)]
     near: list[tuple[float, str, Option]] = []
     for name, schema in properties.items():
         schema = _plain(schema)

@@ -1,6 +1,7 @@
 """Training a router on the wordings of this room and on tool conversations (`pathasst instruct`), and its scores on unseen ones.
 
-The encoder is frozen, so its states are computed once and lie on disk; after that an epoch takes a minute or two.
+The encoder is frozen, so its states are computed once and lie on disk; after that an epoch takes a minute or two. The loop is
+`pathasst.training`'s: an interrupted training resumes.
 """
 
 from __future__ import annotations
@@ -22,19 +23,18 @@ from pathasst.core.files import fingerprint
 from pathasst.core.records import Conversation
 from pathasst.core.statistics import mean_interval
 from pathasst.nn.compact import compact, expanded
-from pathasst.router.examples import Examples, RouterExample
-from pathasst.router.infer import WEIGHTS, Router, answers
+from pathasst.router.examples import Examples
+from pathasst.router.infer import WEIGHTS, Router
 from pathasst.router.items import RequestItem, items_of
 from pathasst.router.labels import learnable
-from pathasst.router.network import Encoder, build, called, padded, together
+from pathasst.router.network import Encoder, build, together
 from pathasst.router.requests import RouterRequests, without
 from pathasst.router.settings import RouterConfig, RouterTraining
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 COLUMNS = ["conversation_id", "kind", "scenario", "tool", "turns", "split", "trail"]
-WARMUP = 0.03  # share of the steps
 CHUNK = 2048  # texts embedded between two lines of progress
 LEFT_OUT = "left_out"
 
@@ -55,6 +55,9 @@ def train(
     """
     import torch
     from safetensors.torch import save_file
+
+    from pathasst.router.task import RouterTask, chosen_tools
+    from pathasst.training import fit
 
     read = chain(more, *(dataset.read(folder, Conversation, columns=COLUMNS) for folder in conversations))
     items = [i for i in items_of(read) if i.text]
@@ -84,18 +87,26 @@ def train(
     member = build(config, states.width, settings.dropout)
     if settings.start:
         _go_on(member, config, Router.load(settings.start))
-    _fit(member, split["train"], states, config, settings, say)
-    network = together([member]).eval()
+    steps = settings.steps or max(1, round(settings.epochs * len(split["train"]) / settings.batch))
+    task = RouterTask(member, Examples(split["train"], states, config, settings), split["val"])
+
+    def tell(line: dict[str, Any]) -> None:
+        if "loss" in line and (line["step"] % 200 == 0 or line["step"] == steps):
+            say(f"step {line['step']} of {steps}: loss {line['loss']:.4f}, {line['seconds']:.0f} s")
+
+    trained = fit(task, settings.replace(steps=steps), out, log=tell)
+    network = together([member.cpu()]).eval()
     state = compact(network.state_dict())
     save_file(state, out / WEIGHTS)
     network.load_state_dict(expanded(state))  # what is measured is what is saved
     config.save(out)
     scores = {
-        name: measure([i.tools for i in part], _chosen(network, part, states, config), part)
+        name: measure([i.tools for i in part], chosen_tools(network, part, task.examples), part)
         for name, part in split.items()
         if part and name != "train"
     }
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    trained.remove_checkpoints()
     return scores
 
 
@@ -193,76 +204,18 @@ class States:
         return np.asarray(self.rows[text]), self.tokens[text].spans
 
 
-def _fit(
-    network: Any,
-    items: Sequence[RequestItem],
-    states: States,
-    config: RouterConfig,
-    settings: RouterTraining,
-    say: Callable[[str], object],
-) -> None:
-    import torch
-
-    examples = Examples(items, states, config, settings, np.random.default_rng(settings.seed))
-    optimiser = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
-    steps = max(1, round(settings.epochs * len(items) / settings.batch))
-    waiting: list[np.ndarray] = []
-    mean, started = 0.0, time.monotonic()
-    network.train()
-    for step in range(steps):
-        waiting = waiting or examples.batches()
-        rate = min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + np.cos(np.pi * step / steps))
-        for group in optimiser.param_groups:
-            group["lr"] = settings.lr * rate
-        loss = _loss(network, [examples.varied(int(n)) for n in waiting.pop()], settings.smoothing)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        mean = float(loss.detach()) if not step else 0.98 * mean + 0.02 * float(loss.detach())
-        if (step + 1) % 200 == 0 or step + 1 == steps:
-            say(f"step {step + 1} of {steps}: loss {mean:.4f}, {time.monotonic() - started:.0f} s")
-
-
-def _loss(network: Any, batch: Sequence[RouterExample], smoothing: float) -> torch.Tensor:
-    """Cross-entropy of the tools, of the reasons where they are complete, and of choices and tags where the arguments are."""
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
-
-    tokens, nothing = padded([e.tokens for e in batch])
-    answers, tagged = network(tokens, nothing, torch.from_numpy(np.stack([e.before for e in batch])))
-    complete = torch.tensor([e.has_arguments for e in batch])
-    targets = ([e.tools for e in batch], [e.reasons for e in batch], [e.choices for e in batch])
-    tools, reasons, choices = (torch.from_numpy(np.stack(rows)) for rows in targets)
-    parts = answers.split([tools.shape[1], reasons.shape[1], choices.shape[1]], 1)
-    loss = loss_of(parts[0], tools * (1 - 2 * smoothing) + smoothing)
-    if (with_reason := reasons.any(1)).any():
-        loss = loss + loss_of(parts[1][with_reason], reasons[with_reason] * (1 - 2 * smoothing) + smoothing)
-    if complete.any() and choices.shape[1]:
-        loss = loss + loss_of(parts[2][complete], choices[complete])
-    if complete.any() and tagged.shape[2]:
-        tags, _ = padded([e.tags for e in batch])
-        loss = loss + loss_of(tagged[complete][~nothing[complete]], tags[complete][~nothing[complete]])
-    return loss
-
-
-def _chosen(network: Any, items: Sequence[RequestItem], states: States, config: RouterConfig) -> list[tuple[str, ...]]:
-    before = called([i.before for i in items], config.classes)
-    rows, _ = answers(network, [states.of(i.text)[0] for i in items], before)
-    likely = rows[:, : len(config.classes)] >= config.threshold
-    return [tuple(c for c, yes in zip(config.classes, row, strict=True) if yes) for row in likely]
-
-
-def measure(wanted: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]], items: Sequence[RequestItem]) -> dict[str, Any]:
+def measure(
+    expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], items: Sequence[RequestItem]
+) -> dict[str, Any]:
     """Share of requests whose tools are exactly right, in all and by kind; share of false calls where none is wanted.
 
     95 % intervals, bootstrap over wordings (`RequestItem.group`), 1,000 draws, seed 0.
     """
-    right = np.array([set(w) == set(c) for w, c in zip(wanted, chosen, strict=True)], float)
+    right = np.array([set(w) == set(c) for w, c in zip(expected, predicted, strict=True)], float)
     groups = np.array([i.group for i in items])
     kinds = np.array([i.kind for i in items])
-    free = np.array([not w for w in wanted])
-    false = np.array([float(bool(c)) for c in chosen])
+    free = np.array([not w for w in expected])
+    false = np.array([float(bool(c)) for c in predicted])
     scores = {"all": _interval(right, groups)}
     scores |= {str(k): _interval(right[kinds == k], groups[kinds == k]) for k in sorted(set(kinds))}
     if free.any():

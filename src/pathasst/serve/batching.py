@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pathasst.assistant.brain import Brain, ReplyOptions, Streaming
+from pathasst.assistant.brains.settings import Brain, ReplyOptions, Streaming
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.worker import Cancelled
 from pathasst.core.errors import BadSettings

@@ -16,11 +16,12 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.agent import Event, Watch
+from pathasst.assistant.agent import Event, OnEvent
 from pathasst.assistant.answer import Answer
 from pathasst.assistant.answering import ask as ask_alone
 from pathasst.assistant.answering import grounding_of, registry_for
-from pathasst.assistant.brain import Brain, ReplyOptions, open_brain
+from pathasst.assistant.brain import open_brain
+from pathasst.assistant.brains.settings import Brain, ReplyOptions
 from pathasst.assistant.checking import reply_held
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album, PictureInput
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pathasst.clip.model import PathCLIPModel
-    from pathasst.papers import Found
+    from pathasst.papers import SearchResult
     from pathasst.serve.viewer import Shelf
 
 _log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Service:
         images: Sequence[PictureInput] = (),
         history: Answer | Callable[[], Answer | None] | None = None,
         user: str = LOCAL,
-        watch: Watch | None = None,
+        watch: OnEvent | None = None,
         cancel: threading.Event | None = None,
         tools: Sequence[str] | None = None,
         advice: str = "",
@@ -295,27 +296,27 @@ class Service:
 
     def submit_search(
         self, query: str, k: int = 10, mode: str = "hybrid", filters: dict[str, Any] | None = None, user: str = LOCAL
-    ) -> Job[Found]:
+    ) -> Job[SearchResult]:
         """The best abstracts that are about a query, as a Job; `filters` as `papers.Filters` (since, until, journals, types,
         retracted).
 
         Raises BadSettings for a server without literature, Busy, Closing; BadDataset without a collection and BadSettings for a
         wrong mode, filter or k come with the result.
         """
-        from pathasst.papers import Found
+        from pathasst.papers import SearchResult
         from pathasst.tools.papers_search import PapersSearch
 
         tool = self.registry.tools.get("papers_search")
         if tool is None:
             raise BadSettings("this server offers no literature search.")
 
-        def work(job: Job[Found]) -> Found:
+        def work(job: Job[SearchResult]) -> SearchResult:
             if not isinstance(tool, PapersSearch):  # another collection behind the same tool
                 arguments = {n: v for n, v in {"query": query, "k": k}.items() if n in tool.arguments.model_fields}
                 result = self.registry.call(ToolCall(name=tool.name, arguments=arguments))
                 if result.error:
                     raise BadInput(result.error)
-                return Found(result.hits, about=bool(result.hits))
+                return SearchResult(result.hits, about=bool(result.hits))
             results = tool.index().find(query, k, mode, filters)
             self.audit.write(event="papers", user=user, found=len(results.hits))
             return results

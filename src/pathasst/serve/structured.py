@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pathasst.assistant.answer import Answer
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
 from pathasst.core.records import ToolCall, ToolSpec, Turn
 from pathasst.core.text import shortened

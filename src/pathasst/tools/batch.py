@@ -25,7 +25,7 @@ from pathasst.tools.protocol import SCALE, Tool
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class FileResult:
     """One row of a batch: the file and what came of it."""
 
     name: str
@@ -130,7 +130,9 @@ def as_json(result: ToolResult) -> str:
     return json.dumps(row, ensure_ascii=False, indent=1)
 
 
-def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any], *, geojson: bool = False) -> Iterator[Done]:
+def run_folder(
+    tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, Any], *, geojson: bool = False
+) -> Iterator[FileResult]:
     """Run a tool over a folder, yielding each file as it is done.
 
     `out` gets `results.csv` (one row a picture) and `cells.csv` (one row an object, in px of its picture), both written as the
@@ -157,21 +159,21 @@ def run_folder(tool: Tool[Any], folder: Path, out: Path, arguments: dict[str, An
             yield outcome
 
 
-def _run_file(tool: Tool[Any], path: Path, name: Path, out: Path, arguments: dict[str, Any]) -> Done:
+def _run_file(tool: Tool[Any], path: Path, name: Path, out: Path, arguments: dict[str, Any]) -> FileResult:
     try:
         stat = path.stat()
     except OSError as error:  # a dead link, a file that is gone
-        return Done(name.as_posix(), ToolResult(name=tool.name, error=f"{name} cannot be read: {error.strerror or error}"))
+        return FileResult(name.as_posix(), ToolResult(name=tool.name, error=f"{name} cannot be read: {error.strerror or error}"))
     key = json.dumps({"arguments": arguments, "picture": [stat.st_size, stat.st_mtime_ns]}, sort_keys=True)
     folder, request = out / name.parent, out / name.parent / f"{name.name}.request.json"
     earlier = _earlier(folder / f"{name.name}.json", request, key, tool)
     if earlier is not None:
-        return Done(name.as_posix(), earlier, skipped=True)
+        return FileResult(name.as_posix(), earlier, skipped=True)
     result = run_one(tool, path, arguments)
     if not result.error:
         save(result, folder, name.name)  # the suffix stays: a.png and a.jpg are two pictures
         request.write_text(key, encoding="utf-8")
-    return Done(name.as_posix(), result)
+    return FileResult(name.as_posix(), result)
 
 
 def _earlier(file: Path, request: Path, key: str, tool: Tool[Any]) -> ToolResult | None:
@@ -189,10 +191,10 @@ class ResultTable:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.rows: list[Done] = []
+        self.rows: list[FileResult] = []
         self.columns: list[str] = []
 
-    def add(self, row: Done) -> None:
+    def add(self, row: FileResult) -> None:
         """Append a row; one that brings new columns has the file written anew."""
         self.rows.append(row)
         new = [key for key in row.result.numbers if key not in self.columns]
@@ -204,7 +206,7 @@ class ResultTable:
                 writer.writerow(["image", *self.columns, "seconds", "version", "error"])
             writer.writerows(self._values(row) for row in rows)
 
-    def _values(self, row: Done) -> list[Any]:
+    def _values(self, row: FileResult) -> list[Any]:
         numbers = (_cell(row.result.numbers.get(key)) for key in self.columns)
         return [_cell(row.name), *numbers, f"{row.result.seconds:.3f}", row.result.version, _cell(row.result.error)]
 
@@ -213,7 +215,7 @@ CELL_COLUMNS = ("image", "object", "kind", "label", "x", "y", "x1", "y1", "x2", 
 """Of `cells.csv`: x and y are the centre; points have no box, and only masks an area."""
 
 
-def _cell_rows(outcome: Done) -> Iterator[list[Any]]:
+def _cell_rows(outcome: FileResult) -> Iterator[list[Any]]:
     for n, a in enumerate(outcome.result.annotations, start=1):
         box = ["", "", "", ""] if a.kind == "point" else a.coordinates
         x, y = a.coordinates if a.kind == "point" else (sum(a.coordinates[::2]) / 2, sum(a.coordinates[1::2]) / 2)

@@ -59,7 +59,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
     )
     arguments = BloodCellsArguments
     weights = ("blood-embedded",)
-    wanted = ("preparation", ("blood smear",))
+    required_look = ("preparation", ("blood smear",))
 
     def run(self, arguments: BloodCellsArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""

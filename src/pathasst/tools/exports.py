@@ -8,7 +8,7 @@ from typing import Any
 
 from pathasst.core.files import write_atomic
 from pathasst.core.records import Annotation, ToolResult
-from pathasst.imaging import rle
+from pathasst.imaging import coco, rle
 from pathasst.imaging.geojson import feature_collection
 from pathasst.imaging.outlines import outlines_of_mark
 from pathasst.imaging.pictures import read_header
@@ -20,7 +20,7 @@ def write_geojson(result: ToolResult, path: Path, file: Path) -> None:
     shape, origin, factor = _frame(result, path)
     collection = feature_collection(result.annotations, shape)
     for entry in collection["features"]:
-        entry["geometry"]["coordinates"] = _moved(entry["geometry"]["coordinates"], origin, factor)
+        entry["geometry"]["coordinates"] = _shift(entry["geometry"]["coordinates"], origin, factor)
     write_atomic(file, json.dumps(collection).encode())
 
 
@@ -31,14 +31,8 @@ def write_coco(result: ToolResult, path: Path, file: Path) -> None:
     """
     shape, _, _ = _frame(result, path)
     labels = list(dict.fromkeys(mark.label for mark in result.annotations))
-    marks = [_coco(n, mark, labels, shape) for n, mark in enumerate(result.annotations, 1)]
-    content = {
-        "info": {"description": f"{result.name}, {result.version}", "contributor": "PathAsst"},
-        "images": [{"id": 1, "file_name": path.name, "width": shape[1], "height": shape[0]}],
-        "categories": [{"id": n, "name": label, "supercategory": result.name} for n, label in enumerate(labels, 1)],
-        "annotations": marks,
-    }
-    write_atomic(file, json.dumps(content).encode())
+    marks = (_coco(mark, labels, shape) for mark in result.annotations)
+    coco.write_coco(file, result.name, result.version, path.name, (shape[1], shape[0]), labels, marks)
 
 
 def _frame(result: ToolResult, path: Path) -> tuple[tuple[int, int], tuple[float, float], float]:
@@ -56,22 +50,21 @@ def _frame(result: ToolResult, path: Path) -> tuple[tuple[int, int], tuple[float
     return shape, (float(x), float(y)), width / shape[1]
 
 
-def _moved(coordinates: Any, origin: tuple[float, float], factor: float) -> Any:
+def _shift(coordinates: Any, origin: tuple[float, float], factor: float) -> Any:
     if isinstance(coordinates[0], int | float):
         return [round(c * factor + o, 2) for c, o in zip(coordinates, origin, strict=True)]
-    return [_moved(part, origin, factor) for part in coordinates]
+    return [_shift(part, origin, factor) for part in coordinates]
 
 
-def _coco(number: int, mark: Annotation, labels: list[str], shape: tuple[int, int]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": number, "image_id": 1, "category_id": labels.index(mark.label) + 1, "score": mark.score}
-    entry |= {"iscrowd": 0, "segmentation": []}
+def _coco(mark: Annotation, labels: list[str], shape: tuple[int, int]) -> dict[str, Any]:
+    category = labels.index(mark.label)
     if mark.kind == "point":
         x, y = mark.coordinates[:2]
-        return {**entry, "bbox": [x, y, 0.0, 0.0], "area": 0.0, "keypoints": [x, y, 2], "num_keypoints": 1}
+        return coco.coco_object(category, mark.score, (x, y, x, y), point=(x, y))
     x1, y1, x2, y2 = mark.coordinates
-    entry |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
     if mark.kind == "mask" and mark.rle:
-        outlines = outlines_of_mark(mark, shape)
-        rings = [[v for corner in part.exterior.coords[:-1] for v in corner[:2]] for part in outlines.geoms]
-        entry |= {"segmentation": rings, "area": float(rle.area(mark.rle))}
-    return entry
+        outline = [
+            [v for corner in part.exterior.coords[:-1] for v in corner[:2]] for part in outlines_of_mark(mark, shape).geoms
+        ]
+        return coco.coco_object(category, mark.score, (x1, y1, x2, y2), outline=outline, area=float(rle.area(mark.rle)))
+    return coco.coco_object(category, mark.score, (x1, y1, x2, y2))

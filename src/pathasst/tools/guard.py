@@ -16,7 +16,7 @@ from pathasst.core.errors import BadInput
 if TYPE_CHECKING:
     import numpy as np
 
-    from pathasst.nn.look import Seen
+    from pathasst.nn.look import LookResult
 
 WEIGHTS = "look-embedded"
 NEEDS = (WEIGHTS, "efficientnet-lite0")
@@ -33,7 +33,7 @@ def on() -> bool:
     return os.environ.get("PATHASST_GUARD", "on") != "off" and all(weights.present(id) for id in NEEDS)
 
 
-def look(image: np.ndarray) -> Seen:
+def look(image: np.ndarray) -> LookResult:
     """What the look sees in a picture. Raises MissingWeights."""
     from pathasst.nn.look.model import load
 
@@ -48,7 +48,7 @@ def require(image: np.ndarray, question: str, accepted: Collection[str], what: s
     return judged(look(image), question, accepted, what) if on() else []
 
 
-def judged(view: Seen, question: str, accepted: Collection[str], what: str) -> list[str]:
+def judged(view: LookResult, question: str, accepted: Collection[str], what: str) -> list[str]:
     """As `require`, of a picture that was looked at."""
     kinds = ", ".join(sorted(accepted))
     unlike = _distance_doubts(view, what, kinds)
@@ -73,7 +73,7 @@ def require_known(image: np.ndarray, what: str) -> list[str]:
     return _distance_doubts(look(image), what, "a stained slide") if on() else []
 
 
-def _distance_doubts(view: Seen, what: str, kinds: str) -> list[str]:
+def _distance_doubts(view: LookResult, what: str, kinds: str) -> list[str]:
     if view.distance > BEYOND * view.far:
         raise BadInput(
             f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "

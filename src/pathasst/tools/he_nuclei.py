@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WEIGHTS = "nuclei-embedded"
 LEAST_SIDE = 64
 NAME = "nucleus"
-WANTED = (("preparation", ("tissue section",)), ("stain", ("H&E", "another stain")))
+MADE_FOR = (("preparation", ("tissue section",)), ("stain", ("H&E", "another stain")))
 """Questions of the look and the classes that the tool takes; smears and cytology are violet, too."""
 
 
@@ -61,7 +61,7 @@ class HeNuclei(Tool[HeNucleiArguments]):
     )
     arguments = HeNucleiArguments
     weights = (WEIGHTS,)
-    wanted = ("stain", ("H&E",))
+    required_look = ("stain", ("H&E",))
 
     def __init__(self, model: str = WEIGHTS) -> None:
         self.model = model
@@ -76,7 +76,7 @@ class HeNuclei(Tool[HeNucleiArguments]):
         if image is None or self.model != WEIGHTS or not guard.on():
             return []
         view = guard.look(image)
-        doubts = [d for question, kinds in WANTED for d in guard.judged(view, question, kinds, self.name)]
+        doubts = [d for question, kinds in MADE_FOR for d in guard.judged(view, question, kinds, self.name)]
         if not doubts and view.answers["stain"].probabilities["H&E"] < guard.DOUBT:
             return ["The picture hardly looks like H&E."]
         return list(dict.fromkeys(doubts))

@@ -69,7 +69,7 @@ class LbcClassify(Tool[LbcClassifyArguments]):
     )
     arguments = LbcClassifyArguments
     weights = (FIELDS, CELLS)
-    wanted = ("preparation", ("cervical cytology",))
+    required_look = ("preparation", ("cervical cytology",))
 
     def __init__(self, model: str = "") -> None:
         self.model = model

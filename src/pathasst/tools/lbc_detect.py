@@ -43,7 +43,7 @@ class LbcDetect(BoxTool[LbcDetectArguments]):
     )
     arguments = LbcDetectArguments
     weights = ("lbc-detect-embedded",)
-    wanted = ("preparation", ("cervical cytology",))
+    required_look = ("preparation", ("cervical cytology",))
 
     def run(self, arguments: LbcDetectArguments, image: np.ndarray) -> ToolResult:
         """See the card. Raises BadInput for grey, dark or tiny pictures."""

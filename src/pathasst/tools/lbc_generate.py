@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathasst.nn.diffusion.stable import StableGenerator
 
 WEIGHTS = "lbc-generator-embedded"
-SHOWN = 256  # px: smaller pictures are enlarged to this
+SHOWN_SIZE = 256  # px: smaller pictures are enlarged to this
 MARK = "SYNTHETIC"
 UNUSABLE = ("ASC-H", "SCC")
 """Classes that the shipped weights learnt on 13 and 6 cells."""
@@ -117,11 +117,11 @@ def recognised(pictures: np.ndarray, cell_class: str) -> int | None:
 
 
 def as_png(cell: np.ndarray, notes: dict[str, str]) -> bytes:
-    """H×H×3 uint8 RGB of at least SHOWN px, with the word SYNTHETIC in its corner and in the file's metadata, as PNG."""
+    """H×H×3 uint8 RGB of at least SHOWN_SIZE px, with the word SYNTHETIC in its corner and in the file's metadata, as PNG."""
     from PIL import Image, ImageDraw, ImageFont
     from PIL.PngImagePlugin import PngInfo
 
-    side = max(len(cell), SHOWN)
+    side = max(len(cell), SHOWN_SIZE)
     picture = Image.fromarray(cell).resize((side, side), Image.Resampling.BICUBIC)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
     left, top, right, bottom = pen.textbbox((4, side - 17), MARK, font=font)

@@ -14,7 +14,7 @@ from pathasst.tools.protocol import Arguments, Tool, ToolCard
 if TYPE_CHECKING:
     import numpy as np
 
-    from pathasst.nn.look import Seen
+    from pathasst.nn.look import LookResult
 
 LEAST_SIDE = 32
 NAMES = {"stain": "Stain", "preparation": "Preparation", "organ": "Organ", "finding": "Finding"}
@@ -60,7 +60,7 @@ class Look(Tool[LookArguments]):
         return ToolResult(name=self.name, text=text(view), numbers=numbers(view), warnings=warnings)
 
 
-def numbers(view: Seen) -> dict[str, Any]:
+def numbers(view: LookResult) -> dict[str, Any]:
     """Plain values: each question's statement (None: cannot tell), its probability and all probabilities; the distance."""
     out: dict[str, Any] = {"unlike": view.unlike, "distance": round(view.distance, 2)}
     for name, answer in view.answers.items():
@@ -69,7 +69,7 @@ def numbers(view: Seen) -> dict[str, Any]:
     return out
 
 
-def text(view: Seen) -> str:
+def text(view: LookResult) -> str:
     """One sentence a question."""
     if view.distance > guard.BEYOND:
         return f"This picture is unlike anything that the look was fitted on (distance {view.distance:.2f} of a limit of 1)."

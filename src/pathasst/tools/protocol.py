@@ -56,7 +56,7 @@ class Tool(ABC, Generic[A]):
     needs_image: ClassVar[bool] = True
     weights: ClassVar[tuple[str, ...]] = ()  # ids in the registry of weights; all must be present
     notice: ClassVar[str] = NOTICE  # of every result; empty for what is no model's output
-    wanted: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())  # question of the look, and its classes that the tool is made for
+    required_look: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())  # question of the look, classes that the tool is made for
 
     @classmethod
     def spec(cls) -> ToolSpec:
@@ -110,7 +110,7 @@ class Tool(ABC, Generic[A]):
 
     def _looked_at(self, image: Any) -> list[str]:
         """Doubts that the picture is of the tool's kind; none with weights of the user's own. Raises BadInput where it is not."""
-        question, classes = self.wanted
+        question, classes = self.required_look
         if not question or image is None or getattr(self, "model", "") not in ("", *self.weights):
             return []
         from pathasst.tools import guard

@@ -81,7 +81,7 @@ class Segment(Tool[SegmentArguments]):
         return _result(masks, image, arguments, self.sam.name)
 
     def _asked(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
-        from pathasst.nn.sam.model import meant
+        from pathasst.nn.sam.model import select_masks
 
         x, y, x2, y2 = part_around(arguments, image)
         points = np.array([*arguments.points, *arguments.not_points], np.float32).reshape(-1, 2) - [x, y]
@@ -89,7 +89,7 @@ class Segment(Tool[SegmentArguments]):
         box = None if arguments.box is None else np.array(arguments.box, np.float32) - [x, y, x, y]
         embedding = self.sam.set_image(image[y:y2, x:x2])
         masks = self.sam.predict(embedding, points, inside, box)
-        return [m.moved(x, y) for m in meant(masks, (y2 - y) * (x2 - x))]
+        return [m.shift(x, y) for m in select_masks(masks, (y2 - y) * (x2 - x))]
 
     def _everything(self, image: np.ndarray) -> list[Mask]:
         """All objects; in tiles, each counts where its middle lies in the tile's core."""
@@ -102,7 +102,7 @@ class Segment(Tool[SegmentArguments]):
             progress.step(n, len(tiles))
             x1, y1, x2, y2 = tile.core
             for mask in self.sam.everything(self.sam.set_image(image[tile.window])):
-                one = mask.moved(tile.x, tile.y)
+                one = mask.shift(tile.x, tile.y)
                 middle = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
                 if x1 <= middle[0] < x2 and y1 <= middle[1] < y2:
                     masks.append(one)

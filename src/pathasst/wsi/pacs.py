@@ -72,9 +72,9 @@ class Pacs:
     def slides(self, patient: str = "", accession: str = "", study: str = "", most: int = 100) -> list[SlideSeries]:
         """Slides of a patient, an accession number or a study, by exact value. Raises Unreachable, BadInput for no UID."""
         filters = {"PatientID": patient, "AccessionNumber": accession, "StudyInstanceUID": _uid(study) if study else ""}
-        wanted = {name: value for name, value in filters.items() if value}
+        filled = {name: value for name, value in filters.items() if value}
         with self._answers():
-            studies = self._client.search_for_studies(search_filters={**wanted, "ModalitiesInStudy": SLIDE}, limit=most)
+            studies = self._client.search_for_studies(search_filters={**filled, "ModalitiesInStudy": SLIDE}, limit=most)
             return [
                 SlideSeries(
                     study=_text(entry, "0020000D"),

@@ -108,16 +108,16 @@ def run_slide(
     finest, plan = scale_of(slide), _plan(slide, tool, settings)
     regions = Regions.read(settings)
     tissue = (tissue or find_tissue(slide)) if settings.tissue else None
-    whole = tissue
+    region = tissue
     if regions.include is not None or regions.exclude is not None:
-        whole = (tissue or everything(slide)).within(regions.include, regions.exclude)
-    tiles = tiles_of(slide, plan.um_per_px / finest, plan.size, plan.overlap, whole, settings.least_tissue if whole else 0.0)
+        region = (tissue or everything(slide)).within(regions.include, regions.exclude)
+    tiles = tiles_of(slide, plan.um_per_px / finest, plan.size, plan.overlap, region, settings.least_tissue if region else 0.0)
     if not tiles:
         raise BadInput(f"{slide.name}: no tissue was found to look at; --no-tissue looks everywhere, --include where you drew.")
     out.mkdir(parents=True, exist_ok=True)
     doubts = look_at(slide, tool, tiles, settings)
     manifest = run_tiles(slide, tool, tiles, out / STAGE, settings, model=model, progress=progress)
-    return write_results(slide, tool, out, settings, plan, tiles, whole, regions, manifest, doubts)
+    return write_results(slide, tool, out, settings, plan, tiles, region, regions, manifest, doubts)
 
 
 def _plan(slide: Slide, tool: Tool[Any], settings: RunSettings) -> TilePlan:
@@ -150,10 +150,10 @@ class Regions:
 
         keep = np.ones(len(objects), bool)
         xs, ys = [o.x for o in objects], [o.y for o in objects]
-        for area, wanted in ((self.include, True), (self.exclude, False)):
+        for area, inside in ((self.include, True), (self.exclude, False)):
             if area is not None:
                 shapely.prepare(area)
-                keep &= shapely.contains_xy(area, xs, ys) == wanted
+                keep &= shapely.contains_xy(area, xs, ys) == inside
         return [o for o, stays in zip(objects, keep, strict=True) if stays]
 
 
@@ -173,21 +173,21 @@ def look_at(slide: Slide, tool: Tool[Any], tiles: list[SlideTile], settings: Run
     """
     step = max(len(tiles) // SAMPLES, 1)
     groups = [tiles[i : i + step] for i in range(0, len(tiles), step)][:SAMPLES]
-    chosen = [max(group, key=lambda t: t.tissue) for group in groups]
+    tiles = [max(group, key=lambda t: t.tissue) for group in groups]
     refusals: list[str] = []
     doubts: Counter[str] = Counter()
-    for _, region in read_ahead(slide, chosen, settings.threads):
+    for _, region in read_ahead(slide, tiles, settings.threads):
         if isinstance(region, BadInput):
             continue
         try:
             doubts.update(tool._looked_at(region.image))
         except BadInput as error:
             refusals.append(str(error))
-    if len(refusals) * 2 > len(chosen):
-        raise BadInput(f"{slide.name}: {len(refusals)} of {len(chosen)} places that were looked at do not fit. {refusals[0]}")
-    words = [f"{text} ({n} of {len(chosen)} places looked at)" for text, n in doubts.items() if n * 2 > len(chosen)]
+    if len(refusals) * 2 > len(tiles):
+        raise BadInput(f"{slide.name}: {len(refusals)} of {len(tiles)} places that were looked at do not fit. {refusals[0]}")
+    words = [f"{text} ({n} of {len(tiles)} places looked at)" for text, n in doubts.items() if n * 2 > len(tiles)]
     if refusals:
-        words.append(f"{len(refusals)} of {len(chosen)} places that were looked at do not fit the tool: {refusals[0]}")
+        words.append(f"{len(refusals)} of {len(tiles)} places that were looked at do not fit the tool: {refusals[0]}")
     return words
 
 

@@ -57,8 +57,8 @@ def score(tool: str, labels: Sequence[str], counts: np.ndarray) -> SlideScore:
     return SlideScore("objects", None, counts=by_label, sentences=[f"{total} objects: {words}."])
 
 
-def _columns(labels: Sequence[str], counts: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-    columns = [i for i, name in enumerate(labels) if name in wanted]
+def _columns(labels: Sequence[str], counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    columns = [i for i, name in enumerate(labels) if name in names]
     return counts[:, columns].sum(1) if len(counts) else np.zeros(0, int)  # type: ignore[no-any-return]
 
 
@@ -146,11 +146,11 @@ def _her2(labels: Sequence[str], counts: np.ndarray, by_label: Mapping[str, int]
 
 def area_score(tool: str, by_label: Mapping[str, int]) -> dict[str, Any]:
     """Of one area, such as a hot spot: its cells, and the share of positive ones with Wilson's interval."""
-    wanted = POSITIVE.get(tool)
+    positive_names = POSITIVE.get(tool)
     cells = sum(by_label.get(n, 0) for n in (GRADES if tool == "her2_cells" else TUMOUR))
-    if wanted is None or not cells:
+    if positive_names is None or not cells:
         return {"cells": sum(by_label.values()), "counts": dict(by_label)}
-    interval = wilson(sum(by_label.get(n, 0) for n in wanted), cells)
+    interval = wilson(sum(by_label.get(n, 0) for n in positive_names), cells)
     per = {"percent": round(100 * interval.value, 1), "low": round(100 * interval.low, 1), "high": round(100 * interval.high, 1)}
     limit = THRESHOLD.get(tool)
     straddles = limit is not None and 100 * interval.low < limit < 100 * interval.high

@@ -15,7 +15,7 @@ from pathasst.evaluate.classification.prompts import class_names
 from pathasst.evaluate.classification.readers import READERS, image_folder
 from pathasst.evaluate.classification.sample import ArrayRow, LabelledPicture, divide, hash_of
 from pathasst.evaluate.classification.xlsx import read_xlsx
-from pathasst.evaluate.sets import known
+from pathasst.evaluate.sets import public_sets
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import picture, table, workbook
@@ -124,8 +124,8 @@ MADE = {
 
 
 def test_every_reader_has_a_copy_here_and_says_where_to_get_the_set():
-    assert set(MADE) == set(READERS) == {id for id, s in known().items() if s.part == "classify"}
-    assert all(known()[id].licence and known()[id].get for id in READERS)
+    assert set(MADE) == set(READERS) == {id for id, s in public_sets().items() if s.part == "classify"}
+    assert all(public_sets()[id].licence and public_sets()[id].get for id in READERS)
 
 
 @pytest.mark.parametrize("id", MADE)

@@ -13,7 +13,7 @@ from pathasst.evaluate.asking import blank_picture
 from pathasst.evaluate.questions.item import QuestionItem
 from pathasst.evaluate.questions.measure import COLUMNS, QuestionSettings, draw, evaluate, items_of
 from pathasst.evaluate.questions.readers import READERS, jsonl, with_pictures
-from pathasst.evaluate.sets import known
+from pathasst.evaluate.sets import public_sets
 
 
 def put(path, content):
@@ -78,7 +78,7 @@ MADE = {
 
 
 def test_every_reader_has_a_copy_here():
-    assert set(MADE) == set(READERS) and set(READERS) <= set(known())
+    assert set(MADE) == set(READERS) and set(READERS) <= set(public_sets())
 
 
 @pytest.mark.parametrize("id", MADE)

@@ -1,6 +1,7 @@
 """A real, tiny training of the diffusion model: words decide, a killed run goes on, pictures are marked as synthetic."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path):
     resumed = train(short, items, tmp_path / "b", texts).network.state_dict()
     assert all(torch.equal(expected[k], resumed[k]) for k in expected)
     assert not (tmp_path / "b" / "checkpoints").exists()
+
+
+@needs_words
+def test_cells_of_val_choose_the_weights_and_are_not_trained_on(tmp_path):
+    items, texts = colours(6)
+    items = [i if n < 4 else replace(i, split="val") for n, i in enumerate(items)]
+    lines: list[dict] = []
+    chosen = train(TINY.replace(steps=6, evaluate_every=3), items, tmp_path / "a", texts, lines.append)
+    assert [line["step"] for line in lines if "val_loss" in line] == [3, 6]
+    alone = train(TINY.replace(steps=6), items[:4], tmp_path / "b", texts[:4])
+    assert all(torch.equal(v, alone.network.squares.state_dict()[k]) for k, v in chosen.network.squares.state_dict().items())
 
 
 def test_squares_keep_what_their_components_hold():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.nn.look import LookAnswer, Looker, Seen
+from pathasst.nn.look import LookAnswer, Looker, LookResult
 from pathasst.nn.look.fit import LookItem, LookSettings, LookSource, expected_calibration_error, fit, read_items
 from pathasst.nn.multiscale import pooled
 from pathasst.tools import guard
@@ -77,8 +77,8 @@ def test_features_depend_on_the_middle_of_the_picture_alone():
     assert pooled([]).shape == (0, 6192)
 
 
-def seen(shares: dict[str, float], distance: float = 0.5) -> Seen:
-    return Seen({"preparation": LookAnswer(next(iter(shares)), max(shares.values()), shares)}, distance, 1.3)
+def seen(shares: dict[str, float], distance: float = 0.5) -> LookResult:
+    return LookResult({"preparation": LookAnswer(next(iter(shares)), max(shares.values()), shares)}, distance, 1.3)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
+from pathasst.nn.nuclei import train as nuclei_train
 from pathasst.nn.nuclei.data import NucleiCrops, median_area, read_fields, recolour, split_fields
 from pathasst.nn.nuclei.infer import Segmenter, load
 from pathasst.nn.nuclei.settings import NucleiData, NucleiSettings, NucleiTraining
@@ -55,6 +57,24 @@ def test_drawn_nuclei_are_found_on_unseen_pictures(trained):
     assert json.loads((out / "scores.json").read_text())["scores"] == scores
     assert "| drawn |" in table(scores["test"])
     assert not (out / "checkpoints").exists()
+
+
+def test_the_weights_that_suit_val_best_are_kept(labelled, tmp_path, monkeypatch):
+    data = NucleiData(source=str(labelled), um_per_px=0.5, group="^(p\\d+)_", val=0.34)
+    settings = NucleiTraining(
+        model=TINY, data=(data,), steps=2, batch=1, crop=96, ema=0, start="", frozen=0, evaluate_every=1, keep=2, save_every=1,
+        precision="fp32", workers=0,
+    )  # fmt: skip
+    worth = iter([0.9, 0.1, 0.1])
+    monkeypatch.setattr(nuclei_train, "best_thresholds", lambda *_: ({"min_centre": 0.2}, next(worth)))
+    train(settings, tmp_path)
+    first, last = (torch.load(tmp_path / "checkpoints" / f"step-0000000{n}", weights_only=True)["model"] for n in (1, 2))
+    network = load(tmp_path).state_dict()
+
+    def distance(state: dict[str, torch.Tensor]) -> float:
+        return sum(float((network[name].float() - state[name].float()).abs().sum()) for name in network)
+
+    assert distance(first) < distance(last)
 
 
 def test_a_picture_of_another_scale_is_read_at_the_right_one(trained, labelled):

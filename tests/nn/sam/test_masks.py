@@ -50,7 +50,7 @@ def test_coco_in_each_of_its_forms(tmp_path, form):
     (one,) = read_outlined(coco(tmp_path, drawn))
     image, (found,) = one.read()
     assert image.shape == (40, 48, 3) and one.split == "test" and found.box == (10, 6, 30, 26)
-    assert np.array_equal(found.whole(40, 48), mask)
+    assert np.array_equal(found.full_mask(40, 48), mask)
 
 
 def folder_of(tmp_path, mask: np.ndarray | None = None, name: str = "a.png"):
@@ -80,8 +80,8 @@ def test_an_object_is_a_connected_part_of_one_number(tmp_path, mask, boxes):
     (one,) = read_outlined(tmp_path)
     _, found = one.read()
     assert [o.box for o in found] == boxes
-    assert sum(o.whole(40, 48).astype(int) for o in found).max() == 1
-    assert all((np.unique(np.asarray(mask)[o.whole(40, 48)])).size == 1 for o in found)
+    assert sum(o.full_mask(40, 48).astype(int) for o in found).max() == 1
+    assert all((np.unique(np.asarray(mask)[o.full_mask(40, 48)])).size == 1 for o in found)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "P", "1", "F"])

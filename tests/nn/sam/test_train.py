@@ -58,9 +58,13 @@ def outlined(name: str, image: np.ndarray, *objects: Object, split: str = "") ->
 
 def test_the_loss_falls_and_the_tuned_decoder_answers(tiny, tmp_path):
     lines = []
-    settings = SegmentTraining(start=str(tiny), steps=60, prompts=1, lr=5e-3, val=0.34, points=0.0)
+    settings = SegmentTraining(start=str(tiny), steps=60, prompts=1, lr=5e-3, val=0.34, points=0.0, evaluate_every=40)
     scores = train(settings, discs(), tmp_path / "out", lines.append)
-    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < 0.7 * losses[0]
+    measured = {line["step"]: line["iou"] for line in lines if "iou" in line}
+    kept = np.mean([scores["after"][name]["iou"]["value"] for name in GAIN])
+    assert list(measured) == [40, 60] and max(measured.values()) == pytest.approx(kept, abs=1e-4)
     assert scores["pictures"] == 2 and scores["val"] == scores["after"]["objects"] == 1
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["scores"] == scores
     assert not (tmp_path / "out" / "checkpoints").exists()
@@ -103,7 +107,7 @@ def test_a_point_lies_within_and_the_measuring_one_deep_inside():
     one = Object(100, 50, ring)
     rng = np.random.default_rng(0)
     for x, y in [inner_point(one), *(inner_point(one, rng) for _ in range(20))]:
-        assert one.whole(200, 200)[int(y), int(x)]
+        assert one.full_mask(200, 200)[int(y), int(x)]
     assert inner_point(Object(10, 20, np.ones((9, 9), bool))) == (14.5, 24.5)
 
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 from server_parts import Running, data_url, running
 
-from pathasst.assistant.brain import BrainSettings
+from pathasst.assistant.brains.settings import BrainSettings
 from pathasst.core import weights
 from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Registry

@@ -42,5 +42,5 @@ def _earlier(turns: Sequence[Turn], name: str) -> Mapping[str, Any]:
 
 def _again(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Earlier arguments with what is said now in their place; a place said now replaces all earlier places."""
-    moved = any(isinstance(v, list) for v in now.values())
-    return {n: v for n, v in earlier.items() if not (moved and isinstance(v, list))} | dict(now)
+    has_place = any(isinstance(v, list) for v in now.values())
+    return {n: v for n, v in earlier.items() if not (has_place and isinstance(v, list))} | dict(now)

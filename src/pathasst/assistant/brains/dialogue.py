@@ -16,7 +16,7 @@ HOW = """You work in steps. To the person's words you first reply with the tools
 Name several where several things are asked for. Name none, {"tools": []}, for small talk, questions about yourself, and
 general knowledge that needs neither picture nor literature. Then you are asked for each tool's arguments, or to answer."""
 ANSWER_NOW = "Answer the person now, in plain words."
-SEEN = "\n(Pictures given: image1 (picture). You cannot see them; the tools can.)"
+PICTURES_GIVEN = "\n(Pictures given: image1 (picture). You cannot see them; the tools can.)"
 EXAMPLES: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("Hello!", False, ()),
     ("How many proliferating nuclei are in this field? It was scanned at 0.25 µm per pixel.", True, ("ki67_cells",)),
@@ -81,7 +81,7 @@ def _opening(tools: Sequence[ToolSpec]) -> list[dict[str, str]]:
     for words, picture, names in EXAMPLES:
         if not set(names) <= set(by_name):
             continue
-        _say(messages, "user", words + (SEEN if picture else ""))
+        _say(messages, "user", words + (PICTURES_GIVEN if picture else ""))
         _say(messages, "assistant", json.dumps({"tools": list(names)}))
         if names == (WALK[0],):
             _walk(messages, by_name[WALK[0]])

@@ -13,8 +13,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.dialogue import ANSWER_NOW, arguments_asked, dialogue
+from pathasst.assistant.brains.settings import BrainSettings, ReplyOptions
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
 from pathasst.assistant.repair import UNREADABLE
@@ -129,8 +129,8 @@ class LlamaCppBrain:
             messages = [*messages, {"role": "assistant", "content": '{"tools": []}'}, {"role": "user", "content": ANSWER_NOW}]
         text = ""
         most = min(self.options.max_tokens or self.max_tokens, self.max_tokens)
-        written = {n: v for n, v in self.options.body().items() if n in ("stop", "response_format")}
-        for piece in self.transport.stream(self._body(messages, most) | written):
+        given_options = {n: v for n, v in self.options.body().items() if n in ("stop", "response_format")}
+        for piece in self.transport.stream(self._body(messages, most) | given_options):
             text += piece
             yield piece
         yield Turn(role="assistant", content=text.strip())

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.calls import calls_of
 from pathasst.assistant.brains.messages import result_words
+from pathasst.assistant.brains.settings import BrainSettings, ReplyOptions
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import ARGUMENT
 from pathasst.core.errors import BadInput, BadSettings
@@ -101,22 +101,22 @@ class LocalBrain:
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> Generator[str | Turn, None, None]:
         """As `reply`, with the words as they are made, and the Turn last."""
-        fitting, images = self._fitting(turns, images, tools)
-        decided = self._decided(fitting, images, tools)
+        shortened, images = self._fitting(turns, images, tools)
+        decided = self._decided(shortened, images, tools)
         if isinstance(decided, Turn):
             yield from filter(None, [decided.content])
             yield decided
             return
-        for piece in self.model.stream(fitting, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided):
+        for piece in self.model.stream(shortened, images, _as_trained(tools), max_new_tokens=self.max_tokens, calls=decided):
             yield self._corrected(piece, turns, tools) if isinstance(piece, Turn) else piece
 
     def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
         """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
-        fitting = [(*self._fitting(*request), request[2]) for request in requests]
-        replies = [self._decided(*request) for request in fitting]
+        shortened = [(*self._fitting(*request), request[2]) for request in requests]
+        replies = [self._decided(*request) for request in shortened]
         for calls in (True, False):
             open_ = [n for n, reply in enumerate(replies) if reply is calls]
-            requests_ = [(turns, images, _as_trained(tools)) for turns, images, tools in (fitting[n] for n in open_)]
+            requests_ = [(turns, images, _as_trained(tools)) for turns, images, tools in (shortened[n] for n in open_)]
             turns_ = self.model.reply_many(requests_, max_new_tokens=self.max_tokens, calls=calls) if requests_ else []
             for n, turn in zip(open_, turns_, strict=True):
                 replies[n] = self._corrected(turn, requests[n][0], requests[n][2])

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pathasst.assistant.brain import BrainSettings, ReplyOptions
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
+from pathasst.assistant.brains.settings import BrainSettings, ReplyOptions
 from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import Unreachable
 from pathasst.core.records import ImageBytes, ToolSpec, Turn

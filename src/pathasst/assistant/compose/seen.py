@@ -19,7 +19,7 @@ _CANNOT = {
 }
 
 
-def seen(result: ToolResult, wishes: Wishes) -> list[str]:
+def look_sentences(result: ToolResult, wishes: Wishes) -> list[str]:
     """The sentences, the asked question first; all four where nothing in particular is asked."""
     numbers: dict[str, Any] = result.numbers
     named = [name for name, wish in zip(_ORDER, ("stain", "preparation", "organ", "malignant"), strict=True) if wish in wishes]

@@ -59,8 +59,8 @@ def chat_of(values: Mapping[str, Any]) -> Chat:
         raise BadInput("nobody asks")
     if not chat.turns:
         raise BadInput("there is no answer")
-    called = [c.name for t in chat.turns for c in t.tool_calls]
-    chat.tools = list(dict.fromkeys([*chat.tools, *called]))
+    names = [c.name for t in chat.turns for c in t.tool_calls]
+    chat.tools = list(dict.fromkeys([*chat.tools, *names]))
     return chat
 
 

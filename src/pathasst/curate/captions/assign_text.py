@@ -91,7 +91,7 @@ class SentenceGroup:
         return [x for m in self.markers for x in m.letters]
 
 
-def deal(caption: str, chain: Chain) -> OwnedWords:
+def assign_text(caption: str, chain: Chain) -> OwnedWords:
     """Every stretch of the caption with the letters that it belongs to."""
     words = OwnedWords(caption)
     opening, groups = _groups(caption, chain)

@@ -1,7 +1,7 @@
 """Splitting a caption: each panel's own words, the words of all, in the caption's order (paper, PathCap step 2).
 
-Knows text alone: `grammar` finds the markers, `deal` gives out the words. Every word that is given out stands in the source,
-in the source's order.
+Knows text alone: `grammar` finds the markers, `assign_text` gives out the words. Every word that is given out stands in the
+source, in the source's order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pathasst.curate.captions import sublabels
-from pathasst.curate.captions.assign_text import deal, join
+from pathasst.curate.captions.assign_text import assign_text, join
 from pathasst.curate.captions.grammar import best_chain
 from pathasst.curate.captions.positions import split_positions
 
@@ -50,7 +50,7 @@ def split(caption: str, letters: Sequence[str] = ()) -> list[SubCaption]:
         if parts:
             return [SubCaption(p.name, join([p.lead, p.own, p.tail]), p.own, join([p.lead, p.tail])) for p in parts]
         return [SubCaption("", caption, caption, "")]
-    words, everyone = deal(plain.text, chain), chain.letters
+    words, everyone = assign_text(plain.text, chain), chain.letters
     words.caption = caption  # places in the one are places in the other
     parts_of_markers = [
         SubCaption(

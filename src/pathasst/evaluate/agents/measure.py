@@ -75,7 +75,7 @@ def measure(verdicts: Sequence[RolloutVerdict]) -> dict[str, Interval]:
     return values
 
 
-def _item(name: str, task: AgentTask, rollout: Rollout | None, verdict: RolloutVerdict) -> dict[str, Any]:
+def _item(name: str, task: AgentTask, rollout: Rollout | None, scores: RolloutVerdict) -> dict[str, Any]:
     calls = [[s.tool, dict(s.arguments)] for s in rollout.steps] if rollout else []
     return {
         "model": name,
@@ -86,5 +86,5 @@ def _item(name: str, task: AgentTask, rollout: Rollout | None, verdict: RolloutV
         "wanted": [s.tool for s in task.steps],
         "calls": calls,
         "said": rollout.answer if rollout else "",
-        "score": float(verdict.exact),
+        "score": float(scores.exact),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pathasst import __version__
 from pathasst.assistant.answering import ask
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import PathAsstError
 from pathasst.core.records import ImageBytes
 from pathasst.evaluate.agents.trajectory import AgentTask, Rollout, TrajectoryStep
@@ -26,7 +26,9 @@ def task_of(request: ToolRequest, pictures: Pictures | None = None) -> AgentTask
     return AgentTask(
         id=request.id,
         query=request.say,
-        steps=tuple(TrajectoryStep(tool=t, arguments=request.arguments if n == 0 else {}) for n, t in enumerate(request.wanted)),
+        steps=tuple(
+            TrajectoryStep(tool=t, arguments=request.arguments if n == 0 else {}) for n, t in enumerate(request.expected)
+        ),
         pictures=(kinds[number % len(kinds)],) if kinds else (),
         ordered=False,
         group=request.group,

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.records import IMAGE, Attachment, ToolCall, Turn
 from pathasst.core.statistics import Interval, mean_interval
 from pathasst.evaluate.agents.trajectory import AgentTask, TrajectoryStep, has_arguments, outcome
-from pathasst.evaluate.asking import Asked, ask_all, bar
+from pathasst.evaluate.asking import Prompt, ask_all, bar
 from pathasst.evaluate.leaderboard import Score
 from pathasst.evaluate.predictions import Predictions, Value, key_of
 from pathasst.evaluate.table import Table
@@ -32,7 +32,7 @@ class TaskStep:
 
     task: AgentTask
     number: int
-    wanted: TrajectoryStep | None
+    expected: TrajectoryStep | None
 
 
 def places_of(tasks: Sequence[AgentTask]) -> list[TaskStep]:
@@ -44,7 +44,7 @@ def evaluate(brain: Brain, tasks: Sequence[AgentTask], cache: Path) -> tuple[Tab
     """Each measure in all and by the number of the step, and what the leaderboard file gets. Intervals draw tasks."""
     places = places_of(tasks)
     with bar("steps", len(places)) as progress:
-        values = ask_all(brain, [_asked(brain, p) for p in places], Predictions(cache, "steps"), progress=progress)
+        values = ask_all(brain, [_prompt(brain, p) for p in places], Predictions(cache, "steps"), progress=progress)
     verdicts = [_judge(p, v) for p, v in zip(places, values, strict=True)]
     table = Table(id="agent-steps", title=f"Agents, step by step: {brain.name}", columns=["step", "n", *METRICS], seed=0)
     data = key_of([[t.id, t.query, [[s.tool, dict(s.arguments)] for s in t.steps]] for t in tasks])[:16]
@@ -67,10 +67,10 @@ def evaluate(brain: Brain, tasks: Sequence[AgentTask], cache: Path) -> tuple[Tab
 
 
 def _group(place: TaskStep) -> str:
-    return ANSWER if place.wanted is None else f"step {place.number + 1}"
+    return ANSWER if place.expected is None else f"step {place.number + 1}"
 
 
-def _asked(brain: Brain, place: TaskStep) -> Asked:
+def _prompt(brain: Brain, place: TaskStep) -> Prompt:
     task = place.task
     images = [_bytes(p) for p in task.pictures] if brain.sees else []
     attached = [Attachment(handle=f"image{n}") for n in range(1, len(task.pictures) + 1)]
@@ -92,7 +92,7 @@ def _judge(place: TaskStep, value: Value) -> dict[str, float | None]:
     """Metric → value; None where the step has nothing of the kind."""
     calls = [TrajectoryStep(tool=name, arguments=arguments) for name, arguments in value["calls"]]
     ok = not value["failed"]
-    if place.wanted is None:
+    if place.expected is None:
         answered = ok and not calls and bool(value["said"].strip())
         return {
             "instruction": float(answered),
@@ -100,8 +100,8 @@ def _judge(place: TaskStep, value: Value) -> dict[str, float | None]:
             "arguments": None,
             "outcome": outcome(place.task, value["said"]),
         }
-    right = bool(calls) and calls[0].tool == place.wanted.tool
-    arguments = float(right and has_arguments(calls[0], place.wanted)) if place.wanted.arguments else None
+    right = bool(calls) and calls[0].tool == place.expected.tool
+    arguments = float(right and has_arguments(calls[0], place.expected)) if place.expected.arguments else None
     return {"instruction": float(ok and bool(calls)), "tool choice": float(right), "arguments": arguments, "outcome": None}
 
 
@@ -110,15 +110,15 @@ def _mean(values: Sequence[tuple[float | None, str]]) -> Interval | None:
     return mean_interval([v for v, _ in usable], [task for _, task in usable]) if usable else None
 
 
-def _item(name: str, place: TaskStep, value: Value, verdict: dict[str, float | None]) -> dict[str, Any]:
-    score = verdict["tool choice"] if place.wanted else verdict["instruction"]
+def _item(name: str, place: TaskStep, value: Value, scores: dict[str, float | None]) -> dict[str, Any]:
+    score = scores["tool choice"] if place.expected else scores["instruction"]
     return {
         "model": name,
         "id": f"{place.task.id}/{place.number + 1}",
         "cluster": place.task.id,
-        "part": "tool choice" if place.wanted else "answer",
+        "part": "tool choice" if place.expected else "answer",
         "asked": place.task.query,
-        "wanted": [place.wanted.tool] if place.wanted else [],
+        "wanted": [place.expected.tool] if place.expected else [],
         "calls": value["calls"],
         "said": value["said"],
         "score": score,

@@ -79,20 +79,20 @@ class RolloutVerdict:
 def judge(task: AgentTask, rollout: Rollout) -> RolloutVerdict:
     """The verdict on one rollout. Calls that failed do not count as made, but as errors."""
     calls = [s for s in rollout.steps if not s.error]
-    wanted, got = Counter(s.tool for s in task.steps), Counter(s.tool for s in calls)
-    hits = (wanted & got).total()
+    expected, actual_tools = Counter(s.tool for s in task.steps), Counter(s.tool for s in calls)
+    hits = (expected & actual_tools).total()
     finished = bool(rollout.answer.strip()) and not rollout.failure
     failed = [n for n, s in enumerate(rollout.steps) if s.error]
-    healed = [any(_heals(later, rollout.steps[n], wanted) for later in rollout.steps[n + 1 :]) for n in failed]
+    healed = [any(_heals(later, rollout.steps[n], expected) for later in rollout.steps[n + 1 :]) for n in failed]
     return RolloutVerdict(
         hits=hits,
-        spare=got.total() - hits,
-        missed=wanted.total() - hits,
+        spare=actual_tools.total() - hits,
+        missed=expected.total() - hits,
         arguments=_arguments(task.steps, calls),
         order=_common([s.tool for s in task.steps], [s.tool for s in calls]) / len(task.steps)
         if task.ordered and task.steps
         else None,
-        early_stop=finished and wanted.total() > hits,
+        early_stop=finished and expected.total() > hits,
         errors=len(failed),
         recovered=sum(healed) / len(healed) if healed else None,
         finished=finished,
@@ -100,29 +100,29 @@ def judge(task: AgentTask, rollout: Rollout) -> RolloutVerdict:
     )
 
 
-def same_argument(name: str, wanted: Any, actual: Any) -> bool:
+def same_argument(name: str, expected: Any, actual: Any) -> bool:
     """Whether an argument is right: numbers equal, of a `query` every wanted word there, other text but for case and space."""
-    if isinstance(wanted, bool) or isinstance(actual, bool):
-        return wanted is actual
-    if isinstance(wanted, str) and isinstance(actual, str):
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        return expected is actual
+    if isinstance(expected, str) and isinstance(actual, str):
         if name == "query":
-            return set(wanted.lower().split()) <= set(re.findall(r"[\w-]+", actual.lower())) | set(actual.lower().split())
-        return wanted.split() == actual.split() or wanted.lower().split() == actual.lower().split()
-    if isinstance(wanted, Sequence) and isinstance(actual, Sequence) and not isinstance(actual, str):
-        return len(wanted) == len(actual) and all(same_argument(name, w, a) for w, a in zip(wanted, actual, strict=True))
+            return set(expected.lower().split()) <= set(re.findall(r"[\w-]+", actual.lower())) | set(actual.lower().split())
+        return expected.split() == actual.split() or expected.lower().split() == actual.lower().split()
+    if isinstance(expected, Sequence) and isinstance(actual, Sequence) and not isinstance(actual, str):
+        return len(expected) == len(actual) and all(same_argument(name, w, a) for w, a in zip(expected, actual, strict=True))
     try:
-        return abs(float(wanted) - float(actual)) < 1e-9
+        return abs(float(expected) - float(actual)) < 1e-9
     except (TypeError, ValueError):
-        return bool(wanted == actual)
+        return bool(expected == actual)
 
 
-def _heals(later: TrajectoryStep, failed: TrajectoryStep, wanted: Counter[str]) -> bool:
-    return not later.error and (later.tool == failed.tool or later.tool in wanted)
+def _heals(later: TrajectoryStep, failed: TrajectoryStep, expected: Counter[str]) -> bool:
+    return not later.error and (later.tool == failed.tool or later.tool in expected)
 
 
-def _arguments(wanted: Sequence[TrajectoryStep], calls: Sequence[TrajectoryStep]) -> float | None:
+def _arguments(expected: Sequence[TrajectoryStep], calls: Sequence[TrajectoryStep]) -> float | None:
     """Of the wanted calls with fixed arguments that were made, the share that has them; each call serves one wanted step."""
-    fixed = [s for s in wanted if s.arguments and any(c.tool == s.tool for c in calls)]
+    fixed = [s for s in expected if s.arguments and any(c.tool == s.tool for c in calls)]
     free, right = list(calls), 0
     for step in fixed:
         match = next((m for m in free if m.tool == step.tool and has_arguments(m, step)), None)
@@ -132,10 +132,10 @@ def _arguments(wanted: Sequence[TrajectoryStep], calls: Sequence[TrajectoryStep]
     return right / len(fixed) if fixed else None
 
 
-def has_arguments(call: TrajectoryStep, wanted: TrajectoryStep) -> bool:
+def has_arguments(call: TrajectoryStep, expected: TrajectoryStep) -> bool:
     """Whether a call has all arguments that the wanted one fixes."""
     return all(
-        name in call.arguments and same_argument(name, value, call.arguments[name]) for name, value in wanted.arguments.items()
+        name in call.arguments and same_argument(name, value, call.arguments[name]) for name, value in expected.arguments.items()
     )
 
 

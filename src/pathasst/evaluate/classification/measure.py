@@ -129,8 +129,8 @@ def measure(
 ) -> Measured:
     """All protocols on one set. Raises BadDataset when no picture can be read."""
     divided = divide(samples, options.seed)
-    wanted = ("test", "train", "val") if options.probes else ("test",)
-    parts = {s: _drawn([x for x in divided if x.split == s], options.limit, options.seed) for s in wanted}
+    splits = ("test", "train", "val") if options.probes else ("test",)
+    parts = {s: _sample([x for x in divided if x.split == s], options.limit, options.seed) for s in splits}
     if not parts["test"]:
         raise BadDataset(f"{title}: there are pictures, but none of the test split.")
     out = Measured()
@@ -278,7 +278,7 @@ def encode(
     return np.concatenate(vectors), usable
 
 
-def _drawn(samples: list[LabelledPicture], limit: int, seed: int) -> list[LabelledPicture]:
+def _sample(samples: list[LabelledPicture], limit: int, seed: int) -> list[LabelledPicture]:
     """At most `limit` samples, whole clusters at random, so that clusters stay what they are but for the last."""
     if not limit or len(samples) <= limit:
         return samples

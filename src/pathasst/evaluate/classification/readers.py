@@ -338,11 +338,11 @@ def _columns(table: Path) -> list[str]:
     return [name.lower() for name in read_table(table)[0]]
 
 
-def _rows(table: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
+def _rows(table: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """Rows by lower-case names. Raises BadDataset when a column is missing or the table is broken."""
     try:
         names, rows = read_table(table)
-        if missing := [n for n in needed if n not in [x.lower() for x in names]]:
+        if missing := [n for n in columns if n not in [x.lower() for x in names]]:
             raise BadDataset(f"{table} has no column {', '.join(missing)}; it has {', '.join(names)}.")
         for _, row in rows:
             yield {k: v.strip() for k, v in row.items()}

@@ -54,7 +54,7 @@ class QuestionItem:
         for _ in range(100 * count):
             if len(orders) >= count:
                 break
-            drawn = rng.sample(own, len(own))
-            if drawn not in orders:
-                orders.append(drawn)
+            sample = rng.sample(own, len(own))
+            if sample not in orders:
+                orders.append(sample)
         return orders

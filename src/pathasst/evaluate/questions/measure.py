@@ -11,13 +11,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pathasst.assistant.brain import Brain
+from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.records import IMAGE, Turn
 from pathasst.core.settings import Field, Settings
 from pathasst.core.statistics import Interval, mean_interval
 from pathasst.evaluate import answers
-from pathasst.evaluate.asking import Asked, ask_all, bar, blank_picture
+from pathasst.evaluate.asking import Prompt, ask_all, bar, blank_picture
 from pathasst.evaluate.leaderboard import Score
 from pathasst.evaluate.predictions import Predictions, key_of
 from pathasst.evaluate.questions.extract import lenient_choice, strict_choice
@@ -70,12 +70,12 @@ def evaluate(
         except BadDataset as error:
             missing.append(str(error))
             continue
-        usable, lost = with_pictures(every)
+        usable, unreadable = with_pictures(every)
         if not usable:
             missing.append(f"{id}: none of the {len(every)} questions has its picture.")
             continue
-        if lost:
-            table.notes.append(f"{id}: {lost} questions left out, since their picture is missing.")
+        if unreadable:
+            table.notes.append(f"{id}: {unreadable} questions left out, since their picture is missing.")
         scores += _set(table, brain, Path(id).stem, draw(usable, options.limit, options.seed), cache, options)
     if not table.rows:
         raise BadDataset("no set of questions was found.\n" + "\n".join(missing))
@@ -140,7 +140,7 @@ def _ask(
     brain: Brain, title: str, items: Sequence[QuestionItem], way: str, cache: Path, options: QuestionSettings
 ) -> tuple[list[dict[str, Any]], int]:
     """What each item's replies are worth (`_judge`), and how many failed."""
-    requests: list[Asked] = []
+    requests: list[Prompt] = []
     places: list[tuple[int, list[int]]] = []
     for n, item in enumerate(items):
         for order in item.orders(options.orders, options.seed):
@@ -222,7 +222,7 @@ def _baselines(table: Table, title: str, items: Sequence[QuestionItem]) -> None:
         table.notes.append(f"{title}: always option {LETTERS[place]} of the set's order is right in {hits / len(choices):.3f}.")
 
 
-def _logged(model: str, title: str, way: str, item: QuestionItem, verdict: dict[str, Any]) -> dict[str, Any]:
-    score = verdict[METRICS[item.kind][0]]
+def _logged(model: str, title: str, way: str, item: QuestionItem, scores: dict[str, Any]) -> dict[str, Any]:
+    score = scores[METRICS[item.kind][0]]
     where = {"model": f"{model}, {way}", "id": f"{title}/{item.id}", "cluster": item.cluster, "part": title, "kind": item.kind}
-    return where | {"asked": item.question, "wanted": item.answer, "said": verdict["said"], "score": score}
+    return where | {"asked": item.question, "wanted": item.answer, "said": scores["said"], "score": score}

@@ -40,7 +40,7 @@ def pathmmu(folder: Path, split: str) -> list[QuestionItem]:
             try:
                 choices = _options(row["options"])
                 name = str(row.get("img") or row["source_img"])
-                answer = _chosen(choices, str(row["answer"]))
+                answer = _choice(choices, str(row["answer"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise BadDataset(
                     f"{path.name}, {subset}, item {n}: expected question, options, answer, img; {error!r}"
@@ -78,7 +78,7 @@ def pmc_vqa(folder: Path, split: str) -> list[QuestionItem]:
         for n, row in rows:
             choices = tuple(_PREFIX.sub("", row[f"choice {letter}"]).strip() for letter in "abcd")
             label = first(row, ("answer_label", "answer label", "answer"))
-            items.append(_item(f"{n}", row["question"], _chosen(choices, label), choices, [row["figure_path"]], pictures))
+            items.append(_item(f"{n}", row["question"], _choice(choices, label), choices, [row["figure_path"]], pictures))
     except (KeyError, ValueError, csv.Error) as error:
         raise BadDataset(
             f"{path.name}: expected Figure_path, Question, Choice A…D, Answer_label; it has {', '.join(names)}; {error!r}"
@@ -125,7 +125,7 @@ def medxpertqa(folder: Path, split: str) -> list[QuestionItem]:
         try:
             choices = _options(row["options"])
             question = str(row["question"]).split("\nAnswer Choices:")[0]
-            answer = _chosen(choices, str(row["label"]))
+            answer = _choice(choices, str(row["label"]))
             items.append(
                 _item(str(row.get("id", n)), question, answer, choices, row["images"], pictures, row.get("body_system", ""))
             )
@@ -148,7 +148,7 @@ def jsonl(path: Path, split: str = "") -> list[QuestionItem]:
             if choices and isinstance(answer, int):
                 answer = choices[answer]
             elif choices:
-                answer = _chosen(choices, str(answer))
+                answer = _choice(choices, str(answer))
             items.append(
                 QuestionItem(
                     id=str(row.get("id", n)),
@@ -219,7 +219,7 @@ def _options(values: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _chosen(choices: Sequence[str], answer: str) -> str:
+def _choice(choices: Sequence[str], answer: str) -> str:
     """The text of the right choice, which data name by letter, by letter and text, or by text. Raises ValueError."""
     text = answer.strip()
     if text in choices:

@@ -37,16 +37,16 @@ def recipe_cells(
 
 
 def image_texts(folder: Path) -> tuple[list[ClassifierItem], list[str]]:
-    """Pictures and their sentences: `metadata.jsonl` or `metadata.csv` in the folder with `file_name` and `text` in each row.
+    """Pictures and their sentences: `metadata.jsonl` or `metadata.csv` in the folder with `file_name` and `text` in each row,
+    and `split` (train, val) where there is one.
 
     Raises BadDataset when neither file is there or a row lacks one of them.
     """
     rows = _rows(folder)
     if not rows or any(not r.get("file_name") or not r.get("text") for r in rows):
         raise BadDataset(f"{folder}: metadata needs file_name and text in every row.")
-    return [ClassifierItem(folder / r["file_name"], "cell", r["file_name"], "train") for r in rows], [
-        str(r["text"]) for r in rows
-    ]
+    items = [ClassifierItem(folder / r["file_name"], "cell", r["file_name"], r.get("split") or "train") for r in rows]
+    return items, [str(r["text"]) for r in rows]
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

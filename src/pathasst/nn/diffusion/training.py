@@ -18,7 +18,7 @@ from pathasst.nn.classifier.items import ClassifierItem, read_picture
 from pathasst.nn.diffusion.describe import Attributes, GradeLimits, attributes, measure, words
 from pathasst.nn.diffusion.network import DiffusionNetwork, Generator, GeneratorConfig, SentenceVectors, schedule
 from pathasst.training import Task, TrainingSettings, fit
-from pathasst.training.settings import BatchSize, Ema, Hold, LearningRate, Minutes, Share, Steps, Warmup, WeightDecay
+from pathasst.training.settings import BatchSize, Ema, Every, Hold, LearningRate, Minutes, Share, Steps, Warmup, WeightDecay
 
 
 class GeneratorTraining(TrainingSettings):
@@ -52,6 +52,10 @@ class GeneratorTraining(TrainingSettings):
     snr: float = Field(default=5.0, gt=0, description="Limit of the weight of little-noised pictures (Hang et al. 2023).")
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
     save_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+    evaluate_every: Every = Field(
+        default=0,
+        description="Steps between losses on the split val, which choose the weights. 0: the last ones are kept.",
+    )
 
     def config(self, limits: GradeLimits | None, classes: tuple[str, ...]) -> GeneratorConfig:
         """The configuration of the generator that this training makes."""
@@ -62,18 +66,29 @@ class GeneratorTraining(TrainingSettings):
 class CellPictures:
     """Training cells in memory: pixels, and for each its attributes. `texts`: sentences of the user's own instead."""
 
-    def __init__(self, items: Sequence[ClassifierItem], size: int, texts: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        items: Sequence[ClassifierItem],
+        size: int,
+        texts: Sequence[str] | None = None,
+        limits: GradeLimits | None = None,
+    ) -> None:
         if not items:
             raise BadDataset("there is no picture to learn from")
         crops = [read_picture(i) for i in items]
         self.labels, self.texts = [i.label for i in items], texts
         self.pictures = [squash(c, size) for c in crops]
         self.attributes: list[Attributes] = []
-        self.limits: GradeLimits | None = None
+        self.limits = limits
         if texts is None:
             measures = [measure(c) for c in crops]
-            self.limits = GradeLimits.fit(measures, self.labels)
-            self.attributes = [attributes(label, m, self.limits) for label, m in zip(self.labels, measures, strict=True)]
+            self.limits = grades = limits or GradeLimits.fit(measures, self.labels)
+            self.attributes = [attributes(label, m, grades) for label, m in zip(self.labels, measures, strict=True)]
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """float32 N×3×S×S in −1…1."""
+        return torch.from_numpy(np.stack(self.pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def sentences(self, count: int, rng: np.random.Generator) -> list[list[str]]:
         """`count` wordings of each cell, made once: a sentence costs more to embed than a step of training. The user's own
@@ -92,12 +107,19 @@ def train(
     *,
     stop_at: int = 0,
 ) -> Generator:
-    """Learn to draw the items; writes `model.safetensors`, `config.json` and what `training.fit` writes.
+    """Learn to draw the items but those of the split val; writes `model.safetensors`, `config.json`, and as `training.fit` does.
 
     `texts`: one sentence an item; without them sentences are made of the label and of what can be measured on a cell.
     Interrupted trainings resume with the same call; `stop_at` ends one early. Raises BadDataset when there is no picture.
     """
-    task = GeneratorTask(settings, CellPictures(items, settings.size, texts))
+    rows = {split: [n for n, i in enumerate(items) if (i.split == "val") is (split == "val")] for split in ("train", "val")}
+    cells: dict[str, CellPictures] = {}
+    for split, numbers in rows.items():
+        if split == "train" or (numbers and settings.evaluate_every):
+            own = [texts[n] for n in numbers] if texts is not None else None
+            limits = cells["train"].limits if split == "val" else None
+            cells[split] = CellPictures([items[n] for n in numbers], settings.size, own, limits)
+    task = GeneratorTask(settings, cells["train"], cells.get("val"))
     trained = fit(task, settings, out, log=log, stop_at=stop_at)
     generator = Generator(task.network, task.config, task.words)
     if trained.finished:
@@ -107,15 +129,15 @@ def train(
 
 
 class GeneratorTask(Task):
-    """The network on noised maps of cells; the average of the last weights is kept."""
+    """The network on noised maps of cells; the average of the last weights is kept, or with `val` of those that fit it best."""
 
-    def __init__(self, settings: GeneratorTraining, cells: CellPictures) -> None:
+    def __init__(self, settings: GeneratorTraining, cells: CellPictures, val: CellPictures | None = None) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.cells, self.words = settings, cells, SentenceVectors()
         self.config = settings.config(cells.limits, tuple(sorted(set(cells.labels))))
         self.network: DiffusionNetwork = DiffusionNetwork(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(self.network)
-        pixels = torch.from_numpy(np.stack(cells.pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = cells.pixels
         self.network.squares.fit(pixels)
         self.sentences = cells.sentences(settings.wordings, np.random.default_rng(settings.seed))
         self.words([text for some in self.sentences for text in some])
@@ -123,6 +145,7 @@ class GeneratorTask(Task):
         odds = np.array([counts[label] for label in cells.labels], float) ** -settings.balance
         self.odds = odds / odds.sum()
         self.alphas = schedule().alphas_cumprod.float()
+        self.val, self.best = val, "negative_val_loss" if val else ""
         self.data = fingerprint({"labels": cells.labels, "sentences": self.sentences, "pixels": round(float(pixels.sum()), 1)})
 
     def batch(self, step: int, places: range) -> tuple[torch.Tensor, ...]:
@@ -151,6 +174,21 @@ class GeneratorTask(Task):
         # v-prediction's own weight is SNR + 1; min(SNR, γ)/(SNR + 1) keeps easy, little-noised pictures from ruling.
         snr = (alpha / (1 - alpha).clamp(min=1e-6)).flatten()
         return {"loss": (errors * (snr.clamp(max=self.settings.snr) + 0.2) / (snr + 1)).mean(), "error": errors.mean()}
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        """The loss on the cells of val: each once, always with the same sentence, noise and time."""
+        if self.val is None:
+            return {}
+        rng, device = np.random.default_rng(0), next(model.parameters()).device
+        pixels, count = self.val.pixels, len(self.val.pictures)
+        vectors = self.words([some[0] for some in self.val.sentences(1, rng)])
+        noise = torch.from_numpy(rng.standard_normal((count, self.settings.channels, *[self.config.side] * 2), np.float32))
+        times = torch.from_numpy(rng.permutation(np.linspace(0, 999, count).astype(np.int64)))
+        total = 0.0
+        for rows in torch.arange(count).split(self.settings.batch):
+            batch = [part[rows].to(device) for part in (pixels, noise, times, vectors)]
+            total += len(rows) * float(self.loss(model, batch)["loss"])
+        return {"val_loss": total / count, "negative_val_loss": -total / count}
 
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
         """AdamW with a short memory of squared gradients."""

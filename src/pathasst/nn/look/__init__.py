@@ -1,5 +1,5 @@
 """Looking: questions about a whole picture answered from the features of PathCLIP's tower, and a measure of how strange it is."""
 
-from pathasst.nn.look.model import LookAnswer, Looker, Seen
+from pathasst.nn.look.model import LookAnswer, Looker, LookResult
 
-__all__ = ["LookAnswer", "Looker", "Seen"]
+__all__ = ["LookAnswer", "Looker", "LookResult"]

@@ -37,7 +37,7 @@ class LookAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LookResult:
     """What was seen in one picture. Beyond a `distance` of 1, where 5 % of the training pictures lie, it is `unlike` them."""
 
     answers: dict[str, LookAnswer]
@@ -76,13 +76,13 @@ class Looker:
         save_file({k: np.ascontiguousarray(v, np.float16) for k, v in self.tensors.items()}, folder / WEIGHTS)
         (folder / CONFIG).write_text(json.dumps(self.config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Seen]:
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[LookResult]:
         """Of H×W×3 uint8 RGB pictures of any sizes."""
         from pathasst.nn.multiscale import pooled
 
         return self.read(pooled(pictures))
 
-    def read(self, features: np.ndarray) -> list[Seen]:
+    def read(self, features: np.ndarray) -> list[LookResult]:
         """Of features, float [n, 6192], as `nn.multiscale` gives them."""
         normal = standardised(features, self.tensors)
         logits = normal @ self.tensors["heads"].T + self.tensors["bias"]
@@ -100,7 +100,7 @@ class Looker:
                 shares = {classes[i]: round(float(p[i]), 3) for i in order}
                 row[name] = LookAnswer(classes[order[0]] if sure else None, best, shares)
         far = self.config["far"] / self.config["limit"]
-        return [Seen(a, float(d), far) for a, d in zip(answers, distances, strict=True)]
+        return [LookResult(a, float(d), far) for a, d in zip(answers, distances, strict=True)]
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from pathasst.core.settings import Field, Settings
-from pathasst.training.settings import BatchSize, Ema, LearningRate, Steps, TrainingSettings, WeightDecay
+from pathasst.training.settings import BatchSize, Ema, Every, LearningRate, Steps, TrainingSettings, WeightDecay
 
 
 class NucleiSettings(Settings):
@@ -57,6 +57,10 @@ class NucleiTraining(TrainingSettings):
     lr: LearningRate = 2e-3
     weight_decay: WeightDecay = 1e-3
     ema: Ema = 0.99
+    evaluate_every: Every = Field(
+        default=0,
+        description="Steps between measurements of PQ on the split val, which choose the weights. 0: the last ones are kept.",
+    )
     crop: int = Field(default=160, ge=32, multiple_of=16, description="px a side of a training window.")
     start: str = Field(
         default="efficientnet-lite0", description="`efficientnet-lite0`, a nuclei model by id or folder, or empty."

@@ -43,9 +43,9 @@ def train(settings: NucleiTraining, out: Path, log: Log | None = None) -> dict[s
     for data in settings.data:
         for name, fields in split_fields(read_fields(data, settings.model), data, SPLIT_SEED).items():
             splits[name] += fields
-    task = NucleiTask(settings, splits["train"])
+    task = NucleiTask(settings, splits["train"], splits["val"])
     trained = fit(task, settings, out, log=log)
-    thresholds = best_thresholds(Segmenter(task.network), splits["val"] or splits["train"][:20])
+    thresholds, _ = best_thresholds(Segmenter(task.network), splits["val"] or splits["train"][:20])
     task.network.settings = settings.model.replace(**thresholds)
     save(task.network, out)
     segmenter = Segmenter.load(out)
@@ -61,9 +61,9 @@ def train(settings: NucleiTraining, out: Path, log: Log | None = None) -> dict[s
 
 
 class NucleiTask(Task):
-    """A NucleiNet on random crops; the average of the last weights is kept."""
+    """A NucleiNet on random crops; the average of the last weights is kept, or with `evaluate_every` of the best on `val`."""
 
-    def __init__(self, settings: NucleiTraining, fields: Sequence[NucleiField]) -> None:
+    def __init__(self, settings: NucleiTraining, fields: Sequence[NucleiField], val: Sequence[NucleiField] = ()) -> None:
         torch.manual_seed(settings.seed)
         network = NucleiNet(settings.model)
         if settings.start == "efficientnet-lite0":
@@ -75,7 +75,8 @@ class NucleiTask(Task):
             part.requires_grad_(False)  # early stages see edges and colours of anything; a third of the time is theirs
         self.network: NucleiNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(self.network)
-        self.settings = settings
+        self.settings, self.val = settings, val
+        self.best = "pq" if settings.evaluate_every and val else ""
         self.crops = NucleiCrops(fields, settings)
         self.data = fingerprint({"fields": [(f.name, f.source, int(f.labels.max()), f.labels.shape) for f in fields]})
 
@@ -99,14 +100,18 @@ class NucleiTask(Task):
         """The backbone with its own rate, and the rest."""
         return two_rates(self.network, self.network.backbone.parameters(), settings, self.settings.backbone_rate)
 
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The PQ that the best thresholds reach on val."""
+        return {"pq": best_thresholds(Segmenter(self.network), self.val)[1]} if self.best else {}
+
 
 def sources_of(fields: Sequence[NucleiField]) -> list[str]:
     """Names of the sources, in order of appearance."""
     return list(dict.fromkeys(f.source for f in fields))
 
 
-def best_thresholds(segmenter: Segmenter, fields: Sequence[NucleiField]) -> dict[str, float]:
-    """The thresholds of foreground and centre with the highest PQ on some fields, as the mean over their sources."""
+def best_thresholds(segmenter: Segmenter, fields: Sequence[NucleiField]) -> tuple[dict[str, float], float]:
+    """The thresholds of foreground and centre with the highest PQ on some fields, as the mean over their sources, and that PQ."""
     maps = [segmenter.maps(resize(f.image, f.factor)) for f in fields]
 
     def worth(foreground: float, centre: float) -> float:
@@ -117,8 +122,9 @@ def best_thresholds(segmenter: Segmenter, fields: Sequence[NucleiField]) -> dict
         ]
         return float(np.mean([pool_instances([t for t, _ in part], [p for _, p in part], ()).pq for part in by_source]))
 
-    best = max(product((0.5, 0.6), (0.15, 0.2, 0.25, 0.3, 0.35)), key=lambda pair: worth(*pair))
-    return {"min_foreground": best[0], "min_centre": best[1]}
+    worths = {pair: worth(*pair) for pair in product((0.5, 0.6), (0.15, 0.2, 0.25, 0.3, 0.35))}
+    foreground, centre = max(worths, key=lambda pair: worths[pair])
+    return {"min_foreground": foreground, "min_centre": centre}, worths[foreground, centre]
 
 
 def measure(segmenter: Segmenter, fields: Sequence[NucleiField], scale_known: bool = True) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from pathasst.core.settings import Field, Settings
-from pathasst.training.settings import BatchSize, ClipNorm, Ema, LearningRate, Steps, TrainingSettings, WeightDecay
+from pathasst.training.settings import BatchSize, ClipNorm, Ema, Every, LearningRate, Steps, TrainingSettings, WeightDecay
 
 
 class P2PNetSettings(Settings):
@@ -74,6 +74,10 @@ class PointTraining(TrainingSettings):
     weight_decay: WeightDecay = 1e-4
     clip_norm: ClipNorm = 0.1
     ema: Ema = 0.99
+    evaluate_every: Every = Field(
+        default=0,
+        description="Steps between measurements of F1 on the split val, which choose the weights. 0: the last ones are kept.",
+    )
     start: str = Field(
         default="",
         description="Weights to start from: `efficientnet-lite0` or timm's safetensors (backbone alone), or a whole P2PNet by id "

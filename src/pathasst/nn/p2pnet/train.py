@@ -40,9 +40,9 @@ def train(settings: PointTraining, out: Path, log: Log | None = None) -> dict[st
     for data in settings.data:
         for name, fields in split_fields(read_fields(data, settings.model.classes), data).items():
             splits[name] += fields
-    task = PointTask(settings, splits["train"])
+    task = PointTask(settings, splits["train"], splits["val"])
     trained = fit(task, settings, out, log=log)
-    thresholds = best_thresholds(CellDetector(task.network), splits["val"] or splits["train"])
+    thresholds, _ = best_thresholds(CellDetector(task.network), splits["val"] or splits["train"])
     task.network.settings = settings.model.replace(min_score=thresholds)
     save(task.network, out)
     scores = {
@@ -55,16 +55,17 @@ def train(settings: PointTraining, out: Path, log: Log | None = None) -> dict[st
 
 
 class PointTask(Task):
-    """A P2PNet on random crops; the average of the last weights is kept."""
+    """A P2PNet on random crops; the average of the last weights is kept, or with `evaluate_every` of the best on `val`."""
 
-    def __init__(self, settings: PointTraining, fields: Sequence[LabelledField]) -> None:
+    def __init__(self, settings: PointTraining, fields: Sequence[LabelledField], val: Sequence[LabelledField] = ()) -> None:
         torch.manual_seed(settings.seed)
         network = P2PNet(settings.model)
         if settings.start:
             start_from(network, settings.start)
         self.network: P2PNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(self.network)
-        self.settings = settings
+        self.settings, self.val = settings, val
+        self.best = "f1" if settings.evaluate_every and val else ""
         # Pictures with more cells teach more, but a nearly empty one must still come up: the square root is between.
         self.crops = Crops(fields, [math.sqrt(len(f.points) + 5) for f in fields], settings)
         self.point_loss = PointLoss(settings.no_object, settings.point_weight, settings.match_distance)
@@ -83,6 +84,10 @@ class PointTask(Task):
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
         """The backbone with its own rate, and the rest."""
         return two_rates(self.network, self.network.backbone.parameters(), settings, self.settings.backbone_rate)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """What the best thresholds reach on val: the mean F1 of the classes, less the error of the labelling index."""
+        return {"f1": best_thresholds(CellDetector(self.network), self.val)[1]} if self.best else {}
 
 
 def start_from(model: P2PNet, start: str) -> int:
@@ -111,8 +116,8 @@ def _weights_of(start: str) -> dict[str, torch.Tensor]:
         raise BadInput(f"{start} cannot be read as safetensors: {error}") from error
 
 
-def best_thresholds(detector: CellDetector, fields: Sequence[LabelledField]) -> tuple[float, ...]:
-    """The least score of each class that suits some fields best, out of 0.2, 0.25 … 0.8.
+def best_thresholds(detector: CellDetector, fields: Sequence[LabelledField]) -> tuple[tuple[float, ...], float]:
+    """The least score of each class that suits some fields best, out of 0.2, 0.25 … 0.8, and how well they suit.
 
     Best is the mean of the reported classes' F1; of two classes, less the mean error of the labelling index (as a share).
     """
@@ -129,7 +134,7 @@ def best_thresholds(detector: CellDetector, fields: Sequence[LabelledField]) -> 
     for index in (False, True) if len(ids) == 2 else (False,):  # F1 by class first: only in the index do the classes meet
         for i in ids:
             thresholds[i] = max(steps, key=lambda floor: worth(np.where(np.arange(len(names)) == i, floor, thresholds), index))
-    return tuple(float(v) for v in thresholds)
+    return tuple(float(v) for v in thresholds), worth(thresholds, len(ids) == 2)
 
 
 def _reported(detector: CellDetector) -> list[int]:

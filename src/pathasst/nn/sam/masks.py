@@ -33,7 +33,7 @@ class Object:
         """x1 y1 x2 y2 px, x2 and y2 exclusive."""
         return self.x, self.y, self.x + self.pixels.shape[1], self.y + self.pixels.shape[0]
 
-    def whole(self, height: int, width: int) -> np.ndarray:
+    def full_mask(self, height: int, width: int) -> np.ndarray:
         """H×W bool."""
         full = np.zeros((height, width), bool)
         full[self.y : self.y + self.pixels.shape[0], self.x : self.x + self.pixels.shape[1]] = self.pixels

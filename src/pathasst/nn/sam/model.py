@@ -33,12 +33,12 @@ DECODER = "mask_decoder.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class ImageEmbedding:
-    """A picture as the decoder needs it. `features` 1×256×64×64; `height`, `width` of the picture; `seen` = size inside SIDE."""
+    """A picture as the decoder needs it. `features` 1×256×64×64; `height`, `width` of the picture; `inner` = size inside SIDE."""
 
     features: torch.Tensor
     height: int
     width: int
-    seen: tuple[int, int]
+    inner: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Mask:
         """x1 y1 x2 y2 px, x2 and y2 exclusive."""
         return self.x, self.y, self.x + self.pixels.shape[1], self.y + self.pixels.shape[0]
 
-    def moved(self, x: int, y: int) -> Mask:
+    def shift(self, x: int, y: int) -> Mask:
         """The same, of a picture that holds this one's at x, y."""
         return replace(self, x=self.x + x, y=self.y + y)
 
-    def whole(self, height: int, width: int) -> np.ndarray:
+    def full_mask(self, height: int, width: int) -> np.ndarray:
         """H×W bool."""
         full = np.zeros((height, width), bool)
         x1, y1, x2, y2 = self.box
@@ -195,7 +195,7 @@ class Sam:
 
     def place(self, embedding: ImageEmbedding, points: np.ndarray) -> torch.Tensor:
         """px of the picture → px of the network's square, less the half pixel that its prompt encoder adds by itself."""
-        scale = np.array([embedding.seen[1] / embedding.width, embedding.seen[0] / embedding.height])
+        scale = np.array([embedding.inner[1] / embedding.width, embedding.inner[0] / embedding.height])
         return torch.as_tensor(np.asarray(points, np.float64) * scale - 0.5, dtype=torch.float32)
 
     def decode(
@@ -221,7 +221,7 @@ class Sam:
     @staticmethod
     def _valid(embedding: ImageEmbedding, logits: torch.Tensor) -> torch.Tensor:
         """N×256×256 logits without the padding of the square."""
-        height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.seen)
+        height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.inner)
         return logits[:, :height, :width]
 
     @staticmethod
@@ -229,7 +229,7 @@ class Sam:
     def _upsample(embedding: ImageEmbedding, logits: torch.Tensor, scores: torch.Tensor) -> list[Mask]:
         """N×h×w logits (padding at right and below allowed) → masks in the picture's own size, made one at a time."""
         masks, size = [], (embedding.height, embedding.width)
-        height, width = embedding.seen
+        height, width = embedding.inner
         for one, score in zip(logits, scores.tolist(), strict=True):
             # First to the network's square, cut there, then to the picture: a direct resize would shift masks by the rounding.
             large = F.interpolate(one[None, None], scale_factor=SIDE / LOW, mode="bilinear", align_corners=False)
@@ -241,7 +241,7 @@ class Sam:
         return masks
 
 
-def meant(masks: Sequence[Mask], size: int) -> list[Mask]:
+def select_masks(masks: Sequence[Mask], size: int) -> list[Mask]:
     """The one mask, of those that a prompt gave in a picture of `size` px, that is taken; none where there is none.
 
     Of a point's three nested masks the largest often is the whole field: nobody points at a cell to have that.

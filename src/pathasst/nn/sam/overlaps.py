@@ -11,7 +11,7 @@ import numpy as np
 from pathasst.core.statistics import mean_interval
 from pathasst.imaging.annotations import group_of
 from pathasst.nn.sam.masks import Object, Outlined
-from pathasst.nn.sam.model import Mask, Sam, meant
+from pathasst.nn.sam.model import Mask, Sam, select_masks
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ def overlaps(sam: Sam, pictures: Sequence[Outlined], group: str = "") -> Overlap
         height, width = image.shape[:2]
         embedding = sam.set_image(image)
         for one in objects:
-            true = one.whole(height, width)
+            true = one.full_mask(height, width)
             result.of.append(group_of(picture.name, group))
             result.box.append(_iou(sam.predict(embedding, box=np.array(one.box, np.float32)), true))
             result.point.append(_iou(sam.predict(embedding, points=np.array([inner_point(one)], np.float32)), true))
@@ -56,7 +56,7 @@ def overlaps(sam: Sam, pictures: Sequence[Outlined], group: str = "") -> Overlap
 
 def _iou(masks: Sequence[Mask], true: np.ndarray) -> float:
     """Of the mask that the tool would take; 0 where none was found."""
-    guess = np.any([m.whole(*true.shape) for m in meant(masks, true.size)], 0)
+    guess = np.any([m.full_mask(*true.shape) for m in select_masks(masks, true.size)], 0)
     return float((guess & true).sum() / (guess | true).sum())
 
 

@@ -26,7 +26,7 @@ from pathasst.nn.sam.masks import Object, Outlined, usable
 from pathasst.nn.sam.model import DECODER, LOW, SIDE, ImageEmbedding, Sam
 from pathasst.nn.sam.overlaps import inner_point, overlaps
 from pathasst.training import Task, TrainingSettings, fit
-from pathasst.training.settings import BatchSize, LearningRate, Precision, Share, Steps, WeightDecay
+from pathasst.training.settings import BatchSize, Every, LearningRate, Precision, Share, Steps, WeightDecay
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -53,6 +53,10 @@ class SegmentTraining(TrainingSettings):
         default="", description="Regular expression; its first group is the patient in a file name. Empty: the picture."
     )
     save_every: int = Field(default=50, ge=1, description="Steps between checkpoints.")
+    evaluate_every: Every = Field(
+        default=0,
+        description="Steps between measurements of IoU on the split val, which choose the weights. 0: the last ones are kept.",
+    )
     workers: int = Field(default=0, ge=0, le=0, description="Pictures are embedded in the process that trains.")
 
 
@@ -72,7 +76,7 @@ def train(settings: SegmentTraining, pictures: Sequence[Outlined], out: Path, lo
     train_pictures, val = _parts(settings, pictures)
     sam = Sam(weights.path(settings.start), cache_size=1)
     before = overlaps(sam, val, settings.group)
-    trained = fit(SegmentTask(settings, sam, train_pictures), settings, out, log=log)
+    trained = fit(SegmentTask(settings, sam, train_pictures, val), settings, out, log=log)
     state = {k: v.detach().cpu().contiguous() for k, v in sam.network.mask_decoder.state_dict().items()}
     save_file(state, out / DECODER, {"base": settings.start})
     scores: dict[str, Any] = {"pictures": len(train_pictures), "skipped": skipped}
@@ -96,16 +100,17 @@ class _Decode(nn.Module):
 
 
 class SegmentTask(Task):
-    """The mask decoder on pictures embedded once; the last weights are kept."""
+    """The mask decoder on pictures embedded once; the last weights are kept, or with `evaluate_every` the best on `val`."""
 
     unused_parameters = True  # boxes and points pass by different weights
 
-    def __init__(self, settings: SegmentTraining, sam: Sam, pictures: Sequence[Outlined]) -> None:
+    def __init__(self, settings: SegmentTraining, sam: Sam, pictures: Sequence[Outlined], val: Sequence[Outlined] = ()) -> None:
         torch.manual_seed(settings.seed)
         sam.network.requires_grad_(False)
         sam.network.mask_decoder.requires_grad_(True)
         super().__init__(_Decode(sam))
-        self.settings, self.sam, self.pictures = settings, sam, pictures
+        self.settings, self.sam, self.pictures, self.val = settings, sam, pictures, val
+        self.best = "iou" if settings.evaluate_every and val else ""
         self.embedded: dict[int, tuple[ImageEmbedding, list[Object]]] = {}  # 2 MB a picture
         self.data = fingerprint({"pictures": [p.name for p in pictures]})
 
@@ -128,6 +133,13 @@ class SegmentTask(Task):
     def train_mode(self, model: nn.Module) -> None:
         """Norms stay as they were trained."""
         model.eval()
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Mean IoU of what boxes and points ask for on val."""
+        if not self.best:
+            return {}
+        result = overlaps(self.sam, self.val, self.settings.group)
+        return {"iou": float(np.mean([*result.box, *result.point]))}
 
 
 def _parts(settings: SegmentTraining, pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[Outlined]]:
@@ -168,7 +180,7 @@ def _loss(
         corners = np.array([_shaken(o.box, settings.jitter, rng) for o in objects], np.float32)
         boxes = sam.place(embedding, corners.reshape(-1, 2)).reshape(-1, 4)
         logits, foretold = model(embedding, None, boxes, several=False)
-    height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.seen)
+    height, width = (max(-(-s * LOW // SIDE), 1) for s in embedding.inner)
     logits = logits[..., :height, :width]
     target = torch.from_numpy(np.stack([_low(o, embedding, height, width) for o in objects]))[:, None].to(logits)
     probability = logits.sigmoid()
@@ -191,5 +203,5 @@ def _low(one: Object, embedding: ImageEmbedding, height: int, width: int) -> np.
     """The object's share of each cell of the network's small mask, float32."""
     import cv2
 
-    mask = one.whole(embedding.height, embedding.width).astype(np.float32)
+    mask = one.full_mask(embedding.height, embedding.width).astype(np.float32)
     return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA))

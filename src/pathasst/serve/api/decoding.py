@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from re import finditer
 
-from pathasst.assistant.brain import ReplyOptions
+from pathasst.assistant.brains.settings import ReplyOptions
 from pathasst.serve.api.errors import ApiError
 from pathasst.serve.api.schemas import ChatRequest, NamedTool
 from pathasst.serve.service import Service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pathasst.assistant.answer import PERSON, Answer, Shown, Step
+from pathasst.assistant.answer import PERSON, Answer, ChatPicture, Step
 from pathasst.assistant.render import call_line
 from pathasst.core.records import ToolResult
 from pathasst.core.text import shortened
@@ -18,7 +18,7 @@ LONG_QUESTION = 600
 """Characters of a question that is shown whole."""
 
 
-def person_html(question: str, pictures: Sequence[Shown] = (), side: int = 180) -> str:
+def person_html(question: str, pictures: Sequence[ChatPicture] = (), side: int = 180) -> str:
     """The person's question, with copies of the pictures that came with it, of at most `side` px."""
     from pathasst.imaging.pictures import load
     from pathasst.serve.markup.layers import image_html
@@ -66,7 +66,7 @@ def notices_html(notices: Sequence[str]) -> str:
     return f'<aside class="pa-notices" aria-label="To be aware of"><strong>To be aware of</strong><ul>{items}</ul></aside>'
 
 
-def result_html(result: ToolResult, picture: Shown | None = None, outputs: Sequence[Shown] = ()) -> str:
+def result_html(result: ToolResult, picture: ChatPicture | None = None, outputs: Sequence[ChatPicture] = ()) -> str:
     """What a tool found: the picture with layers, its tables, and the pictures it made. Empty for a failed call or a search."""
     if result.error:
         return ""
@@ -108,5 +108,5 @@ def step_html(step: Step) -> str:
     )
 
 
-def _output_pictures(step: Step, pictures: Mapping[str, Shown]) -> list[Shown]:
+def _output_pictures(step: Step, pictures: Mapping[str, ChatPicture]) -> list[ChatPicture]:
     return [pictures[handle] for handle in step.made if handle in pictures and pictures[handle].by != PERSON]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pathasst.assistant.answer import Shown
+from pathasst.assistant.answer import ChatPicture
 from pathasst.core.records import Annotation, ToolResult
 from pathasst.serve.markup.words import escape, number, title_of
 
@@ -42,7 +42,7 @@ def tables_html(result: ToolResult) -> str:
     return "".join(parts)
 
 
-def objects_html(result: ToolResult, picture: Shown) -> str:
+def objects_html(result: ToolResult, picture: ChatPicture) -> str:
     """What was marked, one row each with its place in px and, where the scale is known, in µm; folded, with CSV and GeoJSON."""
     from pathasst.imaging.geojson import feature_collection
     from pathasst.imaging.pictures import read_header

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.answer import PERSON, Shown
+from pathasst.assistant.answer import PERSON, ChatPicture
 from pathasst.core.errors import BadInput
 from pathasst.serve.markup.layers import image_html
 from pathasst.serve.markup.words import escape
@@ -77,9 +77,9 @@ def restored(stored: Sequence[StoredExchange]) -> tuple[list[Exchange], list[Pag
     return exchanges, pictures
 
 
-def as_shown(picture: PagePicture) -> Shown:
+def as_shown(picture: PagePicture) -> ChatPicture:
     """A picture of the person's as a question shows it."""
-    return Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
+    return ChatPicture(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
 
 
 def put(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pathasst.assistant.answer import PERSON, Shown
+from pathasst.assistant.answer import PERSON, ChatPicture
 from pathasst.assistant.images import PictureInput
 from pathasst.core.records import ToolCall, ToolResult
 from pathasst.serve.markup import notices_html, result_html
@@ -119,14 +119,14 @@ def run(service: Service, desk: Desk, name: str, form: list[Field], entries: lis
         return alert("The tool could not work with this", result.error, "Change the entries or the picture, and run it again.")
     original = None
     if picture is not None:
-        original = Shown(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
+        original = ChatPicture(number=1, name=picture.name, by=PERSON, image=picture.image, um_per_px=picture.um_per_px)
     return hand_html(call, result, original)
 
 
-def hand_html(call: ToolCall, result: ToolResult, original: Shown | None) -> str:
+def hand_html(call: ToolCall, result: ToolResult, original: ChatPicture | None) -> str:
     """A result by hand: what it says, what it shows, what was run."""
     outputs = [
-        Shown(number=n, name=p.name, by=result.name, image=p.image, synthetic=p.synthetic)
+        ChatPicture(number=n, name=p.name, by=result.name, image=p.image, synthetic=p.synthetic)
         for n, p in enumerate(result.pictures, 2)
     ]
     ran = ", ".join(f"{title_of(k)} {v}" for k, v in call.arguments.items()) or "no settings"

@@ -48,7 +48,7 @@ class CellTool(Tool[CellArguments]):
 
     arguments = CellArguments
     weights = (WEIGHTS,)
-    wanted = ("stain", ("DAB immunohistochemistry",))
+    required_look = ("stain", ("DAB immunohistochemistry",))
 
     def __init__(self, model: str = WEIGHTS) -> None:
         self.model = model
