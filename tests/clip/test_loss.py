@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss
+from open_clip.loss import ClipLoss, SigLipLoss
 
 from pathasst.clip.loss import TrueCaptionsLoss
 
@@ -16,6 +16,18 @@ def test_one_true_caption_each_is_openclips_loss() -> None:
     images, texts, scale = unit(6, 8), unit(6, 8), torch.tensor(10.0)
     ours = TrueCaptionsLoss()(images, texts, scale, torch.eye(6, dtype=torch.bool))
     torch.testing.assert_close(ours, ClipLoss()(images, texts, scale))
+
+
+def test_the_sigmoid_loss_is_siglips_and_takes_several_true_captions() -> None:
+    torch.manual_seed(0)
+    images, texts, scale, bias = unit(6, 8), unit(6, 8), torch.tensor(10.0), torch.tensor(-10.0)
+    truth = torch.eye(6, dtype=torch.bool)
+    ours = TrueCaptionsLoss()(images, texts, scale, truth, logit_bias=bias)
+    torch.testing.assert_close(ours, SigLipLoss()(images, texts, scale, bias))
+    truth[0, 1] = True
+    both = TrueCaptionsLoss()(images, texts, scale, truth, logit_bias=bias)
+    logit = scale * images[0] @ texts[1] + bias
+    torch.testing.assert_close(both - ours, (F.softplus(-logit) - F.softplus(logit)) / 6)
 
 
 def test_pictures_of_one_class_do_not_repel_each_others_captions() -> None:

@@ -165,3 +165,32 @@ def test_the_paper_recipe_changes_its_architecture_by_one_line(name: str, size: 
     assert recipe.model == {"name": "ViT-B-16", "activation": "quick_gelu"}
     config = recipe.replace(model={**recipe.model, "name": name}).config()
     assert config.activation == "quick_gelu" and config.image_size == size and (size // config.patch_size) ** 2 == tokens
+
+
+def test_the_sigmoid_loss_learns_is_stored_and_starts_from_a_softmax_model(
+    whole: tuple[Path, dict], recipe_values: dict, tmp_path: Path
+) -> None:
+    out, _ = whole
+    lines: list[dict] = []
+    values = {**recipe_values, "loss": "sigmoid", "steps": 12, "batch": 16}
+    clip = train(ClipTraining(**values), tmp_path / "fresh", log=lines.append)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    bias = float(clip.model.logit_bias.detach())
+    assert bias != -10.0 and abs(bias + 10.0) < 1.0
+    assert float(PathCLIPModel.load(str(tmp_path / "fresh")).model.logit_bias) == pytest.approx(
+        bias, abs=0.01
+    )  # stored in 16 bits
+    model, config = initial(ClipTraining(**{**values, "start": str(out)}))
+    assert float(model.logit_bias.detach()) == -10.0 and config.model["init_logit_bias"] == -10.0
+    assert torch.equal(model.logit_scale, PathCLIPModel.load(str(out)).model.logit_scale)
+
+
+def test_shares_say_how_much_of_a_batch_comes_from_each_dataset(pairs: Path, recipe_values: dict) -> None:
+    pictures = load_pictures([pairs], ["train"], 64)
+    for picture in pictures.images[:3]:
+        picture.dataset = 1
+    odds = pictures.sampling(0.4, (1.0, 3.0))
+    assert odds.sum() == pytest.approx(1.0)
+    assert odds[:3].sum() == pytest.approx(0.75)
+    with pytest.raises(BadSettings, match="shares: one number"):
+        ClipTraining(**{**recipe_values, "shares": (1.0, 2.0)})

@@ -7,8 +7,9 @@ part of the stored configuration, since the wrong one runs without a word and on
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,10 @@ class ClipConfig:
     @property
     def has_hf_text(self) -> bool:
         return bool(self.model["text_cfg"].get("hf_model_name"))
+
+    def with_bias(self) -> ClipConfig:
+        """The same with a bias of the logits, for the sigmoid loss; it starts as SigLIP's (section 3.2) where none is set."""
+        return replace(self, model={"init_logit_bias": -10.0, "init_logit_scale": math.log(10.0), **self.model})
 
     @classmethod
     def of_name(cls, name: str, activation: str) -> ClipConfig:

@@ -81,6 +81,8 @@ def to_vision_model(model: nn.Module, config: ClipConfig) -> CLIPVisionModel:
 def to_huggingface(model: nn.Module, config: ClipConfig) -> CLIPModel:
     """A whole OpenCLIP `CLIP` as a Hugging Face `CLIPModel`, fp32, in eval mode.
 
+    A sigmoid loss's bias, which ranks nothing, is left out.
+
     Raises BadSettings for a model with another text tower than CLIP's own.
     """
     from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
@@ -109,7 +111,11 @@ def to_huggingface(model: nn.Module, config: ClipConfig) -> CLIPModel:
     clip = CLIPModel(clip_config)
     state = {k: v for k, v in model.state_dict().items() if k != "attn_mask"}
     visual = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
-    textual = {k: v for k, v in state.items() if not k.startswith("visual.") and k not in ("logit_scale", "text_projection")}
+    textual = {
+        k: v
+        for k, v in state.items()
+        if not k.startswith("visual.") and k not in ("logit_scale", "logit_bias", "text_projection")
+    }
     renamed = {
         "logit_scale": state["logit_scale"],
         "visual_projection.weight": visual["proj"].T,

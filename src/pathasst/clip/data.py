@@ -30,6 +30,7 @@ class TrainingImage:
     label: str
     source: str  # the set or article it came from
     group: str
+    dataset: int = 0  # which of the folders that were read together
     captions: list[int] = field(default_factory=list)  # its own rows of `Pictures.texts`
 
 
@@ -75,16 +76,22 @@ class Pictures:
         concepts = [c if n in used else "" for n, c in enumerate(self.concepts)]
         return Pictures(images, self.texts, concepts, by_label, self.true_of), np.array(rows)
 
-    def sampling(self, power: float) -> np.ndarray:
+    def sampling(self, power: float, shares: Sequence[float] = ()) -> np.ndarray:
         """Probability of each picture, as the function `sampling`."""
-        return sampling(self.images, power)
+        return sampling(self.images, power, shares)
 
 
-def sampling(images: Sequence[TrainingImage], power: float) -> np.ndarray:
-    """Probability of each picture: classes count as (their size)^power, pictures without a label as one class a source."""
+def sampling(images: Sequence[TrainingImage], power: float, shares: Sequence[float] = ()) -> np.ndarray:
+    """Probability of each picture: classes count as (their size)^power, pictures without a label as one class a source.
+
+    `shares`: of each dataset, the share of its pictures among those drawn, in any unit; empty: what their classes give.
+    """
     keys = [s.label or s.source for s in images]
     sizes = Counter(keys)
     share = np.array([sizes[k] ** (power - 1.0) for k in keys])
+    if shares:
+        datasets = np.array([s.dataset for s in images])
+        share *= np.asarray(shares)[datasets] / np.bincount(datasets, share, len(shares))[datasets]
     return share / share.sum()
 
 
@@ -96,20 +103,26 @@ def load_pictures(
     `leave_out` names sources (`Source.article_id`) to skip, for leave-one-dataset-out. Raises BadDataset when nothing is left.
     """
     first: dict[str, Pair] = {}  # of each picture, without its bytes
+    dataset_of: dict[str, int] = {}
     rows: list[Pair] = []
 
     def pictures() -> Iterator[tuple[str, bytes]]:
-        for folder in folders:
+        for number, folder in enumerate(folders):
             for pair in read(folder, Pair):
                 if pair.split not in splits or pair.source.article_id in leave_out or not pair.caption:
                     continue
                 rows.append(replace(pair, image=b""))
                 if pair.md5 not in first:
                     first[pair.md5] = rows[-1]
+                    dataset_of[pair.md5] = number
                     yield pair.md5, pair.image
 
     pixels = load_pixels(pictures(), size, file)
-    by_md5 = {m: TrainingImage(pixels[m], m, p.label, p.source.article_id, p.group) for m, p in first.items() if m in pixels}
+    by_md5 = {
+        m: TrainingImage(pixels[m], m, p.label, p.source.article_id, p.group, dataset_of[m])
+        for m, p in first.items()
+        if m in pixels
+    }
     out = Pictures(list(by_md5.values()), [], [], defaultdict(list), defaultdict(set), len(first) - len(by_md5))
     text_rows: dict[tuple[str, str], int] = {}
     for pair in rows:

@@ -1,9 +1,10 @@
-"""OpenCLIP's contrastive loss with several true captions a picture.
+"""OpenCLIP's contrastive losses, softmax and sigmoid (SigLIP), with several true captions a picture.
 
 Knows features and a truth matrix. With captions composed from labels, many pictures of a batch share a class: plain CLIP would
 push a picture away from captions that are true of it (false negatives). Here every true caption of the batch is a target: the
 target distribution of a row is uniform over its true entries (as in UniCL and supervised contrastive learning). With one true
-caption a picture, it equals `open_clip.ClipLoss`. On several processes the features are gathered with gradient, as OpenCLIP does.
+caption a picture, they equal `open_clip.ClipLoss` and `SigLipLoss`. On several processes the features are gathered with gradient,
+as OpenCLIP does.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ class TrueCaptionsLoss(ClipLoss):
         logit_scale: torch.Tensor,
         truth: torch.Tensor,
         extra_features: torch.Tensor | None = None,
+        logit_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Mean of picture→text and text→picture cross-entropy over the pictures of all processes.
+
+        With a `logit_bias`, a float, the sigmoid loss (Zhai et al. 2023): each picture and caption is judged by itself, true or
+        not, summed over the captions and averaged over the pictures.
 
         image_features, text_features: float [n, d], unit rows, this process's pictures and their captions in order.
         extra_features: float [e, d], further captions, the same in every process, that only the direction picture→text sees.
@@ -40,6 +45,9 @@ class TrueCaptionsLoss(ClipLoss):
         per_text = per_image.T
         if extra_features is not None and len(extra_features):
             per_image = torch.cat([per_image, logit_scale * images @ extra_features.T], dim=1)
+        if logit_bias is not None:
+            signs = truth.to(per_image.dtype) * 2 - 1
+            return -F.logsigmoid(signs * (per_image + logit_bias)).sum() / len(truth)
         of_text = truth[:, : len(truth)].T
         return (F.cross_entropy(per_image, _uniform(truth)) + F.cross_entropy(per_text, _uniform(of_text))) / 2
 

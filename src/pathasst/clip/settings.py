@@ -51,7 +51,15 @@ class ClipTraining(TrainingSettings):
     features: str = Field(
         default="", description="File of a locked tower's features, to be shared by runs; empty: in the run's folder."
     )
+    loss: Literal["softmax", "sigmoid"] = Field(
+        default="softmax",
+        description="softmax: CLIP's loss over the batch; sigmoid: SigLIP's, each picture and caption by itself.",
+    )
     data: tuple[str, ...] = Field(default=(), description="Datasets of Pair.")
+    shares: tuple[float, ...] = Field(
+        default=(),
+        description="Of each of `data`, the share of a batch that is drawn from it, in any unit; empty: by their sizes.",
+    )
     splits: tuple[str, ...] = Field(default=("train",), description="Their splits that are trained on.")
     leave_out: tuple[str, ...] = Field(default=(), description="Sources that are not trained on.")
     batch: BatchSize = 128
@@ -85,6 +93,8 @@ class ClipTraining(TrainingSettings):
             raise ValueError("tower and unlocked are for a timm tower (vision_cfg: timm_model_name)")
         if self.unlocked == 0 and not self.tower and not self.start:
             raise ValueError("a locked tower needs weights: tower")
+        if self.shares and (len(self.shares) != len(self.data) or min(self.shares) <= 0):
+            raise ValueError("shares: one number above 0 for each of `data`")
         if self.best and not self.tasks:
             raise ValueError("best names a score of the evaluation: set tasks, too")
         return self
@@ -100,5 +110,7 @@ class ClipTraining(TrainingSettings):
         from pathasst.nn.pretrained import MEAN, STD
 
         if "name" in self.model:
-            return ClipConfig.of_name(self.model["name"], self.model.get("activation", "quick_gelu"))
-        return ClipConfig(self.model, MEAN, STD) if self.timm else ClipConfig(self.model)
+            config = ClipConfig.of_name(self.model["name"], self.model.get("activation", "quick_gelu"))
+        else:
+            config = ClipConfig(self.model, MEAN, STD) if self.timm else ClipConfig(self.model)
+        return config.with_bias() if self.loss == "sigmoid" else config

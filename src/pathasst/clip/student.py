@@ -25,9 +25,10 @@ class Student(nn.Module):
     def forward(
         self, patches: torch.Tensor, patch_indices: torch.Tensor, rows: list[int], students: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """With rows `image` [n, d], `text` [m, d] (unit rows), `scale`; of the pictures `students` `patches` and `pooled`.
+        """With rows `image` [n, d], `text` [m, d] (unit rows), `scale`, and `bias` where the loss is the sigmoid one.
 
-        patches: float [n, k, 3·p·p]; kept: int [n, k]; rows: of `Captions`, m of them; students: int, numbers of pictures.
+        Of the pictures `students` also `patches` and `pooled`. patches: float [n, k, 3·p·p]; patch_indices: int [n, k]; rows: of
+        `Captions`, m of them; students: int, numbers of pictures.
         """
         visual: Any = self.clip.visual
         out: dict[str, torch.Tensor] = {}
@@ -47,6 +48,8 @@ class Student(nn.Module):
                 "text": self.texts.encode(rows),
                 "scale": self.clip.logit_scale.exp(),  # type: ignore[operator, union-attr]
             }
+            if (bias := getattr(self.clip, "logit_bias", None)) is not None:
+                out["bias"] = bias
         return out
 
     def train(self, mode: bool = True) -> Student:

@@ -76,7 +76,7 @@ class ClipTask(Task):
         self.teacher, self.lit_features, self.val_scores = teacher, lit_features, val_scores
         self.best, self.unused_parameters = settings.best, reads is not None
         self.all = [*pictures.images, *further]
-        self.odds = pictures.sampling(settings.balance)
+        self.odds = pictures.sampling(settings.balance, settings.shares)
         self.distill_odds = sampling(self.all, settings.distill.balance)
         self.rows_of: dict[str, list[int]] = {}
         for row, concept in enumerate(pictures.concepts):
@@ -160,7 +160,9 @@ class ClipTask(Task):
         if batch.rows:
             world, text, n = processes(self.settings.device), features["text"].float(), len(features["image"])
             contrast = TrueCaptionsLoss(world.process_index, world.num_processes)
-            losses["contrast"] = contrast(features["image"], text[:n], features["scale"], batch.truth, text[n:])
+            losses["contrast"] = contrast(
+                features["image"], text[:n], features["scale"], batch.truth, text[n:], features.get("bias")
+            )
             total = total + losses["contrast"]
         return {"loss": total, **losses}
 

@@ -103,7 +103,7 @@ def initial(settings: ClipTraining) -> tuple[nn.Module, ClipConfig]:
         clip = PathCLIPModel.load(settings.start, activation=config.activation, device="cpu", **arch)
         if (size := _size(clip.config)) != _size(config):
             raise BadSettings(f"start: {settings.start} is a model of {size}, the recipe's of {_size(config)}.")
-        return clip.model, clip.config
+        return _with_bias(clip.model, clip.config) if settings.loss == "sigmoid" else (clip.model, clip.config)
     model: Any = build(config)
     if settings.tower and settings.unlocked == 0:
         lock_tower(model)
@@ -111,6 +111,17 @@ def initial(settings: ClipTraining) -> tuple[nn.Module, ClipConfig]:
         model.visual.trunk.load_state_dict(efficientnet_lite0().state_dict())
     if settings.unlocked > 0:
         model.visual.lock(settings.unlocked)
+    return model, config
+
+
+def _with_bias(model: Any, config: ClipConfig) -> tuple[nn.Module, ClipConfig]:
+    """A model that was trained by softmax, with the bias that the sigmoid loss learns; it keeps its scale."""
+    import torch
+    from torch import nn
+
+    config = config.with_bias()
+    if model.logit_bias is None:
+        model.logit_bias = nn.Parameter(torch.tensor(float(config.model["init_logit_bias"])))
     return model, config
 
 
