@@ -37,7 +37,6 @@ def stripes(kind: str, seed: int, size: int = 64) -> bytes:
 
 def pair(number: int, kind: str, caption: str, concept: str, split: str) -> Pair:
     image = stripes(kind, number)
-    note = f"composed; concept: {concept}" if concept else "words of the source"
     return Pair(
         pair_id=f"{kind}/{number}:{caption}",
         source=Source(article_id="textures", kind="labels" if concept else "article"),
@@ -47,9 +46,10 @@ def pair(number: int, kind: str, caption: str, concept: str, split: str) -> Pair
         height=64,
         caption=caption,
         label=f"textures/{kind}" if concept else "",
+        concept=concept,
         group=f"{kind}-{number // 2}",
         split=split,
-        trail=[Mark(step="labels", by="labels@1", note=note)],
+        trail=[Mark(step="labels", by="labels@1")],
     )
 
 

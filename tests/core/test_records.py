@@ -88,7 +88,10 @@ def test_datasets_of_before_the_typed_fields_are_read() -> None:
     """Until December 2026 the perceptual hash stood in a mark's note, scenario and tool in `by`."""
     mark = {"step": "quality", "by": "rules-1", "score": None, "note": "phash 00ff00ff00ff00ff"}
     pair = records.from_row(Pair, {"pair_id": "p", "source": records.to_row(SOURCE), "trail": [mark]})
-    assert pair.phash == "00ff00ff00ff00ff"
+    assert (pair.phash, pair.concept) == ("00ff00ff00ff00ff", "")
+    mark = {"step": "labels", "by": "labels@1", "score": None, "note": "composed; concept: signet ring cells"}
+    pair = records.from_row(Pair, {"pair_id": "p", "source": records.to_row(SOURCE), "trail": [mark]})
+    assert (pair.phash, pair.concept) == ("", "signet ring cells")
     marks = [{"step": "invoke", "by": f"{kind}:t", "score": None, "note": "w"} for kind in ("not_offered", "talk")]
     before = {"conversation_id": "c", "kind": "invoke", "turns": [], "trail": marks}
     conversation = records.from_row(Conversation, before)

@@ -13,7 +13,7 @@ from PIL import Image
 from pathasst.core.errors import BadSettings
 from pathasst.core.recipes import recipes_dir
 from pathasst.core.records import Pair
-from pathasst.curate.label_pairs import captions_of, compose, concept_of, split_of
+from pathasst.curate.label_pairs import captions_of, compose, split_of
 from pathasst.curate.label_sets import LabelRecipe, read_items
 from pathasst.dataset import read, validate
 
@@ -86,7 +86,7 @@ def test_compose_writes_sound_pairs(recipe: LabelRecipe, data: Path, tmp_path: P
     splits: dict[str, set[str]] = {}
     for p in patches:
         splits.setdefault(p.group, set()).add(p.split)
-        assert concept_of(p) in recipe.true_of()[p.label]
+        assert p.concept in recipe.true_of()[p.label]
     assert all(len(s) == 1 for s in splits.values())
     assert any(len(p.caption.split()) > 12 for p in patches)
     assert len({(p.md5, p.caption) for p in patches}) == len(patches)
@@ -101,7 +101,7 @@ def test_cells_are_cut_inside_and_limited(recipe: LabelRecipe, data: Path, tmp_p
 def test_fields_count_what_was_marked(recipe: LabelRecipe, data: Path, tmp_path: Path) -> None:
     compose(recipe, data, tmp_path / "out", only=["fields"])
     pairs = list(read(tmp_path / "out", Pair))
-    assert pairs[0].caption == "A field with 4 positive of 6 marked cells." and concept_of(pairs[0]) == ""
+    assert pairs[0].caption == "A field with 4 positive of 6 marked cells." and pairs[0].concept == ""
     assert {p.label for p in pairs} == {"fields/field"} and max(pairs[0].width, pairs[0].height) == 64
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from pathasst.clip.image_cache import load_pixels
 from pathasst.core.errors import BadDataset
 from pathasst.core.records import Pair
-from pathasst.curate.label_pairs import concept_of
 from pathasst.dataset import read
 
 
@@ -134,7 +133,7 @@ def load_pictures(
 
 
 def _add_caption(out: Pictures, text_rows: dict[tuple[str, str], int], image: TrainingImage, pair: Pair) -> None:
-    concept = concept_of(pair)
+    concept = pair.concept
     key = (pair.caption, concept)
     if key not in text_rows:
         text_rows[key] = len(out.texts)

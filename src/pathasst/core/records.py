@@ -116,6 +116,7 @@ class Pair:
     panel: Panel | None = None
     panels: int = 1  # how many panels the figure has; 1 = "single image" (Training of PathAsst)
     label: str = ""  # class label, for pairs composed from labels
+    concept: str = ""  # what a composed caption states of the label; empty for words of the source
     group: str = ""  # copies of one original share it; splits never cut through a group
     split: str = "train"  # train | val | test
     phash: str = ""  # perceptual hash of `image`, 64 bits as 16 hexadecimal digits; finds near-duplicates across shards
@@ -298,11 +299,12 @@ def arrow_schema(kind: type) -> pa.Schema:
 
 
 def _earlier_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Datasets of before `Pair.phash` hold the hash in the note of a mark."""
-    if "phash" in row or "trail" not in row:
-        return row
-    notes = [m["note"] for m in row["trail"] or () if m["step"] == "quality" and m["note"].startswith("phash ")]
-    return {**row, "phash": notes[-1].removeprefix("phash ")} if notes else row
+    """Datasets of before `Pair.phash` and `Pair.concept` hold them in the note of a mark."""
+    for name, step, words in (("phash", "quality", "phash "), ("concept", "labels", "composed; concept: ")):
+        if name not in row and "trail" in row:
+            notes = [m["note"] for m in row["trail"] or () if m["step"] == step and m["note"].startswith(words)]
+            row = {**row, name: notes[-1].removeprefix(words)} if notes else row
+    return row
 
 
 def _earlier_conversation(row: Mapping[str, Any]) -> Mapping[str, Any]:

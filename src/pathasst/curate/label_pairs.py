@@ -2,7 +2,7 @@
 
 A recipe (YAML) names *concepts* (names, textbook morphology) and *sets* (a table of pictures, boxes or points; which concepts are
 true of each class). `compose` writes a dataset of Pair with several captions a picture: short prompts and sentences of more than
-12 words. It knows nothing about training; `concept_of` and `Pair.label` are all a trainer needs to tell which captions are true
+12 words. It knows nothing about training; `Pair.concept` and `Pair.label` are all a trainer needs to tell which captions are true
 of which picture. Book pictures (`atlas`) and article figures (`figures`) get their own words, not composed ones.
 """
 
@@ -62,14 +62,6 @@ def split_of(group: str, shares: dict[str, float], seed: int = 0) -> str:
             return name
         value -= shares[name]
     return "train"
-
-
-def concept_of(pair: Pair) -> str:
-    """The concept that the caption of a composed pair states; empty for captions with words of their own."""
-    for mark in pair.trail:
-        if mark.step == STEP and mark.note.startswith("composed; concept: "):
-            return mark.note.removeprefix("composed; concept: ")
-    return ""
 
 
 def captions_of(recipe: LabelRecipe, one: LabelSet, true: list[str], rng: random.Random) -> list[tuple[str, str]]:
@@ -136,7 +128,6 @@ def _pairs(recipe: LabelRecipe, one: LabelSet, item: LabelSetItem, number: int) 
             article_id=one.id, kind="book" if one.kind == "atlas" else "article", title=one.title, licence=one.licence
         )
     for k, (text, concept) in enumerate(own + composed):
-        note = f"composed; concept: {concept}" if concept else "words of the source"
         yield Pair(
             pair_id=f"{one.id}/{number:05d}:{k}",
             source=source,
@@ -148,9 +139,10 @@ def _pairs(recipe: LabelRecipe, one: LabelSet, item: LabelSetItem, number: int) 
             caption=text,
             original=text,
             label=label,
+            concept=concept,
             group=group,
             split=item.split or split_of(group, recipe.split, recipe.seed),
-            trail=[Mark(step=STEP, by=BY, note=note)],
+            trail=[Mark(step=STEP, by=BY, note="composed" if concept else "words of the source")],
         )
 
 
