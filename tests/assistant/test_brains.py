@@ -13,7 +13,9 @@ from assistant_parts import ChatServer, call, message
 from PIL import Image
 
 from pathasst.assistant import BrainSettings, ask, open_brain, parse_brain
+from pathasst.assistant.agent import Event
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
+from pathasst.assistant.brains.settings import Streaming
 from pathasst.assistant.repair import UNREADABLE
 from pathasst.core.errors import BadSettings, Unreachable
 from pathasst.core.records import ToolCall, Turn
@@ -186,3 +188,73 @@ def test_no_server_is_unreachable(registry: Registry) -> None:
 def test_tools_travel_as_json_schema(registry: Registry) -> None:
     tools = {t["function"]["name"]: t["function"] for t in to_tools(registry.offered())}
     assert tools["count_dark"]["parameters"]["properties"]["threshold"]["maximum"] == 255
+
+
+def chunks(*deltas: dict[str, Any]) -> str:
+    """A stream as OpenAI-compatible servers write it."""
+    return "".join(f"data: {json.dumps({'choices': [{'index': 0, 'delta': d}]})}\n\n" for d in deltas) + "data: [DONE]\n\n"
+
+
+def streamed(chat_server: ChatServer, registry: Registry) -> list[str | Turn]:
+    brain = open_brain(f"{chat_server.url}#text,blind")
+    assert isinstance(brain, Streaming)
+    return list(brain.stream([Turn(role="user", content="How many?")], [], registry.offered()))
+
+
+def test_a_servers_words_come_as_it_makes_them(chat_server: ChatServer, registry: Registry) -> None:
+    deltas = (
+        {"role": "assistant", "content": None},
+        {"reasoning_content": "Let me count."},
+        {"content": "Five "},
+        {"content": "cells."},
+    )
+    chat_server.answer = lambda body: (200, chunks(*deltas) if body.get("stream") else message("not asked"))
+    turn = Turn(role="assistant", content="Five cells.", thoughts="Let me count.")
+    assert streamed(chat_server, registry) == ["Five ", "cells.", turn]
+    assert len(chat_server.requests) == 1
+
+
+def test_a_call_in_pieces_is_put_together(chat_server: ChatServer, registry: Registry) -> None:
+    def part(arguments: str, **first: str) -> dict[str, Any]:
+        function = {"arguments": arguments, **({"name": first["name"]} if first else {})}
+        return {"tool_calls": [{"index": 0, "function": function, **({"id": "c9", "type": "function"} if first else {})}]}
+
+    chat_server.answer = lambda body: (200, chunks(part("", name="count_dark"), part('{"thres'), part('hold": 50}')))
+    calls = [ToolCall(name="count_dark", arguments={"threshold": 50}, id="c9")]
+    assert streamed(chat_server, registry) == [Turn(role="assistant", tool_calls=calls)]
+
+
+def test_a_call_left_in_the_text_is_not_shown(chat_server: ChatServer, registry: Registry) -> None:
+    chat_server.answer = lambda body: (
+        200,
+        chunks({"content": '<tool_call>{"name": "count_dark",'}, {"content": ' "arguments": {}}</tool_call>'}),
+    )
+    assert [p for p in streamed(chat_server, registry) if isinstance(p, str)] == []
+
+
+def test_a_server_that_does_not_stream_is_asked_plainly(chat_server: ChatServer, registry: Registry) -> None:
+    refusal = {"error": {"message": "Cannot use tools with stream"}}
+    chat_server.answer = lambda body: (400, refusal) if body.get("stream") else (200, message("Five."))
+    assert streamed(chat_server, registry) == [Turn(role="assistant", content="Five.")]
+    chat_server.answer = lambda body: (200, message("Six."))  # takes the word and does not stream
+    assert streamed(chat_server, registry) == ["Six.", Turn(role="assistant", content="Six.")]
+
+
+def test_a_stream_that_breaks_off_is_no_answer(chat_server: ChatServer, registry: Registry) -> None:
+    broken = chunks({"content": "Five "}).replace("data: [DONE]", 'data: {"error": {"message": "out of memory"}}')
+    chat_server.answer = lambda body: (200, broken)
+    with pytest.raises(Unreachable, match="out of memory"):
+        streamed(chat_server, registry)
+    assert len(chat_server.requests) == 1
+
+
+@pytest.mark.parametrize("grounded", [False, "auto"])
+def test_words_that_need_no_source_are_shown_as_they_come(chat_server: ChatServer, registry: Registry, grounded: Any) -> None:
+    """Where each sentence needs a source, none is shown before it was checked."""
+    stream = chunks({"content": "There are five. "}, {"content": "I counted them twice."})
+    chat_server.answer = lambda body: (200, stream if body.get("stream") else message("There are five."))
+    events: list[Event] = []
+    brain = parse_brain(f"{chat_server.url}#text,blind").model_copy(update={"grounded": grounded})
+    ask(None, "How many?", brain=brain, registry=registry, watch=events.append)
+    words = "".join(e.text for e in events if e.kind == "text")
+    assert words == ("" if grounded else "There are five. I counted them twice.")

@@ -66,7 +66,7 @@ def test_transformers_alone_counts_and_sees_the_same(built, tmp_path):
         with torch.no_grad():
             theirs = outside(**inputs).logits
             torch.testing.assert_close(again.model(**inputs).logits, theirs, atol=1e-4, rtol=1e-4)
-            squares = layouts.Pictures(model.features(built, [image]), torch.tensor([[opened.height, opened.width]]))
+            squares = layouts.PatchTokens(model.features(built, [image]), torch.tensor([[opened.height, opened.width]]))
             ours = built.model(inputs_embeds=embed(built, ids, squares), attention_mask=inputs["attention_mask"]).logits
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 

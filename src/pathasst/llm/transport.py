@@ -95,23 +95,51 @@ class Transport:
             headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-encoding", "content-length")}
             return httpx.Response(answer.status_code, headers=headers, content=b"".join(parts), request=answer.request)
 
-    def stream(self, body: dict[str, Any]) -> Iterator[str]:
-        """The answer's text piece by piece, in one try; leaving early ends the generation. Raises Refused or Unreachable."""
+    def stream(self, body: dict[str, Any]) -> Iterator[str | dict[str, Any]]:
+        """The answer's text piece by piece, then the whole message, tool calls and thoughts included; in one try.
+
+        Leaving early ends the generation. A server that does not stream is read all the same: its text comes in one piece. Raises
+        Refused or Unreachable, also for an answer that is not whole within `timeout` seconds.
+        """
+        message, whole = _Message(), []
+        for line in self._lines({**body, "stream": True}):
+            if line.startswith("data:"):
+                if piece := message.add(line.removeprefix("data:")):
+                    yield piece
+            elif not message.begun:
+                whole.append(line)
+        if message.fault:
+            raise Unreachable(f"{self.url} broke off: {message.fault}")
+        if message.begun:
+            yield message.joined()
+            return
+        completion = _completion(httpx.Response(200, content="\n".join(whole).encode("utf-8", "replace")))
+        if completion is None:
+            raise Unreachable(f"{self.url} answered in no form of the chat API: {' '.join(whole)[:200]}")
+        if text := completion["choices"][0]["message"]["content"]:
+            yield text
+        yield completion["choices"][0]["message"]
+
+    def _lines(self, body: dict[str, Any]) -> Iterator[str]:
+        """The lines of one answer as they come, within `timeout` seconds in all. Raises Refused or Unreachable."""
+        deadline, size = time.monotonic() + self.settings.timeout, 0
         try:
-            with self.http.stream("POST", self.url, json={**body, "stream": True}) as answer:
+            with self.http.stream("POST", self.url, json=body) as answer:
                 if answer.status_code != 200:
                     answer.read()
                     reason = f"{self.url} refused the request (HTTP {answer.status_code}: {_brief(answer)})."
                     raise Refused(reason, answer.status_code) if answer.status_code < 500 else Unreachable(reason)
-                size = 0
                 for line in answer.iter_lines():
                     size += len(line)
                     if size > MOST_BYTES:
                         raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
-                    if piece := _piece(line):
-                        yield piece
+                    if time.monotonic() > deadline:
+                        raise Unreachable(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
+                    yield line
         except httpx.HTTPError as error:
             raise Unreachable(f"{self.url} broke off: {type(error).__name__}: {error}") from error
+        except UnicodeEncodeError as error:  # a lone surrogate in the question
+            raise Refused(f"the request cannot be written as UTF-8: {error}", 400) from error
 
     def close(self) -> None:
         self.http.close()
@@ -141,15 +169,56 @@ def _completion(answer: httpx.Response) -> dict[str, Any] | None:
         return None
 
 
-def _piece(line: str) -> str:
-    """The text in one line of a stream of chunks; empty for anything else."""
-    if not line.startswith("data: {"):
-        return ""
-    try:
-        content = json.loads(line[6:])["choices"][0]["delta"].get("content")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return ""
-    return content if isinstance(content, str) else ""
+class _Message:
+    """A chat message put together from the chunks of a stream."""
+
+    def __init__(self) -> None:
+        self.begun, self.fault = False, ""
+        self._text: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def add(self, chunk: str) -> str:
+        """The text of one chunk, JSON; empty for what holds none and for what is no chunk."""
+        try:
+            values = json.loads(chunk)
+            if values.get("error"):
+                self.fault = str(values["error"])[:200]
+            delta = values["choices"][0]["delta"]
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            text, calls = delta.get("content"), delta.get("tool_calls")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return ""
+        self.begun = True
+        if isinstance(thought, str):
+            self._thoughts.append(thought)
+        for call in calls if isinstance(calls, list) else []:
+            self._add_call(call)
+        if not isinstance(text, str):
+            return ""
+        self._text.append(text)
+        return text
+
+    def _add_call(self, delta: Any) -> None:
+        """A part of a call: its name comes once, its arguments in pieces; servers that send it whole may leave out `index`."""
+        if not isinstance(delta, dict) or not isinstance(function := delta.get("function"), dict):
+            return
+        number = delta.get("index")
+        call = self._calls.setdefault(
+            number if isinstance(number, int) else len(self._calls), {"id": "", "function": {"name": "", "arguments": ""}}
+        )
+        call["id"] = call["id"] or str(delta.get("id") or "")
+        call["function"]["name"] = call["function"]["name"] or function.get("name") or ""
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):  # some write them as JSON's own values
+            call["function"]["arguments"] = arguments
+        elif isinstance(arguments, str) and isinstance(call["function"]["arguments"], str):
+            call["function"]["arguments"] += arguments
+
+    def joined(self) -> dict[str, Any]:
+        """As a server that does not stream sends it."""
+        text, thoughts = ("".join(parts).encode("utf-8", "replace").decode() for parts in (self._text, self._thoughts))
+        return {"content": text, "reasoning_content": thoughts, "tool_calls": [self._calls[n] for n in sorted(self._calls)]}
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -33,7 +33,7 @@ RENAMED = ("llava", "llava_next")
 """Networks that vLLM runs with any CLIP, under older names of the tower's weights."""
 
 
-class Pictures(NamedTuple):
+class PatchTokens(NamedTuple):
     """Patch tokens of some pictures: what the projector takes."""
 
     tiles: torch.Tensor  # tiles × patches × width; without AnyRes each picture is one tile

@@ -244,7 +244,7 @@ def _run(network: Any, row: Row, rows: int, checkpointing: bool) -> tuple[float,
     """Two optimiser steps: (bytes beside weights, gradients and moments; bytes of all), each the most at one time."""
     import torch
 
-    from pathasst.mllm.layouts import Pictures
+    from pathasst.mllm.layouts import PatchTokens
     from pathasst.mllm.packed_loss import row_loss, tree
 
     if checkpointing:
@@ -265,7 +265,7 @@ def _run(network: Any, row: Row, rows: int, checkpointing: bool) -> tuple[float,
             live.others = 0.0
             for _ in range(rows):
                 tiles = torch.zeros(len(row.images), tokens * shuffled, width // shuffled, device="meta", dtype=torch.float16)
-                row_loss(network, row, Pictures(tiles, torch.zeros(len(row.images), 2))).backward()
+                row_loss(network, row, PatchTokens(tiles, torch.zeros(len(row.images), 2))).backward()
             others = live.others
             torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=False)
             optimizer.step()

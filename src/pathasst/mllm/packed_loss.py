@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pathasst.core.records import IMAGE
-from pathasst.mllm.layouts import Pictures, joined
+from pathasst.mllm.layouts import PatchTokens, joined
 from pathasst.mllm.model import Parts
 from pathasst.mllm.pack import PicturePlace, Row
 from pathasst.mllm.tree_attention import register
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def embed(parts: Parts, ids: torch.Tensor, pictures: Pictures | None) -> torch.Tensor:
+def embed(parts: Parts, ids: torch.Tensor, pictures: PatchTokens | None) -> torch.Tensor:
     """1×n×hidden: words from the embedding, placeholders from the projected pictures."""
     hidden: torch.Tensor = parts.llm.get_input_embeddings()(ids)
     if pictures is None or len(pictures.tiles) == 0:
@@ -30,27 +30,27 @@ def embed(parts: Parts, ids: torch.Tensor, pictures: Pictures | None) -> torch.T
     return hidden.masked_scatter(place, joined(projected, pictures.sizes, parts.model, parts.projector).to(hidden.dtype))
 
 
-def features_of(row: Row, table: torch.Tensor, places: Sequence[PicturePlace] = ()) -> Pictures:
+def features_of(row: Row, table: torch.Tensor, places: Sequence[PicturePlace] = ()) -> PatchTokens:
     """The vision features of a row's pictures. `table`: squares × patches × width of all pictures; `places`: where each lies in
     it, if one picture may be several squares."""
     import torch
 
     if not places:
-        return Pictures(table[torch.tensor(row.images, dtype=torch.long)], torch.zeros(len(row.images), 2, dtype=torch.long))
+        return PatchTokens(table[torch.tensor(row.images, dtype=torch.long)], torch.zeros(len(row.images), 2, dtype=torch.long))
     of_row = [places[n] for n in row.images]
     squares = [n for place in of_row for n in range(place.first, place.first + place.squares)]
     sizes = torch.tensor([[place.height, place.width] for place in of_row], dtype=torch.long).reshape(-1, 2)
-    return Pictures(table[torch.tensor(squares, dtype=torch.long)], sizes)
+    return PatchTokens(table[torch.tensor(squares, dtype=torch.long)], sizes)
 
 
-def row_loss(parts: Parts, row: Row, pictures: Pictures) -> torch.Tensor:
+def row_loss(parts: Parts, row: Row, pictures: PatchTokens) -> torch.Tensor:
     """Summed cross-entropy over the supervised tokens of a row, float32. `pictures`: as `features_of`."""
     import torch
     from torch.nn.functional import cross_entropy
 
     device = parts.projector.linear_1.weight.device
     ids = torch.from_numpy(row.ids)[None].to(device)
-    words = embed(parts, ids, Pictures(pictures.tiles.to(device), pictures.sizes))
+    words = embed(parts, ids, PatchTokens(pictures.tiles.to(device), pictures.sizes))
     if not len(pictures.tiles):
         # Processes that share a gradient need one of every weight, and in one order, also where no picture passed the projector.
         nothing = sum(p.sum() * 0 for p in parts.projector.parameters() if p.requires_grad)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pathasst.mllm.layouts import Pictures
+from pathasst.mllm.layouts import PatchTokens
 from pathasst.mllm.model import Parts
 from pathasst.mllm.pack import PicturePlace, Row, Sample, build_row, plan
 from pathasst.mllm.packed_loss import features_of, row_loss
@@ -28,7 +28,7 @@ class _RowLoss(nn.Module):
         self.projector, self.llm, self.lm_head = parts.projector, parts.llm, parts.model.lm_head
         self._no_split_modules = sorted({type(layer).__name__ for layer in parts.llm.layers})  # what FSDP shards one by one
 
-    def forward(self, row: Row, pictures: Pictures) -> torch.Tensor:
+    def forward(self, row: Row, pictures: PatchTokens) -> torch.Tensor:
         return row_loss(self.parts, row, pictures)
 
 
@@ -59,7 +59,7 @@ class PhaseTask(Task):
         self.steps = [rows[n : n + phase.batch] for n in range(0, len(rows), phase.batch)]
         self.val_rows = [build_row([val[n] for n in row]) for row in plan(val, phase.row_tokens, 0)]
 
-    def batch(self, step: int, places: range) -> list[tuple[Row, Pictures, float]]:
+    def batch(self, step: int, places: range) -> list[tuple[Row, PatchTokens, float]]:
         """Rows, features of their pictures, and weights: the loss of a step is the mean over all of its supervised tokens.
 
         A place beyond the step's rows gets a row that weighs nothing, so that every process computes equally many.

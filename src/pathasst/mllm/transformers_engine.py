@@ -22,7 +22,7 @@ from pathasst.llm.constrained import Constraint, Constraints
 from pathasst.mllm import adapter, model
 from pathasst.mllm.chat import render
 from pathasst.mllm.engine import MAX_LENGTH, Request
-from pathasst.mllm.layouts import Pictures, token_count
+from pathasst.mllm.layouts import PatchTokens, token_count
 from pathasst.mllm.model import Parts
 from pathasst.mllm.packed_loss import embed
 from pathasst.mllm.tool_grammar import arguments_grammar, calls_grammar
@@ -289,13 +289,13 @@ class _Constrained:
         return scores
 
 
-def _gathered(pictures: Sequence[_Picture]) -> Pictures | None:
+def _gathered(pictures: Sequence[_Picture]) -> PatchTokens | None:
     """Some pictures as the network takes them."""
     import torch
 
     if not pictures:
         return None
-    return Pictures(torch.cat([p.tiles for p in pictures]), torch.tensor([p.size for p in pictures]))
+    return PatchTokens(torch.cat([p.tiles for p in pictures]), torch.tensor([p.size for p in pictures]))
 
 
 def _common(first: Sequence[Any], second: Sequence[Any]) -> int:

@@ -34,7 +34,7 @@ from pathasst.serve.api import errors, login
 from pathasst.serve.api.app import guarded
 from pathasst.serve.api.handover import HEADER, packed
 from pathasst.serve.service import LOCAL
-from pathasst.serve.workers import READY, Worker, Workers
+from pathasst.serve.workers import READY, WorkerProcess, Workers
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
@@ -93,12 +93,12 @@ def create_front(settings: ServeSettings, workers: Workers) -> FastAPI:
 class Users:
     """Which worker each user has."""
 
-    def __init__(self, workers: Iterable[Worker]) -> None:
+    def __init__(self, workers: Iterable[WorkerProcess]) -> None:
         self.workers = list(workers)
-        self._of: OrderedDict[str, Worker] = OrderedDict()
+        self._of: OrderedDict[str, WorkerProcess] = OrderedDict()
         self._lock = threading.Lock()
 
-    def worker(self, name: str) -> Worker | None:
+    def worker(self, name: str) -> WorkerProcess | None:
         """The user's; a new user, or one whose worker has ended, gets the least busy one. None: no worker is up."""
         with self._lock:
             worker = self._of.get(name)
@@ -128,7 +128,7 @@ class Proxy:
             await starting.answer(scope, send)
             return
         worker.requests += 1
-        exchange = Exchange(self._request(scope), receive, send, cookie)
+        exchange = ProxiedRequest(self._request(scope), receive, send, cookie)
         try:
             await exchange.run(worker.transport)
         except UNREACHED:
@@ -167,7 +167,7 @@ class Proxy:
         return with_body
 
 
-class Exchange:
+class ProxiedRequest:
     """One request and its answer. A client that leaves ends it, so that the worker sees that, too."""
 
     def __init__(
@@ -249,7 +249,7 @@ class FrontMetrics:
         return generate_latest(self._registry) + generate_latest(Merged())
 
 
-async def _metrics_of(worker: Worker) -> tuple[str, str]:
+async def _metrics_of(worker: WorkerProcess) -> tuple[str, str]:
     """The worker's number and metrics; none from one that does not answer."""
     headers = {HEADER: packed({"user": LOCAL, "slides": ()}).decode()}
     request = httpx.Request("GET", "http://worker/metrics", headers=headers, extensions={"timeout": httpx.Timeout(5).as_dict()})

@@ -62,7 +62,7 @@ def application(settings: AssistantSettings, page: bool, slides: Path | None) ->
     return create_app(service=service, page=page, slides=shelf, behind_front=True)
 
 
-class Worker:
+class WorkerProcess:
     """One of them. `build` makes the application; it is pickled and called in the process."""
 
     def __init__(self, number: int, socket: Path, build: Callable[[], FastAPI], group: Workers) -> None:
@@ -148,7 +148,7 @@ class Workers:
         self.closing, self.starting = threading.Event(), threading.Lock()
         self._on_failure = on_failure
         self._folder = Path(tempfile.mkdtemp(prefix="pathasst-workers-"))  # open to its owner alone; a socket's path is short
-        self.all = [Worker(n, self._folder / f"{n}.sock", build, self) for n in range(count)]
+        self.all = [WorkerProcess(n, self._folder / f"{n}.sock", build, self) for n in range(count)]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = max(1, cores // count)  # of Torch, in each
 
@@ -174,7 +174,7 @@ class Workers:
             worker.join(until - time.monotonic())
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def ended(self, worker: Worker, reason: str) -> None:
+    def ended(self, worker: WorkerProcess, reason: str) -> None:
         """A process has ended. Where none has ever listened, what keeps it from that ends the server."""
         if self.closing.is_set() or any(other.up for other in self.all):
             return

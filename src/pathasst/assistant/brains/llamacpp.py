@@ -131,8 +131,9 @@ class LlamaCppBrain:
         most = min(self.options.max_tokens or self.max_tokens, self.max_tokens)
         given_options = {n: v for n, v in self.options.body().items() if n in ("stop", "response_format")}
         for piece in self.transport.stream(self._body(messages, most) | given_options):
-            text += piece
-            yield piece
+            if isinstance(piece, str):
+                text += piece
+                yield piece
         yield Turn(role="assistant", content=text.strip())
 
     def _write(self, messages: Messages, schema: Mapping[str, Any], most: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +12,13 @@ from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import Unreachable
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
-from pathasst.llm.transport import Transport
+from pathasst.llm.transport import Refused, Transport
 
 ATTEMPTS = 3
+NO_STREAM = frozenset({400, 404, 405, 415, 422})  # by which servers refuse a stream, or tools in one
 LONGEST_WAIT = 10.0  # seconds between two tries: somebody is waiting
+CALL_SIGNS = ("{", "[", "<", "`")
+"""How a tool call begins that a server leaves in the text: such a text is not shown while it comes."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,38 @@ class RemoteBrain:
 
     def reply(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> Turn:
         """The assistant's next turn. Raises Unreachable, with the server's reason, after the allowed tries."""
+        answer, _ = self.transport.post(self._body(turns, images, tools))
+        try:
+            return to_turn(answer["choices"][0]["message"])
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise Unreachable(f"{self.name} answered in no form of the chat API: {str(answer)[:200]}") from error
+
+    def stream(
+        self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
+    ) -> Generator[str | Turn, None, None]:
+        """The words as they come, then the turn. Raises as `reply`, which is asked where the server broke off before a word."""
+        text, shown = "", False
+        try:
+            for piece in self.transport.stream(self._body(turns, images, tools)):
+                if isinstance(piece, Mapping):
+                    yield to_turn(piece)
+                    return
+                text += piece
+                if shown:
+                    yield piece
+                elif text.strip() and not text.lstrip().startswith(CALL_SIGNS):
+                    shown = True
+                    yield text
+        except Refused as error:
+            if shown or error.status not in NO_STREAM:
+                raise
+        except Unreachable:
+            if shown:
+                raise
+        yield self.reply(turns, images, tools)
+
+    def _body(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> dict[str, Any]:
+        """The request, without `stream`."""
         body: dict[str, Any] = {
             "model": self.settings.model,
             "messages": to_messages(turns, images, sees=self.sees),
@@ -72,9 +107,4 @@ class RemoteBrain:
             options["max_tokens"] = min(options["max_tokens"], self.settings.max_tokens)
         if "stop" in options:
             options["stop"] = [*self.settings.stop, *options["stop"]]
-        body |= options
-        answer, _ = self.transport.post(body)
-        try:
-            return to_turn(answer["choices"][0]["message"])
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise Unreachable(f"{self.name} answered in no form of the chat API: {str(answer)[:200]}") from error
+        return body | options
