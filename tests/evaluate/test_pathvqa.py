@@ -1,7 +1,6 @@
 """PathVQA from both public layouts, through a brain, to Table 3; hostile pickles run nothing."""
 
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,7 +150,7 @@ def test_the_part_leaves_out_lost_pictures_and_names_another_split(public, tmp_p
         assert len(server.requests) == 4
         run(["pathvqa"], settings)
         assert len(server.requests) == 4  # a rerun costs nothing
-        _, refused = run(["pathvqa"], replace(settings, split=("val",)))
+        _, refused = run(["pathvqa"], settings.model_copy(update={"split": ("val",)}))
         assert "has no val_qa.pkl and no val-*.parquet" in refused["pathvqa"]
     finally:
         server.stop()

@@ -77,10 +77,11 @@ def test_transformers_alone_gives_the_same_ids_and_vllm_finds_its_names(format, 
     assert inputs["input_ids"][0].tolist() == ours.prompt_ids(ASK, 1, SPECS)
     opening = processor.tokenizer(OPEN, add_special_tokens=False).input_ids[:1]  # which `calls=False` bars, too
     barred = [*network.generation_config.suppress_tokens, *opening]
-    answer = network.generate(**inputs, max_new_tokens=8, do_sample=False, suppress_tokens=barred)
+    few = 3  # more of one token would be a loop, which our engine ends: random weights made one in 40 of them
+    answer = network.generate(**inputs, max_new_tokens=few, do_sample=False, suppress_tokens=barred)
     answer = answer[0, inputs["input_ids"].shape[1] :]
     words = ours.template.parse(processor.tokenizer.decode(answer)).content
-    assert ours.reply(ASK, [image], SPECS, max_new_tokens=8, calls=False).content == words
+    assert ours.reply(ASK, [image], SPECS, max_new_tokens=few, calls=False).content == words
     again = export(tmp_path / "out", tmp_path / "again", format)  # a whole checkpoint
     assert again[-1].name == "config.json"
 

@@ -10,5 +10,9 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML built wit
 
 
 def load(text: str) -> Any:
-    """The plain values of a YAML text: no Python objects are made. Raises yaml.YAMLError for what is no YAML."""
-    return yaml.load(text, _LOADER)  # noqa: S506 - both loaders are the safe one
+    """As `yaml.safe_load`: plain values alone. Raises yaml.YAMLError for what is no YAML."""
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
