@@ -21,14 +21,20 @@ def listen() -> None:
 
 
 def stop() -> NoReturn:
+    """Say that it was interrupted, and end."""
+    typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
+    leave(INTERRUPTED)
+
+
+def leave(code: int) -> NoReturn:
     """End at once: every write is atomic, so nothing is lost, and the threads of some libraries abort in an ordinary exit."""
     import multiprocessing
 
-    typer.secho("Interrupted; finished parts are kept, run the same command to go on.", err=True)
     for child in multiprocessing.active_children():
         child.terminate()
     sys.stdout.flush()
-    os._exit(INTERRUPTED)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def stop_later() -> threading.Timer:

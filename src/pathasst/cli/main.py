@@ -142,6 +142,8 @@ def _refusal(error: Exception) -> str:
 
 def _fail(message: str) -> NoReturn:
     typer.secho(f"Error: {message}", fg="red", err=True)
+    if "daft" in sys.modules:  # its threads may still work on other parts, and abort an ordinary exit now and then
+        interrupt.leave(1)
     sys.exit(1)
 
 
