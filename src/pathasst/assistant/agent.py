@@ -27,7 +27,7 @@ from pathasst.assistant.statements import Statement, text_of, unique
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, PathAsstError
-from pathasst.core.records import IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.records import FAILED, IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.core.settings import Field, Settings
 from pathasst.llm.thoughts import Stream, split
 from pathasst.router.route import Reason, Route
@@ -314,7 +314,7 @@ class Agent:
     def _for_brain(self, step: Step, draft: Draft) -> Turn:
         """A step as the brain reads it: cleaned, cut to size, with the pictures that the next call may use."""
         result = step.result
-        text, _ = sanitize.for_brain(f"Error: {result.error}" if result.error else result.text)
+        text, _ = sanitize.for_brain(f"{FAILED}{result.error}" if result.error else result.text)
         if len(text) > self.limits.result_chars:
             text = text[: self.limits.result_chars].rsplit(" ", 1)[0] + " … (cut)"
         if step.repeated:

@@ -14,7 +14,7 @@ from pathasst.assistant.checking import CheckedReply, evidence_of, hold
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album
 from pathasst.assistant.statements import Kind, Statement, text_of
-from pathasst.core.records import Hit, Turn
+from pathasst.core.records import FAILED, Hit, Turn
 from pathasst.tools.protocol import ToolCard
 
 library_of = citations.retrieved
@@ -215,10 +215,10 @@ def _closed(turns: list[Turn]) -> list[Turn]:
         if turn.role == "tool":
             open_calls = open_calls[1:]
         else:
-            closed += [Turn(role="tool", tool=name, content="Error: stopped before it ran.") for name in open_calls]
+            closed += [Turn(role="tool", tool=name, content=f"{FAILED}stopped before it ran.") for name in open_calls]
             open_calls = [call.name for call in turn.tool_calls]
         closed.append(turn)
-    closed += [Turn(role="tool", tool=name, content="Error: stopped before it ran.") for name in open_calls]
+    closed += [Turn(role="tool", tool=name, content=f"{FAILED}stopped before it ran.") for name in open_calls]
     if closed[-1].role != "assistant":
         closed.append(Turn(role="assistant", content="(no answer)"))
     return closed

@@ -25,6 +25,8 @@ IMAGE = "<image>"
 NOTICE = "Research use only: not a medical device, not for diagnosis."
 """What every result of a specialist model and every answer carries. The one place of these words."""
 
+FAILED = "Error: "
+"""How the text of a tool's turn begins when the tool failed; what went wrong follows."""
 _PICTURE = "picture"
 ImageBytes = Annotated[bytes, _PICTURE]
 """An encoded picture (PNG, JPEG …), not decoded; empty when the picture was not fetched."""

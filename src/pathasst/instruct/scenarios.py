@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from pathasst.core.records import NOTICE, Mark, Pair, ToolCall, Turn
+from pathasst.core.records import FAILED, NOTICE, Mark, Pair, ToolCall, Turn
 from pathasst.core.templates import Template
 from pathasst.instruct.converse import exchanges
 from pathasst.instruct.literature import result_text
@@ -198,7 +198,7 @@ class Scenarios:
         script.mark("failed", request.template, tool)
         script.say("user", request.framed)
         script.say("assistant", "", tool_calls=[request.call])
-        script.say("tool", f"Error: {error}", tool=tool)
+        script.say("tool", f"{FAILED}{error}", tool=tool)
         script.say("assistant", self._refusal("failed", {"error": error}))
 
     def _request(self, tool: str) -> Request:

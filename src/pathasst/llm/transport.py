@@ -11,8 +11,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,6 +24,7 @@ from pathasst.llm.thoughts import apart as thoughts_apart
 MOST_BYTES = 16 * 2**20
 """Of one answer, however long the model talks."""
 AGAIN = frozenset({408, 409, 425, 429})
+P = TypeVar("P", bytes, str)
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -64,7 +65,7 @@ class Transport:
                 continue
             except UnicodeEncodeError as error:  # a lone surrogate in the question
                 raise Refused(f"the request cannot be written as UTF-8: {error}", 400) from error
-            if answer.status_code == 200 and (completion := _completion(answer)) is not None:
+            if answer.status_code == 200 and (completion := _completion(answer.content)) is not None:
                 return completion, attempt
             reason = f"HTTP {answer.status_code}: {_brief(answer)}"
             if 400 <= answer.status_code < 500 and answer.status_code not in AGAIN:
@@ -82,16 +83,11 @@ class Transport:
         """
         deadline = time.monotonic() + self.settings.timeout
         with self.http.stream("POST", self.url, json=body) as answer:
-            parts, size = [], 0
-            for part in answer.iter_bytes():
-                size += len(part)
+            parts = []
+            for part in self._within_limits(answer.iter_bytes(), deadline):
                 parts.append(part)
-                if size > MOST_BYTES:
-                    raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
                 if left():
                     raise Unreachable("nobody waits for this answer any more.")
-                if time.monotonic() > deadline:
-                    raise Unreachable(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
             headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-encoding", "content-length")}
             return httpx.Response(answer.status_code, headers=headers, content=b"".join(parts), request=answer.request)
 
@@ -113,7 +109,7 @@ class Transport:
         if message.begun:
             yield message.joined()
             return
-        completion = _completion(httpx.Response(200, content="\n".join(whole).encode("utf-8", "replace")))
+        completion = _completion("\n".join(whole))
         if completion is None:
             raise Unreachable(f"{self.url} answered in no form of the chat API: {' '.join(whole)[:200]}")
         if text := completion["choices"][0]["message"]["content"]:
@@ -122,24 +118,29 @@ class Transport:
 
     def _lines(self, body: dict[str, Any]) -> Iterator[str]:
         """The lines of one answer as they come, within `timeout` seconds in all. Raises Refused or Unreachable."""
-        deadline, size = time.monotonic() + self.settings.timeout, 0
+        deadline = time.monotonic() + self.settings.timeout
         try:
             with self.http.stream("POST", self.url, json=body) as answer:
                 if answer.status_code != 200:
                     answer.read()
                     reason = f"{self.url} refused the request (HTTP {answer.status_code}: {_brief(answer)})."
                     raise Refused(reason, answer.status_code) if answer.status_code < 500 else Unreachable(reason)
-                for line in answer.iter_lines():
-                    size += len(line)
-                    if size > MOST_BYTES:
-                        raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
-                    if time.monotonic() > deadline:
-                        raise Unreachable(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
-                    yield line
+                yield from self._within_limits(answer.iter_lines(), deadline)
         except httpx.HTTPError as error:
             raise Unreachable(f"{self.url} broke off: {type(error).__name__}: {error}") from error
         except UnicodeEncodeError as error:  # a lone surrogate in the question
             raise Refused(f"the request cannot be written as UTF-8: {error}", 400) from error
+
+    def _within_limits(self, parts: Iterable[P], deadline: float) -> Iterator[P]:
+        """The parts of one answer. Raises Unreachable beyond MOST_BYTES, and after the deadline."""
+        size = 0
+        for part in parts:
+            size += len(part)
+            if size > MOST_BYTES:
+                raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
+            yield part
 
     def close(self) -> None:
         self.http.close()
@@ -152,10 +153,10 @@ class Transport:
         return min(wait, self.settings.max_wait)
 
 
-def _completion(answer: httpx.Response) -> dict[str, Any] | None:
+def _completion(answer: bytes | str) -> dict[str, Any] | None:
     """The body, if it is a chat completion with text, thoughts or tool calls; thoughts and text are taken apart in it."""
     try:
-        body = answer.json()
+        body = json.loads(answer)
         message = body["choices"][0]["message"]
         thoughts, content = thoughts_apart(message)
         content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be passed on

@@ -24,6 +24,7 @@ from pathasst.mllm.preferences import Preference, of_calls, of_feedback, write_p
 from pathasst.mllm.settings import LoraSettings
 from pathasst.mllm.vlm import VlmTraining, adapted_layers, load
 from pathasst.mllm.vlm_samples import IGNORED, NoPrefix, VlmSample, VlmTemplate
+from pathasst.training import checkpoint
 from pathasst.training.loop import processes
 from pathasst.training.settings import BatchSize, LearningRate, Precision, Warmup
 
@@ -88,7 +89,7 @@ def train(
         raise BadSettings(f"batch: {settings.batch} pairs cannot be shared by {world.num_processes} processes.")
     if world.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
-        _claim(out, settings)
+        checkpoint.claim(out, settings.plain())
         write_provenance(pairs, out / "pairs.jsonl")
     bf16 = uses_bfloat16(settings.precision, device)
     config = DPOConfig(
@@ -215,11 +216,3 @@ def _counts(pairs: Sequence[Preference]) -> dict[str, int]:
 
 def _as_vlm(settings: PreferenceTraining) -> VlmTraining:
     return VlmTraining(model=settings.model, lora=settings.lora, precision=settings.precision, device=settings.device)
-
-
-def _claim(out: Path, settings: PreferenceTraining) -> None:
-    """Write down what this run is; refuse a folder in which another was begun."""
-    path, claim = out / "run.json", settings.plain()
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(claim)):
-        raise BadSettings(f"{out} holds a run with other settings; choose another --out, or remove it.")
-    write_atomic(path, (json.dumps(claim, indent=1) + "\n").encode())

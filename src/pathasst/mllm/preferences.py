@@ -14,10 +14,7 @@ from pathlib import Path
 from pathasst import dataset
 from pathasst.core.errors import BadInput
 from pathasst.core.files import write_atomic
-from pathasst.core.records import IMAGE, Conversation, Turn
-
-FAILED = "Error: "
-"""What the assistant tells its model of a tool that failed begins with this."""
+from pathasst.core.records import FAILED, IMAGE, Conversation, Turn
 
 
 @dataclass(frozen=True, slots=True)

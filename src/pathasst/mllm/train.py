@@ -8,7 +8,6 @@ of its own (`phase1`, `phase2`). Knows nothing of how conversations are made. Pa
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst import dataset
 from pathasst.core import weights
-from pathasst.core.errors import BadDataset, BadSettings
-from pathasst.core.files import fingerprint, write_atomic
+from pathasst.core.errors import BadDataset
+from pathasst.core.files import fingerprint
 from pathasst.core.hardware import device_of, uses_bfloat16
 from pathasst.core.records import Conversation, ToolSpec
 from pathasst.mllm import adapter, full_finetune, lora
@@ -157,13 +156,11 @@ def _phase(
 
 def _claim(out: Path, conversations: Sequence[Path | str], settings: MllmTraining) -> None:
     """Write down what this run is; refuse a folder in which another was begun."""
+    from pathasst.training import checkpoint
+
     stamps = [dataset.Manifest.load(Path(c)).model_dump()["shards"] for c in conversations]
     data = fingerprint({"shards": [[s["sha256"] for s in m] for m in stamps]})
-    claim = json.dumps({"settings": settings.identity(), "data": data}, indent=1)
-    path = out / "run.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(claim):
-        raise BadSettings(f"{out} holds a run with other settings or data; choose another --out, or remove it.")
-    write_atomic(path, claim.encode())
+    checkpoint.claim(out, {"settings": settings.identity(), "data": data})
 
 
 def _load(

@@ -6,21 +6,33 @@ A checkpoint is whole or not there. It is one file that holds plain tensors and 
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-FOLDER = "checkpoints"
+from pathasst.core.errors import BadSettings
+from pathasst.core.files import write_atomic
+
+FOLDER, RUN = "checkpoints", "run.json"
 State = dict[str, Any]
 
 
 def path_of(out: Path, step: int) -> Path:
     """Where the checkpoint after `step` steps lies."""
     return out / FOLDER / f"step-{step:08d}"
+
+
+def claim(out: Path, run: Mapping[str, Any]) -> None:
+    """Write down what the run in a folder is, JSON values, or raise BadSettings where another was begun."""
+    path, text = out / RUN, json.dumps(run, indent=1)
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+        raise BadSettings(f"{out} holds a run with other settings or data; choose another --out, or remove it.")
+    write_atomic(path, text.encode())
 
 
 def steps_saved(out: Path) -> list[int]:

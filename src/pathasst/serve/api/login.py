@@ -70,8 +70,10 @@ class Logins:
     def caller(self, token: str) -> Caller | None:
         """Who is behind a token, unless it has expired or the key was revoked."""
         who, until = self._sessions.get(token, ("", 0.0))
-        if until <= time.monotonic() or isinstance(who, Caller):
-            return who if isinstance(who, Caller) and until > time.monotonic() else None
+        if until <= time.monotonic():
+            return None
+        if isinstance(who, Caller):
+            return who
         key = next((key for key in self.keys.list() if key.id == who and not key.revoked), None)
         return Caller(f"key:{key.id}", key.role, key.slides) if key else None
 
