@@ -163,21 +163,23 @@ def test_a_busy_server_is_asked_again(chat_server: ChatServer, registry: Registr
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "reason"),
+    ("status", "body", "reason", "requests"),
     [
-        (400, {"error": "no such model"}, "no such model"),
-        (401, {"error": "key"}, "401"),
-        (302, {}, "302"),
-        (200, "not json", "3 tries"),
-        (200, {"choices": []}, "3 tries"),
-        (200, {"choices": [{"message": {}}]}, "3 tries"),
+        (400, {"error": "no such model"}, "no such model", 2),  # it might have refused the stream alone
+        (401, {"error": "key"}, "401", 1),
+        (302, {}, "302", 1),
+        (200, "not json", "3 tries", 4),
+        (200, {"choices": []}, "3 tries", 4),
+        (200, {"choices": [{"message": {}}]}, "3 tries", 4),
     ],
 )
-def test_a_servers_failure_says_why(status: int, body: Any, reason: str, chat_server: ChatServer, registry: Registry) -> None:
+def test_a_servers_failure_says_why(
+    status: int, body: Any, reason: str, requests: int, chat_server: ChatServer, registry: Registry
+) -> None:
     chat_server.answer = lambda _: (status, body)
     with pytest.raises(Unreachable, match=reason):
         ask(None, "Hello?", brain=f"{chat_server.url}#m{status}", registry=registry)
-    assert len(chat_server.requests) == (1 if 400 <= status < 500 else 3)
+    assert len(chat_server.requests) == requests
 
 
 def test_no_server_is_unreachable(registry: Registry) -> None:
@@ -248,13 +250,20 @@ def test_a_stream_that_breaks_off_is_no_answer(chat_server: ChatServer, registry
     assert len(chat_server.requests) == 1
 
 
-@pytest.mark.parametrize("grounded", [False, "auto"])
-def test_words_that_need_no_source_are_shown_as_they_come(chat_server: ChatServer, registry: Registry, grounded: Any) -> None:
-    """Where each sentence needs a source, none is shown before it was checked."""
-    stream = chunks({"content": "There are five. "}, {"content": "I counted them twice."})
-    chat_server.answer = lambda body: (200, stream if body.get("stream") else message("There are five."))
+@pytest.mark.parametrize(
+    ("grounded", "shown"),
+    [(False, "There are five. I counted them twice."), ("auto", "I cannot tell what they are. The tool was run twice.")],
+)
+def test_the_sentences_that_stand_are_shown_as_they_come(
+    chat_server: ChatServer, registry: Registry, grounded: Any, shown: str
+) -> None:
+    """Where each sentence needs a source, those without are never shown; what is shown is the answer."""
+    pieces = ["There are fi", "ve. I counted them twice."] if grounded is False else [
+        "There are five. I cannot ", "tell what they are. They are malig", "nant. The tool was run twice."
+    ]  # fmt: skip
+    chat_server.answer = lambda body: (200, chunks(*({"content": p} for p in pieces)))
     events: list[Event] = []
     brain = parse_brain(f"{chat_server.url}#text,blind").model_copy(update={"grounded": grounded})
-    ask(None, "How many?", brain=brain, registry=registry, watch=events.append)
-    words = "".join(e.text for e in events if e.kind == "text")
-    assert words == ("" if grounded else "There are five. I counted them twice.")
+    answer = ask(None, "How many?", brain=brain, registry=registry, watch=events.append)
+    assert "".join(e.text for e in events if e.kind == "text") == shown == answer.text
+    assert sum(e.kind == "text" for e in events) == 2

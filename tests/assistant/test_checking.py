@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from assistant_parts import HITS, CountDark, ScriptedBrain, Shelf, call, say
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pathasst.assistant import ask
-from pathasst.assistant.checker import Evidence
-from pathasst.assistant.checking import hold, reply_held
+from pathasst.assistant import ask, checker, checking
+from pathasst.assistant.checker import Evidence, Sources
+from pathasst.assistant.checking import Sieve, hold, reply_held
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.statements import Kind
 from pathasst.core.records import ToolCall, Turn
 from pathasst.tools.protocol import Registry, Tool
 
 COUNTED = "130 tumour cells: 3 Ki67-positive, 127 negative; Ki67 index 2.3 %."
-RESULT = Evidence("ki67_cells", COUNTED)
+SOURCES = Sources.of([Evidence("ki67_cells", COUNTED)])
 
 
 def offering(tool: Tool[Any]) -> Registry:
@@ -32,7 +35,7 @@ def offering(tool: Tool[Any]) -> Registry:
     "sentence", ["The Ki67 index is 2.3 %.", "3 of 130 tumour cells are Ki67-positive.", "Ki67 index: 2.3 %."]
 )
 def test_what_a_result_says_stands(sentence: str) -> None:
-    held = hold(sentence, [RESULT], Grounding.CHECKED)
+    held = hold(sentence, SOURCES, Grounding.CHECKED)
     assert held.text == sentence
     assert [(s.kind, s.source) for s in held.statements] == [(Kind.TOOL, "ki67_cells")]
 
@@ -48,17 +51,54 @@ def test_what_a_result_says_stands(sentence: str) -> None:
     ],
 )
 def test_what_strays_from_a_result_goes(sentence: str) -> None:
-    held = hold(sentence, [RESULT], Grounding.CHECKED)
+    held = hold(sentence, SOURCES, Grounding.CHECKED)
     assert held.text.startswith("I cannot answer this with the models here.")
     assert held.notices == ["1 sentence of the model was left out: no source here says so."]
 
 
 def test_of_a_text_the_wrong_sentence_alone_goes() -> None:
     text = "The Ki67 index is 2.3 %. This predicts a long survival."
-    assert hold(text, [RESULT], Grounding.CHECKED).text == "The Ki67 index is 2.3 %."
-    marked = hold(text, [RESULT], Grounding.MARKED)
+    assert hold(text, SOURCES, Grounding.CHECKED).text == "The Ki67 index is 2.3 %."
+    marked = hold(text, SOURCES, Grounding.MARKED)
     assert marked.text == text
     assert marked.notices == ["1 sentence from the model's own knowledge, checked by nothing."]
+
+
+def test_a_list_keeps_its_marks_and_its_lines() -> None:
+    text = (
+        "Results:\n\n1. The Ki67 index is 2.3 %.\n2. This predicts a long survival.\n3. 3 of 130 tumour cells are Ki67-positive."
+    )
+    held = hold(text, SOURCES, Grounding.CHECKED)
+    assert held.text == "Results:\n\n1. The Ki67 index is 2.3 %.\n3. 3 of 130 tumour cells are Ki67-positive."
+    assert held.notices == ["1 sentence of the model was left out: no source here says so."]
+
+
+WORDS = st.sampled_from(
+    ["The Ki67 index is 2.3 %. ", "The Ki67 index is 23 %. ", "Approx. 130 tumour cells, ", "3 Ki67-positive. ", "\n", "\n\n",
+     "1. ", "- ",
+     "I ran it. ", "The tumour is benign.", " ", "| a | b |\n", "|---|---|\n", "e.g. a word"]
+)  # fmt: skip
+
+
+@hypothesis.settings(max_examples=150)
+@given(
+    parts=st.lists(WORDS, max_size=12), step=st.integers(1, 9), grounding=st.sampled_from([Grounding.CHECKED, Grounding.MARKED])
+)
+def test_what_stands_does_not_depend_on_how_the_words_come(parts: list[str], step: int, grounding: Grounding) -> None:
+    text, sieve = "".join(parts), Sieve(SOURCES, grounding)
+    streamed = "".join(sieve.add(text[n : n + step]) for n in range(0, len(text), step)) + sieve.close()
+    whole = Sieve(SOURCES, grounding)
+    assert streamed == whole.add(text) + whole.close()
+    assert [s.text for s in sieve.standing] == [s.text for s in whole.standing]
+
+
+def test_an_endless_sentence_is_looked_at_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(checking, "open_sentence", lambda text: looked.append(len(text)) or checker.open_sentence(text))
+    sieve = Sieve(SOURCES, Grounding.CHECKED)
+    for _ in range(20_000):
+        sieve.add("a. ")
+    assert sum(looked) < 20 * 60_000
 
 
 @pytest.mark.parametrize("grounding", [Grounding.CHECKED, Grounding.MARKED])

@@ -70,8 +70,11 @@ FUNCTIONS = {
         "f = lambda t: (calls_in(t, ['a_b']), loads_leniently(t), calls_in('<tool_call>' + t, ['a_b']))"
     ),
     "streaming": (
-        "from pathasst.assistant.streaming import Speech\n"
-        "def f(t):\n    s = Speech({})\n    for n in range(0, len(t), 50):\n        s.add(t[n : n + 50])\n    s.close()"
+        "from pathasst.assistant.checker import Evidence, Sources\nfrom pathasst.assistant.checking import Sieve\n"
+        "from pathasst.assistant.grounding import Grounding\nfrom pathasst.assistant.streaming import Speech\n"
+        "E = Sources.of([Evidence('ki67_cells', '3 of 130 cells; Ki67 index 2.3 %.')])\n"
+        "def f(t):\n    s = Speech({}, Sieve(E, Grounding.MARKED))\n"
+        "    for n in range(0, len(t), 50):\n        s.add(t[n : n + 50])\n    s.close()"
     ),
     "sentences": "from pathasst.core.text import sentences as f",
     "captions": (

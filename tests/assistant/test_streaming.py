@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathasst.assistant.answer import Answer, ChatPicture, Step
+from pathasst.assistant.checker import Sources
+from pathasst.assistant.checking import Sieve
+from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.streaming import Speech, checked_text
 from pathasst.core.records import Annotation, ToolResult
 from pathasst.serve.conversation_cache import Conversations
@@ -23,7 +26,7 @@ PARTS = st.sampled_from(
 @given(parts=st.lists(PARTS, max_size=12), step=st.integers(1, 9))
 def test_what_is_shown_is_the_beginning_of_the_checked_answer(parts: list[str], step: int) -> None:
     text = "".join(parts)
-    speech = Speech(LIBRARY)
+    speech = Speech(LIBRARY, Sieve(Sources.of([]), Grounding.MARKED))
     shown = "".join(speech.add(text[n : n + step]) for n in range(0, len(text), step))
     whole = checked_text(text, LIBRARY).strip()
     assert whole.startswith(shown)
@@ -31,7 +34,7 @@ def test_what_is_shown_is_the_beginning_of_the_checked_answer(parts: list[str], 
 
 
 def test_nothing_unchecked_is_ever_shown() -> None:
-    speech = Speech({})
+    speech = Speech({}, Sieve(Sources.of([]), Grounding.MARKED))
     shown = "".join(speech.add(c) for c in "True [PMID 12345678] and ![x](http://evil.example/p.png). Next one.") + speech.close()
     assert "~~[PMID 12345678]~~" in shown
     assert "](http" not in shown

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ from functools import partial
 from pathasst.assistant import repair, sanitize
 from pathasst.assistant.answer import Answer, ChatPicture, Step
 from pathasst.assistant.brains.settings import Brain, Streaming
+from pathasst.assistant.checking import Sieve
 from pathasst.assistant.compose.wishes import Wishes
 from pathasst.assistant.composer import compose, of_step
 from pathasst.assistant.grounding import Grounding
@@ -27,7 +28,7 @@ from pathasst.assistant.statements import Statement, text_of, unique
 from pathasst.assistant.streaming import Speech
 from pathasst.assistant.worker import Cancelled, Late, Worker
 from pathasst.core.errors import BadInput, PathAsstError
-from pathasst.core.records import FAILED, IMAGE, Attachment, Hit, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
+from pathasst.core.records import FAILED, IMAGE, Attachment, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
 from pathasst.core.settings import Field, Settings
 from pathasst.llm.thoughts import Stream, split
 from pathasst.router.route import Reason, Route
@@ -90,6 +91,7 @@ class Agent:
             album=album,
             turns=[*(history.turns if history else []), self._question(question, album, new_pictures, advice)],
             library=dict(history.library) if history else {},
+            earlier=history.results if history else [],
         )
         try:
             if self.grounding is Grounding.COMPOSED:
@@ -184,7 +186,7 @@ class Agent:
             raise Late("the question's time is over")
         over = threading.Event()  # a reply that nobody waits for any longer stops between two words
         try:
-            turn = self.worker.run(lambda: self._listen(turns, images, specs, draft.library, over), seconds, self.cancel)
+            turn = self.worker.run(lambda: self._listen(turns, images, specs, draft, over), seconds, self.cancel)
         finally:
             over.set()
         inside, words = split(turn.content[: self.limits.answer_chars])
@@ -203,13 +205,13 @@ class Agent:
         turns: list[Turn],
         images: list[ImageBytes],
         specs: list[ToolSpec],
-        library: Mapping[str, Hit],
+        draft: Draft,
         over: threading.Event,
     ) -> Turn:
-        """The brain's turn; the words of one that streams and is trusted are shown as they come. Runs on the worker's thread."""
-        if not isinstance(self.brain, Streaming) or self.grounding is not Grounding.MARKED:
+        """The brain's turn; of one that streams, the sentences that stand are shown as they come. Runs on the worker's thread."""
+        if not isinstance(self.brain, Streaming) or self.grounding is Grounding.COMPOSED:
             return self.brain.reply(turns, images, specs)
-        speech, thoughts = Speech(library), Stream()
+        speech, thoughts = Speech(draft.library, Sieve(draft.sources(), self.grounding)), Stream()
         turn = Turn(role="assistant")
         with closing(self.brain.stream(turns, images, specs)) as pieces:
             for piece in pieces:

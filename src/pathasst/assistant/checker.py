@@ -11,15 +11,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from pathasst.assistant.compose.wishes import word_list
-from pathasst.core.text import sentences
+from pathasst.core.text import sentence_spans
 from pathasst.papers.synonyms import groups_in
 
 LEAST_WORDS = 0.7
 """Share of a sentence's content words that its source must hold."""
 LEAST_LINKED = 0.5
 """The same for a sentence with numbers, which all stand in one sentence of the source."""
+LONGEST = 2000
+"""Characters of a sentence; what goes on for longer is cut, so that a text without an end costs no more than another."""
 
 
 class Support(StrEnum):
@@ -81,6 +84,7 @@ _CLASSES = (
     ("adenocarcinoma", "squamous", "melanoma", "lymphoma", "sarcoma", "adenoma"),
     ("her2", "ki67", "pd-l1", "egfr", "p53", "p16"),
 )
+_LIST_MARK = re.compile(r"[-*•]|\d{1,2}[.)]")
 _NEUTRAL = re.compile(
     r"^(?:hello|hi|thanks?|thank you|sure|okay|certainly|of course|here (?:is|are)|let me|i (?:can|could|will|would|ran|used|"
     r"have|am|do)\b|i'(?:ll|m|ve)\b|please|note that i|as an (?:ai|assistant)|in summary:?$|sources?:|references?:|the (?:tool|"
@@ -91,10 +95,29 @@ _NEUTRAL = re.compile(
 )
 
 
-def check(text: str, sources: Sequence[Evidence]) -> list[CheckedSentence]:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Sources read once, for the sentences of a text that comes piece by piece."""
+
+    evidence: tuple[Evidence, ...]
+    lines: tuple[tuple[Evidence, str, _Facts], ...]  # each sentence of a source, and what it states
+
+    @classmethod
+    def of(cls, evidence: Sequence[Evidence]) -> Sources:
+        """The sources as `check` compares with them."""
+        return cls(tuple(evidence), tuple((e, line, _facts(line)) for e in evidence for line in _lines(e.text)))
+
+
+def check(text: str, sources: Sources) -> list[CheckedSentence]:
     """Every sentence of a text with the verdict of the sources on it, in order; list marks and headings stay with their words."""
-    prepared = [(source, line, _facts(line)) for source in sources for line in _lines(source.text)]
-    return [_judge(s, sources, prepared) for s in _lines(text)]
+    return [_judge(s, sources) for s in _lines(text)]
+
+
+def open_sentence(text: str) -> int:
+    """Where the last sentence of an unfinished text begins: more words may change it. After a line's end: the text's end."""
+    start = text.rfind("\n") + 1
+    spans = _spans(text[start:])
+    return start + spans[-1][0] if len(spans) > 1 else start
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +130,18 @@ class _Facts:
 
 
 def _lines(text: str) -> list[str]:
-    return [s for line in text.splitlines() for s in sentences(line.strip()) if re.search(r"\w", s)]
+    return [s for line in text.splitlines() for a, b in _spans(line) if re.search(r"\w", s := line[a:b].strip())]
+
+
+def _spans(line: str) -> list[tuple[int, int]]:
+    """The sentences of a line; the mark of a list (`1.`) is part of what it stands before."""
+    spans: list[tuple[int, int]] = []
+    for start, end in sentence_spans(line):
+        if spans and _LIST_MARK.fullmatch(line[slice(*spans[-1])].strip()):
+            start = spans.pop()[0]
+        cuts = [*range(start, end, LONGEST), end]
+        spans += pairwise(cuts)
+    return spans
 
 
 def _facts(sentence: str) -> _Facts:
@@ -125,20 +159,20 @@ def _facts(sentence: str) -> _Facts:
     return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)))
 
 
-def _judge(sentence: str, sources: Sequence[Evidence], prepared: Sequence[tuple[Evidence, str, _Facts]]) -> CheckedSentence:
+def _judge(sentence: str, sources: Sources) -> CheckedSentence:
     facts = _facts(sentence)
     if (support := _without_sources(sentence, facts)) is not None:
         return CheckedSentence(sentence, support)
     cited = set(re.findall(r"PMID:? ?(\d{1,9})", sentence))
     best: tuple[float, Evidence, str] | None = None
     contradicted = False
-    for source, line, other in prepared:
+    for source, line, other in sources.lines:
         if source.question or (cited and not any(p in source.label or p in source.text for p in cited)):
             continue
         share = len(facts.words & other.words) / max(len(facts.words), 1)
         if share < LEAST_LINKED:
             continue
-        if other.lower.strip() == facts.lower.strip() or _agrees(facts, other, sources):
+        if other.lower.strip() == facts.lower.strip() or _agrees(facts, other, sources.evidence):
             if share >= (LEAST_LINKED if facts.numbers else LEAST_WORDS):
                 best = max(best or (0.0, source, line), (share, source, line), key=lambda b: b[0])
         else:

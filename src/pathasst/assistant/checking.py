@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import citations, sanitize
-from pathasst.assistant.checker import CheckedSentence, Evidence, Support, check
+from pathasst.assistant.checker import CheckedSentence, Evidence, Sources, Support, check, open_sentence
 from pathasst.assistant.compose import fixed
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.statements import Kind, Statement, text_of
@@ -26,31 +26,84 @@ class CheckedReply:
     notices: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Sieve:
+    """A model's text without the sentences that a source contradicts or, unless it is MARKED, that no source holds.
+
+    The text may come in pieces: a sentence is judged when the next one begins. What `add` and `close` return, joined, does not
+    depend on the pieces. Between two sentences that stand, the widest of the gaps is left (a paragraph before a blank).
+    """
+
+    sources: Sources
+    grounding: Grounding
+    standing: list[CheckedSentence] = field(default_factory=list)
+    dropped: list[CheckedSentence] = field(default_factory=list)
+    _pending: str = ""
+    _next_look: int = 0  # characters of pending text at which a sentence is looked for again: a long one costs linear time
+    _between: str = ""  # after the last sentence judged
+    _gap: str = ""  # after the last one that stands
+
+    def add(self, piece: str) -> str:
+        """The sentences that are whole now that `piece` has come, and stand."""
+        self._pending += piece
+        if len(self._pending) < self._next_look and "\n" not in piece:
+            return ""
+        end = open_sentence(self._pending)
+        self._next_look = (len(self._pending) - end) * 9 // 8
+        return self._judged(end)
+
+    def close(self) -> str:
+        """The rest."""
+        rest = self._judged(len(self._pending))
+        self._widen(self._between)
+        mark = self._gap.rstrip() if self._gap.strip() else ""
+        return rest + mark
+
+    def _judged(self, end: int) -> str:
+        text, self._pending = self._pending[:end], self._pending[end:]
+        left_out = (Support.CONTRADICTED,) if self.grounding is Grounding.MARKED else (Support.CONTRADICTED, Support.UNSUPPORTED)
+        parts, place = [], 0
+        for sentence in check(text, self.sources):
+            start = text.index(sentence.text, place)
+            self._widen(self._between + text[place:start])
+            self._between = ""
+            place = start + len(sentence.text)
+            if sentence.support in left_out:
+                self.dropped.append(sentence)
+                continue
+            parts += [self._gap if self.standing else self._gap.lstrip(), sentence.text]
+            self._gap = ""
+            self.standing.append(sentence)
+        self._between += text[place:]
+        return "".join(parts)
+
+    def _widen(self, gap: str) -> None:
+        """Marks without words (a table's rule) stay; else the gap of more lines."""
+        if self._gap.strip() or gap.strip():
+            self._gap += gap
+        elif (gap.count("\n"), len(gap)) > (self._gap.count("\n"), len(self._gap)):
+            self._gap = gap
+
+
 def hold(
     text: str,
-    sources: Sequence[Evidence],
+    sources: Sources,
     grounding: Grounding,
     question: str = "",
     results: Callable[[], Sequence[Statement]] = list,
 ) -> CheckedReply:
-    """A model's text without the sentences that a source contradicts or, unless it is MARKED, that no source holds.
+    """A model's whole text as `Sieve` lets it through, with its sources and what was left out.
 
     `results`: what the results of the question say by themselves; they are the answer when nothing of the text is left.
     """
-    left_out = (Support.CONTRADICTED,) if grounding is Grounding.MARKED else (Support.CONTRADICTED, Support.UNSUPPORTED)
-    checked = check(text, sources)
-    dropped = [c for c in checked if c.support in left_out]
-    for sentence in dropped:
-        text = text.replace(sentence.text, "", 1)
-    text = (
-        re.sub(r"(?m)^[ \t]*(?:[-*•]|\d{1,2}[.)])?[ \t]*$\n?", "", re.sub(r"[ \t]{2,}", " ", text)).strip() if dropped else text
-    )
-    statements = [_statement(c) for c in checked if c not in dropped]
+    sieve = Sieve(sources, grounding)
+    text = (sieve.add(text) + sieve.close()).strip()
+    statements = [_statement(c) for c in sieve.standing]
     notices = []
-    if dropped:
-        many = f"{len(dropped)} sentence{'s' * (len(dropped) > 1)} of the model {'were' if len(dropped) > 1 else 'was'} left out"
+    if dropped := len(sieve.dropped):
+        many = f"{dropped} sentence{'s' * (dropped > 1)} of the model {'were' if dropped > 1 else 'was'} left out"
         notices.append(f"{many}: no source here says so.")
-    unsourced = sum(c.support is Support.UNSUPPORTED for c in checked if c not in dropped)
+    unsourced = sum(c.support is Support.UNSUPPORTED for c in sieve.standing)
     if unsourced:
         notices.append(f"{unsourced} sentence{'s' * (unsourced > 1)} from the model's own knowledge, checked by nothing.")
     if not re.search(r"\w", text) and (dropped or results()):
@@ -59,7 +112,7 @@ def hold(
     return CheckedReply(text, statements, notices)
 
 
-def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns: Sequence[Turn]) -> list[Evidence]:
+def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns: Sequence[Turn]) -> Sources:
     """The sources of a conversation: results, retrieved abstracts, earlier tool turns, and the person's words.
 
     Of a search of the literature the abstracts are sources, each by its PMID, and the list that the brain read is none: it has
@@ -74,7 +127,7 @@ def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns
         if not hit.retracted
     ]
     sources += [Evidence(t.tool or "tool", t.content) for t in turns if t.role == "tool" and t.tool not in searches]
-    return [*sources, *(Evidence("question", t.content, question=True) for t in turns if t.role == "user")]
+    return Sources.of([*sources, *(Evidence("question", t.content, question=True) for t in turns if t.role == "user")])
 
 
 def reply_held(turn: Turn, turns: Sequence[Turn], grounding: Grounding) -> Turn:
@@ -107,11 +160,12 @@ def _by_themselves(results: Sequence[Turn]) -> list[Statement]:
 
 
 def _statement(checked: CheckedSentence) -> Statement:
+    words = sanitize.without_links(checked.text)
     if checked.support is not Support.SUPPORTED:
-        return Statement(text=checked.text, kind=Kind.MODEL, source="the model")
+        return Statement(text=words, kind=Kind.MODEL, source="the model")
     kind = (
         Kind.PASSAGE
         if checked.source.startswith("PMID ")
         else {"glossary": Kind.GLOSSARY, "look": Kind.LOOK}.get(checked.source, Kind.TOOL)
     )
-    return Statement(text=checked.text, kind=kind, source=checked.source.removeprefix("PMID "), evidence=checked.passage)
+    return Statement(text=words, kind=kind, source=checked.source.removeprefix("PMID "), evidence=checked.passage)

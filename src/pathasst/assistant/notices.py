@@ -10,11 +10,12 @@ from typing import Any
 
 from pathasst.assistant import citations, sanitize
 from pathasst.assistant.answer import Answer, RetrievedAbstract, Step
+from pathasst.assistant.checker import Sources
 from pathasst.assistant.checking import CheckedReply, evidence_of, hold
 from pathasst.assistant.grounding import Grounding
 from pathasst.assistant.images import Album
 from pathasst.assistant.statements import Kind, Statement, text_of
-from pathasst.core.records import FAILED, Hit, Turn
+from pathasst.core.records import FAILED, Hit, ToolResult, Turn
 from pathasst.tools.protocol import ToolCard
 
 library_of = citations.retrieved
@@ -37,10 +38,15 @@ class Draft:
     library: dict[str, Hit]  # PMID → abstract, all of the conversation
     steps: list[Step] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)  # of an answer that was composed
+    earlier: list[ToolResult] = field(default_factory=list)  # of the question before
     done: dict[str, Step] = field(default_factory=dict)  # calls already run, by what they ask
     stopped: str = ""
     failure: str = ""
     started: float = field(default_factory=time.monotonic)
+
+    def sources(self) -> Sources:
+        """What the model's words are held to."""
+        return evidence_of([*self.earlier, *(s.result for s in self.steps)], self.library, self.turns)
 
 
 def conclude(
@@ -63,10 +69,8 @@ def conclude(
         passages = dict.fromkeys(s.source for s in draft.statements if s.kind is Kind.PASSAGE)
         checked = citations.CheckedText(text_of(draft.statements), cited=[p for p in passages if p in draft.library])
     else:
-        before = list(history.results) if history else []
-        sources = evidence_of([*before, *(s.result for s in draft.steps)], draft.library, draft.turns)
-        result = hold(sanitize.without_links(raw), sources, grounding, draft.question, results)
-        checked = citations.check(result.text, draft.library)
+        result = hold(raw, draft.sources(), grounding, draft.question, results)
+        checked = citations.check(sanitize.without_links(result.text), draft.library)
     retrieved = library_of(step.result for step in draft.steps)
     pmids = dict.fromkeys([*checked.cited, *retrieved])
     abstracts = [RetrievedAbstract(hit=draft.library[pmid], cited=pmid in checked.cited) for pmid in pmids]

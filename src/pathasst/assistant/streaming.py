@@ -1,6 +1,6 @@
 """A model's words while they are made, checked before they are shown: the same checks as the finished answer goes through.
 
-Knows `citations` and `sanitize`. Words are shown a sentence at a time, since a reference or a link can only be judged whole.
+Knows the checks. Words are shown a sentence at a time, since a sentence, a reference or a link can only be judged whole.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pathasst.assistant import citations, sanitize
+from pathasst.assistant.checking import Sieve
 from pathasst.core.records import Hit
 
-_END = re.compile(r"[.!?][\"')\]]{0,3}\s+|\n+")
 _REFERENCES = re.compile(
     r"\b(?:PMIDs?|PubMed)\b(?:[\d\s,;:#=№./&|\-]|\band\b|\bor\b|PMIDs?|PubMed|\bIDs?\b)*$", re.IGNORECASE
 )  # what may yet become a longer list of references
 _BRACKETS = (("[", "]"), ("(", ")"), ("<", ">"))
-_LONGEST = 400  # characters held back at most, should no sentence end
-_MOST_HELD = 1000  # and at most of what began as a link or a list
+_REACH = 400  # characters of the end that are looked at for a list of references
+_MOST_HELD = 1000  # characters held back at most of what began as a link or a list
 
 
 @dataclass(slots=True)
@@ -26,27 +26,19 @@ class Speech:
     """One reply in the making. `library`: PMID → abstracts retrieved so far. Each word is looked at a bounded number of times."""
 
     library: Mapping[str, Hit]
+    sieve: Sieve
     shown: str = ""
-    pending: str = ""  # not shown yet
+    pending: str = ""  # stands, and is not shown yet
 
     def add(self, piece: str) -> str:
         """The words that can be shown now that `piece` has come; empty while a sentence is open."""
-        self.pending += piece
-        if len(self.pending) > _MOST_HELD and self.pending.isspace():
-            self.pending = self.pending[:1]
-        ends = [m.end() for m in _END.finditer(self.pending)]
-        end = ends[-1] if ends else 0
-        if len(self.pending) - end > _LONGEST:
-            end = self.pending.rfind(" ", end) + 1
-        if len(self.pending) > _MOST_HELD:  # no blank for so long: not words
-            end = len(self.pending)
-        safe = self.pending[:end]
-        if len(safe) <= _MOST_HELD:
-            safe = safe[: _open_at(safe)]
-        return self._show(len(safe.rstrip()))  # blanks between sentences come with the next one
+        self.pending += self.sieve.add(sanitize.plain(piece))
+        end = _open_at(self.pending) if len(self.pending) <= _MOST_HELD else len(self.pending)
+        return self._show(len(self.pending[:end].rstrip()))
 
     def close(self) -> str:
         """The rest."""
+        self.pending += self.sieve.close()
         return self._show(len(self.pending.rstrip()))
 
     def _show(self, end: int) -> str:
@@ -65,7 +57,7 @@ def _open_at(text: str) -> int:
     starts = [text.find(opens, text.rfind(closes) + 1) for opens, closes in _BRACKETS]
     if text.endswith("!"):
         starts.append(len(text) - 1)
-    tail = max(0, len(text) - _LONGEST)
+    tail = max(0, len(text) - _REACH)
     if references := _REFERENCES.search(text, tail):
         starts.append(references.start())
     return min((start for start in starts if start >= 0), default=len(text))

@@ -28,6 +28,10 @@ P = TypeVar("P", bytes, str)
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+class Endless(Unreachable):
+    """An answer that did not end within its time or size; asking again would cost as much."""
+
+
 class Refused(Unreachable):
     """The server understood and refused (4xx): asking the same again does not help. `status` is the HTTP status."""
 
@@ -132,14 +136,14 @@ class Transport:
             raise Refused(f"the request cannot be written as UTF-8: {error}", 400) from error
 
     def _within_limits(self, parts: Iterable[P], deadline: float) -> Iterator[P]:
-        """The parts of one answer. Raises Unreachable beyond MOST_BYTES, and after the deadline."""
+        """The parts of one answer. Raises Endless beyond MOST_BYTES, and after the deadline."""
         size = 0
         for part in parts:
             size += len(part)
             if size > MOST_BYTES:
-                raise Unreachable(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
+                raise Endless(f"{self.url} answered with more than {MOST_BYTES >> 20} MB; that is no answer.")
             if time.monotonic() > deadline:
-                raise Unreachable(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
+                raise Endless(f"{self.url} gave no whole answer within {self.settings.timeout:g} s.")
             yield part
 
     def close(self) -> None:

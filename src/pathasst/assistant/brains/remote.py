@@ -12,7 +12,7 @@ from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import Unreachable
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
-from pathasst.llm.transport import Refused, Transport
+from pathasst.llm.transport import AGAIN, Endless, Refused, Transport
 
 ATTEMPTS = 3
 NO_STREAM = frozenset({400, 404, 405, 415, 422})  # by which servers refuse a stream, or tools in one
@@ -81,10 +81,10 @@ class RemoteBrain:
                     shown = True
                     yield text
         except Refused as error:
-            if shown or error.status not in NO_STREAM:
+            if shown or error.status not in NO_STREAM | AGAIN:
                 raise
-        except Unreachable:
-            if shown:
+        except Unreachable as error:
+            if shown or isinstance(error, Endless):
                 raise
         yield self.reply(turns, images, tools)
 
