@@ -220,11 +220,13 @@ def test_cancel_gives_what_there_is_and_the_conversation_can_go_on(spots: np.nda
     slow, cancel = Slow(), threading.Event()
     registry.add(slow)
 
-    def watch(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if event.call and event.call.name == "slow":
             threading.Timer(0.1, cancel.set).start()
 
-    answer, _ = run([say("", call("count_dark"), call("slow"), call("red_share"))], spots, registry, watch=watch, cancel=cancel)
+    answer, _ = run(
+        [say("", call("count_dark"), call("slow"), call("red_share"))], spots, registry, on_event=on_event, cancel=cancel
+    )
     slow.go.set()
     assert answer.stopped == "cancelled"
     assert len(answer.steps) == 1
@@ -374,7 +376,7 @@ def test_another_markers_tool_is_named(spots: np.ndarray, registry: Registry) ->
 
 def test_watching(spots: np.ndarray, registry: Registry) -> None:
     events: list[Event] = []
-    run([say("", call("count_dark")), say("Five.")], spots, registry, watch=events.append)
+    run([say("", call("count_dark")), say("Five.")], spots, registry, on_event=events.append)
     assert [e.kind for e in events] == ["thinking", "call", "step", "thinking", "answer"]
 
 

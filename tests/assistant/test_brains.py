@@ -264,6 +264,6 @@ def test_the_sentences_that_stand_are_shown_as_they_come(
     chat_server.answer = lambda body: (200, chunks(*({"content": p} for p in pieces)))
     events: list[Event] = []
     brain = parse_brain(f"{chat_server.url}#text,blind").model_copy(update={"grounded": grounded})
-    answer = ask(None, "How many?", brain=brain, registry=registry, watch=events.append)
+    answer = ask(None, "How many?", brain=brain, registry=registry, on_event=events.append)
     assert "".join(e.text for e in events if e.kind == "text") == shown == answer.text
     assert sum(e.kind == "text" for e in events) == 2

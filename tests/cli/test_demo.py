@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pathasst.cli.demo import NEEDED, QUESTIONS
+from pathasst.cli.demo import MODELS, QUESTIONS
 from pathasst.core import weights
 
 
@@ -17,13 +17,13 @@ def test_all_that_the_shipped_models_are_built_on_is_fetched() -> None:
     shipped = {id_ for id_, model in weights.registry().items() if model.shipped}
     needed = {n for id_ in shipped for n in weights.get(id_).needs} - shipped
     assert "minilm" in needed
-    assert needed <= set(NEEDED)
+    assert needed <= set(MODELS)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that the demo wrote, and what it printed."""
-    if lacking := [id_ for id_ in NEEDED if not weights.present(id_)]:
+    if lacking := [id_ for id_ in MODELS if not weights.present(id_)]:
         pytest.skip(f"not fetched: {', '.join(lacking)} (make models)")
     out = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "pathasst.cli.main", "demo", "--out", str(out)]

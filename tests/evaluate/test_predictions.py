@@ -34,7 +34,7 @@ def test_a_line_cut_off_by_a_kill_costs_that_line(tmp_path):
     assert asked == [2]
     assert [v["said"] for v in again] == ["0", "1", "2"]
     assert len([json.loads(line) for line in path.read_text().splitlines() if line.endswith("}}")]) == 3
-    assert set(Predictions(tmp_path, "t").known) == set(keys)
+    assert set(Predictions(tmp_path, "t").values) == set(keys)
 
 
 def test_what_was_answered_before_an_error_is_kept(tmp_path):
@@ -46,7 +46,7 @@ def test_what_was_answered_before_an_error_is_kept(tmp_path):
     keys = [key_of(n) for n in range(6)]
     with pytest.raises(RuntimeError):
         Predictions(tmp_path, "t").fill(keys, failing, batch=2)
-    assert len(Predictions(tmp_path, "t").known) == 4
+    assert len(Predictions(tmp_path, "t").values) == 4
 
 
 def test_keys_tell_apart_what_looks_alike():

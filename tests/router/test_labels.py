@@ -80,7 +80,7 @@ class Stub:
 def test_two_requests_are_joined_with_all_that_belongs_to_them() -> None:
     items = [item("a b", ("t",), (("t.q", "b"),)), item("c d", ("u",), None)]
     config = RouterConfig(classes=("t", "u"), spans=("t.q",), choices=("t.on=true",))
-    settings = RouterTraining(joined=0.99, later=0.0, lost=0.0, batch=2)
+    settings = RouterTraining(joined=0.99, later=0.0, word_dropout=0.0, batch=2)
     examples = Examples(items, Stub(), config, settings)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     varied = [examples.varied(0, rng) for _ in range(40)]

@@ -11,7 +11,7 @@ import pytest
 from server_parts import RuleBrain, settings
 
 from pathasst.core.errors import BadInput
-from pathasst.serve.audit_log import Journal
+from pathasst.serve.audit_log import LogFile
 from pathasst.serve.service import Service
 from pathasst.serve.uploads import UploadStore
 from pathasst.tools.protocol import Registry
@@ -19,23 +19,23 @@ from pathasst.tools.protocol import Registry
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_costs_the_line_alone() -> None:
-    journal = Journal(Path("/dev/full"))
+    journal = LogFile(Path("/dev/full"))
     journal.write(event="question")
-    assert journal.lost == 1
+    assert journal.failures == 1
 
 
 def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal, write = Journal(tmp_path / "a.jsonl"), os.write
+    journal, write = LogFile(tmp_path / "a.jsonl"), os.write
     monkeypatch.setattr(os, "write", lambda sink, data: write(sink, data[:10]))
     journal.write(event="torn")
     monkeypatch.undo()
     journal.write(event="whole")
     assert [json.loads(line)["event"] for line in (tmp_path / "a.jsonl").read_text().splitlines()] == ["whole"]
-    assert journal.lost == 1
+    assert journal.failures == 1
 
 
 def test_several_processes_lose_no_line_when_the_file_turns_over(tmp_path: Path) -> None:
-    journals = [Journal(tmp_path / "a.jsonl", max_bytes=2000, keep=1000) for _ in range(4)]  # each as of a process of its own
+    journals = [LogFile(tmp_path / "a.jsonl", max_bytes=2000, keep=1000) for _ in range(4)]  # each as of a process of its own
 
     def write(number: int) -> None:
         for n in range(100):
@@ -46,11 +46,11 @@ def test_several_processes_lose_no_line_when_the_file_turns_over(tmp_path: Path)
     files = list(tmp_path.iterdir())
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert {(line["worker"], line["n"]) for line in lines} == {(w, n) for w in range(4) for n in range(100)}
-    assert len(lines) == 400 and max(file.stat().st_size for file in files) <= 2000 and all(j.lost == 0 for j in journals)
+    assert len(lines) == 400 and max(file.stat().st_size for file in files) <= 2000 and all(j.failures == 0 for j in journals)
 
 
 def test_a_lone_surrogate_is_written_as_something_else(tmp_path: Path) -> None:
-    Journal(tmp_path / "a.jsonl").write(question="\ud800")
+    LogFile(tmp_path / "a.jsonl").write(question="\ud800")
     assert json.loads((tmp_path / "a.jsonl").read_text())["question"] == "?"
 
 

@@ -23,7 +23,7 @@ from pathasst.core.errors import BadInput
 from pathasst.core.records import Annotation, Hit, Picture, ToolCall, ToolResult, Turn
 from pathasst.serve.history import DAY, History
 from pathasst.serve.page import pictures, talk
-from pathasst.serve.page.sessions import Desk, Desks
+from pathasst.serve.page.sessions import PageSession, PageSessions
 from pathasst.serve.report import to_html
 from pathasst.serve.service import HISTORY, Service
 from pathasst.tools.protocol import Registry
@@ -129,44 +129,44 @@ def service(home: Path, **serve: object) -> Iterator[Service]:
 
 def test_the_page_goes_on_after_a_restart(tmp_path: Path, spots: np.ndarray) -> None:
     with service(tmp_path, history_days=30) as before:
-        desk = Desks(60, history=before.history).get("a" * 32, "key:1")
-        pictures.put(desk, spots, "spots.png", um_per_px=0.5)
-        list(talk.ask(desk, before, "count them"))
-        list(talk.ask(desk, before, "and?"))
-        shown, id_ = talk.past(desk), desk.talk.id
+        session = PageSessions(60, history=before.history).get("a" * 32, "key:1")
+        pictures.put(session, spots, "spots.png", um_per_px=0.5)
+        list(talk.ask(session, before, "count them"))
+        list(talk.ask(session, before, "and?"))
+        shown, id_ = talk.past(session), session.talk.id
     with service(tmp_path, history_days=30) as after:
-        desks = Desks(60, history=after.history)
-        assert len(desks.get("b" * 32, "key:2").talks) == 1  # another key sees nothing
-        desk = desks.get("c" * 32, "key:1")
-        assert [title for title, _ in talk.titles(desk)] == ["1 · count them", "2 · New conversation"] and not desk.fresh
-        desk.switch(0)
-        assert talk.past(desk) == shown and desk.talk.pictures[0].um_per_px == 0.5
-        assert "5 dark spots" in to_html(desk.talk.answers)
-        list(talk.ask(desk, after, "count them once more"))  # on the picture of before the restart
-        assert "5 dark spots" in talk.past(desk).split("once more")[1]
+        sessions = PageSessions(60, history=after.history)
+        assert len(sessions.get("b" * 32, "key:2").talks) == 1  # another key sees nothing
+        session = sessions.get("c" * 32, "key:1")
+        assert [title for title, _ in talk.titles(session)] == ["1 · count them", "2 · New conversation"] and not session.fresh
+        session.switch(0)
+        assert talk.past(session) == shown and session.talk.pictures[0].um_per_px == 0.5
+        assert "5 dark spots" in to_html(session.talk.answers)
+        list(talk.ask(session, after, "count them once more"))  # on the picture of before the restart
+        assert "5 dark spots" in talk.past(session).split("once more")[1]
         assert len(after.history.load("key:1", id_)) == 3  # type: ignore[union-attr]
-        assert talk.take_back(desk) == "count them once more"
+        assert talk.take_back(session) == "count them once more"
         assert len(after.history.load("key:1", id_)) == 2  # type: ignore[union-attr]
-        desk.delete()
-        assert after.history.talks("key:1") == [] and desk.fresh  # type: ignore[union-attr]
+        session.delete()
+        assert after.history.talks("key:1") == [] and session.fresh  # type: ignore[union-attr]
 
 
 def test_off_by_default_and_a_full_disk_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with service(tmp_path) as plain:
-        list(talk.ask(Desks(60, history=plain.history).get("a" * 32), plain, "hello"))
+        list(talk.ask(PageSessions(60, history=plain.history).get("a" * 32), plain, "hello"))
         assert plain.history is None and not list(tmp_path.rglob("*.sqlite*"))
     with service(tmp_path, history_days=1) as full:
-        desk = Desks(60, history=full.history).get("a" * 32)
+        session = PageSessions(60, history=full.history).get("a" * 32)
 
         def refuse(*_: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
         monkeypatch.setattr(History, "put", refuse)
         monkeypatch.setattr(History, "delete", refuse)
-        list(talk.ask(desk, full, "hello"))
-        assert desk.talk.answers[0].text
+        list(talk.ask(session, full, "hello"))
+        assert session.talk.answers[0].text
         with pytest.raises(BadInput, match="could not be deleted"):  # never silently
-            desk.delete()
+            session.delete()
 
 
 def test_over_http_and_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,4 +185,4 @@ def test_over_http_and_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATHASST_HOME", str(tmp_path))
     assert "key:1: 1 conversations" in CliRunner().invoke(app, ["serve", "history"]).output
     assert "1 conversations of key:1 are deleted" in CliRunner().invoke(app, ["serve", "history", "--delete", "key:1"]).output
-    assert Desk("a" * 32).fresh
+    assert PageSession("a" * 32).fresh

@@ -19,7 +19,7 @@ from PIL import Image
 from pathasst.assistant.settings import ServeSettings
 from pathasst.core.errors import BadInput
 from pathasst.imaging.pictures import encode_png
-from pathasst.serve.image_input import Intake
+from pathasst.serve.image_input import InputImages
 from pathasst.serve.jobs import Busy
 from pathasst.serve.uploads import UploadStore
 
@@ -27,9 +27,9 @@ SECRET = b"GPS-47.3769-8.5417-PATIENT-MUELLER"
 
 
 @pytest.fixture
-def intake(tmp_path: Path) -> Intake:
+def input_images(tmp_path: Path) -> InputImages:
     serve = ServeSettings(home=tmp_path, picture_bytes=2**20, picture_pixels=4_000_000, picture_seconds=5.0)
-    return Intake.of(serve, UploadStore(tmp_path / "uploads"))
+    return InputImages.of(serve, UploadStore(tmp_path / "uploads"))
 
 
 def saved(kind: str, **options: object) -> bytes:
@@ -106,17 +106,17 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_by_their_header(intake: Intake, name: str) -> None:
+def test_bombs_are_refused_by_their_header(input_images: InputImages, name: str) -> None:
     started = time.process_time()
     with pytest.raises(BadInput):
-        intake.decoded(intake.checked(BOMBS[name]))
+        input_images.decoded(input_images.checked(BOMBS[name]))
     assert time.process_time() - started < 5  # nothing of that size was unpacked
 
 
 @pytest.mark.parametrize("name", NO_PICTURES)
-def test_what_is_no_picture_is_refused(intake: Intake, name: str) -> None:
+def test_what_is_no_picture_is_refused(input_images: InputImages, name: str) -> None:
     with pytest.raises(BadInput):
-        intake.checked(NO_PICTURES[name])
+        input_images.checked(NO_PICTURES[name])
 
 
 def zipped() -> bytes:
@@ -145,9 +145,9 @@ def zipped() -> bytes:
         pytest.param(saved("JPEG", icc_profile=SECRET * 4), id="jpeg with a profile"),
     ],
 )
-def test_only_pixels_go_on(intake: Intake, data: bytes) -> None:
+def test_only_pixels_go_on(input_images: InputImages, data: bytes) -> None:
     assert SECRET in data or b"evil.html" in data
-    written = encode_png(intake.decoded(intake.checked(data)))
+    written = encode_png(input_images.decoded(input_images.checked(data)))
     assert SECRET not in written
     assert b"evil" not in written
     with Image.open(io.BytesIO(written)) as picture:
@@ -165,42 +165,42 @@ def test_only_pixels_go_on(intake: Intake, data: bytes) -> None:
         "http://127.0.0.1/", "https://example.org/a.png",
     ],
 )  # fmt: skip
-def test_sources_that_lead_nowhere(intake: Intake, source: str) -> None:
+def test_sources_that_lead_nowhere(input_images: InputImages, source: str) -> None:
     with pytest.raises(BadInput):
-        intake.picture(source, "anna")
+        input_images.picture(source, "anna")
 
 
-def test_bytes_are_limited_before_base64_is_undone(intake: Intake) -> None:
+def test_bytes_are_limited_before_base64_is_undone(input_images: InputImages) -> None:
     with pytest.raises(BadInput, match="MB"):
-        intake.picture("data:image/png;base64," + "A" * (2 * 2**20), "anna")
+        input_images.picture("data:image/png;base64," + "A" * (2 * 2**20), "anna")
 
 
-def test_pixels_are_limited(intake: Intake) -> None:
+def test_pixels_are_limited(input_images: InputImages) -> None:
     data = encode_png(np.zeros((2001, 2000, 3), np.uint8))
     with pytest.raises(BadInput, match="megapixels"):
-        intake.checked(data)
+        input_images.checked(data)
 
 
-def test_decoding_is_limited_in_time(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_is_limited_in_time(input_images: InputImages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pathasst.imaging.pictures.load", lambda *a: time.sleep(2))
-    slow = Intake(ServeSettings(picture_seconds=0.1), intake.uploads, intake.fetcher)
+    slow = InputImages(ServeSettings(picture_seconds=0.1), input_images.uploads, input_images.fetcher)
     with pytest.raises(BadInput, match=r"within 0\.1 s"):
         slow.decoded(saved("PNG"))
 
 
-def test_a_data_url_and_a_file_are_let_in(intake: Intake) -> None:
+def test_a_data_url_and_a_file_are_let_in(input_images: InputImages) -> None:
     data = saved("PNG")
-    assert intake.picture(f"data:image/png;base64,{base64.b64encode(data).decode()}", "anna").image == data
-    stored = intake.uploads.put("anna", "a.png", data)
-    assert intake.picture(stored.id, "anna").image == data
+    assert input_images.picture(f"data:image/png;base64,{base64.b64encode(data).decode()}", "anna").image == data
+    stored = input_images.uploads.put("anna", "a.png", data)
+    assert input_images.picture(stored.id, "anna").image == data
     with pytest.raises(BadInput, match="no file"):
-        intake.picture(stored.id, "bert")
+        input_images.picture(stored.id, "bert")
 
 
 def test_large_pictures_wait_for_room(tmp_path: Path) -> None:
     """Twelve at once hold no more pixels than one server may: the thirteenth of nobody's gigabytes."""
     serve = ServeSettings(home=tmp_path, picture_pixels=4_000_000, decoding_pixels=5_000_000, wait_seconds=30.0)
-    intake = Intake.of(serve, UploadStore(tmp_path / "uploads"))
+    input_images = InputImages.of(serve, UploadStore(tmp_path / "uploads"))
     data = encode_png(np.zeros((2000, 1500, 3), np.uint8))
     together, most, lock = 0, 0, threading.Lock()
 
@@ -215,9 +215,9 @@ def test_large_pictures_wait_for_room(tmp_path: Path) -> None:
         return int(pixels.size)
 
     with ThreadPoolExecutor(12) as pool:
-        sizes = list(pool.map(lambda _: intake.processed(data, work), range(12)))
+        sizes = list(pool.map(lambda _: input_images.processed(data, work), range(12)))
     assert sizes == [9_000_000] * 12 and most == 1
-    impatient = Intake.of(serve.replace(wait_seconds=0.05), UploadStore(tmp_path / "uploads"))
+    impatient = InputImages.of(serve.replace(wait_seconds=0.05), UploadStore(tmp_path / "uploads"))
     with impatient.room.reserve(5_000_000, 1.0), pytest.raises(Busy, match="large pictures"):
         impatient.decoded(data)
     assert impatient.decoded(data).shape == (2000, 1500, 3)

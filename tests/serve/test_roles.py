@@ -156,9 +156,9 @@ def test_a_small_slide_file_of_many_pixels_is_opened_in_little_memory(tmp_path: 
     tracked = pytest.importorskip("resource")
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("imagecodecs")
-    from pathasst.serve.image_input import Intake
+    from pathasst.serve.image_input import InputImages
     from pathasst.serve.page import pictures
-    from pathasst.serve.page.sessions import Desk
+    from pathasst.serve.page.sessions import PageSession
     from pathasst.serve.uploads import UploadStore
 
     file = tmp_path / "flat.tif"
@@ -166,10 +166,10 @@ def test_a_small_slide_file_of_many_pixels_is_opened_in_little_memory(tmp_path: 
     form = {"shape": (8192, 8192, 3), "dtype": np.uint8, "tile": (1024, 1024), "photometric": "rgb"}
     tifffile.imwrite(file, (tile for _ in range(64)), compression="deflate", **form)
     assert file.stat().st_size < 500_000
-    desk, before = Desk("0" * 32, home=tmp_path / "desks"), tracked.getrusage(tracked.RUSAGE_SELF).ru_maxrss
+    session, before = PageSession("0" * 32, home=tmp_path / "sessions"), tracked.getrusage(tracked.RUSAGE_SELF).ru_maxrss
     serve = settings(tmp_path, picture_bytes=100_000).serve
-    assert pictures.take(desk, file, Intake.of(serve, UploadStore(tmp_path / "uploads"))) is None
-    shown = pictures.picker(desk)
+    assert pictures.take(session, file, InputImages.of(serve, UploadStore(tmp_path / "uploads"))) is None
+    shown = pictures.picker(session)
     assert (shown["width"], shown["height"]) == (8192, 8192)
     assert tracked.getrusage(tracked.RUSAGE_SELF).ru_maxrss - before < 400 * 1024  # kB
-    desk.close()
+    session.close()

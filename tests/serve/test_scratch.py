@@ -35,14 +35,14 @@ def test_a_folder_goes_with_its_process_and_others_stay(tmp_path: Path) -> None:
 
 def test_old_files_of_the_page_go(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path, 60)
-    for place in ("page/a/old", "page/new", "desks/old"):
+    for place in ("page/a/old", "page/new", "sessions/old"):
         file = scratch.folder / place
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
         if "old" in place:
             os.utime(file, (time.time() - 100,) * 2)
     assert scratch.sweep() == 1
-    assert {f.name for f in scratch.folder.rglob("*") if f.is_file()} == {"new", "old"}  # a desk keeps its slide
+    assert {f.name for f in scratch.folder.rglob("*") if f.is_file()} == {"new", "old"}  # a session keeps its slide
     scratch.close()
 
 

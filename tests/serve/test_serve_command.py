@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from pathasst.cli.main import app
 from pathasst.cli.serve import serve_settings
 from pathasst.core.errors import BadSettings
-from pathasst.serve.audit_log import Journal
+from pathasst.serve.audit_log import LogFile
 from pathasst.serve.keys import KeyStore
 
 
@@ -119,7 +119,7 @@ def test_what_keeps_it_from_starting_ends_it() -> None:
 
 
 def test_a_journal_turns_over(home: Path) -> None:
-    journal = Journal(home / "j.jsonl", max_bytes=200, keep=2)
+    journal = LogFile(home / "j.jsonl", max_bytes=200, keep=2)
     for n in range(20):
         journal.write(n=n, text="x" * 40)
     assert sorted(p.name for p in home.glob("j.*")) == ["j.jsonl", "j.jsonl.1", "j.jsonl.2"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pathasst.assistant.compose.literature import from_abstracts
-from pathasst.assistant.images import Album
+from pathasst.assistant.images import ChatPictures
 from pathasst.assistant.plan import literature_call, plan
 from pathasst.core.records import ToolCall
 from pathasst.papers import BuildSettings, PaperIndex, build
@@ -66,7 +66,7 @@ def test_a_question_s_years_reach_the_search() -> None:
     call = ToolCall(name="papers_search", arguments={"query": "mesothelioma", "since": 2015, "k": 3})
     route = Route(calls=(call,), reason=Reason.CALLS, confidence=0.9, tools=("papers_search",))
     registry = Registry({"papers_search": PapersSearch()})
-    (planned,) = plan(words, route, Album(), registry, None).calls
+    (planned,) = plan(words, route, ChatPictures(), registry, None).calls
     search = literature_call(planned, words, [], None, alone=True)
     assert search is not None
     assert search.arguments == {"query": "mesothelioma", "since": 2015, "k": 3}

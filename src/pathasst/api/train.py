@@ -73,8 +73,8 @@ def preferences(
     from pathasst.mllm.preference_training import PreferenceTraining, train
     from pathasst.tools.registry import all_specs
 
-    chosen = PreferenceTraining.load(recipe, model=str(model), **settings)
-    return train(conversations, Path(out), chosen, all_specs(), feedback=feedback)
+    preferences = PreferenceTraining.load(recipe, model=str(model), **settings)
+    return train(conversations, Path(out), preferences, all_specs(), feedback=feedback)
 
 
 def classifier(labels: Folder, out: Folder, **settings: Any) -> dict[str, Any]:

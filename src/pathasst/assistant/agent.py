@@ -21,7 +21,7 @@ from pathasst.assistant.checking import Sieve
 from pathasst.assistant.compose.wishes import Wishes
 from pathasst.assistant.composer import compose, of_step
 from pathasst.assistant.grounding import Grounding
-from pathasst.assistant.images import ARGUMENT, Album
+from pathasst.assistant.images import ARGUMENT, ChatPictures
 from pathasst.assistant.notices import Draft, conclude, library_of
 from pathasst.assistant.plan import plan as make_plan
 from pathasst.assistant.statements import Statement, text_of, unique
@@ -73,14 +73,16 @@ class Agent:
     brain: Brain
     registry: Registry
     limits: Limits = field(default_factory=Limits)
-    watch: OnEvent = lambda event: None
+    on_event: OnEvent = lambda event: None
     cancel: threading.Event = field(default_factory=threading.Event)
     worker: Worker = field(default_factory=Worker)
     late_tools: dict[str, threading.Event] = field(default_factory=dict)  # tools whose late call still runs
     grounding: Grounding = Grounding.CHECKED  # how far the brain's words are trusted
 
-    def run(self, question: str, album: Album, history: Answer | None = None, new_pictures: int = 0, advice: str = "") -> Answer:
-        """Answer one question about the album's pictures, of which the last `new_pictures` came with it.
+    def run(
+        self, question: str, chat_pictures: ChatPictures, history: Answer | None = None, new_pictures: int = 0, advice: str = ""
+    ) -> Answer:
+        """Answer one question about the chat_pictures's pictures, of which the last `new_pictures` came with it.
 
         `advice`: what the person's own program asks for; the brain reads it, nothing takes it for the person's words.
 
@@ -88,8 +90,8 @@ class Agent:
         """
         draft = Draft(
             question=question,
-            album=album,
-            turns=[*(history.turns if history else []), self._question(question, album, new_pictures, advice)],
+            chat_pictures=chat_pictures,
+            turns=[*(history.turns if history else []), self._question(question, chat_pictures, new_pictures, advice)],
             library=dict(history.library) if history else {},
             earlier=history.results if history else [],
         )
@@ -114,22 +116,22 @@ class Agent:
             return unique(s for step in steps for s in of_step(step, question, wishes, self.registry))
 
         answer = conclude(draft, self.brain.name, cards, history, self.grounding, results)
-        self.watch(Event(kind="answer", text=answer.text, answer=answer))
+        self.on_event(Event(kind="answer", text=answer.text, answer=answer))
         return answer
 
-    def _question(self, question: str, album: Album, new_pictures: int, advice: str) -> Turn:
+    def _question(self, question: str, chat_pictures: ChatPictures, new_pictures: int, advice: str) -> Turn:
         """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number."""
         return Turn(
             role="user",
             content=f"{IMAGE}\n" * (new_pictures if self.brain.sees else 0) + sanitize.as_data(question),
-            attachments=[_attached(s) for s in album.shown],
+            attachments=[_attached(s) for s in chat_pictures.entries],
             advice=sanitize.as_data(advice),
         )
 
     def _compose(self, draft: Draft, history: Answer | None) -> None:
         """Tools as the router decides, and an answer composed from what they give; the brain says nothing."""
-        self.watch(Event(kind="thinking"))
-        plan = make_plan(draft.question, self._route(draft), draft.album, self.registry, history)
+        self.on_event(Event(kind="thinking"))
+        plan = make_plan(draft.question, self._route(draft), draft.chat_pictures, self.registry, history)
 
         def run(call: ToolCall) -> Step:
             call_ids = {c.id for t in draft.turns for c in t.tool_calls}
@@ -138,7 +140,7 @@ class Agent:
             step = self._step(call, 0, draft)
             draft.steps.append(step)
             draft.turns.append(self._for_brain(step, draft))
-            self.watch(Event(kind="step", step=step))
+            self.on_event(Event(kind="step", step=step))
             return step
 
         draft.statements = compose(draft.question, plan, run, self.registry, history)
@@ -149,7 +151,7 @@ class Agent:
         offered = self.registry.offered()
         route = getattr(self.brain, "route", None)
         if route is not None:
-            work = partial(route, draft.question, offered, pictures=len(draft.album.shown), turns=draft.turns[:-1])
+            work = partial(route, draft.question, offered, pictures=len(draft.chat_pictures.entries), turns=draft.turns[:-1])
             decision: Route = self.worker.run(work, self.limits.brain_seconds, self.cancel)
             return decision
         turn = self._reply(draft, offer_tools=True)
@@ -173,12 +175,12 @@ class Agent:
                 step = self._step(call, place, draft)
                 draft.steps.append(step)
                 draft.turns.append(self._for_brain(step, draft))
-                self.watch(Event(kind="step", step=step))
+                self.on_event(Event(kind="step", step=step))
 
     def _reply(self, draft: Draft, *, offer_tools: bool) -> Turn:
-        self.watch(Event(kind="thinking"))
-        specs = draft.album.offer(self.registry.offered()) if offer_tools else []
-        images = [s.image for s in draft.album.of_person()] if self.brain.sees else []
+        self.on_event(Event(kind="thinking"))
+        specs = draft.chat_pictures.offer(self.registry.offered()) if offer_tools else []
+        images = [s.image for s in draft.chat_pictures.of_person()] if self.brain.sees else []
         turns = list(draft.turns)
         left = self.limits.seconds - (time.monotonic() - draft.started)
         seconds = min(self.limits.brain_seconds, left)
@@ -220,9 +222,9 @@ class Agent:
                 if isinstance(piece, Turn):
                     turn = piece
                 elif words := speech.add(thoughts.add(piece)):
-                    self.watch(Event(kind="text", text=words))
+                    self.on_event(Event(kind="text", text=words))
         if words := speech.add(thoughts.close()) + speech.close():
-            self.watch(Event(kind="text", text=words))
+            self.on_event(Event(kind="text", text=words))
         return turn
 
     def _step(self, call_asked: ToolCall, place: int, draft: Draft) -> Step:
@@ -232,8 +234,8 @@ class Agent:
         call, notes, handle = self._repaired(call_asked)
         tool = self.registry.tools.get(call.name)
         try:
-            picture = draft.album.choose(handle) if tool is not None and tool.needs_image else None
-            pixels = draft.album.pixels(picture) if picture else None
+            picture = draft.chat_pictures.choose(handle) if tool is not None and tool.needs_image else None
+            pixels = draft.chat_pictures.pixels(picture) if picture else None
         except BadInput as error:
             return Step(asked=call_asked, call=call, result=_failed(call, str(error)), repairs=notes)
         if tool is not None and picture is not None:
@@ -241,12 +243,12 @@ class Agent:
             call, notes = replace(call, arguments=arguments), [*notes, *([note] if note else [])]
         where = picture.handle if picture else ""
         key = json.dumps([call.name, call.arguments, where], sort_keys=True, default=str)
-        if key in draft.done:
-            before = draft.done[key]
+        if key in draft.steps_by_key:
+            before = draft.steps_by_key[key]
             return replace(before, asked=call_asked, call=call, result=replace(before.result, call_id=call.id), repeated=True)
-        self.watch(Event(kind="call", call=call))
+        self.on_event(Event(kind="call", call=call))
         result = self._timed(call, lambda: self.registry.call(call, pixels), draft)
-        outputs = draft.album.made(result.pictures, by=call.name, source=picture)
+        outputs = draft.chat_pictures.add_outputs(result.pictures, by=call.name, source=picture)
         draft.library.update(library_of([result]))
         _, withheld = sanitize.withhold(result.text)
         step = Step(
@@ -259,7 +261,7 @@ class Agent:
             withheld=withheld,
         )
         if not result.error:
-            draft.done[key] = step
+            draft.steps_by_key[key] = step
         return step
 
     def _refusal(self, call: ToolCall, place: int, draft: Draft) -> str:
@@ -325,7 +327,7 @@ class Agent:
             role="tool",
             tool=step.call.name,
             content=text,
-            attachments=[] if step.repeated else [_attached(s) for s in draft.album.shown if s.handle in step.made],
+            attachments=[] if step.repeated else [_attached(s) for s in draft.chat_pictures.entries if s.handle in step.made],
             warnings=result.warnings,
             notice=result.notice,
         )

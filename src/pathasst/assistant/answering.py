@@ -11,7 +11,7 @@ from pathasst.assistant.answer import Answer
 from pathasst.assistant.brain import open_brain
 from pathasst.assistant.brains.settings import Brain, BrainSettings
 from pathasst.assistant.grounding import Grounding
-from pathasst.assistant.images import Album, PictureInput
+from pathasst.assistant.images import ChatPictures, PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.tools.protocol import Registry
 
@@ -29,7 +29,7 @@ def ask(
     registry: Registry | None = None,
     *,
     limits: Limits | None = None,
-    watch: OnEvent | None = None,
+    on_event: OnEvent | None = None,
     cancel: threading.Event | None = None,
     um_per_px: float | None = None,
     advice: str = "",
@@ -40,7 +40,7 @@ def ask(
     the pictures of before). `um_per_px`: micrometres per pixel of these pictures, where a PictureInput
     does not say its own. `history`: the answer before, whose conversation goes on. `brain`: see `open_brain`. `registry`: the
     tools on offer; by default every specialist model that is here, the literature and, for a brain that does not see, `look`.
-    `watch` is told what happens while it happens; `cancel`, once set, ends the wait and gives what there is. `advice`: see
+    `on_event` is told what happens while it happens; `cancel`, once set, ends the wait and gives what there is. `advice`: see
     `Agent.run`.
 
     Raises BadInput (picture), BadSettings (question, brain), MissingWeights, MissingPackage or Unreachable.
@@ -49,19 +49,19 @@ def ask(
         raise BadSettings('ask a question, for example: pathasst ask image.png "What does this picture show?"')
     if len(question) > LONGEST_QUESTION:
         raise BadSettings(f"the question has {len(question)} characters; {LONGEST_QUESTION} are allowed.")
-    album = Album(list(history.pictures) if history else [])
+    chat_pictures = ChatPictures(list(history.pictures) if history else [])
     pictures = _pictures(image)
     for picture in pictures:
-        album.give(picture if isinstance(picture, PictureInput) else PictureInput(picture, um_per_px=um_per_px))
+        chat_pictures.add(picture if isinstance(picture, PictureInput) else PictureInput(picture, um_per_px=um_per_px))
     mind = brain if isinstance(brain, Brain) else open_brain(brain)
     tools = registry if registry is not None else registry_for(mind)
     agent = Agent(mind, tools, limits or Limits(), grounding=grounding_of(mind))
-    if watch is not None:
-        agent.watch = watch
+    if on_event is not None:
+        agent.on_event = on_event
     if cancel is not None:
         agent.cancel = cancel
     try:
-        return agent.run(question, album, history, len(pictures), advice)
+        return agent.run(question, chat_pictures, history, len(pictures), advice)
     finally:
         agent.worker.close()
 

@@ -100,7 +100,7 @@ def misplaced(text: str, library: Mapping[str, Hit]) -> list[tuple[str, str]]:
         pmids = [p for p in re.findall(r"\d+", marks) if p in library]
         if len(words) < _WORDS_TO_COMPARE or not pmids:
             continue
-        share = {pmid: len(words & known) / len(words) for pmid, known in stems.items()}
+        share = {pmid: len(words & stem) / len(words) for pmid, stem in stems.items()}
         nearest = max(share, key=lambda pmid: share[pmid])
         own = max(share[p] for p in pmids)
         if share[nearest] - own >= _CLEARLY_MORE:

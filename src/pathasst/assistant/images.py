@@ -41,27 +41,27 @@ class PictureInput:
 
 
 @dataclass(slots=True)
-class Album:
+class ChatPictures:
     """All pictures so far; grows as tools make more."""
 
-    shown: list[ChatPicture] = field(default_factory=list)
+    entries: list[ChatPicture] = field(default_factory=list)
     _pixels: dict[int, Any] = field(default_factory=dict)
 
-    def give(self, image: Any) -> ChatPicture:
+    def add(self, image: Any) -> ChatPicture:
         """Add the person's picture: what `PictureInput.image` may be, or a PictureInput. Raises BadInput if unreadable."""
         picture = image if isinstance(image, PictureInput) else PictureInput(image)
         name, data, pixels, stated = _read(picture.image)
-        number = len(self.shown) + 1
+        number = len(self.entries) + 1
         scale = picture.um_per_px or stated
         entry = ChatPicture(number=number, name=picture.name or name, by=PERSON, image=data, um_per_px=scale)
-        self.shown.append(entry)
+        self.entries.append(entry)
         self._pixels[entry.number] = pixels
         return entry
 
-    def made(self, pictures: Iterable[Picture], by: str, source: ChatPicture | None = None) -> list[ChatPicture]:
+    def add_outputs(self, pictures: Iterable[Picture], by: str, source: ChatPicture | None = None) -> list[ChatPicture]:
         """Add what a tool made of `source`: a synthetic picture gives synthetic ones, and a copy of its size has its scale."""
         new = []
-        for number, picture in enumerate(pictures, start=len(self.shown) + 1):
+        for number, picture in enumerate(pictures, start=len(self.entries) + 1):
             same_size = source is not None and source.um_per_px is not None and _size(picture.image) == _size(source.image)
             new.append(
                 ChatPicture(
@@ -73,15 +73,15 @@ class Album:
                     um_per_px=source.um_per_px if source is not None and same_size else None,
                 )
             )
-        self.shown += new
+        self.entries += new
         return new
 
     def default(self) -> ChatPicture | None:
-        mine = [s for s in self.shown if s.by == PERSON]
-        return (mine or self.shown or [None])[-1]  # type: ignore[list-item]
+        mine = [s for s in self.entries if s.by == PERSON]
+        return (mine or self.entries or [None])[-1]  # type: ignore[list-item]
 
     def of_person(self) -> list[ChatPicture]:
-        return [s for s in self.shown if s.by == PERSON]
+        return [s for s in self.entries if s.by == PERSON]
 
     def choose(self, handle: Any = None) -> ChatPicture | None:
         """The picture a call means: `image2`, `2`, a name, or None for the default. Raises BadInput for one that is not there."""
@@ -89,10 +89,10 @@ class Album:
             return self.default()
         text = str(handle).strip().lower()
         number = re.fullmatch(r"(?:image|picture|img)?[\s_#-]*(\d{1,4})", text)
-        for entry in self.shown:
+        for entry in self.entries:
             if (number and int(number[1]) == entry.number) or text == entry.name.lower():
                 return entry
-        handles = ", ".join(s.handle for s in self.shown) or "none"
+        handles = ", ".join(s.handle for s in self.entries) or "none"
         raise BadInput(f"there is no picture {handle!r}; there are: {handles}.")
 
     def pixels(self, entry: ChatPicture) -> np.ndarray:
@@ -108,7 +108,7 @@ class Album:
 
         Without any picture all are offered too: the model is to ask the person for one, rather than say that there is no tool.
         """
-        return [self._with_choice(spec) for spec in specs] if len(self.shown) > 1 else list(specs)
+        return [self._with_choice(spec) for spec in specs] if len(self.entries) > 1 else list(specs)
 
     def _with_choice(self, spec: ToolSpec) -> ToolSpec:
         properties = spec.parameters.get("properties", {})
@@ -117,7 +117,7 @@ class Album:
         default = self.default()
         choice = {
             "type": "string",
-            "enum": [s.handle for s in self.shown],
+            "enum": [s.handle for s in self.entries],
             "description": f"Which picture; {default.handle if default else 'image1'} if left out.",
         }
         return replace(spec, parameters={**spec.parameters, "properties": {**properties, ARGUMENT: choice}})

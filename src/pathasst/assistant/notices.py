@@ -13,7 +13,7 @@ from pathasst.assistant.answer import Answer, RetrievedAbstract, Step
 from pathasst.assistant.checker import Sources
 from pathasst.assistant.checking import CheckedReply, evidence_of, hold
 from pathasst.assistant.grounding import Grounding
-from pathasst.assistant.images import Album
+from pathasst.assistant.images import ChatPictures
 from pathasst.assistant.statements import Kind, Statement, text_of
 from pathasst.core.records import FAILED, Hit, ToolResult, Turn
 from pathasst.tools.protocol import ToolCard
@@ -33,13 +33,13 @@ class Draft:
     """What is known about the question in hand. Grows while the loop runs, and is all that an Answer is made from."""
 
     question: str
-    album: Album
+    chat_pictures: ChatPictures
     turns: list[Turn]  # the whole conversation; this question is the last user turn
     library: dict[str, Hit]  # PMID → abstract, all of the conversation
     steps: list[Step] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)  # of an answer that was composed
     earlier: list[ToolResult] = field(default_factory=list)  # of the question before
-    done: dict[str, Step] = field(default_factory=dict)  # calls already run, by what they ask
+    steps_by_key: dict[str, Step] = field(default_factory=dict)  # calls already run, by what they ask
     stopped: str = ""
     failure: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -99,7 +99,7 @@ def conclude(
         stopped=draft.stopped,
         seconds=time.monotonic() - draft.started,
         turns=_closed(draft.turns),
-        pictures=list(draft.album.shown),
+        pictures=list(draft.chat_pictures.entries),
         library=draft.library,
     )
 
@@ -135,9 +135,9 @@ def _about_tools(draft: Draft, cards: Mapping[str, ToolCard]) -> list[str]:
         elif step.repairs:
             notices.append(f"The call of {name} did not fit and was repaired before it ran: {'; '.join(step.repairs)}.")
         notices += [f"{name} warns: {warning}" for warning in step.result.warnings]
-        if any(s.synthetic for s in draft.album.shown if s.handle == step.image):
+        if any(s.synthetic for s in draft.chat_pictures.entries if s.handle == step.image):
             notices.append(f"{name} ran on a synthetic picture: its result says nothing about any patient.")
-        if any(s.synthetic for s in draft.album.shown if s.handle in step.made):
+        if any(s.synthetic for s in draft.chat_pictures.entries if s.handle in step.made):
             notices.append(f"{', '.join(step.made)} made by {name}: synthetic, not photographed.")
         card = cards.get(step.call.name)
         if card and step.image and not card.validated and not step.result.error:

@@ -13,7 +13,7 @@ from pathasst.assistant.answer import PERSON, Answer, Step
 from pathasst.assistant.compose import fixed, terms
 from pathasst.assistant.compose.tools import capabilities, unavailable
 from pathasst.assistant.compose.wishes import Wishes, asks
-from pathasst.assistant.images import ARGUMENT, Album
+from pathasst.assistant.images import ARGUMENT, ChatPictures
 from pathasst.assistant.statements import Statement
 from pathasst.core.records import ToolCall
 from pathasst.papers.question import concepts_of, read_question
@@ -61,9 +61,9 @@ class Plan:
     again: list[Step] = field(default_factory=list)
 
 
-def plan(question: str, route: Route, album: Album, registry: Registry, history: Answer | None) -> Plan:
+def plan(question: str, route: Route, chat_pictures: ChatPictures, registry: Registry, history: Answer | None) -> Plan:
     """The plan of one question. `route`: the router's decision on it."""
-    case = _Case(" ".join(question.split()), route, album, registry, history)
+    case = _Case(" ".join(question.split()), route, chat_pictures, registry, history)
     steps = (
         case.talk,
         case.by_number,
@@ -81,10 +81,10 @@ def plan(question: str, route: Route, album: Album, registry: Registry, history:
 class _Case:
     """One question with all that a plan is made from. Each method gives the plan, or None where it is not its case."""
 
-    def __init__(self, words: str, route: Route, album: Album, registry: Registry, history: Answer | None) -> None:
-        self.words, self.route, self.album, self.registry, self.history = words, route, album, registry, history
+    def __init__(self, words: str, route: Route, chat_pictures: ChatPictures, registry: Registry, history: Answer | None) -> None:
+        self.words, self.route, self.chat_pictures, self.registry, self.history = words, route, chat_pictures, registry, history
         self.wishes = Wishes.of(words)
-        self.pictures = bool(album.shown)
+        self.pictures = bool(chat_pictures.entries)
         self.offered = {spec.name for spec in registry.offered()}
 
     def talk(self) -> Plan | None:
@@ -207,7 +207,7 @@ class _Case:
 
     def _on_pictures(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
         """The calls, once for each picture that the words mean, where there is a choice."""
-        mine = [s for s in self.album.shown if s.by == PERSON]
+        mine = [s for s in self.chat_pictures.entries if s.by == PERSON]
         numbers = [_ORDINALS.get((m[1] or "").casefold(), 0) or int(m[2] or 0) for m in _NUMBERED.finditer(self.words)]
         handles = list(dict.fromkeys(f"image{n}" for n in numbers))
         if not handles and len(mine) > 1 and asks("all", self.words):

@@ -42,7 +42,7 @@ def ask_slide(
     brain: Brain | BrainSettings | str | None = None,
     *,
     limits: Limits | None = None,
-    watch: OnEvent | None = None,
+    on_event: OnEvent | None = None,
     cancel: threading.Event | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = False,
@@ -62,7 +62,7 @@ def ask_slide(
             registry.add(_on_slide(tool, slide, tissue, out, run_settings, progress))
     times = (limits or Limits()).replace(tool_seconds=WEEK, seconds=WEEK)
     field = None if history else PictureInput(_field(slide, tissue), name=f"{slide.name}, one field", um_per_px=None)
-    return ask(field, question, history, mind, registry, limits=times, watch=watch, cancel=cancel)
+    return ask(field, question, history, mind, registry, limits=times, on_event=on_event, cancel=cancel)
 
 
 class _OnSlide(Tool[Any]):

@@ -27,7 +27,7 @@ class Speech:
 
     library: Mapping[str, Hit]
     sieve: Sieve
-    shown: str = ""
+    text: str = ""  # shown so far
     pending: str = ""  # stands, and is not shown yet
 
     def add(self, piece: str) -> str:
@@ -45,10 +45,10 @@ class Speech:
         if not end:
             return ""
         words = checked_text(self.pending[:end], self.library)
-        if not self.shown:
+        if not self.text:
             words = words.lstrip()
         self.pending = self.pending[end:]
-        self.shown += words
+        self.text += words
         return words
 
 

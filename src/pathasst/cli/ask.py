@@ -158,7 +158,7 @@ def _answer(
         status = console.status("thinking …")
         with nullcontext() if slide else status:  # a run over a slide draws its own bar
 
-            def watch(event: Event) -> None:
+            def on_event(event: Event) -> None:
                 if event.kind == "thinking":
                     status.update("thinking …")
                 elif event.call:
@@ -177,12 +177,12 @@ def _answer(
                     history,
                     settings.brain,
                     limits=settings.limits,
-                    watch=watch,
+                    on_event=on_event,
                     cancel=cancel,
                     progress=True,
                 )
             return assistant.ask(
-                images or None, question, history, settings.brain, limits=settings.limits, watch=watch, cancel=cancel
+                images or None, question, history, settings.brain, limits=settings.limits, on_event=on_event, cancel=cancel
             )
     finally:
         signal.signal(signal.SIGINT, before)

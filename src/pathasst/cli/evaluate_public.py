@@ -169,16 +169,16 @@ def agents(
         _finish(table, out, scores, model.name)
         return
     requests = toolchoice.draw(toolchoice.load_requests(), limit, seed)
-    wanted = read_tasks(tasks) if tasks else tasks_of(requests, toolchoice.pictures(pictures))
+    chosen_tasks = read_tasks(tasks) if tasks else tasks_of(requests, toolchoice.pictures(pictures))
     if rollouts:
-        name, done = rollouts.stem, read_rollouts(rollouts)
+        name, rolled_out = rollouts.stem, read_rollouts(rollouts)
     else:
         model = open_brain(load_settings(brain=brain).brain)
-        name, done = model.name, roll_out(model, wanted, out / "predictions")
+        name, rolled_out = model.name, roll_out(model, chosen_tasks, out / "predictions")
         out.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(rollout_to_row(r), ensure_ascii=False, default=str) for r in done]
+        lines = [json.dumps(rollout_to_row(r), ensure_ascii=False, default=str) for r in rolled_out]
         (out / "rollouts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    table, scores = evaluate(name, wanted, done)
+    table, scores = evaluate(name, chosen_tasks, rolled_out)
     _finish(table, out, scores, name)
 
 

@@ -46,11 +46,11 @@ def fetch(
     from pathasst.wsi.pacs import Pacs
 
     pacs = Pacs(url)
-    wanted = [series] if series else [one.series for one in pacs.slides(study=study)]
-    if not wanted:
+    selection = [series] if series else [one.series for one in pacs.slides(study=study)]
+    if not selection:
         raise BadInput(f"the archive has no slide in the study {study}.")
-    for one in wanted:
-        typer.echo(pacs.fetch(study, one, out, on_file=lambda file: typer.secho(f"  {file.name}", err=True)))
+    for uid in selection:
+        typer.echo(pacs.fetch(study, uid, out, on_file=lambda file: typer.secho(f"  {file.name}", err=True)))
 
 
 @app.command("send")

@@ -97,13 +97,13 @@ def search(
 
     opened = papers.PaperIndex.open(index)
     filters = papers.Filters(since=since, until=until, journals=tuple(journal), types=tuple(type), retracted=retracted)
-    found = opened.find(query, k, mode, filters, papers.CrossEncoder(rerank) if rerank else None)
-    if found.message:
-        typer.echo(found.message, err=json)
+    result = opened.find(query, k, mode, filters, papers.CrossEncoder(rerank) if rerank else None)
+    if result.message:
+        typer.echo(result.message, err=json)
     if json:
-        _print_json(found.hits)
+        _print_json(result.hits)
     else:
-        _print_hits(found.hits, full=full)
+        _print_hits(result.hits, full=full)
 
 
 @app.command("serve")

@@ -170,10 +170,10 @@ def tiles(
     from pathasst.wsi.cut import cut_tiles
 
     with open_slide(slide, mpp) as opened:
-        done, failed = cut_tiles(
+        count, failed = cut_tiles(
             opened, out, um_per_px, size, overlap, least_tissue, include=include, exclude=exclude, threads=threads
         )
-    typer.echo(f"{done} tiles in {out}, listed in {out / 'tiles.csv'}" + (f"; {failed} could not be read" if failed else ""))
+    typer.echo(f"{count} tiles in {out}, listed in {out / 'tiles.csv'}" + (f"; {failed} could not be read" if failed else ""))
 
 
 @app.command("features")

@@ -105,8 +105,8 @@ def _own_folder(id: str) -> Path | None:
 def towers(folder: Path) -> Path:
     """The vision tower as ONNX, the text tower beside it; written by torch if not there yet. Raises as `write`."""
     config = ClipConfig.read(folder)
-    needed = [weights.version(n) for n in (text_tower(config), config.tower) if n]
-    return cached_onnx(folder, write, files=(WEIGHTS, CONFIG), stamp=" ".join(needed))
+    towers_used = [weights.version(n) for n in (text_tower(config), config.tower) if n]
+    return cached_onnx(folder, write, files=(WEIGHTS, CONFIG), stamp=" ".join(towers_used))
 
 
 def text_tower(config: ClipConfig) -> str:

@@ -109,8 +109,8 @@ def path(id: str) -> Path:
     if os.sep in id and Path(id).is_dir():
         return Path(id)
     entry = get(id)
-    for needed in entry.needs:
-        path(needed)
+    for dependency in entry.needs:
+        path(dependency)
     if folder := _folder(entry):
         return folder
     if entry.shipped:
@@ -130,7 +130,7 @@ def present(id: str) -> bool:
 def lacking(id: str) -> list[str]:
     """Ids of the models without files here: of those that `id` needs, and of itself. Raises BadSettings for an unknown id."""
     entry = get(id)
-    return [n for needed in entry.needs for n in lacking(needed)] + ([] if _folder(entry) else [id])
+    return [n for dependency in entry.needs for n in lacking(dependency)] + ([] if _folder(entry) else [id])
 
 
 def version(id: str) -> str:
@@ -183,8 +183,8 @@ def pull(id: str, *, accept_unpinned: bool = False) -> Path:
     when what came is not what was expected.
     """
     entry = get(id)
-    for needed in entry.needs:
-        pull(needed, accept_unpinned=accept_unpinned)
+    for dependency in entry.needs:
+        pull(dependency, accept_unpinned=accept_unpinned)
     if present(id):
         return path(id)
     if entry.shipped:

@@ -207,7 +207,7 @@ class Curator:
             else:
                 pieces = [replace(piece, panel=panel) for piece, panel in zip(pieces, panels, strict=True)]
         if not names or len(pieces) == 1:
-            yield self._whole(figure, picture, pieces, len(names), by)
+            yield self._figure_pair(figure, picture, pieces, len(names), by)
             return
         matrix = self.similarity([piece.pixels for piece in pieces], [p.text for p in parts]) if self.similarity else None
         matches = align([piece.panel for piece in pieces], parts, matrix, self.settings.align)
@@ -227,7 +227,7 @@ class Curator:
             if all(parts[m.caption] is not part for m in matches):
                 yield Dropped(f"{figure.figure_id}/{part.letter}", "caption_unmatched", part.text[:80])
 
-    def _whole(self, figure: Figure, picture: np.ndarray, pieces: list[PanelCrop], names: int, by: str) -> Pair | Dropped:
+    def _figure_pair(self, figure: Figure, picture: np.ndarray, pieces: list[PanelCrop], names: int, by: str) -> Pair | Dropped:
         """One pair of the whole figure: it has one panel, or the caption speaks of all panels together."""
         piece = pieces[0]
         if len(pieces) > 1:

@@ -41,12 +41,12 @@ def sankey(steps: Sequence[FlowStep], pairs: int, width: int = 1040) -> str:
     ]
     for n, step in enumerate(steps):
         x, scale = 2 + n * gap, BAND / full[step.unit]
-        band, lost = step.before * scale, step.dropped * scale
+        band, drop = step.before * scale, step.dropped * scale
         following = steps[n + 1] if n + 1 < len(steps) else FlowStep("", step.unit, pairs)
         end = following.before * BAND / full[following.unit]
-        parts.append(_flow(x + NODE, x + gap, band - lost, end, crosses=following.unit != step.unit))
+        parts.append(_flow(x + NODE, x + gap, band - drop, end, crosses=following.unit != step.unit))
         if step.dropped:
-            parts.append(_strand(x + NODE, gap, (TOP + band - lost, TOP + band), step.reasons, lost))
+            parts.append(_strand(x + NODE, gap, (TOP + band - drop, TOP + band), step.reasons, drop))
         parts.append(_node(x, band, step.name, f"{step.before} {step.unit}" if _first(steps, n) else str(step.before)))
     x = 2 + len(steps) * gap
     parts.append(_node(x, pairs * BAND / full[steps[-1].unit], "kept", f"{pairs} pairs", bold=True))

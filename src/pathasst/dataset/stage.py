@@ -110,7 +110,7 @@ def run_stage(
         _sweep_half_written(out / NEXT)
         done |= aside
     todo = [u for u in units if u.key not in done]
-    with _Progress(stage, len(units), len(done), shown=progress) as advance:
+    with _Progress(stage, len(units), len(done), visible=progress) as advance:
         for stats in _engine(task, todo, workers, runner):
             done[stats.unit] = stats
             advance(stats.rows)
@@ -296,15 +296,15 @@ def _sweep(out: Path, shards: set[str]) -> None:
 
 
 class _Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere, nothing when not shown."""
+    """A bar on a terminal, a line every ten seconds elsewhere, nothing when not visible."""
 
-    def __init__(self, stage: str, total: int, done: int, *, shown: bool) -> None:
-        self.stage, self.total, self.done, self.shown, self.rows = stage, total, done, shown, 0
+    def __init__(self, stage: str, total: int, done: int, *, visible: bool) -> None:
+        self.stage, self.total, self.done, self.visible, self.rows = stage, total, done, visible, 0
         self.bar: Any = None
         self.last = time.monotonic()
 
     def __enter__(self) -> Callable[[int], None]:
-        if self.shown:
+        if self.visible:
             from rich.console import Console
             from rich.progress import Progress, TextColumn
 
@@ -322,7 +322,7 @@ class _Progress:
         self.done, self.rows = self.done + 1, self.rows + rows
         if self.bar is not None:
             self.bar.update(self.id, completed=self.done, rows=self.rows)
-        elif self.shown and time.monotonic() - self.last > 10:
+        elif self.visible and time.monotonic() - self.last > 10:
             self.last = time.monotonic()
             self.console.print(f"{self.stage}: {self.done}/{self.total} shards, {self.rows} rows")
 

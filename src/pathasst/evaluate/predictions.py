@@ -37,9 +37,9 @@ class Predictions:
         number, self.of = share
         self.number = number
         self.path = Path(folder) / (f"{task}.jsonl" if self.of == 1 else f"{task}.{number}.jsonl")
-        self.known: dict[str, Value] = {}
+        self.values: dict[str, Value] = {}
         for path in [*sorted(Path(folder).glob(f"{task}.*.jsonl")), Path(folder) / f"{task}.jsonl"]:
-            self.known |= dict(_read(path))
+            self.values |= dict(_read(path))
 
     def fill(
         self,
@@ -53,7 +53,7 @@ class Predictions:
 
         A process that shares the work asks its share alone, and gives UNASKED for the rest.
         """
-        missing = [n for n, key in enumerate(keys) if key not in self.known and int(key, 16) % self.of == self.number]
+        missing = [n for n, key in enumerate(keys) if key not in self.values and int(key, 16) % self.of == self.number]
         missing = sorted({keys[n]: n for n in reversed(missing)}.values())  # the same question twice is asked once
         if progress:
             progress(len(keys) - len(missing))
@@ -62,12 +62,12 @@ class Predictions:
             for start in range(0, len(missing), batch):
                 chunk = missing[start : start + batch]
                 for n, value in zip(chunk, ask(chunk), strict=True):
-                    self.known[keys[n]] = value
+                    self.values[keys[n]] = value
                     file.write(json.dumps({"key": keys[n], "value": value}, ensure_ascii=False) + "\n")
                 file.flush()
                 if progress:
                     progress(len(chunk))
-        return [self.known[key] if self.of == 1 else self.known.get(key, UNASKED) for key in keys]
+        return [self.values[key] if self.of == 1 else self.values.get(key, UNASKED) for key in keys]
 
 
 def _read(path: Path) -> Iterator[tuple[str, Value]]:

@@ -192,7 +192,7 @@ def judge(request: ToolRequest, value: Value) -> dict[str, Any]:
 
 def _arguments_right(request: ToolRequest, value: Value) -> bool:
     name = request.expected[0]
-    actual = next((arguments for called, arguments in value["calls"] if called == name), None)
+    actual = next((arguments for tool, arguments in value["calls"] if tool == name), None)
     return actual is not None and all(
         same_argument(key, expected, actual.get(key)) for key, expected in request.arguments.items()
     )

@@ -101,21 +101,21 @@ class Transport:
         Leaving early ends the generation. A server that does not stream is read all the same: its text comes in one piece. Raises
         Refused or Unreachable, also for an answer that is not whole within `timeout` seconds.
         """
-        message, whole = _Message(), []
+        message, lines = _Message(), []
         for line in self._lines({**body, "stream": True}):
             if line.startswith("data:"):
                 if piece := message.add(line.removeprefix("data:")):
                     yield piece
             elif not message.begun:
-                whole.append(line)
+                lines.append(line)
         if message.fault:
             raise Unreachable(f"{self.url} broke off: {message.fault}")
         if message.begun:
             yield message.joined()
             return
-        completion = _completion("\n".join(whole))
+        completion = _completion("\n".join(lines))
         if completion is None:
-            raise Unreachable(f"{self.url} answered in no form of the chat API: {' '.join(whole)[:200]}")
+            raise Unreachable(f"{self.url} answered in no form of the chat API: {' '.join(lines)[:200]}")
         if text := completion["choices"][0]["message"]["content"]:
             yield text
         yield completion["choices"][0]["message"]
@@ -190,13 +190,13 @@ class _Message:
             if values.get("error"):
                 self.fault = str(values["error"])[:200]
             delta = values["choices"][0]["delta"]
-            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning")
             text, calls = delta.get("content"), delta.get("tool_calls")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return ""
         self.begun = True
-        if isinstance(thought, str):
-            self._thoughts.append(thought)
+        if isinstance(reasoning, str):
+            self._thoughts.append(reasoning)
         for call in calls if isinstance(calls, list) else []:
             self._add_call(call)
         if not isinstance(text, str):

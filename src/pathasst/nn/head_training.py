@@ -50,7 +50,7 @@ class HeadTraining(Settings):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_missed(self) -> Self:
         if unknown := set(self.missed) - set(self.classes):
             raise ValueError(f"missed names {', '.join(sorted(unknown))}, which are no classes")
         return self
@@ -134,8 +134,8 @@ def cross_validate(settings: HeadTraining, pictures: HeadPictures) -> CrossValid
     losses = [-np.log(softmax(logits / t, axis=1)[np.arange(len(truth)), truth] + 1e-9).mean() for t in grid]
     temperature, limit = float(grid[int(np.argmin(losses))]), float(np.quantile(distances, 1 - heads.REFUSED))
     output = HeadOutput(softmax(logits / temperature, axis=1), distances / limit)
-    chosen = Head(classes, {}, round(temperature, 3), round(limit, 3), least_of(settings, output, truth, pictures.sources))
-    return CrossValidated(chosen, output, pictures)
+    head = Head(classes, {}, round(temperature, 3), round(limit, 3), least_of(settings, output, truth, pictures.sources))
+    return CrossValidated(head, output, pictures)
 
 
 def least_of(settings: HeadTraining, output: HeadOutput, truth: np.ndarray, sources: np.ndarray) -> tuple[float, ...]:
@@ -183,15 +183,15 @@ def train(settings: HeadTraining, out: Path, say: Callable[[str], None] = lambda
 
 def save(settings: HeadTraining, pictures: HeadPictures, checked: CrossValidated, out: Path) -> None:
     """Fit on everything and write the head, with what the folds chose."""
-    whole, chosen = fitted(settings, pictures), checked.head
-    Head(whole.classes, whole.tensors, chosen.temperature, chosen.limit, chosen.least).save(out)
+    final, checked_head = fitted(settings, pictures), checked.head
+    Head(final.classes, final.tensors, checked_head.temperature, checked_head.limit, checked_head.least).save(out)
 
 
 def scores_of(head: Head, output: HeadOutput, pictures: HeadPictures) -> dict[str, Any]:
     """n, groups, macro F1 and accuracy of the likeliest class with 95 % intervals that draw groups, F1 of each class, and of the
     statements: their share, how many are right, and for each class as what it is stated ("" where it is not)."""
     labels = pictures.labels.tolist()
-    whole = evaluate(output.probabilities, [head.classes.index(c) for c in labels], head.classes, pictures.groups.tolist())
+    scores = evaluate(output.probabilities, [head.classes.index(c) for c in labels], head.classes, pictures.groups.tolist())
     stated = np.array(head.statements(output))
     answered = stated != ""
     counts = {
@@ -199,11 +199,11 @@ def scores_of(head: Head, output: HeadOutput, pictures: HeadPictures) -> dict[st
         for c in head.classes
     }
     return {
-        "n": whole.n,
-        "groups": whole.groups,
-        "macro F1": whole.macro_f1,
-        "accuracy": whole.accuracy,
-        "F1": {c: whole.per_class[c]["f1"] for c in head.classes},
+        "n": scores.n,
+        "groups": scores.groups,
+        "macro F1": scores.macro_f1,
+        "accuracy": scores.accuracy,
+        "F1": {c: scores.per_class[c]["f1"] for c in head.classes},
         "stated": float(answered.mean()),
         "right of stated": float((stated == pictures.labels)[answered].mean()) if answered.any() else None,
         "unlike": float((output.distances > 1).mean()),

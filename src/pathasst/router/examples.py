@@ -60,7 +60,7 @@ class Examples:
             classes = self.config.classes
             example = example._replace(before=tool_vectors([[classes[rng.integers(len(classes))]]], classes)[0])
         if rng.random() < 1 / 3:
-            rest = rng.random(len(example.tokens)) >= settings.lost
+            rest = rng.random(len(example.tokens)) >= settings.word_dropout
             rest[0] = True
             example = example._replace(tokens=example.tokens[rest], tags=example.tags[rest])
         return example

@@ -80,7 +80,7 @@ class Router:
         `before`: the tools that the turn before called, for "again" or "any papers on it?".
         """
         row = self._read(_single_blanks(request), [before]).rows[0] if plain(request) else np.zeros(0)
-        return self._chosen(row)
+        return self._tools_of(row)
 
     def route(self, request: str, tools: Sequence[ToolSpec], *, pictures: int = 1, turns: Sequence[Turn] = ()) -> Route:
         """What to do about a request: the calls of the tools on offer, with their arguments, or why there are none.
@@ -93,19 +93,19 @@ class Router:
         before = tools_before(turns)
         answer = self._read(words, [before, ()])
         likely = dict(zip(self.classes, map(float, answer.rows[0]), strict=False))
-        meant, alone = self._chosen(answer.rows[0]), self._chosen(answer.rows[1])
+        intended, alone = self._tools_of(answer.rows[0]), self._tools_of(answer.rows[1])
         offered = {t.name: t for t in tools}
         if before and self._is_about_the_result(answer.rows[0]):
-            return Route(reason=Reason.RESULT, confidence=self._reason(answer.rows[0])[1], alternatives=tuple(meant))
-        near = tuple(n for n in sorted(likely, key=lambda n: -likely[n]) if likely[n] >= NEAR and n not in meant)
-        ready = [n for n in meant if n in offered and (pictures or not offered[n].needs_image)]
+            return Route(reason=Reason.RESULT, confidence=self._reason(answer.rows[0])[1], alternatives=tuple(intended))
+        near = tuple(n for n in sorted(likely, key=lambda n: -likely[n]) if likely[n] >= NEAR and n not in intended)
+        ready = [n for n in intended if n in offered and (pictures or not offered[n].needs_image)]
         calls = [c for n in ready for c in self._calls(offered[n], answer, turns, again=n in before and n not in alone)]
         if ready:
             least = min(likely[n] for n in ready)
-            return Route(calls=tuple(calls), reason=Reason.CALLS, confidence=least, tools=tuple(meant), alternatives=near)
-        if meant:
-            reason = Reason.NEEDS_PICTURE if any(n in offered for n in meant) else Reason.NOT_OFFERED
-            return Route(reason=reason, confidence=likely[meant[0]], tools=tuple(meant), alternatives=near)
+            return Route(calls=tuple(calls), reason=Reason.CALLS, confidence=least, tools=tuple(intended), alternatives=near)
+        if intended:
+            reason = Reason.NEEDS_PICTURE if any(n in offered for n in intended) else Reason.NOT_OFFERED
+            return Route(reason=reason, confidence=likely[intended[0]], tools=tuple(intended), alternatives=near)
         reason, confidence = self._reason(answer.rows[0])
         return Route(reason=reason, confidence=confidence, alternatives=near)
 
@@ -120,7 +120,7 @@ class Router:
         rows, tags = answers(self.network, states * len(before), tool_vectors(before, self.classes))
         return _Answer(words, tokens[0].spans, rows, tags[-1])
 
-    def _chosen(self, row: np.ndarray) -> list[str]:
+    def _tools_of(self, row: np.ndarray) -> list[str]:
         """Names of the tools that are meant, the likeliest first: from the threshold on, and those beside them from `also` on.
 
         Where none reaches the threshold, but no reason for none is `sure` either, the likeliest from `lone` on.
@@ -145,7 +145,7 @@ class Router:
         """Whether a question after a result rather asks about that than for another call."""
         reasons = dict(zip(self.config.reasons, row[len(self.classes) :], strict=False))
         result = reasons.get(Reason.RESULT, 0.0)
-        unsure = result < self.config.sure and self._chosen(row)
+        unsure = result < self.config.sure and self._tools_of(row)
         return bool(result > reasons.get(Reason.CALLS, 1.0)) and not unsure
 
     def _calls(self, tool: ToolSpec, answer: _Answer, turns: Sequence[Turn], *, again: bool) -> list[ToolCall]:

@@ -71,6 +71,7 @@ class RouterTraining(TrainingSettings):
 
     room: ClassVar[str] = "router"
     free: ClassVar[frozenset[str]] = FREE | {"states", "epochs"}
+    renamed: ClassVar[dict[str, str]] = {**TrainingSettings.renamed, "lost": "word_dropout"}
 
     steps: Steps = Field(default=0, description="Optimiser steps of the whole training. 0: as many as `epochs` asks for.")
     epochs: float = Field(default=6.0, gt=0, description="How often each request is read, where `steps` is 0.")
@@ -100,6 +101,6 @@ class RouterTraining(TrainingSettings):
     dropout: Share = 0.1
     joined: Share = Field(default=0.15, description="Share of requests that another is joined to: several tools at once.")
     later: Share = Field(default=0.3, description="Share of first requests that look as if a tool had been called before.")
-    lost: Share = Field(default=0.1, description="Share of the words that a third of the requests lose.")
+    word_dropout: Share = Field(default=0.1, description="Share of the words that a third of the requests lose.")
     smoothing: Share = 0.01
     wordings_seed: int = Field(default=0, description="Seed of what is drawn from the wordings.")

@@ -47,9 +47,9 @@ _OTHER = {  # number words of other languages: only where a router says that a n
     "zwoelf": 12,
 }
 
-_SPOKEN = "|".join(sorted((w for w in _OTHER if w.isascii() or len(w) > 2), key=len, reverse=True))
+_NUMBER_WORDS = "|".join(sorted((w for w in _OTHER if w.isascii() or len(w) > 2), key=len, reverse=True))
 _AMOUNTS = re.compile(  # how many of something, in other languages; "due", "sei" and "once" mean other things elsewhere
-    rf"(?<![^\W_])(?!due|sei|once|six|couple|dozen)({_SPOKEN})\s+(?:[^\W\d_]+)"
+    rf"(?<![^\W_])(?!due|sei|once|six|couple|dozen)({_NUMBER_WORDS})\s+(?:[^\W\d_]+)"
     r"|((?<!\d)\d{1,9}|二十|十[一二]|[二两三四五六七八九十])(?=[篇个张幅例])",
     re.IGNORECASE,
 )

@@ -24,7 +24,7 @@ except ImportError:  # Windows: one process writes
 _log = logging.getLogger(__name__)
 
 
-class Journal:
+class LogFile:
     """An append-only file of JSON lines, readable by its owner alone; `keep` older files of `max_bytes` each are kept.
 
     Several processes may write to it.
@@ -32,7 +32,7 @@ class Journal:
 
     def __init__(self, file: Path, max_bytes: int = 50 * 2**20, keep: int = 5) -> None:
         self.file, self.max_bytes, self.keep = file, max_bytes, keep
-        self.lost = 0  # entries that could not be written
+        self.failures = 0  # entries that could not be written
         self._lock = threading.Lock()
 
     def write(self, **entry: Any) -> None:
@@ -43,8 +43,8 @@ class Journal:
             try:
                 self._append(data)
             except OSError as error:
-                self.lost += 1
-                _log.error("%s could not be written, %d lines so far: %s", self.file.name, self.lost, error)
+                self.failures += 1
+                _log.error("%s could not be written, %d lines so far: %s", self.file.name, self.failures, error)
 
     def last(self, lines: int) -> list[dict[str, Any]]:
         """The last entries of the current file, oldest first; what cannot be read is left out."""

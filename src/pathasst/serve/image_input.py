@@ -56,7 +56,7 @@ class Room:
 
 
 @dataclass(slots=True)
-class Intake:
+class InputImages:
     """What one server lets in, through page and API alike."""
 
     settings: ServeSettings
@@ -68,7 +68,7 @@ class Intake:
         self.room = Room(self.settings.decoding_pixels)
 
     @classmethod
-    def of(cls, settings: ServeSettings, uploads: UploadStore) -> Intake:
+    def of(cls, settings: ServeSettings, uploads: UploadStore) -> InputImages:
         return cls(settings, uploads, Fetcher(settings.image_hosts, settings.picture_bytes, settings.picture_seconds))
 
     def picture(self, source: str, user: str) -> PictureInput:

@@ -283,13 +283,13 @@ async def _run(service: Service, roots: Sequence[Path], name: str, arguments: di
 def _picture(service: Service, roots: Sequence[Path], source: str, user: str) -> PictureInput:
     """The encoded picture, with its scale where known. Raises BadInput for a path outside of the folders, also by a link."""
     if source.startswith(("data:", "file-", "http:", "https:")):
-        return service.intake.picture(source, user)
+        return service.input_images.picture(source, user)
     if source.startswith(SLIDES):
         return _slide_region(roots, source)
     path = _allowed(roots, source)
     if path.stat().st_size > service.settings.serve.picture_bytes:
         raise BadInput(f"{path.name} has more than {service.settings.serve.picture_bytes >> 20} MB.")
-    return PictureInput(service.intake.checked(path.read_bytes()), path.name)
+    return PictureInput(service.input_images.checked(path.read_bytes()), path.name)
 
 
 def _slide_region(roots: Sequence[Path], uri: str) -> PictureInput:

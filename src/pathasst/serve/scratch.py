@@ -35,7 +35,7 @@ class Scratch:
         self.folder.mkdir(mode=0o700)
 
     def sweep(self) -> int:
-        """Delete files that nobody has written to for `keep_seconds`; how many. A desk keeps its own as long as it needs them."""
+        """Delete files that nobody has written to for `keep_seconds`; how many. A session keeps its own while it needs them."""
         removed, oldest = 0, time.time() - self.keep_seconds
         for file in self.folder.glob("page/**/*"):
             try:

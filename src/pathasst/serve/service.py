@@ -24,16 +24,16 @@ from pathasst.assistant.brain import open_brain
 from pathasst.assistant.brains.settings import Brain, ReplyOptions
 from pathasst.assistant.checking import reply_held
 from pathasst.assistant.grounding import Grounding
-from pathasst.assistant.images import Album, PictureInput
+from pathasst.assistant.images import ChatPictures, PictureInput
 from pathasst.assistant.settings import AssistantSettings
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
 from pathasst.core.malloc import give_back
 from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolResult, ToolSpec, Turn
-from pathasst.serve.audit_log import Journal
+from pathasst.serve.audit_log import LogFile
 from pathasst.serve.batching import SharedBrain
 from pathasst.serve.conversation_cache import Conversations, UserCache
 from pathasst.serve.history import History
-from pathasst.serve.image_input import Intake
+from pathasst.serve.image_input import InputImages
 from pathasst.serve.jobs import Job, WorkQueue
 from pathasst.serve.metrics import Metrics
 from pathasst.serve.scratch import Scratch
@@ -100,12 +100,12 @@ class Service:
         self.scratch = Scratch(serve.home / "scratch", serve.keep_seconds)
         self.queue = WorkQueue(serve.at_once, serve.waiting, serve.wait_seconds)
         self.uploads = UploadStore(serve.home / "uploads", serve.keep_seconds, serve.quota_bytes)
-        self.intake = Intake.of(serve, self.uploads)
+        self.input_images = InputImages.of(serve, self.uploads)
         self.conversations = Conversations(serve.keep_seconds)
         self.responses: UserCache[dict[str, Any]] = UserCache(serve.keep_seconds)  # of the Responses API, by id
         self.history = History(serve.home / HISTORY, serve.history_days) if serve.history_days else None
-        self.audit = Journal(serve.home / "audit.jsonl")
-        self._feedback = Journal(serve.home / "feedback.jsonl")
+        self.audit = LogFile(serve.home / "audit.jsonl")
+        self._feedback = LogFile(serve.home / "feedback.jsonl")
         self.shelf: Shelf | None = None  # slides that the server shows, if it was given any
         self._clip: PathCLIPModel | None = None
         self._clip_lock = threading.Lock()
@@ -149,7 +149,7 @@ class Service:
         images: Sequence[PictureInput] = (),
         history: Answer | Callable[[], Answer | None] | None = None,
         user: str = LOCAL,
-        watch: OnEvent | None = None,
+        on_event: OnEvent | None = None,
         cancel: threading.Event | None = None,
         tools: Sequence[str] | None = None,
         advice: str = "",
@@ -176,17 +176,17 @@ class Service:
                 if cancel is not None and cancel.is_set():
                     job.cancelled.set()
                 job.emit(event)
-                if watch is not None:
-                    watch(event)
+                if on_event is not None:
+                    on_event(event)
 
             answer = ask_alone(
-                [self.intake.opened(i) for i in images] or None,
+                [self.input_images.opened(i) for i in images] or None,
                 question,
                 history() if callable(history) else history,
                 self.brain.view(job.cancelled, view_options),
                 self.registry if tools is None else self.registry.only(tools),
                 limits=self.settings.limits,
-                watch=forward,
+                on_event=forward,
                 cancel=cancel or job.cancelled,
                 advice=advice,
             )
@@ -219,7 +219,7 @@ class Service:
         def work(job: Job[Turn]) -> Turn:
             from pathasst.imaging.pictures import encode_png
 
-            clean = [self.intake.processed(i, encode_png) for i in images]
+            clean = [self.input_images.processed(i, encode_png) for i in images]
             started = time.monotonic()
             if forced is not None and self.composes:
                 turn = self._forced(job, turns, clean, tools, forced)
@@ -247,10 +247,10 @@ class Service:
         """A turn that calls one of the client's tools with what the server's own tools find for the last question."""
         last = max((n for n, turn in enumerate(turns) if turn.role == "user"), default=0)
         question = turns[last].content.replace(IMAGE, "").strip()
-        album = Album()
+        chat_pictures = ChatPictures()
         for image in images:
-            album.give(PictureInput(image))
-        before = Answer(question="", text="", turns=list(turns[:last]), pictures=album.shown)
+            chat_pictures.add(PictureInput(image))
+        before = Answer(question="", text="", turns=list(turns[:last]), pictures=chat_pictures.entries)
         answer = ask_alone(
             None,
             question,
@@ -280,8 +280,8 @@ class Service:
         def work(job: Job[ToolResult]) -> ToolResult:
             pixels, scaled_call, note = None, call, ""
             if image is not None:
-                album = Album()
-                pixels = album.pixels(album.give(self.intake.opened(image)))
+                chat_pictures = ChatPictures()
+                pixels = chat_pictures.pixels(chat_pictures.add(self.input_images.opened(image)))
                 tool = self.registry.tools.get(call.name)
                 if tool is not None and SCALE not in call.arguments:
                     arguments, note = tool.scaled(call.arguments, image.um_per_px)
@@ -332,19 +332,19 @@ class Service:
             self.audit.write(event="embedding", user=user, texts=len(texts), pictures=len(images))
             clip = self.clip()
             with self._clip_lock:
-                return clip.encode_text(texts) if texts else clip.encode_image(self.intake.decoded(i) for i in images)
+                return clip.encode_text(texts) if texts else clip.encode_image(self.input_images.decoded(i) for i in images)
 
         return self.queue.submit(work, user)
 
     def submit_upload(self, name: str, data: bytes, user: str = LOCAL, um_per_px: float | None = None) -> Job[Upload]:
         """Store a picture for this user until it expires, written anew from its pixels, as a Job. Raises BadInput."""
-        data = self.intake.checked(data)
+        data = self.input_images.checked(data)
 
         def work(job: Job[Upload]) -> Upload:
             from pathasst.imaging.pictures import encode_png
 
             self.audit.write(event="upload", user=user, bytes=len(data))
-            return self.uploads.put(user, name, self.intake.processed(data, encode_png), um_per_px)
+            return self.uploads.put(user, name, self.input_images.processed(data, encode_png), um_per_px)
 
         return self.queue.submit(work, user)
 

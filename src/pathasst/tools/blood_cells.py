@@ -22,7 +22,7 @@ TYPES = "wbc-embedded"
 """Weights of the classifier of white cells. Optional: without them cells are counted, not typed."""
 FIELD = 640  # px; a larger picture of unknown scale is first taken for one field of this size, as the training pictures are
 RED_CELL = 70.0  # px of a red cell as the network sees it in training
-SEEN = (40.0, 110.0)  # px of red cells that training showed it
+RED_CELL_RANGE = (40.0, 110.0)  # px of red cells that training showed it
 LOOSE, STRICT = 0.25, 0.7
 """Scores between which a white cell or a platelet is in doubt; see `red_cells` for the red ones."""
 MARGIN = 1.1  # side of a white cell's crop, in sides of its box
@@ -117,7 +117,7 @@ class BloodCells(BoxTool[BloodCellsArguments]):
         red = sure.xyxy[sure.classes == detector.settings.classes.index("RBC")]
         if len(red) >= 5:
             side = factor * float(np.median(np.sqrt(np.prod(red[:, 2:] - red[:, :2], 1))))
-            if not SEEN[0] <= side <= SEEN[1]:
+            if not RED_CELL_RANGE[0] <= side <= RED_CELL_RANGE[1]:
                 factor = min(factor * RED_CELL / side, 2.0)
                 boxes = detector.detect([image], scale=factor, min_score=least)[0]
         return boxes, factor

@@ -47,12 +47,12 @@ def counted(boxes: Boxes, red: int, white: int, shape: tuple[int, ...]) -> tuple
 def _free(xyxy: np.ndarray, scores: np.ndarray, white: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Whether each box is whole, lies on no better one and on no white cell, and is of the size of the others."""
     height, width = shape[:2]
-    whole = (xyxy[:, :2] > CUT).all(1) & (xyxy[:, 2] < width - CUT) & (xyxy[:, 3] < height - CUT)
+    uncut = (xyxy[:, :2] > CUT).all(1) & (xyxy[:, 2] < width - CUT) & (xyxy[:, 3] < height - CUT)
     sides = np.sqrt(np.prod(np.maximum(xyxy[:, 2:] - xyxy[:, :2], 1e-3), axis=1))
     usual = np.abs(np.log(sides / np.median(sides[scores >= SURE]))) < ODD
     better = scores[None] > scores[:, None]
     covered = (_shared(xyxy, xyxy) * better).max(1, initial=0)
-    return whole & usual & (covered < COVERED) & (_shared(xyxy, white).max(1, initial=0) < ON_WHITE)  # type: ignore[no-any-return]
+    return uncut & usual & (covered < COVERED) & (_shared(xyxy, white).max(1, initial=0) < ON_WHITE)  # type: ignore[no-any-return]
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -77,10 +77,10 @@ class Segment(Tool[SegmentArguments]):
         require_side(image, 32, "Segmentation")
         _check_prompts(arguments, image)
         prompted = arguments.box is not None or bool(arguments.points)
-        masks = self._asked(arguments, image) if prompted else self._everything(image)
+        masks = self._prompted(arguments, image) if prompted else self._everything(image)
         return _result(masks, image, arguments, self.sam.name)
 
-    def _asked(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
+    def _prompted(self, arguments: SegmentArguments, image: np.ndarray) -> list[Mask]:
         from pathasst.nn.sam.model import select_masks
 
         x, y, x2, y2 = part_around(arguments, image)

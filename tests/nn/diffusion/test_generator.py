@@ -13,7 +13,7 @@ from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.records import ToolCall
 from pathasst.nn.classifier import ClassifierItem
 from pathasst.nn.diffusion.data import image_texts, recipe_cells
-from pathasst.nn.diffusion.network import Generator, GeneratorConfig, SentenceVectors, Squares
+from pathasst.nn.diffusion.network import Generator, GeneratorConfig, SentenceVectors, SquarePCA
 from pathasst.nn.diffusion.training import GeneratorTraining, train
 from pathasst.tools.lbc_generate import LbcGenerate, as_png
 
@@ -71,7 +71,7 @@ def test_cells_of_val_choose_the_weights_and_are_not_trained_on(tmp_path):
 def test_squares_keep_what_their_components_hold():
     rng = torch.Generator().manual_seed(0)
     smooth = torch.nn.functional.interpolate(torch.rand(20, 3, 4, 4, generator=rng), size=16, mode="bilinear") * 2 - 1
-    few, all_ = Squares(4, 12), Squares(4, 48)
+    few, all_ = SquarePCA(4, 12), SquarePCA(4, 48)
     for squares in (few, all_):
         squares.fit(smooth)
     assert torch.allclose(all_.decode(all_.encode(smooth)), smooth, atol=1e-3)

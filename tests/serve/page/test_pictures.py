@@ -12,9 +12,9 @@ from pathasst.assistant.settings import ServeSettings
 from pathasst.core.errors import BadInput, BadSettings, MissingWeights, Unreachable
 from pathasst.imaging.pictures import encode_png
 from pathasst.llm.transport import Refused
-from pathasst.serve.image_input import Intake
+from pathasst.serve.image_input import InputImages
 from pathasst.serve.page import pictures
-from pathasst.serve.page.sessions import Desk
+from pathasst.serve.page.sessions import PageSession
 from pathasst.serve.page.words import explained
 from pathasst.serve.uploads import UploadStore
 
@@ -22,9 +22,9 @@ TOKEN = "0123456789abcdef" * 2
 
 
 @pytest.fixture
-def limits(tmp_path: Path) -> Intake:
+def limits(tmp_path: Path) -> InputImages:
     serve = ServeSettings(home=tmp_path, picture_bytes=100_000, picture_pixels=10_000, pictures=2)
-    return Intake.of(serve, UploadStore(tmp_path / "uploads"))
+    return InputImages.of(serve, UploadStore(tmp_path / "uploads"))
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -32,14 +32,14 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: Intake, spots: np.ndarray) -> None:
-    desk, file = Desk(TOKEN), write(tmp_path / "<b>.png", encode_png(spots))
-    given = pictures.take(desk, file, limits)
+def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: InputImages, spots: np.ndarray) -> None:
+    session, file = PageSession(TOKEN), write(tmp_path / "<b>.png", encode_png(spots))
+    given = pictures.take(session, file, limits)
     assert given is not None and (given.width, given.height) == (96, 96) and not file.exists()
-    assert "&lt;b&gt;.png" in pictures.shown_html(desk) and "96 × 96 px" in pictures.shown_html(desk)
-    pictures.put(desk, spots, "two", most=2)
+    assert "&lt;b&gt;.png" in pictures.shown_html(session) and "96 × 96 px" in pictures.shown_html(session)
+    pictures.put(session, spots, "two", most=2)
     with pytest.raises(BadInput, match="takes 2 pictures"):
-        pictures.put(desk, spots, "three", most=2)
+        pictures.put(session, spots, "three", most=2)
 
 
 @pytest.mark.parametrize(
@@ -52,58 +52,58 @@ def test_a_picture_is_taken_and_its_upload_deleted(tmp_path: Path, limits: Intak
     ],
     ids=["foreign", "empty", "heavy", "large"],
 )
-def test_what_cannot_be_taken_is_deleted_too(content: bytes, reason: str, tmp_path: Path, limits: Intake) -> None:
+def test_what_cannot_be_taken_is_deleted_too(content: bytes, reason: str, tmp_path: Path, limits: InputImages) -> None:
     file = write(tmp_path / "a.png", content)
     with pytest.raises(BadInput, match=reason):
-        pictures.take(Desk(TOKEN), file, limits)
+        pictures.take(PageSession(TOKEN), file, limits)
     assert not file.exists()
 
 
-def test_regions_of_a_slide_keep_their_scale(tmp_path: Path, limits: Intake) -> None:
+def test_regions_of_a_slide_keep_their_scale(tmp_path: Path, limits: InputImages) -> None:
     pytest.importorskip("openslide", reason="OpenSlide is not installed")
-    desk, file = Desk(TOKEN), slide(tmp_path / "s.svs")
-    assert pictures.take(desk, file, limits) is None and not file.exists()
-    shown = pictures.picker(desk)
+    session, file = PageSession(TOKEN), slide(tmp_path / "s.svs")
+    assert pictures.take(session, file, limits) is None and not file.exists()
+    shown = pictures.picker(session)
     assert (shown["width"], shown["height"], shown["scale"]) == (1024, 768, "0.5") and shown["src"].startswith("data:image/jpeg")
-    given = pictures.cut(desk, "500, 250, 100, 80")
+    given = pictures.cut(session, "500, 250, 100, 80")
     assert (given.width, given.height) == (100, 80) and given.um_per_px == pytest.approx(0.5)
     for wrong in ("0, 0, 5000, 5", "1, 2, 3", ""):
         with pytest.raises((BadInput, BadSettings)):
-            pictures.cut(desk, wrong)
-    place = desk.slide
+            pictures.cut(session, wrong)
+    place = session.slide
     with pytest.raises(BadInput):  # one that cannot be opened leaves the one that is open
-        pictures.take(desk, write(tmp_path / "b.svs", b"II*\0 and no more"), limits)
-    assert desk.slide == place and pictures.cut(desk, "0, 0, 9, 9", most=3).width == 9
-    desk.close()
+        pictures.take(session, write(tmp_path / "b.svs", b"II*\0 and no more"), limits)
+    assert session.slide == place and pictures.cut(session, "0, 0, 9, 9", most=3).width == 9
+    session.close()
     assert place is not None and not place.exists()
 
 
 def test_a_region_of_a_picture_takes_its_place_until_it_was_asked_about(spots: np.ndarray) -> None:
-    desk = Desk(TOKEN)
+    session = PageSession(TOKEN)
     with pytest.raises(BadInput, match="give a picture first"):
-        pictures.frame(desk)
-    whole = pictures.put(desk, spots, "spots.png", um_per_px=0.25)
-    pictures.frame(desk)
-    shown = pictures.picker(desk)
+        pictures.frame(session)
+    whole = pictures.put(session, spots, "spots.png", um_per_px=0.25)
+    pictures.frame(session)
+    shown = pictures.picker(session)
     assert (shown["width"], shown["height"], shown["scale"], shown["box"]) == (96, 96, "0.25", [24, 24, 48, 48])
-    first = pictures.cut(desk, "10, 20, 30, 40")
+    first = pictures.cut(session, "10, 20, 30, 40")
     assert (first.width, first.height, first.um_per_px) == (30, 40, 0.25)
     assert first.image == encode_png(spots[20:60, 10:40])
     assert first.origin == "region 10, 20, 30 × 40 px of spots.png"
     whole.handle = "image1"
-    second = pictures.cut(desk, "0, 0, 96, 96")  # another one of the same picture
-    assert desk.talk.pictures == [first, second]
+    second = pictures.cut(session, "0, 0, 96, 96")  # another one of the same picture
+    assert session.talk.pictures == [first, second]
     for outside in ("90, 0, 10, 10", "-1, 0, 10, 10", "0, 0, 0, 5"):
         with pytest.raises((BadInput, BadSettings)):
-            pictures.cut(desk, outside)
+            pictures.cut(session, outside)
 
 
-def test_a_slide_that_is_none_is_explained(tmp_path: Path, limits: Intake) -> None:
+def test_a_slide_that_is_none_is_explained(tmp_path: Path, limits: InputImages) -> None:
     pytest.importorskip("openslide", reason="OpenSlide is not installed")
-    desk = Desk(TOKEN)
+    session = PageSession(TOKEN)
     with pytest.raises(BadInput, match=r"fake\.svs cannot be opened as a slide"):
-        pictures.take(desk, write(tmp_path / "fake.svs", b"nothing"), limits)
-    assert desk.slide is None
+        pictures.take(session, write(tmp_path / "fake.svs", b"nothing"), limits)
+    assert session.slide is None
 
 
 VMS = """[Virtual Microscope Specimen]
@@ -116,11 +116,11 @@ MapFile=../secret.jpg
 
 
 @pytest.mark.parametrize("name", ["a.vms", "a.svs", "a.mrxs"])
-def test_a_slide_that_names_other_files_is_not_opened(tmp_path: Path, limits: Intake, name: str) -> None:
-    desk, file = Desk(TOKEN), write(tmp_path / name, VMS.encode())
+def test_a_slide_that_names_other_files_is_not_opened(tmp_path: Path, limits: InputImages, name: str) -> None:
+    session, file = PageSession(TOKEN), write(tmp_path / name, VMS.encode())
     with pytest.raises(BadInput, match="one TIFF-based file"):
-        pictures.take(desk, file, limits)
-    assert desk.slide is None and not file.exists()
+        pictures.take(session, file, limits)
+    assert session.slide is None and not file.exists()
 
 
 def test_errors_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:

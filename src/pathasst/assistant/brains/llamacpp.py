@@ -84,7 +84,7 @@ class LlamaCppBrain:
             for longest in _SHORTER if first == starts[-1] else _SHORTER[:1]:
                 messages = dialogue(turns[first:], tools, longest)
                 try:
-                    if selected := self._chosen(messages, turns, tools):
+                    if selected := self._select_tools(messages, turns, tools):
                         yield Turn(role="assistant", tool_calls=self._calls(messages, selected))
                     else:
                         yield from self._answer(messages, offered=bool(tools))
@@ -96,7 +96,7 @@ class LlamaCppBrain:
                     return
         raise BadInput(f"the question does not fit into the {CONTEXT} tokens that {self.name} reads: {reason}")
 
-    def _chosen(self, messages: Messages, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> list[ToolSpec]:
+    def _select_tools(self, messages: Messages, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> list[ToolSpec]:
         """The tools that the model says it needs now; those that this question has had already are not offered again."""
         had = _had(turns)
         left = {tool.name: tool for tool in tools if tool.name not in had}

@@ -56,11 +56,11 @@ class LocalBrain:
         from pathasst.core import weights
 
         model: Any = Later(partial(_load_model, settings.model))
-        chooser = settings.chooses_tools
+        router_id = settings.chooses_tools
         router: Any = None
-        if chooser and (Path(chooser).is_dir() or weights.present(chooser)):
-            router = Later(partial(_load_router, chooser))
-        name = f"{weights.version(settings.model)}, tools chosen by {weights.version(chooser) if router else 'itself'}"
+        if router_id and (Path(router_id).is_dir() or weights.present(router_id)):
+            router = Later(partial(_load_router, router_id))
+        name = f"{weights.version(settings.model)}, tools chosen by {weights.version(router_id) if router else 'itself'}"
         return cls(model, name, settings.max_tokens, router=router, grounding=settings.grounding)
 
     def load(self) -> None:
@@ -101,7 +101,7 @@ class LocalBrain:
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> Generator[str | Turn, None, None]:
         """As `reply`, with the words as they are made, and the Turn last."""
-        shortened, images = self._fitting(turns, images, tools)
+        shortened, images = self._fit_context(turns, images, tools)
         decided = self._decided(shortened, images, tools)
         if isinstance(decided, Turn):
             yield from filter(None, [decided.content])
@@ -112,7 +112,7 @@ class LocalBrain:
 
     def reply_many(self, requests: Sequence[tuple[Sequence[Turn], Sequence[ImageBytes], Sequence[ToolSpec]]]) -> list[Turn]:
         """A reply to each of several (turns, images, tools), generated together. Raises as `reply`, for all of them."""
-        shortened = [(*self._fitting(*request), request[2]) for request in requests]
+        shortened = [(*self._fit_context(*request), request[2]) for request in requests]
         replies = [self._decided(*request) for request in shortened]
         for calls in (True, False):
             open_ = [n for n, reply in enumerate(replies) if reply is calls]
@@ -165,7 +165,7 @@ class LocalBrain:
             return -(-len(text) // 4)
         return self.model.count_tokens(text)
 
-    def _fitting(
+    def _fit_context(
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> tuple[list[Turn], list[ImageBytes]]:
         """The conversation, shortened as far as the model needs it. Raises BadInput."""

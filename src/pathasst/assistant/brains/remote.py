@@ -68,23 +68,23 @@ class RemoteBrain:
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> Generator[str | Turn, None, None]:
         """The words as they come, then the turn. Raises as `reply`, which is asked where the server broke off before a word."""
-        text, shown = "", False
+        text, streaming = "", False
         try:
             for piece in self.transport.stream(self._body(turns, images, tools)):
                 if isinstance(piece, Mapping):
                     yield to_turn(piece)
                     return
                 text += piece
-                if shown:
+                if streaming:
                     yield piece
                 elif text.strip() and not text.lstrip().startswith(CALL_SIGNS):
-                    shown = True
+                    streaming = True
                     yield text
         except Refused as error:
-            if shown or error.status not in NO_STREAM | AGAIN:
+            if streaming or error.status not in NO_STREAM | AGAIN:
                 raise
         except Unreachable as error:
-            if shown or isinstance(error, Endless):
+            if streaming or isinstance(error, Endless):
                 raise
         yield self.reply(turns, images, tools)
 

@@ -1,6 +1,6 @@
 """The small diffusion model: words to pictures of 64×64 px. Knows words and pixels, no class and no training.
 
-Squares of 4×4 px become twelve numbers, their principal components (`Squares`): a linear and exact counterpart of the
+Squares of 4×4 px become twelve numbers, their principal components (`SquarePCA`): a linear and exact counterpart of the
 autoencoder of latent diffusion (Rombach et al. 2022) that needs no training. On this map works a small UNet, told the noise level
 and MiniLM's vector of the sentence; v-prediction (Salimans & Ho 2022), a cosine schedule scaled to no signal at its
 end (Lin et al. 2024), classifier-free guidance, DDIM.
@@ -58,7 +58,7 @@ class GeneratorConfig:
         return self.size // self.square
 
 
-class Squares(torch.nn.Module):
+class SquarePCA(torch.nn.Module):
     """Pixels N×3×H×W in −1…1 ↔ maps N×channels×h×w: principal components of the squares, each divided by the root of its
     deviation, so that coarse structure still outweighs grain, as in pixels, but less."""
 
@@ -96,7 +96,7 @@ class DiffusionNetwork(torch.nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.squares = Squares(config.square, config.channels)
+        self.squares = SquarePCA(config.square, config.channels)
         self.unet = UNet(config.channels, config.widths, config.layers, TEXT)
 
     def forward(self, x: torch.Tensor, times: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

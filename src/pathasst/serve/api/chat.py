@@ -42,7 +42,7 @@ async def complete(body: ChatRequest, request: Request) -> Any:
     user: str = request.state.user
     check_model(service, body.model)
     chat = await run_in_threadpool(
-        messages.read, body.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
+        messages.read, body.messages, lambda url: service.input_images.picture(url, user), service.settings.serve.pictures
     )
     if not body.tools and (plain := helper_requests.answered(chat[-1].words)) is not None:
         return _plain(service, body, chat, plain)
@@ -121,12 +121,12 @@ async def outcome(request: Request, job: Job[T]) -> T:
 async def watched(request: Request, job: Job[T]) -> AsyncIterator[None]:
     """Within it, a client that leaves cancels the job."""
 
-    async def watch() -> None:
+    async def cancel_when_gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
         job.cancel()
 
-    watcher = asyncio.create_task(watch())
+    watcher = asyncio.create_task(cancel_when_gone())
     try:
         yield
     finally:
@@ -149,7 +149,7 @@ def submit(service: Service, user: str, body: ChatRequest, chat: list[messages.C
     """The job that answers the last message."""
     before = chat[:-1]
     previous = service.conversations.recall(user, messages.key(before))
-    sees, decoded = service.brain.brain.sees, service.intake.opened
+    sees, decoded = service.brain.brain.sees, service.input_images.opened
     return service.submit(
         chat[-1].words,
         chat[-1].pictures,

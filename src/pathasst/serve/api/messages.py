@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pathasst.assistant import sanitize
 from pathasst.assistant.answer import Answer
-from pathasst.assistant.images import Album, PictureInput
+from pathasst.assistant.images import ChatPictures, PictureInput
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
 from pathasst.llm.tool_calls import call_of
@@ -66,14 +66,14 @@ def history(chat: Sequence[ChatMessage], sees: bool, decoded: Callable[[PictureI
     """A conversation that this server does not remember, from its messages alone; None when there was none."""
     if not chat:
         return None
-    album, turns = Album(), []
+    chat_pictures, turns = ChatPictures(), []
     for one in chat:
         for picture in one.pictures:
-            album.give(decoded(picture))
+            chat_pictures.add(decoded(picture))
         marks = f"{IMAGE}\n" * (len(one.pictures) if sees else 0)
         words = sanitize.as_data(one.words.removesuffix(one.footer))
         turns.append(Turn(role=one.role, content=marks + words, advice=sanitize.as_data(one.advice)))
-    return Answer(question="", text="", turns=turns, pictures=album.shown)
+    return Answer(question="", text="", turns=turns, pictures=chat_pictures.entries)
 
 
 def turns(messages: Sequence[Message], chat: Sequence[ChatMessage], sees: bool) -> tuple[list[Turn], list[bytes]]:

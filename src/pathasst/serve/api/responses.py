@@ -105,7 +105,7 @@ async def create(body: ResponseRequest, request: Request) -> Any:
     items = _items(body, service, user)
     chat = as_chat(body, items)
     read = await run_in_threadpool(
-        messages.read, chat.messages, lambda url: service.intake.picture(url, user), service.settings.serve.pictures
+        messages.read, chat.messages, lambda url: service.input_images.picture(url, user), service.settings.serve.pictures
     )
     run = _Run(service, user, body, chat, read, items)
     run.submit()

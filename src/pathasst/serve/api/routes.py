@@ -69,7 +69,7 @@ async def embeddings(body: EmbeddingRequest, request: Request) -> Embeddings:
     pictures = [text for text in inputs if _PICTURE.match(text)]
     if pictures and len(pictures) < len(inputs):
         raise BadInput("send texts or pictures, not both in one request.")
-    checked = await run_in_threadpool(lambda: [service.intake.picture(p, user).image for p in pictures])
+    checked = await run_in_threadpool(lambda: [service.input_images.picture(p, user).image for p in pictures])
     vectors = await outcome(request, service.submit_embedding([] if pictures else inputs, checked, user))
     if body.dimensions not in (None, vectors.shape[1]):
         raise ApiError(f"pathclip's vectors have {vectors.shape[1]} dimensions; they are not shortened.", param="dimensions")
@@ -100,7 +100,7 @@ async def run_tool(name: str, body: ToolRun, request: Request) -> dict[str, Any]
     service.uploads.require_room(user)
     image = None
     if body.image is not None and tool.needs_image:
-        image = await run_in_threadpool(service.intake.picture, body.image, user)
+        image = await run_in_threadpool(service.input_images.picture, body.image, user)
         image = replace(image, um_per_px=body.um_per_px or image.um_per_px)
     result = await outcome(request, service.submit_tool(ToolCall(name=name, arguments=body.arguments), image, user))
     if result.error:
@@ -201,7 +201,7 @@ def metrics(request: Request) -> Response:
 def audit(request: Request, last: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
     """The last lines of the audit log, newest last; for admins."""
     service: Service = request.app.state.service
-    return {"object": "list", "data": service.audit.last(last), "lost": service.audit.lost}
+    return {"object": "list", "data": service.audit.last(last), "lost": service.audit.failures}
 
 
 @router.get("/v1/history", tags=["files"])

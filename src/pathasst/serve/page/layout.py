@@ -13,7 +13,7 @@ from pathasst.serve.page import literature, tools_tab
 from pathasst.serve.page.examples import EXAMPLES
 from pathasst.serve.page.parts import html_part
 from pathasst.serve.page.pictures import SLIDES
-from pathasst.serve.page.sessions import Desks
+from pathasst.serve.page.sessions import PageSessions
 from pathasst.serve.page.wiring import EMPTY, JUDGE, Wiring
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def blocks(service: Service) -> gr.Blocks:
     """The whole page. Its look is given when it is mounted (see `page.mount`)."""
     keep = service.settings.serve.keep_seconds
-    desks = Desks(keep, home=service.scratch.folder / "desks", history=service.history)
-    service.sweeps.append(desks.sweep)
-    service.at_close.callback(desks.close)
+    sessions = PageSessions(keep, home=service.scratch.folder / "sessions", history=service.history)
+    service.sweeps.append(sessions.sweep)
+    service.at_close.callback(sessions.close)
     with gr.Blocks(
         title="PathAsst", analytics_enabled=False, delete_cache=(600, int(keep)), fill_width=True, elem_id="pa-page"
     ) as page:
@@ -39,10 +39,10 @@ def blocks(service: Service) -> gr.Blocks:
                 with gr.Tab("Ask", id="ask"):
                     right = Right()
                 with gr.Tab("Tools", id="tools"):
-                    tools_tab.panel(service, desks, token)
+                    tools_tab.panel(service, sessions, token)
                 with gr.Tab("Papers", id="papers"):
-                    literature.panel(service, desks, token)
-        Wiring(service, desks, token, left, right).connect(page)
+                    literature.panel(service, sessions, token)
+        Wiring(service, sessions, token, left, right).connect(page)
     return page
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadSettings
 from pathasst.serve.markup import hits_html
-from pathasst.serve.page.sessions import Desk, Desks
+from pathasst.serve.page.sessions import PageSession, PageSessions
 from pathasst.serve.page.talk import waiting
 from pathasst.serve.page.words import alert, explained
 
@@ -30,11 +30,11 @@ TYPES = (
 """Publication types of MEDLINE that are asked for most; others may be written in."""
 
 
-def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
+def panel(service: Service, sessions: PageSessions, token: gr.Textbox) -> None:
     """The tab's content."""
     import gradio as gr
 
-    from pathasst.serve.page.parts import QUIET, at_desk, html_part
+    from pathasst.serve.page.parts import QUIET, html_part, in_session
 
     with gr.Row(elem_classes="pa-ask"):
         query = gr.Textbox(
@@ -55,17 +55,17 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
     result = html_part(elem_id="pa-hits")
 
     def run(
-        desk: Desk, query: str, since: str, until: str, most: int, types: list[str], leave_out_retracted: bool
+        session: PageSession, query: str, since: str, until: str, most: int, types: list[str], leave_out_retracted: bool
     ) -> Iterator[str]:
         yield waiting("Searching …")
         try:
-            yield search(service, desk.user, query, since, until, int(most), types, leave_out_retracted)
+            yield search(service, session.user, query, since, until, int(most), types, leave_out_retracted)
         except Exception as error:  # noqa: BLE001 - shown in plain words
             yield explained(error)
 
     gr.on(
         [query.submit, button.click],
-        at_desk(desks, run),
+        in_session(sessions, run),
         [token, query, since, until, most, types, retracted_box],
         result,
         **QUIET,

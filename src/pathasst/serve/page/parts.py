@@ -8,29 +8,29 @@ from typing import Any
 
 import gradio as gr
 
-from pathasst.serve.page.sessions import Desk, Desks
+from pathasst.serve.page.sessions import PageSession, PageSessions
 from pathasst.serve.service import LOCAL
 
 
-def at_desk(desks: Desks, work: Callable[..., Any]) -> Callable[..., Any]:
-    """An event's handler that begins with the tab's token: `work` with the desk of that tab and of the user behind the request.
+def in_session(sessions: PageSessions, work: Callable[..., Any]) -> Callable[..., Any]:
+    """An event's handler that begins with the tab's token: `work` with that tab's session of the user behind the request.
 
-    `work(desk, *values)` may be a generator.
+    `work(session, *values)` may be a generator.
     """
 
-    def desk_of(request: gr.Request, token: str) -> Desk:
+    def session_of(request: gr.Request, token: str) -> PageSession:
         inner = getattr(request, "request", None)
-        return desks.get(token, getattr(getattr(inner, "state", None), "user", LOCAL))
+        return sessions.get(token, getattr(getattr(inner, "state", None), "user", LOCAL))
 
     if inspect.isgeneratorfunction(work):
 
         def stream(request: gr.Request, token: str, *values: Any) -> Any:
-            yield from work(desk_of(request, token), *values)
+            yield from work(session_of(request, token), *values)
 
         return stream
 
     def handle(request: gr.Request, token: str, *values: Any) -> Any:
-        return work(desk_of(request, token), *values)
+        return work(session_of(request, token), *values)
 
     return handle
 

@@ -1,4 +1,4 @@
-"""Pictures and slides that a person gives: read safely, shown small, regions cut out with their scale. Knows Desks, no Gradio."""
+"""Pictures and slides that a person gives: read safely, shown small, regions cut out with their scale. No Gradio."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathasst.assistant.answer import PERSON, ChatPicture
 from pathasst.core.errors import BadInput
 from pathasst.serve.markup.layers import image_html
 from pathasst.serve.markup.words import escape
-from pathasst.serve.page.sessions import Desk, Exchange, PagePicture
+from pathasst.serve.page.sessions import Exchange, PagePicture, PageSession
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
     from pathasst.serve.history import StoredExchange
-    from pathasst.serve.image_input import Intake
+    from pathasst.serve.image_input import InputImages
 
 SLIDES = ".svs, .ndpi, .scn, .bif, .tif"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -34,17 +34,17 @@ REGION_SIDE = 2048
 """Longest side in px of a region as read; larger regions are read from a coarser level."""
 
 
-def take(desk: Desk, path: Path, intake: Intake) -> PagePicture | None:
-    """Put an uploaded file on the desk, and remove it from where it was uploaded to. None: it is a slide, now open.
+def take(session: PageSession, path: Path, input_images: InputImages) -> PagePicture | None:
+    """Put an uploaded file on the session, and remove it from where it was uploaded to. None: it is a slide, now open.
 
     Raises BadInput for what is neither, is damaged or too large, Busy when too much is being read at the same time.
     """
     from pathasst.imaging import slides
 
-    settings, desk.framed = intake.settings, None
+    settings, session.framed = input_images.settings, None
     try:
         if slides.is_slide(path) or (path.suffix.lower() in (".tif", ".tiff") and path.stat().st_size > settings.picture_bytes):
-            open_slide(desk, path)
+            open_slide(session, path)
             return None
         size = path.stat().st_size
         if size > settings.picture_bytes:
@@ -53,7 +53,7 @@ def take(desk: Desk, path: Path, intake: Intake) -> PagePicture | None:
                 "Cut out the part of interest, or save it as JPEG."
             )
         data = path.read_bytes()
-        return intake.processed(data, lambda pixels: put(desk, pixels, path.name, most=settings.pictures))
+        return input_images.processed(data, lambda pixels: put(session, pixels, path.name, most=settings.pictures))
     except BadInput as error:
         raise BadInput(str(error).replace("the picture", path.name, 1)) from error
     finally:
@@ -83,22 +83,22 @@ def as_shown(picture: PagePicture) -> ChatPicture:
 
 
 def put(
-    desk: Desk, pixels: np.ndarray, name: str, um_per_px: float | None = None, origin: str = "", *, most: int = 8
+    session: PageSession, pixels: np.ndarray, name: str, um_per_px: float | None = None, origin: str = "", *, most: int = 8
 ) -> PagePicture:
-    """Put pixels on the desk as the current picture. Raises BadInput when the conversation holds `most` already."""
+    """Put pixels on the session as the current picture. Raises BadInput when the conversation holds `most` already."""
     from pathasst.imaging.pictures import encode_png
 
-    if len(desk.talk.pictures) >= most:
+    if len(session.talk.pictures) >= most:
         raise BadInput(f"a conversation takes {most} pictures; remove one, or begin a new conversation.")
     height, width = pixels.shape[:2]
     picture = PagePicture(name, encode_png(pixels), width, height, um_per_px, origin)
     picture.large, picture.small = (image_html(pixels, f"Your picture {name}", side) for side in (LARGE, SMALL))
-    desk.talk.pictures.append(picture)
+    session.talk.pictures.append(picture)
     return picture
 
 
-def open_slide(desk: Desk, path: Path) -> None:
-    """Move a slide to the desk's own folder and open it there, in place of the one before. Raises BadInput or MissingPackage.
+def open_slide(session: PageSession, path: Path) -> None:
+    """Move a slide to the session's own folder and open it there, in place of the one before. Raises BadInput or MissingPackage.
 
     Only slides that are one TIFF file: the formats of several files name the others, and OpenSlide reads whatever they name.
     """
@@ -108,31 +108,31 @@ def open_slide(desk: Desk, path: Path) -> None:
         if file.read(4) not in TIFF:
             raise BadInput(f"{path.name} cannot be opened as a slide: slides are taken as one TIFF-based file ({SLIDES}).")
 
-    place = desk.private() / f"{secrets.token_hex(8)}{path.suffix.lower()}"
+    place = session.private() / f"{secrets.token_hex(8)}{path.suffix.lower()}"
     shutil.move(path, place)
     try:
         read_region(place, (0, 0, 1, 1))
     except BadInput as error:
         place.unlink(missing_ok=True)
         raise BadInput(str(error).replace(place.name, path.name)) from error
-    if desk.slide is not None:
-        desk.slide.unlink(missing_ok=True)
-    desk.slide, desk.slide_name = place, path.name
+    if session.slide is not None:
+        session.slide.unlink(missing_ok=True)
+    session.slide, session.slide_name = place, path.name
 
 
-def frame(desk: Desk) -> None:
+def frame(session: PageSession) -> None:
     """Choose a region of the current picture, as one does of a slide. Raises BadInput without a picture."""
-    if not desk.talk.pictures:
+    if not session.talk.pictures:
         raise BadInput("give a picture first.")
-    desk.framed = desk.talk.pictures[-1]
+    session.framed = session.talk.pictures[-1]
 
 
-def picker(desk: Desk) -> dict[str, Any]:
+def picker(session: PageSession) -> dict[str, Any]:
     """What the region picker needs of the framed picture or the slide: a small one as data address, size in px, scale."""
-    small, (width, height), scale, name = _framed(desk.framed) if desk.framed else _slide(desk)
+    small, (width, height), scale, name = _framed(session.framed) if session.framed else _slide(session)
     sink = io.BytesIO()
     small.save(sink, "JPEG", quality=84)
-    side = min(1024, width, height) if desk.framed is None else min(width, height) // 2
+    side = min(1024, width, height) if session.framed is None else min(width, height) // 2
     return {
         "src": "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode(),
         "name": name,
@@ -143,7 +143,7 @@ def picker(desk: Desk) -> dict[str, Any]:
     }
 
 
-def cut(desk: Desk, text: str, *, most: int = 8) -> PagePicture:
+def cut(session: PageSession, text: str, *, most: int = 8) -> PagePicture:
     """The region `x, y, width, height` of the framed picture or the slide as the current picture.
 
     A region of a slide longer than REGION_SIDE is read from the first level at which it fits; the scale is of the picture as
@@ -152,24 +152,24 @@ def cut(desk: Desk, text: str, *, most: int = 8) -> PagePicture:
     from pathasst.imaging.slides import parse_box
 
     box = parse_box(text)
-    pixels, scale, source = _part(desk.framed, box) if desk.framed else _region(desk, box)
-    pictures = desk.talk.pictures
-    if desk.framed and not desk.framed.in_conversation:
-        pictures[:] = [p for p in pictures if p is not desk.framed]
+    pixels, scale, source = _part(session.framed, box) if session.framed else _region(session, box)
+    pictures = session.talk.pictures
+    if session.framed and not session.framed.in_conversation:
+        pictures[:] = [p for p in pictures if p is not session.framed]
     x, y, width, height = box
     origin = f"region {x}, {y}, {width} × {height} px of {source}"
-    return put(desk, pixels, f"{Path(source).stem} region", scale, origin, most=most)
+    return put(session, pixels, f"{Path(source).stem} region", scale, origin, most=most)
 
 
-def _slide(desk: Desk) -> tuple[Image, tuple[int, int], float | None, str]:
+def _slide(session: PageSession) -> tuple[Image, tuple[int, int], float | None, str]:
     from PIL import Image
 
     from pathasst.imaging.slides import open_slide as read_slide
 
-    if desk.slide is None:
+    if session.slide is None:
         raise BadInput("open a slide first.")
-    with read_slide(desk.slide) as slide:
-        return Image.fromarray(slide.overview(THUMBNAIL).image), slide.size, slide.um_per_px, desk.slide_name
+    with read_slide(session.slide) as slide:
+        return Image.fromarray(slide.overview(THUMBNAIL).image), slide.size, slide.um_per_px, session.slide_name
 
 
 def _framed(picture: PagePicture) -> tuple[Image, tuple[int, int], float | None, str]:
@@ -182,17 +182,17 @@ def _framed(picture: PagePicture) -> tuple[Image, tuple[int, int], float | None,
     return small, (picture.width, picture.height), picture.um_per_px, picture.name
 
 
-def _region(desk: Desk, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
+def _region(session: PageSession, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
     """Pixels, scale and name of a box of the slide."""
     from pathasst.imaging.slides import open_slide as read_slide
 
-    if desk.slide is None:
+    if session.slide is None:
         raise BadInput("open a slide first.")
-    with read_slide(desk.slide) as slide:
+    with read_slide(session.slide) as slide:
         least = max(max(box[2:]) / REGION_SIDE, 1.0)
         levels = [max(level.downsample) for level in slide.levels]
         region = slide.read(box, downsample=next((d for d in levels if d >= least), least))
-    return region.image, region.um_per_px, desk.slide_name
+    return region.image, region.um_per_px, session.slide_name
 
 
 def _part(picture: PagePicture, box: tuple[int, int, int, int]) -> tuple[np.ndarray, float | None, str]:
@@ -205,9 +205,9 @@ def _part(picture: PagePicture, box: tuple[int, int, int, int]) -> tuple[np.ndar
     return load(picture.image)[y : y + height, x : x + width], picture.um_per_px, picture.name
 
 
-def shown_html(desk: Desk) -> str:
-    """The pictures on the desk, the current one large."""
-    pictures = desk.talk.pictures
+def shown_html(session: PageSession) -> str:
+    """The pictures on the session, the current one large."""
+    pictures = session.talk.pictures
     if not pictures:
         return ""
     *others, current = pictures

@@ -1,6 +1,6 @@
 """What the server keeps of one open page: pictures, slide, conversations, the question in hand. In memory, for a set time.
 
-A desk is found by a random token that the browser tab holds: a reload finds its conversation again, another person does not.
+A session is found by a random token that the browser tab holds: a reload finds its conversation again, another person does not.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pathasst.serve.history import History
     from pathasst.serve.jobs import Job
 
-MAX_DESKS = 500
+MAX_SESSIONS = 500
 MOST_BYTES = 2 * 2**30
-"""Of pictures and answers on all desks together."""
+"""Of pictures and answers of all sessions together."""
 MOST_BYTES_OF_ONE = 512 * 2**20
-"""On one desk, when another conversation is begun there."""
+"""In one session, when another conversation is begun there."""
 STORED = ("name", "image", "width", "height", "um_per_px", "origin", "handle")
 """What the history keeps of a picture; how it looks is made anew."""
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def _logged(what: str) -> Iterator[None]:
 
 @dataclass(slots=True)
 class PagePicture:
-    """One picture on the desk."""
+    """One picture of a session."""
 
     name: str
     image: bytes  # PNG, written anew from its pixels
@@ -76,7 +76,7 @@ class Exchange:
     html: str = ""
     answer: Answer | None = None
     pictures: list[PagePicture] = field(default_factory=list)  # new with this question
-    verdict: str = ""  # id of the person's judgement, once there is one
+    feedback_id: str = ""  # of the person's verdict, once there is one
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class Talk:
 
 
 @dataclass(slots=True)
-class Desk:
+class PageSession:
     """Everything of one open page."""
 
     token: str
@@ -124,8 +124,8 @@ class Desk:
     asking: Exchange | None = None  # the exchange that `job` will answer
     used: float = field(default_factory=time.monotonic)
     home: Path | None = None  # where `folder` is made; None: the platform's folder for temporary files
-    folder: Path | None = None  # private files (slides), deleted with the desk
-    history: History | None = None  # where conversations are kept beyond the desk
+    folder: Path | None = None  # private files (slides), deleted with the session
+    history: History | None = None  # where conversations are kept beyond the session
 
     def __post_init__(self) -> None:
         if self.history is not None:
@@ -193,11 +193,11 @@ class Desk:
         return self.job is not None and not self.job.done
 
     def private(self) -> Path:
-        """The desk's own folder, which no web address leads to."""
+        """The session's own folder, which no web address leads to."""
         if self.folder is None:
             if self.home is not None:
                 self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.folder = Path(tempfile.mkdtemp(prefix="desk-", dir=self.home))
+            self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=self.home))
         return self.folder
 
     def close(self) -> None:
@@ -208,59 +208,59 @@ class Desk:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Desks:
-    """All open pages. A desk not used for `keep_seconds` is cleared, and the longest unused ones when all hold too much.
+class PageSessions:
+    """All open pages. A session not used for `keep_seconds` is cleared, and the longest unused ones when all hold too much.
 
-    `home`: where the desks' private files lie. What a server that was killed has left there goes, too, once it is old enough.
+    `home`: where the sessions' private files lie. What a server that was killed has left there goes, too, once it is old enough.
     """
 
     def __init__(
         self,
         keep_seconds: float,
-        most: int = MAX_DESKS,
+        most: int = MAX_SESSIONS,
         most_bytes: int = MOST_BYTES,
         home: Path | None = None,
         history: History | None = None,
     ) -> None:
         self.keep_seconds, self.most, self.most_bytes, self.home, self.history = keep_seconds, most, most_bytes, home, history
-        self._desks: dict[tuple[str, str], Desk] = {}  # by user and token
+        self._sessions: dict[tuple[str, str], PageSession] = {}  # by user and token
         self._lock = threading.Lock()
 
-    def get(self, token: str, user: str = LOCAL) -> Desk:
-        """The desk of a user's browser tab; a new one for a token not known. Raises BadInput for what is no token."""
+    def get(self, token: str, user: str = LOCAL) -> PageSession:
+        """The session of a user's browser tab; a new one for a token not known. Raises BadInput for what is no token."""
         if not _TOKEN.fullmatch(token or ""):
             raise BadInput("the page has not finished loading; wait a moment, or reload it.")
         with self._lock:
             self._clear((user, token))
-            desk = self._desks.get((user, token))
-            if desk is None:
-                desk = self._desks[user, token] = Desk(token, user, home=self.home, history=self.history)
-            desk.used = time.monotonic()
-            if desk.folder is not None:
-                os.utime(desk.folder)
-            return desk
+            session = self._sessions.get((user, token))
+            if session is None:
+                session = self._sessions[user, token] = PageSession(token, user, home=self.home, history=self.history)
+            session.used = time.monotonic()
+            if session.folder is not None:
+                os.utime(session.folder)
+            return session
 
     def sweep(self) -> None:
         """Clear what nobody has used for `keep_seconds`."""
         with self._lock:
             self._clear()
-        for folder in self.home.glob("desk-*") if self.home else ():
-            with contextlib.suppress(FileNotFoundError):  # its desk was closed meanwhile
+        for folder in self.home.glob("session-*") if self.home else ():
+            with contextlib.suppress(FileNotFoundError):  # its session was closed meanwhile
                 if time.time() - folder.stat().st_mtime > self.keep_seconds:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Clear all desks."""
+        """Clear all sessions."""
         with self._lock:
-            for owner in list(self._desks):
-                self._desks.pop(owner).close()
+            for owner in list(self._sessions):
+                self._sessions.pop(owner).close()
 
     def _clear(self, owner: tuple[str, str] = ("", "")) -> None:
-        """`owner`: user and token of a desk that stays, however much it holds."""
-        now, idle = time.monotonic(), sorted((d for d in self._desks.values() if not d.busy), key=lambda d: d.used)
-        total, count = sum(d.size for d in self._desks.values()), len(self._desks) + (owner not in self._desks)
-        for desk in idle:
-            too_much = (total > self.most_bytes or count > self.most) and (desk.user, desk.token) != owner
-            if too_much or now - desk.used > self.keep_seconds:
-                total, count = total - desk.size, count - 1
-                self._desks.pop((desk.user, desk.token)).close()
+        """`owner`: user and token of a session that stays, however much it holds."""
+        now, idle = time.monotonic(), sorted((d for d in self._sessions.values() if not d.busy), key=lambda d: d.used)
+        total, count = sum(d.size for d in self._sessions.values()), len(self._sessions) + (owner not in self._sessions)
+        for session in idle:
+            too_much = (total > self.most_bytes or count > self.most) and (session.user, session.token) != owner
+            if too_much or now - session.used > self.keep_seconds:
+                total, count = total - session.size, count - 1
+                self._sessions.pop((session.user, session.token)).close()

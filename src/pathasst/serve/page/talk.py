@@ -1,6 +1,6 @@
-"""Asking and watching: from a question to the views of the conversation while it is answered. Knows Desks and the Service.
+"""Asking and watching: from a question to the views of the conversation while it is answered. Knows PageSessions and the Service.
 
-A question goes on when its page is reloaded or closed: the job belongs to the desk, and `follow` may begin anew at any time.
+A question goes on when its page is reloaded or closed: the job belongs to the session, and `follow` may begin anew at any time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathasst.core.errors import BadSettings
 from pathasst.serve.markup import answer_html, person_html, step_html
 from pathasst.serve.markup.words import escape, markdown, title_of
 from pathasst.serve.page.pictures import as_shown
-from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Desk, Exchange, PagePicture, Talk
+from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Exchange, PagePicture, PageSession, Talk
 from pathasst.serve.page.words import alert, explained
 
 if TYPE_CHECKING:
@@ -41,36 +41,36 @@ class View:
     question: str | None = None
 
 
-def ask(desk: Desk, service: Service, question: str) -> Iterator[View]:
+def ask(session: PageSession, service: Service, question: str) -> Iterator[View]:
     """Put a question, then follow it."""
     question = question.strip()
-    if desk.busy:
+    if session.busy:
         message = alert("One question at a time", "The last question is still being answered.", "Wait, or press Stop.")
         yield View(live=message, busy=True)
         return
     if not question:
         yield View(live=alert("No question yet", "Write what you want to know.", "For example: What does this picture show?"))
         return
-    talk = desk.talk
+    talk = session.talk
     new = [p for p in talk.pictures if not p.in_conversation]
     exchange = Exchange(question, person_html(question, [as_shown(p) for p in new]), pictures=new)
     try:
         images = [PictureInput(p.image, p.name, p.um_per_px) for p in new]
-        job = service.submit(question, images, _rescaled(talk.last, talk.pictures), desk.user)
+        job = service.submit(question, images, _rescaled(talk.last, talk.pictures), session.user)
     except Exception as error:  # noqa: BLE001 - shown in plain words
         yield View(live=explained(error), question=question)
         return
     talk.exchanges.append(exchange)
-    desk.job, desk.asking = job, exchange
-    yield View(past(desk), waiting("Waiting for the model …"), busy=True, question="")
-    yield from follow(desk)
+    session.job, session.asking = job, exchange
+    yield View(past(session), waiting("Waiting for the model …"), busy=True, question="")
+    yield from follow(session)
 
 
-def follow(desk: Desk) -> Iterator[View]:
+def follow(session: PageSession) -> Iterator[View]:
     """Views until the question in hand is answered; a single one when there is none."""
-    job, exchange, talk = desk.job, desk.asking, desk.talk
+    job, exchange, talk = session.job, session.asking, session.talk
     if job is None or exchange is None:
-        yield View(past(desk))
+        yield View(past(session))
         return
     live, last_drawn = Live(), 0.0
     try:
@@ -82,7 +82,7 @@ def follow(desk: Desk) -> Iterator[View]:
             last_drawn = time.monotonic()
     except Exception:  # noqa: BLE001, S110 - `_settled` asks for the result and tells
         pass
-    yield _settled(desk, talk, job, exchange)
+    yield _settled(session, talk, job, exchange)
 
 
 class Live:
@@ -114,79 +114,79 @@ def waiting(words: str) -> str:
     return f'<p class="pa-waiting" role="status"><span class="pa-dot" aria-hidden="true"></span>{escape(words)}</p>'
 
 
-def past(desk: Desk) -> str:
+def past(session: PageSession) -> str:
     """The conversation so far, oldest first; empty when nothing was asked."""
-    return "".join(f'<article class="pa-exchange">{e.html}</article>' for e in desk.talk.exchanges)
+    return "".join(f'<article class="pa-exchange">{e.html}</article>' for e in session.talk.exchanges)
 
 
-def stop(desk: Desk) -> None:
+def stop(session: PageSession) -> None:
     """Ask the question in hand to stop; what was found so far becomes its answer."""
-    if desk.job is not None:
-        desk.job.cancel()
+    if session.job is not None:
+        session.job.cancel()
 
 
-def take_back(desk: Desk) -> str:
+def take_back(session: PageSession) -> str:
     """Remove the last exchange, and give its question; pictures that came with it go with the next one. Empty without one."""
-    if not desk.talk.exchanges:
+    if not session.talk.exchanges:
         return ""
-    exchange = desk.talk.exchanges.pop()
-    desk.cut(desk.talk, len(desk.talk.exchanges))
+    exchange = session.talk.exchanges.pop()
+    session.cut(session.talk, len(session.talk.exchanges))
     for picture in exchange.pictures:
         picture.handle = ""
-        if picture not in desk.talk.pictures:
-            desk.talk.pictures.append(picture)
+        if picture not in session.talk.pictures:
+            session.talk.pictures.append(picture)
     return exchange.question
 
 
-def begin_anew(desk: Desk) -> None:
-    """Open an empty conversation, unless the open one is empty; where the desk holds very much, the oldest ones go.
+def begin_anew(session: PageSession) -> None:
+    """Open an empty conversation, unless the open one is empty; where the session holds very much, the oldest ones go.
 
     Raises BadSettings while a question is answered.
     """
-    if desk.busy:
+    if session.busy:
         raise BadSettings("a question is still being answered; wait, or press Stop.")
-    if desk.talk.exchanges:
-        desk.talks.append(Talk())
-        while desk.size > MOST_BYTES_OF_ONE:
-            desk.talks.pop(0)
-        desk.open = len(desk.talks) - 1
-    desk.talk.pictures.clear()
-    desk.framed = None
+    if session.talk.exchanges:
+        session.talks.append(Talk())
+        while session.size > MOST_BYTES_OF_ONE:
+            session.talks.pop(0)
+        session.open = len(session.talks) - 1
+    session.talk.pictures.clear()
+    session.framed = None
 
 
-def titles(desk: Desk) -> list[tuple[str, int]]:
+def titles(session: PageSession) -> list[tuple[str, int]]:
     """The conversations of this page as (title, number), for a list to choose from."""
     names = []
-    for number, talk in enumerate(desk.talks):
+    for number, talk in enumerate(session.talks):
         first = talk.exchanges[0].question if talk.exchanges else talk.title or "New conversation"
         short = first if len(first) <= 48 else first[:47].rsplit(" ", 1)[0] + " …"
         names.append((f"{number + 1} · {short}", number))
     return names
 
 
-def _settled(desk: Desk, talk: Talk, job: Job[Answer], exchange: Exchange) -> View:
+def _settled(session: PageSession, talk: Talk, job: Job[Answer], exchange: Exchange) -> View:
     """The view after the end. Several followers may come here; the first one writes the answer down."""
     try:
         answer = job.result()
     except (Exception, CancelledError) as error:  # noqa: BLE001 - shown in plain words
         if exchange in talk.exchanges:
             talk.exchanges.remove(exchange)
-        _forget(desk, job)
-        return View(past(desk), explained(error), question=exchange.question)
+        _forget(session, job)
+        return View(past(session), explained(error), question=exchange.question)
     if exchange.answer is None:
         exchange.html += answer_html(answer)
         exchange.answer = answer
         mine = [entry for entry in answer.pictures if entry.by == PERSON]
         for picture, entry in zip(exchange.pictures, mine[len(mine) - len(exchange.pictures) :], strict=True):
             picture.handle = entry.handle
-        desk.remember(talk, exchange)
-    _forget(desk, job)
-    return View(past(desk), '<p class="pa-unseen" role="status">The answer is ready.</p>')
+        session.remember(talk, exchange)
+    _forget(session, job)
+    return View(past(session), '<p class="pa-unseen" role="status">The answer is ready.</p>')
 
 
-def _forget(desk: Desk, job: Job[Answer]) -> None:
-    if desk.job is job:
-        desk.job = desk.asking = None
+def _forget(session: PageSession, job: Job[Answer]) -> None:
+    if session.job is job:
+        session.job = session.asking = None
 
 
 def _rescaled(answer: Answer | None, pictures: list[PagePicture]) -> Answer | None:

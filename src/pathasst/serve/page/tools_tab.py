@@ -11,7 +11,7 @@ from pathasst.core.records import ToolCall, ToolResult
 from pathasst.serve.markup import notices_html, result_html
 from pathasst.serve.markup.words import escape, title_of
 from pathasst.serve.page.forms import Field, arguments, fields
-from pathasst.serve.page.sessions import Desk, Desks
+from pathasst.serve.page.sessions import PageSession, PageSessions
 from pathasst.serve.page.talk import waiting
 from pathasst.serve.page.words import alert, explained
 from pathasst.tools.protocol import SCALE, Tool
@@ -25,7 +25,7 @@ ELSEWHERE = ("papers_search",)
 """Tools that have a place of their own on the page."""
 
 
-def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
+def panel(service: Service, sessions: PageSessions, token: gr.Textbox) -> None:
     """The tab's content: choose a tool, read its card, fill its form, run it."""
     import gradio as gr
 
@@ -49,7 +49,7 @@ def panel(service: Service, desks: Desks, token: gr.Textbox) -> None:
             button = gr.Button(f"Run {title_of(name)}", variant="primary", elem_classes="pa-fit")
             gr.on(
                 [button.click, *(entry.submit for entry in entries if isinstance(entry, gr.Textbox))],
-                _runner(service, desks, name, form),
+                _runner(service, sessions, name, form),
                 [token, *entries],
                 result,
                 **QUIET,
@@ -103,16 +103,16 @@ def card_html(tool: Tool[Any]) -> str:
     )
 
 
-def run(service: Service, desk: Desk, name: str, form: list[Field], entries: list[Any]) -> str:
-    """Run a tool on the desk's current picture; its result, or what went wrong, as HTML."""
+def run(service: Service, session: PageSession, name: str, form: list[Field], entries: list[Any]) -> str:
+    """Run a tool on the session's current picture; its result, or what went wrong, as HTML."""
     tool = service.registry.tools[name]
-    picture = desk.talk.pictures[-1] if desk.talk.pictures and tool.needs_image else None
+    picture = session.talk.pictures[-1] if session.talk.pictures and tool.needs_image else None
     if tool.needs_image and picture is None:
         return alert("No picture yet", f"{title_of(name)} works on a picture.", "Drop one, or press an example; then run it.")
     try:
         call = ToolCall(name=name, arguments=arguments(form, entries))
         image = PictureInput(picture.image, picture.name, picture.um_per_px) if picture else None
-        result = service.submit_tool(call, image, desk.user).result()
+        result = service.submit_tool(call, image, session.user).result()
     except Exception as error:  # noqa: BLE001 - shown in plain words
         return explained(error)
     if result.error:
@@ -138,14 +138,14 @@ def hand_html(call: ToolCall, result: ToolResult, original: ChatPicture | None) 
     )
 
 
-def _runner(service: Service, desks: Desks, name: str, form: list[Field]) -> Callable[..., Iterator[str]]:
-    def runner(desk: Desk, *entries: Any) -> Iterator[str]:
+def _runner(service: Service, sessions: PageSessions, name: str, form: list[Field]) -> Callable[..., Iterator[str]]:
+    def runner(session: PageSession, *entries: Any) -> Iterator[str]:
         yield waiting(f"Running {title_of(name)} …")
         try:
-            yield run(service, desk, name, form, list(entries))
+            yield run(service, session, name, form, list(entries))
         except Exception as error:  # noqa: BLE001 - shown in plain words
             yield explained(error)
 
-    from pathasst.serve.page.parts import at_desk
+    from pathasst.serve.page.parts import in_session
 
-    return at_desk(desks, runner)
+    return in_session(sessions, runner)

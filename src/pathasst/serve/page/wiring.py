@@ -11,8 +11,8 @@ import gradio as gr
 
 from pathasst.serve.page import pictures, talk
 from pathasst.serve.page.examples import Example, pixels
-from pathasst.serve.page.parts import QUIET, at_desk
-from pathasst.serve.page.sessions import Desk, Desks
+from pathasst.serve.page.parts import QUIET, in_session
+from pathasst.serve.page.sessions import PageSession, PageSessions
 from pathasst.serve.page.words import explained
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ models, searches abstracts, and shows what it did and on what it relies.</p></di
 class Wiring:
     """Events to work, and work to the parts of the page."""
 
-    def __init__(self, service: Service, desks: Desks, token: Any, left: Left, right: Right) -> None:
-        self.service, self.desks, self.token, self.left, self.right = service, desks, token, left, right
+    def __init__(self, service: Service, sessions: PageSessions, token: Any, left: Left, right: Right) -> None:
+        self.service, self.sessions, self.token, self.left, self.right = service, sessions, token, left, right
 
     def connect(self, page: gr.Blocks) -> None:
         left, right, token = self.left, self.right, self.token
-        at = partial(at_desk, self.desks)
+        at = partial(in_session, self.sessions)
         both = [*right.outputs, *left.outputs]
         page.load(at(self.restore), token, both, **QUIET).then(None, None, None, js=READY_JS)
         sending = [right.question.submit, right.send.click]
@@ -67,72 +67,72 @@ class Wiring:
 
     # the conversation
 
-    def ask(self, desk: Desk, question: str) -> Iterator[tuple[Any, ...]]:
-        for view in talk.ask(desk, self.service, question or ""):
-            yield (*self._right(desk, view), *self._left_at(desk, view))
+    def ask(self, session: PageSession, question: str) -> Iterator[tuple[Any, ...]]:
+        for view in talk.ask(session, self.service, question or ""):
+            yield (*self._right(session, view), *self._left_at(session, view))
 
-    def again(self, desk: Desk) -> Iterator[tuple[Any, ...]]:
+    def again(self, session: PageSession) -> Iterator[tuple[Any, ...]]:
         """Ask the last question once more, in place of its answer."""
-        if not desk.busy and (question := talk.take_back(desk)):
-            yield from self.ask(desk, question)
+        if not session.busy and (question := talk.take_back(session)):
+            yield from self.ask(session, question)
         else:
-            yield (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk))
+            yield (*self._right(session, talk.View(talk.past(session), busy=session.busy)), *self._left(session))
 
-    def edit(self, desk: Desk) -> tuple[Any, ...]:
+    def edit(self, session: PageSession) -> tuple[Any, ...]:
         """The last question back in the box, without its answer."""
-        question = None if desk.busy else talk.take_back(desk) or None
-        return (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy, question=question)), *self._left(desk))
+        question = None if session.busy else talk.take_back(session) or None
+        return (*self._right(session, talk.View(talk.past(session), busy=session.busy, question=question)), *self._left(session))
 
-    def restore(self, desk: Desk) -> Iterator[tuple[Any, ...]]:
-        if desk.fresh:  # nothing to show; an answer that comes late must not undo what the person did meanwhile
+    def restore(self, session: PageSession) -> Iterator[tuple[Any, ...]]:
+        if session.fresh:  # nothing to show; an answer that comes late must not undo what the person did meanwhile
             yield (gr.skip(),) * (len(self.right.outputs) + len(self.left.outputs))
             return
-        yield (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk, pick=True))
-        if desk.job is not None:
-            for view in talk.follow(desk):
-                yield (*self._right(desk, view), *self._left_at(desk, view))
+        yield (*self._right(session, talk.View(talk.past(session), busy=session.busy)), *self._left(session, pick=True))
+        if session.job is not None:
+            for view in talk.follow(session):
+                yield (*self._right(session, view), *self._left_at(session, view))
 
-    def anew(self, desk: Desk) -> tuple[Any, ...]:
+    def anew(self, session: PageSession) -> tuple[Any, ...]:
         live = ""
         try:
-            talk.begin_anew(desk)
+            talk.begin_anew(session)
         except Exception as error:  # noqa: BLE001 - shown in plain words
             live = explained(error)
-        return (*self._right(desk, talk.View(talk.past(desk), live, desk.busy)), *self._left(desk))
+        return (*self._right(session, talk.View(talk.past(session), live, session.busy)), *self._left(session))
 
-    def switch(self, desk: Desk, number: int) -> tuple[Any, ...]:
-        if not desk.busy and 0 <= int(number) < len(desk.talks):
-            desk.switch(int(number))
-        return (*self._right(desk, talk.View(talk.past(desk), busy=desk.busy)), *self._left(desk))
+    def switch(self, session: PageSession, number: int) -> tuple[Any, ...]:
+        if not session.busy and 0 <= int(number) < len(session.talks):
+            session.switch(int(number))
+        return (*self._right(session, talk.View(talk.past(session), busy=session.busy)), *self._left(session))
 
-    def delete(self, desk: Desk, sure: str) -> tuple[Any, ...]:
+    def delete(self, session: PageSession, sure: str) -> tuple[Any, ...]:
         live = ""
         try:
-            if sure and not desk.busy:
-                desk.delete()
+            if sure and not session.busy:
+                session.delete()
         except Exception as error:  # noqa: BLE001 - shown in plain words
             live = explained(error)
-        return (*self._right(desk, talk.View(talk.past(desk), live, desk.busy)), *self._left(desk))
+        return (*self._right(session, talk.View(talk.past(session), live, session.busy)), *self._left(session))
 
-    def report(self, desk: Desk) -> tuple[str, str]:
+    def report(self, session: PageSession) -> tuple[str, str]:
         from pathasst.serve.report import to_html
 
         try:
-            return to_html(desk.talk.answers), ""
+            return to_html(session.talk.answers), ""
         except Exception as error:  # noqa: BLE001 - shown in plain words
             return "", explained(error)
 
-    def comment(self, desk: Desk, text: str) -> tuple[Any, ...]:
-        exchange = desk.talk.last_exchange
-        if exchange is not None and exchange.verdict and text.strip():
-            self.service.comment(exchange.verdict, text, desk.user)
+    def comment(self, session: PageSession, text: str) -> tuple[Any, ...]:
+        exchange = session.talk.last_exchange
+        if exchange is not None and exchange.feedback_id and text.strip():
+            self.service.comment(exchange.feedback_id, text, session.user)
         return "<span>Thank you; stored on this server.</span>", gr.skip(), gr.skip(), gr.update(visible=False, value="")
 
-    def _judge(self, verdict: str) -> Callable[[Desk], tuple[Any, ...]]:
-        def judge(desk: Desk) -> tuple[Any, ...]:
-            exchange = desk.talk.last_exchange
-            if exchange is not None and not exchange.verdict:  # one verdict for each answer
-                exchange.verdict = self.service.feedback(verdict, exchange.answer, user=desk.user)
+    def _judge(self, verdict: str) -> Callable[[PageSession], tuple[Any, ...]]:
+        def judge(session: PageSession) -> tuple[Any, ...]:
+            exchange = session.talk.last_exchange
+            if exchange is not None and not exchange.feedback_id:  # one verdict for each answer
+                exchange.feedback_id = self.service.feedback(verdict, exchange.answer, user=session.user)
             hidden = gr.update(visible=False)
             return THANKS, hidden, hidden, gr.update(visible=verdict == "bad")
 
@@ -140,68 +140,68 @@ class Wiring:
 
     # pictures
 
-    def upload(self, desk: Desk, files: list[str] | None) -> tuple[Any, ...]:
+    def upload(self, session: PageSession, files: list[str] | None) -> tuple[Any, ...]:
         problem, opened = "", False
         try:
             for file in files or []:
-                opened |= pictures.take(desk, Path(file), self.service.intake) is None
+                opened |= pictures.take(session, Path(file), self.service.input_images) is None
         except Exception as error:  # noqa: BLE001 - shown in plain words
             problem = explained(error)
-        return (None, *self._left(desk, problem, pick=opened))
+        return (None, *self._left(session, problem, pick=opened))
 
-    def frame(self, desk: Desk) -> tuple[Any, ...]:
+    def frame(self, session: PageSession) -> tuple[Any, ...]:
         problem = ""
         try:
-            pictures.frame(desk)
+            pictures.frame(session)
         except Exception as error:  # noqa: BLE001 - shown in plain words
             problem = explained(error)
-        return self._left(desk, problem, pick=not problem)
+        return self._left(session, problem, pick=not problem)
 
-    def cut(self, desk: Desk, region: str) -> tuple[Any, ...]:
+    def cut(self, session: PageSession, region: str) -> tuple[Any, ...]:
         problem = ""
         try:
-            pictures.cut(desk, region, most=self.service.settings.serve.pictures)
+            pictures.cut(session, region, most=self.service.settings.serve.pictures)
         except Exception as error:  # noqa: BLE001 - shown in plain words
             problem = explained(error)
-        return self._left(desk, problem)
+        return self._left(session, problem)
 
-    def shut(self, desk: Desk) -> tuple[Any, ...]:
+    def shut(self, session: PageSession) -> tuple[Any, ...]:
         """Close what a region is chosen of: the picture, which leads back to the slide if one is open, or the slide."""
-        if desk.framed is None and desk.slide is not None:
-            desk.slide.unlink(missing_ok=True)
-            desk.slide = None
-        desk.framed = None
-        return self._left(desk, pick=True)
+        if session.framed is None and session.slide is not None:
+            session.slide.unlink(missing_ok=True)
+            session.slide = None
+        session.framed = None
+        return self._left(session, pick=True)
 
-    def scale(self, desk: Desk, value: float | None) -> None:
-        if desk.talk.pictures:
-            desk.talk.pictures[-1].um_per_px = value or None
+    def scale(self, session: PageSession, value: float | None) -> None:
+        if session.talk.pictures:
+            session.talk.pictures[-1].um_per_px = value or None
 
-    def remove(self, desk: Desk) -> tuple[Any, ...]:
-        if desk.talk.pictures:
-            desk.framed = None if desk.talk.pictures.pop() is desk.framed else desk.framed
-        return self._left(desk)
+    def remove(self, session: PageSession) -> tuple[Any, ...]:
+        if session.talk.pictures:
+            session.framed = None if session.talk.pictures.pop() is session.framed else session.framed
+        return self._left(session)
 
-    def _example(self, example: Example) -> Callable[[Desk], tuple[Any, ...]]:
-        def load(desk: Desk) -> tuple[Any, ...]:
+    def _example(self, example: Example) -> Callable[[PageSession], tuple[Any, ...]]:
+        def load(session: PageSession) -> tuple[Any, ...]:
             problem = ""
             try:
                 image = pixels(example)
                 if image is not None:
-                    desk.talk.pictures[:], desk.framed = [p for p in desk.talk.pictures if p.in_conversation], None
-                    pictures.put(desk, image, example.note, most=self.service.settings.serve.pictures)
+                    session.talk.pictures[:], session.framed = [p for p in session.talk.pictures if p.in_conversation], None
+                    pictures.put(session, image, example.note, most=self.service.settings.serve.pictures)
             except Exception as error:  # noqa: BLE001 - shown in plain words
                 problem = explained(error)
-            return (example.question, *self._left(desk, problem))
+            return (example.question, *self._left(session, problem))
 
         return load
 
     # what the parts show
 
-    def _right(self, desk: Desk, view: talk.View) -> tuple[Any, ...]:
-        has_questions, answered = bool(desk.talk.exchanges), desk.talk.last is not None and not view.busy
-        exchange = desk.talk.last_exchange
-        judged = bool(exchange and exchange.verdict)
+    def _right(self, session: PageSession, view: talk.View) -> tuple[Any, ...]:
+        has_questions, answered = bool(session.talk.exchanges), session.talk.last is not None and not view.busy
+        exchange = session.talk.last_exchange
+        judged = bool(exchange and exchange.feedback_id)
         past = gr.skip() if view.past is None else view.past or EMPTY
         question = gr.skip() if view.question is None else view.question
         return (
@@ -210,8 +210,8 @@ class Wiring:
             question,
             gr.update(visible=not view.busy),
             gr.update(visible=view.busy),
-            gr.update(visible=has_questions or len(desk.talks) > 1),
-            gr.skip() if view.busy else gr.update(choices=talk.titles(desk), value=desk.open),
+            gr.update(visible=has_questions or len(session.talks) > 1),
+            gr.skip() if view.busy else gr.update(choices=talk.titles(session), value=session.open),
             gr.update(visible=answered),
             gr.skip() if view.busy else THANKS if judged else JUDGE,
             gr.skip() if view.busy else gr.update(visible=not judged),
@@ -219,13 +219,13 @@ class Wiring:
             gr.skip() if view.busy else gr.update(visible=False, value=""),
         )
 
-    def _left(self, desk: Desk, problem: str = "", *, pick: bool = False) -> tuple[Any, ...]:
+    def _left(self, session: PageSession, problem: str = "", *, pick: bool = False) -> tuple[Any, ...]:
         """`pick`: send what the region picker shows, too."""
-        current = desk.talk.pictures[-1] if desk.talk.pictures else None
-        opened = desk.slide is not None or desk.framed is not None
-        value = pictures.picker(desk) if pick and opened else None
+        current = session.talk.pictures[-1] if session.talk.pictures else None
+        opened = session.slide is not None or session.framed is not None
+        value = pictures.picker(session) if pick and opened else None
         return (
-            pictures.shown_html(desk),
+            pictures.shown_html(session),
             gr.update(visible=current is not None),
             current.um_per_px if current else None,
             gr.update(visible=opened),
@@ -234,6 +234,6 @@ class Wiring:
             gr.skip() if value is None else ", ".join(map(str, value["box"])),
         )
 
-    def _left_at(self, desk: Desk, view: talk.View) -> tuple[Any, ...]:
+    def _left_at(self, session: PageSession, view: talk.View) -> tuple[Any, ...]:
         """The left side, at the beginning and the end of a question alone: pictures need not travel with every word."""
-        return (gr.skip(),) * len(self.left.outputs) if view.past is None else self._left(desk)
+        return (gr.skip(),) * len(self.left.outputs) if view.past is None else self._left(session)

@@ -62,8 +62,8 @@ def _download(temporary: Path) -> Path:
     file = temporary / f"openseadragon-{VERSION}.tgz"
     if npm := which("npm"):
         words = [npm, "pack", f"openseadragon@{VERSION}", "--silent"]
-        done = subprocess.run(words, cwd=temporary, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode == 0 and file.is_file():
+        process = subprocess.run(words, cwd=temporary, capture_output=True, text=True, timeout=300, check=False)
+        if process.returncode == 0 and file.is_file():
             return file
     import httpx
 

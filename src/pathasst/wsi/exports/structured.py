@@ -50,7 +50,7 @@ def structured_report(run: SlideRun, slide: Slide) -> Dataset:
             tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "whole slide"),
             algorithm_id=algorithm,
             finding_type=codes.SCT.Cell,
-            measurements=_whole(summary),
+            measurements=_of_slide(summary),
             qualitative_evaluations=_grades(summary["score"]),
             source_images=[hd.sr.SourceImageForMeasurementGroup(**image)],
         )
@@ -105,7 +105,7 @@ def structured_report(run: SlideRun, slide: Slide) -> Dataset:
     return content
 
 
-def _whole(summary: Mapping[str, Any]) -> list[Measurement]:
+def _of_slide(summary: Mapping[str, Any]) -> list[Measurement]:
     score = summary["score"]
     rows = [*_with_interval(score["name"], score["value"], score["low"], score["high"]), *_counts(score["counts"])]
     if "cps" in score["further"]:
