@@ -76,7 +76,7 @@ def main() -> None:
             "unseen book": retrieve(clip, [out / "book"], ["train", "val", "test"]),
         }
     if given.curve:
-        draw_curve(found).save(given.curve)
+        given.curve.write_bytes(draw_curve(found))
     rows = [_row(name, recalls) for name, both in found.items() for recalls in both]
     print(json.dumps(rows, default=str, indent=1))
     save(given.json, {f"{r['set']}, {r['direction']}": r for r in rows} | {"table": _table(rows)})

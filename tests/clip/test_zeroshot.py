@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_pairs_are_classified_once_a_picture(clip: PathCLIPModel, pairs: Path) -
     assert len(examples) == 8 and len({e.cluster for e in examples}) == 8
     outcome = zs.run(clip, TASK, *reversed(zs.embed(clip, examples)))
     assert outcome.probabilities.shape == (8, 2) and outcome.scores.confusion.sum() == 8
-    assert zs.draw_confusion(outcome).width > 200
+    assert Image.open(io.BytesIO(zs.draw_confusion(outcome))).width > 200
 
 
 def test_perfect_features_give_perfect_scores(clip: PathCLIPModel, pairs: Path) -> None:
@@ -124,7 +125,7 @@ def test_retrieval_counts_each_caption_and_picture_once(clip: PathCLIPModel, pai
     assert own.at[5].value == back.at[10].value == 1.0
     both = retrieve(clip, [pairs], ["test"], composed=True)
     assert (both[0].queries, both[0].items, both[1].queries) == (10, 6, 6)
-    assert draw_curve({"textures": both}).size == (720, 420)
+    assert Image.open(io.BytesIO(draw_curve({"textures": both}))).width > 700
     with pytest.raises(BadDataset, match="77 tokens"):
         retrieve(clip, [pairs], ["val"])
 

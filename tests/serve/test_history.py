@@ -139,7 +139,7 @@ def test_the_page_goes_on_after_a_restart(tmp_path: Path, spots: np.ndarray) -> 
         assert len(sessions.get("b" * 32, "key:2").talks) == 1  # another key sees nothing
         session = sessions.get("c" * 32, "key:1")
         assert [title for title, _ in talk.titles(session)] == ["1 · count them", "2 · New conversation"] and not session.fresh
-        session.switch(0)
+        talk.switch(session, 0)
         assert talk.past(session) == shown and session.talk.pictures[0].um_per_px == 0.5
         assert "5 dark spots" in to_html(session.talk.answers)
         list(talk.ask(session, after, "count them once more"))  # on the picture of before the restart

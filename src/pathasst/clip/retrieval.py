@@ -96,31 +96,20 @@ def short_enough(captions: Sequence[str], clip: DualEncoder) -> list[str]:
     return [c for c in captions if len(tokenizer.encode(c)) + 2 <= LONGEST]
 
 
-def draw_curve(tables: dict[str, list[Recalls]], size: tuple[int, int] = (720, 420)) -> Any:
-    """Recall over k as a PIL picture, one line per data set and direction; circles are what a random order reaches."""
-    from PIL import Image, ImageDraw, ImageFont
+def draw_curve(tables: dict[str, list[Recalls]]) -> bytes:
+    """Recall over k as PNG, one line per data set and direction; circles are what a random order reaches."""
+    from pathasst.core.plots import plot, png
 
-    picture = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(picture)
-    draw.font = ImageFont.load_default(13)
-    left, right, top, bottom = 60, size[0] - 260, 20, size[1] - 40
-    draw.rectangle((left, top, right, bottom), outline="grey")
-    colours = ["#1b6ca8", "#c0392b", "#27864a", "#8e44ad", "#b9770e", "#555555"]
-    lines = [(name, r) for name, table in tables.items() for r in table]
-    for n, (name, recalls) in enumerate(lines):
-        ks, colour = sorted(recalls.at), colours[n % len(colours)]
-        step = (right - left) / max(1, len(ks) - 1)
-        points = [(left + i * step, bottom - recalls.at[k].value * (bottom - top)) for i, k in enumerate(ks)]
-        draw.line(points, fill=colour, width=2)
-        for i, k in enumerate(ks):
-            draw.circle((points[i][0], bottom - recalls.chance[k] * (bottom - top)), 4, outline=colour)
-        draw.text((right + 10, top + 18 * n), f"{name}, {recalls.direction}", fill=colour)
-        for i, k in enumerate(ks):
-            draw.text((left + i * step - 8, bottom + 8), str(k), fill="black")
-    draw.text((right + 10, top + 18 * len(lines)), "o  by chance", fill="black")
-    for share in (0.0, 0.5, 1.0):
-        draw.text((20, bottom - share * (bottom - top) - 6), f"{share:.1f}", fill="black")
-    return picture
+    [axes] = plot(7, 4)
+    lines = [(name, recalls) for name, table in tables.items() for recalls in table]
+    for name, recalls in lines:
+        ks = sorted(recalls.at)
+        [line] = axes.plot([str(k) for k in ks], [recalls.at[k].value for k in ks], label=f"{name}, {recalls.direction}")
+        axes.plot([str(k) for k in ks], [recalls.chance[k] for k in ks], "o", color=line.get_color(), fillstyle="none")
+    axes.plot([], [], "o", color="grey", fillstyle="none", label="by chance")
+    axes.set(xlabel="k", ylabel="recall at k", ylim=(0, 1))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return png(axes)
 
 
 def _recalls(

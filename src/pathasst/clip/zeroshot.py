@@ -227,23 +227,18 @@ def _task(name: str, entry: dict[str, Any]) -> ZeroShotTask:
     )
 
 
-def draw_confusion(outcome: ZeroShotOutcome, cell: int = 64) -> Any:
-    """The confusion matrix as a PIL picture: rows = truth, shade = share of the row, number = count."""
-    from PIL import Image, ImageDraw, ImageFont
+def draw_confusion(outcome: ZeroShotOutcome) -> bytes:
+    """The confusion matrix as PNG: rows = truth, shade = share of the row, number = count."""
+    from pathasst.core.plots import plot, png
 
     names, table = outcome.task.classes, outcome.scores.confusion
-    margin, count = 230, len(names)
-    picture = Image.new("RGB", (margin + count * cell + 10, 70 + count * cell), "white")
-    draw = ImageDraw.Draw(picture)
-    draw.font = ImageFont.load_default(13)
-    draw.text((10, 10), f"{outcome.task.name}: rows truth, columns 1…{count} prediction, n = {outcome.scores.n}", fill="black")
-    for r in range(count):
-        draw.text((10, 40 + r * cell + cell // 2 - 6), f"{r + 1} {names[r]}"[:36], fill="black")
-        for c in range(count):
-            share = table[r, c] / max(1, table[r].sum())
-            box = (margin + c * cell, 40 + r * cell, margin + (c + 1) * cell, 40 + (r + 1) * cell)
-            draw.rectangle(box, fill=(int(255 - 200 * share), int(255 - 130 * share), 255), outline="grey")
-            draw.text((box[0] + cell // 2 - 8, box[1] + cell // 2 - 6), str(table[r, c]), fill="black")
-    for c in range(count):
-        draw.text((margin + c * cell + cell // 2 - 4, 44 + count * cell), str(c + 1), fill="black")
-    return picture
+    [axes] = plot(4 + 0.6 * len(names), 1.5 + 0.5 * len(names))
+    shares = table / np.maximum(1, table.sum(1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (r, c), count in np.ndenumerate(table):
+        axes.text(c, r, str(count), ha="center", va="center", color="white" if shares[r, c] > 0.6 else "black")
+    places = range(len(names))
+    axes.set_xticks(places, [str(n + 1) for n in places])
+    axes.set_yticks(places, [f"{n + 1} {name}"[:36] for n, name in enumerate(names)])
+    axes.set_title(f"{outcome.task.name}: rows truth, columns prediction, n = {outcome.scores.n}", fontsize=10)
+    return png(axes)

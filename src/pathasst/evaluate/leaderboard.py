@@ -6,7 +6,6 @@ table and a picture. Knows scores alone, no task and no model.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -16,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pathasst import __version__
 from pathasst.core.errors import BadDataset
 from pathasst.core.files import write_atomic
@@ -23,7 +24,6 @@ from pathasst.core.statistics import Interval
 from pathasst.evaluate.table import Table
 
 FORMAT = "pathasst-leaderboard/1"
-COLOURS = ("#1b6ca8", "#c0392b", "#27864a", "#8e44ad", "#b9770e", "#555555", "#0b7a75", "#a61e4d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,28 +154,17 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def draw_runs(table: Table, names: Sequence[str]) -> bytes:
     """A PNG: a line a measurement, a dot with its interval for each run; values outside of 0…1 are left out."""
-    from PIL import Image, ImageDraw, ImageFont
+    from pathasst.core.plots import plot, png
 
     rows = [row for row in table.rows if any(isinstance(c, Interval) and 0 <= c.value <= 1 for c in row)]
-    left, right, height = 430, 860, max(16, 8 + 9 * len(names))
-    picture = Image.new("RGB", (right + 20, 40 + height * len(rows) + 20 * len(names) + 10), "white")
-    draw = ImageDraw.Draw(picture)
-    draw.font = ImageFont.load_default(12)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = left + share * (right - left)
-        draw.line((x, 28, x, 30 + height * len(rows)), fill="#dddddd")
-        draw.text((x - 10, 10), f"{share:g}", fill="black")
-    for n, row in enumerate(rows):
-        y = 32 + n * height
-        draw.text((8, y + height / 2 - 8), " · ".join(str(c) for c in row[:3] if c)[:64], fill="black")
-        for column, cell in enumerate(row[4:-1]):
-            if isinstance(cell, Interval) and 0 <= cell.value <= 1:
-                at, colour = y + 6 + 9 * column, COLOURS[column % len(COLOURS)]
-                low, value, high = (left + max(0.0, min(1.0, v)) * (right - left) for v in (cell.low, cell.value, cell.high))
-                draw.line((low, at, high, at), fill=colour, width=2)
-                draw.circle((value, at), 3, fill=colour)
-    for n, name in enumerate(names):
-        draw.text((left, 36 + height * len(rows) + 20 * n), f"● {name}", fill=COLOURS[n % len(COLOURS)])
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()
+    [axes] = plot(9, 1 + max(0.25, 0.12 * len(names)) * len(rows) + 0.2 * len(names))
+    for column, name in enumerate(names):
+        cells = [(n, row[4 + column]) for n, row in enumerate(rows) if isinstance(row[4 + column], Interval)]
+        drawn = [(n + 0.6 * (column + 0.5) / len(names) - 0.3, c) for n, c in cells if 0 <= c.value <= 1]
+        bars = np.array([(c.value - c.low, c.high - c.value) for _, c in drawn]).reshape(-1, 2).clip(0)
+        axes.errorbar([c.value for _, c in drawn], [y for y, _ in drawn], xerr=bars.T, fmt="o", markersize=4, label=name)
+    axes.set_yticks(range(len(rows)), [" · ".join(str(c) for c in row[:3] if c)[:64] for row in rows])
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
+    axes.grid(axis="x", color="#dddddd")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.1))
+    return png(axes)

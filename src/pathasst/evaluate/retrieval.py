@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,9 +52,7 @@ def evaluate(
         table.notes.append(f"{title}: {recalls[0].too_long} captions over {retrieval.LONGEST} tokens left out.")
     if not curves:
         raise BadDataset("no pairs to retrieve were found.\n" + "\n".join(missing) + "\nOr give --pairs, a dataset of pairs.")
-    out = io.BytesIO()
-    retrieval.draw_curve(curves).save(out, "PNG")
-    table.pictures["Recall over k"] = out.getvalue()
+    table.pictures["Recall over k"] = retrieval.draw_curve(curves)
     for model, scores in PAPER.items():
         for title, (ten, fifty) in scores.items():
             table.add(f"paper: {model}", title, None, None, None, None, None, ten / 100, fifty / 100)

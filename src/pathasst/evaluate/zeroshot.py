@@ -5,7 +5,6 @@ Knows the public sets and the `clip` room, which does the classifying.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +111,7 @@ def _measure(table: Table, clip: DualEncoder, name: str, task: Any, examples: li
         spans = scores.macro_f1, scores.weighted_f1, scores.accuracy
         table.add(name, task.name + suffix, outcome.style, scores.n, scores.clusters, *spans)
         if outcome.style == "single":
-            table.pictures[f"{task.name}{suffix}: confusion"] = _png(outcome)
+            table.pictures[f"{task.name}{suffix}: confusion"] = zeroshot.draw_confusion(outcome)
         table.items += _items(name, outcome, read, suffix)
     table.notes += [note for note in notes if note not in table.notes]
 
@@ -124,11 +123,3 @@ def _items(name: str, outcome: ZeroShotOutcome, examples: list[ZeroShotPicture],
         | {"wanted": outcome.task.classes[t], "said": outcome.task.classes[p]}
         for e, t, p in zip(examples, outcome.truth, outcome.predicted, strict=True)
     ]
-
-
-def _png(outcome: ZeroShotOutcome) -> bytes:
-    from pathasst.clip.zeroshot import draw_confusion
-
-    out = io.BytesIO()
-    draw_confusion(outcome).save(out, "PNG")
-    return out.getvalue()

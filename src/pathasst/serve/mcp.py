@@ -153,7 +153,7 @@ def http_app(server: Server[Any], service: Service) -> ASGIApp:
     from starlette.applications import Starlette
     from starlette.routing import Mount
 
-    from pathasst.serve.api.login import Logins
+    from pathasst.serve.api.logins import Logins
     from pathasst.serve.api.middleware import Guard
     from pathasst.serve.keys import KEYS, KeyStore
 

@@ -44,8 +44,7 @@ def write_table(out: Path) -> None:
 
 def draw(out: Path) -> None:
     """`curves.png`: losses and scores over the steps, each kind on axes of its own."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from pathasst.core.plots import plot, png
 
     rows = read(out)
     names = [n for n in dict.fromkeys(name for row in rows for name in row) if n not in NOT_DRAWN]
@@ -53,14 +52,11 @@ def draw(out: Path) -> None:
     panels = {label: some for label, some in (("loss", losses), ("val", [n for n in names if n not in losses])) if some}
     if not panels:
         return
-    figure = Figure(figsize=(5 * len(panels), 3.6))
-    FigureCanvasAgg(figure)
-    for place, (label, some) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(1, len(panels), place)
+    parts = plot(5 * len(panels), 3.6, len(panels))
+    for axes, (label, some) in zip(parts, panels.items(), strict=True):
         for name in some:
             points = [(row["step"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), label=name, marker="." if label == "val" else None)
         axes.set(xlabel="step", ylabel=label)
         axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(out / PICTURE, dpi=110)
+    write_atomic(out / PICTURE, png(parts[0]))

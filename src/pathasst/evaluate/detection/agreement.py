@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,20 +76,15 @@ def _icc(sums: np.ndarray) -> np.ndarray:
 
 def draw_bland_altman(first: Sequence[float], second: Sequence[float], result: Agreement, unit: str = "%") -> bytes:
     """A PNG: difference over mean of each pair, with the bias and the limits of agreement."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from pathasst.core.plots import COLOURS, plot, png
 
     x, y = np.asarray(first, float), np.asarray(second, float)
-    figure = Figure(figsize=(6, 4), dpi=120)
-    axes = figure.subplots()
-    axes.scatter((x + y) / 2, y - x, s=16, color="#1b6ca8", alpha=0.7)
+    [axes] = plot(6, 4)
+    axes.scatter((x + y) / 2, y - x, s=16, alpha=0.7)
     for value, style in ((result.bias.value, "-"), (result.lower.value, "--"), (result.upper.value, "--")):
-        axes.axhline(value, linestyle=style, color="#c0392b", linewidth=1)
+        axes.axhline(value, linestyle=style, color=COLOURS[1], linewidth=1)
         axes.annotate(f"{value:.1f}", (1.0, value), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
     axes.axhline(0, color="grey", linewidth=0.5)
-    axes.set_xlabel(f"mean of both ({unit})")
-    axes.set_ylabel(f"second − first ({unit})")
+    axes.set(xlabel=f"mean of both ({unit})", ylabel=f"second − first ({unit})")
     axes.set_title(f"Bland–Altman, n = {result.n}; ICC(2,1) {result.icc.value:.3f}", fontsize=10)
-    out = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(out)
-    return out.getvalue()
+    return png(axes)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pathasst.assistant.settings import ServeSettings
 from pathasst.serve.api.errors import body
-from pathasst.serve.api.login import COOKIE, LOGIN, OPENID, Caller, Logins
+from pathasst.serve.api.logins import COOKIE, LOGIN, OPENID, Caller, Logins
 from pathasst.serve.api.slow_clients import in_time
 from pathasst.serve.keys import ADMIN, USER, KeyStore
 from pathasst.serve.service import LOCAL

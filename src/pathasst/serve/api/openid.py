@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pathasst.core.errors import MissingPackage
-from pathasst.serve.api.login import OPENID, Caller, Logins, enter, page
+from pathasst.serve.api.logins import OPENID, Caller, Logins, enter, page
 from pathasst.serve.keys import ADMIN, USER
 
 if TYPE_CHECKING:

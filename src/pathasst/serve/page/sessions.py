@@ -40,7 +40,7 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 @contextlib.contextmanager
-def _logged(what: str) -> Iterator[None]:
+def logged(what: str) -> Iterator[None]:
     """Log what the history cannot do; the conversation on the page goes on."""
     try:
         yield
@@ -129,7 +129,7 @@ class PageSession:
 
     def __post_init__(self) -> None:
         if self.history is not None:
-            with _logged("listed"):
+            with logged("listed"):
                 stored = [Talk(id=t.id, title=t.title, stored=True) for t in self.history.talks(self.user)]
                 self.talks = [*reversed(stored), Talk()]
                 self.open = len(stored)
@@ -152,25 +152,14 @@ class PageSession:
         """Keep an answered question in the history, if there is one; where that fails, the answer is not lost for it."""
         if self.history is not None and exchange.answer is not None and exchange in talk.exchanges:
             pictures = [{n: getattr(p, n) for n in STORED} for p in exchange.pictures]
-            with _logged("stored"):
+            with logged("stored"):
                 number = talk.exchanges.index(exchange)
                 self.history.put(self.user, talk.id, number, exchange.question, exchange.answer, {"pictures": pictures})
-
-    def switch(self, number: int) -> None:
-        """Open another conversation; one of the history is read from there."""
-        from pathasst.serve.page.pictures import restored
-
-        talk = self.talks[number]
-        if talk.stored and self.history is not None:
-            with _logged("read"):
-                talk.exchanges, talk.pictures = restored(self.history.load(self.user, talk.id))
-                talk.stored = False
-        self.open, self.framed = number, None
 
     def cut(self, talk: Talk, number: int) -> None:
         """Delete question `number` and those after it from the history."""
         if self.history is not None:
-            with _logged("deleted"):
+            with logged("deleted"):
                 self.history.cut(self.user, talk.id, number)
 
     def delete(self) -> None:

@@ -16,8 +16,8 @@ from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadSettings
 from pathasst.serve.markup import answer_html, person_html, step_html
 from pathasst.serve.markup.words import escape, markdown, title_of
-from pathasst.serve.page.pictures import as_shown
-from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Exchange, PagePicture, PageSession, Talk
+from pathasst.serve.page.pictures import as_shown, restored
+from pathasst.serve.page.sessions import MOST_BYTES_OF_ONE, Exchange, PagePicture, PageSession, Talk, logged
 from pathasst.serve.page.words import alert, explained
 
 if TYPE_CHECKING:
@@ -136,6 +136,16 @@ def take_back(session: PageSession) -> str:
         if picture not in session.talk.pictures:
             session.talk.pictures.append(picture)
     return exchange.question
+
+
+def switch(session: PageSession, number: int) -> None:
+    """Open another conversation; one of the history is read from there."""
+    talk = session.talks[number]
+    if talk.stored and session.history is not None:
+        with logged("read"):
+            talk.exchanges, talk.pictures = restored(session.history.load(session.user, talk.id))
+            talk.stored = False
+    session.open, session.framed = number, None
 
 
 def begin_anew(session: PageSession) -> None:

@@ -102,7 +102,7 @@ class Wiring:
 
     def switch(self, session: PageSession, number: int) -> tuple[Any, ...]:
         if not session.busy and 0 <= int(number) < len(session.talks):
-            session.switch(int(number))
+            talk.switch(session, int(number))
         return (*self._right(session, talk.View(talk.past(session), busy=session.busy)), *self._left(session))
 
     def delete(self, session: PageSession, sure: str) -> tuple[Any, ...]:
