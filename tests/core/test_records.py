@@ -93,9 +93,13 @@ def test_datasets_of_before_the_typed_fields_are_read() -> None:
     pair = records.from_row(Pair, {"pair_id": "p", "source": records.to_row(SOURCE), "trail": [mark]})
     assert (pair.phash, pair.concept) == ("", "signet ring cells")
     marks = [{"step": "invoke", "by": f"{kind}:t", "score": None, "note": "w"} for kind in ("not_offered", "talk")]
-    before = {"conversation_id": "c", "kind": "invoke", "turns": [], "trail": marks}
+    turns = [{"role": "tool", "content": "Error: no cells"}, {"role": "user", "content": "Error: what?"}]
+    before = {"conversation_id": "c", "kind": "invoke", "turns": turns, "trail": marks}
     conversation = records.from_row(Conversation, before)
     assert (conversation.scenario, conversation.tool) == ("not_offered", "t")
+    assert [turn.error for turn in conversation.turns] == ["no cells", ""]
+    abstract = records.Turn(role="tool", content="Error: rates of frozen sections were compared.")
+    assert records.from_row(records.Turn, records.to_row(abstract)) == abstract  # a result that begins so has not failed
     assert [m.by for m in conversation.trail] == ["not_offered", "talk"]
     assert records.from_row(Conversation, records.to_row(conversation)) == conversation
     assert marks[0]["by"] == "not_offered:t"  # the row itself is left as it was

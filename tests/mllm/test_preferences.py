@@ -25,7 +25,7 @@ def put_right(n: int, **more) -> Conversation:
     turns = [
         Turn(role="user", content=f"{IMAGE}\nCount nuclei"),
         Turn(role="assistant", tool_calls=[SEARCH]),
-        Turn(role="tool", tool="papers_search", content="Error: the collection is empty"),
+        Turn(role="tool", tool="papers_search", content="Error: the collection is empty", error="the collection is empty"),
         Turn(role="assistant", tool_calls=[COUNT]),
         Turn(role="tool", tool="ki67_cells", content="12 nuclei"),
         Turn(role="assistant", content="12 nuclei."),
@@ -40,7 +40,7 @@ def data(tmp_path_factory) -> Path:
     never = put_right(5)
     never = replace(never, turns=[*never.turns[:3], Turn(role="user", content="Leave it"), *never.turns[3:]])
     worked = put_right(6)
-    worked = replace(worked, turns=[replace(t, content=t.content.replace("Error: ", "")) for t in worked.turns])
+    worked = replace(worked, turns=[replace(t, content=t.content.replace("Error: ", ""), error="") for t in worked.turns])
     return write(tmp_path_factory.mktemp("calls"), [*conversations, never, worked, put_right(7, split="test")])
 
 

@@ -318,9 +318,12 @@ class Agent:
     def _for_brain(self, step: Step, draft: Draft) -> Turn:
         """A step as the brain reads it: cleaned, cut to size, with the pictures that the next call may use."""
         result = step.result
-        text, _ = sanitize.for_brain(f"{FAILED}{result.error}" if result.error else result.text)
+        text, _ = sanitize.for_brain(result.error or result.text)
         if len(text) > self.limits.result_chars:
             text = text[: self.limits.result_chars].rsplit(" ", 1)[0] + " … (cut)"
+        error = text if result.error else ""
+        if error:
+            text = FAILED + error
         if step.repeated:
             text += "\n(The same call was run before.)"
         return Turn(
@@ -330,6 +333,7 @@ class Agent:
             attachments=[] if step.repeated else [_attached(s) for s in draft.chat_pictures.entries if s.handle in step.made],
             warnings=result.warnings,
             notice=result.notice,
+            error=error,
         )
 
 

@@ -20,6 +20,7 @@ from pathasst.tools.protocol import ToolCard
 
 library_of = citations.retrieved
 
+NOT_RUN = "stopped before it ran."
 _STOPS = {
     "limit": "The model went on asking for tools after its limit and was stopped.",
     "time": "The time for this question ran out before the model had answered.",
@@ -219,10 +220,14 @@ def _closed(turns: list[Turn]) -> list[Turn]:
         if turn.role == "tool":
             open_calls = open_calls[1:]
         else:
-            closed += [Turn(role="tool", tool=name, content=f"{FAILED}stopped before it ran.") for name in open_calls]
+            closed += map(_stopped, open_calls)
             open_calls = [call.name for call in turn.tool_calls]
         closed.append(turn)
-    closed += [Turn(role="tool", tool=name, content=f"{FAILED}stopped before it ran.") for name in open_calls]
+    closed += map(_stopped, open_calls)
     if closed[-1].role != "assistant":
         closed.append(Turn(role="assistant", content="(no answer)"))
     return closed
+
+
+def _stopped(tool: str) -> Turn:
+    return Turn(role="tool", tool=tool, content=f"{FAILED}{NOT_RUN}", error=NOT_RUN)

@@ -35,7 +35,7 @@ def tool_name(name: str, names: Iterable[str]) -> str:
 
 def arguments(values: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Any], list[str]]:
     """Arguments that `model` accepts where the rules can make them so, and what was changed. Valid ones come back untouched."""
-    if _valid(values, model):
+    if not _faults(values, model):
         return dict(values), []
     notes: list[str] = []
     fixed = _unwrapped(dict(values), model, notes)
@@ -43,7 +43,8 @@ def arguments(values: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[s
     properties = model.model_json_schema().get("properties", {})
     for name in list(fixed):
         if name in _faults(fixed, model):
-            _refit(fixed, name, properties.get(name, {}), name in _required(model), notes)
+            field = model.model_fields.get(name)
+            _refit(fixed, name, properties.get(name, {}), field is not None and field.is_required(), notes)
     return fixed, notes
 
 
@@ -161,20 +162,12 @@ def _as_kind(value: Any, kind: Mapping[str, Any]) -> Any:
     return None
 
 
-def _valid(values: Mapping[str, Any], model: type[BaseModel]) -> bool:
-    return not _faults(values, model)
-
-
 def _faults(values: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
     try:
         model.model_validate(dict(values))
     except ValidationError as error:
         return {str(e["loc"][0]) if e["loc"] else "" for e in error.errors()}
     return set()
-
-
-def _required(model: type[BaseModel]) -> set[str]:
-    return {name for name, f in model.model_fields.items() if f.is_required()}
 
 
 def _spelled(name: str) -> str:

@@ -84,7 +84,7 @@ def withhold(text: str) -> tuple[str, int]:
     for gap in [*_SENTENCE.finditer(text), None]:
         end = gap.start() if gap else len(text)
         sentence = text[last:end]
-        if _TO_AN_ASSISTANT.search(_normal(sentence)):
+        if _TO_AN_ASSISTANT.search(re.sub(r"\s+", " ", unicodedata.normalize("NFKC", plain(sentence)))):
             withheld += 1
             sentence = WITHHELD
         pieces += [sentence, gap.group() if gap else ""]
@@ -134,10 +134,6 @@ def _apart(label: str, inside: str, *, picture: bool) -> str:
     if picture:
         return f"{label} (picture at `{address}` not loaded)"
     return f"{label} (`{address}`)" if address else label
-
-
-def _normal(text: str) -> str:
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", plain(text))).strip()
 
 
 def _broken(mark: str) -> str:

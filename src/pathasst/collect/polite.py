@@ -31,6 +31,14 @@ class Download:
     etag: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why to try again, and how many seconds the server asks to wait."""
+
+    reason: str
+    wait: float | None = None
+
+
 class PoliteClient:
     """GET with manners.
 
@@ -64,24 +72,24 @@ class PoliteClient:
 
         Raises Unreachable when the server refuses, or still fails after the allowed tries.
         """
-        reason = ""
+        failure = Failure("no answer")
         for attempt in range(self.attempts):
             if attempt:
-                time.sleep(self._pause(attempt, reason))
+                time.sleep(self._pause(attempt, failure.wait))
             self._wait_for_turn()
             try:
-                answer, reason = self._once(url, params)
+                answer = self._once(url, params)
             except httpx.TransportError as error:  # cut, refused, timed out
-                reason = f"{type(error).__name__}: {error}"
+                failure = Failure(f"{type(error).__name__}: {error}")
                 continue
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
                 raise Unreachable(f"{url}: {error}. Check the address.") from error
-            if not reason:
+            if not isinstance(answer, Failure):
                 return answer
-        raise Unreachable(f"{url}: {reason or 'no answer'} after {self.attempts} tries. Run the same command again later.")
+            failure = answer
+        raise Unreachable(f"{url}: {failure.reason} after {self.attempts} tries. Run the same command again later.")
 
-    def _once(self, url: str, params: Mapping[str, str] | None) -> tuple[Download | None, str]:
-        """(answer, why to try again)."""
+    def _once(self, url: str, params: Mapping[str, str] | None) -> Download | Failure | None:
         request = self.http.build_request("GET", url, params=dict(params or {}))
         if self.sign is not None:
             self.sign(request)
@@ -90,9 +98,9 @@ class PoliteClient:
         try:
             self.requests += 1
             if response.status_code == 404:
-                return None, ""
+                return None
             if response.status_code in RETRIED:
-                return None, f"{response.status_code} Retry-After: {response.headers.get('Retry-After', '')}"
+                return Failure(f"HTTP {response.status_code}", seconds_of(response.headers.get("Retry-After", "")))
             if response.status_code >= 400:
                 raise Unreachable(f"{url}: refused with {response.status_code}. Check address and credentials.")
             for chunk in response.iter_bytes():
@@ -100,11 +108,11 @@ class PoliteClient:
                 if len(body) > MAX_BODY:
                     raise Unreachable(f"{url}: more than {MAX_BODY} bytes.")
                 if time.monotonic() - start > self.deadline:
-                    return None, f"slower than {self.deadline:.0f} s"
+                    return Failure(f"slower than {self.deadline:.0f} s")
         finally:
             response.close()
             self.bytes += len(body)
-        return Download(bytes(body), response.headers.get("ETag", "").strip('"')), ""
+        return Download(bytes(body), response.headers.get("ETag", "").strip('"'))
 
     def _wait_for_turn(self) -> None:
         with self.lock:
@@ -112,9 +120,8 @@ class PoliteClient:
             self.next_start = start + self.gap
         time.sleep(max(0.0, start - time.monotonic()))
 
-    def _pause(self, attempt: int, reason: str) -> float:
+    def _pause(self, attempt: int, server_wait: float | None = None) -> float:
         """Seconds before the next try: what the server asks for, else exponential with jitter."""
-        server_wait = seconds_of(reason.partition("Retry-After: ")[2])
         if server_wait is not None:
             return min(server_wait, MAX_WAIT)
         return min(self.back_off * 2 ** (attempt - 1) * random.uniform(0.75, 1.25), MAX_WAIT)

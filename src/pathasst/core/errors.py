@@ -2,7 +2,14 @@
 
 
 class PathAsstError(Exception):
-    """Base of every error this package raises on purpose; the command line prints it without a traceback."""
+    """Base of every error this package raises on purpose; the command line prints it without a traceback.
+
+    `remedy`: a last sentence for whoever runs the program, which the text that others see leaves out.
+    """
+
+    def __init__(self, message: str = "", *, remedy: str = "") -> None:
+        super().__init__(f"{message} {remedy}" if remedy else message)
+        self.remedy = remedy
 
 
 class BadInput(PathAsstError):

@@ -62,11 +62,15 @@ def read_file(path: Path) -> bytes:
     return content
 
 
+class NoArticle(BadInput):
+    """XML that holds no JATS <article> and no <book>."""
+
+
 def documents(content: bytes, name: str) -> tuple[list[Any], list[str]]:
     """The article and book elements of a file, in order, and what is wrong with those that cannot be read.
 
-    Entity references are not yet resolved (`resolve_entities`). Raises BadInput when nothing in the bytes can be read, or nothing
-    of it is an article or book.
+    Entity references are not yet resolved (`resolve_entities`). Raises BadInput when nothing in the bytes can be read, NoArticle
+    when nothing of it is an article or book.
     """
     try:
         roots = _inside(_root(content))
@@ -76,7 +80,7 @@ def documents(content: bytes, name: str) -> tuple[list[Any], list[str]]:
             raise BadInput(f"{name}: no readable XML ({error}). Fetch it again or leave it out.") from error
         return roots, faults
     if not roots:
-        raise BadInput(f"{name}: {_first_tag(content)} holds no JATS <article> and no <book>.")
+        raise NoArticle(f"{name}: {_first_tag(content)} holds no JATS <article> and no <book>.")
     return roots, []
 
 

@@ -114,7 +114,7 @@ def _collect(element: Any, parts: list[str]) -> None:  # noqa: C901 - one case a
             if text := child.text:
                 parts.append(text)
         elif tag in _STYLED:
-            parts.append(_restyled("".join(child.itertext()), _STYLED[tag] is _SUP, _last(parts)))
+            parts.append(_restyled("".join(child.itertext()), _STYLED[tag] is _SUP, parts[-1][-1:] if parts else ""))
         elif tag in _SENTENCE:
             parts.append(" ")
             _collect(child, parts)
@@ -135,10 +135,6 @@ def _collect(element: Any, parts: list[str]) -> None:  # noqa: C901 - one case a
             _collect(child, parts)
         if tail := child.tail:
             parts.append(tail)
-
-
-def _last(parts: list[str]) -> str:
-    return parts[-1][-1:] if parts else ""
 
 
 def _restyled(text: str, superscript: bool, before: str) -> str:

@@ -26,7 +26,7 @@ NOTICE = "Research use only: not a medical device, not for diagnosis."
 """What every result of a specialist model and every answer carries. The one place of these words."""
 
 FAILED = "Error: "
-"""How the text of a tool's turn begins when the tool failed; what went wrong follows."""
+"""How the content of a tool's turn begins for the model when the tool failed; `Turn.error` is what went wrong."""
 _PICTURE = "picture"
 ImageBytes = Annotated[bytes, _PICTURE]
 """An encoded picture (PNG, JPEG …), not decoded; empty when the picture was not fetched."""
@@ -190,6 +190,7 @@ class ToolResult:
     hits: list[Hit] = field(default_factory=list)  # literature search alone
     seconds: float = 0.0
     error: str = ""  # why the call failed; the agent reports it to the model
+    remedy: str = ""  # what its owner can do to run it all the same: not for the model, nor for a person who asks
     warnings: list[str] = field(default_factory=list)  # why the tool itself doubts this result, as whole sentences
     notice: str = ""  # how the result may be used (NOTICE, of every specialist model)
 
@@ -220,6 +221,7 @@ class Turn:
     advice: str = ""  # role user: what the person's own program asks for (its system message); never the person's words
     warnings: list[str] = field(default_factory=list)  # role tool: as in ToolResult
     notice: str = ""  # role tool: as in ToolResult
+    error: str = ""  # role tool: why the call failed; `content` says it, too, for the model
     thoughts: str = ""  # role assistant: a reasoning model's thinking; neither answer nor call
 
 
@@ -309,6 +311,13 @@ def _earlier_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return row
 
 
+def _earlier_turn(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Turns of before `Turn.error` tell a failed tool by how their content begins alone."""
+    if "error" in row or row.get("role") != "tool" or not row.get("content", "").startswith(FAILED):
+        return row
+    return {**row, "error": row["content"].removeprefix(FAILED)}
+
+
 def _earlier_conversation(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Datasets of before `Conversation.scenario` and `tool` hold both in their marks: `by="scenario:tool"`."""
     if "scenario" in row or "trail" not in row:
@@ -325,6 +334,7 @@ def _earlier_conversation(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 _EARLIER: dict[type, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     Pair: _earlier_pair,
+    Turn: _earlier_turn,
     Conversation: _earlier_conversation,
 }
 

@@ -53,7 +53,7 @@ def run(
     if settings.captions == "llm":
         _ = curator.language  # settings that cannot be met are refused before any work
     plain = {**settings.plain(), "select_version": _select_version(settings), "similarity_version": _version_of(similarity)}
-    plain["panels_version"] = _panels_version(settings)
+    plain["panels_version"] = load_detector(settings.panels).version
     candidates = run_stage(
         out / CANDIDATES,
         stage="curate-candidates",
@@ -151,11 +151,6 @@ def find_leaks(
 def _select_version(settings: CurateSettings) -> str:
     """Which classifier will judge; raises MissingWeights, and brings it to its quick form, before any work is started."""
     return Selector.load(settings.select).version if settings.select else ""
-
-
-def _panels_version(settings: CurateSettings) -> str:
-    """Which detector will cut; as `_select_version`."""
-    return load_detector(settings.panels).version
 
 
 def _version_of(similarity: Similarity | None) -> str:

@@ -47,14 +47,11 @@ def sankey(steps: Sequence[FlowStep], pairs: int, width: int = 1040) -> str:
         parts.append(_flow(x + NODE, x + gap, band - drop, end, crosses=following.unit != step.unit))
         if step.dropped:
             parts.append(_strand(x + NODE, gap, (TOP + band - drop, TOP + band), step.reasons, drop))
-        parts.append(_node(x, band, step.name, f"{step.before} {step.unit}" if _first(steps, n) else str(step.before)))
+        new_unit = n == 0 or step.unit != steps[n - 1].unit
+        parts.append(_node(x, band, step.name, f"{step.before} {step.unit}" if new_unit else str(step.before)))
     x = 2 + len(steps) * gap
     parts.append(_node(x, pairs * BAND / full[steps[-1].unit], "kept", f"{pairs} pairs", bold=True))
     return "".join(parts) + "</svg>"
-
-
-def _first(steps: Sequence[FlowStep], n: int) -> bool:
-    return n == 0 or steps[n].unit != steps[n - 1].unit
 
 
 def _node(x: float, band: float, name: str, count: str, *, bold: bool = False) -> str:

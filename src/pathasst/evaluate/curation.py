@@ -113,7 +113,8 @@ def _panels(table: Table, folder: Path) -> None:
             boxes = np.array([p.box for p in panels], np.float32).reshape(-1, 4)
             gold = np.array(row["panel_boxes"], np.float32).reshape(-1, 4)
             # equal scores are ranked by size: a small leftover is the likelier mistake
-            ranked = np.array([p.score for p in panels], np.float32) + 1e-6 * np.argsort(np.argsort(_areas(boxes)))
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+            ranked = np.array([p.score for p in panels], np.float32) + 1e-6 * np.argsort(np.argsort(areas))
             predicted.append(Boxes(boxes, ranked.astype(np.float32), np.zeros(len(boxes), np.int64)))
             truth.append(Truth(gold, np.zeros(len(gold), np.int64)))
             overlap = iou_matrix(boxes, gold)
@@ -131,7 +132,3 @@ def _panels(table: Table, folder: Path) -> None:
         from pathasst.core.statistics import wilson
 
         table.add("letters", folder.name, len(rows), f"read, of {printed} printed", wilson(read, printed))
-
-
-def _areas(boxes: Any) -> Any:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

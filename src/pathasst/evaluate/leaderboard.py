@@ -159,10 +159,12 @@ def draw_runs(table: Table, names: Sequence[str]) -> bytes:
     rows = [row for row in table.rows if any(isinstance(c, Interval) and 0 <= c.value <= 1 for c in row)]
     [axes] = plot(9, 1 + max(0.25, 0.12 * len(names)) * len(rows) + 0.2 * len(names))
     for column, name in enumerate(names):
-        cells = [(n, row[4 + column]) for n, row in enumerate(rows) if isinstance(row[4 + column], Interval)]
-        drawn = [(n + 0.6 * (column + 0.5) / len(names) - 0.3, c) for n, c in cells if 0 <= c.value <= 1]
-        bars = np.array([(c.value - c.low, c.high - c.value) for _, c in drawn]).reshape(-1, 2).clip(0)
-        axes.errorbar([c.value for _, c in drawn], [y for y, _ in drawn], xerr=bars.T, fmt="o", markersize=4, label=name)
+        height = 0.6 * (column + 0.5) / len(names) - 0.3
+        cells = [
+            (n + height, c) for n, row in enumerate(rows) if isinstance(c := row[4 + column], Interval) and 0 <= c.value <= 1
+        ]
+        bars = np.array([(c.value - c.low, c.high - c.value) for _, c in cells]).reshape(-1, 2).clip(0)
+        axes.errorbar([c.value for _, c in cells], [y for y, _ in cells], xerr=bars.T, fmt="o", markersize=4, label=name)
     axes.set_yticks(range(len(rows)), [" · ".join(str(c) for c in row[:3] if c)[:64] for row in rows])
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
     axes.grid(axis="x", color="#dddddd")

@@ -167,7 +167,7 @@ class _Asker:
             capital(question) if question[:1].islower() and question.endswith("?") else question,
             capital(answer),
             template.text,
-            tuple(filter(None, [term, truth[1], _nature(kind)])),
+            tuple(filter(None, [term, truth[1], "malignant benign" if kind == "diagnosis" else ""])),
         )
 
 
@@ -177,10 +177,6 @@ def _agreeing(wordings: list[W], text: Callable[[W], str], slot: str, term: str)
         return wordings
     singular = re.compile(rf"(?i)\bis\b.*\{{{slot}\}}|\{{{slot}\}} is\b")
     return [w for w in wordings if not singular.search(text(w))] or wordings
-
-
-def _nature(kind: str) -> str:
-    return "malignant benign" if kind == "diagnosis" else ""
 
 
 def _articled(term: str, kind: str) -> dict[str, str]:

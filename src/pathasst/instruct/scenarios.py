@@ -198,7 +198,7 @@ class Scenarios:
         script.mark("failed", request.template, tool)
         script.say("user", request.framed)
         script.say("assistant", "", tool_calls=[request.call])
-        script.say("tool", f"{FAILED}{error}", tool=tool)
+        script.say("tool", f"{FAILED}{error}", tool=tool, error=error)
         script.say("assistant", self._refusal("failed", {"error": error}))
 
     def _request(self, tool: str) -> Request:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pathasst import dataset
 from pathasst.core.errors import BadInput
 from pathasst.core.files import write_atomic
-from pathasst.core.records import FAILED, IMAGE, Conversation, Turn
+from pathasst.core.records import IMAGE, Conversation, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def _error(turns: Sequence[Turn], place: int) -> str:
     for turn in turns[place + 1 :]:
         if turn.role != "tool":
             break
-        if turn.content.startswith(FAILED):
-            return turn.content.removeprefix(FAILED)
+        if turn.error:
+            return turn.error
     return ""
 
 

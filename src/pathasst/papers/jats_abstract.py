@@ -20,9 +20,9 @@ def parse_jats_abstracts(path: Path) -> Iterator[Abstract | Dropped]:
     """
     try:
         roots, faults = jats.documents(jats.read_file(path), path.name)
+    except jats.NoArticle as error:
+        raise BadInput(f"{path.name} is neither MEDLINE XML nor a JATS article.") from error
     except BadInput as error:
-        if "holds no JATS" in str(error):
-            raise BadInput(f"{path.name} is neither MEDLINE XML nor a JATS article.") from error
         yield Dropped(path.name, "bad XML", str(error)[:200])
         return
     yield from (Dropped(path.name, "bad XML", fault[:200]) for fault in faults)

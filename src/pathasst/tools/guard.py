@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "look-embedded"
 NEEDS = (WEIGHTS, "efficientnet-lite0")
+FORCE = "PATHASST_GUARD=off runs it all the same."
 BEYOND = 1.2
 """Times the distance limit from which on it declines. Below it warns: slides of other laboratories lie there."""
 LEAST = 0.1
@@ -57,8 +58,8 @@ def judged(view: LookResult, question: str, accepted: Collection[str], what: str
     if share < LEAST:
         likeliest = next(iter(shares))
         raise BadInput(
-            f"{what} needs a picture of {kinds}; this one looks like {likeliest} ({shares[likeliest]:.0%}). "
-            "PATHASST_GUARD=off runs it all the same."
+            f"{what} needs a picture of {kinds}; this one looks like {likeliest} ({shares[likeliest]:.0%}).",
+            remedy=FORCE,
         )
     if share < DOUBT:
         return [f"The picture hardly looks like {kinds} ({share:.0%})."]
@@ -77,6 +78,7 @@ def _distance_doubts(view: LookResult, what: str, kinds: str) -> list[str]:
     if view.distance > BEYOND * view.far:
         raise BadInput(
             f"{what} needs a picture of {kinds}; this one is unlike any stained slide that the look knows "
-            f"(distance {view.distance:.1f}, limit {BEYOND * view.far:.1f}). PATHASST_GUARD=off runs it all the same."
+            f"(distance {view.distance:.1f}, limit {BEYOND * view.far:.1f}).",
+            remedy=FORCE,
         )
     return ["The picture is unlike those that the look was fitted on."] if view.unlike else []

@@ -86,7 +86,7 @@ class Tool(ABC, Generic[A]):
             result = self.run(arguments, picture)
             result = replace(result, warnings=[*doubts, *result.warnings])
         except PathAsstError as error:
-            result = ToolResult(name=self.name, error=str(error))
+            result = ToolResult(name=self.name, error=str(error), remedy=error.remedy)
         seconds = time.perf_counter() - started
         version = result.version or self.version_or_empty()
         notice = "" if result.error else self.notice

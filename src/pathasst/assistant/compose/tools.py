@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from pathasst.assistant.compose.fixed import fixed
@@ -25,7 +24,6 @@ NAMES: Mapping[str, str] = {
     "similar_cases": "the search for similar cases",
     "glossary": "the glossary",
 }
-_HOW_TO_FORCE = re.compile(r"\s*PATHASST_GUARD=off runs it all the same\.?")
 
 
 def name_of(tool: str) -> str:
@@ -51,7 +49,7 @@ def capabilities(registry: Registry) -> list[Statement]:
 
 def failed(result: ToolResult) -> Statement:
     """Why a tool gave no result, without its internals."""
-    reason = _HOW_TO_FORCE.sub("", result.error).strip().removeprefix(f"{result.name}: ").replace(result.name, "it")
+    reason = result.error.removesuffix(result.remedy).strip().removeprefix(f"{result.name}: ").replace(result.name, "it")
     name = name_of(result.name)
     return Statement(
         text=f"{name[0].upper()}{name[1:]} was not made: {reason}{'' if reason.endswith('.') else '.'}",

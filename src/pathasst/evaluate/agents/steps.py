@@ -49,7 +49,7 @@ def evaluate(brain: Brain, tasks: Sequence[AgentTask], cache: Path) -> tuple[Tab
     table = Table(id="agent-steps", title=f"Agents, step by step: {brain.name}", columns=["step", "n", *METRICS], seed=0)
     data = key_of([[t.id, t.query, [[s.tool, dict(s.arguments)] for s in t.steps]] for t in tasks])[:16]
     scores: list[Score] = []
-    groups = [_group(p) for p in places]
+    groups = [ANSWER if p.expected is None else f"step {p.number + 1}" for p in places]
     steps = [f"step {n + 1}" for n in range(max(len(t.steps) for t in tasks))]
     for name in ("all", *steps, ANSWER):
         rows = [n for n, group in enumerate(groups) if name in ("all", group)]
@@ -64,10 +64,6 @@ def evaluate(brain: Brain, tasks: Sequence[AgentTask], cache: Path) -> tuple[Tab
         "wanted, an answer where that is wanted. Of several calls the first counts."
     )
     return table, scores
-
-
-def _group(place: TaskStep) -> str:
-    return ANSWER if place.expected is None else f"step {place.number + 1}"
 
 
 def _prompt(brain: Brain, place: TaskStep) -> Prompt:

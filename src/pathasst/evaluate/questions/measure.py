@@ -121,7 +121,7 @@ def _set(
                     protocol=way,
                     metric=m,
                     value=v,
-                    n=counts[_kind(m)],
+                    n=next(counts[kind] for kind, metrics in METRICS.items() if m in metrics),
                     clusters=clusters,
                     data=data,
                 )
@@ -130,10 +130,6 @@ def _set(
         table.items += [_logged(brain.name, title, way, i, v) for i, v in zip(items, verdicts, strict=True)]
     _baselines(table, title, items)
     return scores
-
-
-def _kind(metric: str) -> str:
-    return next(kind for kind, metrics in METRICS.items() if metric in metrics)
 
 
 def _ask(

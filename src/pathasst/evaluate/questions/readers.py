@@ -30,7 +30,7 @@ def pathmmu(folder: Path, split: str) -> list[QuestionItem]:
 
     Subsets: PubMed, SocialPath, EduContent, Atlas, PathCLS. Atlas names its picture `source_img` (of ARCH's books).
     """
-    path = _one(folder, "data.json")
+    path = next(iter(sorted(folder.rglob("data.json"))), None) or _wrong(folder, "data.json")
     data = _json(path)
     if not isinstance(data, dict):
         _wrong(folder, "data.json with a subset's name for every list")
@@ -258,10 +258,6 @@ def _pictures(folder: Path) -> dict[str, Path]:
     """Name, and name without suffix, → file."""
     files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
     return {p.stem: p for p in files} | {p.name: p for p in files}
-
-
-def _one(folder: Path, name: str) -> Path:
-    return next(iter(sorted(folder.rglob(name))), None) or _wrong(folder, name)
 
 
 def _json(path: Path) -> Any:

@@ -48,7 +48,8 @@ def read(messages: Sequence[Message], picture: Callable[[str], PictureInput], mo
         if message.role in ("system", "developer"):
             advice.append(words)
             continue
-        one = ChatMessage(message.role, words, [_scaled(picture(url), scale) for url, scale in sources], footer=message.footer)
+        images = [replace(picture(url), um_per_px=scale) if scale else picture(url) for url, scale in sources]
+        one = ChatMessage(message.role, words, images, footer=message.footer)
         if message.role == "user":
             one.advice, advice = "\n\n".join(advice), []
         chat.append(one)
@@ -129,10 +130,6 @@ def footer(answer: Answer) -> str:
     ]
     lines += [f"⚠ {notice}" for notice in answer.notices]
     return "\n\n".join([*lines, f"*{answer.research_use}*"])
-
-
-def _scaled(picture: PictureInput, um_per_px: float | None) -> PictureInput:
-    return replace(picture, um_per_px=um_per_px) if um_per_px else picture
 
 
 def _parts(message: Message) -> tuple[str, list[tuple[str, float | None]]]:

@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -160,7 +159,7 @@ class Guard:
         if path in OF_ADMINS and caller.role != ADMIN:
             raise Refusal(403, "this needs a key of the role admin: pathasst serve keys add NAME --role admin.")
         counted = path in LOGINS or (self.settings.keys_required and not path.startswith(UNCOUNTED))
-        if counted and (wait := self.rate.take(f"login {_client(scope)}" if path in LOGINS else user)):
+        if counted and (wait := self.rate.take(f"login {(scope.get('client') or ('',))[0]}" if path in LOGINS else user)):
             after = {"Retry-After": str(int(wait) + 1)}
             raise Refusal(429, f"more than {self.settings.per_minute} requests a minute.", "rate_limit_error", after)
         declared = headers.get("content-length", "0")
@@ -250,7 +249,3 @@ def _cookie(headers: Headers) -> str:
     from starlette.requests import cookie_parser
 
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-
-
-def _client(scope: Scope) -> Any:
-    return (scope.get("client") or ("",))[0]
