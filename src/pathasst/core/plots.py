@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ def plot(width: float, height: float, panels: int = 1) -> list[Axes]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "grey", "font.size": 9}
+    style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "grey", "font.size": 9}
     with rc_context({**style, "axes.prop_cycle": cycler(color=COLOURS)}):
         return list(Figure(figsize=(width, height), dpi=110, layout="constrained").subplots(1, panels, squeeze=False)[0])
 
