@@ -132,7 +132,19 @@ def test_the_margin_rises_and_peft_alone_loads_the_adapter(data, feedback, tmp_p
     before = preference(base)
     assert preference(PeftModel.from_pretrained(base, adapter).eval()) > before + 1.0
     with pytest.raises(BadSettings, match="another --out"):
-        train([data], tmp_path / "run", settings.replace(beta=0.2), SPECS, say=lambda _: None)
+        train([data], tmp_path / "run", settings.replace(beta=0.2), SPECS, feedback=feedback, say=lambda _: None)
+    with pytest.raises(BadSettings, match="other settings or data"):
+        train([data], tmp_path / "run", settings, SPECS, say=lambda _: None)  # without the verdicts
+
+
+def test_the_data_of_a_run_is_its_pairs_with_their_pictures(data):
+    from pathasst.mllm.preferences import fingerprint_of
+
+    pairs = list(of_calls([data]))
+    assert fingerprint_of(pairs) == fingerprint_of(list(of_calls([data])))
+    other_picture = replace(pairs[0], prompt=replace(pairs[0].prompt, images=[picture(RED, noise=9)]))
+    other_answer = replace(pairs[0], chosen=replace(pairs[0].chosen, content="I count."))
+    assert len({fingerprint_of(changed) for changed in (pairs, pairs[1:], [other_picture, *pairs[1:]], [other_answer, *pairs[1:]])}) == 4
 
 
 def test_without_a_pair_nothing_is_trained(tmp_path, feedback):

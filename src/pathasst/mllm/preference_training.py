@@ -20,7 +20,7 @@ from pathasst.core.files import write_atomic
 from pathasst.core.hardware import device_of, uses_bfloat16
 from pathasst.core.records import ToolSpec, Turn
 from pathasst.core.settings import Field, Settings
-from pathasst.mllm.preferences import Preference, of_calls, of_feedback, write_provenance
+from pathasst.mllm.preferences import Preference, fingerprint_of, of_calls, of_feedback, write_provenance
 from pathasst.mllm.settings import LoraSettings
 from pathasst.mllm.vlm import VlmTraining, adapted_layers, load
 from pathasst.mllm.vlm_samples import IGNORED, NoPrefix, VlmSample, VlmTemplate
@@ -89,7 +89,7 @@ def train(
         raise BadSettings(f"batch: {settings.batch} pairs cannot be shared by {world.num_processes} processes.")
     if world.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
-        checkpoint.claim(out, settings.plain())
+        checkpoint.claim(out, {"settings": settings.plain(), "data": fingerprint_of(pairs)})
         write_provenance(pairs, out / "pairs.jsonl")
     bf16 = uses_bfloat16(settings.precision, device)
     config = DPOConfig(

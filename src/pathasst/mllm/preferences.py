@@ -6,6 +6,7 @@ without a picture, since the page stores none.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from pathasst import dataset
 from pathasst.core.errors import BadInput
-from pathasst.core.files import write_atomic
-from pathasst.core.records import IMAGE, Conversation, Turn
+from pathasst.core.files import fingerprint, write_atomic
+from pathasst.core.records import IMAGE, Conversation, Turn, to_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,13 @@ def of_feedback(file: Path | str) -> tuple[list[Preference], int]:
             )
     left_out += sum(len(entries) for question, entries in bad.items() if question not in good)
     return pairs, left_out
+
+
+def fingerprint_of(pairs: Sequence[Preference]) -> str:
+    """A hash of all that is learnt from: prompts with their pictures, and both turns."""
+    pictures = [[hashlib.sha256(image).hexdigest() for image in pair.prompt.images] for pair in pairs]
+    prompts = [to_row(replace(pair.prompt, images=[])) for pair in pairs]
+    return fingerprint({"pairs": [[p.ids, _plain(p.chosen), _plain(p.rejected)] for p in pairs], "of": [prompts, pictures]})
 
 
 def write_provenance(pairs: Sequence[Preference], file: Path) -> None:
