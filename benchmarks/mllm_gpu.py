@@ -172,6 +172,7 @@ def pathasst(folder: Path, size: dict[str, Any], device: str) -> tuple[Path, dic
             projector=model.projector,
             bf16=device == "cuda",
             checkpointing=task.checkpointing,
+            varlen=device == "cuda",
         )
         name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
         peak = next((p for key, p in PEAK.items() if key in name), 0.0)

@@ -101,6 +101,7 @@ def test_checkpointing_and_more_devices_take_less():
     row, full = typical_row(128, 64, 0.4, 1, TOWER), PHASES["full"]
     plain = phase_memory(MODELS["llama"], full, row, TOWER)
     assert phase_memory(MODELS["llama"], full, row, TOWER, checkpointing=True).activations < 0.7 * plain.activations
+    assert phase_memory(MODELS["llama"], full, row, TOWER, varlen=True).activations < plain.activations
     eight = phase_memory(MODELS["llama"], full, row, TOWER, devices=8)
     assert eight.moments == plain.moments / 8
     assert plain.gradients / 8 < eight.gradients < plain.gradients

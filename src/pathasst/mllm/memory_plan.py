@@ -150,16 +150,17 @@ def phase_memory(
     devices: int = 1,
     bits: int = 16,
     optimizer: str = "adamw",
+    varlen: bool = False,
 ) -> Memory:
-    """One phase on `devices` that share it (FSDP). `bits`: of the frozen weights, in both phases. Of a deep LLM two and four
-    layers are counted: what each further one takes is the same."""
+    """One phase on `devices` that share it (FSDP). `bits`: of the frozen weights, in both phases; `varlen`: attention in one call.
+    Of a deep LLM two and four layers are counted: what each further one takes is the same."""
 
     def counted(layers: int) -> Memory:
         shallow = copy.deepcopy(config)
         shallow.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             shallow.layer_types = config.layer_types[:layers]
-        return _memory(shallow, phase, row, tower, projector, bf16, checkpointing, devices, bits, optimizer)
+        return _memory(shallow, phase, row, tower, projector, bf16, checkpointing, devices, bits, optimizer, varlen)
 
     if config.num_hidden_layers <= 4:
         return counted(config.num_hidden_layers)
@@ -179,6 +180,7 @@ def _memory(
     devices: int,
     bits: int,
     optimizer: str,
+    varlen: bool,
 ) -> Memory:
     import torch
     from torch import nn
@@ -188,7 +190,8 @@ def _memory(
     network = _network(config, phase, tower, projector, torch.bfloat16 if bf16 else torch.float32, float32=not copies)
     sizes = [p.numel() for p in network.model.parameters() if p.requires_grad]
     trained, moments = sum(sizes), sum(moment_bytes(size, optimizer) for size in sizes)
-    activations, peak = _run(network, row, rows=1 if -(-phase.batch // devices) == 1 else 2, checkpointing=checkpointing)
+    rows = 1 if -(-phase.batch // devices) == 1 else 2
+    activations, peak = _run(network, row, rows, checkpointing=checkpointing, varlen=varlen)
     weights = float(sum(p.nbytes for p in network.model.parameters()))
     if bits == 4:
         linears = [m for n, m in network.llm.named_modules() if n.split(".")[-1] in (*phase.lora.modules, "base")]
@@ -240,7 +243,7 @@ class _Tokenizer:
         return 0
 
 
-def _run(network: Any, row: Row, rows: int, checkpointing: bool) -> tuple[float, float]:
+def _run(network: Any, row: Row, rows: int, *, checkpointing: bool, varlen: bool) -> tuple[float, float]:
     """Two optimiser steps: (bytes beside weights, gradients and moments; bytes of all), each the most at one time."""
     import torch
 
@@ -259,7 +262,7 @@ def _run(network: Any, row: Row, rows: int, checkpointing: bool) -> tuple[float,
     for parameter in network.model.parameters():
         live.add(parameter)
     hooks = [p.register_post_accumulate_grad_hook(lambda p: live.gradient(p.grad)) for p in trained]
-    with live, tree(network):
+    with live, tree(network, varlen=varlen):
         for _ in range(2):
             live.states = live.live
             live.others = 0.0
@@ -329,6 +332,8 @@ def _gathered(network: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
 def estimate(settings: MllmTraining, conversations: Sequence[Path | str], *, devices: int = 1, teraflops: float = 0.15) -> str:
     """The plan of both phases as text. `teraflops`: what one device reaches in such a training (two busy CPU cores: about 0.15;
     A100: about 150). Raises BadDataset or BadSettings."""
+    import torch
+
     from pathasst.core.hardware import uses_bfloat16
 
     config, tower = llm_config(settings.model.llm), pictures_of(settings.model)
@@ -367,6 +372,7 @@ def estimate(settings: MllmTraining, conversations: Sequence[Path | str], *, dev
             devices=devices,
             bits=4 if settings.four_bits else 16,
             optimizer=settings.optimizer,
+            varlen=settings.attention == "varlen" or (settings.attention == "auto" and torch.cuda.is_available()),
         )
         hours = (6 if phase.full else 4) * parameters * tokens / (teraflops * 1e12 * devices) / 3600
         time = f"about {hours * 60:,.0f} min" if hours > 1 / 60 else "under a minute"

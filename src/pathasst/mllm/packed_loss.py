@@ -14,7 +14,7 @@ from pathasst.core.records import IMAGE
 from pathasst.mllm.layouts import PatchTokens, joined
 from pathasst.mllm.model import Parts
 from pathasst.mllm.pack import PicturePlace, Row
-from pathasst.mllm.tree_attention import register
+from pathasst.mllm.tree_attention import PIECES, VARLEN, register, varlen_runs
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +55,12 @@ def row_loss(parts: Parts, row: Row, pictures: PatchTokens) -> torch.Tensor:
         # Processes that share a gradient need one of every weight, and in one order, also where no picture passed the projector.
         nothing = sum(p.sum() * 0 for p in parts.projector.parameters() if p.requires_grad)
         words = words + torch.as_tensor(nothing, dtype=words.dtype, device=device)
+    varlen = parts.llm.config._attn_implementation == VARLEN
     hidden = parts.llm(
         inputs_embeds=words,
         position_ids=torch.from_numpy(row.positions)[None].to(device),
         use_cache=False,
-        pieces=row.pieces,
+        **({"runs": varlen_runs(row.pieces, device)} if varlen else {"pieces": row.pieces}),
     ).last_hidden_state[0]
     targets = torch.from_numpy(row.targets.nonzero()[0]).to(device)
     logits = parts.model.lm_head(hidden[targets - 1])
@@ -67,11 +68,13 @@ def row_loss(parts: Parts, row: Row, pictures: PatchTokens) -> torch.Tensor:
 
 
 @contextmanager
-def tree(parts: Parts) -> Iterator[None]:
-    """Within it, the LLM attends over packed rows; afterwards as before. `row_loss` needs it."""
+def tree(parts: Parts, *, varlen: bool = False) -> Iterator[None]:
+    """Within it, the LLM attends over packed rows, piece by piece or with `varlen` in one call; afterwards as before. `row_loss`
+    needs it."""
     config = parts.llm.config
     before = config._attn_implementation
-    config._attn_implementation = register()
+    register()
+    config._attn_implementation = VARLEN if varlen else PIECES
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from pathasst.training.settings import (
     AsyncSave,
     BatchSize,
     ClipNorm,
+    Compile,
     Every,
     Keep,
     LearningRate,
@@ -23,6 +24,8 @@ from pathasst.training.settings import (
 )
 
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+COMPUTED = frozenset(["gradient_checkpointing", "attention", "compile"])
+"""Settings that change how numbers are computed, and only their last bits."""
 Kind = Literal["describe", "converse", "invoke", "choose"]
 
 
@@ -130,6 +133,12 @@ class MllmTraining(Settings):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute a layer's activations again in the backward pass: less memory, a third slower."
     )
+    attention: Literal["auto", "pieces", "varlen"] = Field(
+        default="auto",
+        description="Of packed rows. varlen: one call of torch's flash attention for sequences of different lengths, on a GPU in "
+        "bfloat16; pieces: one conversation after the other, anywhere. auto: varlen where it runs.",
+    )
+    compile: Compile = False
     optimizer: Optimizer = "adamw"
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU if there is one.")
     seed: int = Field(default=0, ge=0, description="All random choices follow from it.")
@@ -154,7 +163,7 @@ class MllmTraining(Settings):
 
     def identity(self) -> dict[str, object]:
         """What an interrupted run must agree in to go on."""
-        return {name: value for name, value in self.plain().items() if name not in FREE | {"gradient_checkpointing"}}
+        return {name: value for name, value in self.plain().items() if name not in FREE | COMPUTED}
 
     def loop(self, phase: PhaseSettings, steps: int, processes: int) -> TrainingSettings:
         """A phase's settings of `training.fit`: each process computes its rows of a step one after another."""

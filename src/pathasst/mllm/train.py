@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathasst import dataset
 from pathasst.core import weights
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.core.files import fingerprint
 from pathasst.core.hardware import device_of, uses_bfloat16
 from pathasst.core.records import Conversation, ToolSpec
@@ -149,9 +149,30 @@ def _phase(
         before = line["seconds"]
         say(f"phase {number} step {line['step']}/{len(task.steps)}: {', '.join(values)}")
 
-    with tree(parts):
+    varlen = attends_varlen(settings, parts.llm.config)
+    if settings.compile:
+        if not varlen:
+            raise BadSettings("compile: only with attention: varlen, since each row has pieces of its own.")
+        for layer in parts.llm.layers:
+            layer.compile(dynamic=True)  # one by one, for any length of a row
+    with tree(parts, varlen=varlen):
         loop = settings.loop(phase, len(task.steps), processes().num_processes)
         return fit(task, loop, out / f"phase{number}", log=log)
+
+
+def attends_varlen(settings: MllmTraining, llm: Any) -> bool:
+    """Whether packed rows are attended over in one call of the kernel. `llm`: transformers' configuration. Raises BadSettings where
+    the settings want it and it cannot be."""
+    device = device_of(settings.device)
+    reasons = {
+        "it needs a GPU": device != "cuda",
+        "it needs precision: bf16": not uses_bfloat16(settings.precision, device),
+        "this LLM caps its scores": bool(getattr(llm, "attn_logit_softcapping", None)),
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if settings.attention == "varlen" and against:
+        raise BadSettings(f"attention: varlen is not possible ({', '.join(against)}); leave it at auto.")
+    return settings.attention != "pieces" and not against
 
 
 def _claim(out: Path, conversations: Sequence[Path | str], settings: MllmTraining) -> None:
