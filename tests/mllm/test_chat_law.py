@@ -176,9 +176,10 @@ def test_a_tokenizers_own_template_gives_its_own_text(families, place):
 def messages(turns: list[Turn]) -> list[dict]:
     made: list[dict] = []
     for turn in turns:
-        if turn.role == "user" and turn.content.startswith(f"{IMAGE}\n"):
+        if turn.content.startswith(f"{IMAGE}\n"):
             words = turn.content.removeprefix(f"{IMAGE}\n")
-            made.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]})
+            named = {"name": turn.tool} if turn.tool else {}
+            made.append({"role": turn.role, **named, "content": [{"type": "image"}, {"type": "text", "text": words}]})
         elif turn.role == "tool":
             made.append({"role": "tool", "name": turn.tool, "content": turn.content})
         else:
@@ -208,28 +209,31 @@ def test_render_gives_the_ids_of_the_processors_chat_template(
     turns = [Turn(role="system", content=system)] if system else []
     turns += [Turn(role="user", content=(f"{IMAGE}\n" if pictured else "") + asked)]
     turns += [Turn(role="assistant", content="" if calls else answered, tool_calls=calls)]
-    turns += [Turn(role="tool", tool=c.name, content=result) for c in calls]
+    first_result = f"{IMAGE}\n{result}" if pictured else result  # a tool that shows a picture
+    turns += [Turn(role="tool", tool=c.name, content=result if n else first_result) for n, c in enumerate(calls)]
     turns += [Turn(role="assistant", content=answered)] if calls else []
     tools = [GRADE, *SPECS] if offered else []
     listed = [
         {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
         for t in tools
     ]
+    in_all = sum(turn.content.startswith(IMAGE) for turn in turns)
     for tokenizer, template, processor in families:
         for cut in (len(turns), len(turns) - 1):  # a whole conversation, and a prompt
             prompt = cut < len(turns)
-            ours = render(turns[:cut], tokenizer, template, tools=tools, images=int(pictured), image_tokens=4, prompt=prompt)
+            count = sum(turn.content.startswith(IMAGE) for turn in turns[:cut])
+            ours = render(turns[:cut], tokenizer, template, tools=tools, images=count, image_tokens=4, prompt=prompt)
             text = processor.apply_chat_template(
                 messages(turns[:cut]), tools=listed or None, add_generation_prompt=prompt, tokenize=False
             )
-            images = [Image.open(io.BytesIO(picture((9, 9, 9))))] if pictured else None
+            images = [Image.open(io.BytesIO(picture((9, 9, 9))))] * count or None
             bos = {"add_special_tokens": False}
             theirs = processor(text=[text], images=images, **bos)["input_ids"][0]
             assert ours.ids == list(theirs), text
         words = "".join(
             t
             for t, counted in painted(
-                ours if not prompt else render(turns, tokenizer, template, tools=tools, images=int(pictured), image_tokens=4),
+                ours if not prompt else render(turns, tokenizer, template, tools=tools, images=in_all, image_tokens=4),
                 tokenizer,
             )
             if counted

@@ -80,9 +80,10 @@ def test_a_linear_layer_and_an_mlp_pass_the_same_projector(parts):
 
 @pytest.mark.parametrize("template", [CHATML, PAPER])
 def test_the_prompt_as_text_has_the_ids_of_render(tokenizer, template):
-    text = prompt_text(DIALOGUE, template, SPECS, IMAGE, 1)
+    dialogue = [*DIALOGUE, Turn(role="tool", tool="zoom", content=f"{IMAGE}\nA region.")]
+    text = prompt_text(dialogue, template, SPECS, IMAGE, 2)
     ids = tokenizer(text, add_special_tokens=False).input_ids
-    rendered = render(DIALOGUE, tokenizer, template, tools=SPECS, images=1, image_tokens=1, prompt=True)
+    rendered = render(dialogue, tokenizer, template, tools=SPECS, images=2, image_tokens=1, prompt=True)
     assert tokenizer.decode(ids) == tokenizer.decode(rendered.ids)
 
 

@@ -112,7 +112,8 @@ class Agent:
         cards = {name: tool.card for name, tool in self.registry.tools.items()}
 
         def results() -> list[Statement]:
-            wishes, steps = Wishes.of(question), [step for step in draft.steps if not step.result.error]
+            wishes, shows = Wishes.of(question), {name for name, tool in self.registry.tools.items() if tool.shows}
+            steps = [step for step in draft.steps if not step.result.error and step.call.name not in shows]
             return unique(s for step in steps for s in of_step(step, question, wishes, self.registry))
 
         answer = conclude(draft, self.brain.name, cards, history, self.grounding, results)
@@ -180,7 +181,7 @@ class Agent:
     def _reply(self, draft: Draft, *, offer_tools: bool) -> Turn:
         self.on_event(Event(kind="thinking"))
         specs = draft.chat_pictures.offer(self.registry.offered()) if offer_tools else []
-        images = [s.image for s in draft.chat_pictures.of_person()] if self.brain.sees else []
+        images = [s.image for s in draft.chat_pictures.visible()] if self.brain.sees else []
         turns = list(draft.turns)
         left = self.limits.seconds - (time.monotonic() - draft.started)
         seconds = min(self.limits.brain_seconds, left)
@@ -248,7 +249,8 @@ class Agent:
             return replace(before, asked=call_asked, call=call, result=replace(before.result, call_id=call.id), repeated=True)
         self.on_event(Event(kind="call", call=call))
         result = self._timed(call, lambda: self.registry.call(call, pixels), draft)
-        outputs = draft.chat_pictures.add_outputs(result.pictures, by=call.name, source=picture)
+        visible = tool is not None and tool.shows and self.brain.sees
+        outputs = draft.chat_pictures.add_outputs(result.pictures, by=call.name, source=picture, visible=visible)
         draft.library.update(library_of([result]))
         _, withheld = sanitize.withhold(result.text)
         step = Step(
@@ -326,11 +328,12 @@ class Agent:
             text = FAILED + error
         if step.repeated:
             text += "\n(The same call was run before.)"
+        outputs = [] if step.repeated else [s for s in draft.chat_pictures.entries if s.handle in step.made]
         return Turn(
             role="tool",
             tool=step.call.name,
-            content=text,
-            attachments=[] if step.repeated else [_attached(s) for s in draft.chat_pictures.entries if s.handle in step.made],
+            content=f"{IMAGE}\n" * sum(s.visible for s in outputs) + text,
+            attachments=[_attached(s) for s in outputs],
             warnings=result.warnings,
             notice=result.notice,
             error=error,

@@ -33,6 +33,7 @@ class ChatPicture:
     image: ImageBytes
     synthetic: bool = False
     um_per_px: float | None = None  # its scale, where known; tools that run on it get it
+    visible: bool = False  # a tool's picture that a brain which sees looks at, as at the person's
 
     @property
     def handle(self) -> str:

@@ -70,7 +70,7 @@ Answer._ask = staticmethod(ask)
 
 
 def registry_for(brain: Brain) -> Registry:
-    """The tools for a brain: with the look, similar cases and the glossary unless it sees and writes by itself."""
+    """The tools for a brain: one that sees and writes by itself may zoom in; others have the look, similar cases and glossary."""
     return default_registry(look=not brain.sees or grounding_of(brain) is Grounding.COMPOSED)
 
 
@@ -81,7 +81,8 @@ def grounding_of(brain: Brain) -> Grounding:
 
 @lru_cache(maxsize=2)
 def default_registry(look: bool = False) -> Registry:
-    """The specialist models and the literature search; with `look` what the paper has not, too: look, similar cases, glossary.
+    """The specialist models and the literature search; with `look` also look, similar cases and glossary, which tell of pictures
+    and terms in words, without it zoom, which shows.
 
     Each is made once per process.
     """
@@ -89,12 +90,11 @@ def default_registry(look: bool = False) -> Registry:
     from pathasst.tools.look import Look
     from pathasst.tools.registry import default_registry as specialists
     from pathasst.tools.similar_cases import SimilarCases
+    from pathasst.tools.zoom import Zoom
 
     registry = specialists()
-    if look:
-        registry.add(Look())
-        registry.add(SimilarCases())
-        registry.add(GlossaryTool())
+    for tool in (Look(), SimilarCases(), GlossaryTool()) if look else (Zoom(),):
+        registry.add(tool)
     return registry
 
 

@@ -58,8 +58,11 @@ class ChatPictures:
         self._pixels[entry.number] = pixels
         return entry
 
-    def add_outputs(self, pictures: Iterable[Picture], by: str, source: ChatPicture | None = None) -> list[ChatPicture]:
-        """Add what a tool made of `source`: a synthetic picture gives synthetic ones, and a copy of its size has its scale."""
+    def add_outputs(
+        self, pictures: Iterable[Picture], by: str, source: ChatPicture | None = None, *, visible: bool = False
+    ) -> list[ChatPicture]:
+        """Add what a tool made of `source`: a synthetic picture gives synthetic ones, and a region or a copy of its size has its
+        scale. `visible`: to a brain that sees."""
         new = []
         for number, picture in enumerate(pictures, start=len(self.entries) + 1):
             same_size = source is not None and source.um_per_px is not None and _size(picture.image) == _size(source.image)
@@ -70,7 +73,8 @@ class ChatPictures:
                     by=by,
                     image=picture.image,
                     synthetic=picture.synthetic or (source is not None and source.synthetic),
-                    um_per_px=source.um_per_px if source is not None and same_size else None,
+                    um_per_px=source.um_per_px if source is not None and (same_size or picture.region) else None,
+                    visible=visible,
                 )
             )
         self.entries += new
@@ -80,8 +84,9 @@ class ChatPictures:
         mine = [s for s in self.entries if s.by == PERSON]
         return (mine or self.entries or [None])[-1]  # type: ignore[list-item]
 
-    def of_person(self) -> list[ChatPicture]:
-        return [s for s in self.entries if s.by == PERSON]
+    def visible(self) -> list[ChatPicture]:
+        """What a brain that sees looks at, in the order of the marks in the conversation."""
+        return [s for s in self.entries if s.by == PERSON or s.visible]
 
     def choose(self, handle: Any = None) -> ChatPicture | None:
         """The picture a call means: `image2`, `2`, a name, or None for the default. Raises BadInput for one that is not there."""

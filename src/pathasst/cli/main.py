@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from pathasst import __version__
 from pathasst.cli import (
+    answer,
     ask,
     atlas,
     clip,
@@ -73,6 +74,7 @@ app.add_typer(train.app, name="train", rich_help_panel=LINE)
 train.app.command("select")(curate.train_select)
 train.app.command("panels")(curate.train_panels)
 app.command("ask", rich_help_panel=USE)(ask.ask)
+app.command("answer", rich_help_panel=USE)(answer.answer)
 app.add_typer(serve.app, name="serve", rich_help_panel=USE)
 app.add_typer(papers.app, name="papers", rich_help_panel=USE)
 app.add_typer(tools.app, name="tools", rich_help_panel=USE)

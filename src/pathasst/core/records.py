@@ -174,6 +174,7 @@ class Picture:
     name: str
     image: ImageBytes
     synthetic: bool = False  # generated, not photographed
+    region: list[int] = field(default_factory=list)  # x1 y1 x2 y2, px, if it is a part of the picture that the tool ran on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +215,7 @@ class Turn:
     """One message of a conversation."""
 
     role: str  # system | user | assistant | tool
-    content: str = ""  # IMAGE marks where a picture goes
+    content: str = ""  # IMAGE marks where a picture goes, of roles user and tool
     tool_calls: list[ToolCall] = field(default_factory=list)
     tool: str = ""  # role tool: the name of the tool that answers
     attachments: list[Attachment] = field(default_factory=list)  # user: all pictures so far; tool: those it made

@@ -328,14 +328,14 @@ def render(
 ) -> Rendered:
     """Ids and loss mask of a conversation.
 
-    `images` pictures are expected, each marked `<image>` in a user turn and expanded to `image_tokens` ids (of all, or of each);
+    `images` pictures are expected, each marked `<image>` in a turn of the user or a tool and expanded to `image_tokens` ids (of all, or of each);
     `prompt` opens the assistant's turn at the end. With `max_length`, whole turns are left out from the end, down to the last one
     after which something is still supervised. Raises BadInput, naming the sample, when the marks and pictures differ in number
     or nothing supervised fits.
     """
     turns = list(turns)
     system = turns.pop(0).content if turns and turns[0].role == "system" else template.system
-    marks = sum(t.content.count(IMAGE) for t in turns if t.role == "user")
+    marks = sum(t.content.count(IMAGE) for t in turns if t.role in ("user", "tool"))
     if marks != images:
         raise BadInput(f"{name}: {marks} {IMAGE} marks for {images} pictures.")
     text = _Text(tokenizer, template, [image_tokens] * images if isinstance(image_tokens, int) else image_tokens)
@@ -432,13 +432,12 @@ def _add_turn(turn: Turn, template: ChatTemplate, text: _Text, *, opened: bool =
         raise BadInput(f"a turn of the role {turn.role!r} cannot stand inside a conversation.")
     if not (opened and turn.role == "user"):
         text.add(template.openers[turn.role], control=True)
-    if turn.role == "user":
-        for n, words in enumerate(turn.content.split(IMAGE)):
+    if turn.role in ("user", "tool"):
+        content = f"{turn.tool}: {turn.content}" if turn.tool else turn.content
+        for n, words in enumerate(content.split(IMAGE)):
             if n:
                 text.add_picture()
             text.add(words)
-    elif turn.role == "tool":
-        text.add(f"{turn.tool}: {turn.content}" if turn.tool else turn.content)
     else:
         text.add(template.lead + "\n".join(filter(None, [turn.content, write_calls(turn.tool_calls)])), supervised=True)
     closer = template.closers[turn.role]

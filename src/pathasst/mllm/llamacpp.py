@@ -142,7 +142,7 @@ def prompt_text(turns: Sequence[Turn], template: ChatTemplate, tools: Sequence[T
     """
     turns = list(turns)
     system = turns.pop(0).content if turns and turns[0].role == "system" else template.system
-    marks = sum(t.content.count(IMAGE) for t in turns if t.role == "user")
+    marks = sum(t.content.count(IMAGE) for t in turns if t.role in ("user", "tool"))
     if marks != images:
         raise BadInput(f"conversation: {marks} {IMAGE} marks for {images} pictures.")
     parts = [template.bos + template.openers["system"], _words("\n".join(filter(None, [system, list_tools(tools)])), template)]
@@ -152,7 +152,7 @@ def prompt_text(turns: Sequence[Turn], template: ChatTemplate, tools: Sequence[T
         if turn.role == "assistant":
             words = "\n".join(filter(None, [words, write_calls(turn.tool_calls)]))
         words = _words(words, template)
-        words = words.replace(IMAGE, marker) if turn.role == "user" else words
+        words = words.replace(IMAGE, marker) if turn.role in ("user", "tool") else words
         words = template.lead + words if turn.role == "assistant" else words
         opened = n == 0 and template.joined and turn.role == "user"
         parts += ["" if opened else template.openers[turn.role], words, template.closers[turn.role]]

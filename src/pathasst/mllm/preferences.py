@@ -51,7 +51,7 @@ def _failed(conversation: Conversation) -> Iterator[Preference]:
         if better is None or turns[better].tool_calls == turns[place].tool_calls:
             continue
         prompt = turns[:place]
-        pictures = sum(turn.content.count(IMAGE) for turn in prompt if turn.role == "user")
+        pictures = sum(turn.content.count(IMAGE) for turn in prompt if turn.role in ("user", "tool"))
         yield Preference(
             replace(conversation, turns=prompt, images=conversation.images[:pictures]),
             chosen=turns[better],

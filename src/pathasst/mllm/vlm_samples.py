@@ -174,7 +174,7 @@ def _messages(turns: Sequence[Turn], *, native_tools: bool, system: str) -> list
         if turn.role == "tool" and native_tools:
             message["name"] = turn.tool
         elif turn.role == "tool":
-            message = {"role": "user", "content": [{"type": "text", "text": f"Result of {turn.tool}: {turn.content}"}]}
+            message = {"role": "user", "content": _parts(f"Result of {turn.tool}: {turn.content}")}
         messages.append(message)
     if system and messages and messages[0]["role"] == "system":
         messages[0]["content"].append({"type": "text", "text": f"\n{system}"})

@@ -39,7 +39,7 @@ from pathasst.serve.metrics import Metrics
 from pathasst.serve.scratch import Scratch
 from pathasst.serve.structured import as_json, call_from
 from pathasst.serve.uploads import Upload, UploadStore
-from pathasst.tools.protocol import SCALE, Registry
+from pathasst.tools.protocol import SCALE, OrderedRegistry, Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,30 +54,6 @@ LOCAL = "local"
 HISTORY = "history.sqlite"
 VERDICTS = ("good", "bad")
 SWEEP_SECONDS = 60.0
-
-
-class OrderedRegistry(Registry):
-    """The tools of a registry, each run by one thread at a time: a model is loaded once, and its memory is used once."""
-
-    def __init__(self, registry: Registry, on_result: Callable[[ToolResult], None] = lambda result: None) -> None:
-        super().__init__(dict(registry.tools))
-        self._locks = {name: threading.Lock() for name in registry.tools}
-        self._on_result = on_result
-
-    def only(self, names: Sequence[str]) -> OrderedRegistry:
-        """The tools of these names, with the same locks. Raises BadSettings for an unknown name."""
-        if unknown := sorted(set(names) - set(self.tools)):
-            raise BadSettings(f"no tool is called {', '.join(unknown)}; the tools are: {', '.join(self.tools)}.")
-        fewer = OrderedRegistry(Registry({name: self.tools[name] for name in names}), self._on_result)
-        fewer._locks = self._locks
-        return fewer
-
-    def call(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
-        """As `Registry.call`; waits while another question uses the tool."""
-        with self._locks.get(call.name, threading.Lock()):
-            result = super().call(call, image)
-        self._on_result(result)
-        return result
 
 
 class Service:

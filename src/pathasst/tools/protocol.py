@@ -6,16 +6,17 @@ prompt, data generation, the page and MCP (see `ToolSpec`). It loads its model o
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pathasst.core import weights
-from pathasst.core.errors import BadInput, PathAsstError
+from pathasst.core.errors import BadInput, BadSettings, PathAsstError
 from pathasst.core.records import NOTICE, ToolCall, ToolResult, ToolSpec
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Tool(ABC, Generic[A]):
     needs_image: ClassVar[bool] = True
     weights: ClassVar[tuple[str, ...]] = ()  # ids in the registry of weights; all must be present
     notice: ClassVar[str] = NOTICE  # of every result; empty for what is no model's output
+    shows: ClassVar[bool] = False  # whether a brain that sees is to look at the pictures of its results
     required_look: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())  # question of the look, classes that the tool is made for
 
     @classmethod
@@ -186,3 +188,27 @@ class Registry:
             names = ", ".join(sorted(self.tools))
             return ToolResult(name=call.name, call_id=call.id, error=f"no tool is called {call.name!r}; the tools are: {names}")
         return tool(call, image)
+
+
+class OrderedRegistry(Registry):
+    """The tools of a registry, each run by one thread at a time: a model is loaded once, and its memory is used once."""
+
+    def __init__(self, registry: Registry, on_result: Callable[[ToolResult], None] = lambda result: None) -> None:
+        super().__init__(dict(registry.tools))
+        self._locks = {name: threading.Lock() for name in registry.tools}
+        self._on_result = on_result
+
+    def only(self, names: Sequence[str]) -> OrderedRegistry:
+        """The tools of these names, with the same locks. Raises BadSettings for an unknown name."""
+        if unknown := sorted(set(names) - set(self.tools)):
+            raise BadSettings(f"no tool is called {', '.join(unknown)}; the tools are: {', '.join(self.tools)}.")
+        fewer = OrderedRegistry(Registry({name: self.tools[name] for name in names}), self._on_result)
+        fewer._locks = self._locks
+        return fewer
+
+    def call(self, call: ToolCall, image: np.ndarray | None = None) -> ToolResult:
+        """As `Registry.call`; waits while another question uses the tool."""
+        with self._locks.get(call.name, threading.Lock()):
+            result = super().call(call, image)
+        self._on_result(result)
+        return result

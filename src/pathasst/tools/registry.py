@@ -31,8 +31,9 @@ FURTHER: dict[str, str] = {
     "he_nuclei": "pathasst.tools.he_nuclei:HeNuclei",
     "look": "pathasst.tools.look:Look",
     "similar_cases": "pathasst.tools.similar_cases:SimilarCases",
+    "zoom": "pathasst.tools.zoom:Zoom",
 }
-"""Tools beside the paper's: nuclei in H&E, and what a picture shows. No conversation of PathInstruct calls them."""
+"""Tools beside the paper's: nuclei in H&E, what a picture shows, a part of it. No conversation of PathInstruct calls them."""
 SPECIALISTS = (*list(CLASSES)[:-1], "he_nuclei", list(CLASSES)[-1])
 """Names of the specialist models and the literature: what a person and every brain is offered."""
 

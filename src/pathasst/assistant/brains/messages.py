@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pathasst.assistant.repair import UNREADABLE
@@ -33,34 +34,50 @@ def to_messages(
 ) -> list[dict[str, Any]]:
     """The conversation as chat messages; each `<image>` mark becomes the next picture, as a data URL with its size in words.
 
-    `sees`: whether the model looks at the pictures itself; of those it does not see it reads the names.
+    `sees`: whether the model looks at the pictures itself; of those it does not see it reads the names. A tool's message holds
+    words alone in this API, so the pictures of tools follow in a message of the user's, after all results of a reply.
     """
     pictures = iter(images)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
     open_calls: list[str] = []
-    for turn in turns:
+    outputs: list[dict[str, Any]] = []  # parts of the message with the tools' pictures
+    for turn, after in zip(turns, [*turns[1:], None], strict=True):
         if turn.role == "tool":
-            text = f'<tool_output tool="{turn.tool}">\n{result_words(turn)}\n</tool_output>'
+            marks, plain_turn = _without_marks(turn)
+            text = f'<tool_output tool="{turn.tool}">\n{result_words(plain_turn)}\n</tool_output>'
             messages.append({"role": "tool", "tool_call_id": open_calls.pop(0) if open_calls else "call_0", "content": text})
+            for attachment in turn.attachments[: marks if sees else 0]:
+                outputs += _content(f"{attachment.handle}, which {turn.tool} made:\n{IMAGE}", pictures)
+            if outputs and (after is None or after.role != "tool"):
+                messages.append({"role": "user", "content": outputs})
+                outputs = []
         elif turn.role == "assistant":
             messages.append(_assistant(turn))
             open_calls = [call.id for call in turn.tool_calls]
         else:
-            messages.append({"role": turn.role, "content": _content(person_words(turn, sees=sees), pictures)})
+            words = person_words(turn if sees else _without_marks(turn)[1], sees=sees)
+            messages.append({"role": turn.role, "content": _content(words, pictures)})
     return messages
+
+
+def _without_marks(turn: Turn) -> tuple[int, Turn]:
+    """How many marks of pictures a turn begins with, and the turn without them."""
+    words, marks = turn.content, 0
+    while words.startswith(f"{IMAGE}\n"):
+        words, marks = words.removeprefix(f"{IMAGE}\n"), marks + 1
+    return marks, replace(turn, content=words)
 
 
 def person_words(turn: Turn, *, sees: bool) -> str:
     """A person's turn in words: their program's advice, what they say, and which pictures a tool call may name."""
-    marks, words = "", turn.content
-    while words.startswith(f"{IMAGE}\n"):
-        marks, words = marks + f"{IMAGE}\n", words.removeprefix(f"{IMAGE}\n")
+    marks, plain_turn = _without_marks(turn)
+    words = plain_turn.content
     parts = [f"(The person's program asks: {turn.advice})", "", words] if turn.advice else [words]
     if turn.attachments and not sees:
         parts.append(f"(Pictures given: {_listed(turn)}. You cannot see them; the tools can.)")
     elif len(turn.attachments) > 1:
         parts.append(f"(Pictures: {_listed(turn)}.)")
-    return marks + "\n".join(parts)
+    return f"{IMAGE}\n" * marks + "\n".join(parts)
 
 
 def result_words(turn: Turn) -> str:
