@@ -1,4 +1,4 @@
-"""Answering a folder: several at a time against a real server on loopback, what a fault costs, and what the next run asks again."""
+"""Answering a folder, several at a time, against a real server on loopback: what a fault costs, and what is asked again."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_refused_question_costs_itself_and_a_closed_server_ends_the_batch(
     assert [r.id for r in results if r.error] == ["7"] and len(rows(out)) == 19
 
     chat_server.answer = lambda body: (401, "no key")
-    with pytest.raises(Unreachable, match="questions in a row: .*401.*run it again"):
+    with pytest.raises(Unreachable, match=r"questions in a row: .*401.*run it again"):
         list(answer_all(questions, out, brain_of(chat_server), Registry(), parallel=2))
     assert len(rows(out)) == 19 and len(chat_server.requests) < 20 + 20
 

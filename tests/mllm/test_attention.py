@@ -1,4 +1,4 @@
-"""Attention over packed rows in one call of torch's flash attention: the real `varlen_attn`, whose kernel, which only a GPU has, is
+"""Attention over packed rows in one call of torch's flash attention: the real `varlen_attn`, whose kernel, for GPUs alone, is
 replaced by plain attention of each sequence under a mask; the arguments that would reach the kernel are thus what is tested.
 """
 
@@ -62,7 +62,13 @@ def kernel():
     varlen._varlen_attn_backward.register_kernel("cpu")(backward)
 
 
-PIECES = [TreePiece(0, 5), TreePiece(5, 9, ((0, 5),)), TreePiece(9, 16, ((0, 5), (5, 9))), TreePiece(16, 18, ((0, 5),)), TreePiece(18, 21)]
+PIECES = [
+    TreePiece(0, 5),
+    TreePiece(5, 9, ((0, 5),)),
+    TreePiece(9, 16, ((0, 5), (5, 9))),
+    TreePiece(16, 18, ((0, 5),)),
+    TreePiece(18, 21),
+]
 
 
 @pytest.mark.parametrize("window", [None, 4])

@@ -144,7 +144,10 @@ def test_the_data_of_a_run_is_its_pairs_with_their_pictures(data):
     assert fingerprint_of(pairs) == fingerprint_of(list(of_calls([data])))
     other_picture = replace(pairs[0], prompt=replace(pairs[0].prompt, images=[picture(RED, noise=9)]))
     other_answer = replace(pairs[0], chosen=replace(pairs[0].chosen, content="I count."))
-    assert len({fingerprint_of(changed) for changed in (pairs, pairs[1:], [other_picture, *pairs[1:]], [other_answer, *pairs[1:]])}) == 4
+    assert (
+        len({fingerprint_of(changed) for changed in (pairs, pairs[1:], [other_picture, *pairs[1:]], [other_answer, *pairs[1:]])})
+        == 4
+    )
 
 
 def test_without_a_pair_nothing_is_trained(tmp_path, feedback):

@@ -28,7 +28,7 @@ def test_the_region_has_the_pictures_own_pixels():
 @pytest.mark.parametrize(
     ("box", "reason"),
     [
-        ([0.5, 0.5, 0.55, 0.9], "is 20×120 px of a picture of 400×300 px"),
+        ([0.5, 0.5, 0.55, 0.9], "is 20×120 px of 400×300 px"),
         ([0.9, 0.1, 0.2, 0.9], "left < right"),
         ([10, 20, 300, 200], "less than or equal to 1"),
         ([0.1, 0.2, 0.3], "box.3: Field required"),

@@ -116,7 +116,9 @@ class AnswerFile:
                 try:
                     self.keys.add(json.loads(line)["key"])
                 except (ValueError, KeyError, TypeError) as error:
-                    raise BadSettings(f"{path}: line {number} is no answer of `pathasst answer`; choose another --out.") from error
+                    raise BadSettings(
+                        f"{path}: line {number} is no answer of `pathasst answer`; choose another --out."
+                    ) from error
 
     def add(self, row: dict[str, Any]) -> None:
         """Write one answer."""
@@ -135,7 +137,7 @@ def answer_all(
     parallel: int = 0,
     cancel: threading.Event | None = None,
 ) -> Iterator[BatchAnswer]:
-    """Answer the questions that `out` holds no answer to, and yield each as it is done; one that was there has neither row nor error.
+    """Answer the questions that `out` holds no answer to, and yield each as it is done; one that was there without a row.
 
     `registry`: the tools on offer, those of the brain by default. `parallel`: questions at a time, as many as the brain takes by
     default. `cancel`, once set, ends the batch with what is done. Failures stand in `<out>.failed.jsonl`, and are asked again by

@@ -328,7 +328,8 @@ def render(
 ) -> Rendered:
     """Ids and loss mask of a conversation.
 
-    `images` pictures are expected, each marked `<image>` in a turn of the user or a tool and expanded to `image_tokens` ids (of all, or of each);
+    `images` pictures are expected, each marked `<image>` in a turn of the user or a tool and expanded to `image_tokens` ids (of
+    all, or of each);
     `prompt` opens the assistant's turn at the end. With `max_length`, whole turns are left out from the end, down to the last one
     after which something is still supervised. Raises BadInput, naming the sample, when the marks and pictures differ in number
     or nothing supervised fits.

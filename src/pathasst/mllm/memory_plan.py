@@ -152,8 +152,8 @@ def phase_memory(
     optimizer: str = "adamw",
     varlen: bool = False,
 ) -> Memory:
-    """One phase on `devices` that share it (FSDP). `bits`: of the frozen weights, in both phases; `varlen`: attention in one call.
-    Of a deep LLM two and four layers are counted: what each further one takes is the same."""
+    """One phase on `devices` that share it (FSDP). `bits`: of the frozen weights, in both phases; `varlen`: attention in one
+    call. Of a deep LLM two and four layers are counted: what each further one takes is the same."""
 
     def counted(layers: int) -> Memory:
         shallow = copy.deepcopy(config)

@@ -161,8 +161,8 @@ def _phase(
 
 
 def attends_varlen(settings: MllmTraining, llm: Any) -> bool:
-    """Whether packed rows are attended over in one call of the kernel. `llm`: transformers' configuration. Raises BadSettings where
-    the settings want it and it cannot be."""
+    """Whether packed rows are attended over in one call of the kernel. `llm`: transformers' configuration. Raises BadSettings
+    where the settings want it and it cannot be."""
     device = device_of(settings.device)
     reasons = {
         "it needs a GPU": device != "cuda",

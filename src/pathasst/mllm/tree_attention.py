@@ -29,7 +29,7 @@ class TreePiece:
 
 
 class VarlenRuns(NamedTuple):
-    """A row's pieces as the kernel takes them: each is one sequence of queries, and one of keys that ends with the same tokens."""
+    """A row's pieces as the kernel takes them: each is a sequence of queries, and one of keys that ends with the same tokens."""
 
     keys: torch.Tensor  # int64: places in the row of the keys of all pieces, one piece after the other
     query_edges: torch.Tensor  # int32, pieces + 1: where the queries of each begin, and the last end

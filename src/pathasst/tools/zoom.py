@@ -1,4 +1,4 @@
-"""`zoom`: a region of a picture at full resolution, as a further picture of the conversation, which a brain that sees looks at."""
+"""`zoom`: a region of a picture at full resolution, as a further picture of the conversation, for a brain that sees."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Zoom(Tool[ZoomArguments]):
         top, bottom = (round(share * height) for share in (shares[1], shares[3]))
         if min(right - left, bottom - top) < LEAST_SIDE:
             raise BadInput(
-                f"the box {list(shares)} is {max(right - left, 0)}×{max(bottom - top, 0)} px of a picture of {width}×{height} px; give "
-                f"left < right and top < bottom, with at least {LEAST_SIDE} px between them."
+                f"the box {list(shares)} is {max(right - left, 0)}×{max(bottom - top, 0)} px of {width}×{height} px; "
+                f"give left < right and top < bottom, with at least {LEAST_SIDE} px between them."
             )
         box = (left, top, right, bottom)
         return ToolResult(

@@ -47,7 +47,7 @@ def to_messages(
             text = f'<tool_output tool="{turn.tool}">\n{result_words(plain_turn)}\n</tool_output>'
             messages.append({"role": "tool", "tool_call_id": open_calls.pop(0) if open_calls else "call_0", "content": text})
             for attachment in turn.attachments[: marks if sees else 0]:
-                outputs += _content(f"{attachment.handle}, which {turn.tool} made:\n{IMAGE}", pictures)
+                outputs += _parts(f"{attachment.handle}, which {turn.tool} made:\n{IMAGE}", pictures)
             if outputs and (after is None or after.role != "tool"):
                 messages.append({"role": "user", "content": outputs})
                 outputs = []
@@ -123,9 +123,11 @@ def _assistant(turn: Turn) -> dict[str, Any]:
 
 
 def _content(text: str, pictures: Iterator[ImageBytes]) -> str | list[dict[str, Any]]:
+    return _parts(text, pictures) if IMAGE in text else text
+
+
+def _parts(text: str, pictures: Iterator[ImageBytes]) -> list[dict[str, Any]]:
     pieces = text.split(IMAGE)
-    if len(pieces) == 1:
-        return text
     parts: list[dict[str, Any]] = []
     for n, piece in enumerate(pieces):
         if piece.strip():
