@@ -1,9 +1,9 @@
+"""PathCLIP in two processes. `torchrun` itself starts the two processes of tests/training; here they are forked."""
+
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,41 +13,26 @@ from safetensors.torch import load_file
 from pathasst.clip.settings import ClipTraining
 from pathasst.clip.train import train
 
-PROGRAM = """
-import json, sys
-import torch
-torch.set_num_threads(1)
-from pathasst.clip.settings import ClipTraining
-from pathasst.clip.train import train
-from pathasst.training.loop import processes
-assert processes("cpu").num_processes == 2  # a launcher may start fewer than it is asked for
-values = json.loads(sys.argv[1])
-train(ClipTraining(**values), sys.argv[2], stop_at=4)
-train(ClipTraining(**values), sys.argv[2])
-"""
 
+def test_two_processes_train_the_model_of_one(
+    recipe_values: dict, tmp_path: Path, forked: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gathered features, true captions of all processes as targets, averaged gradients; stopped after 4 steps, and resumed."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    settings = ClipTraining(**recipe_values)
+    train(settings, tmp_path / "one")
 
-def launch(values: dict, out: Path) -> None:
-    """Two processes on this machine's CPU, as a user starts them on two GPUs; stopped after 4 steps, and resumed."""
-    program = out.with_suffix(".py")
-    program.write_text(PROGRAM)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launcher, str(program), json.dumps(values), str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    def in_two_processes() -> None:
+        from accelerate.state import AcceleratorState
 
+        from pathasst.training.loop import processes
 
-def test_two_processes_train_the_model_of_one(recipe_values: dict, tmp_path: Path) -> None:
-    """Gathered features, true captions of all processes as targets, averaged gradients; stopped half-way and resumed."""
-    launch(recipe_values, tmp_path / "two")
-    train(ClipTraining(**recipe_values), tmp_path / "one")
+        AcceleratorState._reset_state(reset_partial_state=True)  # of the process that they were forked from
+        assert processes("cpu").num_processes == 2
+        train(settings, tmp_path / "two", stop_at=4)
+        train(settings, tmp_path / "two")
+
+    assert forked(in_two_processes, processes=2) == [0, 0]
     one, two = (load_file(tmp_path / f / "model.safetensors") for f in ("one", "two"))
     assert one.keys() == two.keys()
     for key in one:

@@ -49,21 +49,21 @@ def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_it_learns_and_logs(tmp_path: Path) -> None:
-    chosen = settings(steps=300, width=32, evaluate_every=100)
+    chosen = settings(steps=240, width=32, evaluate_every=80)
     heard: list[dict[str, Any]] = []
     untrained = Line(chosen).evaluate(Line(chosen).model.eval())["score"]
     result = fit(Line(chosen, 0.0), chosen, tmp_path, log=heard.append)
     assert result.finished
-    assert result.step == 300
+    assert result.step == 240
     assert result.scores["score"] > -0.15 > untrained
     found = lines(tmp_path)
     assert [{k: v for k, v in line.items() if k != "seconds"} for line in heard] == found
-    assert [line["step"] for line in found if "score" in line] == [100, 200, 300]
+    assert [line["step"] for line in found if "score" in line] == [80, 160, 240]
     assert {"loss", "largest", "lr"} <= found[0].keys()
     with (tmp_path / "log.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(found)
     assert (tmp_path / "curves.png").stat().st_size > 1000
-    assert checkpoint.steps_saved(tmp_path) == [300]
+    assert checkpoint.steps_saved(tmp_path) == [240]
     result.remove_checkpoints()
     assert not (tmp_path / "checkpoints").exists()
 
@@ -77,7 +77,7 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path, 
 
 
 def test_a_killed_training_goes_on_with_the_same_bits(tmp_path: Path, forked: Callable[..., list[int]]) -> None:
-    changes = {"steps": 400, "save_every": 25, "workers": 1}
+    changes = {"steps": 120, "save_every": 25, "workers": 1}
     whole = trained(tmp_path / "whole", **changes)
 
     class Killed(Line):
@@ -101,13 +101,12 @@ def test_accumulated_parts_are_one_larger_batch(tmp_path: Path) -> None:
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    values = ["steps=20", "accumulate=2", "evaluate_every=5"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DROPOUT": "0"}
-    two_processes = environment | {"PROCESSES": "2"}
-    subprocess.run([*launch, str(SCRIPT), str(tmp_path / "two"), *values], check=True, env=two_processes)
-    subprocess.run([sys.executable, str(SCRIPT), str(tmp_path / "one"), *values], check=True, env=environment)
-    one, two = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("one", "two"))
-    assert close(one, two)
+    changes = {"steps": 20, "accumulate": 2, "evaluate_every": 5}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DROPOUT": "0", "PROCESSES": "2"}
+    values = [f"{name}={value}" for name, value in changes.items()]
+    subprocess.run([*launch, str(SCRIPT), str(tmp_path / "two"), *values], check=True, env=environment)
+    one = trained(tmp_path / "one", dropout=0.0, **changes)
+    assert close(one, torch.load(tmp_path / "two/weights.pt", weights_only=True))
     for first, second in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
         assert first == pytest.approx({**first, **{k: v for k, v in second.items() if k != "largest"}}, rel=1e-3)
 
