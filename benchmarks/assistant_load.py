@@ -10,7 +10,6 @@ Memory is resident memory; "own" leaves out mapped files (weights, paper index),
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import io
 import os
@@ -27,7 +26,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 FAKE = """
 import sys, time
@@ -214,12 +213,11 @@ def show(told: dict) -> None:
 
 def main() -> None:
     """Parse, start, ask, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--recipe", default="embedded")
     parser.add_argument("--fake", action="store_true", help="a brain that answers at once")
-    parser.add_argument("--json", type=Path, help="where the result is kept")
     given = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

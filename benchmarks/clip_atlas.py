@@ -9,14 +9,13 @@ Intervals: bootstrap over cases, 1000 draws, seed 0.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.clip.atlas import BEST, SHIPPED, Atlas
 from pathasst.clip.baselines import histogram
@@ -60,8 +59,7 @@ def measure(vectors: np.ndarray, rows: list[dict[str, str]]) -> dict[str, list[o
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    parser = command_line(__doc__)
     parser.add_argument("--clip", default="pathclip-lite")
     options = parser.parse_args()
     folder = Path(os.environ["PATHASST_DATA"]) / "slide_atlas"

@@ -8,12 +8,9 @@ And the tower of pathclip-embedded with its own weights, as PathAsst mounts it (
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from measured import save
+from measured import command_line, save
 
 from pathasst.clip.build import GELU, QUICK_GELU, ClipConfig, build
 from pathasst.clip.convert import from_huggingface, to_huggingface, to_vision_model
@@ -25,9 +22,8 @@ def main() -> None:
     import open_clip
 
     ids = open_clip.SimpleTokenizer()(["an H&E image of tumor tissue", "a diagram"])
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     kept: dict[str, dict[str, float]] = {}
     for name in given.names or ["ViT-B-32", "ViT-B-16", "ViT-L-14-336"]:

@@ -8,16 +8,14 @@ with one thread. CPU seconds count, so that a busy machine changes little; the s
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import time
-from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import Interval
 
@@ -27,11 +25,10 @@ def main() -> None:
     from pathasst.clip import onnx
     from pathasst.clip.model import DualEncoder, PathCLIPModel
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--model", default="pathclip-lite")
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     pictures = np.random.default_rng(0).integers(0, 255, (given.pictures, 224, 224, 3), dtype=np.uint8)
     started = time.perf_counter()

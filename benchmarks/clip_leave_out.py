@@ -11,12 +11,10 @@ takes seconds a set.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.clip.leave_one_out import LeaveOutRecipe, LeftOutScores, leave_one_out
 from pathasst.core.statistics import Interval
@@ -27,12 +25,11 @@ AGAINST = ["against colour words", "against untrained", "against chance"]
 
 def main() -> None:
     """Train, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--out", required=True, help="folder of the runs, which may hold features of an earlier one")
     parser.add_argument("--recipe", default="embedded")
     parser.add_argument("--only", nargs="*", default=[], help="names of sets; default: all")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     found = leave_one_out(
         LeaveOutRecipe.load(given.recipe),

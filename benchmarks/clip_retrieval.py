@@ -10,7 +10,6 @@ Captions of more than 77 tokens are left out, as in the paper. Intervals draw ar
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from measured import save
+from measured import command_line, save
 from PIL import Image
 
 from pathasst.clip.retrieval import KS, Recalls, draw_curve, retrieve
@@ -55,12 +54,11 @@ def figures(folder: Path) -> Iterator[Pair]:
 
 def main() -> None:
     """Train, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--recipe", default=str(recipes.recipes_dir() / "embedded" / "clip_lite.yaml"))
     parser.add_argument("--features", default="", help="file of the locked tower's features, if a run has left one")
     parser.add_argument("--curve", type=Path, help="PNG of recall over k")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given, data = parser.parse_args(), Path(os.environ["PATHASST_DATA"])
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)

@@ -11,7 +11,6 @@ loops take turns, `--rounds` times; of all their steps: the median, slowest to f
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import itertools
@@ -23,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import Interval
 
@@ -133,12 +132,11 @@ def rate(times: list[float], batch: int) -> Interval:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     kept: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

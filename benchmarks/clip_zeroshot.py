@@ -12,12 +12,11 @@ Untrained: the same architecture with fresh weights. Chance: guessing with equal
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.clip import baselines
 from pathasst.clip import zeroshot as zs
@@ -39,7 +38,7 @@ HEAD = [
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--model", default="pathclip-embedded")
     parser.add_argument("--tasks", default="embedded")
@@ -48,7 +47,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--no-probes", action="store_true", help="only zero-shot, untrained and chance")
     parser.add_argument("--out")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     options = parser.parse_args()
 
     import torch

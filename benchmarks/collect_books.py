@@ -10,7 +10,6 @@ lower case, mean over right pairs. `--scan`: every page is first rendered at 200
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import time
@@ -18,7 +17,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.collect import book_pdf, page_layout
 from pathasst.collect.jats import parse
@@ -60,11 +59,10 @@ def _found(path: Path, scan: bool, only_figures: bool) -> list[page_layout.Capti
 
 
 def _main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--data", default=os.environ.get("PATHASST_DATA", ""))
     options.add_argument("--scan", action="store_true")
     options.add_argument("--pages", choices=["figures", "all"], default="figures")
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     arguments = options.parse_args()
     if not arguments.data:
         raise SystemExit("Set PATHASST_DATA, or give --data.")

@@ -8,7 +8,6 @@ for one process, wall seconds for two). Then every figure that one finds and ano
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gzip
 import io
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import pubmed_parser
 from lxml import etree
-from measured import save
+from measured import command_line, save
 
 from pathasst.collect.jats import parse
 from pathasst.core.statistics import Interval
@@ -108,10 +107,9 @@ def _losses(paths: list[str]) -> dict[str, int]:
 
 
 def _main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--data", default=os.environ.get("PATHASST_DATA", ""))
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     arguments = options.parse_args()
     if not arguments.data:
         raise SystemExit("Set PATHASST_DATA, or give --data.")

@@ -11,7 +11,6 @@ captions that the rules drop were read: "borderline" scores (0.5 to 1.5) and "fa
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
@@ -21,7 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.collect.triage import THRESHOLD, score_text
 from pathasst.core.statistics import wilson
@@ -54,10 +53,9 @@ def _captions(data: Path) -> dict[str, dict[str, Any]]:
 
 
 def _main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--data", default=os.environ.get("PATHASST_DATA", ""))
     options.add_argument("--show", action="store_true", help="print misses and false alarms")
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     arguments = options.parse_args()
     if not arguments.data:
         raise SystemExit("Set PATHASST_DATA, or give --data.")

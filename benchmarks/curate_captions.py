@@ -12,14 +12,13 @@ are no part of their caption.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import Interval, mean_interval
 from pathasst.curate.captions.split import split
@@ -93,8 +92,7 @@ def score(splitter: Splitter, gold: Gold, *, named: bool = False, lettered: bool
 
 def main() -> None:
     """Print the table as Markdown, and what the gold allows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    parser = command_line(__doc__)
     kept: dict[str, dict[str, object]] = {}
     given = parser.parse_args()
     data = Path(os.environ["PATHASST_DATA"])

@@ -13,7 +13,6 @@ figure had.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import mean_interval, wilson
 from pathasst.curate.align import AlignSettings, align
@@ -161,13 +160,12 @@ def owner(box: tuple[float, ...], figure: dict) -> str:
 
 def main() -> None:
     """Print everything as JSON."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--panels", nargs="+", default=["xycut"])
     parser.add_argument("--composed", type=Path, help="labels.csv of curate_select_data.py")
     parser.add_argument("--figures", type=int, default=200, help="composed figures of each kind")
     parser.add_argument("--similarity", nargs="+", default=[], help="PathCLIPs: ids or folders")
     parser.add_argument("--no-letters", action="store_true")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     data, recipe = Path(os.environ["PATHASST_DATA"]), PanelsRecipe.load("embedded")
     assert isinstance(recipe.compose, ComposeSettings)

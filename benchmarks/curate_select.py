@@ -6,13 +6,12 @@ PATHASST_DATA=… python benchmarks/curate_select.py OUT/labels.csv [MODEL]
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import Interval
 from pathasst.curate.select import EMBEDDED, Selector
@@ -46,9 +45,8 @@ def main(labels: Path, model: str, keep: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("labels", type=Path)
     parser.add_argument("model", nargs="?", default=EMBEDDED)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     main(given.labels, given.model, given.json)

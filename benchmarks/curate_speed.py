@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.clip.similarity import clip_similarity
 from pathasst.core.records import Figure, Source
@@ -109,13 +109,12 @@ def articles(out: Path) -> Path:
 
 def main() -> None:
     """Print figures a second as JSON, and the profile of one shard."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--select", help="another classifier, or '' to keep every figure")
     parser.add_argument("--similarity", help="another PathCLIP, or none")
     parser.add_argument("--repeat", type=int, default=6)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         measure(args, args.out or Path(temporary))

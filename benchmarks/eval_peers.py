@@ -10,13 +10,12 @@ are drawn from a seed, so that the run needs no data; with PATHASST_DATA the nuc
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 from scipy.special import softmax
 
 from pathasst.evaluate import beir
@@ -170,8 +169,7 @@ PEERS: tuple[Callable[[], Iterator[Row]], ...] = (of_sklearn, of_torchmetrics, o
 
 def main() -> None:
     """Run every peer that is here and print both numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    parser = command_line(__doc__)
     given = parser.parse_args()
     rows: list[Row] = []
     for peer in PEERS:

@@ -8,7 +8,6 @@ lexicon term swapped for a sibling, and with a symbol (such as CD31) added. Inte
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -17,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import Interval
 from pathasst.core.text import sentences
@@ -28,9 +27,8 @@ from pathasst.instruct.wordings import Wordings
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("count", nargs="?", type=int, default=1500, help="captions")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     count, kept = given.count, {}
     words, rng = lexicon(Wordings()), Random(0)

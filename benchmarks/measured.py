@@ -7,6 +7,7 @@ README's table is `rows.yaml`, whose texts name values: `{papers_quality.words.r
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -45,6 +46,13 @@ class Values(dict[str, Any]):
 
     def __format__(self, spec: str) -> str:
         return f"{self.value:{spec}} ({self.low:{spec}}–{self.high:{spec}})"
+
+
+def command_line(about: str | None) -> argparse.ArgumentParser:
+    """The parser of a script: what its docstring says, and `--json`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="keep the result in this file")
+    return parser
 
 
 def save(path: Path | None, values: Mapping[str, Any], command: str = "") -> None:

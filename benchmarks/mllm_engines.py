@@ -8,13 +8,12 @@ Example: python benchmarks/mllm_engines.py --model pathasst-embedded --threads 2
 
 from __future__ import annotations
 
-import argparse
 import io
 import time
 from pathlib import Path
 
 import torch
-from measured import save
+from measured import command_line, save
 from PIL import Image
 
 from pathasst.core import weights
@@ -65,13 +64,12 @@ def timed(assistant: PathAsstModel, question: str, picture: bytes, most: int) ->
 
 def main() -> None:
     """Ask all engines and print answers, agreement and speed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--model", default="pathasst-embedded")
     parser.add_argument("--work", type=Path, default=Path("out/engines"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--speed", nargs="*", default=["Q8_0", "Q4_1"], help="Quantisations whose speed is measured.")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = Path(args.model) if Path(args.model).is_dir() else weights.path(args.model)

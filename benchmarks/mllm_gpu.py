@@ -9,7 +9,6 @@ memory beside what `--plan` says. Packed rows, FSDP2 where Accelerate's configur
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measured import save
+from measured import command_line, save
 
 from pathasst import dataset, training
 from pathasst.core.records import Conversation, Pair, Source, Turn
@@ -263,9 +262,8 @@ def pathclip(folder: Path, size: dict[str, Any], device: str) -> dict[str, float
 
 def main() -> None:
     """Run all three; a part that fails is named and loses nothing of the others."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--size", choices=list(SIZES), default="1b")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     device, size = ("cuda" if torch.cuda.is_available() else "cpu"), SIZES[args.size]
     if device == "cpu" and args.size != "tiny":

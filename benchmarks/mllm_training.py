@@ -9,7 +9,6 @@ Example: python benchmarks/mllm_training.py out/conversations --samples 96 --bat
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from measured import save
+from measured import command_line, save
 
 from pathasst import dataset
 from pathasst.core.records import IMAGE, Conversation
@@ -132,12 +131,11 @@ def plain(parts: Parts, chosen: list[Conversation], batch: int) -> dict[str, flo
 
 def main() -> None:
     """Run both and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("conversations", type=Path)
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--row-tokens", type=int, default=2048)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     chosen = conversations(args.conversations, args.samples)
     made = {"packed": packed(prepared(), chosen, args.row_tokens), "Trainer": plain(prepared(), chosen, args.batch)}

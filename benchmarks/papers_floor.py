@@ -8,13 +8,12 @@ and the API give a person. Printed: R@1 and R@10 with 95 % intervals (Wilson), a
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
 from pathlib import Path
 
-from measured import save
+from measured import command_line, save
 from papers_quality import load
 
 from pathasst.core import weights
@@ -24,9 +23,8 @@ from pathasst.papers import BuildSettings, PaperIndex, build, versions
 
 def main() -> None:
     """Build, ask both ways, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--out", type=Path, default=weights.cache_dir() / "papers" / "floor")
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     chosen = options.parse_args()
     rows, questions = load(Path(os.environ["PATHASST_DATA"]))
     home, source = chosen.out / "index", chosen.out / "no_titles.jsonl"

@@ -9,7 +9,6 @@ processes, which show what sharing costs. Needs the weights id `medline-sample`.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import os
 import shutil
@@ -21,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lxml import etree
-from measured import save
+from measured import command_line, save
 
 from pathasst.core import weights
 from pathasst.core.records import Abstract
@@ -105,10 +104,9 @@ def family_cpu() -> dict[str, float]:
 
 def main() -> None:
     """Run all and print the table."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = command_line(__doc__)
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--copies", type=int, default=6, help="of the file, for the whole ingest")
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     given = options.parse_args()
     repeats = given.repeats
     path = weights.path("medline-sample") / FILE

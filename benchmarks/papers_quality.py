@@ -11,7 +11,6 @@ one half can be checked on the other.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core import weights
 from pathasst.core.statistics import wilson
@@ -153,10 +152,9 @@ def _scores(found: list[int]) -> dict[str, Any]:
 
 def main() -> None:
     """Parse, build, ask, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--tune", action="store_true")
     options.add_argument("--workers", type=int, default=2, help="processes that embed")
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     options.add_argument("--out", type=Path, default=weights.cache_dir() / "papers" / "quality")
     chosen = options.parse_args()
     rows, questions = load(Path(os.environ["PATHASST_DATA"]))

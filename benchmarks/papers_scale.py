@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 from numpy.typing import NDArray
 from papers_scale_vectors import BLOCK, Drawer
 
@@ -214,12 +214,11 @@ def step(name: str, folder: Path, n: int, dim: int) -> dict[str, Any]:
 
 def main() -> None:
     """Size after size, step after step."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--sizes", default="50000", help="numbers of vectors, with commas")
     options.add_argument("--dim", type=int, default=768, choices=(384, 768))
     options.add_argument("--out", type=Path, help="folder that keeps every step; default: a temporary one")
     options.add_argument("--peers", type=int, default=50_000, help="largest collection that peers are built from")
-    options.add_argument("--json", type=Path, help="keep the result in this file")
     options.add_argument("--step", default="", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

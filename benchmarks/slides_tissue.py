@@ -14,7 +14,6 @@ Beside it: Otsu's threshold on HSV saturation, and CLAM's default (median of 7 p
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 from collections import defaultdict
@@ -24,7 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from measured import save
+from measured import command_line, save
 from skimage.filters import threshold_otsu
 
 from pathasst.core.statistics import Interval, mean_interval, sums_interval
@@ -108,10 +107,9 @@ def table(points: list[Point], names: Iterable[str]) -> dict[str, dict[str, Any]
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--half", choices=("dev", "test"), help="only this one")
     parser.add_argument("--show", action="store_true", help="name the points that the mask gets wrong")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     options = parser.parse_args()
     points = read_points(Path(os.environ["PATHASST_DATA"]), options.half)
     values: dict[str, Any] = {}

@@ -11,7 +11,6 @@ own peak of each (VmHWM). With `--again` an uninterrupted run follows and every 
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -115,7 +114,7 @@ def run(tool: str, slide: Path, out: Path, parts: int | None, include: Path | No
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measured.command_line(__doc__)
     parser.add_argument("--tool", default="he_nuclei")
     parser.add_argument("--side", type=int, default=40_000)
     parser.add_argument("--share", type=float, default=0.12)
@@ -124,7 +123,6 @@ def main() -> None:
     parser.add_argument("--include", type=Path, help="GeoJSON of areas that alone are looked at, where the whole takes too long")
     parser.add_argument("--again", action="store_true", help="run once more without a kill and compare")
     parser.add_argument("--work", type=Path, required=True, help="folder of the slide and the results")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     slide = options.work / f"composed-{options.side}.tif"

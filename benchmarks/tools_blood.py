@@ -7,11 +7,10 @@ The same as `pathasst tools evaluate blood_cells $PATHASST_DATA/bccd/boxes.csv -
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
-from measured import save
+from measured import command_line, save
 
 from pathasst.tools.blood_cells import BloodCells
 from pathasst.tools.measure import measure
@@ -19,9 +18,8 @@ from pathasst.tools.measure import measure
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--model", help="a folder of other weights")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     tool = BloodCells(given.model) if given.model else BloodCells()
     tool.detector.reader.bf16 = False  # type: ignore[attr-defined] # float32: the same table on every machine

@@ -10,7 +10,6 @@ few of their cells labelled; cells that the edge cuts are left out there, as its
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import pickle
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.statistics import mean_interval
 from pathasst.imaging.pictures import load
@@ -109,10 +108,9 @@ def scores(fields: list[Field], classes: tuple[str, ...], fixed: float | None) -
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--chula", type=Path, help="folder of Chula-RBC-12, with Dataset and Label")
     parser.add_argument("--cache", type=Path, help="file of the candidates")
-    parser.add_argument("--json", type=Path, help="file for the scores")
     options = parser.parse_args()
     tool = BloodCells()
     if options.cache and options.cache.is_file():

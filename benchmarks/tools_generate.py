@@ -10,7 +10,6 @@ nearest training cell in all eight positions; the held-out cells' own distances 
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from likeness import Space, frechet, nearest
-from measured import save
+from measured import command_line, save
 
 from pathasst.core import recipes
 from pathasst.core.statistics import wilson
@@ -74,11 +73,10 @@ def obedience(drawn: Generator, each: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--model", default="lbc-generator-embedded")
     parser.add_argument("--each", type=int, default=40, help="drawn pictures a class, at least")
     parser.add_argument("--sheet", default="", help="a PNG of drawn cells, marked as synthetic")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     _, split = recipe_cells(str(recipes.recipe_path("generator", "embedded")), Path(os.environ["PATHASST_DATA"]))
     drawn = Generator.load(given.model)

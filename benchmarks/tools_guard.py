@@ -10,13 +10,12 @@ bootstrap over groups (cases, slides, originals).
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
@@ -85,9 +84,8 @@ def declined(look: Looker, features: np.ndarray, wanted: tuple[str, tuple[str, .
 
 def main() -> None:
     """Fit, ask, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--cache", type=Path, help="file of the pictures' features")
-    parser.add_argument("--json", type=Path, help="file for the scores")
     options = parser.parse_args()
     settings = fit.LookSettings.load("embedded")
     items = fit.read_items(settings, Path(os.environ["PATHASST_DATA"]))

@@ -9,7 +9,6 @@ the head, as `pathasst train head` does.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import tools_wbc_boxes
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.recipes import recipe_path
 from pathasst.nn import head_training
@@ -76,12 +75,11 @@ def show(name: str, scores: dict[str, Any]) -> None:
 
 def main() -> None:
     """Fit, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("task", choices=["wbc", "lbc_fields", "lbc_cells"])
     parser.add_argument("--cache", type=Path, help="folder for the features")
     parser.add_argument("--out", type=Path, help="folder for the head")
     parser.add_argument("--set", action="append", default=[], help="name=value, another setting than the recipe's")
-    parser.add_argument("--json", type=Path, help="file for the scores")
     options = parser.parse_args()
     settings = HeadTraining.load(recipe_path(options.task, "embedded"), options.set)
     pictures = pictures_of(settings, options.task, options.cache)

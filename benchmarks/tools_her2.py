@@ -8,7 +8,6 @@ an ordinal logistic regression on the share of strong DAB, each core left out in
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core.records import ToolCall
 from pathasst.core.statistics import Interval
@@ -91,9 +90,8 @@ def compared(truth: np.ndarray, own: np.ndarray, cores: np.ndarray) -> dict[str,
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--cache", type=Path, help="file of the patches' scores")
-    parser.add_argument("--json", type=Path, help="file for the scores")
     options = parser.parse_args()
     if options.cache and options.cache.is_file():
         rows = json.loads(options.cache.read_text())

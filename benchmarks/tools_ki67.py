@@ -9,14 +9,13 @@ validation split like ours. The radius is 12 px of the picture as the recipe sca
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core import weights
 from pathasst.core.recipes import recipes_dir
@@ -77,9 +76,8 @@ def show(name: str, scores: dict[str, Any]) -> None:
 
 def main() -> None:
     """Read the recipe's splits, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--model", default="", help="folder of other weights than the shipped ones")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     root = Path(os.environ["PATHASST_DATA"])
     settings = PointTraining.load(recipes_dir() / "embedded" / "ki67.yaml").rooted(root)

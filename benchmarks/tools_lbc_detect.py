@@ -8,13 +8,12 @@ would reach at the best.
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from measured import save
+from measured import command_line, save
 
 from pathasst.core import recipes
 from pathasst.nn.detector.boxes import Boxes
@@ -33,9 +32,8 @@ def every_cell(picture: Labelled) -> Boxes:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--model", help="a folder of other weights")
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     recipe = DetectorTraining.load(recipes.recipe_path("lbc_detect", "embedded")).rooted(Path(os.environ["PATHASST_DATA"]))
     pictures = gather(recipe.data, recipe.model.classes)["test"]

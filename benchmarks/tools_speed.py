@@ -7,16 +7,14 @@ Beside the Ki67 network stands the same in float32, which is what it costs where
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from measured import save
+from measured import command_line, save
 
 
 def median_ms(work: Callable[[], object], runs: int) -> tuple[float, float]:
@@ -42,10 +40,9 @@ def main() -> None:
     from pathasst.tools.lbc_classify import FIELDS
     from pathasst.tools.registry import default_registry, tool_class
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     demo = immunohistochemistry()

@@ -42,7 +42,7 @@ def test_every_result_belongs_to_a_benchmark_that_can_make_it(scripts) -> None:
     assert set(scripts["measured"].load()) <= set(known)
     for bench in known.values():
         script = Path(bench.command()[1])
-        assert not bench.seconds or '"--json"' in script.read_text(encoding="utf-8"), f"{script.name} keeps no result"
+        assert not bench.seconds or "command_line(" in script.read_text(encoding="utf-8"), f"{script.name} keeps no result"
 
 
 def test_bench_fits_into_its_quarter_of_an_hour(scripts, monkeypatch, capsys) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 import pathasst as pa
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
@@ -51,6 +54,31 @@ def test_every_public_function_has_a_docstring_with_errors_and_an_example(name: 
     assert "Raises" in words or name == "split_caption"
     for example in (row.strip()[4:] for row in words.splitlines() if row.strip().startswith(">>> ")):
         ast.parse(example)
+
+
+def test_the_examples_of_the_docstrings_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathasst.api import line, models, tools
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(examples_dir() / "article", "articles")
+    field = Image.fromarray(data.immunohistochemistry())
+    Path("slides").mkdir()
+    for file in ("field.png", "figure.jpg", "slides/1.png"):
+        field.save(file)
+    names: dict[str, Any] = {"pathasst": pa}
+    for thing in (
+        line.collect,
+        line.curate,
+        line.split_caption,
+        line.cut_panels,
+        line.instruct,
+        models.PathCLIP,
+        tools.ki67_cells,
+    ):
+        for row in (inspect.getdoc(thing) or "").splitlines():
+            if row.strip().startswith(">>> "):
+                exec(row.strip()[4:], names)
+    assert names["figures"].rows and Path("hits.png").is_file() and names["result"].numbers["cells"] > 0
 
 
 def test_a_caption_is_split_and_a_figure_cut(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_boxes_become_a_detector_that_is_measured(tmp_path):
     assert run.exit_code == 0, run.output
     assert "AP@0.5" in run.output and (tmp_path / "out/model.safetensors").is_file()
     measured = ["evaluate", "blood_cells", str(tmp_path / "boxes.csv"), "--split", "test", "--model", str(tmp_path / "out")]
-    run = CliRunner().invoke(tools, [*measured, "--json", str(tmp_path / "scores.json")])
+    run = CliRunner().invoke(tools, [*measured, "--out", str(tmp_path / "scores.json")])
     assert run.exit_code == 0, run.output
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["pictures"] == 1 and {"value", "low", "high"} <= scores["map50"].keys()

@@ -44,7 +44,7 @@ def test_classify_and_search(model: str, pictures: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("PATHASST_CACHE", str(tmp_path / "cache"))
     assert "2.png" in "".join(call("classify", str(pictures / "2.png"), "-p", "dark", "-p", "light", "-m", model).split())
     sheet = tmp_path / "sheet.png"
-    assert "contact sheet" in call("search", str(pictures), "dark", "-m", model, "-n", "2", "--sheet", str(sheet))
+    assert "contact sheet" in call("search", str(pictures), "dark", "-m", model, "-k", "2", "--sheet", str(sheet))
     assert Image.open(sheet).height > 200
     call("embed", str(pictures), "--out", str(tmp_path / "v.npz"), "-m", model)
     assert np.load(tmp_path / "v.npz")["vectors"].shape == (3, 32)

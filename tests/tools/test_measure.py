@@ -38,7 +38,7 @@ def field(tmp_path):
 
 @needs_cells
 def test_points_are_measured_within_12_px(field):
-    run = CliRunner().invoke(app, ["evaluate", "ki67_cells", str(field / "points.csv"), "--json", str(field / "scores.json")])
+    run = CliRunner().invoke(app, ["evaluate", "ki67_cells", str(field / "points.csv"), "--out", str(field / "scores.json")])
     assert run.exit_code == 0, run.output
     assert "1 pictures, 4 cells" in run.output and "| positive |" in run.output
     assert json.loads((field / "scores.json").read_text())["positive"]["recall"] == 1
@@ -53,7 +53,7 @@ def test_classes_go_by_the_tools_names_and_the_scale_is_that_of_run(field):
     image.resize((512, 512)).save(field / "a.tif", resolution=20000 * 4, resolution_unit=3)  # 0.125 µm/px
     text = "".join(f"a.tif,{2 * x},{2 * y},immunopositive\n" for x, y in ((60, 60), (190, 70), (70, 190), (180, 180)))
     (field / "points.csv").write_text(f"image,x,y,label\n{text}")
-    run = ["evaluate", "ki67_cells", str(field / "points.csv"), "--json", str(field / "scores.json")]
+    run = ["evaluate", "ki67_cells", str(field / "points.csv"), "--out", str(field / "scores.json")]
     named = CliRunner().invoke(app, [*run, "--class", "immunopositive=positive"])
     assert named.exit_code == 0 and "scaled by 0.50" in named.output, named.output
     assert json.loads((field / "scores.json").read_text())["positive"]["recall"] == 1

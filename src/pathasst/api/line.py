@@ -220,7 +220,7 @@ def instruct(
 
     Raises BadSettings for an unknown or wrong setting, BadDataset when `pairs` is no finished dataset of pairs.
 
-    >>> conversations = pathasst.instruct(pairs, out="out/conversations", tool_conversations=2000)
+    >>> conversations = pathasst.instruct(pairs, out="out/conversations", tool_conversations=200)
     """
     from pathasst.instruct import pipeline
     from pathasst.tools.registry import all_specs

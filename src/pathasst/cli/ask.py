@@ -27,7 +27,7 @@ def ask(
     recipe: str = typer.Option(
         "embedded", help="Recipe with the assistant's settings: embedded, embedded-plus, paper, or a YAML file."
     ),
-    out: Path = typer.Option(None, help="Folder for answer.md, answer.json and the pictures."),
+    out: Path = typer.Option(None, "--out", "-o", help="Folder for answer.md, answer.json and the pictures."),
     report: Path = typer.Option(None, help="One HTML file with pictures, tools and sources, ready to print."),
     as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON."),
     um_per_px: list[float] = typer.Option([], help="Micrometres per pixel of the pictures: once for all, or once for each."),

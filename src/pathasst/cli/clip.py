@@ -16,7 +16,7 @@ MODEL = typer.Option(DEFAULT_PATHCLIP, "--model", "-m", help="Registry id, folde
 @app.command("compose")
 def compose(
     recipe: str = typer.Argument("embedded", help="Recipe of sets, classes and wordings: a name, or a YAML file."),
-    out: Path = typer.Option(..., help="Where the dataset of pairs goes."),
+    out: Path = typer.Option(..., "--out", "-o", help="Where the dataset of pairs goes."),
     data: Path = typer.Option(None, envvar="PATHASST_DATA", help="Folder of the labelled sets; default $PATHASST_DATA."),
     only: list[str] = typer.Option([], help="Ids of sets; default: all of the recipe."),
     workers: int = typer.Option(1, help="Processes."),
@@ -70,7 +70,7 @@ def search(
     folder: Path = typer.Argument(help="Folder of pictures, searched with its sub-folders."),
     text: str = typer.Argument(help="What to look for, in words."),
     model: str = MODEL,
-    count: int = typer.Option(12, "--count", "-n", help="Pictures to show."),
+    count: int = typer.Option(12, "--count", "-k", help="Pictures to show."),
     sheet: Path = typer.Option(Path("contact-sheet.png"), help="The answer as a picture."),
 ) -> None:
     """The pictures of a folder that fit a text. Example: pathasst clip search ~/slides "signet ring cells" """
@@ -101,7 +101,7 @@ def search(
 @app.command("embed")
 def embed(
     folder: Path = typer.Argument(help="Folder of pictures, searched with its sub-folders."),
-    out: Path = typer.Option(..., help=".npz with names and float32 vectors."),
+    out: Path = typer.Option(..., "--out", "-o", help=".npz with names and float32 vectors."),
     model: str = MODEL,
 ) -> None:
     """A folder of pictures as embeddings. Example: pathasst clip embed ~/patches --out patches.npz"""
@@ -150,7 +150,7 @@ def convert(
 def leave_one_out(
     pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the short trainings and the results."),
-    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_trainings.yaml): a name, or a YAML file."),
+    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_leave_out.yaml): a name, or a YAML file."),
     only: list[str] = typer.Option([], help="Names of sets; default: all."),
 ) -> None:
     """Train without one set after another and classify it by words alone, beside baselines.

@@ -28,9 +28,9 @@ def _kind(manifest: Manifest) -> type:
 def show(
     folder: Path = FOLDER,
     rows: int = typer.Option(3, "--rows", "-n", help="How many rows to print."),
-    pictures: Path | None = typer.Option(None, help="Write a contact sheet of the first 48 pictures to this PNG."),
+    sheet: Path | None = typer.Option(None, help="Also write a contact sheet of the first 48 pictures to this PNG."),
 ) -> None:
-    """Print a dataset's manifest and first rows. Example: pathasst dataset show out/pairs -n 2 --pictures sheet.png"""
+    """Print a dataset's manifest and first rows. Example: pathasst dataset show out/pairs -n 2 --sheet sheet.png"""
     from itertools import islice
 
     from rich.console import Console
@@ -45,12 +45,12 @@ def show(
     kind: type[Any] = _kind(manifest)
     for record in islice(read(folder, kind), rows):
         console.print(Pretty(_without_bytes(record), max_string=300))
-    if pictures:
+    if sheet:
         from pathasst.imaging.contact_sheet import contact_sheet
 
         tiles = [(_first_image(record), getattr(record, "caption", "")) for record in islice(read(folder, kind), 48)]
-        contact_sheet(tiles).save(pictures)
-        console.print(f"{len(tiles)} pictures → {pictures}")
+        contact_sheet(tiles).save(sheet)
+        console.print(f"{len(tiles)} pictures → {sheet}")
 
 
 @app.command("validate")
@@ -69,7 +69,7 @@ def validate(folder: Path = FOLDER) -> None:
 @app.command("import")
 def import_(
     source: Path = typer.Argument(..., help="CSV, TSV, JSON, JSON Lines, Parquet or tar file; a folder of them, or of pictures."),
-    out: Path = typer.Option(..., help="Dataset folder to write."),
+    out: Path = typer.Option(..., "--out", "-o", help="Dataset folder to write."),
     as_: str = typer.Option("", "--as", help="pairs, figures (to curate first) or conversations; by default what the rows are."),
     format_: str = typer.Option(
         "", "--format", help="table, json, parquet, webdataset or folder, where a folder could be several."
@@ -107,7 +107,7 @@ def import_(
 @app.command("export")
 def export(
     folder: Path = FOLDER,
-    out: Path = typer.Option(..., help="Folder to write."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder to write."),
     to: str = typer.Option(
         "", help="webdataset (Pairs, for OpenCLIP), messages or llava (Conversations); by default webdataset or llava."
     ),

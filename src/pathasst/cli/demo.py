@@ -33,7 +33,7 @@ what the tools, abstracts and the glossary say, and no language model's own word
 size; a larger brain is one setting away (docs/assistant.md)."""
 
 
-def demo(out: Path = typer.Option(Path("out/demo"), help="Folder for everything that the demo writes.")) -> None:
+def demo(out: Path = typer.Option(Path("out/demo"), "--out", "-o", help="Folder for everything that the demo writes.")) -> None:
     """Walk the whole line once, with real parts at small scale. Example: pathasst demo --out out/demo"""
     from rich.console import Console
 
@@ -166,7 +166,7 @@ def _next_steps(out: Path) -> list[tuple[str, str]]:
         ("pathasst ask YOUR.png 'What does this picture show?'", "your own picture and question"),
         ("pathasst tools list", "the specialist models, what each expects and how good it is"),
         ("pathasst papers search 'Ki-67 prognosis'", "the literature by hand"),
-        (f"pathasst dataset show {out}/pairs --pictures sheet.png", "what curation kept"),
+        (f"pathasst dataset show {out}/pairs --sheet sheet.png", "what curation kept"),
         ("pathasst show-mask " + str(out / "conversations"), "which tokens training learns from"),
         ("pathasst doctor", "what is installed and what is missing"),
     ]

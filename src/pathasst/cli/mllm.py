@@ -9,7 +9,7 @@ import typer
 
 def show_mask(
     conversations: Path = typer.Argument(help="Dataset folder of conversations."),
-    index: int = typer.Option(0, help="Which conversation, counted from 0."),
+    number: int = typer.Option(0, "--number", "-n", help="Which conversation, counted from 0."),
     kind: str = typer.Option("", help="Only describe, converse or invoke."),
     llm: str = typer.Option("smollm2-135m", help="Language model whose tokenizer is used: id or folder."),
     template: str = typer.Option("chatml", help="chatml, paper or tokenizer."),
@@ -17,7 +17,7 @@ def show_mask(
 ) -> None:
     """Print a conversation as the model is trained on it; green (⟦…⟧ without colours) = supervised, grey = read only.
 
-    Example: pathasst show-mask out/conversations --kind invoke --index 3
+    Example: pathasst show-mask out/conversations --kind invoke --number 3
     """
     from rich.console import Console
     from rich.text import Text
@@ -26,7 +26,7 @@ def show_mask(
     from pathasst.tools.registry import all_specs
 
     masked_turns = masked(
-        conversations, all_specs(), index=index, kind=kind, llm=llm, template=template, image_tokens=image_tokens
+        conversations, all_specs(), index=number, kind=kind, llm=llm, template=template, image_tokens=image_tokens
     )
     console, text = Console(), Text()
     for words, supervised in masked_turns.runs:

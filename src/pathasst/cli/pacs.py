@@ -39,7 +39,9 @@ def fetch(
     url: str = URL,
     study: str = typer.Argument(help="Study Instance UID, as `find` shows it."),
     series: str = typer.Argument("", help="Series Instance UID; default: every slide of the study."),
-    out: Path = typer.Option(..., help="Folder; each slide becomes a folder in it, which `pathasst slide` and `ask` open."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder; each slide becomes a folder in it that `pathasst slide` and `ask` open."
+    ),
 ) -> None:
     """Fetch slides. Example: pathasst pacs fetch https://pacs/dicom-web 1.2.3 --out slides"""
     from pathasst.core.errors import BadInput

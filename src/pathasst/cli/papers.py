@@ -81,7 +81,7 @@ def compact(index: Path = HOME) -> None:
 def search(
     query: str = typer.Argument(..., help="A question, or words."),
     index: Path = HOME,
-    k: int = typer.Option(5, "-k", help="How many abstracts."),
+    k: int = typer.Option(5, "--count", "-k", help="How many abstracts."),
     mode: str = typer.Option("hybrid", help="hybrid | words | vectors"),
     since: int = typer.Option(None, help="First year."),
     until: int = typer.Option(None, help="Last year."),

@@ -56,7 +56,7 @@ def run(
         help="ki67_cells, her2_cells, pdl1_cells, he_nuclei, blood_cells, lbc_detect, lbc_classify or segment."
     ),
     slide: Path = SLIDE,
-    out: Path = typer.Option(..., help="Folder of the results; the same command goes on with an interrupted run."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the results; the same command goes on with an interrupted run."),
     mpp: float = MPP,
     include: Path = INCLUDE,
     exclude: Path = EXCLUDE,
@@ -101,7 +101,9 @@ def run(
 def batch(
     tool: str = typer.Argument(help="A tool of `pathasst slide run`."),
     slides: list[Path] = typer.Argument(help="Slides, or folders of slides, searched with all below."),
-    out: Path = typer.Option(..., help="Folder: one of results for each slide, and slides.csv; the same command goes on."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder of each slide's results, and slides.csv; the same command goes on."
+    ),
     scales: Path = typer.Option(
         None, help="CSV with the columns slide (file name) and mpp: scales that files lack or have wrong."
     ),
@@ -138,7 +140,7 @@ def export(
     to: str = typer.Option(
         ..., help="coco, yolo (tiles and labels), ome-tiff (a label mask), dicom (annotations), dicom-sr (report)."
     ),
-    out: Path = typer.Option(..., help="The file to write; for yolo the folder."),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write; for yolo the folder."),
     um_per_px: float = typer.Option(0.0, help="Scale of YOLO's pictures and of the mask; 0: the one that the tool read at."),
     point_um: float = typer.Option(10.0, help="Diameter of the box or disc that a point becomes, in µm."),
     mpp: float = MPP,
@@ -155,7 +157,7 @@ def export(
 @app.command("tiles")
 def tiles(
     slide: Path = SLIDE,
-    out: Path = typer.Option(..., help="Folder of the tiles (JPEG) and tiles.csv."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the tiles (JPEG) and tiles.csv."),
     um_per_px: float = typer.Option(0.5, help="Micrometres per pixel of the tiles."),
     size: int = typer.Option(512, help="px of a tile's side."),
     overlap: int = typer.Option(0, help="px that neighbours share."),
@@ -179,7 +181,7 @@ def tiles(
 @app.command("features")
 def features(
     slide: Path = SLIDE,
-    out: Path = typer.Option(..., help="The HDF5 file (.h5), in TRIDENT's layout."),
+    out: Path = typer.Option(..., "--out", "-o", help="The HDF5 file (.h5), in TRIDENT's layout."),
     um_per_px: float = typer.Option(0.5, help="Micrometres per pixel of the tiles."),
     size: int = typer.Option(224, help="px of a tile's side."),
     model: str = typer.Option(DEFAULT_PATHCLIP, "--model", "-m", help="PathCLIP: registry id, folder or checkpoint."),
@@ -199,7 +201,7 @@ def search(
     slide: Path = SLIDE,
     text: list[str] = typer.Argument(help="What to look for, in words; two or more also give the slide's likeliest label."),
     vectors: Path = typer.Option(..., "--features", help="The file of `pathasst slide features`."),
-    out: Path = typer.Option(..., help="Folder of the heat maps (JPEG, GeoJSON)."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the heat maps (JPEG, GeoJSON)."),
     model: str = typer.Option(DEFAULT_PATHCLIP, "--model", "-m", help="The PathCLIP that made the features."),
     top: int = typer.Option(10, help="Tiles that a label is pooled over (MI-Zero)."),
     mpp: float = MPP,
@@ -227,7 +229,9 @@ def search(
 def cluster(
     slide: Path = SLIDE,
     vectors: Path = typer.Option(..., "--features", help="The file of `pathasst slide features`."),
-    out: Path = typer.Option(..., help="Folder for the areas (GeoJSON), the slide with them, and each cluster's typical tiles."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder for the areas (GeoJSON), their overview, each cluster's typical tiles."
+    ),
     count: int = typer.Option(6, "--count", "-k", help="Clusters."),
     mpp: float = MPP,
 ) -> None:

@@ -57,7 +57,7 @@ def run(
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the picture."),
     region: str = typer.Option(None, help="x,y,width,height of a slide, in px of its finest level."),
     level: int = typer.Option(0, help="Level of the slide to read, 0 = finest."),
-    out: Path = typer.Option(None, help="Folder for the JSON result and the annotated pictures."),
+    out: Path = typer.Option(None, "--out", "-o", help="Folder for the JSON result and the annotated pictures."),
     model: str = typer.Option(None, help="A folder of your own weights (`pathasst train points`, `train detector` …)."),
     as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
     geojson: Path = typer.Option(None, help="File for what was found as GeoJSON for QuPath; of a region in px of the slide."),
@@ -121,7 +121,9 @@ def _tile_bar(name: str) -> Iterator[None]:
 def batch_folder(
     name: str = typer.Argument(help="A tool of `pathasst tools list`."),
     folder: Path = typer.Argument(help="Folder of pictures or slides, searched with its sub-folders."),
-    out: Path = typer.Option(..., help="Folder for results.csv (a row a picture), cells.csv (a row a cell), JSON and drawings."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder for results.csv (by picture), cells.csv (by cell), JSON and drawings."
+    ),
     arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the pictures."),
     model: str = typer.Option(None, help="A folder of your own weights."),
@@ -159,7 +161,7 @@ def evaluate(
     ),
     classes: list[str] = typer.Option([], "--class", help="A class by the tool's name: immunopositive=positive; several times."),
     model: str = typer.Option(None, help="A folder of your own weights (`pathasst train …`)."),
-    json_file: Path = typer.Option(None, "--json", help="Write every score to this JSON file."),
+    out: Path = typer.Option(None, "--out", "-o", help="JSON file for every score."),
 ) -> None:
     """Measure a tool on labels of your own. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""
     import json
@@ -174,8 +176,8 @@ def evaluate(
     typer.echo(f"{measured.title}\n\n{measured.table}")
     for reason in measured.skipped:
         typer.echo(f"left out: {reason}", err=True)
-    if json_file is not None:
-        json_file.write_text(json.dumps(measured.values, indent=1), encoding="utf-8")
+    if out is not None:
+        out.write_text(json.dumps(measured.values, indent=1), encoding="utf-8")
 
 
 def make_tool(name: str, model: str | None = None) -> Tool[Any]:

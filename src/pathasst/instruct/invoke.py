@@ -190,10 +190,7 @@ class _Draw:
         return draw.choice(free or pairs) if pairs else None
 
     def _markers(self, pair: Pair) -> list[str]:
-        return self.words.find(pair.caption).terms["marker"] if self._named(pair) else []
-
-    def _named(self, pair: Pair) -> bool:
-        return bool(pair.caption)
+        return self.words.find(pair.caption).terms["marker"] if pair.caption else []
 
     def _any(self) -> Pair | None:
         domains = [d for d, pairs in self.pool.items() if pairs]
