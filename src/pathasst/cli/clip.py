@@ -150,7 +150,7 @@ def convert(
 def leave_one_out(
     pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of the short trainings and the results."),
-    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_leave_out.yaml): a name, or a YAML file."),
+    recipe: str = typer.Option("embedded", help="Recipe of sets (clip_trainings.yaml): a name, or a YAML file."),
     only: list[str] = typer.Option([], help="Names of sets; default: all."),
 ) -> None:
     """Train without one set after another and classify it by words alone, beside baselines.
