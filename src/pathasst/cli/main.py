@@ -42,7 +42,7 @@ FIRST, LINE, USE, LOOK = "First", "The line: from articles to an assistant", "Us
 PANELS = {
     FIRST: ("demo", "doctor", "models"),
     LINE: ("collect", "curate", "instruct", "train"),
-    USE: ("ask", "serve", "papers", "tools", "slide", "pacs", "atlas", "mcp", "export"),
+    USE: ("ask", "answer", "serve", "papers", "tools", "slide", "pacs", "atlas", "mcp", "export"),
     LOOK: ("dataset", "show-mask", "clip", "eval"),
 }
 """How `pathasst --help` shows the commands: as a newcomer meets them."""
