@@ -9,18 +9,8 @@ from hypothesis import strategies as st
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import ToolCall, Turn
-from pathasst.mllm.chat import (
-    CHATML,
-    IMAGE,
-    PAPER,
-    ChatTemplate,
-    Rendered,
-    from_tokenizer,
-    goes_round,
-    painted,
-    render,
-    template_of,
-)
+from pathasst.mllm.chat import IMAGE, Rendered, goes_round, painted, render
+from pathasst.mllm.chat_template import CHATML, PAPER, ChatTemplate, from_tokenizer, template_of
 from pathasst.mllm.tool_text import list_tools
 
 from .conftest import SPECS, make_tokenizer

@@ -12,7 +12,8 @@ from transformers import CLIPImageProcessor, LlavaProcessor
 
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE, ToolCall, ToolSpec, Turn
-from pathasst.mllm.chat import CHATML, painted, render, template_of
+from pathasst.mllm.chat import painted, render
+from pathasst.mllm.chat_template import CHATML, template_of
 
 from .conftest import SPECS, WORDS, make_tokenizer, picture
 

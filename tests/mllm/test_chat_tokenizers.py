@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pathasst.core import weights
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, Turn
-from pathasst.mllm.chat import CHATML, PAPER, ChatTemplate, from_tokenizer, render
+from pathasst.mllm.chat import render
+from pathasst.mllm.chat_template import CHATML, PAPER, ChatTemplate, from_tokenizer
 
 from .conftest import SPECS, WORDS, make_tokenizer
 

@@ -10,7 +10,8 @@ import torch
 from pathasst.core.errors import BadInput
 from pathasst.core.records import IMAGE, ToolCall, Turn
 from pathasst.mllm import export
-from pathasst.mllm.chat import CHATML, PAPER, render
+from pathasst.mllm.chat import render
+from pathasst.mllm.chat_template import CHATML, PAPER
 from pathasst.mllm.generate import PathAsstModel
 from pathasst.mllm.llamacpp import LlamaEngine, prompt_text, square
 from pathasst.mllm.transformers_engine import TransformersEngine

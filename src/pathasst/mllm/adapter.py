@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.mllm import lora
-from pathasst.mllm.chat import ChatTemplate
+from pathasst.mllm.chat_template import ChatTemplate
 from pathasst.mllm.model import Parts, build
 from pathasst.mllm.settings import MllmTraining, ModelSettings
 from pathasst.nn.compact import expanded

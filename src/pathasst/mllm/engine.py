@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from pathasst.core.records import ToolSpec, Turn
-from pathasst.mllm.chat import ChatTemplate
+from pathasst.mllm.chat_template import ChatTemplate
 
 MAX_LENGTH = 2048  # tokens of a prompt, where the checkpoint does not say what it was trained on
 Request = tuple[Sequence[Turn], Sequence[bytes], Sequence[ToolSpec]]

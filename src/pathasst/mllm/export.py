@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.mllm import adapter, gguf_folder, gguf_llm, model
-from pathasst.mllm.chat import ChatTemplate
+from pathasst.mllm.chat_template import ChatTemplate
 from pathasst.mllm.gguf_vision import write_vision
 from pathasst.mllm.layouts import RENAMED
 from pathasst.mllm.model import Parts

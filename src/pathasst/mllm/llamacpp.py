@@ -21,7 +21,7 @@ import httpx
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import IMAGE, ToolSpec, Turn
 from pathasst.llm import local
-from pathasst.mllm.chat import ChatTemplate
+from pathasst.mllm.chat_template import ChatTemplate
 from pathasst.mllm.engine import MAX_LENGTH, Request
 from pathasst.mllm.export import ABOUT, LANGUAGE, VISION
 from pathasst.mllm.tool_grammar import arguments_grammar, calls_grammar

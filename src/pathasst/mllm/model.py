@@ -17,7 +17,7 @@ from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE
 from pathasst.mllm import layouts, timm_tower
-from pathasst.mllm.chat import FILE, ChatTemplate, resaved_template, template_of
+from pathasst.mllm.chat_template import FILE, ChatTemplate, resaved_template, template_of
 from pathasst.mllm.layouts import CLASS_TOKEN
 from pathasst.mllm.settings import ModelSettings
 

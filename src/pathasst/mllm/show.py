@@ -14,7 +14,8 @@ from pathasst import dataset
 from pathasst.core import weights
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE, Conversation, ToolSpec
-from pathasst.mllm.chat import painted, render, template_of
+from pathasst.mllm.chat import painted, render
+from pathasst.mllm.chat_template import template_of
 
 
 @dataclass(frozen=True, slots=True)
