@@ -1,16 +1,16 @@
 """Our packed rows beside TRL's packing and its padded batches (Hugging Face's `Trainer`): same model, same words, one run.
 
 TRL packs no pictures ("Packing is not supported for vision datasets"), so all ways learn the conversations without theirs: the
-LLM with adapters on every linear layer, in bfloat16, by a rate of 0, so that the mean loss of a supervised token is the same.
-Counted are supervised tokens a second over one epoch, optimiser included; packing itself is not counted for TRL, and is for us.
+LLM with adapters on every linear layer, by a rate of 0, so that the mean loss of a supervised token is the same.
+Counted are supervised tokens a second of CPU time over one epoch, optimiser included, which other work on the machine does not
+change; packing itself is not counted for TRL, and is for us. One thread: OMP_NUM_THREADS=1.
 On a CPU TRL's rows go through transformers' SDPA under a block mask made of the positions; its flash attention is for GPUs.
 
-Example: python benchmarks/mllm_packing.py out/conversations --samples 48
+Example: python benchmarks/mllm_packing.py out/conversations --samples 24
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from measured import save
-from mllm_training import conversations, prepared
+from measured import command_line, save
+from mllm_training import conversations, number_type, prepared
 
 from pathasst.core.records import IMAGE, Conversation
 from pathasst.mllm.data import FeatureTable, common_lists, samples_of
@@ -41,7 +41,7 @@ def ours(parts: Parts, samples: Sequence[Sample], row_tokens: int, *, share: boo
     """One epoch of our rows. `share`: conversations of one list of tools compute it once a row."""
     parts.projector.requires_grad_(False)  # no picture passes it
     optimiser = torch.optim.AdamW([p for p in parts.model.parameters() if p.requires_grad], lr=0.0)
-    started, total, count, tokens = time.perf_counter(), 0.0, 0, 0
+    started, total, count, tokens = time.process_time(), 0.0, 0, 0
     empty = torch.zeros(0, *parts.feature_shape)
     with tree(parts):
         for members in plan(samples, row_tokens, 0, share=share):
@@ -51,7 +51,7 @@ def ours(parts: Parts, samples: Sequence[Sample], row_tokens: int, *, share: boo
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             total, count, tokens = total + loss.item(), count + int(row.targets.sum()), tokens + len(row.ids)
-    return {"loss": total / count, "supervised": count, "tokens": tokens, "seconds": time.perf_counter() - started}
+    return {"loss": total / count, "supervised": count, "tokens": tokens, "CPU seconds": time.process_time() - started}
 
 
 def trl(parts: Parts, samples: Sequence[Sample], row_tokens: int, *, batch: int = 0) -> dict[str, float]:
@@ -91,39 +91,46 @@ def trl(parts: Parts, samples: Sequence[Sample], row_tokens: int, *, batch: int 
             return made
 
         trainer.data_collator = counting
-        started = time.perf_counter()
+        started = time.process_time()
         trainer.train()
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     count = sum(c for c, _ in counts[: len(losses)])
     total = sum(loss * c for loss, (c, _) in zip(losses, counts, strict=False))
-    return {"loss": total / count, "supervised": count, "tokens": sum(t for _, t in counts[: len(losses)]), "seconds": seconds}
+    return {
+        "loss": total / count,
+        "supervised": count,
+        "tokens": sum(t for _, t in counts[: len(losses)]),
+        "CPU seconds": seconds,
+    }
 
 
 def main() -> None:
     """Run all four and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("conversations", type=Path)
-    parser.add_argument("--samples", type=int, default=48)
+    parser.add_argument("--samples", type=int, default=24)
     parser.add_argument("--batch", type=int, default=8, help="conversations of a padded batch")
     parser.add_argument("--row-tokens", type=int, default=2048)
-    parser.add_argument("--json", type=Path, help="keep the result in this file")
     args = parser.parse_args()
     specs = {spec.name: spec for spec in all_specs()}
     chosen = [without_pictures(c) for c in conversations(args.conversations, args.samples)]
     parts = prepared()
     samples, _ = samples_of(chosen, parts, FeatureTable(), specs, tool_lists=common_lists(specs, 8, 0))
-    results = {
-        "pathasst, shared": ours(parts, samples, args.row_tokens, share=True),
-        "pathasst, each its own tools": ours(prepared(), samples, args.row_tokens, share=False),
-        "TRL packed": trl(prepared(), samples, args.row_tokens),
-        "TRL padded": trl(prepared(), samples, args.row_tokens, batch=args.batch),
-    }
-    print(f"{len(samples)} conversations without pictures, {torch.get_num_threads()} thread(s), bfloat16")
+    results: dict[str, dict[str, float]] = {}
+    for name, way in {
+        "pathasst, shared": lambda: ours(parts, samples, args.row_tokens, share=True),
+        "pathasst, each its own tools": lambda: ours(prepared(), samples, args.row_tokens, share=False),
+        "TRL packed": lambda: trl(prepared(), samples, args.row_tokens),
+        "TRL padded": lambda: trl(prepared(), samples, args.row_tokens, batch=args.batch),
+    }.items():
+        results[name] = way()
+        print(name, results[name], flush=True)
+    print(f"{len(samples)} conversations without pictures, {torch.get_num_threads()} thread(s), {number_type()}")
     kept: dict[str, dict[str, float]] = {}
-    packed = results["TRL packed"]["supervised"] / results["TRL packed"]["seconds"]
+    packed = results["TRL packed"]["supervised"] / results["TRL packed"]["CPU seconds"]
     for name, m in results.items():
-        rate = m["supervised"] / m["seconds"]
+        rate = m["supervised"] / m["CPU seconds"]
         kept[name] = {**m, "supervised/s": rate, "of TRL packed": rate / packed}
         tokens = f"{m['supervised']:.0f} supervised of {m['tokens']:.0f} tokens"
         print(f"{name}: loss {m['loss']:.4f}, {tokens}, {rate:.1f}/s, {rate / packed:.2f} of TRL packed")

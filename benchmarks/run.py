@@ -70,6 +70,7 @@ BENCHES = (
     Bench("clip_leave_out", "Zero-shot classification of a set that was never trained on, beside baselines"),
     Bench("clip_retrieval", "Retrieval of a PathCLIP trained on pairs with words of their own"),
     Bench("clip_throughput", "Training PathCLIP, pictures a second"),
+    Bench("clip_variable_text", "Training PathCLIP beside OpenCLIP's main branch: variable text, length bucketing"),
     Bench("clip_encode", "PathCLIP on pictures: ONNX Runtime, as the commands run it, beside torch", seconds=60),
     Bench("clip_convert", "OpenCLIP ↔ Hugging Face: largest difference at full depth", seconds=150),
     Bench("mllm_answers", "PathAsst: answers about held-out pictures"),
@@ -77,6 +78,7 @@ BENCHES = (
         "mllm_engines", "PathAsst in llama.cpp and in transformers", arguments=("--threads", "1", "--tokens", "32"), seconds=60
     ),
     Bench("mllm_training", "Training PathAsst on packed rows, beside Hugging Face's Trainer"),
+    Bench("mllm_packing", "Packed rows beside TRL's packing and padded batches"),
     Bench("mllm_gpu", "PathAsst and PathCLIP on one GPU: tokens a second, memory beside the plan"),
     Bench("router", "The right tools, or rightly none: the router on unseen wordings"),
     Bench("eval_tools", "The right tools, or rightly none: the embedded brain on requests written by hand"),
