@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import json
 import tarfile
@@ -9,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -432,3 +435,157 @@ def test_a_large_table_is_read_once_and_not_for_each_shard(tmp_path, monkeypatch
     assert [p.caption for p in pairs] == [f"Gland {n}" for n in range(7)] and not dropped
     assert len(Manifest.load(tmp_path / "out").shards) == 4
     assert len(opened) <= 4  # its kind, its columns, its rows counted, its rows read: none of them once a shard
+
+
+def written(folder: Path, files: dict[str, bytes | str]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+A, B = jpeg(10), jpeg(90)
+BASE64 = base64.b64encode(A).decode()
+ANSWER = {"role": "assistant", "content": "H&E."}
+
+
+def row(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def part(url: str) -> str:
+    asked = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Stain?"}]
+    return row({"messages": [{"role": "user", "content": asked}, ANSWER]})
+
+
+GIVEN_PAIRS: dict[str, tuple[dict[str, bytes | str], list[tuple[str, bytes]]]] = {
+    "a row with the line separators that JSON may hold": (
+        {"a.jpg": A, "x.jsonl": row({"image": "a.jpg", "caption": "A\u2028gland\x85here"})},
+        [("A gland here", A)],
+    ),
+    "pictures as base64": ({"x.jsonl": row({"image": BASE64, "caption": "gland"})}, [("gland", A)]),
+    "Excel's first line": ({"a.jpg": A, "x.csv": 'sep=;\r\nimage;caption\r\na.jpg;"pink; round"\r\n'}, [("pink; round", A)]),
+    "gzipped": ({"a.jpg": A, "x.csv.gz": gzip.compress(b"image,caption\na.jpg,gland\n")}, [("gland", A)]),
+    "parts of a set by their names": (
+        {"i/a.png": A, "x.json": json.dumps({"train": [{"image_path": ["i/a.png"], "report": "gland"}], "val": [], "test": []})},
+        [("gland", A)],
+    ),
+    "lists as Python writes them": (
+        {"a.jpg": A, "x.csv": "image,text\na.jpg,\"['gland', 'node']\"\n"},
+        [("gland", A), ("node", A)],
+    ),
+    "tables beside their own pictures": (
+        {
+            **{"test/a.jpg": A, "test/metadata.csv": "file_name,text\na.jpg,test\n"},
+            **{"train/a.jpg": B, "train/metadata.csv": "file_name,text\na.jpg,train\n"},
+        },
+        [("test", A), ("train", B)],
+    ),
+    "texts in a folder of their own": (
+        {"images/x/a.jpg": A, "images/x/b.jpg": B, "captions/x/a.txt": "gland", "captions/x/b.txt": "node"},
+        [("gland", A), ("node", B)],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", GIVEN_PAIRS)
+def test_pairs_as_the_world_writes_them(tmp_path: Path, form: str) -> None:
+    files, right = GIVEN_PAIRS[form]
+    pairs, dropped = taken(written(tmp_path / "set", files), tmp_path / "out")
+    assert sorted((p.caption, p.image) for p in pairs) == right
+    assert not dropped
+
+
+GIVEN_CHATS: dict[str, tuple[dict[str, bytes | str], str]] = {
+    "OpenAI's data: address": ({"x.jsonl": part(f"data:image/jpeg;base64,{BASE64}")}, "<image>\nStain?"),
+    "a file: address": ({"i/a b.jpg": A, "x.jsonl": part("file:///data/i/a%20b.jpg")}, "<image>\nStain?"),
+    "VLMEvalKit": (
+        {"x.tsv": f"index\timage\tquestion\tA\tB\tanswer\n1\t{BASE64}\tStain?\tH&E\tPAS\tA\n"},
+        "<image>\nStain?\nA. H&E\nB. PAS",
+    ),
+    "VQA-RAD": (
+        {"a.jpg": A, "x.json": json.dumps([{"image_name": "a.jpg", "question": "Stain?", "answer": "H&E."}])},
+        "<image>\nStain?",
+    ),
+    "PMC-VQA": (
+        {"f/a.jpg": A, "x.csv": "Figure_path,Question,Choice A,Choice B,Answer\na.jpg,Stain?, A:H&E, B:PAS,H&E.\n"},
+        "<image>\nStain?\nA. H&E\nB. PAS",
+    ),
+    "The Cauldron": (
+        {"a.jpg": A, "x.jsonl": row({"images": ["a.jpg"], "texts": [{"user": "Stain?", "assistant": "H&E."}]})},
+        "<image>\nStain?",
+    ),
+    "pictures in a table's list": (
+        {"a.jpg": A, "x.csv": 'query,response,images\nStain?,H&E.,"[""a.jpg""]"\n'},
+        "<image>\nStain?",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", GIVEN_CHATS)
+def test_conversations_as_the_world_writes_them(tmp_path: Path, form: str) -> None:
+    files, question = GIVEN_CHATS[form]
+    [chat], dropped = taken(written(tmp_path / "set", files), tmp_path / "out")
+    assert [t.content for t in chat.turns] == [question, "A" if form == "VLMEvalKit" else "H&E."]
+    assert chat.images == [A]
+    assert not dropped
+
+
+def test_a_conversation_never_loses_its_picture_in_silence(tmp_path: Path) -> None:
+    rows = [{"img_name": f"{n}.jpg", "question": "Stain?", "answer": n} for n in range(2)]
+    written(tmp_path / "set", {"0.jpg": A, "x.json": json.dumps(rows)})
+    [chat], dropped = taken(tmp_path / "set", tmp_path / "out")
+    assert (chat.images, chat.turns[1].content, dropped) == ([A], "0", {"no-picture": 1})
+    written(tmp_path / "own", {"0.jpg": A, "x.json": json.dumps([{"scan": "0.jpg", "question": "Stain?", "answer": "H&E"}])})
+    [chat], dropped = taken(tmp_path / "own", tmp_path / "out2", picture="scan")
+    assert (chat.images, dict(dropped)) == ([A], {})
+
+
+def test_a_picture_of_another_folder_is_another_picture(tmp_path: Path) -> None:
+    files = {"p1/0.jpg": A, "x.csv": "image,caption\n/data/p1/0.jpg,one\n/data/p2/0.jpg,two\n0.jpg,three\n"}
+    pairs, dropped = taken(written(tmp_path / "set", files), tmp_path / "out")
+    assert [p.caption for p in pairs] == ["one", "three"]
+    assert dropped == {"no-picture": 1}
+    pairs, dropped = taken(tmp_path / "set", tmp_path / "out2", pictures=tmp_path / "set/p1")  # a folder of the folder
+    assert [p.caption for p in pairs] == ["one", "three"]
+
+
+def test_numbers_beside_a_picture_are_no_caption(tmp_path: Path) -> None:
+    files = {"images/a.jpg": A, "labels/a.txt": "0 0.5 0.5 0.1 0.1\n", "images/b.jpg": B, "images/b.txt": "1 0.5 0.5 0.1 0.1\n"}
+    pairs, dropped = taken(written(tmp_path / "set", files), tmp_path / "out")
+    assert not pairs and dropped == {"no-caption": 2}
+
+
+def test_tars_of_macos_with_masks_and_conversations(tmp_path: Path) -> None:
+    tar(tmp_path / "mac.tar", {"./._1.jpg": b"x", "./1.jpg": A, "./._1.txt": b"x", "./1.txt": b"gland"})
+    tar(tmp_path / "masks.tar", {"1.jpg": A, "1.mask.png": B, "1.txt": b"gland"})
+    for name in ("mac.tar", "masks.tar"):
+        [pair], dropped = taken(tmp_path / name, tmp_path / f"out-{name}")
+        assert (pair.caption, pair.image, dict(dropped)) == ("gland", A, {})
+    tar(tmp_path / "chat.tar", {"1.jpg": A, "1.json": json.dumps([HUMAN, GPT]).encode()})
+    [chat], dropped = taken(tmp_path / "chat.tar", tmp_path / "out")
+    assert (chat.images, chat.turns[1].content, dict(dropped)) == ([A], "H&E.", {})
+
+
+def test_what_hugging_face_saves_to_disk(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"image": datasets.Image(), "caption": datasets.Value("string"), "label": datasets.ClassLabel(names=["benign", "cancer"])}
+    )
+    rows = {"image": [{"bytes": A, "path": None}, {"bytes": B, "path": None}], "caption": ["gland", "node"], "label": [0, 1]}
+    part = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict({"train": part, "test": part}).save_to_disk(str(tmp_path / "disk"))
+    part.to_parquet(str(tmp_path / "validation.parquet"))
+    pairs, dropped = taken(tmp_path / "disk", tmp_path / "out")
+    assert [(p.split, p.label, p.image) for p in pairs] == [
+        (s, label, i) for s in ("test", "train") for label, i in (("benign", A), ("cancer", B))
+    ]
+    assert not dropped
+    pairs, _ = taken(tmp_path / "validation.parquet", tmp_path / "out2")
+    assert [(p.split, p.label) for p in pairs] == [("val", "benign"), ("val", "cancer")]
+
+
+def test_why_nothing_can_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("{image: a.jpg}\n")
+    with pytest.raises(BadSettings, match="line 1: no JSON"):
+        import_dataset(tmp_path / "x.jsonl", tmp_path / "out", progress=False)

@@ -1,15 +1,19 @@
 """CSV and TSV tables as programs of all countries write them, and the encodings of text files. Knows no room.
 
-Encodings: UTF-8 with or without BOM, UTF-16 with or without BOM, Windows-1252. Separators: comma, semicolon, tab, bar. Names of
-columns are compared without regard to case, spaces and BOM; a field may have any length.
+Encodings: UTF-8 with or without BOM, UTF-16 with or without BOM, Windows-1252; also gzipped. Separators: comma, semicolon, tab,
+bar, or what Excel's first line `sep=;` says. Names of columns are compared without regard to case, spaces and BOM; a field may
+have any length.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
+import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +25,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+_EXCEL = re.compile(r"[\"']?sep=([,;\t|])[\"']?\s*", re.IGNORECASE)
+"""A first line that tells Excel the separator; the columns' names follow it."""
 
 Row = dict[str, str]
 
@@ -51,13 +58,26 @@ def decoded(content: bytes, declared: str = "") -> str:
 
 
 def read_text(path: Path) -> str:
-    """A text file in any usual encoding. Raises OSError."""
-    return decoded(path.read_bytes())
+    """A text file in any usual encoding, gzipped or not. Raises OSError."""
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"{path.name} is no whole gzip file: {error}") from error
+    return decoded(content)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of JSON Lines. JSON may hold U+2028 and U+0085, at which `str.splitlines` would cut a row in two."""
+    return text.split("\n")
 
 
 def separator_of(text: str) -> str:
     """The separator of a table by its first line: of the usual ones the one that stands there most often, outside of quotes."""
     line = next(iter(text.splitlines()), "")
+    if match := _EXCEL.fullmatch(line):
+        return match[1]
     bare = "".join(line.split('"')[::2])
     return max(SEPARATORS, key=lambda s: (bare.count(s), -SEPARATORS.index(s)))
 
@@ -69,7 +89,10 @@ def rows_of(lines: Iterable[str], separator: str = ",") -> tuple[list[str], Iter
     """
     csv.field_size_limit(sys.maxsize)  # abstracts are longer than the 131,072 characters of the default
     reader = csv.reader((line.replace("\0", "") for line in lines), delimiter=separator)
-    names = [n.replace("\ufeff", "").strip() for n in next(reader, [])]
+    first_row = next(reader, [])
+    if _EXCEL.fullmatch(separator.join(first_row).removeprefix("\ufeff")):
+        first_row = next(reader, [])
+    names = [n.replace("\ufeff", "").strip() for n in first_row]
     keys = [n.lower() for n in names]
 
     def rows() -> Iterator[tuple[int, Row]]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pathasst.core.tables import lines_of
+
 Value = dict[str, Any]
 
 
@@ -77,7 +79,7 @@ def _read(path: Path) -> Iterator[tuple[str, Value]]:
     if content and not content.endswith(b"\n"):  # a line that a kill cut off; ended here, so that the next one is whole
         with path.open("ab") as file:
             file.write(b"\n")
-    for line in content.decode("utf-8", errors="replace").splitlines():
+    for line in lines_of(content.decode("utf-8", errors="replace")):
         try:
             row = json.loads(line)
             yield row["key"], row["value"]

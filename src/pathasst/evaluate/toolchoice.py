@@ -22,6 +22,7 @@ from pathasst.assistant.brains.settings import Brain
 from pathasst.core.errors import BadSettings
 from pathasst.core.records import IMAGE, Attachment, ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.core.statistics import f1_interval, mean_interval, sums_interval
+from pathasst.core.tables import lines_of
 from pathasst.evaluate.asking import Prompt, ask_all, bar
 from pathasst.evaluate.predictions import Predictions, Share, Value
 from pathasst.evaluate.table import Table
@@ -77,7 +78,7 @@ def texts_of(path: Path | None = None) -> list[str]:
     if path is None or path.suffix != ".jsonl":
         return [r.say for r in load_requests(path)]
     try:
-        return [str(json.loads(line)["say"]) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [str(json.loads(line)["say"]) for line in lines_of(path.read_text(encoding="utf-8")) if line.strip()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadSettings(f"{path} is no file of requests: {error!r}") from error
 

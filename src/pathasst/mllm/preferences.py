@@ -16,6 +16,7 @@ from pathasst import dataset
 from pathasst.core.errors import BadInput
 from pathasst.core.files import fingerprint, write_atomic
 from pathasst.core.records import IMAGE, Conversation, Turn, to_row
+from pathasst.core.tables import lines_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def of_feedback(file: Path | str) -> tuple[list[Preference], int]:
     bad: dict[str, list[dict[str, str]]] = {}
     left_out = 0
     comments: dict[str, str] = {}
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines_of(Path(file).read_text(encoding="utf-8")), start=1):
+        if not line.strip():
+            continue
         try:
             entry = json.loads(line)
             kind = entry.get("verdict", "")

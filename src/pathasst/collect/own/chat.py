@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from string import ascii_uppercase
 from typing import Any
 
 from pathasst.core.errors import BadInput
@@ -20,9 +22,10 @@ ROLES = {
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
     **dict.fromkeys(("function_call", "tool_call"), "call"),
 }
-LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue")
+LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue", "texts", "chat")
 QUESTION, ANSWER = ("question", "query", "instruction", "prompt"), ("answer", "response", "output", "completion")
 _MARK = re.compile(r"<image>|<img>(?:[^<]{0,300}</img>)?|<ImageHere>|<\|image(?:_pad|_1)?\|>|<image_placeholder>", re.IGNORECASE)
+_CHOICE = re.compile(r"(?:(?:choice|option|opt|answer)[ _-]?)?([a-j])")
 _CALL = re.compile(r"<tool_call>\s*(?P<json>\{.*?\})\s*</tool_call>", re.DOTALL)
 _RESPONSE = re.compile(r"\A\s*(?:<tool_response>.*?</tool_response>\s*)+\Z", re.DOTALL)
 _ONE_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
@@ -51,7 +54,7 @@ def chat_of(values: Mapping[str, Any]) -> Chat:
     messages = next((m for n in LISTS if isinstance(m := _loaded(values.get(n)), list)), None)
     if messages is None:
         messages = _question_and_answer(values)
-    for message in messages:
+    for message in itertools.chain.from_iterable(map(_speakers, messages)):
         _add(chat, message)
     while chat.turns and chat.turns[-1].role != "assistant":
         chat.turns.pop()  # what nobody answered teaches nothing
@@ -81,6 +84,11 @@ def with_marks(turns: list[Turn], pictures: int) -> list[Turn]:
 
 def _question_and_answer(values: Mapping[str, Any]) -> list[Any]:
     question, answer = _filled(values, QUESTION), _filled(values, ANSWER)
+    choices = _choices(values, answer)
+    if choices:
+        question = "\n".join((question, *(f"{letter}. {text}" for letter, text in choices.items())))
+        if answer.isdecimal() and answer not in choices.values() and int(answer) < len(choices):
+            answer = list(choices)[int(answer)]  # Hugging Face gives the place in the list
     more = values.get("input")
     if isinstance(more, str) and more.strip():
         question = f"{question}\n{more.strip()}"
@@ -89,8 +97,23 @@ def _question_and_answer(values: Mapping[str, Any]) -> list[Any]:
     return [{"role": r, "content": str(t)} for q, a in [*pairs, (question, answer)] for r, t in (("user", q), ("assistant", a))]
 
 
+def _choices(values: Mapping[str, Any], answer: str) -> dict[str, str]:
+    """The answers to choose from by their letters: of `choices` or `options`, or of a column each (`Choice A`, `option_b`)."""
+    offered = next(
+        (c for n in ("choices", "options", "candidates") if isinstance(c := _loaded(values.get(n)), list | dict)), None
+    )
+    if isinstance(offered, list):
+        offered = dict(zip(ascii_uppercase, offered, strict=False))
+    if not offered:
+        columns = ((_CHOICE.fullmatch(n), v) for n, v in values.items())
+        offered = {m[1].upper(): v for m, v in columns if m and (len(m[0]) > 1 or re.fullmatch(r"[A-Ja-j]", answer))}
+    texts = {str(k): str(v).strip() for k, v in offered.items() if isinstance(v, str | int | float) and str(v).strip()}
+    return {k: re.sub(rf"\A\(?{re.escape(k)}\s*[).:]\s*", "", v) for k, v in texts.items() if v.lower() not in ("nan", "none")}
+
+
 def _filled(values: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    return next((v.strip() for n in names if isinstance(v := values.get(n), str) and v.strip()), "")
+    filled = (str(v).strip() for n in names if isinstance(v := values.get(n), str | int | float) and not isinstance(v, bool))
+    return next(filter(None, filled), "")
 
 
 def _loaded(value: Any) -> Any:
@@ -101,6 +124,13 @@ def _loaded(value: Any) -> Any:
         except (ValueError, RecursionError):
             return value
     return value
+
+
+def _speakers(message: Any) -> list[Any]:
+    """A message; or those of one entry that holds a question with its answer, as of The Cauldron: {"user": …, "assistant": …}."""
+    if not isinstance(message, dict) or "role" in message or "from" in message:
+        return [message]
+    return [{"role": k, "content": v} for k, v in message.items() if str(k).lower() in ROLES] or [message]
 
 
 def _add(chat: Chat, message: Any) -> None:

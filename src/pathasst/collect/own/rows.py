@@ -5,24 +5,26 @@ Every form gives `RawRow`s: a key, and values by lower-case column. Knows files,
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import json
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pathasst.core.errors import BadInput, BadSettings
-from pathasst.core.tables import read_table, read_text
+from pathasst.core.tables import lines_of, read_table, read_text
 
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".heic", ".avif", ".dcm"])
 TEXTS = (".txt", ".caption", ".text")
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 TABLES, JSONS, TARS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".tar", ".tar.gz", ".tgz")
+PARQUETS = (".parquet", ".arrow")  # Arrow: what `save_to_disk` of Hugging Face writes
 FORMATS = ("table", "json", "parquet", "webdataset", "folder")
 METADATA = frozenset(("metadata.csv", "metadata.jsonl", "metadata.parquet"))  # of a Hugging Face image folder
 ABOUT = re.compile(r"(?:dataset_?(?:info|infos|card|dict)|croissant|manifest|state|stats|config)\.json|readme.*", re.IGNORECASE)
@@ -48,7 +50,10 @@ def format_of(path: Path) -> str:
     name = path.name.lower()
     if name.endswith(TARS):
         return "webdataset"
-    for form, suffixes in (("table", TABLES), ("json", JSONS), ("parquet", (".parquet",))):
+    if name.startswith("cache-") and name.endswith(".arrow"):  # what `map` of Hugging Face left behind: the rows again
+        return ""
+    name = name.removesuffix(".gz")
+    for form, suffixes in (("table", TABLES), ("json", JSONS), ("parquet", PARQUETS)):
         if name.endswith(suffixes):
             return form
     return ""
@@ -63,7 +68,7 @@ def files_of(source: Path, form: str = "") -> tuple[str, list[Path]]:
         form = form or format_of(source)
         if form in ("", "folder"):
             _refuse_spreadsheet([source])
-            raise BadSettings(f"{source.name} is none of {', '.join((*TABLES, *JSONS, '.parquet', *TARS))}, nor a folder.")
+            raise BadSettings(f"{source.name} is none of {', '.join((*TABLES, *JSONS, *PARQUETS, *TARS))}, nor a folder.")
         return form, [source]
     if not source.is_dir():
         raise BadSettings(f"{source} does not exist.")
@@ -144,14 +149,14 @@ def _json(path: Path) -> Iterator[RawRow]:
         text = read_text(path)
     except OSError as error:
         raise BadInput(f"{path.name}: {error}") from error
-    if path.suffix.lower() == ".json":
+    if path.name.lower().removesuffix(".gz").endswith(".json"):
         try:
             yield from _objects(json.loads(text))
             return
         except (ValueError, RecursionError) as error:
             if "\n" not in text.strip() or not text.lstrip().startswith("{"):
                 raise BadInput(f"{path.name} is no JSON: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if line.strip():
             yield _line(number, line)
 
@@ -175,6 +180,8 @@ def _objects(content: Any) -> Iterator[RawRow]:
             content = lists[0]
         elif ROW_LISTS & content.keys():
             content = [content]
+        elif content and all(k.lower() in SPLITS and isinstance(v, list) for k, v in content.items()):
+            content = [{"split": k, **r} if isinstance(r, dict) else r for k, rows in content.items() for r in rows]
         else:
             content = [_keyed(key, value) for key, value in content.items()]
     if not isinstance(content, list):
@@ -186,6 +193,12 @@ def _objects(content: Any) -> Iterator[RawRow]:
 
 ROW_LISTS = frozenset(("conversations", "messages", "captions"))
 """Keys whose list belongs to one row."""
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
+"""How the parts of a set are called."""
 
 
 def _keyed(key: str, value: Any) -> Any:
@@ -221,12 +234,35 @@ def _parquet(path: Path) -> Iterator[RawRow]:
 
     number = itertools.count(1)
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=64):
+        with contextlib.ExitStack() as opened:
+            if path.suffix.lower() == ".arrow":
+                stream = opened.enter_context(pa.ipc.open_stream(opened.enter_context(pa.memory_map(str(path)))))
+                schema, batches = stream.schema, (b for batch in stream for b in _slices(batch))
+            else:
+                file = opened.enter_context(pq.ParquetFile(path))
+                schema, batches = file.schema_arrow, file.iter_batches(batch_size=64)
+            names = _class_names(schema.metadata)
+            for batch in batches:
                 for row in batch.to_pylist():
+                    for column, of_class in names.items():
+                        if isinstance(value := row.get(column), int) and 0 <= value < len(of_class):
+                            row[column] = of_class[value]
                     yield RawRow(f"row {next(number)}", _lowered(row))
     except (pa.ArrowException, OSError, zlib.error) as error:
         raise BadInput(f"{path.name} cannot be read as Parquet: {error}") from error
+
+
+def _slices(batch: Any) -> Iterator[Any]:
+    return (batch.slice(start, 64) for start in range(0, batch.num_rows, 64))
+
+
+def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """The classes' names of the columns that Hugging Face stores as numbers."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {k: f["names"] for k, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def _webdataset(path: Path) -> Iterator[RawRow]:
@@ -253,6 +289,8 @@ def _members(path: Path) -> Iterator[RawRow]:
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")
+                if name.startswith("."):  # macOS writes "._a.jpg" beside each file
+                    continue
                 stem, _, suffix = name.partition(".")
                 here = f"{folder}/{stem}".strip("./")
                 if here != key and parts:
@@ -283,29 +321,33 @@ def _require_end(path: Path) -> None:
 def _sample(key: str, parts: Iterable[tuple[str, bytes]]) -> RawRow:
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
-    pictures = []
+    pictures: dict[str, bytes] = {}
     for suffix, content in parts:
         last = f".{suffix.rpartition('.')[2]}"
         if last in PICTURES:
-            pictures.append(content)
+            pictures[suffix] = content
         elif last == ".json":
             try:
                 value = json.loads(content)
             except (ValueError, RecursionError) as error:
                 return RawRow(key, {}, fault=f"{suffix}: no JSON: {error}")
-            values |= _lowered(value) if isinstance(value, dict) else {suffix.removesuffix(".json") or "json": value}
+            name = suffix.removesuffix("json").removesuffix(".") or "conversations"
+            values |= _lowered(value) if isinstance(value, dict) else {name: value}
         elif last in TEXTS:
             texts["caption"] = content.decode("utf-8", "replace").removeprefix("\ufeff")
         elif last == ".cls":
             texts["label"] = content.decode("utf-8", "replace").strip()
     values.pop("caption" if texts.get("caption", "").strip() else "", None)
-    return RawRow(
-        key, {**values, **texts}, pictures[0] if len(pictures) == 1 else b"", tuple(pictures) if len(pictures) > 1 else ()
-    )
+    of_sample = [c for s, c in pictures.items() if "." not in s] or list(pictures.values())  # beside 1.jpg: 1.mask.png
+    several = tuple(pictures.values()) if len(pictures) > 1 else ()
+    return RawRow(key, {**values, **texts}, of_sample[0] if len(of_sample) == 1 else b"", several)
 
 
 def _folder(folder: Path) -> Iterator[RawRow]:
-    """Each picture with the text of its name beside it: `.txt`, `.caption`, or `.json`; and texts without a picture."""
+    """Each picture with the text of its name beside it: `.txt`, `.caption`, or `.json`; and texts without a picture.
+
+    A text may lie in a folder of texts as its picture lies in one of pictures: `captions/x/a.txt` for `images/x/a.jpg`.
+    """
     files = _files_below(folder)
     pictures = [p for p in files if p.suffix.lower() in PICTURES]
     beside: dict[str, list[Path]] = {}
@@ -313,10 +355,11 @@ def _folder(folder: Path) -> Iterator[RawRow]:
         if path.suffix.lower() in (*TEXTS, ".json"):
             beside.setdefault(str(path.with_suffix("")).lower(), []).append(path)
             beside.setdefault(str(path).removesuffix(path.suffix).lower(), [])
+    texts_of = {p: beside.get(str(p.with_suffix("")).lower(), []) + beside.get(str(p).lower(), []) for p in pictures}
+    _add_parallel(folder, texts_of, [p for texts in beside.values() for p in texts])
     own_texts: set[Path] = set()
-    for path in pictures:
+    for path, texts in texts_of.items():  # a.txt, a.jpg.txt
         name = str(path.relative_to(folder))
-        texts = beside.get(str(path.with_suffix("")).lower(), []) + beside.get(str(path).lower(), [])  # a.txt, a.jpg.txt
         values: dict[str, Any] = {}
         fault = ""
         for text in dict.fromkeys(texts):
@@ -328,6 +371,28 @@ def _folder(folder: Path) -> Iterator[RawRow]:
         yield RawRow(name, {"image": name, **values} if not fault else {}, fault=fault)
     for path in (p for texts in beside.values() for p in texts if p not in own_texts):
         yield RawRow(str(path.relative_to(folder)), {"image": "", "caption": path.name})
+
+
+def _add_parallel(folder: Path, texts_of: dict[Path, list[Path]], texts: list[Path]) -> None:
+    """To pictures without a text, the one text whose path differs in one folder alone; none where that fits two pictures."""
+    taken = {t for own in texts_of.values() for t in own}
+
+    def patterns(path: Path) -> list[tuple[str, ...]]:
+        *folders, _ = (p.lower() for p in path.relative_to(folder).parts)
+        return [(*folders[:n], "*", *folders[n + 1 :], path.stem.lower()) for n in range(len(folders))]
+
+    free: dict[tuple[str, ...], list[Path]] = {}
+    alone: dict[tuple[str, ...], list[Path]] = {}
+    for paths, by_pattern in (
+        ((t for t in texts if t not in taken), free),
+        ((p for p, own in texts_of.items() if not own), alone),
+    ):
+        for path in paths:
+            for pattern in patterns(path):
+                by_pattern.setdefault(pattern, []).append(path)
+    for pattern, pictures in alone.items():
+        if len(pictures) == 1 and len(free.get(pattern, ())) == 1 and not texts_of[pictures[0]]:
+            texts_of[pictures[0]] = free[pattern]
 
 
 def _beside(path: Path) -> dict[str, Any]:

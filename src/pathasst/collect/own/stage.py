@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,11 +74,12 @@ def import_dataset(
         set_name=name or source.stem,
         licence=licence,
     )
+    units = _units(files, form, work)
     return run_stage(
         out,
         stage="import",
         record=KINDS[kind],
-        units=_units(files, form, work.files),
+        units=units,
         work=work,
         settings=settings,
         inputs=[str(source), *([str(pictures)] if pictures else [])],
@@ -89,27 +91,36 @@ def import_dataset(
 
 def _kind_of(files: list[Path], form: str) -> str:
     """What the first readable row is. Raises BadSettings when there is none."""
+    fault = ""
     for path in files:
         try:
             for row in islice(reader_of(form)(path), 20):
                 if not row.fault:
                     return "conversations" if chat.is_chat(row.values) else "pairs"
-        except BadInput:
-            continue
-    raise BadSettings(f"{files[0].name} holds no row that can be read.")
+                fault = fault or f" {row.key}: {row.fault}."
+        except BadInput as error:
+            fault = fault or f" {error}."
+    raise BadSettings(f"{files[0].name} holds no row that can be read.{fault}")
 
 
-def _units(files: list[Path], form: str, pictures: fields.PictureFiles) -> list[Unit]:
-    """A file, or `ROWS` rows of it, is one unit; its stamp changes with the file and with the pictures that lie there."""
-    listing = fingerprint({str(p): [(s := p.stat()).st_size, s.st_mtime_ns] for ps in pictures.by_name.values() for p in ps})
+def _units(files: list[Path], form: str, work: ImportWork) -> list[Unit]:
+    """A file, or `ROWS` rows of it, is one unit; its stamp changes with the file and with the pictures that lie there.
+
+    Gives the work the names that are contested in each file.
+    """
+    pictures = work.files.by_name.values()
+    listing = fingerprint({str(p): [(s := p.stat()).st_size, s.st_mtime_ns] for ps in pictures for p in ps})
     units = []
     for number, path in enumerate(files):
         rows = 1
         if form in ("table", "json", "folder"):
-            try:
-                rows = max(1, sum(1 for _ in reader_of(form)(path)))
-            except BadInput:
-                rows = 1
+            names, rows = fields.FileNames(work.columns.picture), 0
+            with contextlib.suppress(BadInput):  # which the work counts
+                for row in reader_of(form)(path):
+                    names.add(row.values)
+                    rows += 1
+            work.contested[str(path)] = frozenset(names.contested)
+            rows = max(1, rows)
         stat = path.stat()
         stamp = fingerprint({"file": [str(path), stat.st_size, stat.st_mtime_ns], "pictures": listing})
         starts = range(0, rows, ROWS)
@@ -128,6 +139,7 @@ class ImportWork:
     columns: fields.Columns
     set_name: str
     licence: str
+    contested: dict[str, frozenset[str]] = field(default_factory=dict)  # of each file
     _reading: tuple[str, int, Iterator[RawRow]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,7 +200,9 @@ class ImportWork:
 
     def _pictures(self, row: RawRow, path: Path, id_: str) -> Iterator[Pair | Figure]:
         captions = fields.captions_of(row.values, self.columns.caption)
-        picture = self._picture(row.picture or None, row.values)
+        if row.pictures and not row.picture:
+            raise _Unusable("several-pictures", f"it holds {len(row.pictures)} pictures")
+        picture = self._picture(row.picture or None, row.values, path)
         if not captions:
             raise _Unusable("no-caption", "it has no caption")
         source = fields.source_of(row.values, self.set_name, self.licence)
@@ -218,9 +232,16 @@ class ImportWork:
                     **shared,
                 )
 
-    def _picture(self, embedded: bytes | None, values: dict[str, Any]) -> pictures.CheckedPicture:
+    def _near(self, path: Path) -> fields.Near:
+        return fields.Near(path.parent, self.contested.get(str(path), frozenset()))
+
+    def _picture(self, embedded: bytes | None, values: dict[str, Any], path: Path) -> pictures.CheckedPicture:
         try:
-            content, name = (embedded, "") if embedded else fields.picture_of(values, self.columns.picture, self.files)
+            content, name = (
+                (embedded, "") if embedded else fields.picture_of(values, self.columns.picture, self.files, self._near(path))
+            )
+        except fields.SeveralPictures as error:
+            raise _Unusable("several-pictures", str(error)) from error
         except (BadInput, OSError) as error:
             raise _Unusable("no-picture", str(error)) from error
         return _checked(content, name)
@@ -232,16 +253,16 @@ class ImportWork:
             raise _Unusable("unreadable-conversation", str(error)) from error
         if values := [k for k in ("video", "videos", "audio", "audios") if row.values.get(k)]:
             raise _Unusable("other-medium", f"it has {values[0]}")
-        references: list[Any] = (
-            [*row.pictures, *([row.picture] if row.picture else [])] or talk.pictures or list(fields.images_of(row.values))
-        )
-        images = []
-        for value in references:
-            try:
-                content, name = fields.content_of(value, self.files)
-            except (BadInput, OSError) as error:
-                raise _Unusable("no-picture", str(error)) from error
-            images.append(_checked(content, name))
+        near = self._near(path)
+        contents = [(c, "") for c in row.pictures or ([row.picture] if row.picture else [])]
+        try:
+            if not contents:
+                contents = [fields.content_of(v, self.files, near) for v in talk.pictures]
+            if not contents:
+                contents = fields.images_of(row.values, self.columns.picture, self.files, near)
+        except (BadInput, OSError) as error:
+            raise _Unusable("no-picture", str(error)) from error
+        images = [_checked(content, name) for content, name in contents]
         try:
             turns = chat.with_marks(talk.turns, len(images))
         except BadInput as error:

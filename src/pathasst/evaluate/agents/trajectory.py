@@ -17,6 +17,7 @@ from typing import Any
 
 from pathasst.core.errors import BadDataset
 from pathasst.core.records import ToolSpec
+from pathasst.core.tables import lines_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +238,7 @@ def read_rollouts(path: Path) -> list[Rollout]:
     """JSONL of what an agent did: {id, steps: [{tool, arguments, error}], answer}. Raises BadDataset."""
     rollouts = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in lines_of(path.read_text(encoding="utf-8")):
             if line.strip():
                 row = json.loads(line)
                 steps = tuple(

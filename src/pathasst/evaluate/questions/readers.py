@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pathasst.core.errors import BadDataset
-from pathasst.core.tables import first, read_table
+from pathasst.core.tables import first, lines_of, read_table
 from pathasst.evaluate import pathvqa_data
 from pathasst.evaluate.predictions import key_of
 from pathasst.evaluate.questions.item import LETTERS, QuestionItem
@@ -273,7 +273,7 @@ def _list(path: Path) -> list[Any]:
         rows = _json(path)
         return rows if isinstance(rows, list) else []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in lines_of(path.read_text(encoding="utf-8")) if line.strip()]
     except (OSError, ValueError) as error:
         raise BadDataset(f"{path} is no JSONL: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pathasst.core import recipes
 from pathasst.core.errors import BadDataset, BadSettings
+from pathasst.core.tables import lines_of
 from pathasst.nn.classifier import ClassifierItem, ClassifierTraining, split_items
 from pathasst.nn.classifier.items import parts, read_source
 from pathasst.nn.diffusion.training import GeneratorTraining
@@ -53,7 +54,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     lines, table = folder / "metadata.jsonl", folder / "metadata.csv"
     try:
         if lines.is_file():
-            return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return [json.loads(line) for line in lines_of(lines.read_text(encoding="utf-8")) if line.strip()]
         with table.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except (OSError, ValueError) as error:
