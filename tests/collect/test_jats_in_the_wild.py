@@ -281,3 +281,24 @@ def test_a_file_without_articles_says_what_it_holds() -> None:
     with pytest.raises(BadInput, match="<html>"):
         parse(b"<html/>", "a.xml")
     assert HEAD.startswith("<?xml")
+
+
+def test_pictures_beside_the_figures_are_counted(tmp_path) -> None:
+    supplement = (
+        '<supplementary-material xlink:href="s1.tif"><label>S1 Fig</label><caption><p>x</p></caption></supplementary-material>'
+    )
+    data = '<supplementary-material xlink:href="s2.csv"/>'
+    table = '<table-wrap><graphic xlink:href="t1.jpg"/></table-wrap><chem-struct><graphic xlink:href="c.gif"/></chem-struct>'
+    formula = '<disp-formula><graphic xlink:href="e1.gif"/></disp-formula>'
+    (tmp_path / "a.xml").write_bytes(article_xml(f"{supplement}{data}{table}{formula}{fig('f1')}"))
+    manifest = collect_folder(tmp_path, tmp_path / "out", text_only=True, progress=False)
+    assert manifest.rows == 1
+    assert manifest.dropped == {"supplementary": 1, "outside-of-figures": 2}
+
+
+def test_of_a_caption_in_two_languages_the_english_is_taken() -> None:
+    spanish, english = '<caption xml:lang="es"><p>Una glándula.</p></caption>', '<caption xml:lang="en"><p>A gland.</p></caption>'
+    for captions in (spanish + english, english + spanish, english):
+        body = f'<fig id="f"><label>Figure 1</label>{captions}<graphic xlink:href="f.jpg"/></fig>'
+        [figure] = parse(article_xml(body), "a.xml")[1]
+        assert figure.caption == "A gland."

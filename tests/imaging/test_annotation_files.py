@@ -130,7 +130,7 @@ def test_detector_and_points_take_exports(folder: Path, export: Any) -> None:
 def test_an_export_without_its_picture_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadDataset, match=r"no a\.png"):
         read(DetectorData(boxes=str(qupath(tmp_path))), ["cell"])
-    with pytest.raises(BadDataset, match=r"no picture 'set/a\.png'"), pytest.warns(UserWarning):
+    with pytest.raises(BadDataset, match=r"none of its 1 pictures .*'set/a\.png'"), pytest.warns(UserWarning):
         read(DetectorData(boxes=str(cvat(tmp_path))), ["cell"])
 
 
@@ -146,6 +146,8 @@ def test_marks_in_every_encoding(tmp_path: Path, encoding: str, separator: str) 
 
 
 def test_a_classifiers_table_in_every_encoding(tmp_path: Path) -> None:
+    for name in ("ä.png", "b.png"):
+        (tmp_path / name).write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
     (tmp_path / "t.csv").write_bytes("Path;LABEL;Split\nä.png;Zölle;train\nb.png;other;val\n".encode("cp1252"))
     assert [(i.image.name, i.label, i.split) for i in read_items(tmp_path / "t.csv")] == [
         ("ä.png", "Zölle", "train"), ("b.png", "other", "val")
@@ -187,6 +189,7 @@ def test_boxes_taken_and_left_out_are_those_present(tmp_path_factory: pytest.Tem
     notes = [{"id": n, "bbox": b, "category_id": c, "image_id": i} for n, (b, c, i) in enumerate(rows)]
     content = {"images": [{"id": 0, "file_name": "a.png"}], "categories": [{"id": 1, "name": "cell"}], "annotations": notes}
     (folder / "a.json").write_text(json.dumps(content))
+    (folder / "a.png").write_bytes(encode_png(np.zeros((100, 200, 3), np.uint8)))
     with pytest.warns(UserWarning) as warned:
         import warnings
 
@@ -194,3 +197,59 @@ def test_boxes_taken_and_left_out_are_those_present(tmp_path_factory: pytest.Tem
         [picture] = read(DetectorData(boxes=str(folder / "a.json")), ["cell"])
     left = [str(w.message).split(": ")[1].split()[0] for w in warned if "left out" in str(w.message)]
     assert len(picture.boxes) + sum(map(int, left)) == len(rows)
+
+
+VOC = """<annotation><filename>a.png</filename><size><width>200</width><height>100</height></size>
+<object><name>cell</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>40</xmax><ymax>60</ymax></bndbox></object>
+<object><name>cell</name><bndbox><xmin>x</xmin></bndbox></object></annotation>"""
+LABELME = {
+    "imagePath": "..\\\\images\\\\a.png",
+    "imageWidth": 200,
+    "imageHeight": 100,
+    "shapes": [
+        {"label": "cell", "shape_type": "rectangle", "points": [[10, 20], [40, 60]]},
+        {"label": "cell", "shape_type": "circle", "points": [[100, 50], [103, 54]]},
+        {"label": "cell", "shape_type": "polygon", "points": []},
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.xml", VOC), ("a.json", json.dumps(LABELME))])
+@pytest.mark.parametrize("layout", ["file", "folder beside images"])
+def test_one_file_a_picture(folder: Path, name: str, content: str, layout: str) -> None:
+    place = folder if layout == "file" else folder / "Annotations"
+    place.mkdir(exist_ok=True)
+    (place / name).write_text(content)
+    if layout != "file":
+        (folder / "images").mkdir()
+        (folder / "a.png").rename(folder / "images/a.png")
+        (place / "broken.xml").write_text("<annotation>")
+    with pytest.warns(UserWarning) as warned:
+        (labelled,) = read(DetectorData(boxes=str(place / name if layout == "file" else place)), ["cell"])
+    assert labelled.boxes.tolist() == [[10, 20, 40, 60], [95, 45, 105, 55]][: 1 + (name == "a.json")]
+    assert ("1 whole files" in str(warned[0].message)) == (layout != "file")
+    assert "1 without a shape" in str(warned[0].message)
+
+
+def test_label_studio_without_its_frame_and_with_its_prefix(folder: Path) -> None:
+    (folder / "a.png").rename(folder / "0123abcd-a.png")
+    value = {
+        "x": 5,
+        "y": 20,
+        "width": 15,
+        "height": 40,
+        "rectanglelabels": ["cell"],
+        "original_width": 200,
+        "original_height": 100,
+    }
+    (folder / "min.json").write_text(json.dumps([{"image": "/data/upload/1/0123abcd-a.png", "id": 1, "label": [value]}]))
+    (labelled,) = read(DetectorData(boxes=str(folder / "min.json")), ["cell"])
+    assert labelled.boxes.tolist() == [[10, 20, 40, 60]]
+
+
+def test_a_picture_that_is_missing_costs_itself(folder: Path) -> None:
+    image = '<image name="{}.png" width="200" height="100"><points label="cell" points="5,6"/></image>'
+    (folder / "c.xml").write_text(f"<annotations>{image.format('a')}{image.format('gone')}</annotations>")
+    with pytest.warns(UserWarning, match="1 pictures are left out"):
+        (field,) = read_fields(PointData(points=str(folder / "c.xml")), ["cell"])
+    assert field.points.tolist() == [[5, 6]]

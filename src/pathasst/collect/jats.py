@@ -17,13 +17,15 @@ from lxml import etree
 
 from pathasst.collect import licences
 from pathasst.core.errors import BadInput
-from pathasst.core.jats import HREF, article_meta, date_of, documents, ids_of, is_retracted, pmc_id
+from pathasst.core.jats import HREF, LANGUAGE, article_meta, date_of, documents, ids_of, is_retracted, pmc_id
 from pathasst.core.jats_text import resolve_entities, text_of
 from pathasst.core.records import Article, Figure, Source
+from pathasst.imaging.pictures import SUFFIXES as PICTURES
 
 _REF_TYPES = frozenset({"fig", "figure", "Fig", "fig-group"})
 MAX_MENTIONS = 50  # a figure of an honest article has one to ten
 _EXCLUDED = frozenset({"supplementary-material", "inline-supplementary-material"})
+_FORMULAS = ("disp-formula", "inline-formula")
 _RANGE = re.compile(r"^\s*(?:[-–—]|to|through)\s*$")
 _IN_WORDS = re.compile(r"\bfig(?:ure|s|ures)?\b\.?\s*(s?\d+)", re.I)
 _RASTER = re.compile(r"\.(?:jpe?g|png|gif)$", re.I)
@@ -70,7 +72,7 @@ def parse_all(content: bytes, name: str) -> list[Parsed | BadInput]:
 
 
 def _parsed(root: Any, name: str, stem: str) -> Parsed:
-    figures, supplements, references = _elements(root, name)
+    figures, supplements, references, outside = _elements(root, name)
     if root.tag == "article":
         meta = article_meta(root)
         source = _source(root, meta, stem)
@@ -89,37 +91,62 @@ def _parsed(root: Any, name: str, stem: str) -> Parsed:
     left_out = [
         (f"{source.article_id}/{e.get('id') or f'supplement~{n}'}", "supplementary") for n, e in enumerate(supplements, 1)
     ]
+    if rows:
+        left_out += [(f"{source.article_id}/{g.getparent().tag}~{n}", "outside-of-figures") for n, g in enumerate(outside, 1)]
     elsewhere = {} if rows else Counter(g.getparent().tag for g in root.iter("graphic", "inline-graphic"))
     return Parsed(article, rows, left_out, others, dict(elsewhere))
 
 
-def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any]]:
-    """(figures, figures of supplements, references to figures): one walk over the tree, which is the costly part."""
+def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """(figures, pictures of supplements, references to figures, pictures outside of figures) by one walk over the tree, which is
+    the costly part.
+    """
     figures: list[Any] = []
     supplements: list[Any] = []
+    outside: list[Any] = []
     references: list[Any] = []
     entities: list[Any] = []
-    for element in root.iter("fig", "xref", "fig-group", "graphic", etree.Entity):
+    for element in root.iter("fig", "xref", "fig-group", "graphic", *_EXCLUDED, etree.Entity):
         tag = element.tag
         if tag == "xref":
             if element.get("ref-type") in _REF_TYPES:
                 references.append(element)
-        elif tag == "fig":
-            (supplements if _excluded(element) else figures).append(element)
-        elif tag == "fig-group":
-            # A group with a picture of its own, which its members' captions share, is one figure.
-            if element.find("graphic") is not None and next((f for f in element.iter("fig") if _graphics(f)), None) is None:
-                (supplements if _excluded(element) else figures).append(element)
-        elif tag == "graphic":
-            if element.find("caption") is not None and next(element.iterancestors("fig", "fig-group"), None) is None:
-                (supplements if _excluded(element) else figures).append(element)
-        else:
+        elif tag is etree.Entity:
             entities.append(element)
+        elif tag in _EXCLUDED:
+            if _holds_picture(element):
+                supplements.append(element)
+        elif _is_figure(element):
+            (supplements if _excluded(element) else figures).append(element)
+        elif tag == "graphic" and next(element.iterancestors("fig", "fig-group", *_FORMULAS, *_EXCLUDED), None) is None:
+            outside.append(element)
     if figures and any(f.tag == "fig-group" for f in figures):
         groups = {f for f in figures if f.tag == "fig-group"}
         figures = [f for f in figures if f in groups or not any(a in groups for a in f.iterancestors("fig-group"))]
     resolve_entities(entities, name)
-    return figures, supplements, references
+    return figures, supplements, references, outside
+
+
+def _is_figure(element: Any) -> bool:
+    """Whether it stands for itself: a `fig`, a graphic with a caption, a group whose members' captions share the group's picture."""
+    if element.tag == "fig-group":
+        return element.find("graphic") is not None and next((f for f in element.iter("fig") if _graphics(f)), None) is None
+    if element.tag == "graphic":
+        inside = next(element.iterancestors("fig", "fig-group"), None) is not None
+        return not inside and element.find("caption") is not None
+    return True
+
+
+def _holds_picture(supplement: Any) -> bool:
+    """Whether a supplementary material is a picture, or has one without a caption of its own."""
+    own = [e for e in supplement.iterchildren("media", "graphic") if e.find("caption") is None]
+    return any(map(_is_picture, [supplement, *own]))
+
+
+def _is_picture(element: Any) -> bool:
+    """Whether a file that an element names is a picture: PLOS gives "S1 Fig" as a supplementary material."""
+    href = (element.get(HREF) or "").lower()
+    return element.get("mimetype") == "image" or href.endswith(PICTURES)
 
 
 def _source(root: Any, meta: Any, stem: str) -> Source:
@@ -245,7 +272,9 @@ def _caption(element: Any) -> tuple[str, str, str]:
     """(label, title, caption with title). A figure inside a group takes what the group says about all of its members, and a group
     that is one figure what its members say.
     """
-    label, own = _text_at(element, "label"), element.find("caption")
+    captions = element.findall("caption")
+    english = [c for c in captions if (c.get(LANGUAGE) or "").lower().startswith("en")]
+    label, own = _text_at(element, "label"), next(iter(english or captions), None)
     title = _text_at(own, "title")
     texts = [text_of(own)] if own is not None else []
     group = element.getparent()
@@ -269,7 +298,7 @@ def _graphics(element: Any) -> list[list[str]]:
     for graphic in graphics:
         parent, href = graphic.getparent(), graphic.get(HREF) or graphic.get("href") or ""
         nearest = element if graphic is element else next(graphic.iterancestors("fig", "fig-group"), None)
-        if not href or nearest is not element or parent.tag in ("disp-formula", "inline-formula"):
+        if not href or nearest is not element or parent.tag in _FORMULAS:
             continue
         if graphic.tag == "media" and not (graphic.get("mimetype") == "image" or _RASTER.search(href)):
             continue

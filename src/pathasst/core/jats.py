@@ -23,6 +23,7 @@ from pathasst.core.jats_text import MML, resolve_entities, text_of
 SUFFIXES = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
 MAX_BYTES = 256 * 2**20  # unpacked; a gzip bomb costs one file
 HREF = "{http://www.w3.org/1999/xlink}href"
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 ALI = "{http://www.niso.org/schemas/ali/1.0}"
 ROOTS = ("article", "book", "book-part-wrapper", "book-part")
 # Entities stay references: nothing is fetched and no bomb unfolds. `resolve_entities` replaces the harmless ones.

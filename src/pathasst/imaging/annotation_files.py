@@ -1,4 +1,5 @@
-"""Annotations as other programs export them: QuPath's GeoJSON, CVAT's XML, Label Studio's JSON. Knows files, no training.
+"""Annotations as other programs write them: QuPath's GeoJSON, CVAT's XML, Label Studio's JSON; folders with one Pascal VOC XML or
+LabelMe JSON a picture. Knows files, no training.
 
 Each gives `AnnotatedShape`s by picture: a label and points in px of the picture. Whoever wants boxes takes `box`, whoever wants
 points takes `centre`. What holds no shape, or no label, is counted with its reason and left out.
@@ -6,8 +7,10 @@ points takes `centre`. What holds no shape, or no label, is counted with its rea
 
 from __future__ import annotations
 
+import glob
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +22,9 @@ from lxml import etree
 
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.tables import read_text
+from pathasst.imaging.pictures import SUFFIXES as _PICTURES
 
 SUFFIXES = (".geojson", ".json", ".xml")
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Annotated:
 
     pictures: dict[str, list[AnnotatedShape]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)  # CVAT: picture → subset
+    sizes: dict[str, tuple[float, float]] = field(default_factory=dict)  # width, height px of the picture that was labelled
     left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, picture: str, shape: AnnotatedShape) -> None:
@@ -62,19 +66,25 @@ class Annotated:
 
 
 def read_annotations(file: Path) -> Annotated | None:
-    """The annotations of a QuPath, CVAT or Label Studio export; None for a file of another kind.
+    """The annotations of a QuPath, CVAT or Label Studio export, of a Pascal VOC or LabelMe file, or of a folder of such files.
 
-    Raises BadDataset for a file of these kinds that cannot be read.
+    None for a file of another kind.
+
+    Raises BadDataset for a file of these kinds that cannot be read, and for a folder without one.
     """
+    if file.is_dir():
+        return _folder(file)
     suffix = file.suffix.lower()
     try:
         if suffix == ".xml":
-            return _cvat(file)
+            return _of_xml(file)
         if suffix not in SUFFIXES:
             return None
         content = json.loads(read_text(file))
         if _is_geojson(content):
             return _qupath(content, file)
+        if isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content:
+            return _labelme(content, file)
         return _label_studio(content) if _is_label_studio(content) else None
     except (OSError, ValueError, RecursionError, etree.XMLSyntaxError) as error:
         raise BadDataset(f"{file.name} cannot be read: {error}") from error
@@ -109,9 +119,89 @@ def _qupath(content: Any, file: Path) -> Annotated:
     return annotated
 
 
+def _folder(folder: Path) -> Annotated:
+    """One Annotated of all files of a folder that are of one picture each."""
+    annotated = Annotated()
+    files = 0
+    for file in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")):
+        try:
+            one = read_annotations(file)
+        except BadDataset:
+            annotated.left_out["whole files, which cannot be read"] += 1
+            continue
+        if one is None:
+            continue
+        files += 1
+        for name, shapes in one.pictures.items():
+            annotated.pictures.setdefault(name, [])
+            for shape in shapes:
+                annotated.add(name, shape)
+        annotated.splits |= one.splits
+        annotated.sizes |= one.sizes
+        annotated.left_out += one.left_out
+    if not files:
+        raise BadDataset(f"{folder} holds no file of annotations (Pascal VOC's .xml, LabelMe's .json, QuPath's .geojson).")
+    return annotated
+
+
+def _own_picture(file: Path, name: str) -> str:
+    """Where the picture of a file lies that tells of one picture: by the name it gives, else by the file's own."""
+    tail = name.replace("\\", "/").rpartition("/")[2]
+    folders = (file.parent, *(file.parent.parent / n for n in ("", "images", "JPEGImages", "Images")))
+    stems = dict.fromkeys((tail, *(f"{s}{x}" for s in (file.stem,) for x in (*_PICTURES, *map(str.upper, _PICTURES)))))
+    return next((str(f / n) for n in stems if n for f in folders if (f / n).is_file()), name or file.name)
+
+
+def _labelme(content: dict[str, Any], file: Path) -> Annotated:
+    """LabelMe: `shapes` of one picture."""
+    annotated = Annotated()
+    name = _own_picture(file, str(content["imagePath"]))
+    annotated.pictures[name] = []
+    annotated.sizes[name] = _size(content.get("imageWidth"), content.get("imageHeight"))
+    for shape in content["shapes"]:
+        points = _numbers(shape.get("points")) if isinstance(shape, dict) else ()
+        if not points:
+            annotated.left_out["without a shape"] += 1
+            continue
+        if shape.get("shape_type") == "circle" and len(points) == 2:
+            (x, y), edge = points[0], math.dist(*points)
+            points = ((x - edge, y - edge), (x + edge, y + edge))
+        if not (label := str(shape.get("label") or "")):
+            annotated.left_out["without a class"] += 1
+            continue
+        annotated.add(name, AnnotatedShape(label, points))
+    return annotated
+
+
+def _size(width: Any, height: Any) -> tuple[float, float]:
+    """Width and height as they are stated; zeros where they are not."""
+    try:
+        return float(width), float(height)
+    except (TypeError, ValueError):
+        return 0.0, 0.0
+
+
+def _voc(root: Any, file: Path) -> Annotated:
+    """Pascal VOC: `object` elements of one picture."""
+    annotated = Annotated()
+    name = _own_picture(file, (root.findtext("filename") or "").strip())
+    annotated.pictures[name] = []
+    annotated.sizes[name] = _size(root.findtext("size/width"), root.findtext("size/height"))
+    for thing in root.iter("object"):
+        corners = [thing.findtext(f"bndbox/{n}") for n in ("xmin", "ymin", "xmax", "ymax")]
+        points = _numbers([corners[:2], corners[2:]])
+        label = (thing.findtext("name") or "").strip()
+        if not points or not label:
+            annotated.left_out["without a shape" if label else "without a class"] += 1
+            continue
+        annotated.add(name, AnnotatedShape(label, points))
+    return annotated
+
+
 def _picture_beside(file: Path) -> str:
     stem = file.name.removesuffix(file.suffix)
-    for name in (stem, *(f"{stem}{s}" for s in _PICTURES), *(f"{stem}{s.upper()}" for s in _PICTURES)):
+    suffixes = (*_PICTURES, ".ome.tif", ".ome.tiff")
+    for name in (stem, *(f"{stem}{s}" for s in suffixes), *(f"{stem}{s.upper()}" for s in suffixes)):
         for folder in ("", "images/"):
             path = file.parent / f"{folder}{name}"
             if path.suffix.lower() in _PICTURES and path.is_file():
@@ -157,10 +247,12 @@ def _numbers(points: Any) -> Points:
 _SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask", "cuboid", "skeleton")
 
 
-def _cvat(file: Path) -> Annotated | None:
-    """ "CVAT for images": `image` elements with boxes, polygons, points and ellipses."""
+def _of_xml(file: Path) -> Annotated | None:
+    """ "CVAT for images": `image` elements with boxes, polygons, points and ellipses; or Pascal VOC."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     root = etree.fromstring(file.read_bytes(), parser)
+    if root.tag == "annotation":
+        return _voc(root, file)
     if root.tag != "annotations":
         return None
     annotated = Annotated()
@@ -171,6 +263,7 @@ def _cvat(file: Path) -> Annotated | None:
             continue
         annotated.pictures.setdefault(name, [])
         annotated.splits[name] = image.get("subset", "").lower()
+        annotated.sizes[name] = _size(image.get("width"), image.get("height"))
         for element in image.iterchildren(*_SHAPES):
             if not (label := element.get("label")):
                 annotated.left_out["without a class"] += 1
@@ -217,14 +310,23 @@ def _turned(points: Sequence[tuple[float, float]], degrees: float) -> list[tuple
 
 
 def _is_label_studio(content: Any) -> bool:
-    return isinstance(content, list) and any(isinstance(t, dict) and ("annotations" in t or "data" in t) for t in content[:5])
+    return isinstance(content, list) and any(
+        isinstance(t, dict) and ("annotations" in t or "data" in t or _minimal_results(t)) for t in content[:5]
+    )
+
+
+def _minimal_results(task: Any) -> list[Any]:
+    """The results of a task as the export JSON-MIN has them: under the names of the labels, without what is around them."""
+    lists = [v for v in task.values() if isinstance(v, list)] if isinstance(task, dict) else []
+    return [r for results in lists for r in results if isinstance(r, dict) and "original_width" in r]
 
 
 def _label_studio(content: list[Any]) -> Annotated:
     """Tasks with annotations whose values are per cent of the picture's size."""
     annotated = Annotated()
     for task in content:
-        data = task.get("data") if isinstance(task, dict) else None
+        minimal = _minimal_results(task)
+        data = task if minimal else task.get("data") if isinstance(task, dict) else None
         name = (
             next((v for k in ("image", "img", "picture", "url") if isinstance(v := (data or {}).get(k), str)), "") if data else ""
         )
@@ -234,6 +336,10 @@ def _label_studio(content: list[Any]) -> Annotated:
             continue
         name = _studio_name(task, name)
         annotated.pictures.setdefault(name, [])
+        for result in minimal:
+            _studio_result(
+                annotated, name, {"value": result, **{k: result.get(k) for k in ("original_width", "original_height")}}
+            )
         for annotation in task.get("annotations") or ():
             if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
                 annotated.left_out["cancelled"] += 1
@@ -261,12 +367,13 @@ def _studio_result(annotated: Annotated, name: str, result: Any) -> None:
     labels = next((v for k, v in value.items() if k.endswith("labels") and isinstance(v, list)), [])
     try:
         wide, high = float(result["original_width"]) / 100, float(result["original_height"]) / 100
+        annotated.sizes[name] = _size(result["original_width"], result["original_height"])
         if "points" in value:
             places = [(float(x) * wide, float(y) * high) for x, y in value["points"]]
         elif "radiusX" in value:
             x, y, rx, ry = (float(value[k]) for k in ("x", "y", "radiusX", "radiusY"))
             places = [((x - rx) * wide, (y - ry) * high), ((x + rx) * wide, (y + ry) * high)]
-        elif kind.startswith("keypoint"):
+        elif kind.startswith("keypoint") or "keypointlabels" in value:
             places = [(float(value["x"]) * wide, float(value["y"]) * high)]
         else:
             x, y, w, h = (float(value[k]) for k in ("x", "y", "width", "height"))
@@ -289,9 +396,18 @@ def _studio_box(x: float, y: float, w: float, h: float, degrees: float) -> list[
 
 
 def picture_path(root: Path, name: str) -> Path:
-    """Where a picture that an export names lies: as named, by its last name, or below `images`. Raises BadInput."""
+    """Where a picture that an export names lies: as named, by its last name, or below `images`; also with the eight digits that
+    Label Studio puts before a name. Raises BadInput.
+    """
+    name = name.replace("\\", "/")
     tail = name.rpartition("/")[2]
-    for path in (root / name, root / tail, root / "images" / name, root / "images" / tail):
+    folders = (root, *(root / n for n in ("images", "JPEGImages")))
+    for path in (root / name, root / tail, root / "images" / name, *(f / tail for f in folders[1:])):
         if path.is_file():
             return path
+    prefixed = [
+        p for f in folders for p in f.glob(f"*-{glob.escape(tail)}") if re.fullmatch("[0-9a-f]{8}", p.name.partition("-")[0])
+    ]
+    if tail and len(prefixed) == 1:
+        return prefixed[0]
     raise BadInput(f"there is no picture {name!r} in {root}.")

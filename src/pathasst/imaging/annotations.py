@@ -16,12 +16,17 @@ from pathlib import Path
 from pathasst.core.errors import BadDataset
 from pathasst.core.tables import read_table
 
+IMAGE = ("image", "filename", "file_name", "image_name", "image_path", "path", "file")
+LABEL = ("label", "class", "class_name", "category")
+_DECIMAL_COMMA = re.compile(r"\A(\s*[-+]?\d+),(\d+\s*)\Z")
 Marks = dict[str, tuple[str, list[tuple[tuple[float, ...], str]]]]
 """Image → its split, and the numbers and the label of each mark."""
 
 
 def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
     """The marks of each image of a CSV with the columns `image`, `label` and `numbers`; `split` may be there.
+
+    Others call the image `filename` or `path`, and the label `class`: taken as well, and so are decimal commas.
 
     A row with something else where a number should be is left out, counted in a warning. Raises BadDataset for a file that is
     missing, lacks a column, or has no row with numbers among those with labels.
@@ -33,15 +38,17 @@ def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
     left_out: Counter[str] = Counter()
     try:
         names, rows = read_table(file)
-        if missing := set(columns) - {n.lower() for n in names}:
+        keys = {n.lower() for n in names}
+        of_image, of_label = (next((n for n in aliases if n in keys), aliases[0]) for aliases in (IMAGE, LABEL))
+        if missing := {*columns[1:-1], of_image, of_label} - keys:
             raise BadDataset(f"{file} lacks the columns {sorted(missing)}; it has {', '.join(names) or 'none'}.")
         fault = ""
         for line, row in rows:
-            _, marks = by_image.setdefault(row["image"], (row.get("split") or "", []))
-            if not (label := (row.get("label") or "").strip()):
+            _, marks = by_image.setdefault(row[of_image].strip(), (row.get("split") or "", []))
+            if not (label := (row.get(of_label) or "").strip()):
                 continue
             try:
-                mark = tuple(float(row[k]) for k in numbers), label
+                mark = tuple(float(_DECIMAL_COMMA.sub(r"\1.\2", row[k])) for k in numbers), label
             except (KeyError, TypeError, ValueError) as error:
                 fault = fault or f"line {line}: {error}"
                 left_out["with something else where a number should be"] += 1
@@ -60,11 +67,11 @@ def read_marks(file: Path, numbers: Sequence[str]) -> Marks:
     return by_image
 
 
-def warn_left_out(file: Path, left_out: Counter[str]) -> None:
+def warn_left_out(file: Path, left_out: Counter[str], things: str = "annotations") -> None:
     """One warning with what a reader of labels left out, and why."""
-    if left_out:
-        what = ", ".join(f"{n} {reason}" for reason, n in left_out.most_common())
-        warnings.warn(f"{file.name}: {left_out.total()} annotations are left out: {what}", stacklevel=3)
+    if left_out.total():
+        what = ", ".join(f"{n} {reason}" for reason, n in left_out.most_common() if n)
+        warnings.warn(f"{file.name}: {left_out.total()} {things} are left out: {what}", stacklevel=3)
 
 
 def group_of(name: str, pattern: str) -> str:

@@ -75,11 +75,15 @@ class LoadedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself before it is decoded: its format, and the size in px as shown (EXIF orientation applied)."""
+    """What a file says of itself before it is decoded: its format, and the size in px as shown (EXIF orientation applied).
+
+    `orientation`: EXIF's 1–8, by which the stored pixels were turned; from 5 on their width and height change places.
+    """
 
     format: str
     width: int
     height: int
+    orientation: int = 1
 
 
 def read(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str = "") -> LoadedPicture:
@@ -118,9 +122,10 @@ def read_header(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: 
         picture = read(content, max_pixels, name)
         return Header(picture.format, picture.pixels.shape[1], picture.pixels.shape[0])
     with _opened(name, content, max_pixels) as opened:
-        turned = _orientation(opened) >= 5 and opened.format != "TIFF"  # whose size Pillow turns itself
+        orientation = _orientation(opened)
+        turned = orientation >= 5 and opened.format != "TIFF"  # whose size Pillow turns itself
         width, height = opened.size[::-1] if turned else opened.size
-        return Header(opened.format or "", width, height)
+        return Header(opened.format or "", width, height, orientation)
 
 
 def read_labels(source: Path) -> np.ndarray:

@@ -1,12 +1,15 @@
 """Labelled pictures: three formats, one result; splits by group; what is refused."""
 
 import json
+import warnings
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from pathasst.core.errors import BadDataset
+from pathasst.imaging.pictures import encode_png, load
 from pathasst.nn.detector.data import gather, keep_in_memory, read, split
 from pathasst.nn.detector.settings import DetectorData
 
@@ -68,6 +71,9 @@ def test_groups_stay_whole_and_a_draw_depends_on_names_alone(tmp_path):
     lines = ["image,xmin,ymin,xmax,ymax,label"]
     lines += [f"p{i // 3}_{i}.png,1,1,9,9,cell" for i in range(90)]
     (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    picture = encode_png(np.zeros((9, 9, 3), np.uint8))
+    for line in lines[1:]:
+        (tmp_path / line.partition(",")[0]).write_bytes(picture)
     data = DetectorData(boxes=str(tmp_path / "boxes.csv"), group=r"^(p\d+)_", test=0.3, val=0.2)
     parts = split(read(data, ("cell",)), data)
     groups = {k: {p.group for p in v} for k, v in parts.items()}
@@ -86,6 +92,8 @@ def test_groups_stay_whole_and_a_draw_depends_on_names_alone(tmp_path):
         ("boxes.csv", "image,xmin\na,1\n", "lacks the columns"),
         ("boxes.csv", "image,xmin,ymin,xmax,ymax,label\na,1,2,x,4,cell\n", "line 2"),
         ("boxes.csv", "image,xmin,ymin,xmax,ymax,label\n", "no pictures"),
+        ("boxes.csv", "image,xmin,ymin,xmax,ymax,label\na,1,2,3,4,cell\n", "none of its 1 pictures"),
+        ("boxes.xml", "<html/>", "no export of CVAT"),
         ("boxes.json", "{}", "COCO"),
         ("boxes.yaml", "train: images\n", "names"),
         ("boxes.txt", "", "boxes come as"),
@@ -100,7 +108,8 @@ def test_what_is_wrong_is_said(tmp_path, name, content, says):
 def test_an_unknown_split_and_an_absent_file_are_refused(tmp_path):
     with pytest.raises(BadDataset, match="there is no"):
         gather([DetectorData(boxes=str(tmp_path / "no.csv"))], ("cell",))
-    (tmp_path / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label,split\na,1,2,3,4,cell,holdout\n")
+    (tmp_path / "a.png").write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
+    (tmp_path / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label,split\na.png,1,2,3,4,cell,holdout\n")
     with pytest.raises(BadDataset, match="holdout"):
         gather([DetectorData(boxes=str(tmp_path / "boxes.csv"))], ("cell",))
 
@@ -186,9 +195,110 @@ def test_one_odd_line_or_picture_of_a_yolo_folder_costs_itself(yolo, tmp_path) -
         (only,) = read(data, ["cell"])
     assert only.boxes.tolist() == [[60, 45, 100, 75]]
     says = " ".join(str(w.message) for w in warned)
-    assert "4 annotations are left out: 3 not of the form" in says and "1 of pictures that cannot be read" in says
+    assert "3 annotations are left out: 3 not of the form" in says and "1 pictures are left out: 1 that cannot be read" in says
 
 
 def test_a_yolo_folder_without_one_good_line_is_refused(yolo) -> None:
     with pytest.raises(BadDataset, match="is no line"):
         read(yolo("images", "labels", "images", "cell 0.5 0.5 0.25 0.25"), ["cell"])
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        "/content/drive/set/images/train",
+        "C:\\\\lab\\\\set\\\\images\\\\train",
+        "list.txt",
+    ],
+)
+def test_yolo_paths_of_another_machine(yolo, tmp_path, train) -> None:
+    data = yolo("images/train", "labels/train", f'"{train}"')
+    (tmp_path / "list.txt").write_text("/content/set/images/train/a.png\n")
+    (labelled,) = read(data, ["cell"])
+    assert labelled.boxes.tolist() == [[60, 45, 100, 75]]
+
+
+def test_what_a_yolo_folder_lacks_is_said(yolo, tmp_path) -> None:
+    data = yolo("images", "labels", "list.txt\nval: gone")
+    (tmp_path / "list.txt").write_text("images/a.png\nimages/gone.png\n")
+    with pytest.warns(UserWarning, match=r"2 pictures are left out: 1 that are not there, 1 of val \(gone\), where none is"):
+        assert len(read(data, ["cell"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "right"),
+    [
+        ("0 0.5 0.5 0.25 0.25 0.1 0.1", "kpt_shape: [1, 2]", [[60, 45, 100, 75]]),  # key points are no outline
+        ("0, 0.5, 0.5, 0.25, 0.25", "", [[60, 45, 100, 75]]),
+        ("0 80 60 40 30\n0 0.5 0.5 0.25 0.25", "", [[60, 45, 100, 75]]),  # px where shares should be
+    ],
+)
+def test_yolo_lines_of_other_programs(yolo, tmp_path, text, more, right) -> None:
+    data = yolo("images", "labels", f"images\n{more}", text)
+    with warnings.catch_warnings(record=True) as warned:
+        (labelled,) = read(data, ["cell"])
+    assert labelled.boxes.tolist() == right
+    assert len(warned) == text.count("\n")
+
+
+def test_yolo_classes_by_quoted_numbers_and_pictures_of_any_kind(tmp_path) -> None:
+    for name in ("images/a.jp2", "labels/a.txt", "data.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    Image.fromarray(np.zeros((120, 160, 3), np.uint8)).save(tmp_path / "images/a.jp2")
+    (tmp_path / "labels/a.txt").write_text("1 0.5 0.5 0.25 0.25")
+    (tmp_path / "data.yaml").write_text('names: {"0": dirt, "1": cell}\ntrain: images\n')
+    (labelled,) = read(DetectorData(boxes=str(tmp_path / "data.yaml")), ["cell"])
+    assert labelled.boxes.tolist() == [[60, 45, 100, 75]]
+
+
+def coco(folder, images, annotations):
+    content = {"images": images, "categories": [{"id": 1, "name": "cell"}, {"id": 2}], "annotations": annotations}
+    (folder / "c.json").write_text(json.dumps(content))
+    return DetectorData(boxes=str(folder / "c.json"))
+
+
+def test_odd_images_of_a_coco_file_cost_themselves(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 50, 3), np.uint8))
+    name = "..\\..\\media\\upload\\4\\a.png"  # Label Studio 1.16
+    images = [{"id": 1, "file_name": name}, {"id": 2, "file_name": name}, {"id": 3}, {"id": 4, "file_name": "gone.png"}]
+    boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [n, 2, 3, 4]} for n in (1, 2, 3, 4)]
+    boxes.append({"id": 5, "image_id": 1, "category_id": 1, "bbox": [60, 2, 3, 4]})
+    with pytest.warns(UserWarning) as warned:
+        (labelled,) = read(coco(tmp_path, images, boxes), ["cell"])
+    assert labelled.boxes.tolist() == [[1, 2, 4, 6], [2, 2, 5, 6]]
+    says = " ".join(str(w.message) for w in warned)
+    for part in ("3 (unknown image)", "1 images are left out", "not there: gone.png", "1 outside of the picture"):
+        assert part in says
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_boxes_on_stored_pixels_lie_where_they_were_drawn(tmp_path, orientation) -> None:
+    stored = np.zeros((80, 160, 3), np.uint8)
+    stored[20:40, 30:80] = 255  # what the box is around
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    images = [{"id": 1, "file_name": "a.png", "width": 160, "height": 80}]
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [30, 20, 50, 20]}]
+    (labelled,) = read(coco(tmp_path, images, boxes), ["cell"])
+    shown = load(tmp_path / "a.png")
+    assert shown.shape == (160, 80, 3)
+    ys, xs = shown[..., 0].nonzero()
+    assert labelled.boxes.tolist() == [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]]
+
+
+def test_labels_of_another_size_are_scaled_or_refused(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 50, 3), np.uint8))
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 10, 40, 20]}]
+    (labelled,) = read(coco(tmp_path, [{"id": 1, "file_name": "a.png", "width": 100, "height": 80}], boxes), ["cell"])
+    assert labelled.boxes.tolist() == [[10, 5, 30, 15]]
+    with pytest.raises(BadDataset, match="1 of another size than the labels say"):
+        read(coco(tmp_path, [{"id": 1, "file_name": "a.png", "width": 90, "height": 90}], boxes), ["cell"])
+
+
+def test_tables_of_other_programs(tmp_path) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((40, 50, 3), np.uint8))
+    (tmp_path / "b.csv").write_text("sep=;\nfilename;width;height;class;xmin;ymin;xmax;ymax\na.png;50;40;cell;1,5;2;10;20\n")
+    (labelled,) = read(DetectorData(boxes=str(tmp_path / "b.csv")), ["cell"])
+    assert labelled.boxes.tolist() == [[1.5, 2, 10, 20]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathasst.core.errors import BadDataset, BadInput, BadSettings
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.imaging.annotations import group_of
 from pathasst.nn.crops import random_matrix
 from pathasst.nn.p2pnet.data import Crops, LabelledField, jitter, read_fields, split_fields, warp
@@ -42,7 +42,7 @@ def test_a_missing_table_and_a_missing_picture_are_refused(tmp_path):
         read_fields(PointData(points=str(tmp_path / "none.csv")), CLASSES)
     table = write(tmp_path, ["a.png,1,2,positive"])
     (tmp_path / "a.png").unlink()
-    with pytest.raises(BadInput, match=r"a\.png"):
+    with pytest.raises(BadDataset, match=r"a\.png"):
         read_fields(PointData(points=table), CLASSES)
 
 

@@ -160,3 +160,35 @@ def test_a_drawing_of_no_use_costs_its_picture(tmp_path, drawn, reason):
     (one,) = read_outlined(coco(tmp_path, drawn))
     with pytest.raises(BadInput, match=reason):
         one.read()
+
+
+def test_masks_named_as_others_name_them(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    mask = np.zeros((40, 60), np.uint8)
+    mask[5:15, 10:30] = 1
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "images/a.png")
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "images/b.png")
+    Image.fromarray(mask).save(tmp_path / "masks/a_mask.png")
+    with pytest.warns(UserWarning, match="1 without a mask"):
+        (outlined,) = read_outlined(tmp_path)
+    (thing,) = outlined.read()[1]
+    assert (thing.x, thing.y, thing.pixels.shape) == (10, 5, (10, 20))
+
+
+def test_outlines_on_stored_pixels_lie_where_they_were_drawn(tmp_path):
+    stored = np.zeros((80, 160, 3), np.uint8)
+    stored[20:40, 30:80] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    outline = [[30, 20, 80, 20, 80, 40, 30, 40]]
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 160, "height": 80}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": outline}],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(coco), encoding="utf-8-sig")
+    (outlined,) = read_outlined(tmp_path / "c.json")
+    shown, (thing,) = outlined.read()
+    ys, xs = shown[..., 0].nonzero()
+    assert (thing.x, thing.y, thing.pixels.shape) == (xs.min(), ys.min(), (np.ptp(ys) + 1, np.ptp(xs) + 1))

@@ -1,14 +1,16 @@
 """Labelled pictures: an image folder, or a CSV or Parquet table; and their split by group. Knows no network.
 
-A table has the columns `path` (or `image`, `file`) and `label`, and may have `group`, `split` (train, val, test), `source`, and a
-box `xmin, ymin, xmax, ymax` in px of what is to be classified; paths are relative to the table. In a folder each class is a
-sub-folder. A group (patient, slide, original) never lies on two sides.
+A table has the columns `path` (or `image`, `file`, `filename`) and `label` (or `class`), and may have `group`, `split` (train,
+val, test), `source`, and a box `xmin, ymin, xmax, ymax` in px of what is to be classified; paths are relative to the table. In a
+folder each class is a sub-folder, below train, val and test where the folder has these. A group (patient, slide, original) never
+lies on two sides. What cannot be used is left out, with a warning.
 """
 
 from __future__ import annotations
 
 import csv
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,11 +20,17 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.core.tables import read_table
+from pathasst.core.tables import first, read_table
+from pathasst.imaging.annotations import IMAGE, LABEL, warn_left_out
+from pathasst.imaging.pictures import SUFFIXES
 from pathasst.nn.classifier.settings import PictureSource
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 SPLITS = ("train", "val", "test")
+_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,17 +83,59 @@ def read_items(path: Path, group: str = "") -> list[ClassifierItem]:
 
     `group` names the table's column of groups; by default `group`, `original`, or each picture for itself.
     """
-    if path.is_dir():
-        items = [
-            ClassifierItem(image, folder.name, str(image.relative_to(path)))
-            for folder in sorted(p for p in path.iterdir() if p.is_dir())
-            for image in sorted(folder.rglob("*"))
-            if image.suffix.lower() in SUFFIXES
-        ]
-    else:
-        items = [_from_row(row, path, group) for row in _rows(path, group)]
+    left_out = Counter[str]()
+    items = _of_folder(path, left_out) if path.is_dir() else _of_table(path, group, left_out)
     if len({i.label for i in items}) < 2:
-        raise BadDataset(f"{path} holds {len(items)} pictures of fewer than two classes.")
+        reasons = "".join(f", {n} {reason}" for reason, n in left_out.items())
+        raise BadDataset(f"{path} holds {len(items)} pictures of fewer than two classes{reasons}.")
+    warn_left_out(path, left_out, "pictures")
+    return items
+
+
+def _of_folder(path: Path, left_out: Counter[str]) -> list[ClassifierItem]:
+    classes: list[tuple[str, Path]] = [("", folder) for folder in _folders(path)]
+    if classes and all(folder.name.lower() in _SPLIT_NAMES for _, folder in classes):
+        classes = [(_SPLIT_NAMES[part.name.lower()], folder) for _, part in classes for folder in _folders(part)]
+    items = [
+        ClassifierItem(image, folder.name, str(image.relative_to(path)), split)
+        for split, folder in classes
+        for image in sorted(folder.rglob("*"))
+        if image.suffix.lower() in SUFFIXES and not image.name.startswith(".")
+    ]
+    in_none = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p.relative_to(path))]
+    if len(in_none) > len(items):
+        left_out["in no class's folder"] = len(in_none) - len(items)
+    return items
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not _hidden(p.relative_to(path)))
+
+
+def _hidden(path: Path) -> bool:
+    """What programs put beside the pictures: .ipynb_checkpoints, macOS's __MACOSX and ._a.png."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _of_table(path: Path, group: str, left_out: Counter[str]) -> list[ClassifierItem]:
+    items: list[ClassifierItem] = []
+    seen: set[tuple[Path | str | None, ...]] = set()
+    for row in _rows(path, group):
+        try:
+            item = _from_row(row, path, group)
+        except (ValueError, TypeError, KeyError):
+            left_out["in rows without a picture, or with something else where a number should be"] += 1
+            continue
+        identity = (str(item.image), item.label, str(item.box))
+        if not item.label:
+            left_out["without a label"] += 1
+        elif identity in seen:
+            left_out["listed twice"] += 1
+        elif isinstance(item.image, Path) and not item.image.is_file():
+            left_out["that are not there"] += 1
+        else:
+            seen.add(identity)
+            items.append(item)
     return items
 
 
@@ -94,7 +144,7 @@ def _rows(path: Path, group: str) -> list[dict[str, Any]]:
         names, rows = _table(path)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
         raise BadDataset(f"{path} is neither a folder of folders nor a CSV or Parquet table: {error}") from error
-    if not {"label"} < set(names) or not {"path", "image", "file"} & set(names):
+    if not set(LABEL) & set(names) or not set(IMAGE) & set(names):
         raise BadDataset(
             f"{path} needs the columns path and label, and may have group, split, source; it has {', '.join(names)}."
         )
@@ -115,15 +165,18 @@ def _table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def _from_row(row: dict[str, Any], table: Path, column: str) -> ClassifierItem:
-    name = str(row.get("path") or row.get("image") or row["file"])
+    """Raises KeyError, TypeError or ValueError for a row that is none, BadDataset for a split that is none."""
+    name = first(row, ("path", *IMAGE)).replace("\\", "/")
+    if not name:
+        raise KeyError("path")
     image = table.parent / name
-    group = (row[column.lower()] if column else row.get("group") or row.get("original")) or name
+    group = (row.get(column.lower()) if column else row.get("group") or row.get("original")) or name
     box = None if row.get("xmin") is None else tuple(float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax"))
-    split = {"validation": "val", "valid": "val"}.get(row.get("split") or "", row.get("split") or "")
+    split = str(row.get("split") or "")
+    split = _SPLIT_NAMES.get(split.lower(), split)
     if split not in ("", *SPLITS):
         raise BadDataset(f"{table}: the split {split!r} of {image.name} is none of {', '.join(SPLITS)}.")
-    label = str("" if row["label"] is None else row["label"])
-    return ClassifierItem(image, label, str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
+    return ClassifierItem(image, first(row, LABEL), str(group), split, str(row.get("source") or ""), box)  # type: ignore[arg-type]
 
 
 def split_items(items: Sequence[ClassifierItem], val: float, test: float, seed: int = 0) -> list[ClassifierItem]:

@@ -7,6 +7,7 @@ step, place in the batch), so that a resumed training sees what an unbroken one 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadInput
 from pathasst.imaging.annotation_files import SUFFIXES, picture_path, read_annotations
 from pathasst.imaging.annotations import group_of, read_marks, warn_left_out
+from pathasst.imaging.label_coordinates import on_picture
 from pathasst.imaging.stains import STAINS, UNMIX
 from pathasst.nn.crops import centred, photograph, random_matrix
 from pathasst.nn.p2pnet.settings import PointData
@@ -36,36 +38,54 @@ class LabelledField:
 
 
 def read_fields(data: PointData, classes: Sequence[str]) -> list[LabelledField]:
-    """All fields of one source, resized by its scale.
+    """All fields of one source, resized by its scale. Pictures that cannot be used are left out, with a warning.
 
-    Raises BadDataset for a CSV that `read_marks` refuses, BadInput for a picture that cannot be read.
+    Raises BadDataset for a CSV that `read_marks` refuses, and when no picture is left.
     """
-    from pathasst.imaging.pictures import read
+    from pathasst.imaging.pictures import read, read_header
 
     table = Path(data.points)
     fields = []
-    for name, (path, cells) in _cells(table).items():
-        picture = read(path)
+    unusable: list[str] = []
+    for name, (cells, drawn_on) in _cells(table).items():
+        try:
+            path = picture_path(table.parent, name)
+            picture = read(path)
+            places = on_picture([place for place, _ in cells], drawn_on, read_header(path)) if drawn_on else [c[0] for c in cells]
+        except BadInput as error:
+            unusable.append(str(error))
+            continue
+        if places is None:
+            unusable.append(f"{name} is of another size than its labels say.")
+            continue
         image = picture.pixels
         if data.scale != 1:
             size = round(image.shape[1] * data.scale), round(image.shape[0] * data.scale)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if data.scale < 1 else cv2.INTER_CUBIC)
-        mapped = [(x, y, classes.index(data.classes.get(c, c))) for (x, y), c in cells if data.classes.get(c, c) in classes]
+        own = [data.classes.get(label, label) for _, label in cells]
+        mapped = [(*place, classes.index(label)) for place, label in zip(places, own, strict=True) if label in classes]
         points = np.array([c[:2] for c in mapped], np.float32).reshape(-1, 2) * data.scale
         labels = np.array([c[2] for c in mapped], np.int64)
+        name = path.name if Path(name).is_absolute() else name
         fields.append(LabelledField(name, group_of(Path(name).stem, data.group), image, points, labels, picture.um_per_px))
+    if unusable and not fields:
+        raise BadDataset(f"{table.name}: none of its {len(unusable)} pictures can be used: {unusable[0]}")
+    if unusable:
+        warnings.warn(f"{table.name}: {len(unusable)} pictures are left out: {' '.join(unusable[:3])}", stacklevel=2)
     return fields
 
 
-def _cells(table: Path) -> dict[str, tuple[Path, list[tuple[tuple[float, ...], str]]]]:
-    """Picture → its file and its points, from a CSV, or as the centres of what was drawn in QuPath, CVAT or Label Studio."""
-    annotated = read_annotations(table) if table.suffix.lower() in SUFFIXES and table.is_file() else None
+Cells = list[tuple[tuple[float, ...], str]]
+
+
+def _cells(table: Path) -> dict[str, tuple[Cells, tuple[float, float] | None]]:
+    """Picture → its points (of a CSV, or the centres of what others drew), and the size of the picture they were drawn on."""
+    annotated = read_annotations(table) if table.suffix.lower() in SUFFIXES or table.is_dir() else None
     if annotated is None:
-        return {name: (table.parent / name, cells) for name, (_, cells) in read_marks(table, ("x", "y")).items()}
+        return {name: (cells, None) for name, (_, cells) in read_marks(table, ("x", "y")).items()}
     warn_left_out(table, annotated.left_out)
     return {
-        name: (picture_path(table.parent, name), [(s.centre, s.label) for s in shapes])
-        for name, shapes in annotated.pictures.items()
+        name: ([(s.centre, s.label) for s in shapes], annotated.sizes.get(name)) for name, shapes in annotated.pictures.items()
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from pathasst.core.errors import BadDataset, BadInput
-from pathasst.imaging.pictures import load, read_labels
-from pathasst.nn.classifier.items import SUFFIXES
+from pathasst.core.tables import read_text
+from pathasst.imaging.annotation_files import picture_path
+from pathasst.imaging.annotations import warn_left_out
+from pathasst.imaging.label_coordinates import on_picture
+from pathasst.imaging.pictures import SUFFIXES, load, read_header, read_labels
 
 LEAST = 12
 """px of an object; smaller ones are specks of the drawing."""
@@ -90,9 +94,16 @@ def usable(pictures: Sequence[Outlined]) -> tuple[list[Outlined], list[str]]:
 
 
 def _from_folder(folder: Path) -> list[Outlined]:
-    masks = {p.stem: p for p in sorted((folder / "masks").glob("*")) if p.suffix.lower() in SUFFIXES}
-    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES and p.stem in masks]
-    return [Outlined(p.name, "", partial(_masked, p, masks[p.stem])) for p in pictures]
+    masks = {_STEM.sub("", p.stem): p for p in sorted((folder / "masks").glob("*")) if p.suffix.lower() in SUFFIXES}
+    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES]
+    pairs = {p: masks[_STEM.sub("", p.stem)] for p in pictures if _STEM.sub("", p.stem) in masks}
+    if pairs:
+        warn_left_out(folder, Counter({"without a mask of their name": len(pictures) - len(pairs)}), "pictures")
+    return [Outlined(p.name, "", partial(_masked, p, mask)) for p, mask in pairs.items()]
+
+
+_STEM = re.compile(r"[ _-](?:mask|masks|label|labels|seg|segmentation|gt|anno|image|img)\Z", re.IGNORECASE)
+"""What programs put behind the name that a picture and its mask share."""
 
 
 def _masked(picture: Path, mask: Path) -> tuple[np.ndarray, list[Object]]:
@@ -119,28 +130,41 @@ def _size(pixels: np.ndarray) -> str:
 
 def _from_coco(file: Path) -> list[Outlined]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         by_image: dict[Any, list[Any]] = defaultdict(list)
         for a in content["annotations"]:
             if a.get("segmentation") and not a.get("iscrowd"):
                 by_image[a["image_id"]].append(a["segmentation"])
-        pictures = [(file.parent / i["file_name"], i.get("split", ""), by_image[i["id"]]) for i in content["images"]]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        pictures = [(i, by_image[i["id"]]) for i in content["images"] if by_image[i["id"]]]
+        return [
+            Outlined(Path(i["file_name"]).name, i.get("split", ""), partial(_polygons, file.parent, i, own))
+            for i, own in pictures
+        ]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, OSError) as error:
         raise BadDataset(f"{file} is no COCO JSON (images, annotations with segmentation): {error!r}") from error
-    return [Outlined(p.name, split, partial(_polygons, p, own)) for p, split, own in pictures if own]
 
 
-def _polygons(picture: Path, outlines: list[Any]) -> tuple[np.ndarray, list[Object]]:
-    """A picture, and the objects of COCO's polygons or run lengths."""
+def _polygons(root: Path, entry: dict[str, Any], outlines: list[Any]) -> tuple[np.ndarray, list[Object]]:
+    """A picture of COCO's `images`, and the objects of its polygons or run lengths."""
     from pycocotools import mask as coco
 
+    picture = picture_path(root, entry["file_name"])
     image = load(picture)
     height, width = image.shape[:2]
+    drawn_on = (float(entry["width"]), float(entry["height"])) if entry.get("width") and entry.get("height") else None
+    header = read_header(picture)
     objects = []
     for one in outlines:
         try:
+            if isinstance(one, list) and drawn_on and drawn_on != (width, height):
+                rings = [on_picture(ring, drawn_on, header) for ring in one]
+                if any(r is None for r in rings):
+                    raise BadInput(f"it is labelled as of {drawn_on[0]:g}×{drawn_on[1]:g} px, but has {_size(image)}.")
+                one = [r.ravel().tolist() for r in rings if r is not None]
             parts = coco.frPyObjects(one, height, width) if isinstance(one, list) or isinstance(one["counts"], list) else one
             mask = coco.decode(coco.merge(parts) if isinstance(parts, list) else parts).astype(bool)
+        except BadInput:
+            raise
         except Exception as error:  # pycocotools raises bare ones
             raise BadInput(f"this is no polygon and no run lengths of COCO's: {str(one)[:60]} ({error})") from error
         if mask.shape != (height, width):
