@@ -9,7 +9,7 @@ from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
 from pathasst.papers import BuildSettings, PaperIndex, build
-from pathasst.papers.sources import read_file
+from pathasst.papers.sources import abstract_of, read_file
 
 MML = 'xmlns:mml="http://www.w3.org/1998/Math/MathML"'
 
@@ -132,3 +132,38 @@ def test_a_record_that_is_left_out_is_named(tmp_path) -> None:
     (tmp_path / "a.xml").write_text("<pmc-articleset><article><front/></article>" + article(2) + "</pmc-articleset>")
     dropped, taken = read_file(tmp_path / "a.xml")
     assert dropped == Dropped("a.xml:1", "no article-meta", "<article>") and taken.pmid == "2"
+
+
+@pytest.mark.parametrize(
+    ("row", "title", "abstract"),
+    [
+        ({"PMID": 5, "id": "pubmed23n0001_0", "title": "T", "content": "Glands."}, "T", "Glands."),  # MedRAG
+        ({"pmid": 5, "title": "T", "abstract": ["Aim.", "Result."]}, "T", "Aim.\nResult."),
+        ({"pmid": 5, "abstract": {"Aim": "a.", "Result": ["b.", "c."]}}, "", "Aim: a.\nResult: b.\nc."),
+        (
+            {"pmid": 5, "title": "<i>In vivo</i> 10<sup>3</sup>",
+             "abstract": "<h4>Aim</h4>H&amp;E, p < 0.05, i > 3.<h4>Result</h4><p>CO<sub>2</sub></p>"},  # Europe PMC
+            "In vivo 10³", "Aim: H&E, p < 0.05, i > 3.\nResult: CO₂",
+        ),
+        ({"pmid": "https://pubmed.ncbi.nlm.nih.gov/5/", "title": "a<b and c>d", "year": 2020.0}, "a<b and c>d", ""),
+    ],
+)  # fmt: skip
+def test_rows_as_others_write_them(row, title, abstract) -> None:
+    taken = abstract_of(row)
+    assert (taken.pmid, taken.title, taken.abstract) == ("5", title, abstract)
+    assert taken.date == ("2020" if "year" in row else "")
+
+
+@pytest.mark.parametrize("row", [{"pmid": 5, "body": "x"}, {"pmid": "3.5E+07", "title": "T"}, {"title": "T"}])
+def test_rows_that_are_no_abstracts(row) -> None:
+    with pytest.raises(BadInput, match=r"no title|rounded|has no pmid"):
+        abstract_of(row)
+
+
+def test_thousands_of_an_id_and_escaped_markup_of_medline(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text('sep=;\npmid;title\n"35,123,456";T\n')
+    assert [a.pmid for a in read_file(tmp_path / "a.csv")] == ["35123456"]
+    article = "<Article><ArticleTitle>10&lt;sup&gt;3&lt;/sup&gt; &amp;lt; x</ArticleTitle></Article>"
+    citation = f"<PubmedArticle><MedlineCitation><PMID>7</PMID>{article}</MedlineCitation></PubmedArticle>"
+    (tmp_path / "a.xml").write_text(f"<PubmedArticleSet>{citation}</PubmedArticleSet>")
+    assert [a.title for a in read_file(tmp_path / "a.xml")] == ["10³ < x"]

@@ -128,7 +128,7 @@ def _elements(root: Any, name: str) -> tuple[list[Any], list[Any], list[Any], li
 
 
 def _is_figure(element: Any) -> bool:
-    """Whether it stands for itself: a `fig`, a graphic with a caption, a group whose members' captions share the group's picture."""
+    """Whether it stands for itself: a `fig`, a graphic with a caption, a group whose picture its members' captions share."""
     if element.tag == "fig-group":
         return element.find("graphic") is not None and next((f for f in element.iter("fig") if _graphics(f)), None) is None
     if element.tag == "graphic":

@@ -73,6 +73,31 @@ def text_of(element: Any) -> str:
     return _with_stops(text) if _STOP in text or _COLON in text else text
 
 
+_ATTRIBUTES = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*\s*"""
+_SCRIPT_TAGS = re.compile(rf"<(su[pb]){_ATTRIBUTES}>([^<>]{{0,200}})</\1>", re.I)
+_INLINE_TAGS = ("i", "em", "b", "strong", "u", "sup", "sub", "span", "sc", "italic", "bold")
+_BLOCK_TAGS = re.compile(rf"</?(?:p|div|ul|ol|li|br){_ATTRIBUTES}/?>|<h[1-6]{_ATTRIBUTES}>", re.I)
+_HEADING_END = re.compile(rf"[:.]?\s*</h[1-6]>\s*(?:<(?:p|div){_ATTRIBUTES}>)?", re.I)
+_ESCAPED = re.compile(r"&(?:lt|gt|amp|quot|apos|#x?[0-9a-f]{1,6});", re.I)
+
+
+def without_tags(text: str) -> str:
+    """A text that holds HTML as letters ("10<sup>3</sup>", "<h4>Aim</h4>…", as Europe PMC and old MEDLINE records do), as read.
+
+    What looks like a tag and is never closed is a comparison, and stays.
+    """
+    if "</" in text or "<br" in text:
+        text = _SCRIPT_TAGS.sub(
+            lambda m: _restyled(m[2], m[1].lower() == "sup", m.string[max(0, m.start() - 1) : m.start()]), text
+        )
+        closed = [name for name in _INLINE_TAGS if f"</{name}>" in text.lower()]
+        if closed:
+            text = re.sub(rf"</?(?:{'|'.join(closed)}){_ATTRIBUTES}>", "", text, flags=re.I)
+        lines = _BLOCK_TAGS.sub("\n", _HEADING_END.sub(": ", text)).splitlines()
+        text = "\n".join(line.strip() for line in lines if line.strip())
+    return _ESCAPED.sub(lambda m: html.unescape(m[0]), text)
+
+
 def plain_scripts(text: str) -> str:
     """A text with its Unicode super- and subscripts as plain letters, as tools that drop markup write it."""
     return text.translate(_PLAIN)

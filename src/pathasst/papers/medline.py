@@ -19,7 +19,7 @@ from isal import isal_zlib  # twice as fast as zlib on these files
 from lxml import etree
 
 from pathasst.core.errors import BadInput
-from pathasst.core.jats_text import text_of
+from pathasst.core.jats_text import text_of, without_tags
 from pathasst.core.records import Abstract
 from pathasst.dataset import Dropped
 
@@ -271,7 +271,7 @@ def _abstract(root: etree._Element) -> Abstract:
 
 def _text(element: etree._Element | None) -> str:
     """The element's text, super- and subscripts and formulas as Unicode, other markup dissolved, white space made single."""
-    return "" if element is None else text_of(element)
+    return "" if element is None else without_tags(text_of(element))
 
 
 def _sections(abstract: etree._Element | None) -> str:

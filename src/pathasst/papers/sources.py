@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pathasst.core.errors import BadInput, BadSettings
+from pathasst.core.jats_text import without_tags
 from pathasst.core.records import Abstract
 from pathasst.core.tables import decoded, encoding_of, rows_of, separator_of
 from pathasst.dataset import Dropped
@@ -25,7 +26,7 @@ MANY_FILES, PART = 16, 24 << 20  # fewer files than that are split into parts of
 MAX_LINE = 4 << 20  # characters of one line of a table
 HEAD = 1 << 20  # bytes from which a file's encoding and separator are told
 ID_NAMES = ("pmid", "id", "pmcid")
-TEXT_NAMES = ("abstract", "text", "abstracttext", "abstract_text", "abstract text")
+TEXT_NAMES = ("abstract", "text", "abstracttext", "abstract_text", "abstract text", "content", "contents")
 DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
@@ -128,7 +129,8 @@ def _csv(path: Path) -> Iterator[Item]:
 def abstract_of(row: Any) -> Abstract:
     """An abstract from a table's row: an id (`pmid` or `id`), and title, abstract, journal, date or year, mesh, types, retracted.
 
-    Names in any case; lists may be lists, or text with ";" between. Raises BadInput without an id.
+    Names in any case; lists may be lists, or text with ";" between; an abstract may come in parts (a list, or an object by label),
+    and may hold HTML. Raises BadInput without an id, with one that a spreadsheet rounded, and for a row without title and text.
     """
     if not isinstance(row, Mapping):
         raise BadInput("the line is no object")
@@ -136,12 +138,20 @@ def abstract_of(row: Any) -> Abstract:
     id = next((_id(row[name.lower()]) for name in ID_NAMES if row.get(name.lower()) not in (None, "")), "")
     if not id:
         raise BadInput(f"the row has no {' or '.join(ID_NAMES)}")
+    if re.fullmatch(r"\d[.,]\d+E\+?\d+", id, re.I):
+        raise BadInput(f"a spreadsheet rounded the id to {id}")
+    title = without_tags(_string(row.get("title") or row.get("article title")))
+    abstract = without_tags(_parts_joined(next((row[n] for n in TEXT_NAMES if row.get(n)), "")))
+    if not title and not abstract:
+        raise BadInput(
+            f"the row has no title, {', '.join(TEXT_NAMES[:2])} or {TEXT_NAMES[-2]}; it has {', '.join(list(row)[:10])}"
+        )
     return Abstract(
         pmid=id,
-        title=_string(row.get("title") or row.get("article title")),
-        abstract=_string(next((row[n] for n in TEXT_NAMES if row.get(n)), "")),
+        title=title,
+        abstract=abstract,
         journal=_string(row.get("journal") or row.get("journal/book")),
-        date=_string(row.get("date") or row.get("year") or row.get("publication year")),
+        date=_string(row.get("date") or row.get("year") or row.get("publication year")).removesuffix(".0"),
         mesh=_strings(row.get("mesh")),
         types=_strings(row.get("types") or row.get("publication_types")),
         retracted=str(row.get("retracted", "")).strip().lower() in ("true", "1", "yes"),
@@ -149,8 +159,12 @@ def abstract_of(row: Any) -> Abstract:
 
 
 def _id(value: Any) -> str:
-    """An id as PubMed writes it; spreadsheets make 12345.0 of it, people "PMID: 12345"."""
+    """An id as PubMed writes it; spreadsheets make 12345.0 or 12,345 of it, people "PMID: 12345" or its address."""
     text = _string(value)
+    if re.fullmatch(r"\d{1,3}(?:,\d{3})+", text):
+        text = text.replace(",", "")
+    if address := re.match(r"https?://(?:pubmed\.ncbi\.nlm\.nih\.gov|www\.ncbi\.nlm\.nih\.gov/pubmed)/(\d+)/?\Z", text):
+        text = address[1]
     if match := re.fullmatch(r"(?:pmid\W*)?0*(\d+)(?:\.0+)?", text, re.I):
         return match[1]
     return text
@@ -160,6 +174,15 @@ def _string(value: Any) -> str:
     """Text without the characters that no text holds (NUL, lone surrogates)."""
     text = "" if value is None else str(value)
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8").strip()
+
+
+def _parts_joined(value: Any) -> str:
+    """The text of an abstract that comes whole, in a list of parts, or in an object of parts by label."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{_string(k)}: {text}" for k, v in value.items() if (text := _parts_joined(v)))
+    if isinstance(value, list):
+        return "\n".join(filter(None, map(_parts_joined, value)))
+    return _string(value)
 
 
 def _strings(value: Any) -> list[str]:
