@@ -141,6 +141,8 @@ def test_groups_never_cross_the_split_and_folders_work_as_tables(labelled):
 
 
 def test_unknown_labels_and_a_missing_class_say_so(tmp_path):
+    for name in ("x.png", "y.png"):
+        (tmp_path / name).write_bytes(b"a picture that nobody reads")
     (tmp_path / "a.csv").write_text("image,label\nx.png,maybe\ny.png,other\n")
     with pytest.raises(BadSettings, match="maybe"):
         read_samples(tmp_path / "a.csv")

@@ -102,6 +102,8 @@ def test_a_recipe_that_cannot_be_fitted_says_why(tmp_path):
     with pytest.raises(BadSettings, match="no classes"):
         HeadTraining.of({**RECIPE, "missed": {"c": 0.1}})
     (tmp_path / "cells.csv").write_text("path,label\n1.png,a\n2.png,c\n")
+    for name in ("1.png", "2.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(BadDataset, match="labelled b"):
         read_pictures(HeadTraining.of(RECIPE).rooted(tmp_path))
 

@@ -129,7 +129,7 @@ def _csv(path: Path) -> Iterator[Item]:
 def abstract_of(row: Any) -> Abstract:
     """An abstract from a table's row: an id (`pmid` or `id`), and title, abstract, journal, date or year, mesh, types, retracted.
 
-    Names in any case; lists may be lists, or text with ";" between; an abstract may come in parts (a list, or an object by label),
+    Names in any case; lists may be lists, or text with ";" between; abstracts may come in parts (a list, or an object by label),
     and may hold HTML. Raises BadInput without an id, with one that a spreadsheet rounded, and for a row without title and text.
     """
     if not isinstance(row, Mapping):
