@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from pathasst.assistant.compose.wishes import word_list
+from pathasst.assistant.statements import Kind
 from pathasst.core.text import sentence_spans
 from pathasst.papers.synonyms import groups_in
 
@@ -36,10 +37,11 @@ class Support(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One source. `label`: what it is (a tool, `PMID n`, a term); `text`: its words; `question`: whether the person wrote it."""
+    """One source. `name`: the tool's, or the PMID; `text`: its words; `question`: whether the person wrote it."""
 
-    label: str
+    name: str
     text: str
+    kind: Kind = Kind.TOOL
     question: bool = False
 
 
@@ -49,7 +51,7 @@ class CheckedSentence:
 
     text: str
     support: Support
-    source: str = ""
+    source: Evidence | None = None
     passage: str = ""
 
 
@@ -167,7 +169,7 @@ def _judge(sentence: str, sources: Sources) -> CheckedSentence:
     best: tuple[float, Evidence, str] | None = None
     contradicted = False
     for source, line, other in sources.lines:
-        if source.question or (cited and not any(p in source.label or p in source.text for p in cited)):
+        if source.question or (cited and not any(p == source.name or p in source.text for p in cited)):
             continue
         share = len(facts.words & other.words) / max(len(facts.words), 1)
         if share < LEAST_LINKED:
@@ -178,7 +180,7 @@ def _judge(sentence: str, sources: Sources) -> CheckedSentence:
         else:
             contradicted |= share >= LEAST_WORDS
     if best is not None:
-        return CheckedSentence(sentence, Support.SUPPORTED, best[1].label, best[2])
+        return CheckedSentence(sentence, Support.SUPPORTED, best[1], best[2])
     return CheckedSentence(sentence, Support.CONTRADICTED if contradicted else Support.UNSUPPORTED)
 
 

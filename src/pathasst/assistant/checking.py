@@ -120,13 +120,22 @@ def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns
     """
     results = list(results)
     searches = {r.name for r in results if r.hits}
-    sources = [Evidence(r.name, " ".join([r.text, *r.warnings])) for r in results if not r.error and not r.hits]
+    kinds = {"glossary": Kind.GLOSSARY, "look": Kind.LOOK}
+    sources = [
+        Evidence(r.name, " ".join([r.text, *r.warnings]), kinds.get(r.name, Kind.TOOL))
+        for r in results
+        if not r.error and not r.hits
+    ]
     sources += [
-        Evidence(f"PMID {pmid}", f"{hit.title} ({hit.year}).\n{hit.passage}")
+        Evidence(pmid, f"{hit.title} ({hit.year}).\n{hit.passage}", Kind.PASSAGE)
         for pmid, hit in library.items()
         if not hit.retracted
     ]
-    sources += [Evidence(t.tool or "tool", t.content) for t in turns if t.role == "tool" and t.tool not in searches]
+    sources += [
+        Evidence(t.tool or "tool", t.content, kinds.get(t.tool, Kind.TOOL))
+        for t in turns
+        if t.role == "tool" and t.tool not in searches
+    ]
     return Sources.of([*sources, *(Evidence("question", t.content, question=True) for t in turns if t.role == "user")])
 
 
@@ -161,11 +170,6 @@ def _by_themselves(results: Sequence[Turn]) -> list[Statement]:
 
 def _statement(checked: CheckedSentence) -> Statement:
     words = sanitize.without_links(checked.text)
-    if checked.support is not Support.SUPPORTED:
+    if checked.source is None:
         return Statement(text=words, kind=Kind.MODEL, source="the model")
-    kind = (
-        Kind.PASSAGE
-        if checked.source.startswith("PMID ")
-        else {"glossary": Kind.GLOSSARY, "look": Kind.LOOK}.get(checked.source, Kind.TOOL)
-    )
-    return Statement(text=words, kind=kind, source=checked.source.removeprefix("PMID "), evidence=checked.passage)
+    return Statement(text=words, kind=checked.source.kind, source=checked.source.name, evidence=checked.passage)

@@ -11,7 +11,7 @@ from pathasst.cli.interrupt import INTERRUPTED, stop_later
 
 def answer(
     source: Path = typer.Argument(help="Folder of pictures, or JSON lines with image (or images), question, id, um_per_px."),
-    out: Path = typer.Option(..., help="File of answers, JSON lines; answers that it holds are not asked for again."),
+    out: Path = typer.Option(..., "--out", "-o", help="File of answers, JSON lines; what it holds is not asked again."),
     question: str = typer.Option("", "--question", "-q", help="For every picture, or every line that has none."),
     brain: str = typer.Option("", help="pathasst, llamacpp, or http://host:8000/v1#model (…#model,blind without vision)."),
     recipe: str = typer.Option("embedded", help="Recipe with the assistant's settings, or a YAML file."),

@@ -61,7 +61,7 @@ def retrieve(
     pairs = [
         p for f in folders for p in read(f, Pair) if p.split in splits and p.caption and (composed or p.source.kind != "labels")
     ]
-    fits = set(short_enough([p.caption for p in pairs], clip))
+    fits = set(short_enough([p.caption for p in pairs]))
     by_md5 = {p.md5: p for p in reversed(pairs) if p.caption in fits}
     images, rows = pictures.embed(clip, [p.image for p in by_md5.values()])
     md5s = list(by_md5)
@@ -88,7 +88,7 @@ def retrieve(
     ]
 
 
-def short_enough(captions: Sequence[str], clip: DualEncoder) -> list[str]:
+def short_enough(captions: Sequence[str]) -> list[str]:
     """The captions of at most 77 tokens, counted by CLIP's own tokenizer whatever the model's text tower is."""
     import open_clip
 

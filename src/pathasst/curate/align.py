@@ -63,14 +63,14 @@ def align(
     same_count = len(panels) == len(captions)
     matches = []
     for i, j in zip(*linear_sum_assignment(-total), strict=True):
-        by = _by(panels[i], captions[j], float(letters[i, j]), similarity is not None)
+        by = _by(panels[i], float(letters[i, j]), similarity is not None)
         enough = letters[i, j] > 0 or (total[i, j] >= s.least and letters[i, j] >= 0 and (same_count or similarity is not None))
         if enough:
             matches.append(Match(int(i), int(j), round(float(total[i, j]), 4), by))
     return sorted(matches, key=lambda m: m.panel)
 
 
-def _by(panel: Panel, caption: SubCaption, letters: float, by_similarity: bool) -> str:
+def _by(panel: Panel, letters: float, by_similarity: bool) -> str:
     if letters > 0:
         return "letter" if panel.letter else "place"
     return "similarity" if by_similarity else "order"

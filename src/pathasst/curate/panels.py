@@ -101,7 +101,7 @@ class CutDetector:
         big = [b for b in leaves if min(b[2] - b[0], b[3] - b[1]) >= s.min_panel * side * 0.6]
         pieces = list(leaves)
         small = [b for b in leaves if b not in big]
-        big = _join_sparse(grey, big, small, side, s)
+        big = _join_sparse(grey, big, small, side)
         if not big:
             big = [_trim(grey, (0, 0, grey.shape[1], grey.shape[0]), s) or (0, 0, grey.shape[1], grey.shape[0])]
         return Cut(picture, grey, scale, _drop_slight(big, side, s), small, pieces)
@@ -239,7 +239,7 @@ def _density(grey: np.ndarray, box: Box) -> float:
     return float((grey[y1:y2, x1:x2] < 235).mean())
 
 
-def _join_sparse(grey: np.ndarray, big: list[Box], small: list[Box], side: int, s: CutSettings) -> list[Box]:
+def _join_sparse(grey: np.ndarray, big: list[Box], small: list[Box], side: int) -> list[Box]:
     """Pieces of one chart (axes, legend, bars) back into one box: sparse pieces that lie close together."""
     dense = [b for b in big if _density(grey, b) >= 0.4]
     loose = [b for b in big if b not in dense]

@@ -47,6 +47,7 @@ class ToolRequest:
 
     id: str
     group: str
+    number: int = 0  # within its group, from 1 on: which picture of its kind it comes with
     say: str
     kind: str  # of picture, or "none"
     expected: tuple[str, ...]  # names of tools, in any order
@@ -65,9 +66,7 @@ def load_requests(path: Path | None = None) -> list[ToolRequest]:
         groups = yaml_text.load((path or files(__package__) / "requests.yaml").read_text(encoding="utf-8"))
         before = groups.pop("after", {})
         return [
-            _request(f"{group}/{n}", group, node, item, before)
-            for group, node in groups.items()
-            for n, item in enumerate(node["requests"], 1)
+            _request(group, n, node, item, before) for group, node in groups.items() for n, item in enumerate(node["requests"], 1)
         ]
     except (KeyError, TypeError, AttributeError, OSError, ValueError, yaml.YAMLError) as error:
         raise BadSettings(f"{path or 'requests.yaml'} is no file of requests: {error!r}") from error
@@ -97,7 +96,7 @@ def draw(requests: Sequence[ToolRequest], limit: int, seed: int) -> list[ToolReq
     return [r for r in requests if r.id in ids]
 
 
-def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[str, Any]) -> ToolRequest:
+def _request(group: str, number: int, node: dict[str, Any], item: Any, before: dict[str, Any]) -> ToolRequest:
     entry: dict[str, Any] = {"say": item} if isinstance(item, str) else item
     tools = entry.get("calls", [] if group in NONE else [group])
     earlier = before[entry["after"]] if "after" in entry else None
@@ -111,8 +110,9 @@ def _request(id: str, group: str, node: dict[str, Any], item: Any, before: dict[
             Turn(role="assistant", content=earlier["answer"]),
         )
     return ToolRequest(
-        id=id,
+        id=f"{group}/{number}",
         group=group,
+        number=number,
         say=entry["say"],
         kind=entry.get("picture", node["picture"]),
         expected=tuple(tools),
@@ -157,20 +157,18 @@ def ask(
     predictions: Predictions,
 ) -> list[Value]:
     """The brain's first turn for each request (see `ask_all`)."""
-    replies = [_prompt(brain, r, int(r.id.rpartition("/")[2]), list(tools), pictures) for r in requests]
+    replies = [_prompt(brain, r, list(tools), pictures) for r in requests]
     with bar("tool choice", len(replies)) as progress:
         return ask_all(brain, replies, predictions, batch=8, progress=progress)
 
 
-def _prompt(
-    brain: Brain, request: ToolRequest, number: int, tools: list[ToolSpec], pictures: dict[str, list[ImageBytes]]
-) -> Prompt:
+def _prompt(brain: Brain, request: ToolRequest, tools: list[ToolSpec], pictures: dict[str, list[ImageBytes]]) -> Prompt:
     turns, images = [], []
     for turn, kind in ((request.before[:1], request.kind_before), ((Turn(role="user", content=request.say),), request.kind)):
         for one in turn:
             has = kind != "none"
             if has and brain.sees:
-                images.append(pictures[kind][number % len(pictures[kind])])
+                images.append(pictures[kind][request.number % len(pictures[kind])])
             mark = f"{IMAGE}\n" if has and brain.sees else ""
             attached = [Attachment(handle="image1")] if has else []
             turns.append(Turn(role="user", content=f"{mark}{one.content}", attachments=attached))

@@ -41,7 +41,6 @@ def feature(
     measurements: dict[str, float],
     *,
     kind: str = "detection",
-    name: str = "",
 ) -> dict[str, Any]:
     """One object as QuPath writes it. `identity`: what its UUID is made of; `kind`: detection or annotation."""
     properties: dict[str, Any] = {

@@ -52,14 +52,14 @@ def _counts(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:
     return {
         **facts,
         "level": level,
-        "dense": _density(arguments, total, rng),
+        "dense": _density(arguments, rng),
         "few": f" Fewer than {FEW} cells: the index is uncertain." if few else "",
         "warning": OUTSIDE if warned else "",
         "caution": caution,
     }
 
 
-def _density(arguments: Mapping[str, Any], total: int, rng: Random) -> str:
+def _density(arguments: Mapping[str, Any], rng: Random) -> str:
     return f" Density {rng.randint(300, 9000)} cells/mm²." if arguments.get("um_per_px") else ""
 
 
@@ -75,7 +75,7 @@ def _her2(arguments: Mapping[str, Any], rng: Random, expected: str) -> Facts:
         "total": str(total),
         "score": score,
         "meaning": HER2_MEANING[score],
-        "dense": _density(arguments, total, rng),
+        "dense": _density(arguments, rng),
     }
 
 

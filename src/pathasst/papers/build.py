@@ -266,7 +266,7 @@ def _publish(
         sources=[*([] if base.fresh else base.version.sources), *([f.name for f in plan.files] if plan else [])],
     )
     with versions.building(home, f"v{number:06d}", VERSIONS) as folder:
-        segments = [] if base.fresh or base.replaced else _carry_over(home, base, removed, folder)
+        segments = [] if base.fresh or base.replaced else _carry_over(base, removed, folder)
         fresh = [_describe(home, new)] if new else []
         previous = None if base.fresh else versions.version_folder(home, base.version.number) / WORDS
         rows = _rows(home, new) if new and not base.replaced else iter(())
@@ -277,7 +277,7 @@ def _publish(
     return version
 
 
-def _carry_over(home: Path, base: _Base, removed: NDArray[np.uint64], folder: Path) -> list[SegmentInfo]:
+def _carry_over(base: _Base, removed: NDArray[np.uint64], folder: Path) -> list[SegmentInfo]:
     segments = []
     for info, segment in zip(base.version.segments, base.open_segments(), strict=True):
         rows = segment.find(removed.tolist())

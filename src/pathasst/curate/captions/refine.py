@@ -109,7 +109,6 @@ class Refined:
     """A refined caption, and what the check thought of it."""
 
     text: str
-    changed: bool
     new: tuple[str, ...] = ()  # words that the source does not hold; when there are any, `text` is the source's
     reason: str = ""  # why the refinement was given up
 
@@ -134,10 +133,10 @@ def check(refined: str, caption: str, source: str = "") -> Refined:
     """The refinement if it states nothing new and loses no negation, else the caption as it was. For rules and models alike."""
     new = tuple(new_facts(refined, f"{source} {caption}"))
     if new:
-        return Refined(caption, False, new, f"new: {', '.join(new[:5])}")
+        return Refined(caption, new, f"new: {', '.join(new[:5])}")
     if lost_negation(refined, caption):
-        return Refined(caption, False, (), "a negation was lost")
-    return Refined(refined, refined != caption)
+        return Refined(caption, (), "a negation was lost")
+    return Refined(refined)
 
 
 def _cut(sentence: str) -> str:

@@ -22,14 +22,13 @@ Pictures = dict[str, list[ImageBytes]]
 def task_of(request: ToolRequest, pictures: Pictures | None = None) -> AgentTask:
     """A request as a task: its wanted tools in any order, the arguments that its words fix, the picture of its kind."""
     kinds = (pictures or {}).get(request.kind, [])
-    number = int(request.id.rpartition("/")[2])
     return AgentTask(
         id=request.id,
         query=request.say,
         steps=tuple(
             TrajectoryStep(tool=t, arguments=request.arguments if n == 0 else {}) for n, t in enumerate(request.expected)
         ),
-        pictures=(kinds[number % len(kinds)],) if kinds else (),
+        pictures=(kinds[request.number % len(kinds)],) if kinds else (),
         ordered=False,
         group=request.group,
     )

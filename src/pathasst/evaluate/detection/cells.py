@@ -102,7 +102,7 @@ def evaluate(
             f"{len(missing)} pictures have no prediction ({', '.join(missing[:3])} …): all their cells count as missed."
         )
     if positive:
-        scores += _index(table, name, truth, predicted, positive, data)
+        scores += _index(table, truth, predicted, positive, data)
     table.notes.append("95 % intervals, bootstrap by patient where the table names one, else by picture.")
     return table, scores
 
@@ -116,9 +116,7 @@ def _f1(row: np.ndarray) -> float:
     return float(2 * row[0] / total) if total else 1.0
 
 
-def _index(
-    table: Table, name: str, truth: dict[str, Points], predicted: dict[str, Points], positive: str, data: str
-) -> list[Score]:
+def _index(table: Table, truth: dict[str, Points], predicted: dict[str, Points], positive: str, data: str) -> list[Score]:
     """The share of positive cells of each picture, by the labels and by the tool."""
     pairs = [
         (image, _percent(p, positive), _percent(predicted[image], positive)) for image, p in truth.items() if image in predicted
