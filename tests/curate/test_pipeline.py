@@ -177,7 +177,9 @@ def test_settings_and_inputs_that_cannot_work_are_refused_before_any_work(figure
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_recipes_load(recipe):
-    assert CurateSettings.load(recipe).quality.duplicate_bits == 4
+    settings = CurateSettings.load(recipe)
+    assert settings.quality.duplicate_bits == 4
+    assert bool(settings.quality.min_relevance) == (recipe == "paper")  # the paper leaves out pairs of little relevance
 
 
 def test_a_truncated_shard_costs_itself_and_is_named(figures, tmp_path):

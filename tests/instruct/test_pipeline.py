@@ -130,7 +130,9 @@ def test_wrong_settings_are_refused(values: dict[str, object], words: str) -> No
 
 @pytest.mark.parametrize("recipe", ["embedded", "paper"])
 def test_the_recipes_load(recipe: str) -> None:
-    assert InstructSettings.load(recipe).min_words == 12
+    settings = InstructSettings.load(recipe)
+    assert settings.min_words == 12
+    assert bool(settings.llm) == (recipe == "paper")  # where the paper's conversations are ChatGPT's, templates are not silently
 
 
 def test_the_command(pairs: Path, tmp_path: Path) -> None:

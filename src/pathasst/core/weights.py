@@ -85,7 +85,10 @@ def get(id: str) -> Weights:
     try:
         return registry()[id]
     except KeyError:
-        raise BadSettings(f"no model is called {id!r}; `pathasst models list` shows them all.") from None
+        known = "`pathasst models list` shows them all."
+        if os.sep in id:
+            raise BadSettings(f"there is no folder {id}: download the model, and give its path. Of ours {known}") from None
+        raise BadSettings(f"no model is called {id!r}; {known}") from None
 
 
 def cache_dir() -> Path:
