@@ -14,9 +14,9 @@ COLOURS = ("#1b6ca8", "#c0392b", "#27864a", "#8e44ad", "#b9770e", "#555555", "#0
 
 def plot(width: float, height: float, panels: int = 1) -> list[Axes]:
     """The axes of a new plot of `width` × `height` inches, side by side."""
-    from cycler import cycler
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
     style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "grey", "font.size": 9}
     with rc_context({**style, "axes.prop_cycle": cycler(color=COLOURS)}):
