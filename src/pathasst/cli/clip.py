@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from pathasst.cli.options import WORKERS
 from pathasst.clip import DEFAULT_PATHCLIP
 
 app = typer.Typer(help="PathCLIP: use, convert, measure; pairs from class labels.", no_args_is_help=True)
@@ -19,7 +20,7 @@ def compose(
     out: Path = typer.Option(..., "--out", "-o", help="Where the dataset of pairs goes."),
     data: Path = typer.Option(None, envvar="PATHASST_DATA", help="Folder of the labelled sets; default $PATHASST_DATA."),
     only: list[str] = typer.Option([], help="Ids of sets; default: all of the recipe."),
-    workers: int = typer.Option(1, help="Processes."),
+    workers: int = WORKERS,
 ) -> None:
     """Pairs with captions composed from class labels.
 

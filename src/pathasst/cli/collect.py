@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pathasst.cli.options import RUNNER, WORKERS
 from pathasst.core.text import shortened
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def folder(
     licence: str = typer.Option("any", help="open, research or any."),
     text_only: bool = typer.Option(False, "--text-only", help="Keep captions without pictures."),
     per_shard: int = typer.Option(16, help="Articles per shard."),
-    workers: int = typer.Option(1, help="Processes."),
-    runner: str = typer.Option("native", help="native (this machine) or ray (a cluster)."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
 ) -> None:
     """Figures of a folder of articles. Example: pathasst collect folder articles --figures pictures --out out/figures"""
     from pathasst.collect.folder import collect_folder
@@ -90,8 +91,8 @@ def pmc(
     rate: float = typer.Option(10.0, help="Requests per second to the store, over all processes."),
     connections: int = typer.Option(8, help="Parallel connections per process."),
     per_shard: int = typer.Option(50, help="Articles per shard."),
-    workers: int = typer.Option(1, help="Processes."),
-    runner: str = typer.Option("native", help="native (this machine) or ray (a cluster)."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
 ) -> None:
     """Figures of PubMed Central. Example: pathasst collect pmc --query "histopathology" --since 2026-10-01 --out out/pmc"""
     from itertools import islice
@@ -132,8 +133,8 @@ def books(
     licence: str = typer.Option("unknown", help="The books' licence (SPDX-like, CC-BY-4.0 …), written on every row."),
     html_out: Path | None = typer.Option(None, help="Folder for the readable HTML of PDFs; default: OUT-html."),
     ocr: bool = typer.Option(True, help="Read scanned pages by OCR."),
-    workers: int = typer.Option(1, help="Processes."),
-    runner: str = typer.Option("native", help="native (this machine) or ray (a cluster)."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
 ) -> None:
     """Figures of books. Example: pathasst collect books atlas.pdf --licence CC-BY-4.0 --out out/books"""
     from pathasst.collect.books import collect_books

@@ -7,29 +7,29 @@ from typing import Any
 
 import typer
 
-from pathasst.cli.options import SET
+from pathasst.cli.options import LLM_MODEL, MAX_COST, PRICE_IN, PRICE_OUT, RECIPE, RUNNER, SET, WORKERS
 
 
 def curate(
     figures: Path = typer.Argument(help="Dataset folder of figures, as `pathasst collect` makes it."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the pairs."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    recipe: str = RECIPE,
     overrides: list[str] = SET,
     select: str | None = typer.Option(None, help="Classifier: id, folder or the paper's checkpoint file; '' keeps all."),
     panels: str | None = typer.Option(None, help="xycut, a detector's folder or id, or its ONNX file."),
     similarity: str | None = typer.Option(None, help="PathCLIP for aligning: id or folder, auto, or none."),
     llm: str = typer.Option("", help="Split and refine by a language model: a preset (vllm, ollama …) or http://…/v1."),
-    llm_model: str = typer.Option("", help="The model's name at that server."),
-    price_in: float | None = typer.Option(None, help="Money per million tokens read."),
-    price_out: float | None = typer.Option(None, help="Money per million tokens written."),
-    max_cost: float | None = typer.Option(None, help="Stop before more than this is spent; run again with more to go on."),
+    llm_model: str = LLM_MODEL,
+    price_in: float | None = PRICE_IN,
+    price_out: float | None = PRICE_OUT,
+    max_cost: float | None = MAX_COST,
     prompts: Path | None = typer.Option(None, help="Folder of prompts that replace the packaged ones."),
     leakage: list[Path] = typer.Option([], help="Evaluation set to keep out: folder of pictures, CSV or dataset; repeatable."),
     report_leaks: bool = typer.Option(False, "--report-leaks", help="Only note leaking pairs in their trail, keep them."),
     licence: str | None = typer.Option(None, help="open, research or any."),
     report: bool = typer.Option(True, help="Write report.html beside the pairs."),
-    workers: int = typer.Option(1, help="Processes on this machine."),
-    runner: str = typer.Option("native", help="native, or ray for a cluster."),
+    workers: int = WORKERS,
+    runner: str = RUNNER,
 ) -> None:
     """Figures → pairs: select pathology, cut panels, split captions, align, check quality. Interrupted runs resume.
 
@@ -69,7 +69,7 @@ def curate(
 def train_select(
     labels: Path = typer.Argument(help="CSV with image, label (pathology or other) and, if known, group; or a folder of both."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    recipe: str = RECIPE,
     changes: list[str] = SET,
     quick: bool = typer.Option(False, "--quick", help="Fit the last layer alone: two minutes."),
 ) -> None:
@@ -94,7 +94,7 @@ def train_panels(
     ),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for model.safetensors and config.json."),
     layouts: Path | None = typer.Option(None, help="PanelSeg's table of boxes: layouts of real figures."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    recipe: str = RECIPE,
     changes: list[str] = SET,
 ) -> None:
     """Train the detector of panels and printed letters on figures composed of your pictures. Interrupted runs resume.

@@ -7,24 +7,24 @@ from typing import Any
 
 import typer
 
-from pathasst.cli.options import SET
+from pathasst.cli.options import LLM_MODEL, MAX_COST, PRICE_IN, PRICE_OUT, RECIPE, RUNNER, SET, WORKERS
 
 
 def instruct(
     pairs: list[Path] = typer.Argument(help="Dataset folder(s) of pairs."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder for the conversations."),
-    recipe: str = typer.Option("embedded", help="A recipe's name, or a YAML file of your own."),
+    recipe: str = RECIPE,
     overrides: list[str] = SET,
     invoke: int | None = typer.Option(None, help="How many tool conversations; 0 for none."),
     abstracts: Path | None = typer.Option(None, help="JSON lines of real abstracts for the literature samples."),
     wordings: Path | None = typer.Option(None, help="Folder of wordings that replace the packaged ones."),
     llm: str = typer.Option("", help="Let a language model write: a preset (vllm, ollama, openai, llamacpp …) or http://…/v1."),
-    llm_model: str = typer.Option("", help="The model's name at that server."),
-    price_in: float | None = typer.Option(None, help="Money per million tokens read."),
-    price_out: float | None = typer.Option(None, help="Money per million tokens written."),
-    max_cost: float | None = typer.Option(None, help="Stop before more than this is spent; run again with more to go on."),
-    workers: int = typer.Option(1, help="Processes on this machine."),
-    runner: str = typer.Option("native", help="native, or ray for a cluster."),
+    llm_model: str = LLM_MODEL,
+    price_in: float | None = PRICE_IN,
+    price_out: float | None = PRICE_OUT,
+    max_cost: float | None = MAX_COST,
+    workers: int = WORKERS,
+    runner: str = RUNNER,
 ) -> None:
     """Make descriptions, question–answer conversations and tool use from pairs; without a language model unless --llm is given.
 

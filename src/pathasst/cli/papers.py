@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from pathasst.cli.options import SET
+from pathasst.cli.options import RUNNER, SET
 
 app = typer.Typer(help="The literature: build an index of abstracts, add to it, search it.", no_args_is_help=True)
 
@@ -14,7 +14,7 @@ HOME = typer.Option(None, "--index", "-i", help="Folder of the index; default: t
 WORKERS = typer.Option(2, min=1, help="Processes that read and embed.")
 RECIPE = typer.Option("embedded", help="embedded | paper, or a YAML file: embedder, clusters, workers, runner.")
 RERANK = typer.Option("", help="Cross-encoder that orders the best 50 anew: medcpt-rerank, a folder, or owner/name.")
-RUNNER = typer.Option("native", help="native | ray (a cluster)")
+RUNNER = RUNNER
 
 
 @app.command("build")

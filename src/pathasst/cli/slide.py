@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from pathasst.cli.options import ARGUMENTS, OWN_WEIGHTS, TISSUE, WORKERS
 from pathasst.clip import DEFAULT_PATHCLIP
 
 app = typer.Typer(help="Whole slides: look, cut into tiles, run a tool over all of one, hand it to QuPath.", no_args_is_help=True)
@@ -60,10 +61,10 @@ def run(
     mpp: float = MPP,
     include: Path = INCLUDE,
     exclude: Path = EXCLUDE,
-    tissue: bool = typer.Option(True, help="Look for tissue first; --no-tissue takes every tile (smears, cytology)."),
-    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
-    model: str = typer.Option(None, help="A folder of your own weights."),
-    workers: int = typer.Option(1, help="Processes."),
+    tissue: bool = TISSUE,
+    arguments: str = ARGUMENTS,
+    model: str = OWN_WEIGHTS,
+    workers: int = WORKERS,
     sets: list[str] = typer.Option([], "--set", help="Any setting: hotspots=5, hotspot_cells=500, hotspot_mm2=1, tile=1024 …"),
 ) -> None:
     """Run a tool over a whole slide. Example: pathasst slide run ki67_cells case.svs --out out/case"""
@@ -108,10 +109,10 @@ def batch(
         None, help="CSV with the columns slide (file name) and mpp: scales that files lack or have wrong."
     ),
     mpp: float = MPP,
-    tissue: bool = typer.Option(True, help="Look for tissue first; --no-tissue takes every tile (smears, cytology)."),
-    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
-    model: str = typer.Option(None, help="A folder of your own weights."),
-    workers: int = typer.Option(1, help="Processes."),
+    tissue: bool = TISSUE,
+    arguments: str = ARGUMENTS,
+    model: str = OWN_WEIGHTS,
+    workers: int = WORKERS,
     sets: list[str] = typer.Option([], "--set", help="Any setting, as of `pathasst slide run`."),
 ) -> None:
     """Run a tool over many slides. Example: pathasst slide batch ki67_cells slides --out out --scales scales.csv"""

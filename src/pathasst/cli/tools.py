@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pathasst.cli.options import ARGUMENTS, OWN_WEIGHTS
+
 if TYPE_CHECKING:
     from pathasst.tools.protocol import Tool
 
@@ -53,12 +55,12 @@ def card(name: str = typer.Argument(help="A tool of `pathasst tools list`.")) ->
 def run(
     name: str = typer.Argument(help="A tool of `pathasst tools list`."),
     image: Path = typer.Argument(None, help="A picture, or a slide."),
-    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
+    arguments: str = ARGUMENTS,
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the picture."),
     region: str = typer.Option(None, help="x,y,width,height of a slide, in px of its finest level."),
     level: int = typer.Option(0, help="Level of the slide to read, 0 = finest."),
     out: Path = typer.Option(None, "--out", "-o", help="Folder for the JSON result and the annotated pictures."),
-    model: str = typer.Option(None, help="A folder of your own weights (`pathasst train points`, `train detector` …)."),
+    model: str = OWN_WEIGHTS,
     as_json: bool = typer.Option(False, "--json", help="Print the whole result as JSON."),
     geojson: Path = typer.Option(None, help="File for what was found as GeoJSON for QuPath; of a region in px of the slide."),
     coco: Path = typer.Option(None, help="File for what was found as COCO JSON."),
@@ -124,9 +126,9 @@ def batch_folder(
     out: Path = typer.Option(
         ..., "--out", "-o", help="Folder for results.csv (by picture), cells.csv (by cell), JSON and drawings."
     ),
-    arguments: str = typer.Option("{}", "--args", help="The tool's arguments as JSON."),
+    arguments: str = ARGUMENTS,
     um_per_px: float = typer.Option(None, help="Micrometres per pixel of the pictures."),
-    model: str = typer.Option(None, help="A folder of your own weights."),
+    model: str = OWN_WEIGHTS,
     geojson: bool = typer.Option(False, "--geojson", help="Also write each picture's objects as GeoJSON for QuPath."),
 ) -> None:
     """Run one tool over a folder; finished pictures are kept. Example: pathasst tools batch ki67_cells fields --out out"""
@@ -160,7 +162,7 @@ def evaluate(
         None, help="Micrometres per pixel of the pictures; default: the file's own, else as `run` does."
     ),
     classes: list[str] = typer.Option([], "--class", help="A class by the tool's name: immunopositive=positive; several times."),
-    model: str = typer.Option(None, help="A folder of your own weights (`pathasst train …`)."),
+    model: str = OWN_WEIGHTS,
     out: Path = typer.Option(None, "--out", "-o", help="JSON file for every score."),
 ) -> None:
     """Measure a tool on labels of your own. Example: pathasst tools evaluate blood_cells bccd/boxes.csv --split val"""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer
 
-from pathasst.cli.options import SET
+from pathasst.cli.options import RECIPE, SET
 
 app = typer.Typer(help="Train PathCLIP, PathAsst, the router, or a specialist model on data of your own.", no_args_is_help=True)
-RECIPE = typer.Option("embedded", help="A recipe's name, or a YAML file of your own.")
+RECIPE = RECIPE
 DATA = typer.Option(None, "--data", "-d", help="Folder that the recipe's paths start at; default: the recipe's.")
 
 
