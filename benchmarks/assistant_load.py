@@ -5,7 +5,8 @@
 Starts `pathasst serve` as a process of its own and asks it over real HTTP: questions with and without a picture, streamed and
 whole, tools by hand, paper searches, embeddings, uploads, lists. A client waits as long as a 429 asks it to, then goes on. Every
 status but 200 and 429 counts as an error. `--fake` serves a brain that answers at once: the server's own cost, without a model.
-Memory is resident memory; "own" leaves out mapped files (weights, paper index), which the system takes back when it needs room.
+`--workers 2` shares the clients, each a user of its own, among processes. Memory is what the server's processes hold, pages that
+they share counted once; "own" leaves out mapped files (weights, paper index), which the system takes back when it needs room.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 from measured import command_line, save
 
 FAKE = """
@@ -98,7 +100,8 @@ def requests(fake: bool, rng: random.Random) -> tuple[str, str, str, dict]:
 async def client(number: int, url: str, fake: bool, until: float, seen: dict) -> None:
     """One client: a request, its answer, a short rest, the next; after a 429 the rest that the server asks for."""
     rng = random.Random(number)
-    async with httpx.AsyncClient(base_url=url, timeout=900) as web:
+    visitor = {"pathasst_visitor": f"{number:032x}"}  # as a browser's cookie says it
+    async with httpx.AsyncClient(base_url=url, timeout=900, cookies=visitor) as web:
         while time.monotonic() < until:
             kind, method, path, given = requests(fake, rng)
             started = time.monotonic()
@@ -120,12 +123,13 @@ async def client(number: int, url: str, fake: bool, until: float, seen: dict) ->
 
 
 async def watch(pid: int, until: float, every: float, memory: list[tuple[float, float, float]]) -> None:
-    """Seconds, the server's resident memory, and what of it is no mapped file, in MB, as Linux tells it."""
+    """Seconds, what the server and its workers hold (proportional set size), and what of it is no mapped file, in MB."""
     started = time.monotonic()
+    server = psutil.Process(pid)
     while time.monotonic() < until:
-        status = Path(f"/proc/{pid}/status").read_text()
-        resident, own = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1024 for name in ("VmRSS", "RssAnon"))
-        memory.append((round(time.monotonic() - started, 1), round(resident, 1), round(own, 1)))
+        sums = [Path(f"/proc/{p.pid}/smaps_rollup").read_text() for p in (server, *server.children(recursive=True))]
+        held, own = (sum(int(re.search(rf"{name}:\s+(\d+)", t)[1]) for t in sums) / 1024 for name in ("Pss", "Pss_Anon"))
+        memory.append((round(time.monotonic() - started, 1), round(held, 1), round(own, 1)))
         await asyncio.sleep(every)
 
 
@@ -140,13 +144,14 @@ async def load(url: str, pid: int, clients: int, seconds: float, fake: bool) -> 
     return {**seen, "memory": memory}
 
 
-def serve(fake: bool, home: str, port: int, recipe: str) -> subprocess.Popen:
+def serve(fake: bool, home: str, port: int, recipe: str, workers: int) -> subprocess.Popen:
     """The server, as a process of its own."""
     tests = str(Path(__file__).parents[1] / "tests" / "assistant")
     command = [sys.executable, "-c", FAKE.format(tests=tests, home=home, port=port)]
     if not fake:
         command = [sys.executable, "-m", "pathasst.cli.main", "serve", "--port", str(port), "--no-page", "--recipe", recipe]
-    return subprocess.Popen(command, env={**os.environ, "PATHASST_HOME": home})
+        command += ["--workers", str(workers)]
+    return subprocess.Popen(command, env={**os.environ, "PATHASST_HOME": home, "PATHASST_GUARD": "off"})  # discs are no cells
 
 
 def wait(url: str, process: subprocess.Popen, seconds: float = 600) -> None:
@@ -161,7 +166,7 @@ def wait(url: str, process: subprocess.Popen, seconds: float = 600) -> None:
     sys.exit("the server did not start")
 
 
-def summed_up(result: dict, minutes: float, clients: int) -> dict:
+def summed_up(result: dict, minutes: float, clients: int, workers: int) -> dict:
     """What is kept of a run: a table by kind of request, counts, and memory minute by minute."""
     columns = ["request", "answered", "refused (429)", "errors", "p50, s", "p90, s", "p99, s"]
     rows = []
@@ -184,6 +189,7 @@ def summed_up(result: dict, minutes: float, clients: int) -> dict:
     return {
         "minutes": minutes,
         "clients": clients,
+        "workers": workers,
         "answered": sum(row[1] for row in rows),
         "refused": sum(row[2] for row in rows),
         "errors": sum(row[3] for row in rows),
@@ -216,6 +222,7 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--recipe", default="embedded")
     parser.add_argument("--fake", action="store_true", help="a brain that answers at once")
     given = parser.parse_args()
@@ -223,12 +230,12 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
-        process = serve(given.fake, home, port, given.recipe)
+        process = serve(given.fake, home, port, given.recipe, given.workers)
         try:
             url = f"http://127.0.0.1:{port}"
             wait(url, process)
             result = asyncio.run(load(url, process.pid, given.clients, given.minutes * 60, given.fake))
-            show(told := summed_up(result, given.minutes, given.clients))
+            show(told := summed_up(result, given.minutes, given.clients, given.workers))
             save(given.json, told)
         finally:
             process.send_signal(signal.SIGINT)
