@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import itertools
+import multiprocessing
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import started
 
 # A busy machine is no failure: no test of ours is timed. And a suite that fails by chance blames whoever came last:
 # every run tries the same examples; `pytest --hypothesis-profile random` looks further.
@@ -42,6 +48,36 @@ def png() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+class Started:
+    """A `pathasst` command in a process of its own, with its own group; `stderr` is what it has said when it has ended."""
+
+    def __init__(self, command: Sequence[str], folder: Path, number: int) -> None:
+        self._said = folder / f"{number}.txt"
+        processes = multiprocessing.get_context("forkserver")  # has the libraries once, and gives each process a copy
+        processes.set_forkserver_preload(
+            ["pathasst.cli.main", "torch", "open_clip", "daft", "onnxruntime", "cv2", "transformers"]
+        )
+        self._process = processes.Process(target=started.run, args=(list(command), str(self._said), dict(os.environ)))
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    def runs(self) -> bool:
+        return self._process.exitcode is None
+
+    def ended(self, seconds: float = 120) -> tuple[int | None, str]:
+        """Its exit status, −9 after a kill, and what it wrote to stderr."""
+        self._process.join(seconds)
+        return self._process.exitcode, self._said.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], Started]:
+    """Starts a `pathasst` command as `Started`."""
+    folder = tmp_path_factory.mktemp("started")
+    numbers = itertools.count()
+    return lambda command: Started(command, folder, next(numbers))
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import os
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import skimage.data
@@ -25,7 +25,6 @@ from pathasst.core.records import Conversation, Figure, Pair
 from pathasst.core.resources import example_article
 
 ARTICLES = 3
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 STEPS = {
     "collect": ("collect", "folder", "{articles}", "--out", "{out}", "--per-shard", "1"),
     "curate": ("curate", "{figures}", "--out", "{out}", "--no-report", "--similarity", "none"),
@@ -69,25 +68,17 @@ def test_compound_figure_is_cut_and_its_caption_split(line: Path) -> None:
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill", "ctrl-c"])
 @pytest.mark.parametrize("step", STEPS)
-def test_stopped_step_resumes_to_the_same_dataset(line: Path, tmp_path: Path, step: str, stop: signal.Signals, code: int) -> None:
+def test_stopped_step_resumes_to_the_same_dataset(
+    line: Path, tmp_path: Path, step: str, stop: signal.Signals, code: int, start: Callable[[Sequence[str]], Any]
+) -> None:
     out = tmp_path / "stopped"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pathasst.cli.main", *_words(step, line, out)],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(_words(step, line, out))
     deadline = time.monotonic() + 120
-    while (
-        not [p for p in out.rglob("*.parquet") if ".writing" not in str(p)]
-        and process.poll() is None
-        and time.monotonic() < deadline
-    ):
+    while not [p for p in out.rglob("*.parquet") if ".writing" not in str(p)] and process.runs() and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(stop)
-    _, said = process.communicate()
-    assert process.returncode == code, "the signal must fall in the middle"
+    os.kill(process.pid, stop)
+    status, said = process.ended()
+    assert status == code, "the signal must fall in the middle"
     assert stop is signal.SIGKILL or "run the same command to go on" in said
     assert "Traceback" not in said
     _run(step, line, out)

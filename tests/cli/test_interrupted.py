@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,27 +37,22 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "llm"))
 from fake_llm import FakeServer
 
 PICTURES = 16
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 
 
-def interrupted(command: list[str], at_work: Callable[[], bool]) -> str:
+Start = Callable[[Sequence[str]], Any]
+
+
+def interrupted(start: Start, command: list[str], at_work: Callable[[], bool]) -> str:
     """Start a command, press Ctrl-C once it is `at_work`; what it said."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pathasst.cli.main", *command],
-        env=ENVIRONMENT,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(command)
     deadline = time.monotonic() + 300
-    while not at_work() and process.poll() is None and time.monotonic() < deadline:
+    while not at_work() and process.runs() and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert process.poll() is None, "it ended before it could be interrupted"
+    assert process.runs(), "it ended before it could be interrupted"
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
+    status, said = process.ended()
+    assert status == 130, said
     assert said.count("Interrupted; finished parts are kept, run the same command to go on.") == 1
     assert "Traceback" not in said
     return said
@@ -69,7 +65,7 @@ def again(command: list[str]) -> str:
     return result.stdout
 
 
-def test_collect_in_several_processes(tmp_path: Path) -> None:
+def test_collect_in_several_processes(tmp_path: Path, start: Start) -> None:
     """Daft's engine swallows some interrupts; the command stops all the same."""
     for n in range(40):
         shutil.copytree(example_article(), tmp_path / "articles" / f"a{n}")
@@ -77,7 +73,7 @@ def test_collect_in_several_processes(tmp_path: Path) -> None:
         xml.write_text(xml.read_text(encoding="utf-8").replace("example.1", f"example.{n}"), encoding="utf-8")
     out = tmp_path / "figures"
     command = ["collect", "folder", str(tmp_path / "articles"), "--out", str(out), "--per-shard", "1", "--workers", "2"]
-    interrupted(command, lambda: len(list(out.glob("*.parquet"))) >= 2)
+    interrupted(start, command, lambda: len(list(out.glob("*.parquet"))) >= 2)
     assert not (out / "manifest.json").exists()
     again(command)
     assert len(list(dataset.read(out, Figure))) == 3 * 40
@@ -98,12 +94,12 @@ def pairs(folder: Path) -> Path:
     return folder
 
 
-def test_train_clip(tmp_path: Path) -> None:
+def test_train_clip(tmp_path: Path, start: Start) -> None:
     if not weights.present("minilm"):
         pytest.skip("not fetched: minilm (make models)")
     out = tmp_path / "clip"
     command = ["train", "clip", str(pairs(tmp_path / "pairs")), "--out", str(out), "--recipe", "tutorial"]
-    interrupted(command, lambda: bool(list(out.glob("checkpoints/step-*"))))
+    interrupted(start, command, lambda: bool(list(out.glob("checkpoints/step-*"))))
     assert not (out / "model.safetensors").exists()
     again(command)
     assert (out / "model.safetensors").is_file()
@@ -111,7 +107,7 @@ def test_train_clip(tmp_path: Path) -> None:
     assert steps == sorted(set(steps)) and steps[-1] == 30, "no step was made twice"
 
 
-def test_papers_build(tmp_path: Path) -> None:
+def test_papers_build(tmp_path: Path, start: Start) -> None:
     rows = [{"pmid": str(n), "title": f"Title {n}", "abstract": f"Abstract number {n} on asbestos. " * 20} for n in range(20000)]
     for part in range(4):
         lines = "\n".join(map(json.dumps, rows[part::4]))
@@ -119,13 +115,13 @@ def test_papers_build(tmp_path: Path) -> None:
     home = tmp_path / "index"
     files = [str(tmp_path / f"{part}.jsonl") for part in range(4)]
     command = ["papers", "build", *files, "--index", str(home), "--no-vectors", "--workers", "1"]
-    interrupted(command, lambda: bool(list(home.rglob("*.parquet"))))
+    interrupted(start, command, lambda: bool(list(home.rglob("*.parquet"))))
     assert not (home / "CURRENT").exists(), "no reader opens half an index"
     again(command)
     assert len(PaperIndex.open(home)) == 20000
 
 
-def test_eval_asks_no_question_twice(tmp_path: Path) -> None:
+def test_eval_asks_no_question_twice(tmp_path: Path, start: Start) -> None:
     says = [f"Request number {n}, please." for n in range(40)]
     requests = {"none": {"picture": "none", "requests": says}}
     (tmp_path / "requests.yaml").write_text(json.dumps(requests), encoding="utf-8")
@@ -140,7 +136,7 @@ def test_eval_asks_no_question_twice(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["eval", "tools", "--requests", str(tmp_path / "requests.yaml"), "--out", str(out), "--brain", f"{server.url}#m"]
     try:
-        interrupted(command, lambda: len(server.requests) > 20)
+        interrupted(start, command, lambda: len(server.requests) > 20)
         assert not (out / "tools.json").exists()
         kept = (out / "predictions" / "tools.jsonl").read_text(encoding="utf-8").splitlines()
         hold.set()
@@ -153,7 +149,7 @@ def test_eval_asks_no_question_twice(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_tools_batch(tmp_path: Path) -> None:
+def test_tools_batch(tmp_path: Path, start: Start) -> None:
     folder, out = tmp_path / "fields", tmp_path / "out"
     folder.mkdir()
 
@@ -164,7 +160,7 @@ def test_tools_batch(tmp_path: Path) -> None:
         picture = np.random.default_rng(n).integers(100, 255, (128, 128, 3), np.uint8)
         Image.fromarray(picture).filter(ImageFilter.GaussianBlur(2)).save(folder / f"{n:02}.png")  # noise itself is refused
     command = ["tools", "batch", "ki67_cells", str(folder), "--out", str(out)]
-    interrupted(command, lambda: finished() >= 1)
+    interrupted(start, command, lambda: finished() >= 1)
     done = finished()
     said = again(command)
     assert 0 < done < PICTURES
