@@ -1,6 +1,7 @@
 """Every tool against every kind of file that a person may upload by mistake: a reason to read or a result, never an exception."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,16 @@ def tiny(path: Path) -> None:
     Image.fromarray(field()[:10, :10]).save(path.with_suffix(".png"))
 
 
+@cache
+def bomb() -> bytes:
+    """A PNG of 900 megapixels. It takes 3 s to write."""
+    sink = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(sink, "PNG")
+    return sink.getvalue()
+
+
 def huge(path: Path) -> None:
-    Image.new("1", (30_000, 30_000)).save(path.with_suffix(".png"))
+    path.with_suffix(".png").write_bytes(bomb())
 
 
 def truncated(path: Path) -> None:
