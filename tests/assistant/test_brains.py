@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from assistant_parts import ChatServer, call, message
 from PIL import Image
+from pydantic import TypeAdapter
 
 from pathasst.assistant import BrainSettings, ask, open_brain, parse_brain
 from pathasst.assistant.agent import Event
@@ -18,9 +19,10 @@ from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
 from pathasst.assistant.brains.settings import Streaming
 from pathasst.assistant.repair import UNREADABLE
 from pathasst.core.errors import BadSettings, Unreachable
-from pathasst.core.records import ToolCall, Turn
+from pathasst.core.records import Attachment, ToolCall, Turn
 from pathasst.imaging.pictures import encode_png
 from pathasst.tools.protocol import Registry
+from pathasst.tools.registry import all_specs
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,25 @@ def test_messages_pair_results_with_calls_and_mark_them_as_data() -> None:
     assert picture["image_url"]["url"].startswith("data:image/png;base64,")
     assert size["text"] == "(30×20 px)"
     assert words["text"] == "Count."
+
+
+def test_requests_have_the_form_of_openais_own_client() -> None:
+    """vLLM and others check a request by these types: messages, parts with pictures, tools."""
+    chat = pytest.importorskip("openai.types.chat")
+    from pathasst.tools.zoom import Zoom
+
+    picture = encode_png(np.zeros((20, 30, 3), np.uint8))
+    turns = [
+        Turn(role="user", content="<image>\nCount.", attachments=[Attachment(handle="image1")]),
+        Turn(role="assistant", tool_calls=[ToolCall(name="zoom", arguments={"box": [0, 0, 1, 1]}, id="c1")]),
+        Turn(role="tool", tool="zoom", content="<image>\nA region.", attachments=[Attachment(handle="image2")]),
+        Turn(role="assistant", content="Five."),
+    ]
+    messages = to_messages(turns, [picture, picture])
+    TypeAdapter(list[chat.ChatCompletionMessageParam]).validate_python(messages)
+    of_person = [m["content"] for m in messages if m["role"] == "user"]
+    assert [len(TypeAdapter(list[chat.ChatCompletionContentPartParam]).validate_python(parts)) for parts in of_person] == [3, 3]
+    TypeAdapter(list[chat.ChatCompletionToolParam]).validate_python(to_tools([Zoom.spec(), *all_specs()]))
 
 
 def test_large_pictures_are_sent_reduced() -> None:

@@ -139,3 +139,24 @@ def test_square_is_the_towers_own_view(parts):
     ours = np.asarray(Image.open(io.BytesIO(square(out.getvalue(), 32)))).transpose(2, 0, 1)
     assert ours.shape == own.shape
     assert np.abs(ours.astype(float) - own.astype(float)).max() <= 2
+
+
+def test_a_real_server_takes_what_the_assistant_asks(both, monkeypatch):
+    """llama.cpp's own chat API on an exported model: pictures, tools, their results, a region that was zoomed into, a stream."""
+    from pathasst.assistant.brains.remote import RemoteBrain
+    from pathasst.assistant.brains.settings import BrainSettings
+    from pathasst.core.records import Attachment
+    from pathasst.tools.zoom import Zoom
+
+    http = both[1].engine._http
+    monkeypatch.setenv("PATHASST_API_KEY", http.headers["Authorization"].removeprefix("Bearer "))
+    brain = RemoteBrain.open(BrainSettings(kind="openai", url=f"{str(http.base_url).rstrip('/')}/v1", model="tiny", max_tokens=6))
+    conversation = [
+        Turn(role="user", content=f"{IMAGE}\nWhat colour is the picture?", attachments=[Attachment(handle="image1")]),
+        Turn(role="assistant", tool_calls=[ToolCall(name="zoom", arguments={"box": [0, 0, 1, 1]}, id="call_1")]),
+        Turn(role="tool", tool="zoom", content=f"{IMAGE}\nThe region.", attachments=[Attachment(handle="image2")]),
+    ]
+    for turns, images in [(conversation[:1], [picture(RED)]), (conversation, [picture(RED), picture(BLUE)])]:
+        assert brain.reply(turns, images, [Zoom.spec(), *SPECS]).role == "assistant"
+        *words, turn = brain.stream(turns, images, [])
+        assert isinstance(turn, Turn) and "".join(words).strip() == turn.content.strip()
