@@ -188,3 +188,80 @@ def test_two_formats_of_one_name_have_ids_of_their_own(tmp_path) -> None:
     (tmp_path / "in/atlas.html").write_text(f'<html><body><img src="{INLINE}"/><p>Figure 1. Glands.</p></body></html>')
     collect_books(tmp_path / "in", tmp_path / "out", progress=False)
     assert len({f.figure_id for f in dataset.read(tmp_path / "out", Figure)}) == 2
+
+
+def of_html(folder, body: str, *names: str) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """(caption, picture's name) of the figures of a page, and what was left out."""
+    pictures = {name: picture((120, 90), seed=n) for n, name in enumerate(names, 1)}
+    for name, content in pictures.items():
+        (folder / name).write_bytes(content)
+    (folder / "x.html").write_text(f"<html><head><title>B</title></head><body>{body}</body></html>", encoding="utf-8")
+    manifest = collect_books(folder / "x.html", folder / "out", ocr=False, progress=False)
+    name_of = {content: name for name, content in pictures.items()}
+    return [(f.caption, name_of[f.image]) for f in dataset.read(folder / "out", Figure)], dict(manifest.dropped)
+
+
+A, B = "Figure 1. A gland.", "Figure 2. A node."
+GRID = '<tr><td><img src="a.jpg"></td><td><img src="b.jpg"></td></tr>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<table>{GRID}<tr><td>{A}</td><td>{B}</td></tr></table>",
+        f"<table><tr><td>{A}</td><td>{B}</td></tr>{GRID}</table>",
+        f'<table><tr><td>{A}</td></tr><tr><td><img src="a.jpg"></td></tr>'
+        f'<tr><td>{B}</td></tr><tr><td><img src="b.jpg"></td></tr></table>',
+        f'<p class="caption">{A}</p><img src="a.jpg"><p class="caption">{B}</p><img src="b.jpg">',
+        f'<p>{A}</p><p><img src="a.jpg"></p><p>Prose.</p><p>{B}</p><p><img src="b.jpg"></p><p>The end.</p>',
+        f'<p><img src="a.jpg"></p><p>{A}</p><p>Prose.</p><p><img src="b.jpg"></p><p>{B}</p>',
+    ],
+)
+def test_captions_of_a_grid_and_above_their_pictures(tmp_path, body) -> None:
+    figures, dropped = of_html(tmp_path, body, "a.jpg", "b.jpg")
+    assert figures == [("A gland.", "a.jpg"), ("A node.", "b.jpg")]
+    assert not dropped
+
+
+def test_a_caption_across_a_grid_is_of_all_its_pictures(tmp_path) -> None:
+    figures, _ = of_html(tmp_path, f'<table>{GRID}<tr><td colspan="2">{A}</td></tr></table>', "a.jpg", "b.jpg")
+    assert figures == [("A gland.", "a.jpg"), ("A gland.", "b.jpg")]
+
+
+def test_powers_of_web_pages(tmp_path) -> None:
+    body = '<figure><img src="a.jpg"><figcaption>10<sup>3</sup> cells, CO<sub>2</sub></figcaption></figure>'
+    assert of_html(tmp_path, body, "a.jpg")[0] == [("10³ cells, CO₂", "a.jpg")]
+
+
+def test_a_book_without_figures_says_so(tmp_path) -> None:
+    assert of_html(tmp_path, '<p>Words.</p><p><a href="a.jpg">Figure 1. A gland.</a></p>', "a.jpg") == (
+        [],
+        {"book-without-figures": 1},
+    )
+
+
+def run(text: str, style: str = "", more: str = "") -> str:
+    properties = f'<w:rPr><w:vertAlign w:val="{style}"/></w:rPr>' if style else ""
+    words = f'<w:t xml:space="preserve">{text}</w:t>' if text else ""
+    return f"<w:r>{properties}{words}{more}</w:r>"
+
+
+def test_powers_and_signs_of_word(tmp_path) -> None:
+    micro = run("", more='<w:sym w:font="Symbol" w:char="F06D"/>')
+    power, two = run("3", "superscript"), run("2", "subscript")
+    words = f"<w:p>{run('Figure 1. 10')}{power}{run(' cells of 5 ')}{micro}{run('m, CO')}{two}</w:p>"
+    (figure,) = rows(tmp_path, "a.docx", docx(BLIP + words))
+    assert figure.caption == "10³ cells of 5 μm, CO₂"
+
+
+def test_a_grid_of_word_and_a_picture_that_lies_elsewhere(tmp_path) -> None:
+    def cell(inner: str) -> str:
+        return f"<w:tc>{inner}</w:tc>"
+
+    first, second = (f"<w:p>{run(text)}</w:p>" for text in (A, B))
+    grid = f"<w:tbl><w:tr>{cell('<w:p/>')}{cell(BLIP)}</w:tr><w:tr>{cell(first)}{cell(second)}</w:tr></w:tbl>"
+    (figure,) = rows(tmp_path, "a.docx", docx(grid))
+    assert figure.caption == "A node."  # of its own column
+    linked = docx(BLIP.replace("r:embed", "r:link") + first, target="file:///C:/a.png")
+    (tmp_path / "b.docx").write_bytes(linked)
+    assert collect_books(tmp_path / "b.docx", tmp_path / "out-b", progress=False).dropped == {"no-picture": 1}

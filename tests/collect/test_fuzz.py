@@ -153,7 +153,7 @@ def test_books(figs: list[tuple[str, str, str, bool]], kind: str) -> None:
         content = {"html": lambda f: html_of(f).encode(), "epub": epub, "docx": docx}[kind](figs)
         (path / f"x.{kind}").write_bytes(content)
         taken, left = counted(BookWork(str(path), str(path / "h"), "unknown", ocr=False), path / f"x.{kind}")
-        assert len(taken) + len(left) == len(figs), (taken, left)
+        assert len(taken) + len(left) == max(1, len(figs)), (taken, left)  # a book without figures says so
 
 
 @QUICK
@@ -169,7 +169,8 @@ def test_damaged_books(figs: list[tuple[str, str, str, bool]], kind: str, damage
             "pdf": lambda: pdf(photo(72, 400, 200, 150) + text(72, 380, "Figure 1. A gland.")),
         }
         (path / f"x.{kind}").write_bytes(damaged(makers[kind](), *damage))
-        counted(BookWork(str(path), str(path / "h"), "unknown", ocr=False), path / f"x.{kind}")
+        taken, left = counted(BookWork(str(path), str(path / "h"), "unknown", ocr=False), path / f"x.{kind}")
+        assert taken or left
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)

@@ -11,7 +11,7 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +21,7 @@ from lxml import etree, html
 
 from pathasst.collect.page_layout import CAPTION
 from pathasst.core.errors import BadInput
+from pathasst.core.jats_text import restyled
 
 MAX_MEMBER = 128 * 2**20  # bytes of one unpacked file of an EPUB or DOCX
 MAX_RATIO = 200  # unpacked : packed
@@ -40,6 +41,10 @@ _DULL_ALT = re.compile(
 _DULL_FILE = re.compile(r"logo|icon|avatar|badge|favicon|spacer|banner", re.I)
 
 
+Cell = tuple[int, ...]
+"""Where a block stands in a table: (table, its first column, the one behind its last); empty outside of tables."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One thing in reading order."""
@@ -50,6 +55,7 @@ class Block:
     picture: str = ""  # reference of a picture
     thumbnail: str = ""  # reference of its small form
     group: int = 0  # pictures and captions of one <figure> share it; 0 = none
+    cell: Cell = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,11 @@ def read_html(content: bytes, name: str) -> tuple[str, list[Block]]:
     except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
         raise BadInput(f"{name}: no readable HTML ({error}).") from error
     title = " ".join((root.findtext(".//title") or "").split())
+    for script in list(root.iter("sup", "sub")):
+        if next(script.iter(*_PICTURES), None) is None and (parent := script.getparent()) is not None:
+            before = script.getprevious().tail if script.getprevious() is not None else parent.text
+            script.text = restyled(script.text_content(), script.tag == "sup", (before or "")[-1:])
+            del script[:]
     main: Any = next(root.iter("main", "article"), None)
     if main is None:
         main = root.find("body") if root.find("body") is not None else root
@@ -94,14 +105,16 @@ def read_docx(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block], di
     relations = _xml(archive, posixpath.join(folder, "_rels", f"{base}.rels"), name)
     targets = {r.get("Id"): posixpath.normpath(posixpath.join("/", folder, r.get("Target", ""))).lstrip("/") for r in relations}
     blocks, title = [], ""
+    tables: dict[Any, int] = {}
     for paragraph in body.iter(f"{_W}p"):
         text = " ".join("".join(_runs(paragraph)).split())
         style = next((s.get(f"{_W}val", "") for s in paragraph.iter(f"{_W}pStyle")), "").lower()
-        blocks += [Block("picture", picture=id_) for id_ in dict.fromkeys(_embedded(paragraph)) if id_ in targets]
+        cell = _docx_cell(paragraph, tables)
+        blocks += [Block("picture", picture=id_, cell=cell) for id_ in dict.fromkeys(_embedded(paragraph)) if id_ in targets]
         if text:
             heading = re.match(r"(?:heading|berschrift|titre)\s*(\d)|title", style)
             kind = "caption" if style.startswith("caption") else "heading" if heading else "text"
-            blocks.append(Block(kind, text, int(heading[1] or 1) if heading else 0))
+            blocks.append(Block(kind, text, int(heading[1] or 1) if heading else 0, cell=cell))
             title = title or (text if heading else "")
     return title, blocks, {k: v for k, v in targets.items() if k}
 
@@ -118,11 +131,52 @@ def _main_part(archive: zipfile.ZipFile) -> str:
 _BREAKS = {f"{_W}tab": " ", f"{_W}ptab": " ", f"{_W}br": " ", f"{_W}cr": " ", f"{_W}noBreakHyphen": "-"}
 
 
+_SYMBOL = dict(zip("abgdezhqiklmnxoprstufcywDGQLXPSFYW", "αβγδεζηθικλμνξοπρστυφχψωΔΓΘΛΞΠΣΦΨΩ", strict=True))
+_SYMBOL |= {"\xb0": "°", "\xb1": "±", "\xb4": "×", "\xa3": "≤", "\xb3": "≥", "\xae": "→"}
+"""Signs of Word's font Symbol."""
+
+
 def _runs(paragraph: Any) -> Iterator[str]:
     """The words of a paragraph; those of a text box in it are a paragraph of their own."""
-    for element in paragraph.iter(f"{_W}t", *_BREAKS):
-        if next(element.iterancestors(f"{_W}p"), None) is paragraph and element.getparent().tag == f"{_W}r":
-            yield _BREAKS.get(element.tag) or element.text or ""
+    before = ""
+    for element in paragraph.iter(f"{_W}t", f"{_W}sym", *_BREAKS):
+        run = element.getparent()
+        if next(element.iterancestors(f"{_W}p"), None) is paragraph and run.tag == f"{_W}r":
+            text = _BREAKS.get(element.tag) or element.text or ""
+            if element.tag == f"{_W}sym":
+                text = _symbol(element)
+            place = next((v.get(f"{_W}val") for v in run.iterfind(f"{_W}rPr/{_W}vertAlign")), "")
+            if place in ("superscript", "subscript"):
+                text = restyled(text, place == "superscript", before)
+            before = text[-1:]
+            yield text
+
+
+def _symbol(element: Any) -> str:
+    """The sign of a `w:sym`: fonts of signs keep theirs from F000 on."""
+    try:
+        sign = chr(int(element.get(f"{_W}char", ""), 16) & 0xFF)
+    except ValueError:
+        return ""
+    return _SYMBOL.get(sign, sign) if element.get(f"{_W}font", "") == "Symbol" else ""
+
+
+def _docx_cell(paragraph: Any, tables: dict[Any, int]) -> Cell:
+    """(table, first column, the one behind the last) of a paragraph in a table."""
+    cell = next(paragraph.iterancestors(f"{_W}tc"), None)
+    table = next(paragraph.iterancestors(f"{_W}tbl"), None)
+    if cell is None or table is None:
+        return ()
+
+    def width(one: Any) -> int:
+        return _span(next((s.get(f"{_W}val") for s in one.iterfind(f"{_W}tcPr/{_W}gridSpan")), "1"))
+
+    first = sum(map(width, cell.itersiblings(f"{_W}tc", preceding=True)))
+    return tables.setdefault(table, len(tables) + 1), first, first + width(cell)
+
+
+def _span(text: str | None) -> int:
+    return int(text) if text and text.strip().isdecimal() and 0 < int(text) < 1000 else 1
 
 
 def _embedded(paragraph: Any) -> Iterator[str]:
@@ -130,7 +184,7 @@ def _embedded(paragraph: Any) -> Iterator[str]:
     for picture in paragraph.iter("{*}blip", "{urn:schemas-microsoft-com:vml}imagedata"):
         own = next(picture.iterancestors(f"{_W}p"), None) is paragraph
         if own and next(picture.iterancestors("{*}Fallback"), None) is None:
-            yield picture.get(_EMBED) or picture.get(_EMBED.replace("embed", "id")) or ""
+            yield next((v for n in ("embed", "id", "link") if (v := picture.get(_EMBED.replace("embed", n)))), "")
 
 
 def read_epub(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block]]:
@@ -153,7 +207,8 @@ def read_epub(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block]]:
                 posixpath.normpath(posixpath.join(at, local(r))) if local(r) else r for r in (block.picture, block.thumbnail)
             ]
             group = block.group + shift * 10_000 if block.group else 0
-            blocks.append(replace(block, picture=inside[0], thumbnail=inside[1], group=group))
+            cell = (block.cell[0] + shift * 10_000, *block.cell[1:]) if block.cell else ()
+            blocks.append(replace(block, picture=inside[0], thumbnail=inside[1], group=group, cell=cell))
     return title, blocks
 
 
@@ -196,11 +251,23 @@ def pair(blocks: Sequence[Block]) -> Iterator[Pictured]:
     """Every picture with its caption; pictures without any words, and logos, are left out."""
     alts = Counter(b.text for b in blocks if b.kind == "picture")
     caption_places: set[int] = set()
+    tables: dict[int, list[int]] = defaultdict(list)
+    for place, block in enumerate(blocks):
+        if block.cell:
+            tables[block.cell[0]].append(place)
+    steps = (-1, -2, -3, 1, 2) if _captions_above(blocks) else (1, 2, -1, 3, -2)  # below first, as most books have it
     number = 0
     for at, block in enumerate(blocks):
         if block.kind != "picture" or is_logo(block.picture):
             continue
-        text, how = _caption(blocks, at, caption_places, dull=bool(_DULL_ALT.search(block.text)) or alts[block.text] > 2)
+        text, how = _caption(
+            blocks,
+            at,
+            tables[block.cell[0]] if block.cell else (),
+            caption_places,
+            steps,
+            dull=bool(_DULL_ALT.search(block.text)) or alts[block.text] > 2,
+        )
         if not text:
             continue
         number += 1
@@ -209,22 +276,61 @@ def pair(blocks: Sequence[Block]) -> Iterator[Pictured]:
         yield Pictured(block.picture, rest or text, label, number, block.thumbnail, how)
 
 
-def _caption(blocks: Sequence[Block], at: int, caption_places: set[int], *, dull: bool) -> tuple[str, str]:
+def _captions_above(blocks: Sequence[Block]) -> bool:
+    """Whether the captions of a document stand above their pictures: each row of pictures follows a caption, the last has none
+    below."""
+    pictures = [n for n, b in enumerate(blocks) if b.kind == "picture" and not b.group and not b.cell and not is_logo(b.picture)]
+    for at in pictures:
+        before = at - 1
+        while before >= 0 and blocks[before].kind == "picture":
+            before -= 1
+        if before < 0 or not _is_caption(blocks[before]):
+            return False
+    return bool(pictures) and not any(map(_is_caption, blocks[pictures[-1] + 1 : pictures[-1] + 4]))
+
+
+def _is_caption(block: Block) -> bool:
+    return (block.kind == "caption" and not block.group) or (
+        block.kind in ("text", "heading") and bool(CAPTION.match(block.text))
+    )
+
+
+def _in_column(blocks: Sequence[Block], at: int, table: Sequence[int]) -> str:
+    """The caption of a picture in a table: of its own column, below it; above where the column begins with a caption and ends
+    with a picture. Empty when the column has none."""
+    column = [n for n in table if _share_column(blocks[n], blocks[at])]
+    column = [n for n in column if blocks[n].kind == "picture" or _is_caption(blocks[n])]
+    captions = [n for n in column if blocks[n].kind != "picture"]
+    above, below = [n for n in captions if n < at][::-1], [n for n in captions if n > at]
+    first_above = bool(captions) and column[0] in captions and column[-1] not in captions
+    return next((blocks[n].text for n in (above + below if first_above else below + above)), "")
+
+
+def _share_column(one: Block, other: Block) -> bool:
+    return one.cell[1] < other.cell[2] and other.cell[1] < one.cell[2]
+
+
+def _caption(
+    blocks: Sequence[Block], at: int, table: Sequence[int], caption_places: set[int], steps: Sequence[int], *, dull: bool
+) -> tuple[str, str]:
+    """A picture's caption, and how it was told. `table`: the places of all blocks of the picture's table."""
     block = blocks[at]
     if block.group:
         same = [b.text for b in blocks if b.kind == "caption" and b.group == block.group]
         if same:
             return " ".join(same), "figcaption"
-    for step in (1, 2, -1, 3, -2):  # below first, as most books have it
+    if text := _in_column(blocks, at, table):
+        return text, "paragraph"
+    of_others = {n for n in table if not _share_column(blocks[n], block)}
+    for step in steps:
         other = at + step
-        if 0 <= other < len(blocks) and other not in caption_places:
-            near = blocks[other]
-            if (near.kind == "caption" and not near.group) or (near.kind in ("text", "heading") and CAPTION.match(near.text)):
-                between = blocks[min(at, other) + 1 : max(at, other)]
-                if not any(b.kind == "heading" for b in between):
-                    if not any(b.kind == "picture" for b in blocks[at + 1 : other]):
-                        caption_places.add(other)
-                    return near.text, "paragraph"
+        if 0 <= other < len(blocks) and other not in caption_places | of_others and _is_caption(blocks[other]):
+            between = blocks[min(at, other) + 1 : max(at, other)]
+            if not any(b.kind == "heading" for b in between):
+                following = blocks[at + 1 : other] if other > at else blocks[at + 1 : at + 2] if steps[0] < 0 else []
+                if not any(b.kind == "picture" for b in following):
+                    caption_places.add(other)
+                return blocks[other].text, "paragraph"
     if not dull:
         return block.text, "alt"
     return _headings(blocks, at), "heading"
@@ -263,7 +369,17 @@ def _loose_text(parts: Sequence[str], group: int) -> Iterator[Block]:
         yield Block("text", text, group=group)
 
 
-def _child(child: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:  # noqa: C901 - one case a kind of element
+def _child(child: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:
+    tag = child.tag
+    if tag in ("td", "th") and (table := next(child.iterancestors("table"), None)) is not None:
+        first = sum(_span(c.get("colspan")) for c in child.itersiblings("td", "th", preceding=True))
+        cell = groups.setdefault(table, len(groups) + 1), first, first + _span(child.get("colspan"))
+        yield from (b if b.cell else replace(b, cell=cell) for b in _child_of(child, groups, group))
+    else:
+        yield from _child_of(child, groups, group)
+
+
+def _child_of(child: Any, groups: dict[Any, int], group: int) -> Iterator[Block]:  # noqa: C901 - one case a kind of element
     tag = child.tag
     if tag in _SKIPPED and not (tag in ("header", "footer", "noscript") and _tells(child)):
         return

@@ -87,10 +87,12 @@ class BookWork:
                     continue
                 if path.stat().st_size > MAX_BOOK:
                     raise BadInput(f"{path}: larger than {MAX_BOOK} bytes.")
-                if path.suffix.lower() == ".pdf":
-                    yield from self._pdf(path, source)
-                else:
-                    yield from self._flow(path, source)
+                rows = 0
+                for row in self._pdf(path, source) if path.suffix.lower() == ".pdf" else self._flow(path, source):
+                    rows += 1
+                    yield row
+                if not rows:
+                    yield Dropped(source.article_id, "book-without-figures", f"{path.name} holds no picture in its text")
             except (BadInput, OSError) as error:
                 yield Dropped(source.article_id, "unreadable-book", str(error))
 

@@ -88,7 +88,7 @@ def without_tags(text: str) -> str:
     """
     if "</" in text or "<br" in text:
         text = _SCRIPT_TAGS.sub(
-            lambda m: _restyled(m[2], m[1].lower() == "sup", m.string[max(0, m.start() - 1) : m.start()]), text
+            lambda m: restyled(m[2], m[1].lower() == "sup", m.string[max(0, m.start() - 1) : m.start()]), text
         )
         closed = [name for name in _INLINE_TAGS if f"</{name}>" in text.lower()]
         if closed:
@@ -139,7 +139,7 @@ def _collect(element: Any, parts: list[str]) -> None:  # noqa: C901 - one case a
             if text := child.text:
                 parts.append(text)
         elif tag in _STYLED:
-            parts.append(_restyled("".join(child.itertext()), _STYLED[tag] is _SUP, parts[-1][-1:] if parts else ""))
+            parts.append(restyled("".join(child.itertext()), _STYLED[tag] is _SUP, parts[-1][-1:] if parts else ""))
         elif tag in _SENTENCE:
             parts.append(" ")
             _collect(child, parts)
@@ -162,7 +162,7 @@ def _collect(element: Any, parts: list[str]) -> None:  # noqa: C901 - one case a
             parts.append(tail)
 
 
-def _restyled(text: str, superscript: bool, before: str) -> str:
+def restyled(text: str, superscript: bool, before: str) -> str:
     """A super- or subscript as Unicode; a power that Unicode cannot write is marked by "^", since 10-3.5 is another number."""
     text, exists = _restyle(text, superscript)
     if exists or not superscript or not (before.isdigit() and re.match(r"\s*[-−–+]?\d", text)):
