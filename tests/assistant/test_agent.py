@@ -13,7 +13,7 @@ from assistant_parts import HITS, CountDark, RedShare, Scaled, ScriptedBrain, Sh
 from pathasst.assistant import Answer, Event, Limits, ask
 from pathasst.assistant.images import PictureInput
 from pathasst.core.errors import BadInput, BadSettings, Unreachable
-from pathasst.core.records import NOTICE, Attachment, Hit, ToolResult, Turn
+from pathasst.core.records import IMAGE, NOTICE, Attachment, Hit, ToolResult, Turn
 from pathasst.tools.protocol import Registry
 
 
@@ -410,3 +410,13 @@ def test_a_follow_up_goes_on_with_the_same_pictures(spots: np.ndarray) -> None:
     turns, images, _ = brain.given[-1]
     assert [t.content for t in turns if t.role == "assistant"] == ["One field."]
     assert len(images) == len(second.pictures) == 1
+
+
+def test_a_brain_that_sees_is_shown_the_pictures_that_one_before_did_not_see(spots: np.ndarray, registry: Registry) -> None:
+    blind, seeing = ScriptedBrain([say("Thank you.")], sees=False), ScriptedBrain([say("Two."), say("Still two.")])
+    first = ask(spots, "Here is a picture.", brain=blind, registry=registry)
+    second = ask([spots], "And another.", history=first, brain=seeing, registry=registry)
+    ask(None, "Sure?", history=second, brain=seeing, registry=registry)
+    for turns, images, _ in seeing.given:
+        assert len(images) == sum(turn.content.count(IMAGE) for turn in turns) == 2
+    assert [turn.content.count(IMAGE) for turn in seeing.given[-1][0] if turn.role == "user"] == [0, 2, 0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -79,19 +79,18 @@ class Agent:
     late_tools: dict[str, threading.Event] = field(default_factory=dict)  # tools whose late call still runs
     grounding: Grounding = Grounding.CHECKED  # how far the brain's words are trusted
 
-    def run(
-        self, question: str, chat_pictures: ChatPictures, history: Answer | None = None, new_pictures: int = 0, advice: str = ""
-    ) -> Answer:
-        """Answer one question about the chat_pictures's pictures, of which the last `new_pictures` came with it.
+    def run(self, question: str, chat_pictures: ChatPictures, history: Answer | None = None, advice: str = "") -> Answer:
+        """Answer one question about the conversation's pictures.
 
         `advice`: what the person's own program asks for; the brain reads it, nothing takes it for the person's words.
 
         Raises what the brain raises when it fails before anything was run; later failures are told in the answer.
         """
+        before = history.turns if history else []
         draft = Draft(
             question=question,
             chat_pictures=chat_pictures,
-            turns=[*(history.turns if history else []), self._question(question, chat_pictures, new_pictures, advice)],
+            turns=[*before, self._question(question, chat_pictures, before, advice)],
             library=dict(history.library) if history else {},
             earlier=history.results if history else [],
         )
@@ -120,11 +119,15 @@ class Agent:
         self.on_event(Event(kind="answer", text=answer.text, answer=answer))
         return answer
 
-    def _question(self, question: str, chat_pictures: ChatPictures, new_pictures: int, advice: str) -> Turn:
-        """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number."""
+    def _question(self, question: str, chat_pictures: ChatPictures, before: Sequence[Turn], advice: str) -> Turn:
+        """The person's turn. Marks in their own words are broken, so that marks and pictures always agree in number.
+
+        It brings the pictures that no turn `before` shows: the new ones, and older ones that a brain was told of which sees none.
+        """
+        marks = len(chat_pictures.visible()) - sum(turn.content.count(IMAGE) for turn in before)
         return Turn(
             role="user",
-            content=f"{IMAGE}\n" * (new_pictures if self.brain.sees else 0) + sanitize.as_data(question),
+            content=f"{IMAGE}\n" * (marks if self.brain.sees else 0) + sanitize.as_data(question),
             attachments=[_attached(s) for s in chat_pictures.entries],
             advice=sanitize.as_data(advice),
         )

@@ -61,7 +61,7 @@ def ask(
     if cancel is not None:
         agent.cancel = cancel
     try:
-        return agent.run(question, chat_pictures, history, len(pictures), advice)
+        return agent.run(question, chat_pictures, history, advice)
     finally:
         agent.worker.close()
 
