@@ -87,14 +87,21 @@ def read_html(content: bytes, name: str) -> tuple[str, list[Block]]:
         raise BadInput(f"{name}: no readable HTML ({error}).") from error
     title = " ".join((root.findtext(".//title") or "").split())
     for script in list(root.iter("sup", "sub")):
-        if next(script.iter(*_PICTURES), None) is None and (parent := script.getparent()) is not None:
-            before = script.getprevious().tail if script.getprevious() is not None else parent.text
-            script.text = restyled(script.text_content(), script.tag == "sup", (before or "")[-1:])
-            del script[:]
+        _restyle_script(script)
     main: Any = next(root.iter("main", "article"), None)
     if main is None:
         main = root.find("body") if root.find("body") is not None else root
     return title, list(_walk(main, {}, 0))
+
+
+def _restyle_script(script: Any) -> None:
+    """Write a super- or subscript in Unicode, in place: `text_content` would make 103 of 10³."""
+    parent, previous = script.getparent(), script.getprevious()
+    if parent is None or next(script.iter(*_PICTURES), None) is not None:
+        return
+    before = previous.tail if previous is not None else parent.text
+    script.text = restyled(script.text_content(), script.tag == "sup", (before or "")[-1:])
+    del script[:]
 
 
 def read_docx(archive: zipfile.ZipFile, name: str) -> tuple[str, list[Block], dict[str, str]]:
