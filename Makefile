@@ -57,3 +57,19 @@ clients:
 # Known holes of what is installed. An index without a database of vulnerabilities (a mirror) fails here, too: nothing was checked.
 audit: $(DEV)
 	$(BIN)/pip-audit --progress-spinner off --skip-editable --strict
+
+models: $(RUN)
+	$(BIN)/pathasst models pull
+	-$(BIN)/pathasst slide parts
+
+$(RUN): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[slides,llamacpp]'
+	touch $(RUN)
+
+$(DEV): $(RUN)
+	$(PIP) -e '.[slides,llamacpp,scale,dev]'
+	touch $(DEV)
+
+clean:
+	rm -rf $(VENV) out
