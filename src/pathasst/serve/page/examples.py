@@ -11,38 +11,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example. `picture`: immunohistochemistry | a file of the example article | empty."""
+    """One example. `picture`: whether it comes with one, a real field: the tools refuse drawn ones."""
 
     title: str
     note: str
     question: str
-    picture: str = ""
+    picture: bool = True
 
 
 EXAMPLES = (
+    Example("Describe a picture", "immunohistochemistry, colon", "What does this picture show?"),
+    Example("Count stained nuclei", "immunohistochemistry, colon", "What fraction of the nuclei is Ki67 positive?"),
+    Example("Outline objects", "immunohistochemistry, colon", "Outline the objects in this picture."),
     Example(
-        "Count stained nuclei",
-        "Ki67, a drawn figure",
-        "What fraction of the nuclei is Ki67 positive?",
-        "demo-001-g003.jpg",
-    ),
-    Example("Describe a picture", "immunohistochemistry, colon", "What does this picture show?", "immunohistochemistry"),
-    Example("Outline objects", "immunohistochemistry, colon", "Outline the objects in this picture.", "immunohistochemistry"),
-    Example(
-        "Ask the literature", "no picture needed", "What does the literature say about Ki-67 expression and prognosis in cancer?"
+        "Ask the literature",
+        "no picture needed",
+        "What does the literature say about Ki-67 expression and prognosis in cancer?",
+        picture=False,
     ),
 )
 
 
 def pixels(example: Example) -> np.ndarray | None:
-    """The example's picture, H×W×3 uint8 RGB, or None. Raises BadInput if the file is gone."""
+    """The example's picture, 512×512×3 uint8 RGB, or None."""
     if not example.picture:
         return None
-    if example.picture == "immunohistochemistry":
-        import skimage.data
+    import skimage.data
 
-        return skimage.data.immunohistochemistry()
-    from pathasst.core.resources import example_article
-    from pathasst.imaging.pictures import load
-
-    return load(example_article() / example.picture)
+    return skimage.data.immunohistochemistry()
