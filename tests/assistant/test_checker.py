@@ -16,7 +16,7 @@ def verdicts() -> list[tuple[str, str, bool]]:
     """(kind, sentence, whether the checker keeps it) of every pair."""
     rows = []
     for source, sentence, kind in FILE["pairs"]:
-        checked = check(sentence, Sources.of([Evidence("1", FILE["sources"][source])]))
+        checked = check(sentence, Sources([Evidence("1", FILE["sources"][source])]))
         rows.append((kind, sentence, all(c.support in (Support.SUPPORTED, Support.NEUTRAL) for c in checked)))
     return rows
 
@@ -35,13 +35,13 @@ def test_nothing_wrong_passes_but_what_is_listed_and_most_of_what_is_right_stays
     "sentence", ["Hello!", "I cannot tell which organ this is.", "Shall I search the literature?", "Please attach a picture."]
 )
 def test_what_claims_nothing_stays(sentence: str) -> None:
-    assert [c.support for c in check(sentence, Sources.of([]))] == [Support.NEUTRAL]
+    assert [c.support for c in check(sentence, Sources([]))] == [Support.NEUTRAL]
 
 
 def test_without_sources_a_claim_has_no_support() -> None:
-    assert [c.support for c in check("The tumour is benign. It measures 3 mm.", Sources.of([]))] == [Support.UNSUPPORTED] * 2
+    assert [c.support for c in check("The tumour is benign. It measures 3 mm.", Sources([]))] == [Support.UNSUPPORTED] * 2
 
 
 def test_the_persons_words_are_no_evidence() -> None:
     question = Evidence("question", "Is the Ki67 index 80 %?", question=True)
-    assert check("The Ki67 index is 80 %.", Sources.of([question]))[0].support is Support.UNSUPPORTED
+    assert check("The Ki67 index is 80 %.", Sources([question]))[0].support is Support.UNSUPPORTED

@@ -21,7 +21,7 @@ from pathasst.core.records import ToolCall, Turn
 from pathasst.tools.protocol import Registry, Tool
 
 COUNTED = "130 tumour cells: 3 Ki67-positive, 127 negative; Ki67 index 2.3 %."
-SOURCES = Sources.of([Evidence("ki67_cells", COUNTED)])
+SOURCES = Sources([Evidence("ki67_cells", COUNTED)])
 
 
 def offering(tool: Tool[Any]) -> Registry:

@@ -67,7 +67,7 @@ WORST = [
 ]
 MEGABYTE = ("![a](", " ")
 LIBRARY = {str(n): Hit(pmid=str(n), title="t", passage="word " * 200) for n in range(20)}
-EVIDENCE = Sources.of([Evidence("ki67_cells", "3 of 130 cells; Ki67 index 2.3 %.")])
+EVIDENCE = Sources([Evidence("ki67_cells", "3 of 130 cells; Ki67 index 2.3 %.")])
 
 
 def streamed(text: str) -> None:

@@ -26,7 +26,7 @@ PARTS = st.sampled_from(
 @given(parts=st.lists(PARTS, max_size=12), step=st.integers(1, 9))
 def test_what_is_shown_is_the_beginning_of_the_checked_answer(parts: list[str], step: int) -> None:
     text = "".join(parts)
-    speech = Speech(LIBRARY, Sieve(Sources.of([]), Grounding.MARKED))
+    speech = Speech(LIBRARY, Sieve(Sources([]), Grounding.MARKED))
     shown = "".join(speech.add(text[n : n + step]) for n in range(0, len(text), step))
     whole = checked_text(text, LIBRARY).strip()
     assert whole.startswith(shown)
@@ -34,7 +34,7 @@ def test_what_is_shown_is_the_beginning_of_the_checked_answer(parts: list[str], 
 
 
 def test_nothing_unchecked_is_ever_shown() -> None:
-    speech = Speech({}, Sieve(Sources.of([]), Grounding.MARKED))
+    speech = Speech({}, Sieve(Sources([]), Grounding.MARKED))
     shown = "".join(speech.add(c) for c in "True [PMID 12345678] and ![x](http://evil.example/p.png). Next one.") + speech.close()
     assert "~~[PMID 12345678]~~" in shown
     assert "](http" not in shown

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 
 from pathasst.assistant.compose.wishes import word_list
@@ -97,17 +98,16 @@ _NEUTRAL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sources:
-    """Sources read once, for the sentences of a text that comes piece by piece."""
+    """What a text is held to. Read once, and only when there is a sentence to judge: most replies of a loop are calls alone."""
 
-    evidence: tuple[Evidence, ...]
-    lines: tuple[tuple[Evidence, str, _Facts], ...]  # each sentence of a source, and what it states
+    evidence: Sequence[Evidence]
 
-    @classmethod
-    def of(cls, evidence: Sequence[Evidence]) -> Sources:
-        """The sources as `check` compares with them."""
-        return cls(tuple(evidence), tuple((e, line, _facts(line)) for e in evidence for line in _lines(e.text)))
+    @cached_property
+    def lines(self) -> list[tuple[Evidence, str, _Facts]]:
+        """Each sentence of a source, and what it states."""
+        return [(e, line, _facts(line)) for e in self.evidence for line in _lines(e.text)]
 
 
 def check(text: str, sources: Sources) -> list[CheckedSentence]:

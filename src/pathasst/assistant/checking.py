@@ -136,7 +136,7 @@ def evidence_of(results: Iterable[ToolResult], library: Mapping[str, Hit], turns
         for t in turns
         if t.role == "tool" and t.tool not in searches
     ]
-    return Sources.of([*sources, *(Evidence("question", t.content, question=True) for t in turns if t.role == "user")])
+    return Sources([*sources, *(Evidence("question", t.content, question=True) for t in turns if t.role == "user")])
 
 
 def reply_held(turn: Turn, turns: Sequence[Turn], grounding: Grounding) -> Turn:

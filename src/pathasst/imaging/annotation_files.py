@@ -148,7 +148,7 @@ def _own_picture(file: Path, name: str) -> str:
     """Where the picture of a file lies that tells of one picture: by the name it gives, else by the file's own."""
     tail = name.replace("\\", "/").rpartition("/")[2]
     folders = (file.parent, *(file.parent.parent / n for n in ("", "images", "JPEGImages", "Images")))
-    stems = dict.fromkeys((tail, *(f"{s}{x}" for s in (file.stem,) for x in (*_PICTURES, *map(str.upper, _PICTURES)))))
+    stems = dict.fromkeys((tail, *(f"{file.stem}{x}" for x in (*_PICTURES, *map(str.upper, _PICTURES)))))
     return next((str(f / n) for n in stems if n for f in folders if (f / n).is_file()), name or file.name)
 
 
