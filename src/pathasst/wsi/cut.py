@@ -12,6 +12,7 @@ from pathasst.imaging.pictures import encode_jpeg
 from pathasst.imaging.slides import Slide
 from pathasst.imaging.slides.grid import read_ahead, tiles_of
 from pathasst.imaging.slides.tissue import find_tissue
+from pathasst.wsi.plans import scale_of
 
 COLUMNS = ("file", "x", "y", "width", "height", "um_per_px", "tissue")
 
@@ -36,7 +37,8 @@ def cut_tiles(
         raise BadSettings(f"the overlap ({overlap} px) must be smaller than the tile ({size} px)")
     regions = [read_regions(file) if file else None for file in (include, exclude)]
     tissue = find_tissue(slide).within(*regions)
-    tiles = tiles_of(slide, max(slide.downsample(um_per_px), 1e-6), size, overlap, tissue, least_tissue)
+    shrink = max(slide.tile_downsample(um_per_px), 1e-6)
+    tiles = tiles_of(slide, shrink, size, overlap, tissue, least_tissue)
     if not tiles:
         raise BadInput(f"{slide.name}: no tissue was found to cut.")
     out.mkdir(parents=True, exist_ok=True)
@@ -54,5 +56,5 @@ def cut_tiles(
         for tile in tiles:
             if tile.number not in failed:
                 place = [round(v, 2) for v in tile.region]
-                writer.writerow([names[tile.number], *place, round(um_per_px, 5), round(tile.tissue, 4)])
+                writer.writerow([names[tile.number], *place, round(scale_of(slide) * shrink, 5), round(tile.tissue, 4)])
     return len(tiles) - len(failed), len(failed)

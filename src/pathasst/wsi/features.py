@@ -65,7 +65,7 @@ def write_features(
     Raises BadInput for a slide of unknown scale or without tissue, MissingWeights.
     """
     finest = scale_of(slide)
-    shrink = max(um_per_px / finest, 1.0)
+    shrink = max(slide.tile_downsample(um_per_px), 1.0)
     tiles = tiles_of(slide, shrink, size, 0, find_tissue(slide), least_tissue)
     if not tiles:
         raise BadInput(f"{slide.name}: no tissue was found to embed.")

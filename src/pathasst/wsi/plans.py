@@ -32,10 +32,12 @@ class TilePlan:
 
     def at(self, finest: float) -> TilePlan:
         """The same tiles, in µm, read no finer than the slide is."""
-        if self.um_per_px >= finest:
-            return self
-        shrink = self.um_per_px / finest
-        return TilePlan(finest, max(round(self.size * shrink), 64), round(self.overlap * shrink), self.apart_um)
+        return self if self.um_per_px >= finest else self.near(finest)
+
+    def near(self, um_per_px: float) -> TilePlan:
+        """The same tiles, in µm, at another scale; never larger, as a tool that brings them to its own scale would cut them."""
+        shrink = self.um_per_px / um_per_px
+        return TilePlan(um_per_px, max(int(self.size * shrink + 1e-6), 64), round(self.overlap * shrink), self.apart_um)
 
 
 def plan_for(tool: Tool[Any]) -> TilePlan:

@@ -49,3 +49,30 @@ def test_only_tiles_with_tissue(slide_file: Path) -> None:
     with open_slide(slide_file, 0.5) as slide:
         tiles = tiles_of(slide, 1.0, 100, 0, Tissue(mask, (10.0, 10.0)), 0.6)
     assert {(t.core[0], t.core[1]) for t in tiles} == {(x, y) for x in range(0, 500, 100) for y in range(0, 300, 100)}
+
+
+@pytest.mark.parametrize(
+    ("finest", "asked", "expected"), [(0.499, 0.5, 1.0), (0.2525, 0.25, 1.0), (0.25, 0.35, 1.4), (0.5, 0.25, 0.5)]
+)
+def test_a_scale_within_two_per_cent_of_a_level_is_the_levels(
+    slide_file: Path, finest: float, asked: float, expected: float
+) -> None:
+    with open_slide(slide_file, finest) as slide:
+        assert slide.tile_downsample(asked) == pytest.approx(expected)
+
+
+def test_tiles_at_a_levels_scale_are_its_px_as_they_are(slide_file: Path) -> None:
+    with open_slide(slide_file, 0.499) as slide:
+        for tile, region in read_ahead(slide, tiles_of(slide, slide.tile_downsample(0.5), 224)):
+            assert not isinstance(region, BadInput)
+            x, y, width, height = (round(v) for v in tile.region)
+            assert np.array_equal(region.image, slide.read_level(0, (x, y, width, height)))
+
+
+@pytest.mark.parametrize("downsample", [1.4, 2.37, 3.9])
+def test_windows_lie_on_whole_px_and_within_the_slide(slide_file: Path, downsample: float) -> None:
+    with open_slide(slide_file, 0.5) as slide:
+        windows = np.array([t.window for t in tiles_of(slide, downsample, 128, 16)])
+    assert np.array_equal(windows, np.round(windows))
+    assert windows.min() >= 0 and (windows[:, 2:] <= [1000, 700]).all()
+    assert np.abs(windows[:, 2] - windows[:, 0] - 128 * downsample).max() <= 0.5

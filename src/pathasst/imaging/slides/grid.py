@@ -45,12 +45,14 @@ def tiles_of(
 ) -> list[SlideTile]:
     """Tiles of `size` px at `downsample` px of the finest level per px, row by row; of those with `tissue` at least this share.
 
+    Windows begin and end on whole px of the level that they are read from, so that reading resamples as little as can be: they
+    are half a px of it away from where a grid of exact steps has them.
     Raises BadSettings when the overlap leaves no step.
     """
     width, height = max(round(slide.size[0] / downsample), 1), max(round(slide.size[1] / downsample), 1)
     grid = plan(height, width, size, overlap)
     factor = np.array([slide.size[0] / width, slide.size[1] / height] * 2)
-    windows = np.array([(t.x, t.y, t.x + t.width, t.y + t.height) for t in grid]) * factor
+    windows = _on_pixels(slide, downsample, np.array([(t.x, t.y, t.x + t.width, t.y + t.height) for t in grid]) * factor)
     cores = np.array([t.core for t in grid]) * factor
     shares = tissue.shares(cores) if tissue else np.ones(len(grid))
     keep = np.flatnonzero(shares >= max(least, 1e-9))
@@ -58,6 +60,19 @@ def tiles_of(
         SlideTile(int(i), tuple(windows[i].tolist()), tuple(cores[i].tolist()), (grid[i].width, grid[i].height), float(shares[i]))  # type: ignore[arg-type]
         for i in keep
     ]
+
+
+def _on_pixels(slide: Slide, downsample: float, windows: np.ndarray) -> np.ndarray:
+    """Windows float [n, 4] moved onto whole px of their level; those that span the slide stay."""
+    step = slide.levels[slide.level_for(downsample)].downsample
+    moved = windows.copy()
+    for axis in (0, 1):
+        start, end, length = windows[:, axis], windows[:, axis + 2], slide.size[axis]
+        extent = np.round((end - start) / step[axis]) * step[axis]
+        begin = np.minimum(np.round(start / step[axis]), np.floor((length - extent) / step[axis])) * step[axis]
+        fits = (extent > 0) & (begin >= 0) & ((start > 0) | (end < length))
+        moved[fits, axis], moved[fits, axis + 2] = begin[fits], (begin + extent)[fits]
+    return moved
 
 
 def read_ahead(

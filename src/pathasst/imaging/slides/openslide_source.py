@@ -10,9 +10,13 @@ import numpy as np
 
 from pathasst.core.errors import BadInput
 from pathasst.imaging.slides.source import SlideFacts
+from pathasst.imaging.slides.tiff_tiles import TiledLevels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+TILED = ("aperio", "generic-tiff")
+"""Vendors whose levels are pictures of the TIFF as they are: no overlaps, no gaps, no shifts."""
 
 
 class OpenSlideSource:
@@ -29,9 +33,13 @@ class OpenSlideSource:
         self._factors = self._slide.level_downsamples
         properties = dict(self._slide.properties)
         mpp = _number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))
+        vendor = properties.get("openslide.vendor", "")
+        self._tiles = TiledLevels.of(path, self._slide.level_dimensions) if vendor in TILED else None
+        if self._tiles is not None:  # a faster reader of the same pixels
+            self.errors = (*self.errors, *self._tiles.errors)
         associated: Any = self._slide.associated_images
         self.facts = SlideFacts(
-            vendor=properties.get("openslide.vendor", ""),
+            vendor=vendor,
             sizes=tuple(self._slide.level_dimensions),
             um_per_px=(mpp[0], mpp[1]) if mpp[0] and mpp[1] else None,
             objective_power=_number(properties.get("openslide.objective-power")),
@@ -40,12 +48,16 @@ class OpenSlideSource:
         )
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        if self._tiles is not None and (pixels := self._tiles.read(level, x, y, width, height)) is not None:
+            return pixels
         # OpenSlide divides by its own factor, the mean over both axes: multiplying by that hits the level's px.
         factor = self._factors[level]
         return on_white(self._slide.read_region((round(x * factor), round(y * factor)), level, (width, height)))
 
     def close(self) -> None:
         self._slide.close()
+        if self._tiles is not None:
+            self._tiles.close()
 
 
 def _picture(associated: Any, name: str) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput
 from pathasst.imaging.slides.source import SlideFacts
+from pathasst.imaging.slides.tiff_tiles import DecodedTiles, TiledPicture
 
 MAX_CHUNK = 256 * 2**20
 """Bytes of one strip or tile, decoded. A TIFF in one compressed strip would have to be read whole."""
@@ -43,6 +44,8 @@ class TiffSource:
             raise BadInput(f"{path.name} cannot be opened as a TIFF; it is damaged or cut off: {error}") from error
         self._page = series.keyframe
         _check(path.name, series, self._arrays)
+        cache = DecodedTiles()
+        self._tiled = [TiledPicture(v.keyframe, n, cache) if TiledPicture.fits(v) else None for n, v in enumerate(series.levels)]
         self._shift = 0 if series.dtype == np.uint8 else 8
         ome = _ome_pixels(self._file.ome_metadata or "")
         self.facts = SlideFacts(
@@ -54,6 +57,8 @@ class TiffSource:
         )
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        if (tiled := self._tiled[level]) is not None:
+            return self._as_rgb(tiled.read(x, y, width, height)[..., :3])
         windows = {"Y": slice(y, y + height), "X": slice(x, x + width), "S": slice(0, 3), "C": slice(0, 3)}
         pixels = np.asarray(self._arrays[level][tuple(windows.get(axis, 0) for axis in self._axes)])
         read_axes = [axis for axis in self._axes if axis in windows]
@@ -61,6 +66,9 @@ class TiffSource:
             pixels = np.moveaxis(pixels, 0, -1)
         if "S" in read_axes and read_axes[0] == "S":
             pixels = np.moveaxis(pixels, 0, -1)
+        return self._as_rgb(pixels)
+
+    def _as_rgb(self, pixels: np.ndarray) -> np.ndarray:
         if self._shift:
             pixels = (pixels >> self._shift).astype(np.uint8)
         if self._page.photometric == 0:  # white is zero
