@@ -88,10 +88,9 @@ def write_features(
     rows = list(read(parts, TileVector))
     if not rows:
         raise BadInput(f"{slide.name}: none of its {len(tiles)} tiles could be read.")
-    # All tiles of a slide have one size but those of a slide smaller than a tile.
-    side = round(size * shrink)
+    side = round(rows[0].side)  # all tiles of a slide have one size
     attributes = {
-        "patch_size": size,
+        "patch_size": tiles[0].size[0],
         "patch_size_level0": side,
         "level0_magnification": slide.objective_power or round(10 / finest),
         "target_magnification": round(10 / (finest * shrink), 2),
