@@ -171,11 +171,13 @@ def tiles(
     """Cut a slide's tissue into pictures. Example: pathasst slide tiles case.svs --out tiles --um-per-px 0.5 --size 512"""
     from pathasst.imaging.slides import open_slide
     from pathasst.wsi.cut import cut_tiles
+    from pathasst.wsi.regions import Regions
 
     with open_slide(slide, mpp) as opened:
-        count, failed = cut_tiles(
-            opened, out, um_per_px, size, overlap, least_tissue, include=include, exclude=exclude, threads=threads
-        )
+        regions = Regions.read(opened, include, exclude)
+        count, failed = cut_tiles(opened, out, um_per_px, size, overlap, least_tissue, regions=regions, threads=threads)
+    for note in regions.notes:
+        typer.echo(note, err=True)
     typer.echo(f"{count} tiles in {out}, listed in {out / 'tiles.csv'}" + (f"; {failed} could not be read" if failed else ""))
 
 

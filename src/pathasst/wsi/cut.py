@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pathasst.core.errors import BadInput, BadSettings
 from pathasst.core.files import write_atomic
-from pathasst.imaging.geojson import read_regions
 from pathasst.imaging.pictures import encode_jpeg
 from pathasst.imaging.slides import Slide
 from pathasst.imaging.slides.grid import read_ahead, tiles_of
 from pathasst.imaging.slides.tissue import find_tissue
 from pathasst.wsi.plans import scale_of
+from pathasst.wsi.regions import Regions
 
 COLUMNS = ("file", "x", "y", "width", "height", "um_per_px", "tissue")
 
@@ -25,8 +25,7 @@ def cut_tiles(
     overlap: int = 0,
     least_tissue: float = 0.1,
     *,
-    include: Path | None = None,
-    exclude: Path | None = None,
+    regions: Regions | None = None,
     threads: int = 2,
 ) -> tuple[int, int]:
     """Write `<x>_<y>.jpg` for each tile and `tiles.csv`, places in px of the finest level; how many are there, how many failed.
@@ -35,8 +34,8 @@ def cut_tiles(
     """
     if not 0 <= overlap < size:
         raise BadSettings(f"the overlap ({overlap} px) must be smaller than the tile ({size} px)")
-    regions = [read_regions(file) if file else None for file in (include, exclude)]
-    tissue = find_tissue(slide).within(*regions)
+    regions = regions or Regions()
+    tissue = find_tissue(slide).within(regions.include, regions.exclude)
     shrink = max(slide.tile_downsample(um_per_px), 1e-6)
     tiles = tiles_of(slide, shrink, size, overlap, tissue, least_tissue)
     if not tiles:

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.files import write_atomic
 from pathasst.dataset.manifest import Manifest
 from pathasst.dataset.shards import read
-from pathasst.imaging.geojson import feature, read_regions, shape_geometry
+from pathasst.imaging.geojson import feature, shape_geometry
 from pathasst.imaging.slides import Slide
 from pathasst.imaging.slides.grid import SlideTile, read_ahead, tiles_of
 from pathasst.imaging.slides.tissue import Tissue, find_tissue
@@ -25,12 +25,10 @@ from pathasst.tools.protocol import Tool
 from pathasst.wsi import grids, scores
 from pathasst.wsi.objects import Seams, SlideObject, TileResult
 from pathasst.wsi.plans import TilePlan, plan_for, scale_of
+from pathasst.wsi.regions import Regions
 from pathasst.wsi.settings import RunSettings
 from pathasst.wsi.stage import run_tiles
 from pathasst.wsi.tables import CellTable, cells_near
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
 
 STAGE, SUMMARY, TISSUE = "tiles", "summary.json", "tissue.geojson"
 BIN_UM = 50.0
@@ -106,7 +104,7 @@ def run_slide(
     does not run on tiles; MissingWeights.
     """
     finest, plan = scale_of(slide), _plan(slide, tool, settings)
-    regions = Regions.read(settings)
+    regions = Regions.read(slide, settings.include, settings.exclude)
     tissue = (tissue or find_tissue(slide)) if settings.tissue else None
     region = tissue
     if regions.include is not None or regions.exclude is not None:
@@ -128,34 +126,6 @@ def _plan(slide: Slide, tool: Tool[Any], settings: RunSettings) -> TilePlan:
     plan = plan.at(finest).near(finest * slide.tile_downsample(max(plan.um_per_px, finest)))
     overlap = plan.overlap if settings.overlap < 0 else settings.overlap
     return TilePlan(plan.um_per_px, settings.tile or plan.size, overlap, plan.apart_um)
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Where a person wants the tool to look, and where not; px of the finest level."""
-
-    include: BaseGeometry | None = None
-    exclude: BaseGeometry | None = None
-
-    @classmethod
-    def read(cls, settings: RunSettings) -> Regions:
-        """Raises BadInput."""
-        return cls(*(read_regions(file) if file else None for file in (settings.include, settings.exclude)))
-
-    def keep(self, objects: list[SlideObject]) -> list[SlideObject]:
-        """The objects whose middles lie inside."""
-        if not objects or (self.include is None and self.exclude is None):
-            return objects
-        import numpy as np
-        import shapely
-
-        keep = np.ones(len(objects), bool)
-        xs, ys = [o.x for o in objects], [o.y for o in objects]
-        for area, inside in ((self.include, True), (self.exclude, False)):
-            if area is not None:
-                shapely.prepare(area)
-                keep &= shapely.contains_xy(area, xs, ys) == inside
-        return [o for o, stays in zip(objects, keep, strict=True) if stays]
 
 
 def everything(slide: Slide) -> Tissue:
@@ -240,6 +210,7 @@ def write_results(
         words = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
         notes.append(f"Of {len(tiles)} tiles {sum(dropped.values())} were left out: {words}.")
     notes += [f"Tiles {f.unit}: {f.failed}" for f in manifest.failures]
+    notes += regions.notes
     if slide.scale.note:
         notes.append(f"Scale: {slide.scale.note}.")
     notes += _standing_warnings(tool)
