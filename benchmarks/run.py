@@ -96,6 +96,8 @@ BENCHES = (
     Bench("tools_wbc", "Types of white cells, each laboratory left out", "tools_heads", ("wbc",), needs_data=True),
     Bench("tools_generate", "Drawn cervical cells, beside held-out real ones", arguments=("--each", "30"), needs_data=True),
     Bench("slides_whole", "A tool over a whole slide of 40,000² px, killed twice: memory"),
+    Bench("slides_tiles", "Tiles of a slide per second, beside OpenSlide's own reading, LazySlide, TRIDENT and tiatoolbox"),
+    Bench("slides_viewer", "A layer of 500,000 cells in a real Chromium: first paint and frames"),
     Bench("slides_tissue", "Tissue on slides, beside rules on saturation", needs_data=True, seconds=30),
     Bench("tools_speed", "Specialist models, a warm call", arguments=("--runs", "5"), seconds=90),
     Bench(
