@@ -102,7 +102,8 @@ class TiledLevels:
         import tifffile
 
         self._file, cache = tifffile.TiffFile(path, _multifile=False), DecodedTiles()
-        pages = {(p.imagewidth, p.imagelength): p for p in reversed(list(self._file.pages)) if _is_plain(p)}
+        every: list[Any] = list(self._file.pages)
+        pages = {(p.imagewidth, p.imagelength): p for p in reversed(every) if _is_plain(p)}
         found = [pages.get((width, height)) for width, height in sizes]
         self._pictures = [None if page is None else TiledPicture(page, n, cache) for n, page in enumerate(found)]
 
