@@ -3,9 +3,10 @@
     python benchmarks/eval_peers.py [--json FILE]
 
 Peers, each left out with a word where it is not installed: scikit-learn, torchmetrics (F1, calibration, panoptic quality),
-CLIP_benchmark (the zero-shot classifier and its scores), pytrec_eval (nDCG, recall), pingouin (ICC). None is a dependency:
-`pip install torchmetrics clip-benchmark pytrec_eval-terrier pingouin` into an environment of its own. Features, masks and ranks
-are drawn from a seed, so that the run needs no data; with PATHASST_DATA the nuclei masks are CoNSeP's.
+CLIP_benchmark (the zero-shot classifier and its scores), THUNDER (zero-shot, kNN, SimpleShot), pytrec_eval (nDCG, recall),
+pingouin (ICC). None is a dependency: `pip install torchmetrics clip-benchmark thunder-bench pytrec_eval-terrier pingouin` into an
+environment of its own. Features, masks and ranks are drawn from a seed, so that the run needs no data; with PATHASST_DATA the
+nuclei masks are CoNSeP's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy.special import softmax
 
 from pathasst.evaluate import beir
 from pathasst.evaluate.classification import probes
-from pathasst.evaluate.classification.metrics import calibration_error, class_scores
+from pathasst.evaluate.classification.metrics import calibration_error, class_scores, macro_f1
 from pathasst.evaluate.detection.agreement import agreement
 from pathasst.imaging.instances import score_instances
 from pathasst.imaging.pictures import read_labels
@@ -164,7 +165,40 @@ def of_pingouin() -> Iterator[Row]:
     yield "ICC(3,1)", "pingouin", ours.icc_consistency.value, float(consistency)
 
 
-PEERS: tuple[Callable[[], Iterator[Row]], ...] = (of_sklearn, of_torchmetrics, of_clip_benchmark, of_pytrec_eval, of_pingouin)
+def of_thunder() -> Iterator[Row]:
+    """THUNDER's zero-shot classifier, kNN with its own choice of k, and its SimpleShot on all of train."""
+    from thunder.tasks.image_retrieval import topk_retrieval
+
+    def theirs(keys: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.ndarray, k: int = 1) -> float:
+        metrics, *_ = topk_retrieval(keys, labels, queries, truth, [k], disable_progress_bar=True, compute_ci=False)
+        return float(np.mean(metrics[k]["f1"]["metric_score"]))
+
+    features, truth, prompts = drawn()
+    ours = macro_f1(truth, (features @ prompts.T).argmax(axis=1), CLASSES)
+    yield "macro F1, zero-shot", "THUNDER", ours, theirs(prompts, np.arange(CLASSES), features, truth)
+    train, val, test = (probes.Features(features[n::3], truth[n::3]) for n in range(3))
+    probe = probes.nearest_neighbours(train, val, test, CLASSES)
+    k = max(probes.NEIGHBOURS, key=lambda k: theirs(train.vectors, train.labels, val.vectors, val.labels, k))
+    value = theirs(train.vectors, train.labels, test.vectors, test.labels, k)
+    yield f"macro F1, kNN, {probe.setting} and {k}", "THUNDER", _f1(probe, test), value
+    centre = train.vectors.mean(axis=0)
+    means = np.stack([(train.vectors[train.labels == c] - centre).mean(axis=0) for c in range(CLASSES)])
+    value = theirs(means, np.arange(CLASSES), test.vectors - centre, test.labels)
+    yield "macro F1, SimpleShot, all of train", "THUNDER", _f1(probes.simple_shot(train, test, CLASSES), test), value
+
+
+def _f1(probe: probes.Probe, test: probes.Features) -> float:
+    return macro_f1(test.labels, probe.probabilities.argmax(axis=1), CLASSES)
+
+
+PEERS: tuple[Callable[[], Iterator[Row]], ...] = (
+    of_sklearn,
+    of_torchmetrics,
+    of_clip_benchmark,
+    of_thunder,
+    of_pytrec_eval,
+    of_pingouin,
+)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from pathasst.core.errors import BadDataset
+from pathasst.core.errors import BadDataset, BadSettings
 from pathasst.evaluate.classification import probes
 from pathasst.evaluate.classification.changes import CHANGES
 from pathasst.evaluate.classification.measure import COLUMNS, ClassificationSettings, evaluate
@@ -136,3 +136,8 @@ def test_a_limit_keeps_clusters_whole_and_a_set_of_tests_is_not_probed(tmp_path)
 def test_nothing_found_names_every_set(tmp_path):
     with pytest.raises(BadDataset, match=r"(?s)no set of labelled pictures.*PatchCamelyon: not in.*PanNuke"):
         evaluate(ColourClip({}), "colours", tmp_path)
+
+
+def test_an_unknown_set_is_found_out_before_the_others_are_measured(colours):
+    with pytest.raises(BadSettings, match="has no classes of 'imagenet'"):
+        evaluate(None, "a", None, ("folder", "imagenet"), folder=colours)

@@ -98,6 +98,9 @@ def evaluate(
     A set that is missing or has another layout costs itself alone and is named in the notes. Raises BadDataset without any.
     """
     options = options or ClassificationSettings()
+    for id in ids:
+        if id != "folder":
+            class_names(id, names)  # an unknown one is found out before hours of the others
     table = Table(id="classify", title=f"Classification: {name}", columns=COLUMNS, seed=options.seed)
     scores: list[Score] = []
     missing = []
