@@ -53,12 +53,12 @@ def of_sklearn() -> Iterator[Row]:
     yield "weighted F1", "scikit-learn", ours["weighted F1"].value, float(f1_score(truth, predicted, average="weighted"))
     balanced = float(balanced_accuracy_score(truth, predicted))
     yield "balanced accuracy", "scikit-learn", ours["balanced accuracy"].value, balanced
-    splits = [probes.Features(features[n::3], truth[n::3]) for n in range(3)]
-    probe = probes.nearest_neighbours(*splits, CLASSES)
+    train, val, test = (probes.Features(features[n::3], truth[n::3]) for n in range(3))
+    probe = probes.nearest_neighbours(train, val, test, CLASSES)
     k = int(probe.setting.removeprefix("k = "))
-    theirs = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(splits[0].vectors, splits[0].labels)
-    right = float((probe.probabilities.argmax(axis=1) == splits[2].labels).mean())
-    yield f"kNN accuracy, k = {k}", "scikit-learn", right, float(theirs.score(splits[2].vectors, splits[2].labels))
+    theirs = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(train.vectors, train.labels)
+    right = float((probe.probabilities.argmax(axis=1) == test.labels).mean())
+    yield f"kNN accuracy, k = {k}", "scikit-learn", right, float(theirs.score(test.vectors, test.labels))
 
 
 def of_torchmetrics() -> Iterator[Row]:
