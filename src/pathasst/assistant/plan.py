@@ -91,6 +91,8 @@ class _Case:
         """Greetings, thanks, and what it can do."""
         if asks("capable", self.words) or self.route.reason is Reason.CAPABILITIES:
             return Plan(before=capabilities(self.registry))
+        if asks("thanks", self.words) and not self.route.tools:
+            return Plan(before=[fixed.fixed(fixed.THANKS[fixed.language(self.words)])])
         if asks("greets", self.words) or (self.route.reason is Reason.SMALL_TALK and self.route.confidence > 0.5):
             return Plan(before=[fixed.fixed(fixed.GREETING)])
         return None
@@ -109,7 +111,7 @@ class _Case:
             and terms.is_definition(self.words)
             and not (self.history and self.history.steps)
         ):
-            entries = Glossary.load().mentions(self.words, misspelt=True)[:2]
+            entries = terms.specific(Glossary.load().mentions(self.words, misspelt=True))[:2]
             none = [fixed.fixed("The glossary here has no entry for this."), *fixed.cannot(self.words)]
             result.before = terms.explained(entries) or none
         return result if result.calls or result.before else None
@@ -150,9 +152,10 @@ class _Case:
     def refusal(self) -> Plan | None:
         """What cannot be done, and what would help."""
         reason, tools = self.route.reason, [self.registry.tools[t] for t in self.route.tools if t in self.registry.tools]
-        if reason is Reason.NEEDS_PICTURE or (reason is Reason.NOT_OFFERED and not self.pictures):
+        absent = reason is Reason.NOT_OFFERED
+        if reason is Reason.NEEDS_PICTURE or (absent and not self.pictures and any(t.needs_image for t in tools)):
             return Plan(before=[fixed.ask_for_picture(self.words, [t.card.expects for t in tools if t.needs_image])])
-        if reason is Reason.NOT_OFFERED:
+        if absent:
             return Plan(before=[unavailable(self.route.tools)])
         if reason is Reason.NEEDS_WORDS:
             return Plan(before=[fixed.fixed(fixed.NO_SUBJECT)])
@@ -170,7 +173,7 @@ class _Case:
         if tool not in self.registry.tools:
             return None
         if not self.pictures:
-            entries = terms.explained(Glossary.load().mentions(self.words, misspelt=True)[:2])
+            entries = terms.explained(terms.specific(Glossary.load().mentions(self.words, misspelt=True))[:2])
             return Plan(before=[*entries, fixed.ask_for_picture(self.words, [self.registry.tools[tool].card.expects])])
         return (
             Plan(calls=self._on_pictures([ToolCall(name=tool)])) if tool in self.offered else Plan(before=[unavailable((tool,))])
@@ -192,7 +195,7 @@ class _Case:
         near = [t for t in self.route.alternatives if t in self.offered and t != PAPERS]
         if near and self.pictures:
             return Plan(calls=self._on_pictures([ToolCall(name=near[0])]))
-        entries: list[GlossaryEntry] = Glossary.load().mentions(self.words, misspelt=True)[:2]
+        entries: list[GlossaryEntry] = terms.specific(Glossary.load().mentions(self.words, misspelt=True))[:2]
         if entries and self.route.reason is not Reason.OFF_TOPIC:
             return Plan(before=[*fixed.cannot(self.words, fixed.TERMS), *terms.explained(entries)])
         return Plan(before=fixed.cannot(self.words, fixed.OTHER_FIELD, fixed.LARGER))

@@ -65,6 +65,8 @@ def concepts_of(text: str) -> list[QueryConcept]:
     concepts = [(span[0], QueryConcept(group.name, group)) for group, span in placed]
     for _, (a, b) in placed:
         text = f"{text[:a]}{' ' * (b - a)}{text[b:]}"
+    for phrase in _asking_in_chinese():
+        text = text.replace(phrase, " " * len(phrase))
     for match in _WORD.finditer(text):
         word = match.group()
         plain = word.casefold().removesuffix("'s").removesuffix("’s")
@@ -73,7 +75,13 @@ def concepts_of(text: str) -> list[QueryConcept]:
     return list({c.name.casefold(): c for _, c in sorted(concepts, key=lambda item: item[0])}.values())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
+def _asking_in_chinese() -> tuple[str, ...]:
+    """Chinese words that only ask, the longest first: no blanks part them from what is asked for."""
+    return tuple(sorted(_words("asking_zh"), key=len, reverse=True))
+
+
+@lru_cache(maxsize=3)
 def _words(kind: str) -> frozenset[str]:
     from pathasst.core import yaml_text
 

@@ -243,7 +243,7 @@ class _Filler:
         if slot in ("term", "term2", "percent", "sum", "code"):
             return RequestPart(text)
         name = f"{tool}.{slot}"
-        if slot == "cell_class":
+        if slot == "cell_class" and value is text:
             value = {"ascus": "ASC-US", "asch": "ASC-H"}.get(re.sub(r"[\W_]", "", str(text)).lower(), str(text).upper())
         if slot in ("point", "box", "not_points"):
             return RequestPart(text)

@@ -56,22 +56,23 @@ _AMOUNTS = re.compile(  # how many of something, in other languages; "due", "sei
 
 # A number is read from its first digit on; from each of its digits, one of 50,000 would take a minute.
 _N = r"(?<!\d)((?<![(\[])0,\d+|\d+(?:\.\d+)?)"
+_S = r"(?<!\d)((?<![A-Za-z])\d,\d+|\d+(?:\.\d+)?)"  # a number with its unit, in which a comma parts no two numbers
 _UM = r"(?:µm|μm|um|microns?|micromet(?:re|er)s?|mikrometer|mikron|micras?|micromètres?|micrómetros?|micrometri|微米)"
 _PX = r"(?:px|pixels?|pix|píxele?s?|像素)(?![A-Za-z])"
 _SCALES = (
-    (re.compile(rf"{_N}\s*{_UM}\s*(?:/|per|a|each|for each|pro|je|par|por|al|每)?\s*(?:one\s+)?{_PX}", re.IGNORECASE), 1.0),
-    (re.compile(rf"{_N}\s*(?:nm|nanomet(?:re|er)s?|纳米)\s*(?:/|per|a|pro|par|por)\s*{_PX}", re.IGNORECASE), 0.001),
+    (re.compile(rf"{_S}\s*{_UM}\s*(?:/|per|a|each|for each|pro|je|par|por|al|每)?\s*(?:one\s+)?{_PX}", re.IGNORECASE), 1.0),
+    (re.compile(rf"{_S}\s*(?:nm|nanomet(?:re|er)s?|纳米)\s*(?:/|per|a|pro|par|por)\s*{_PX}", re.IGNORECASE), 0.001),
     (
         re.compile(
             rf"(?<![A-Za-z])(?:{_PX}|mpp|resolution|scale|pixelgr\w+|auflösung|maßstab|échelle|résolution|escala|resolución|scala|"
-            rf"risoluzione|分辨率|像素)\D{{0,24}}?{_N}\s*{_UM}"
+            rf"risoluzione|分辨率|像素)\D{{0,24}}?{_S}\s*{_UM}"
             r"(?!\s*(?:wide|long|thick))",
             re.IGNORECASE,
         ),
         1.0,
     ),
-    (re.compile(rf"{_N}[\s-]*(?:{_UM})[\s-]*{_PX}", re.IGNORECASE), 1.0),
-    (re.compile(rf"(?<![A-Za-z])mpp\D{{0,6}}{_N}|{_N}\s*mpp(?![A-Za-z])", re.IGNORECASE), 1.0),
+    (re.compile(rf"{_S}[\s-]*(?:{_UM})[\s-]*{_PX}", re.IGNORECASE), 1.0),
+    (re.compile(rf"(?<![A-Za-z])mpp\D{{0,6}}{_S}|{_S}\s*mpp(?![A-Za-z])", re.IGNORECASE), 1.0),
 )
 _YEAR = r"(?<![\d.,])((?:18|19|20)\d\d)(?![\d%]|[.,]\d)\s*年?"
 _THE_YEAR = r"\s*(?:the\s+year\s+|years?\s+|dem\s+jahr\s+|l'année\s+|el\s+año\s+|año\s+|il\s+|l'anno\s+|anno\s+)?"

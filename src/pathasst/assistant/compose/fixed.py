@@ -48,6 +48,14 @@ GREETING = (
     "Hello. Give me a pathology picture and a question, ask what a term means, or ask for literature. "
     "“What can you do?” lists the tools."
 )
+THANKS = {
+    "en": "You are welcome.",
+    "de": "Gern geschehen. (You are welcome.)",
+    "es": "De nada. (You are welcome.)",
+    "fr": "Je vous en prie. (You are welcome.)",
+    "it": "Prego. (You are welcome.)",
+    "zh": "不客气。(You are welcome.)",
+}
 NO_ADVICE = "What to do for a patient is for the treating physicians to decide; I only show what the sources here say."
 NO_SUBJECT = "Please say what to search for."
 NO_GRADES = "There is no tool here that grades, stages or counts mitoses."

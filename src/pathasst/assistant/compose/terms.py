@@ -18,7 +18,16 @@ _CUT_OFFS = {
     "HER2": "HER2 score",
 }
 _LIMITS = {"Ki67 cut-off": ((5.0, 20.0, 30.0), "A Ki67 index"), "TPS cut-off": ((1.0, 50.0), "A TPS")}
+_FIELD = frozenset({"cancer", "neoplasm", "carcinoma", "biopsy", "benign", "malignant"})
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:%|per ?cent|percent|prozent|por ciento|pour ?cent|per cento)", re.IGNORECASE)
+
+
+_AROUND = re.compile(  # what follows a term and changes nothing of what is asked
+    r"\s+(?:in (?:pathology|cytology|a report|the report|my report|this context|medicine|simple words|general)|to a (?:student|patient|first|lay|child)"
+    r"|for (?:dummies|a (?:student|patient|layman))|im (?:op-|arzt)?(?:bericht|befund|brief)|in (?:meinem|der|dem|einem) \w+|für laien"
+    r"|en (?:mi|el|un|la) \w+|dans (?:mon|le|un|la) \w+|nel (?:mio )?\w+|sul referto)\b.*$",
+    re.IGNORECASE,
+)
 
 
 def defined(question: str) -> GlossaryEntry | None:
@@ -26,7 +35,7 @@ def defined(question: str) -> GlossaryEntry | None:
     glossary = Glossary.load()
     for pattern in defined_forms():
         if match := pattern.search(question):
-            term = re.sub(r"\s+in (?:pathology|cytology|a report|this context|medicine)\b.*$", "", match["x"].strip(" ?.!"))
+            term = _AROUND.sub("", match["x"].strip(" ?.!\"'“”„«»"))
             if entry := glossary.lookup(term) or _inside(glossary, term):
                 return entry
     bare = question.strip(" ?.!？。")
@@ -35,7 +44,7 @@ def defined(question: str) -> GlossaryEntry | None:
 
 def _inside(glossary: Glossary, phrase: str) -> GlossaryEntry | None:
     """The one entry named in a phrase that holds it and words such as `category` or `score` alone (`the NILM category`)."""
-    entries = glossary.mentions(phrase)
+    entries = specific(glossary.mentions(phrase))
     if len(entries) != 1:
         return None
     names = (entries[0].term, entries[0].stands_for, *entries[0].also)
@@ -43,6 +52,11 @@ def _inside(glossary: Glossary, phrase: str) -> GlossaryEntry | None:
         "|".join(re.escape(n) for n in sorted(filter(None, names), key=len, reverse=True)), " ", phrase, flags=re.IGNORECASE
     )
     return entries[0] if set(re.findall(r"[^\W\d_]+", rest.casefold())) <= word_list("around") else None
+
+
+def specific(entries: Sequence[GlossaryEntry]) -> list[GlossaryEntry]:
+    """The entries without those that name the whole field (cancer, tumour), where there are others."""
+    return [e for e in entries if e.term not in _FIELD] or list(entries)
 
 
 def is_definition(question: str) -> bool:

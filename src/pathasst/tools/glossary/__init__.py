@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -16,6 +17,7 @@ from typing import Any
 LONGEST_NAME = 7  # words of the longest name
 FUZZY_LETTERS = 5  # a shorter name must be spelt rightly
 NEAR = 0.84  # likeness (difflib) from which a name counts as misspelt
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[^\W_]+(?:[-/&:.@+'’][^\W_]+)*\+?|\d\+")
 
 
@@ -47,10 +49,13 @@ class Glossary:
         self.entries = entries
         self._names: dict[str, GlossaryEntry] = {}
         self._capitals: set[str] = set()  # keys of names that are words only in capitals (ER, SAM, IC)
+        self._chinese: dict[str, GlossaryEntry] = {}  # names that stand in a text without blanks around
         for entry in entries:
             for name in (entry.term, entry.stands_for, *entry.also):
                 if name:
                     self._names.setdefault(key_of(name), entry)
+                    if len(name) > 1 and _CHINESE.search(name):
+                        self._chinese.setdefault(name, entry)
                     if len(name) <= 4 and name.isupper():
                         self._capitals.add(key_of(name))
 
@@ -84,6 +89,8 @@ class Glossary:
         """The entries that a text names, in its order, the longest name at each place. Short abbreviations only in capitals."""
         words = [(m.start(), m.group()) for m in _WORD.finditer(text)]
         matches: dict[str, GlossaryEntry] = {}
+        for _, entry in sorted(self._chinese_in(text), key=lambda found: found[0]):
+            matches.setdefault(entry.term, entry)
         at = 0
         while at < len(words):
             for length in range(min(LONGEST_NAME, len(words) - at), 0, -1):
@@ -95,6 +102,15 @@ class Glossary:
                     break
             at += 1
         return list(matches.values())
+
+    def _chinese_in(self, text: str) -> Iterator[tuple[int, GlossaryEntry]]:
+        """Where a text names entries in Chinese; of names that overlap the longest."""
+        if not _CHINESE.search(text):
+            return
+        for name in sorted(self._chinese, key=len, reverse=True):
+            if (at := text.find(name)) >= 0:
+                yield at, self._chinese[name]
+                text = text.replace(name, " " * len(name))
 
     def _named(self, name: str, *, misspelt: bool) -> GlossaryEntry | None:
         key = key_of(name)
