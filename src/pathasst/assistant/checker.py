@@ -23,6 +23,8 @@ LEAST_WORDS = 0.7
 """Share of a sentence's content words that its source must hold."""
 LEAST_LINKED = 0.5
 """The same for a sentence with numbers, which all stand in one sentence of the source."""
+LEAST_CLAUSE = 4
+"""Words of a clause that is judged alone; a shorter one leans on the rest of its sentence."""
 LONGEST = 2000
 """Characters of a sentence; what goes on for longer is cut, so that a text without an end costs no more than another."""
 
@@ -86,7 +88,28 @@ _CLASSES = (
     ("colon", "lung", "breast", "stomach", "cervix", "prostate", "liver", "kidney", "ovary", "thyroid", "pancreas", "bladder"),
     ("adenocarcinoma", "squamous", "melanoma", "lymphoma", "sarcoma", "adenoma"),
     ("her2", "ki67", "pd-l1", "egfr", "p53", "p16"),
+    ("1+", "2+", "3+"),
 )
+_SAME = (  # what people write for what tools and abstracts say: (as written, as the sources have it)
+    (r"\btumou?r proportion score(?: \(TPS\))?", "TPS"),
+    (r"\bcombined positive score(?: \(CPS\))?", "CPS"),
+    (r"\b(?:proliferation|labell?ing) (?:index|fraction)\b", "Ki67 index"),
+    (r"\b(?:do|does|did) not (?:stain|express|label)(?: (?:positive |)for)?\b", "negative"),
+    (r"\b(?:stain|stained|stains|express|expressed|expresses|labelled)(?: for)?(?= (?:Ki67|HER2|PD-L1)\b)", "positive"),
+    (r"\b(?:lowered|decreased|diminished)\b", "reduced"),
+    (r"\b(?:lengthened|extended|prolongs)\b", "prolonged"),
+    (r"\b(?:severe|serious) adverse events \(grade (\d) or (?:above|more|higher)\)", r"grade \1 or higher adverse events"),
+)
+_COUNTED = "two three four five six seven eight nine ten eleven twelve".split()
+_SHARE = re.compile(
+    r"\b(?:(?P<more>more than|over|at least)|(?P<less>less than|fewer than|under)|about|around|roughly|nearly|almost|approximately|some)?"
+    r"\s*\b(?P<share>two[- ]thirds|three[- ]quarters|(?:a|one)[- ](?:third|quarter|half|fifth|tenth)|half)(?:\s+(?:of|the))?\b",
+    re.IGNORECASE,
+)
+_SHARES = {"two thirds": 66.7, "three quarters": 75.0, "third": 33.3, "quarter": 25.0, "half": 50.0, "fifth": 20.0, "tenth": 10.0}
+NEAR_SHARE = 5.0
+"""Percentage points by which a share in words may differ from the source's."""
+_CLAUSE = re.compile(r";\s+|,?\s+(?:but|while|whereas|although)\s+|,\s+and\s+|,\s+(?=which\b)", re.IGNORECASE)
 _LIST_MARK = re.compile(r"[-*•]|\d{1,2}[.)]")
 _NEUTRAL = re.compile(
     r"^(?:hello|hi|thanks?|thank you|sure|okay|certainly|of course|here (?:is|are)|let me|i (?:can|could|will|would|ran|used|"
@@ -129,6 +152,7 @@ class _Facts:
     words: frozenset[str]
     lower: str
     negative: bool
+    shares: tuple[tuple[float, float], ...]  # least and most per cent of each share in words: half, about a third
 
 
 def _lines(text: str) -> list[str]:
@@ -149,6 +173,12 @@ def _spans(line: str) -> list[tuple[int, int]]:
 def _facts(sentence: str) -> _Facts:
     plain = re.sub(r"~{0,2}\[?PMID:? ?\d{1,9}\]?~{0,2}|^\s*(?:[-*•]|\d{1,2}[.)])\s+|[*_`#]", " ", sentence)
     plain = plain.replace("−", "-").replace("HER-2", "HER2").replace("Ki-67", "Ki67").replace("PDL1", "PD-L1")
+    for written, same in _SAME:
+        plain = re.sub(written, same, plain, flags=re.IGNORECASE)
+    shares = tuple(_share(m) for m in _SHARE.finditer(plain))
+    plain = _SHARE.sub(" ", plain)
+    for number, word in enumerate(_COUNTED, 2):
+        plain = re.sub(rf"\b{word}\b(?! of\b)", str(number), plain, flags=re.IGNORECASE)
     groups = groups_in(plain)
     numbers = {
         (f"{float(m[2].replace(',', '')):g}", _UNITS.get((m[3] or "").casefold(), (m[3] or "").casefold()))
@@ -158,10 +188,32 @@ def _facts(sentence: str) -> _Facts:
     names = {g.name.casefold() for g, _ in groups} | {n.casefold() for n in _NAME.findall(plain)}
     words = {w[:6] for w in re.findall(r"[^\W\d_]{3,}", plain.casefold()) if w not in word_list("stop")}
     words |= {w[:6] for g, _ in groups for w in re.findall(r"[^\W\d_]{3,}", g.name.casefold())}
-    return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)))
+    return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)), shares)
+
+
+def _share(match: re.Match[str]) -> tuple[float, float]:
+    """The bounds, in per cent, of a share in words."""
+    words = re.sub(r"^(?:a|one)\s", "", match["share"].casefold().replace("-", " "))
+    value = _SHARES[words]
+    if match["more"]:
+        return value, 100.0
+    return (0.0, value) if match["less"] else (value - NEAR_SHARE, value + NEAR_SHARE)
 
 
 def _judge(sentence: str, sources: Sources) -> CheckedSentence:
+    verdict = _judge_whole(sentence, sources)
+    if verdict.support not in (Support.UNSUPPORTED, Support.CONTRADICTED):
+        return verdict
+    clauses = [c for c in _CLAUSE.split(sentence) if c and c.strip()]
+    if len(clauses) < 2 or any(len(c.split()) < LEAST_CLAUSE for c in clauses):
+        return verdict
+    parts = [_judge_whole(clause, sources) for clause in clauses]
+    held = all(p.support is Support.SUPPORTED for p in parts)
+    return CheckedSentence(sentence, Support.SUPPORTED, parts[0].source, parts[0].passage) if held else verdict
+
+
+def _judge_whole(sentence: str, sources: Sources) -> CheckedSentence:
+    """The verdict on a sentence, or a clause of one, held to one sentence of a source."""
     facts = _facts(sentence)
     if (support := _without_sources(sentence, facts)) is not None:
         return CheckedSentence(sentence, support)
@@ -171,7 +223,7 @@ def _judge(sentence: str, sources: Sources) -> CheckedSentence:
     for source, line, other in sources.lines:
         if source.question or (cited and not any(p == source.name or p in source.text for p in cited)):
             continue
-        share = len(facts.words & other.words) / max(len(facts.words), 1)
+        share = len(facts.words & other.words) / len(facts.words) if facts.words else float(len(facts.numbers) > 1)
         if share < LEAST_LINKED:
             continue
         if other.lower.strip() == facts.lower.strip() or _agrees(facts, other, sources.evidence):
@@ -197,6 +249,9 @@ def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
     """Whether a source's sentence says the same: its numbers, its names, and yes where the sentence says yes."""
     question = " ".join(s.text for s in sources if s.question).casefold()
     if not all(_same_number(n, other.numbers) for n in facts.numbers):
+        return False
+    percents = [float(v) for v, unit in other.numbers if unit == "%"]
+    if not all(any(least <= p <= most for p in percents) for least, most in facts.shares):
         return False
     if not all(name in other.names or name in other.lower or name in question for name in facts.names):
         return False
@@ -252,7 +307,7 @@ def _beside(facts: _Facts, source: str, members: Sequence[str]) -> bool:
 
 def _nearest(value: str, source: str, members: Sequence[str]) -> Iterator[str]:
     """The member beside each occurrence of a number in a source, within its clause."""
-    for clause in source.split(";"):
+    for clause in re.split(r";|,(?=\s*[\w+-]+:)", source):
         for number in re.finditer(rf"(?<![\d.]){re.escape(value)}0*(?!\d|\.\d)", clause):
             places = [
                 (min(abs(m.start() - number.end()), abs(number.start() - m.end())), w)
@@ -269,6 +324,8 @@ def _same_number(number: tuple[str, str], others: frozenset[tuple[str, str]]) ->
     decimals = len(value.partition(".")[2])
     if "+" in value:
         return number in others or (value, "score") in others or (value, "") in others
+    if unit == "%" and any(u == "%" for _, u in others):
+        others = frozenset(o for o in others if o[1] == "%")  # a count is no share
     return any(
         (unit == u or not unit or not u) and round(float(v), decimals) == float(value)
         for v, u in others
