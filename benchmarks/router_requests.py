@@ -32,6 +32,8 @@ FILES = (
     "tool_requests_dev_languages.jsonl",
     "fresh_requests.jsonl",
     "fresh_requests_2.jsonl",
+    "fresh_requests_3.jsonl",
+    "fresh_requests_4.jsonl",
 )
 BESIDE = {"look", "similar_cases"}  # no call where a request does not ask for them
 MEASURES = ("right", "false calls", "arguments", "reason")

@@ -36,6 +36,10 @@ def test_numbers_stand_for_themselves(words: str, found: list[float]) -> None:
         ("250 nm per pixel", 0.25),
         ("Scanned at 40x.", 0.25),
         ("×20 objective", 0.5),
+        ("HE (0,23 µm/px)", 0.23),
+        ("HER2,0.5 µm/px", 0.5),
+        ("a biopsy, x40", 0.25),
+        ("the cell at x40, y20", None),
         ("a nucleus 12 µm wide", None),
         ("Ki67 of 40 %, 5 papers", None),
         ("nothing", None),
@@ -69,6 +73,8 @@ def test_points_and_boxes(words: str, found: list[tuple[float, ...]]) -> None:
 def test_what_is_not_meant_and_what_is_another_object() -> None:
     near, far = places("the nucleus at (50, 70), but not what is at (90, 70)")
     assert (near.excluded, far.excluded) == (False, True)
+    for words in ("den Kern bei (50, 70), nicht den bei (90, 70)", "(50, 70) ma non (90, 70)", "(50, 70) pero no (90, 70)"):
+        assert [p.excluded for p in places(words)] == [False, True]
     one, other = places("the gland at (30, 40) and separately the one at (150, 160)")
     assert (one.apart, other.apart) == (False, True)
     assert not any(p.apart for p in places("I clicked on (30, 40) and (35, 44), both in the gland"))
@@ -106,6 +112,7 @@ def test_any_point_in_any_style_is_read_back(point: tuple[int, ...], style: str,
         ("studies 2005-2010", (2005, 2010)),
         ("von 2005 bis 2010", (2005, 2010)),
         ("published in 2014", (2014, 2014)),
+        ("有人研究过吗,2012到2020年", (2012, 2020)),
         ("articles from 2014 about grading", (2014, 2014)),
         ("PMID 20152016", None),
         ("nuclei in 2000.5 px and 15 % since yesterday", None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -96,26 +96,33 @@ _SAME = (  # what people write for what tools and abstracts say: (as written, as
     (r"\b(?:proliferation|labell?ing) (?:index|fraction)\b", "Ki67 index"),
     (r"\b(?:do|does|did) not (?:stain|express|label)(?: (?:positive |)for)?\b", "negative"),
     (r"\b(?:stain|stained|stains|express|expressed|expresses|labelled)(?: for)?(?= (?:Ki67|HER2|PD-L1)\b)", "positive"),
+    (r"\bstain(?:s|ed)?(?= [0-3]\+)", "are"),
     (r"\b(?:lowered|decreased|diminished)\b", "reduced"),
     (r"\b(?:lengthened|extended|prolongs)\b", "prolonged"),
     (r"\b(?:severe|serious) adverse events \(grade (\d) or (?:above|more|higher)\)", r"grade \1 or higher adverse events"),
 )
-_COUNTED = "two three four five six seven eight nine ten eleven twelve".split()
+_COUNTED = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _SHARE = re.compile(
-    r"\b(?:(?P<more>more than|over|at least)|(?P<less>less than|fewer than|under)|about|around|roughly|nearly|almost|approximately|some)?"
+    r"\b(?:(?P<more>more than|over|at least)|(?P<less>less than|fewer than|under)|"
+    r"about|around|roughly|nearly|almost|approximately|some)?"
     r"\s*\b(?P<share>two[- ]thirds|three[- ]quarters|(?:a|one)[- ](?:third|quarter|half|fifth|tenth)|half)(?:\s+(?:of|the))?\b",
     re.IGNORECASE,
 )
 _SHARES = {"two thirds": 66.7, "three quarters": 75.0, "third": 33.3, "quarter": 25.0, "half": 50.0, "fifth": 20.0, "tenth": 10.0}
+SHARE = "§"  # stands for a share in words
 NEAR_SHARE = 5.0
 """Percentage points by which a share in words may differ from the source's."""
+_CONTRAST = re.compile(r",?\s+(?:but|while|whereas|although)\s+", re.IGNORECASE)
 _CLAUSE = re.compile(r";\s+|,?\s+(?:but|while|whereas|although)\s+|,\s+and\s+|,\s+(?=which\b)", re.IGNORECASE)
+_CLAUSES = re.compile(r";|,(?=\s*[\w+-]+:)")
+_PARTS = re.compile(r";|,|\band\b|\bversus\b|\bvs\b|\bbut\b|\bwhile\b|\bwhereas\b", re.IGNORECASE)
 _LIST_MARK = re.compile(r"[-*•]|\d{1,2}[.)]")
 _NEUTRAL = re.compile(
     r"^(?:hello|hi|thanks?|thank you|sure|okay|certainly|of course|here (?:is|are)|let me|i (?:can|could|will|would|ran|used|"
     r"have|am|do)\b|i'(?:ll|m|ve)\b|please|note that i|as an (?:ai|assistant)|in summary:?$|sources?:|references?:|the (?:tool|"
     r"search|literature search) (?:was|did|gave|returned|found no)\b.{0,40}$|would you|do you|if you)|"
-    r"\bcannot (?:tell|say|determine|answer|be determined)|\bresearch use only\b|\bconsult\b|\bplease (?:attach|provide|note)\b|"
+    r"\bcannot (?:tell|say|determine|answer|be (?:determined|told|said))|\bresearch use only\b|"
+    r"\bconsult\b|\bplease (?:attach|provide|note)\b|"
     r"\bno (?:abstract|source|result|tool)\b",
     re.IGNORECASE,
 )
@@ -130,7 +137,7 @@ class Sources:
     @cached_property
     def lines(self) -> list[tuple[Evidence, str, _Facts]]:
         """Each sentence of a source, and what it states."""
-        return [(e, line, _facts(line)) for e in self.evidence for line in _lines(e.text)]
+        return [(e, line, facts) for e in self.evidence for line in _lines(e.text) for facts in _stated(line)]
 
 
 def check(text: str, sources: Sources) -> list[CheckedSentence]:
@@ -173,22 +180,29 @@ def _spans(line: str) -> list[tuple[int, int]]:
 def _facts(sentence: str) -> _Facts:
     plain = re.sub(r"~{0,2}\[?PMID:? ?\d{1,9}\]?~{0,2}|^\s*(?:[-*•]|\d{1,2}[.)])\s+|[*_`#]", " ", sentence)
     plain = plain.replace("−", "-").replace("HER-2", "HER2").replace("Ki-67", "Ki67").replace("PDL1", "PD-L1")
+    plain = plain.replace(SHARE, " ")
     for written, same in _SAME:
         plain = re.sub(written, same, plain, flags=re.IGNORECASE)
     shares = tuple(_share(m) for m in _SHARE.finditer(plain))
-    plain = _SHARE.sub(" ", plain)
+    plain = _SHARE.sub(f" {SHARE} ", plain)
     for number, word in enumerate(_COUNTED, 2):
-        plain = re.sub(rf"\b{word}\b(?! of\b)", str(number), plain, flags=re.IGNORECASE)
+        plain = re.sub(rf"\b{word}\b", str(number), plain, flags=re.IGNORECASE)
     groups = groups_in(plain)
-    numbers = {
-        (f"{float(m[2].replace(',', '')):g}", _UNITS.get((m[3] or "").casefold(), (m[3] or "").casefold()))
-        for m in _NUMBER.finditer(plain)
-    }
+    numbers = {(f"{float(m[2].replace(',', '')):g}", _unit(m)) for m in _NUMBER.finditer(plain)}
     numbers |= {(m, "score") for m in _SCORE.findall(plain)}
     names = {g.name.casefold() for g, _ in groups} | {n.casefold() for n in _NAME.findall(plain)}
     words = {w[:6] for w in re.findall(r"[^\W\d_]{3,}", plain.casefold()) if w not in word_list("stop")}
     words |= {w[:6] for g, _ in groups for w in re.findall(r"[^\W\d_]{3,}", g.name.casefold())}
     return _Facts(frozenset(numbers), frozenset(names), frozenset(words), plain.casefold(), bool(_NEGATION.search(plain)), shares)
+
+
+def _stated(line: str) -> list[_Facts]:
+    """What a source's sentence states: of clauses of which one says yes and another no, each apart, with the names of all."""
+    whole = _facts(line)
+    clauses = [_facts(c) for c in _CONTRAST.split(line)]
+    if len(clauses) < 2 or len({c.negative for c in clauses}) < 2:
+        return [whole]
+    return [replace(c, names=whole.names) for c in clauses]
 
 
 def _share(match: re.Match[str]) -> tuple[float, float]:
@@ -250,8 +264,9 @@ def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
     question = " ".join(s.text for s in sources if s.question).casefold()
     if not all(_same_number(n, other.numbers) for n in facts.numbers):
         return False
-    percents = [float(v) for v, unit in other.numbers if unit == "%"]
-    if not all(any(least <= p <= most for p in percents) for least, most in facts.shares):
+    if facts.shares and not _same_shares(facts, other):
+        return False
+    if not _own_words(facts, other):
         return False
     if not all(name in other.names or name in other.lower or name in question for name in facts.names):
         return False
@@ -261,6 +276,46 @@ def _agrees(facts: _Facts, other: _Facts, sources: Sequence[Evidence]) -> bool:
     if any(k in theirs and not _same_number((v, ""), frozenset({(theirs[k], "")})) for k, v in mine.items()):
         return False
     return _same_order(facts, other) and _same_words(facts, other)
+
+
+def _same_shares(facts: _Facts, other: _Facts) -> bool:
+    """Whether the source has a percentage for each share in words, and beside the same as the sentence."""
+    percents = [v for v, unit in other.numbers if unit == "%"]
+    for least, most in facts.shares:
+        near = [p for p in percents if least <= float(p) <= most]
+        told = [replace(facts, lower=facts.lower.replace(SHARE, f"{p} %", 1), shares=()) for p in near]
+        if not any(all(_beside(f, other.lower, members) for members in (*_OPPOSITES, *_CLASSES)) for f in told):
+            return False
+    return True
+
+
+def _own_words(facts: _Facts, other: _Facts) -> bool:
+    """Whether a number of several with one unit is said of what the source says it of.
+
+    `a sensitivity of 93 % and a specificity of 97 %` holds no specificity of 93 %: what stands in the clauses of the other
+    numbers alone must not stand in a sentence that has none of these numbers.
+    """
+    for unit in {u for _, u in facts.numbers if u and u != "score"}:
+        mine = {v for v, u in facts.numbers if u == unit}
+        clauses = [(_words_of(c), _values(c, unit)) for c in _PARTS.split(other.lower)]
+        own = frozenset[str]().union(*(words for words, values in clauses if values & mine))
+        others = frozenset[str]().union(*(words for words, values in clauses if values and not values & mine))
+        if own and (others - own) & facts.words:
+            return False
+    return True
+
+
+def _values(clause: str, unit: str) -> set[str]:
+    return {f"{float(m[2].replace(',', '')):g}" for m in _NUMBER.finditer(clause) if _unit(m) == unit}
+
+
+def _words_of(clause: str) -> frozenset[str]:
+    return frozenset(w[:6] for w in re.findall(r"[^\W\d_]{3,}", clause) if w not in word_list("stop"))
+
+
+def _unit(match: re.Match[str]) -> str:
+    unit = (match[3] or "").casefold()
+    return _UNITS.get(unit, unit)
 
 
 def _same_order(facts: _Facts, other: _Facts) -> bool:
@@ -295,20 +350,35 @@ def _beside(facts: _Facts, source: str, members: Sequence[str]) -> bool:
     """
     there = [m for m in members if _says(m, source)]
     sentence = re.sub(r"(?<=\d)\s+of\s+\d[\d.,]*", " ", facts.lower)  # of `68 of 138` the first counts
-    numbers = [(m.start(), m.end(), f"{float(m[2].replace(',', '')):g}") for m in _NUMBER.finditer(sentence)]
+    counts = [m for m in _NUMBER.finditer(sentence) if sentence[m.end(2) : m.end(2) + 1] != "+"]  # 3+ is a score
+    numbers = [(m.start(), m.end(), f"{float(m[2].replace(',', '')):g}{'%' if _unit(m) == '%' else ''}") for m in counts]
     for word in there if len(there) > 1 and numbers else []:
         for place in re.finditer(rf"(?<!\w){re.escape(word)}", sentence):
             value = min(numbers, key=lambda n: min(abs(n[0] - place.end()), abs(place.start() - n[1])))[2]
+            if word.endswith("+") and not _listed(word, value, source):
+                return False
             nearest = set(_nearest(value, source, there))
             if nearest and word not in nearest:
                 return False
     return True
 
 
+def _written(value: str) -> str:
+    """The pattern of a number in a source; of a share (`50%`) only where the source has a share."""
+    share = r"\s*(?:%|per ?cent)" if value.endswith("%") else ""
+    return rf"(?<![\d.]){re.escape(value.removesuffix('%'))}0*(?!\d|\.\d){share}"
+
+
+def _listed(score: str, value: str, source: str) -> bool:
+    """Whether a list by score (`2+: 50 (25 %)`) holds the number with this score, or not at all."""
+    parts = [c for c in _CLAUSES.split(source) if re.search(_written(value), c)]
+    return not parts or any(score in c for c in parts)
+
+
 def _nearest(value: str, source: str, members: Sequence[str]) -> Iterator[str]:
     """The member beside each occurrence of a number in a source, within its clause."""
-    for clause in re.split(r";|,(?=\s*[\w+-]+:)", source):
-        for number in re.finditer(rf"(?<![\d.]){re.escape(value)}0*(?!\d|\.\d)", clause):
+    for clause in _CLAUSES.split(source):
+        for number in re.finditer(_written(value), clause):
             places = [
                 (min(abs(m.start() - number.end()), abs(number.start() - m.end())), w)
                 for w in members

@@ -49,7 +49,7 @@ def compose(
 
 
 def classified(step: Step, wishes: Wishes, plan: Plan, registry: Registry) -> ToolCall | None:
-    """The classifier's call after a look that saw cervical cytology, where a lesion or malignancy is asked about: a class says more."""
+    """The classifier's call after a look that saw cervical cytology, where a lesion is asked about: its class says more."""
     seen = step.result.numbers.get("preparation", {})
     asked = wishes.any("malignant", "lesion", "high") and seen.get("answer") == CERVICAL and not step.result.error
     if not asked or step.result.name != LOOK or CLASSIFIER not in {s.name for s in registry.offered()}:

@@ -90,7 +90,9 @@ class _Case:
     def talk(self) -> Plan | None:
         """Greetings, thanks, and what it can do."""
         if asks("capable", self.words) or self.route.reason is Reason.CAPABILITIES:
-            return Plan(before=capabilities(self.registry))
+            told = {"formats": fixed.FORMATS, "private": fixed.PRIVATE, "accurate": fixed.ACCURATE}
+            words = [fixed.fixed(text) for name, text in told.items() if asks(name, self.words)]
+            return Plan(before=words or capabilities(self.registry))
         if asks("thanks", self.words) and not self.route.tools:
             return Plan(before=[fixed.fixed(fixed.THANKS[fixed.language(self.words)])])
         if asks("greets", self.words) or (self.route.reason is Reason.SMALL_TALK and self.route.confidence > 0.5):
@@ -108,7 +110,7 @@ class _Case:
         if (
             not result.calls
             and not result.before
-            and terms.is_definition(self.words)
+            and (terms.is_definition(self.words) or (self.route.reason is Reason.DEFINITION and not self.pictures))
             and not (self.history and self.history.steps)
         ):
             entries = terms.specific(Glossary.load().mentions(self.words, misspelt=True))[:2]

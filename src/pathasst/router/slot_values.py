@@ -74,7 +74,7 @@ _SCALES = (
     (re.compile(rf"{_S}[\s-]*(?:{_UM})[\s-]*{_PX}", re.IGNORECASE), 1.0),
     (re.compile(rf"(?<![A-Za-z])mpp\D{{0,6}}{_S}|{_S}\s*mpp(?![A-Za-z])", re.IGNORECASE), 1.0),
 )
-_YEAR = r"(?<![\d.,])((?:18|19|20)\d\d)(?![\d%]|[.,]\d)\s*年?"
+_YEAR = r"(?<!\d)(?<!\d[.,])((?:18|19|20)\d\d)(?![\d%]|[.,]\d)\s*年?"
 _THE_YEAR = r"\s*(?:the\s+year\s+|years?\s+|dem\s+jahr\s+|l'année\s+|el\s+año\s+|año\s+|il\s+|l'anno\s+|anno\s+)?"
 _YEARS = re.compile(  # of several forms the first that fits: a range, the last year, the first, the only one
     rf"(?:(?:(?<![^\W_])(?:from|between|of|in|von|zwischen|de|entre|del?|desde|dal|tra|fra){_THE_YEAR})?{_YEAR}\s*(?:-|–|—|to|and|until|till|bis|und|à|et|al?|hasta|y|fino\s+al|e|到|至){_THE_YEAR}{_YEAR})"
@@ -90,9 +90,10 @@ _YEARS = re.compile(  # of several forms the first that fits: a range, the last 
 )
 _POWER = r"(4|5|10|20|40|60|63|100)"
 _OBJECTIVE = re.compile(
-    rf"(?<![A-Za-z0-9.]){_POWER}\s?(?:[x×](?![A-Za-z0-9])|-?fold objective|er[\s-]?objektiv|-?fache?r? vergr|倍)"
+    rf"(?<![A-Za-z0-9.])[x×]{_POWER}(?![\d.=]|\s*[,;]?\s*[yY]\s?[=\d])"
+    rf"|(?<![A-Za-z0-9.]){_POWER}\s?(?:[x×](?![A-Za-z0-9])|-?fold objective|er[\s-]?objektiv|-?fache?r? vergr|倍)"
     rf"|(?:×|(?:objecti\w+|obiettivo|objetivo|objektiv|grossissement|aumento|aumentos|ingrandimento|magnification|at)\s+x)\s?"
-    rf"{_POWER}(?![A-Za-z0-9])",
+    rf"{_POWER}(?![A-Za-z0-9]|\s*[,;]?\s*[yY]\s?[=\d])",
     re.IGNORECASE,
 )
 _MICRONS_AT_ONE = 10.0  # a common scanner has 0.5 µm a pixel at 20×, 0.25 at 40×
@@ -114,7 +115,8 @@ _BOX = re.compile(
 _INSIDE = re.compile(r"\b(?:in|inside|within|into|to)\s*[(\[]?\s*$", re.IGNORECASE)
 _APART = re.compile(r"\b(?:the|an?|another|other|that|next|separately)\b(?!\s+(?:point|click|seed|same|second))", re.IGNORECASE)
 _NOT = re.compile(
-    r"(?<!why )\b(?:not|no|without|except|exclud\w*|outside|background|negative|ignor\w*|avoid\w*|never|unlike|leave out)\b",
+    r"不要|不包括|不是|除(?:了|去)|(?<!why )\b(?:nicht|ohne|außer|kein\w*|pas|sans|sauf|sin|salvo|excepto|non|senza|tranne|"
+    r"not|no|without|except|exclud\w*|outside|background|negative|ignor\w*|avoid\w*|never|unlike|leave out)\b",
     re.IGNORECASE,
 )
 
@@ -185,7 +187,7 @@ def scale(words: str) -> tuple[float, Span] | None:
             value = next(g for g in match.groups() if g)
             return round(float(value.replace(",", ".")) * factor, 6), match.span()
     if match := _OBJECTIVE.search(words):
-        return round(_MICRONS_AT_ONE / float(match[1] or match[2]), 4), match.span()
+        return round(_MICRONS_AT_ONE / float(next(filter(None, match.groups()))), 4), match.span()
     return None
 
 

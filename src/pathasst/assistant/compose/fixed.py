@@ -15,7 +15,7 @@ _MARKS = {
     "es": r"\b(?:el|los|las|qué|cuál|cuánt[oa]s|es|son|favor|una?|del|hay|cómo|esta|este)\b|[¿¡ñ]",
     "fr": r"\b(?:le|les|est|sont|quel(?:le)?s?|combien|une?|des|du|s'il|vous|dans|cette|pouvez|peux)\b",
     "it": r"\b(?:il|gli|è|sono|qual|quale|quant[ie]|che|cosa|favore|una?|della|dello|nel|questa|questo)\b",
-    "en": r"\b(?:the|is|are|what|how|which|of|in|this|please|and|does|do|can|a|an|there)\b",
+    "en": r"\b(?:the|is|are|what|how|which|of|in|this|please|and|does|do|can|a|an|there|was|that|thanks|thank|you|my|it|to|for|any)\b",
 }
 CANNOT = {
     "en": "I cannot answer this with the models here.",
@@ -56,6 +56,15 @@ THANKS = {
     "it": "Prego. (You are welcome.)",
     "zh": "不客气。(You are welcome.)",
 }
+FORMATS = "I read PNG, JPEG and TIFF pictures, DICOM, and whole slides (SVS, NDPI, OME-TIFF and what else OpenSlide opens)."
+PRIVATE = (
+    "Pictures and questions stay where this program runs: it works without a network, and nothing is sent anywhere unless a "
+    "server was chosen as brain. A server of PathAsst deletes pictures after an hour."
+)
+ACCURATE = (
+    "How often each model is right was measured on public sets and stands in its card: `pathasst models card NAME`. "
+    "None is validated for diagnosis; results are for research use."
+)
 NO_ADVICE = "What to do for a patient is for the treating physicians to decide; I only show what the sources here say."
 NO_SUBJECT = "Please say what to search for."
 NO_GRADES = "There is no tool here that grades, stages or counts mitoses."

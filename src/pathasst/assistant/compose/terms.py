@@ -23,8 +23,10 @@ _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:%|per ?cent|percent|prozent|por c
 
 
 _AROUND = re.compile(  # what follows a term and changes nothing of what is asked
-    r"\s+(?:in (?:pathology|cytology|a report|the report|my report|this context|medicine|simple words|general)|to a (?:student|patient|first|lay|child)"
-    r"|for (?:dummies|a (?:student|patient|layman))|im (?:op-|arzt)?(?:bericht|befund|brief)|in (?:meinem|der|dem|einem) \w+|für laien"
+    r"\s+(?:in (?:pathology|cytology|a report|the report|my report|this context|medicine|simple words|general)"
+    r"|to a (?:student|patient|first|lay|child)"
+    r"|for (?:dummies|a (?:student|patient|layman))|im (?:op-|arzt)?(?:bericht|befund|brief)"
+    r"|in (?:meinem|der|dem|einem) \w+|für laien"
     r"|en (?:mi|el|un|la) \w+|dans (?:mon|le|un|la) \w+|nel (?:mio )?\w+|sul referto)\b.*$",
     re.IGNORECASE,
 )
