@@ -15,7 +15,7 @@ _MARKS = {
     "es": r"\b(?:el|los|las|qué|cuál|cuánt[oa]s|es|son|favor|una?|del|hay|cómo|esta|este)\b|[¿¡ñ]",
     "fr": r"\b(?:le|les|est|sont|quel(?:le)?s?|combien|une?|des|du|s'il|vous|dans|cette|pouvez|peux)\b",
     "it": r"\b(?:il|gli|è|sono|qual|quale|quant[ie]|che|cosa|favore|una?|della|dello|nel|questa|questo)\b",
-    "en": r"\b(?:the|is|are|what|how|which|of|in|this|please|and|does|do|can|a|an|there|was|that|thanks|thank|you|my|it|to|for|any)\b",
+    "en": r"\b(?:the|is|are|what|how|which|of|in|this|please|and|does|do|can|a|an|there|was|that|thanks?|you|my|it|to|for|any)\b",
 }
 CANNOT = {
     "en": "I cannot answer this with the models here.",

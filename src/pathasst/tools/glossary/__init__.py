@@ -89,8 +89,8 @@ class Glossary:
         """The entries that a text names, in its order, the longest name at each place. Short abbreviations only in capitals."""
         words = [(m.start(), m.group()) for m in _WORD.finditer(text)]
         matches: dict[str, GlossaryEntry] = {}
-        for _, entry in sorted(self._chinese_in(text), key=lambda found: found[0]):
-            matches.setdefault(entry.term, entry)
+        for _, chinese in sorted(self._chinese_in(text), key=lambda found: found[0]):
+            matches.setdefault(chinese.term, chinese)
         at = 0
         while at < len(words):
             for length in range(min(LONGEST_NAME, len(words) - at), 0, -1):
