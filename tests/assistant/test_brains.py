@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from pathasst.assistant import BrainSettings, ask, open_brain, parse_brain
 from pathasst.assistant.agent import Event
 from pathasst.assistant.brains.messages import to_messages, to_tools, to_turn
-from pathasst.assistant.brains.settings import Streaming
+from pathasst.assistant.brains.remote import RemoteBrain
 from pathasst.assistant.repair import UNREADABLE
 from pathasst.core.errors import BadSettings, Unreachable
 from pathasst.core.records import Attachment, ToolCall, Turn
@@ -218,9 +218,10 @@ def chunks(*deltas: dict[str, Any]) -> str:
     return "".join(f"data: {json.dumps({'choices': [{'index': 0, 'delta': d}]})}\n\n" for d in deltas) + "data: [DONE]\n\n"
 
 
-def streamed(chat_server: ChatServer, registry: Registry) -> list[str | Turn]:
+def streamed(chat_server: ChatServer, registry: Registry, thinks_first: bool | None = False) -> list[str | Turn]:
     brain = open_brain(f"{chat_server.url}#text,blind")
-    assert isinstance(brain, Streaming)
+    assert isinstance(brain, RemoteBrain)
+    brain.habit.thinks_first = thinks_first
     return list(brain.stream([Turn(role="user", content="How many?")], [], registry.offered()))
 
 
@@ -235,6 +236,19 @@ def test_a_servers_words_come_as_it_makes_them(chat_server: ChatServer, registry
     turn = Turn(role="assistant", content="Five cells.", thoughts="Let me count.")
     assert streamed(chat_server, registry) == ["Five ", "cells.", turn]
     assert len(chat_server.requests) == 1
+
+
+def test_thoughts_that_begin_in_the_prompt_are_never_shown(chat_server: ChatServer, registry: Registry) -> None:
+    deltas = ({"content": "Are there "}, {"content": "five? </think>"}, {"content": "Five."})
+    chat_server.answer = lambda body: (200, chunks(*deltas))
+    turn = Turn(role="assistant", content="Five.", thoughts="Are there five?")
+    assert streamed(chat_server, registry, thinks_first=None) == ["Five.", turn]
+    assert streamed(chat_server, registry, thinks_first=True) == ["Five.", turn]
+    chat_server.answer = lambda body: (200, chunks({"content": "Five "}, {"content": "cells."}))
+    brain = open_brain(f"{chat_server.url}#text,blind")
+    assert isinstance(brain, RemoteBrain)
+    said = [[p for p in brain.stream([Turn(role="user", content="?")], [], []) if isinstance(p, str)] for _ in range(2)]
+    assert said == [["Five cells."], ["Five ", "cells."]]  # the first reply shows that this model has no such thoughts
 
 
 def test_a_call_in_pieces_is_put_together(chat_server: ChatServer, registry: Registry) -> None:

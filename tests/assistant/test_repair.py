@@ -105,22 +105,56 @@ def test_calls_in_words() -> None:
         'Yes. <tool_call>{"name": "Segment", "parameters": {"box": [1,2,3,4],}}</tool_call> Wait.', CLASSES
     )
     assert [(c.name, c.arguments) for c in calls] == [("segment", {"box": [1, 2, 3, 4]})]
-    assert (words, opened) == ("Yes.  Wait.", True)
+    assert (words, opened) == ("Yes.\nWait.", True)
     assert calls_in("No call.", CLASSES) == ([], "No call.", False)
     assert json.dumps(calls_in("<tool_call>oops", CLASSES)) == '[[], "", true]'
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '```json\n{"name": "papers_search", "arguments": {"query": "ki-67"}}\n```',
-        '{"name": "functions.papers_search", "parameters": {"query": "ki-67"}}',
-        "<function=papers_search>\n<parameter=query>\nki-67\n</parameter>\n</function>",
-    ],
-)
-def test_a_reply_that_is_nothing_but_a_call_is_one(text: str) -> None:
-    calls, words, opened = calls_in(text, ["papers_search"])
+QUERY = '{"query": "ki-67"}'
+WRITTEN = [
+    f'```json\n{{"name": "papers_search", "arguments": {QUERY}}}\n```',
+    f'{{"name": "functions.papers_search", "parameters": {QUERY}}}',
+    f'[{{"name": "papers_search", "arguments": {QUERY}}}]',
+    f'{{"tool_calls": [{{"type": "function", "function": {{"name": "papers_search", "arguments": {QUERY}}}}}]}}',
+    f"Action: papers_search\nAction Input: {QUERY}",
+    f'Action: ```json\n[\n  {{"tool_name": "papers_search", "parameters": {QUERY}}}\n]```',
+    'papers_search(query="ki-67")',
+    '[papers_search(query="ki-67")]',
+    '```tool_code\npapers_search(query="ki-67")\n```',
+    "<function=papers_search>\n<parameter=query>\nki-67\n</parameter>\n</function>",
+    f"<function=papers_search>{QUERY}</function>",
+    "<tool_call>\n<function=papers_search>\n<parameter=query>\nki-67\n</parameter>\n</function>\n</tool_call>",
+    "<tool_call>papers_search\n<arg_key>query</arg_key>\n<arg_value>ki-67</arg_value>\n</tool_call>",
+    f'<tool_call>\n{{"name": "papers_search", "arguments": {QUERY}',
+    f'[TOOL_CALLS][{{"name": "papers_search", "arguments": {QUERY}}}]',
+    f"[TOOL_CALLS]papers_search[ARGS]{QUERY}",
+    f'<|python_tag|>{{"name": "papers_search", "parameters": {QUERY}}}',
+    f'<|tool_call|>[{{"name": "papers_search", "arguments": {QUERY}}}]<|/tool_call|>',
+    f"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>papers_search\n```json\n{QUERY}\n```<｜tool▁call▁end｜>",
+    f"<|channel|>commentary to=functions.papers_search <|constrain|>json<|message|>{QUERY}<|call|>",
+    '<function_calls>\n<invoke name="papers_search">\n<parameter name="query">ki-67</parameter>\n</invoke>\n</function_calls>',
+]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_call_is_read_as_the_templates_of_models_write_it(text: str) -> None:
+    calls, words, _ = calls_in(text, ["papers_search", "segment"])
     assert [(c.name, c.arguments) for c in calls] == [("papers_search", {"query": "ki-67"})]
-    assert not words and not opened
-    assert calls_in(text, ["other"]) == ([], text, False)
+    assert not words
+    assert not calls_in(text, ["other"])[0] or "<" in text or "[TOOL" in text  # marked as a call, it is one of an unknown tool
+
+
+@pytest.mark.parametrize("text", WRITTEN[:10])
+def test_a_call_that_is_spoken_of_is_none(text: str) -> None:
     assert calls_in(f"For example: {text} and so on.", ["papers_search"])[0] == []
+
+
+def test_words_before_a_call_are_kept_and_every_call_is_read() -> None:
+    both = "\n".join(f'<tool_call>{{"name": "{n}", "arguments": {{}}}}</tool_call>' for n in ("segment", "papers_search"))
+    assert [c.name for c in calls_in(both, ["papers_search", "segment"])[0]] == ["segment", "papers_search"]
+    pair = '[segment(box=[1, 2, 3, 4]), papers_search(query="x")]'
+    assert [c.arguments for c in calls_in(pair, ["papers_search", "segment"])[0]] == [{"box": [1, 2, 3, 4]}, {"query": "x"}]
+    calls, words, _ = calls_in(f"I look it up:\n{WRITTEN[0]}", ["papers_search"])
+    assert (len(calls), words) == (1, "I look it up:")
+    answer = "Use papers_search(query='x') or segment.\n\nsegment: outlines cells."
+    assert calls_in(answer, ["papers_search", "segment"]) == ([], answer, False)

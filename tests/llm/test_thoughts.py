@@ -14,7 +14,7 @@ import pytest
 from pathasst.core.errors import Unreachable
 from pathasst.llm import transport
 from pathasst.llm.settings import LLMSettings
-from pathasst.llm.thoughts import Stream, apart, split
+from pathasst.llm.thoughts import Stream, apart, ends_alone, split
 from pathasst.llm.transport import Transport
 
 
@@ -30,6 +30,20 @@ from pathasst.llm.transport import Transport
         ({"content": [{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]}, "", "Yes."),
         ({"content": "<think>a</think>Yes <think>b</think>indeed."}, "a\nb", "Yes indeed."),
         ({"content": "x < y > z"}, "", "x < y > z"),
+        ({"content": "<think>a <think>b</think> c</think>Yes."}, "a\nb\nc", "Yes."),
+        ({"content": "<think>\n<think>a</think>Yes.</think>"}, "a", "Yes."),
+        ({"content": "The mark `<think>` opens it."}, "", "The mark `<think>` opens it."),
+        ({"content": "<think>a</think><answer>B</answer>"}, "a", "B"),
+        ({"content": "It has no necrosis. <answer>B</answer>"}, "It has no necrosis.", "B"),
+        (
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}, {"type": "text", "text": "B"}]},
+            "a",
+            "B",
+        ),
+        ({"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "a"}]}, {"text": "B"}]}, "a", "B"),
+        ({"content": "B", "reasoning_details": [{"type": "reasoning.text", "text": "a"}], "reasoning": "a"}, "a", "B"),
+        ({"content": None, "thinking": "a"}, "a", ""),
+        ({"content": None, "refusal": "I cannot."}, "", "I cannot."),
     ],
 )
 def test_thoughts_are_kept_apart(message: dict[str, Any], thoughts: str, content: str) -> None:
@@ -42,6 +56,34 @@ def test_a_stream_shows_what_is_said_alone(size: int) -> None:
     shown = "".join(stream.add(text[n : n + size]) for n in range(0, len(text), size)) + stream.close()
     assert shown == "Yes <b>and</b> <th"
     assert split(text)[0] == "secret"
+
+
+@pytest.mark.parametrize(
+    ("opens", "closes"),
+    [
+        ("<thinking>", "</thinking>"),
+        ("<Think>\n", "\n</Think>\n\n"),
+        ("<thought>", "</thought>"),
+        ("<seed:think>", "</seed:think>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+        ("<|START_THINKING|>", "<|END_THINKING|><|START_RESPONSE|>"),
+        ("<unused94>thought\n", "<unused95>"),
+        ("<|begin_of_thought|>", "<|end_of_thought|><|begin_of_solution|>"),
+        ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+        ("analysis", "assistantfinal"),
+    ],
+)
+def test_every_family_of_marks_is_read_whole_and_streamed(opens: str, closes: str) -> None:
+    text = f"{opens}No necrosis.{closes}Yes."
+    assert split(text) == ("No necrosis.", "Yes.")
+    for size in (1, 3, 100):
+        stream = Stream()
+        shown = "".join(stream.add(text[n : n + size]) for n in range(0, len(text), size)) + stream.close()
+        assert shown.strip() == "Yes."
+    if opens != "analysis":
+        assert split(text.removeprefix(opens))[1] == "Yes."  # its beginning stood in the prompt
+        assert ends_alone(text.removeprefix(opens)) and not ends_alone(text)
 
 
 @pytest.fixture
@@ -122,3 +164,32 @@ def test_odd_replies_are_taken(server: Any, message: dict[str, Any], content: st
     server.parts = lambda: iter([json.dumps({"choices": [{"message": message}]}).encode()])
     body, tries = asked(server).post({})
     assert (body["choices"][0]["message"]["content"], tries) == (content, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "calls"),
+    [
+        ({"function_call": {"name": "a", "arguments": "{}"}}, [("a", "{}")]),
+        ({"tool_calls": {"id": "1", "function": {"name": "a", "arguments": "{}"}}}, [("a", "{}")]),
+        ({"tool_calls": [{"name": "a", "parameters": "{}"}]}, [("a", "{}")]),
+        (
+            {"tool_calls": [{"index": 0, "id": n, "function": {"name": n, "arguments": "{}"}} for n in "ab"]},  # each numbered 0
+            [("a", "{}"), ("b", "{}")],
+        ),
+    ],
+)
+def test_calls_in_other_forms_are_streamed_whole(server: Any, message: dict[str, Any], calls: list[tuple[str, str]]) -> None:
+    for key in ("delta", "message"):  # some servers stream whole messages
+        server.parts = lambda key=key: iter([f"data: {json.dumps({'choices': [{key: message}]})}\n\n".encode()])
+        *_, whole = asked(server).stream({})
+        assert [(c["function"]["name"], c["function"]["arguments"]) for c in whole["tool_calls"]] == calls
+
+
+def test_a_stream_in_parts_is_no_empty_answer(server: Any) -> None:
+    deltas = [
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]},
+        {"content": [{"type": "text", "text": "B"}]},
+    ]
+    server.parts = lambda: (f"data: {json.dumps({'choices': [{'delta': d}]})}\n\n".encode() for d in deltas)
+    *_, whole = asked(server).stream({})
+    assert (whole["content"], whole["reasoning_content"]) == ("B", "a")

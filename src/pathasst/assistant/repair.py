@@ -7,10 +7,12 @@ limits.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +22,6 @@ from pathasst.llm.tool_calls import ARGUMENTS, call_of, json_or_none, loads_leni
 
 UNREADABLE = "unreadable_call"
 """The name of a call that could not be read at all."""
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
 def tool_name(name: str, names: Iterable[str]) -> str:
@@ -49,50 +50,117 @@ def arguments(values: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[s
 
 
 def calls_in(text: str, names: Iterable[str]) -> tuple[list[ToolCall], str, bool]:
-    """Calls a model left in its words as `<tool_call>{…}` with broken JSON. Returns calls, other words, whether one opened.
+    """Calls that a model wrote in its words, the other words, and whether a call was marked that cannot be read.
 
-    Only the brain's own words are ever given to this; a call inside tool output is never looked for.
+    A call stands in lines of its own, beside marks of any kind (tags, fences, special tokens): an object with the name of a known
+    tool, or such a name before its arguments, as an object, in tags or in brackets. A call in the middle of a sentence is spoken
+    of, not made. Only the brain's own words are ever given to this; a call inside tool output is never looked for.
     """
-    if OPEN not in text:
-        call = _fenced(text, names) or _xml(text, names)
-        return ([call], "", False) if call else ([], text, False)
-    before, _, rest = text.partition(OPEN)
-    body, _, after = rest.partition(CLOSE)
-    call = _call_of(loads_leniently(body), names)
-    return ([call], (before + after).strip(), True) if call else ([], before.strip(), True)
-
-
-def _call_of(value: Any, names: Iterable[str]) -> ToolCall | None:
-    """A call written as a JSON object, its name as the known tools are spelled."""
-    call = call_of(value)
-    return replace(call, name=tool_name(call.name, names)) if call else None
-
-
-def _fenced(text: str, names: Iterable[str]) -> ToolCall | None:
-    """A reply that is nothing but a call of a known tool as JSON, in a code fence or bare."""
-    body = text.strip()
-    if body.startswith("```") and body.endswith("```"):
-        body = body[3:-3].strip().removeprefix("json").strip()
     names = list(names)
-    call = _call_of(json_or_none(body), names) if body.startswith("{") and body.endswith("}") else None
-    return call if call and call.name in names else None
+    marks = list(_MARK.finditer(text))
+    found: list[tuple[int, int, list[ToolCall]]] = []
+    for start, end, calls in _written(text, names):
+        at = found[-1][1] if found else 0
+        if marks or (_BEFORE.search(text[at:start]) and _AFTER.match(text, end)):
+            found.append((start, end, calls))
+    if not found:
+        return [], (text[: marks[0].start()].strip() if marks else text), bool(marks)
+    begin = min(found[0][0], *(m.start() for m in marks[:1]), len(text))
+    end = max(found[-1][1], *(m.end() for m in marks[-1:]), 0)
+    before, after = _BEFORE.sub("", text[:begin]), _CLOSERS.sub("", text[end:], count=1)
+    return [call for *_, calls in found for call in calls], "\n".join(filter(None, [before.strip(), after.strip()])), bool(marks)
 
 
-def _xml(text: str, names: Iterable[str]) -> ToolCall | None:
-    """A reply that is nothing but `<function=name><parameter=key>value</parameter>…</function>` of a known tool."""
-    body = text.strip()
-    if not (body.startswith("<function=") and body.endswith("</function>")):
-        return None
-    name, _, rest = body.removeprefix("<function=").removesuffix("</function>").partition(">")
-    names, values = list(names), {}
-    if tool_name(name.strip(), names) not in names:
-        return None
-    for part in rest.split("<parameter=")[1:]:
-        key, _, value = part.partition(">")
-        value = value.partition("</parameter>")[0].strip()
+# How the templates of models mark a call: in special tokens, or in tags that begin a line.
+_MARK = re.compile(
+    r"</?(?:tool_?calls?|tool_use)>|<[|｜]/?(?:tool_?calls?|python_tag|call|tool▁[^|｜<>]*)[|｜]>|\[/?TOOL_CALLS?\]"
+    r"|<\|channel\|>commentary to=|^[ \t]*<(?:function_?calls?|invoke|tool_code|function)(?:[= ][^<>\n]*)?>",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BEFORE = re.compile(
+    r"(?:^|\n)[ \t]*(?:(?:Action|Tool|Function|Calling|Call):?[ \t]*)?(?:```\w*\s*)?(?:\[\s*)?\Z|\A\s*,\s*\Z", re.IGNORECASE
+)
+_AFTER = re.compile(r"(?!\s*\]?\s*```[ \t]*\S)\s*\]?\s*(?:```)?[ \t]*(?:\n|\Z)|\s*,\s*(?=[{A-Za-z])")
+_CLOSERS = re.compile(r"\A[\s\]},;)]*(?:</\w+>\s*)*(?:```)?")
+# What stands between a tool's name and its arguments: marks and labels.
+_BETWEEN = re.compile(
+    r"(?:[\s\"'>:=]|<[|｜][^|｜<>]*[|｜]>|\[ARGS\]|```(?:json)?|json\b|(?:Action|Tool)[ _]Input\b|args?\b|arguments\b)*",
+    re.IGNORECASE,
+)
+_TAGGED = re.compile(
+    r"\s*(?:<parameter(?:=|\s+name=)[\"']?([\w-]+)[\"']?\s*>(.*?)</parameter>"
+    r"|<arg_key>\s*([\w-]+)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>)",
+    re.DOTALL,
+)
+_MOST_LOOKED_AT = 64  # places where a call may begin
+
+
+def _written(text: str, names: list[str]) -> Iterator[tuple[int, int, list[ToolCall]]]:
+    """(start, end, calls) of each place that writes calls of known tools."""
+    at = looked = 0
+    for place in re.finditer(r"\{|(?<![\w-])[A-Za-z][\w.-]*", text):
+        if place.start() < at or looked >= _MOST_LOOKED_AT:
+            continue
+        found: tuple[int, list[ToolCall]] | None = None
+        if place[0] == "{":
+            looked += 1
+            found = _object_at(text, place.start(), names)
+        elif (name := tool_name(place[0], names)) in names:
+            looked += 1
+            if named := _named_at(text, place.end(), name):
+                found = named[0], [named[1]]
+        if found:
+            at = found[0]
+            yield place.start(), *found
+
+
+def _object_at(text: str, start: int, names: list[str]) -> tuple[int, list[ToolCall]] | None:
+    """An object that writes a call or several, strictly or, where it is marked, with the slips of small models."""
+    is_marked = bool(_MARK.search(text, 0, start))  # then an unknown tool is a call, too, and refused by its name
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except (json.JSONDecodeError, RecursionError):
+        closing = _MARK.search(text, start)
+        end = closing.start() if closing else len(text)
+        value = loads_leniently(text[start:end]) if is_marked else None
+    listed = value.get("tool_calls") if isinstance(value, dict) else None
+    calls = [call_of(v) for v in (listed if isinstance(listed, list) else [value])]
+    known = [replace(c, name=name) for c in calls if c and ((name := tool_name(c.name, names)) in names or is_marked)]
+    return (end, known) if known else None
+
+
+def _named_at(text: str, end: int, name: str) -> tuple[int, ToolCall] | None:
+    """The arguments behind a tool's name: `(key="value")`, tags, or an object."""
+    if text[end : end + 1] == "(":
+        return _python_call(text, end, name)
+    start = m.end() if (m := _BETWEEN.match(text, end)) else end
+    if text[start : start + 1] == "{":
+        try:
+            value, stop = json.JSONDecoder().raw_decode(text, start)
+        except (json.JSONDecodeError, RecursionError):
+            return None
+        return (stop, ToolCall(name=name, arguments=value))
+    values: dict[str, Any] = {}
+    while tagged := _TAGGED.match(text, start):
+        key, value = tagged[1] or tagged[3], (tagged[2] if tagged[1] else tagged[4]).strip()
         read = json_or_none(value)
-        values[key.strip()] = value if read is None else read
-    return ToolCall(name=tool_name(name.strip(), names), arguments=values)
+        values[key] = value if read is None else read
+        start = tagged.end()
+    return (start, ToolCall(name=name, arguments=values)) if values else None
+
+
+def _python_call(text: str, end: int, name: str) -> tuple[int, ToolCall] | None:
+    """`(query="ki-67", k=3)`: keywords with literal values alone; nothing is run."""
+    for closing in islice((m.end() for m in re.finditer(r"\)", text[end : end + 4000])), 8):
+        try:
+            tree = ast.parse(f"f{text[end : end + closing]}", mode="eval").body
+            if not isinstance(tree, ast.Call) or tree.args or not tree.keywords:
+                return None
+            values = {k.arg: ast.literal_eval(k.value) for k in tree.keywords if k.arg}
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        return end + closing, ToolCall(name=name, arguments=values)
+    return None
 
 
 def _unwrapped(values: dict[str, Any], model: type[BaseModel], notes: list[str]) -> dict[str, Any]:

@@ -8,15 +8,16 @@ from typing import Any
 
 from pathasst.core.records import ToolCall
 
-NAMES = ("name", "tool", "function")
-ARGUMENTS = ("arguments", "args", "parameters", "params", "input", "kwargs")
+NAMES = ("name", "tool", "tool_name", "function", "function_name", "action")
+ARGUMENTS = ("arguments", "args", "parameters", "params", "input", "kwargs", "tool_input", "action_input", "tool_arguments")
 
 
 def call_of(value: Any) -> ToolCall | None:
     """The call that an object writes, or None where it has no name, or arguments that are no object.
 
     `{"function": {"name": …, "arguments": …}, "id": …}` (OpenAI), `{"name": …, "arguments": …}` (Hermes, Qwen) and the
-    same under other keys (`NAMES`, `ARGUMENTS`); arguments are an object or its JSON text. Without arguments: none.
+    same under other keys (`NAMES`, `ARGUMENTS`); arguments are an object, its JSON text, or that text as JSON once more. Without
+    arguments: none.
     """
     if not isinstance(value, dict):
         return None
@@ -24,6 +25,8 @@ def call_of(value: Any) -> ToolCall | None:
     function: dict[str, Any] = inner if isinstance(inner, dict) else value
     name = next((n for key in NAMES if isinstance(n := function.get(key), str) and n), None)
     arguments: Any = next((a for key in ARGUMENTS if (a := function.get(key)) is not None), {})
+    if isinstance(arguments, str) and arguments.lstrip().startswith('"'):
+        arguments = json_or_none(arguments)
     if isinstance(arguments, str):
         arguments = loads_leniently(arguments) if arguments.strip() else {}
     if name is None or not isinstance(arguments, dict):

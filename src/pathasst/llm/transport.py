@@ -11,7 +11,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ import httpx
 from pathasst.core.errors import Unreachable
 from pathasst.llm.settings import LLMSettings
 from pathasst.llm.thoughts import apart as thoughts_apart
+from pathasst.llm.thoughts import parts as thoughts_and_words
+from pathasst.llm.tool_calls import ARGUMENTS
 
 MOST_BYTES = 16 * 2**20
 """Of one answer, however long the model talks."""
@@ -165,13 +167,23 @@ def _completion(answer: bytes | str) -> dict[str, Any] | None:
         thoughts, content = thoughts_apart(message)
         content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be passed on
         thoughts = thoughts.encode("utf-8", "replace").decode()
-        calls = message.get("tool_calls")
-        if not isinstance(message.get("content"), str | list) and not thoughts and not isinstance(calls, list):
+        calls = calls_of(message)
+        if not isinstance(message.get("content"), str | list) and not content and not thoughts and not calls:
             return None
-        message |= {"content": content, "reasoning_content": thoughts}
+        message |= {"content": content, "reasoning_content": thoughts, "tool_calls": calls}
         return body  # type: ignore[no-any-return]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def calls_of(message: Mapping[str, Any]) -> list[Any]:
+    """The tool calls of a message, or of a stream's piece of one; also one alone, or in the older `function_call`."""
+    calls = message.get("tool_calls") or message.get("function_call")
+    if isinstance(calls, list):
+        return calls
+    if not isinstance(calls, dict):
+        return []
+    return [calls if "function" in calls else {"index": 0, "function": calls}]
 
 
 class _Message:
@@ -189,32 +201,33 @@ class _Message:
             values = json.loads(chunk)
             if values.get("error"):
                 self.fault = str(values["error"])[:200]
-            delta = values["choices"][0]["delta"]
-            reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-            text, calls = delta.get("content"), delta.get("tool_calls")
+            choice = values["choices"][0]
+            delta = choice.get("delta") or choice["message"]  # some send the message whole
+            reasoning, text = thoughts_and_words(delta)
+            calls = calls_of(delta)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return ""
         self.begun = True
-        if isinstance(reasoning, str):
-            self._thoughts.append(reasoning)
-        for call in calls if isinstance(calls, list) else []:
+        self._thoughts.append(reasoning)
+        for call in calls:
             self._add_call(call)
-        if not isinstance(text, str):
-            return ""
         self._text.append(text)
         return text
 
     def _add_call(self, delta: Any) -> None:
         """A part of a call: its name comes once, its arguments in pieces; servers that send it whole may leave out `index`."""
-        if not isinstance(delta, dict) or not isinstance(function := delta.get("function"), dict):
+        if not isinstance(delta, dict):
             return
-        number = delta.get("index")
-        call = self._calls.setdefault(
-            number if isinstance(number, int) else len(self._calls), {"id": "", "function": {"name": "", "arguments": ""}}
-        )
-        call["id"] = call["id"] or str(delta.get("id") or "")
+        function = delta.get("function")
+        if not isinstance(function, dict):  # its name and arguments stand in the call itself
+            function = {**delta, **({"name": function} if isinstance(function, str) else {})}
+        number, id_ = delta.get("index"), str(delta.get("id") or "")
+        if not isinstance(number, int) or (id_ and self._calls.get(number, {}).get("id", id_) not in ("", id_)):
+            number = len(self._calls)  # some servers number every call 0
+        call = self._calls.setdefault(number, {"id": "", "function": {"name": "", "arguments": ""}})
+        call["id"] = call["id"] or id_
         call["function"]["name"] = call["function"]["name"] or function.get("name") or ""
-        arguments = function.get("arguments")
+        arguments = next((function[key] for key in ARGUMENTS if key in function), None)
         if isinstance(arguments, dict):  # some write them as JSON's own values
             call["function"]["arguments"] = arguments
         elif isinstance(arguments, str) and isinstance(call["function"]["arguments"], str):

@@ -14,7 +14,7 @@ from typing import Any
 from pathasst.assistant.repair import UNREADABLE
 from pathasst.core.records import IMAGE, ImageBytes, ToolCall, ToolSpec, Turn
 from pathasst.llm.thoughts import apart
-from pathasst.llm.tool_calls import json_or_none, loads_leniently
+from pathasst.llm.tool_calls import call_of
 
 MOST_CALLS = 32  # of one turn; more come from a model that goes round
 LONGEST_SIDE = 2048  # px of a picture as it is sent; tools always get the whole one
@@ -98,19 +98,11 @@ def to_tools(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
 
 def to_turn(message: Mapping[str, Any]) -> Turn:
     """A server's message as a turn. Calls whose arguments no lenient reading can make out are named `UNREADABLE`."""
-    calls = []
     listed = message.get("tool_calls")
-    for call in listed[:MOST_CALLS] if isinstance(listed, list) else []:
-        function = call.get("function") or {} if isinstance(call, dict) else {}
-        name, value = function.get("name"), _arguments(function.get("arguments"))
-        readable = isinstance(name, str) and isinstance(value, dict)
-        calls.append(
-            ToolCall(
-                name=str(name) if readable else UNREADABLE,
-                arguments=value if readable and value else {},
-                id=str(call.get("id") or "") if isinstance(call, dict) else "",
-            )
-        )
+    calls = [
+        call_of(call) or ToolCall(name=UNREADABLE, id=str(call.get("id") or "") if isinstance(call, dict) else "")
+        for call in (listed[:MOST_CALLS] if isinstance(listed, list) else [])
+    ]
     thoughts, content = apart(message)
     return Turn(role="assistant", content=content, tool_calls=calls, thoughts=thoughts)
 
@@ -148,12 +140,3 @@ def _data_url(image: ImageBytes) -> tuple[str, str]:
         thumbnail(image, LONGEST_SIDE).save(out, "PNG")
         image, words = out.getvalue(), f"({size.width}×{size.height} px, shown reduced)"
     return f"data:image/png;base64,{base64.b64encode(image).decode()}", words
-
-
-def _arguments(value: Any) -> Any:
-    """A call's arguments as servers write them: JSON text, a dict, JSON text within JSON text, or nothing."""
-    if value is None or value == "":
-        return {}
-    if isinstance(value, str) and value.lstrip().startswith('"'):
-        value = json_or_none(value)
-    return loads_leniently(value) if isinstance(value, str) else value

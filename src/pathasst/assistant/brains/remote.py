@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from pathasst.assistant.grounding import Grounding
 from pathasst.core.errors import Unreachable
 from pathasst.core.records import ImageBytes, ToolSpec, Turn
 from pathasst.llm.settings import LLMSettings
+from pathasst.llm.thoughts import ends_alone
 from pathasst.llm.transport import AGAIN, Endless, Refused, Transport
 
 ATTEMPTS = 3
@@ -22,12 +23,24 @@ CALL_SIGNS = ("{", "[", "<", "`")
 
 
 @dataclass(slots=True)
+class Habit:
+    """Whether a model's thoughts begin in its prompt, so that its text begins with them unmarked; None until a reply says so."""
+
+    thinks_first: bool | None = None
+
+    def learn(self, text: str) -> None:
+        """From the whole text of one reply."""
+        self.thinks_first = ends_alone(text)
+
+
+@dataclass(slots=True)
 class RemoteBrain:
     """One model of one server. Nothing is cached: the same question may be asked of another picture."""
 
     settings: BrainSettings
     transport: Transport
     options: ReplyOptions = field(default_factory=ReplyOptions)
+    habit: Habit = field(default_factory=Habit)
     name: str = field(init=False)
     sees: bool = field(init=False)
     grounding: Grounding = field(init=False)
@@ -67,17 +80,21 @@ class RemoteBrain:
     def stream(
         self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]
     ) -> Generator[str | Turn, None, None]:
-        """The words as they come, then the turn. Raises as `reply`, which is asked where the server broke off before a word."""
-        text, streaming = "", False
+        """The words as they come, then the turn. Raises as `reply`, which is asked where the server broke off before a word.
+
+        Of a model's first reply, and of one whose thoughts begin in its prompt, nothing is shown before the whole text says which
+        part is thought.
+        """
+        text, streaming, is_known = "", False, self.habit.thinks_first is False
         try:
             for piece in self.transport.stream(self._body(turns, images, tools)):
                 if isinstance(piece, Mapping):
-                    yield to_turn(piece)
+                    yield from self._ended(piece, streaming)
                     return
                 text += piece
                 if streaming:
                     yield piece
-                elif text.strip() and not text.lstrip().startswith(CALL_SIGNS):
+                elif is_known and _may_be_shown(text):
                     streaming = True
                     yield text
         except Refused as error:
@@ -87,6 +104,14 @@ class RemoteBrain:
             if streaming or isinstance(error, Endless):
                 raise
         yield self.reply(turns, images, tools)
+
+    def _ended(self, message: Mapping[str, Any], streaming: bool) -> Iterator[str | Turn]:
+        """The words of a whole reply, where none were shown yet, and its turn."""
+        self.habit.learn(str(message["content"]))
+        turn = to_turn(message)
+        if not streaming and not turn.tool_calls and _may_be_shown(turn.content):
+            yield turn.content
+        yield turn
 
     def _body(self, turns: Sequence[Turn], images: Sequence[ImageBytes], tools: Sequence[ToolSpec]) -> dict[str, Any]:
         """The request, without `stream`."""
@@ -108,3 +133,7 @@ class RemoteBrain:
         if "stop" in options:
             options["stop"] = [*self.settings.stop, *options["stop"]]
         return body | options
+
+
+def _may_be_shown(text: str) -> bool:
+    return bool(text.strip()) and not text.lstrip().startswith(CALL_SIGNS)
