@@ -122,6 +122,23 @@ def test_sentences_about_figures_are_no_captions(tmp_path) -> None:
         ("Image 7: x", "Image 7"),
         ("Plate IV. Gland", "Plate IV"),
         ("Figure 2.1 Gland", "Figure 2.1"),
+        ("Figure A.1 Gland", "Figure A.1"),
+        ("Figure (15). Gland", "Figure 15"),
+        ("Fig. nº 3: Gland", "Fig. nº 3"),
+        ("Figure 28_Gland", "Figure 28"),
+        ("Figure 16 [Color online] Gland", "Figure 16"),
+        ("Fig. 8 α-SMA staining", "Fig. 8"),
+        ("Fig. 9 5-HT positive cells", "Fig. 9"),
+        ("Fig. 10 ×400 view", "Fig. 10"),
+        ("Fig. 21 c-Kit expression", "Fig. 21"),
+        ("Appendix Figure 2. Gland", "Appendix Figure 2"),
+        ("Picture 1. Gland", "Picture 1"),
+        ("Figura 1. Glándula", "Figura 1"),
+        ("Рис. 1. Железа", "Рис. 1"),
+        ("图1 HE染色", "图1"),
+        ("図2．HE染色", "図2"),
+        ("Ryc. 2. Gruczoł", "Ryc. 2"),
+        ("Şekil 1. Bez", "Şekil 1"),
     ],
 )
 def test_caption_starts(words: str, label: str) -> None:
@@ -130,10 +147,32 @@ def test_caption_starts(words: str, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["Figure 3 shows a gland", "Fig. 2, and later", "Figures were drawn", "Plate in the hand", "figure 5 is large"]
+    "words",
+    [
+        "Figure 3 shows a gland",
+        "Fig. 2, and later",
+        "Figures were drawn",
+        "Plate in the hand",
+        "figure 5 is large",
+        "Fig. 6A). The tumour",
+        "Figure 9A–C show the tumour",
+        "Figure 7 gives an overview",
+        "图1所示",
+    ],
 )
 def test_no_caption_starts(words: str) -> None:
     assert page_layout.captions_of(Page(600, 800, [Line(words, (50, 100, 200, 109))])) == []
+
+
+def test_a_small_word_without_a_stop_begins_a_caption_right_below_a_picture_alone() -> None:
+    def captions(words: str, *graphics: tuple[float, float, float, float], above: str = "") -> list[str]:
+        lines = [Line(words, (50, 110, 300, 119)), *([Line(above, (50, 96, 300, 105))] if above else [])]
+        return [c.label for c in page_layout.captions_of(Page(600, 800, lines, list(graphics)))]
+
+    words, photo_above = "Fig. 22 hematoxylin-eosin staining of the liver", (50.0, 10.0, 300.0, 104.0)
+    assert captions(words, photo_above) == ["Fig. 22"]
+    assert captions(words) == captions(words, (50.0, 10.0, 300.0, 60.0), above="Running text.") == []
+    assert captions("Fig. 22 gives an overview of the liver", photo_above) == []
 
 
 def test_a_scanned_page_is_read_by_ocr(tmp_path) -> None:

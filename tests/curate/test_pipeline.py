@@ -193,6 +193,14 @@ def test_a_truncated_shard_costs_itself_and_is_named(figures, tmp_path):
     assert {p.figure_id for p in read(tmp_path / "pairs", Pair)} == {"PMC1.1/f1", "PMC1.1/f2"}
 
 
+def test_nothing_but_damaged_shards_is_an_error(figures, tmp_path):
+    for shard in Path(figures).glob("*.parquet"):
+        shard.write_bytes(shard.read_bytes()[:100])
+    options = ["--select", "", "--similarity", "none", "--panels", "xycut"]
+    result = CliRunner().invoke(app, ["curate", figures, "--out", str(tmp_path / "pairs"), *options])
+    assert result.exit_code == 1 and "damaged" in result.output
+
+
 def test_an_evaluation_set_that_is_not_there_is_refused_before_any_work(figures, tmp_path):
     with pytest.raises(BadSettings, match="nosuchdir"):
         curated(figures, tmp_path / "pairs", PLAIN.replace(leakage=(str(tmp_path / "nosuchdir"),)))

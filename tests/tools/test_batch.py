@@ -16,7 +16,7 @@ from pathasst.core.errors import BadInput, BadSettings, MissingWeights
 from pathasst.core.records import Annotation, Picture, ToolResult
 from pathasst.imaging.pictures import encode_png
 from pathasst.imaging.slides import parse_box, read_region
-from pathasst.tools.batch import passed_over, run_folder, run_one, save
+from pathasst.tools.batch import find_pictures, passed_over, run_folder, run_one, save
 from pathasst.tools.lbc_detect import LbcDetect
 from pathasst.tools.lbc_generate import LbcGenerate
 from pathasst.tools.protocol import Arguments, Tool, ToolCard
@@ -127,6 +127,27 @@ def test_a_spreadsheet_meets_no_formula(folder, tmp_path):
         cells = rows_of(tmp_path / "out" / "cells.csv")
         assert set(cells) == {"'=cmd|calc.png", "b.jpg", "sub/a.png"} and cells["b.jpg"]["label"] == "'+cell"
         assert (cells["b.jpg"]["x"], cells["b.jpg"]["x2"], cells["b.jpg"]["score"]) == ("4.0", "8.0", "0.5")
+
+
+def test_a_picture_under_another_suffix_or_none_is_one(tmp_path):
+    pixels = np.full((20, 30, 3), 200, np.uint8)
+    for name, kind in (("a.jfif", "JPEG"), ("b", "PNG"), ("c.dat", "TIFF"), ("d.ppm", "PPM")):
+        Image.fromarray(pixels).save(tmp_path / name, kind)
+    (tmp_path / "._a.png").write_bytes(b"\0\5\26\7")  # what macOS writes beside a file
+    (tmp_path / "notes").write_text("no picture")
+    assert [p.name for p in find_pictures(tmp_path)] == ["a.jfif", "b", "c.dat", "d.ppm"]
+    assert passed_over(tmp_path) == {".png": 1, "no suffix": 1}
+
+
+def test_a_folder_from_which_nothing_comes_is_an_error(tmp_path):
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_text("no picture")
+    result = CliRunner().invoke(app, ["batch", "ki67_cells", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1 and "2 not usable" in result.output
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.svg").write_text("<svg/>")
+    with pytest.raises(BadInput, match=r"but 1 \.svg"):
+        find_pictures(tmp_path / "other")
 
 
 def test_what_is_passed_over_is_counted(folder, tmp_path):

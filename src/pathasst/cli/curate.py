@@ -64,6 +64,8 @@ def curate(
         typer.secho(f"  failed, tried again by the same command: {shard.unit}: {shard.failed}", fg="yellow")
     if report:
         typer.echo(f"report: {reports.write_report(out)}")
+    if counts.failures and not manifest.rows:
+        raise typer.Exit(1)
 
 
 def train_select(

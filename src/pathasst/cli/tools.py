@@ -148,6 +148,8 @@ def batch_folder(
         typer.echo("passed over, no pictures: " + ", ".join(f"{n} {suffix}" for suffix, n in others.items()), err=True)
     for d in failed:
         typer.echo(f"  {d.name}: {d.result.error}", err=True)
+    if len(failed) == total:
+        raise typer.Exit(1)
 
 
 @app.command("evaluate")

@@ -13,21 +13,33 @@ from pathasst.imaging.boxes import area, intersection
 
 Box = tuple[float, float, float, float]
 
-# "Figure 3.", "Fig 2-1:", "FIG. 12", "Plate IV", "Image 7 |", "Supplementary Figure 2": a kind of picture, a number, a stop.
+# A kind of picture in the languages that journals print, a number, a stop: "Figure 3.", "Fig 2-1:", "Plate IV", "Image 7 |",
+# "Supplementary Figure 2", "Fig. nº 3", "Рис. 1.", "图1".
+_KINDS = (
+    r"e?fig(?:ur[ea]?|uur|\.)?|(?:photo)?micrograph|(?:micro-?)?photo(?:graph|micrograph)?|image|picture|illustration|graphic|plate|slide"
+    r"|abb(?:ildung|\.)?|afb(?:eelding|\.)?|bild|r[yi][cs](?:ina|unek|\.)?|obr(?:ázek|ázok|\.)?|kuva|slika|şekil|resim|kép|hình|gambar"
+    r"|рис(?:унок|\.)?|мал(?:юнок|\.)?|[图圖図]|그림"
+)
+_NUMBER = (
+    r"(?:[A-Z]\.?)?\d{1,3}(?:[.\-–]\d{1,3})*(?:(?:\s?(?:and|&|,)\s?\d{1,3})(?!\d)|(?=[A-Za-z]\s?[,\-–]\s?[A-Za-z]\b)"
+    r"|(?=(?-i:[A-Z][a-z]{2}))|[A-Za-z](?!\w))?|[IVXL]{1,6}"
+)
 CAPTION = re.compile(
-    r"^\W{0,2}(?P<label>(?:supplementa\w+\s+|extended data\s+|color\s+|colour\s+)?"
-    r"(?:e?fig(?:ure|\.)?|image|plate|photo(?:graph|micrograph)?|slide|abb(?:ildung|\.)?)s?\.?\s*"
-    r"(?P<number>[A-Z]?\d{1,3}(?:[.\-–]\d{1,3})*(?:(?:\s?(?:and|&|,)\s?\d{1,3})(?!\d)|(?=[A-Za-z]\s?[,\-–]\s?[A-Za-z]\b)"
-    r"|(?=(?-i:[A-Z][a-z]{2}))|[A-Za-z](?!\w))?|[IVXL]{1,6})(?:(?!\w)|(?=[A-Za-z]\s?[,\-–])|(?=(?-i:[A-Z][a-z]{2}))))\s*(?P<stop>[.:|)\]–—-]*)\s*(?P<rest>.*)$",
+    r"^\W{0,2}(?P<label>(?:(?:supplement\w+|supporting|online|appendix|extended data|colou?r)\s+)?"
+    rf"(?:{_KINDS})s?\.?\s*(?:n(?:[ºo°r]\.?)\s*)?\(?"
+    rf"(?P<number>{_NUMBER})(?:(?![^\W_])|(?=[A-Za-z]\s?[,\-–])|(?=(?-i:[A-Z][a-z]{{2}}))))"
+    r"\s*(?P<stop>[.:|)\]–—_．：。-]*)\s*(?P<rest>.*)$",
     re.I | re.S,
 )
-# A sentence about a figure, not its caption: "Figure 3 shows …", "Fig. 2, and …", "Figure 1(a) demonstrates".
+# A sentence about a figure, not its caption: "Figure 3 shows …", "Fig. 2, and …", "Fig. 5 gives an …".
 _PROSE = re.compile(
-    r"^(?:\(?[a-zA-Z]\)?\s+(?:and\s+[a-zA-Z]\s+)?)?(?:,|\)|;|and\b|shows?\b|illustrat|demonstrat|depict|present|represents?\b|reveal|in\b|is\b|are\b|was\b"
-    r"|were\b|to\b|of\b)"
+    r"^(?:\(?[a-zA-Z](?:\s?(?:[,–-]|and|&)\s?[a-zA-Z])*\)?\s+)?(?:,|\)|;|and\b|shows?\b|illustrat|demonstrat|depict|present|represents?\b"
+    r"|reveal|in\b|is\b|are\b|was\b|were\b|to\b|of\b|for\b|from\b|as\b|can\b|has\b|have\b|also\b|below\b|above\b"
+    r"|[a-z]+s\s+(?:an?|the|that|how|both|our|its)\b)"
 )
-# What a caption without a stop may begin with: beside a capital and a bracket panel letters ("a H&E. b …"), a name with a digit.
-_SMALL_START = re.compile(r"^(?:[a-z](?:\s?[,–-]\s?[a-z])*\s+[A-Z(\d]|[a-z]{1,4}\d+\b|[a-z][A-Z])")
+# What a caption without a stop may begin with, beside a capital, a sign or a digit: panel letters ("a H&E. b …"), a name with a
+# digit or a hyphen (p53, c-Kit), Greek letters.
+_SMALL_START = re.compile(r"^(?:[a-z](?:\s?[,–-]\s?[a-z])*\s+[A-Z(\d]|[a-z]{1,4}\d+\b|[a-z][A-Z]|[a-z]{1,3}-|[α-ω])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +89,13 @@ def captions_of(page: Page) -> list[PrintedCaption]:
     results, caption_lines = [], set()
     lines = sorted(page.lines, key=lambda n: (n.box[1], n.box[0]))
     for start in lines:
-        if start in caption_lines or not (match := CAPTION.match(start.text)) or not _starts_caption(match, start, lines):
+        if start in caption_lines or not (match := CAPTION.match(start.text)) or not _starts_caption(match, start, page):
             continue
         block = _continue(start, lines, page.graphics)
         caption_lines.update(block)
         text = join_lines([n.text for n in block])
         if full_match := CAPTION.match(text):
-            label = " ".join(full_match["label"].split())
+            label = " ".join(full_match["label"].replace("(", " ").split())
             results.append(PrintedCaption(label, full_match["number"], full_match["rest"].strip(), union(n.box for n in block)))
     return results
 
@@ -153,15 +165,32 @@ def merge(boxes: Sequence[Box], gap: float) -> list[Box]:
     return groups if len(groups) == len(boxes) else merge(groups, gap)
 
 
-def _starts_caption(match: re.Match[str], start: Line, lines: Sequence[Line]) -> bool:
-    """Whether a line that begins like a caption is one: it opens a block and does not read like a sentence about it."""
-    if _PROSE.match(match["rest"]) and not re.search(r"[.:|]", match["stop"]):
+def _starts_caption(match: re.Match[str], start: Line, page: Page) -> bool:
+    """Whether a line that begins like a caption is one: it opens a block and does not read like a sentence about it.
+
+    Without a stop after its number, a small word may only follow right below a picture.
+    """
+    stopped = bool(re.search(r"[.:|．：。_]", match["stop"]))
+    if re.match(r"\)[.,;]", match["stop"] + match["rest"][:1]) and "(" not in match["label"]:
+        return False  # the end of "(see Fig. 3)."
+    if _PROSE.match(match["rest"]) and not stopped:
         return False
     roman = not any(c.isdigit() for c in match["number"])
-    small = match["rest"] and not match["rest"][:1].isupper() and not match["rest"].startswith("(")
-    if (roman or not match["stop"]) and small and (roman or not _SMALL_START.match(match["rest"])):
-        return False
-    return _opens(start, lines, stopped=bool(re.search(r"[.:|]", match["stop"])))
+    if match["rest"][:1].islower() and (roman or not (match["stop"] or _SMALL_START.match(match["rest"]))):
+        return not roman and _below_picture(start, page)
+    return _opens(start, page.lines, stopped=stopped)
+
+
+def _below_picture(start: Line, page: Page) -> bool:
+    """Whether a picture ends right above a line, with no words between."""
+    reach = start.box[1] - 3 * start.height
+
+    def is_right_above(box: Box) -> bool:
+        return _overlap(box, start.box) > 0.5 and reach < box[3] <= start.box[1] + 2
+
+    pictures = [g for g in page.graphics if area(g) > 900 and is_right_above(g)]
+    between = [n for n in page.lines if n is not start and is_right_above(n.box)]
+    return bool(pictures) and not between
 
 
 def _opens(start: Line, lines: Sequence[Line], *, stopped: bool = False) -> bool:

@@ -86,8 +86,10 @@ def _content(file: Path) -> Any:
 
     try:
         if file.suffix == ".json":
-            shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-            return {k: v for name in shards for k, v in load_file(file.parent / Path(name).name).items()}
+            names = sorted({Path(name).name for name in json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()})
+            if missing := [name for name in names if not (file.parent / name).is_file()]:
+                raise BadInput(f"{file} names {len(names)} files of weights; {', '.join(missing[:3])} is not beside it.")
+            return {k: v for name in names for k, v in unwrapped(_content(file.parent / name), file.parent / name).items()}
         if file.suffix == ".safetensors":
             return load_file(file)
         with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, no code
@@ -103,7 +105,30 @@ def _content(file: Path) -> Any:
         EOFError,
         OSError,
     ) as error:
-        raise BadInput(f"{file} could not be read as plain weights: {(str(error).splitlines() or ['damaged'])[0]}") from error
+        raise BadInput(f"{file} could not be read as plain weights: {_reason(file, error)}") from error
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """Why a file of weights cannot be read, and what helps: from its first bytes, which say more than a reader's own words."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(200).lstrip()
+    except OSError:
+        return str(error)
+    if not head:
+        return "it is empty. Fetch it again."
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the weights."
+    if head.startswith(b"<"):
+        return "it is a web page, as a server sends one for a refused download. Fetch it again."
+    if "weights_only" in str(error) or "Weights only" in str(error):
+        return (
+            "it holds a program's own objects, such as a whole model. Save its `state_dict()` where it was trained; no code of a "
+            "file is run here."
+        )
+    if head.startswith(b"PK") or "header" in str(error).lower():
+        return "it is cut off or damaged. Fetch it again."
+    return (str(error).splitlines() or ["damaged"])[0]
 
 
 def _are_tensors(content: Mapping[Any, Any]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.core.records import ToolCall, ToolResult, from_row, to_row
 from pathasst.imaging import rle
-from pathasst.imaging.pictures import MAX_PIXELS_OF_REGION, SUFFIXES, LoadedPicture, crop, read
+from pathasst.imaging.pictures import MAX_PIXELS_OF_REGION, SUFFIXES, LoadedPicture, crop, is_picture_file, read
 from pathasst.imaging.slides import Region, is_slide, read_region
 from pathasst.tools.exports import write_geojson
 from pathasst.tools.protocol import SCALE, Tool
@@ -39,7 +39,8 @@ def find_pictures(folder: Path, out: Path | None = None) -> list[Path]:
         raise BadInput(f"{folder} is no folder; one picture alone goes through `pathasst tools run`.")
     pictures = [p for p in _files(folder, out) if _is_picture(p)]
     if not pictures:
-        raise BadInput(f"{folder} holds no pictures ({', '.join(SUFFIXES)} or slides).")
+        others = ", ".join(f"{n} {suffix}" for suffix, n in passed_over(folder, out).items())
+        raise BadInput(f"{folder} holds no pictures ({', '.join(SUFFIXES)} or slides), but {others or 'nothing'}.")
     return pictures
 
 
@@ -55,7 +56,7 @@ def _files(folder: Path, out: Path | None) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES or is_slide(path)
+    return is_picture_file(path) or is_slide(path)
 
 
 def run_one(
