@@ -134,3 +134,21 @@ def test_the_real_articles_give_their_140_figures(real_data, tmp_path) -> None:
         expected = truth[figure.source.pmcid, figure.figure_id.split("/")[1]]
         assert (figure.width, figure.height) == (expected["width"], expected["height"])
         assert figure.mentions and figure.source.licence.startswith("CC-BY")
+
+
+def test_an_article_in_two_sets_and_on_its_own_is_taken_once(tmp_path: Path) -> None:
+    def one(number: int) -> bytes:
+        return article_xml(f"<sec>{fig('f1', href=f'g{number}')}</sec>", pmcid=f"PMC{number}").partition(b"?>")[2]
+
+    for name, numbers in (("a/set.xml", (1, 2)), ("b/set.nxml", (2, 3)), ("c/PMC3.xml", (3,))):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        content = b"".join(map(one, numbers))
+        (tmp_path / "in" / name).write_bytes(
+            b"<pmc-articleset>" + content + b"</pmc-articleset>" if len(numbers) > 1 else content
+        )
+        for number in numbers:
+            if (name, number) != ("a/set.xml", 2):  # whose picture lies beside the other set alone
+                (tmp_path / "in" / name).with_name(f"g{number}.jpg").write_bytes(picture())
+    manifest = collect_folder(tmp_path / "in", tmp_path / "out", progress=False)
+    ids = sorted(f.source.pmcid for f in dataset.read(tmp_path / "out", Figure))
+    assert ids == ["PMC1", "PMC2", "PMC3"] and manifest.dropped == {"duplicate-article": 2}

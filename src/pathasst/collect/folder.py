@@ -83,7 +83,7 @@ class FolderWork:
     files: FigureFiles
     licence: str = "any"
     text_only: bool = False
-    repeats: Mapping[str, str] = field(default_factory=dict)  # file → the file that holds the same article
+    repeats: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # see `repeated_articles`
 
     def __call__(self, unit: Unit) -> Iterator[Figure | Dropped]:
         for path in map(Path, unit.paths):
@@ -106,7 +106,8 @@ class FolderWork:
         if not parsed.figures:
             places = ", ".join(f"{n} in <{tag}>" for tag, n in parsed.elsewhere.items())
             yield Dropped(article_id, "article-without-figures", path.name + (f", but pictures: {places}" if places else ""))
-        repeats = self.repeats.get(str(path), path.name if article_id in article_ids else "")
+        in_others = self.repeats.get(str(path), {})
+        repeats = in_others.get(article_id) or in_others.get(WHOLE) or (path.name if article_id in article_ids else "")
         article_ids.add(article_id)
         for figure in parsed.figures:
             if repeats:
@@ -128,46 +129,75 @@ class FolderWork:
             return Dropped(figure.figure_id, "bad-picture", str(error))
 
 
-def repeated_articles(articles: Sequence[Path], files: FigureFiles, *, text_only: bool = False) -> dict[str, str]:
-    """File → the file with the same article that is taken in its stead: the one with the most pictures, else the first.
+WHOLE = ""
+"""In place of an article's id: the one article of a file."""
 
-    Articles are compared by the ids in the first bytes of their files; only files that share one are parsed.
+
+def repeated_articles(articles: Sequence[Path], files: FigureFiles, *, text_only: bool = False) -> dict[str, dict[str, str]]:
+    """File → article id (`WHOLE` in files of one article) → the file that the article is taken from in its stead.
+
+    That is the one with the most pictures, else the first. Articles are compared by the ids that their files hold; only files
+    that share one are parsed.
     """
     by_id: dict[bytes, list[Path]] = {}
+    sets: set[Path] = set()
     for path in articles:
-        if key := _article_key(path):
+        keys, is_set = _article_keys(path)
+        sets |= {path} if is_set else set()
+        for key in keys:
             by_id.setdefault(key, []).append(path)
-    repeats: dict[str, str] = {}
+    repeats: dict[str, dict[str, str]] = {}
+    shared: dict[Path, None] = {}  # files of which one is a set: compared article by article
     for paths in by_id.values():
-        if len(paths) > 1:
-            best = max(paths, key=lambda p: (_usable(p, files, text_only), -paths.index(p)))
-            repeats |= {str(p): str(best) for p in paths if p != best}
+        if len(paths) < 2:
+            continue
+        if not sets.isdisjoint(paths):
+            shared |= dict.fromkeys(paths)
+            continue
+        best = max(paths, key=lambda p: (sum(_usable(p, files, text_only).values()), -paths.index(p)))
+        repeats |= {str(p): {WHOLE: str(best)} for p in paths if p != best}
+    usable = {path: _usable(path, files, text_only) for path in shared}
+    for article in dict.fromkeys(a for found in usable.values() for a in found):
+        holders = [p for p, found in usable.items() if article in found]
+        best = max(holders, key=lambda p: (usable[p][article], -articles.index(p)))
+        for path in holders:
+            if path != best:
+                repeats.setdefault(str(path), {})[article] = str(best)
     return repeats
 
 
 _ID = re.compile(rb"""<article-id[^>]*pub-id-type=["'](?:pmc|pmcid|pmcaid|doi|pmid)["'][^>]*>\s*([^<]+?)\s*</article-id>""")
 
 
-def _article_key(path: Path) -> bytes:
-    """The first strong id of a file that holds one article; empty for sets, and for articles without an id."""
+_VERSION = re.compile(rb"""pub-id-type=["']pmcid-ver["'][^>]*>\s*([^<]+)""")
+
+
+def _article_keys(path: Path) -> tuple[list[bytes], bool]:
+    """The strong ids of a file, and whether it is a set: of one article the first, of a set all; none of what cannot be read."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             head = file.read(HEAD)
-    except (OSError, EOFError, zlib.error):
-        return b""
-    if b"articleset" in head or b"OAI-PMH" in head or (match := _ID.search(head)) is None:
-        return b""
-    version = re.search(rb"""pub-id-type=["']pmcid-ver["'][^>]*>\s*([^<]+)""", head)
-    return (version[1] if version else match[1]).strip().removeprefix(b"PMC")
+        is_set = b"articleset" in head or b"OAI-PMH" in head
+        content = jats.read_file(path) if is_set else head
+    except (OSError, EOFError, zlib.error, BadInput):
+        return [], False
+    found = [*_VERSION.findall(content), *_ID.findall(content)]
+    keys = dict.fromkeys(key.strip().removeprefix(b"PMC") for key in (found if is_set else found[:1]))
+    return list(keys), is_set
 
 
-def _usable(path: Path, files: FigureFiles, text_only: bool) -> int:
-    """How many figures of an article file have a picture; -1 for a file that cannot be read."""
+def _usable(path: Path, files: FigureFiles, text_only: bool) -> dict[str, int]:
+    """Article id → how many of its figures have a picture, of the articles of a file; none of one that cannot be read."""
     try:
         articles = [a for a in parse_all(jats.read_file(path), path.name) if not isinstance(a, BadInput)]
     except BadInput:
-        return -1
-    return sum(text_only or files.find(f, path, a.others.get(f.figure_id, ())) is not None for a in articles for f in a.figures)
+        return {}
+    counts: Counter[str] = Counter()
+    for a in articles:
+        counts[a.article.source.article_id] += sum(
+            text_only or files.find(f, path, a.others.get(f.figure_id, ())) is not None for f in a.figures
+        )
+    return counts
 
 
 def with_picture(figure: Figure, content: bytes, name: str) -> Figure:
@@ -176,7 +206,7 @@ def with_picture(figure: Figure, content: bytes, name: str) -> Figure:
     return replace(figure, image=picture.content, md5=picture.md5, width=picture.width, height=picture.height)
 
 
-def _units(articles: list[Path], files: FigureFiles, per_shard: int, repeats: Mapping[str, str]) -> list[Unit]:
+def _units(articles: list[Path], files: FigureFiles, per_shard: int, repeats: Mapping[str, Mapping[str, str]]) -> list[Unit]:
     """Units of article files, stamped by these, what lies beside them and the shared pictures: what changes is done again."""
     shared = fingerprint({k: [(s := p.stat()).st_size, s.st_mtime_ns] for k, p in sorted(files.shared.items())})
     alone = {folder for folder, n in Counter(p.parent for p in articles).items() if n == 1}
