@@ -181,7 +181,7 @@ def test_odd_replies_are_taken(server: Any, message: dict[str, Any], content: st
 def test_calls_in_other_forms_are_streamed_whole(server: Any, message: dict[str, Any], calls: list[tuple[str, str]]) -> None:
     for key in ("delta", "message"):  # some servers stream whole messages
         server.parts = lambda key=key: iter([f"data: {json.dumps({'choices': [{key: message}]})}\n\n".encode()])
-        *_, whole = asked(server).stream({})
+        whole: Any = list(asked(server).stream({}))[-1]
         assert [(c["function"]["name"], c["function"]["arguments"]) for c in whole["tool_calls"]] == calls
 
 
@@ -191,5 +191,5 @@ def test_a_stream_in_parts_is_no_empty_answer(server: Any) -> None:
         {"content": [{"type": "text", "text": "B"}]},
     ]
     server.parts = lambda: (f"data: {json.dumps({'choices': [{'delta': d}]})}\n\n".encode() for d in deltas)
-    *_, whole = asked(server).stream({})
+    whole: Any = list(asked(server).stream({}))[-1]
     assert (whole["content"], whole["reasoning_content"]) == ("B", "a")
