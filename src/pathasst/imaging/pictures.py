@@ -38,8 +38,6 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF
 """Pillow's names of the formats it may decode here."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".avif", ".heic", ".dcm")
 """Names that picture files of a folder have."""
-_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-"""How the files of the usual formats begin."""
 _DAMAGED = (
     OSError,
     ValueError,
@@ -110,26 +108,6 @@ def read(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str = "
             notes.append(note)
         pixels = _upright(pixels, _orientation(picture))
         return LoadedPicture(pixels, picture.format or "", scale.um_per_px, scale.source, tuple(notes))
-
-
-def is_picture_file(path: Path) -> bool:
-    """Whether a file of a folder is a picture: by its name, or, under another suffix or none (.jfif, DICOM), by its bytes.
-
-    Hidden files are none: those beginning with `._` hold what macOS knows of another file.
-    """
-    if path.name.startswith("."):
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError:
-        return False
-    boxed = head[4:8] == b"ftyp" and head[8:12] in (*_HEIC, b"avif", b"avis")
-    plain = path.suffix.lower() in (".ppm", ".pgm", ".pnm") and head[:2] in (b"P2", b"P3", b"P5", b"P6")
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    return head.startswith(_STARTS) or boxed or plain or webp or head[128:] == b"DICM"
 
 
 def load(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:

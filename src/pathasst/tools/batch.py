@@ -18,7 +18,8 @@ import numpy as np
 from pathasst.core.errors import BadInput, PathAsstError
 from pathasst.core.records import ToolCall, ToolResult, from_row, to_row
 from pathasst.imaging import rle
-from pathasst.imaging.pictures import MAX_PIXELS_OF_REGION, SUFFIXES, LoadedPicture, crop, is_picture_file, read
+from pathasst.imaging.picture_files import is_picture_file
+from pathasst.imaging.pictures import MAX_PIXELS_OF_REGION, SUFFIXES, LoadedPicture, crop, read
 from pathasst.imaging.slides import Region, is_slide, read_region
 from pathasst.tools.exports import write_geojson
 from pathasst.tools.protocol import SCALE, Tool
