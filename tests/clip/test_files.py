@@ -181,7 +181,7 @@ def test_shards_are_read_by_their_index(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert set(read_state(tmp_path / "model.safetensors.index.json")) == {"visual.proj", "logit_scale"}
     (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(BadInput, match="b.safetensors is not beside it"):
+    with pytest.raises(BadInput, match=r"b\.safetensors is not beside it"):
         read_state(tmp_path / "model.safetensors.index.json")
 
 
