@@ -3,22 +3,25 @@
 python benchmarks/clip_variable_text.py --pairs out/pairs-labels --open-clip open_clip/src [--steps 8] [--batch 64]
 
 OpenCLIP's releases (3.3.0 and before) have neither; the main branch has (`text_cfg.variable_text`, `--length-bucketing`).
-`--open-clip` is the `src` of a checkout of it, which runs in processes of its own: `python -m open_clip_train.main` on shards of
-WebDataset. Its variable text needs a tokenizer with a padding token, which CLIP's own has not. So two pairs are measured: the
-embedded recipe's ViT and frozen MiniLM with a trained projection, which OpenCLIP runs in each step and we once; and the same
-ViT with a trained text tower of CLIP's kind, where OpenCLIP computes all 77 places and ours end with the longest caption of a
-batch.
+`--open-clip` is the `src` of a checkout of it; its `open_clip_train.main` runs in a process of its own, on shards of WebDataset.
+It wants an older webdataset than ours: `pip install --no-deps --target OLD "webdataset<=0.2.86" braceexpand` and
+`--open-clip open_clip/src:OLD`.
 
-Counted is CPU time of a process with its workers, of the further steps of a longer run beside a shorter one, so that neither the
-start nor other work on the machine counts. Our pictures are decoded once before the first step, OpenCLIP's in each.
+OpenCLIP's variable text needs a tokenizer with a padding token, which CLIP's own has not. So two pairs are measured: the embedded
+recipe's ViT and frozen MiniLM with a trained projection, which OpenCLIP runs in each step and we once; and the same ViT with a
+trained text tower of CLIP's kind, where OpenCLIP computes all 77 places and ours end with the longest caption of a batch.
+
+Counted is CPU time of a process and its workers from one step of the optimizer to the next, the first two left out, so that
+neither the start nor waiting counts. Our pictures are decoded once before the first step, OpenCLIP's in each.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -34,24 +37,47 @@ from measured import command_line, save
 from pathasst.core import weights
 from pathasst.core.hardware import has_fast_bfloat16
 from pathasst.core.records import Pair
+from pathasst.core.statistics import Interval
 from pathasst.dataset import read
 
-OURS = "import sys; from clip_variable_text import train_ours; train_ours(*sys.argv[1:])"
+RUN = "import sys; from clip_variable_text import run; run(sys.argv[1], sys.argv[2:])"
+SKIPPED = 2
+"""Steps that warm up."""
 
 
-def cpu_seconds(command: Sequence[str], path: str) -> float:
-    """CPU time of a command and all its processes; one thread each. Raises SystemExit with its last words where it fails."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def run(trainer: str, arguments: list[str]) -> None:
+    """A training in a process of its own: prints, as the last line, the CPU seconds at the end of each step."""
+    import psutil
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    process, ends = psutil.Process(), []
+
+    def note(*_: object) -> None:
+        family = [process, *process.children(recursive=True)]
+        ends.append(sum(times.user + times.system for times in (p.cpu_times() for p in family)))
+
+    register_optimizer_step_post_hook(note)
+    if trainer == "ours":
+        train_ours(*arguments)
+    else:
+        from open_clip_train.main import main
+
+        main(arguments)
+    print("\n" + json.dumps(ends))
+
+
+def seconds(command: Sequence[str], path: str) -> list[float]:
+    """CPU seconds of each step but the first two, one thread a process. Raises SystemExit with its last words where it fails."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": path}
-    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise SystemExit(f"{' '.join(command[:6])} …\n{run.stdout[-1000:]}\n{run.stderr[-3000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    done = subprocess.run([sys.executable, "-c", RUN, *command], env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:6])} …\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
+    ends = json.loads(done.stdout.splitlines()[-1])
+    return [after - before for before, after in itertools.pairwise(ends)][SKIPPED - 1 :]
 
 
 def train_ours(pairs: str, text: str, batch: str, steps: str) -> None:
-    """Our training up to a step, in a process of its own."""
+    """Our training up to a step."""
     from pathasst.clip.train import train
 
     with tempfile.TemporaryDirectory() as out:
@@ -113,7 +139,7 @@ def theirs(model: Path, tar: Path, text: str, batch: int, steps: int, *, bucketi
         *(["--lock-text"] if text == "frozen" else []),
         *(["--length-bucketing", "--bucket-pool", "512"] if bucketing else []),
     ]
-    return [sys.executable, "-m", "open_clip_train.main", *(word for pair in options.items() for word in pair), *flags]
+    return ["theirs", *(word for pair in options.items() for word in pair), *flags]
 
 
 def main() -> None:
@@ -122,20 +148,21 @@ def main() -> None:
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--open-clip", required=True, help="src of a checkout of OpenCLIP's main branch")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--text", nargs="+", choices=["frozen", "trained"], default=["frozen", "trained"])
     parser.add_argument("--batch", type=int, default=64)
     given = parser.parse_args()
     here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     kept: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tar = shard(given.pairs, (given.steps + 2) * given.batch, folder)
+        tar = shard(given.pairs, (given.steps + SKIPPED) * given.batch, folder)
 
-        def rate(command: Any, path: str) -> float:
-            """Pairs a CPU second of the steps after the second."""
-            short, long = (cpu_seconds(command(steps), path) for steps in (2, given.steps + 2))
-            return float(given.steps * given.batch / (long - short))
+        def rate(command: Any, path: str) -> dict[str, Any]:
+            """Pairs a CPU second: of the median step, the slowest and the fastest."""
+            each = sorted(given.batch / s for s in seconds(command(given.steps + SKIPPED), path))
+            return {"pairs/CPU s": Interval(statistics.median(each), each[0], each[-1])}
 
-        for text in ("frozen", "trained"):
+        for text in given.text:
             ways = {"open_clip_train": (False, False)}
             if text == "frozen":
                 ways["open_clip_train, variable text, length bucketing"] = (True, True)
@@ -145,19 +172,19 @@ def main() -> None:
                 def command(steps: int, model: Path = model, text: str = text, bucketing: bool = bucketing) -> list[str]:
                     return theirs(model, tar, text, given.batch, steps, bucketing=bucketing)
 
-                kept[f"text tower {text}, {way}"] = {"pairs/CPU s": rate(command, given.open_clip)}
+                kept[f"text tower {text}, {way}"] = rate(command, os.pathsep.join([given.open_clip, here]))
                 print(text, way, kept[f"text tower {text}, {way}"], flush=True)
 
             def own(steps: int, text: str = text) -> list[str]:
-                return [sys.executable, "-c", OURS, given.pairs, text, str(given.batch), str(steps)]
+                return ["ours", given.pairs, text, str(given.batch), str(steps)]
 
-            kept[f"text tower {text}, pathasst"] = {"pairs/CPU s": rate(own, here)}
-            peers = [values["pairs/CPU s"] for key, values in kept.items() if key.startswith(f"text tower {text}, open")]
+            kept[f"text tower {text}, pathasst"] = rate(own, here)
+            peers = [values["pairs/CPU s"].value for key, values in kept.items() if key.startswith(f"text tower {text}, open")]
             for key, values in kept.items():
                 if key.startswith(f"text tower {text}"):
-                    values["of its fastest"] = values["pairs/CPU s"] / max(peers)
+                    values["of its fastest"] = values["pairs/CPU s"].value / max(peers)
     for key, values in kept.items():
-        print(f"{key}: {values['pairs/CPU s']:.1f} pairs a CPU second, {values['of its fastest']:.2f} of OpenCLIP's fastest")
+        print(f"{key}: {values['pairs/CPU s']} pairs a CPU second, {values['of its fastest']:.2f} of OpenCLIP's fastest")
     save(given.json, kept)
 
 

@@ -212,6 +212,12 @@ def encode_jpeg(picture: np.ndarray, quality: int = 92) -> bytes:
     return sink.getvalue()
 
 
+def widen(box: tuple[float, float, float, float], margin: float) -> tuple[float, float, float, float]:
+    """The box with `margin` of its width and height added on each side."""
+    x, y = (box[2] - box[0]) * margin, (box[3] - box[1]) * margin
+    return box[0] - x, box[1] - y, box[2] + x, box[3] + y
+
+
 def crop(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """The pixels inside a box x1 y1 x2 y2 (px), clipped to the picture. Raises BadInput when nothing is left."""
     height, width = picture.shape[:2]

@@ -16,11 +16,14 @@ def standardise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def principal(normal: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit directions [count, d] of standardised rows, and the variance along each, by the smaller of the two Gram matrices."""
-    count = min(count, len(normal) - 1)
-    if len(normal) > normal.shape[1]:
-        eigenvalues, directions = np.linalg.eigh(normal.T @ normal)
-        return directions[:, ::-1][:, :count].T, eigenvalues[::-1][:count] / len(normal)
-    eigenvalues, left = np.linalg.eigh(normal @ normal.T)
-    eigenvalues, left = eigenvalues[::-1][:count], left[:, ::-1][:, :count]
-    return left.T @ normal / np.sqrt(eigenvalues)[:, None], eigenvalues / len(normal)
+    """Unit directions [k, d] of standardised rows, and the variance along each, by the smaller of the two Gram matrices.
+
+    k is `count`, or less where the rows vary in fewer directions (few rows, or copies among them).
+    """
+    few = len(normal) <= normal.shape[1]
+    eigenvalues, vectors = np.linalg.eigh(normal @ normal.T if few else normal.T @ normal)
+    eigenvalues, vectors = eigenvalues[::-1][:count], vectors[:, ::-1][:, :count]
+    real = eigenvalues > 1e-6 * eigenvalues[0]
+    eigenvalues, vectors = eigenvalues[real], vectors[:, real]
+    directions = vectors.T @ normal / np.sqrt(eigenvalues)[:, None] if few else vectors.T
+    return directions, eigenvalues / len(normal)

@@ -22,7 +22,7 @@ import numpy as np
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.tables import first, read_table
 from pathasst.imaging.annotations import IMAGE, LABEL, warn_left_out
-from pathasst.imaging.pictures import SUFFIXES
+from pathasst.imaging.pictures import SUFFIXES, widen
 from pathasst.nn.classifier.settings import PictureSource
 
 SPLITS = ("train", "val", "test")
@@ -70,12 +70,6 @@ def read_source(source: PictureSource) -> list[ClassifierItem]:
         )
         for item in items
     ]
-
-
-def widen(box: tuple[float, float, float, float], margin: float) -> tuple[float, float, float, float]:
-    """The box with `margin` of its width and height added on each side."""
-    x, y = (box[2] - box[0]) * margin, (box[3] - box[1]) * margin
-    return box[0] - x, box[1] - y, box[2] + x, box[3] + y
 
 
 def read_items(path: Path, group: str = "") -> list[ClassifierItem]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from pathasst.nn.detector.nets import DetectorNetwork
+    from pathasst.nn.detector.second_stage import SecondStage
 
 STRIDE = 32  # pictures are padded to a multiple of it
 GREY = 114  # of the padding, as in training
@@ -57,8 +58,10 @@ class TorchReader:
 class Detector:
     """A reader with its settings. Loaded once, used for any number of pictures."""
 
-    def __init__(self, reader: Reader, settings: DetectorSettings, batch: int = 4) -> None:
-        self.reader, self.settings, self.batch = reader, settings, batch
+    def __init__(
+        self, reader: Reader, settings: DetectorSettings, batch: int = 4, second_stage: SecondStage | None = None
+    ) -> None:
+        self.reader, self.settings, self.batch, self.second_stage = reader, settings, batch, second_stage
 
     @staticmethod
     def load(folder: Path) -> Detector:
@@ -66,13 +69,14 @@ class Detector:
         import torch
 
         from pathasst.nn.detector.nets import Lite0
+        from pathasst.nn.detector.second_stage import FOLDER, SecondStage
         from pathasst.nn.fuse import fold
 
         network, settings = load(folder)
         if isinstance(network, Lite0):
             fold(network.body)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return Detector(TorchReader(network.to(device)), settings)
+        return Detector(TorchReader(network.to(device)), settings, second_stage=SecondStage.load(folder / FOLDER, settings))
 
     def detect(
         self, pictures: Sequence[np.ndarray], *, min_score: float | None = None, scale: float | None = None, most: int = 1000
@@ -86,7 +90,8 @@ class Detector:
             most: boxes a picture at most.
 
         """
-        floor = self.settings.min_score if min_score is None else min_score
+        least = self.settings.min_score if min_score is None else min_score
+        floor = self.second_stage.first_score(least) if self.second_stage else least
         jobs: list[tuple[int, Tile, np.ndarray]] = []
         shapes = []
         for number, picture in enumerate(pictures):
@@ -100,10 +105,13 @@ class Detector:
             progress.step(start, len(jobs))
             for (number, tile, _), boxes in zip(some, self._read([j[2] for j in some], floor), strict=True):
                 parts[number].append(_own(boxes, tile))
-        return [
+        found = [
             _back(self._join(boxes, most), shape, picture.shape)
             for boxes, shape, picture in zip(parts, shapes, pictures, strict=True)
         ]
+        if not self.second_stage:
+            return found
+        return [self.second_stage(picture, boxes).above(least) for picture, boxes in zip(pictures, found, strict=True)]
 
     def _join(self, parts: list[Boxes], most: int) -> Boxes:
         """A picture's boxes out of its tiles', without the classes that are not reported."""

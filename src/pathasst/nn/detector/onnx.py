@@ -11,6 +11,7 @@ import numpy as np
 
 from pathasst.core.errors import BadInput
 from pathasst.nn.detector.infer import GREY, Detector, load
+from pathasst.nn.detector.second_stage import FOLDER, SecondStage
 from pathasst.nn.detector.settings import DetectorSettings
 from pathasst.nn.onnx import open_foreign
 
@@ -41,6 +42,8 @@ def export(folder: Path, file: Path, opset: int = 17) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter needs two packages more; this one is enough for these layers
         torch.onnx.export(WithBoxes().eval(), (torch.zeros(1, 3, 64, 96),), str(file), dynamo=False, opset_version=opset, **names)
+    if stage := SecondStage.load(folder / FOLDER, settings):
+        stage.head.save(file.with_suffix("." + FOLDER))
     file.with_suffix(".onnx.json").write_text(json.dumps({"settings": settings.plain()}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -54,7 +57,8 @@ def load_onnx(file: Path, settings: DetectorSettings | None = None, threads: int
         if not beside.is_file():
             raise BadInput(f"{file} has no {beside.name} beside it: give its settings (classes, size …).")
         settings = DetectorSettings.of(json.loads(beside.read_text(encoding="utf-8"))["settings"], where=str(beside))
-    return Detector(OnnxReader(file, len(settings.classes), threads), settings)
+    stage = SecondStage.load(file.with_suffix("." + FOLDER), settings)
+    return Detector(OnnxReader(file, len(settings.classes), threads), settings, second_stage=stage)
 
 
 class OnnxReader:

@@ -22,6 +22,21 @@ from pathasst.training.settings import (
 )
 
 
+class SecondStageSettings(Settings):
+    """How each box is judged again by its crop (`pathasst.nn.detector.second_stage`)."""
+
+    groups: dict[str, str] = Field(
+        default={}, description="Class → what the second stage calls it, where it should not tell some classes apart."
+    )
+    margin: float = Field(default=0.15, ge=0, description="Share of a box's width and height that is added on each side.")
+    background: int = Field(
+        default=20, ge=1, description="Boxes of each training picture, at most, that hit nothing: to learn what is no object."
+    )
+    strength: float = Field(default=3.0, gt=0, description="C of the logistic regression.")
+    weight: float = Field(default=0.4, gt=0, lt=1, description="Of the second stage in the geometric mean of both scores.")
+    least: float = Field(default=0.05, ge=0, le=1, description="Boxes of a lower first score are not judged again: they go.")
+
+
 class DetectorSettings(Settings):
     """The network, and how a picture is brought to it. Stored beside the weights, so that loading never guesses."""
 
@@ -54,6 +69,9 @@ class DetectorSettings(Settings):
     nms: float = Field(default=0.6, ge=0, le=1, description="IoU above which the weaker of two boxes goes.")
     views: Literal[1, 2, 4] = Field(default=1, description="How many mirrored readings of a picture are fused.")
     across_classes: bool = Field(default=False, description="Whether boxes of different classes suppress each other.")
+    second_stage: SecondStageSettings | None = Field(
+        default=None, description="Judge each box again by its crop, by a head that is fitted after the training; empty: do not."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -65,7 +83,21 @@ class DetectorSettings(Settings):
             raise ValueError("base is for the architecture lite0 alone")
         if self.overlap >= self.size:
             raise ValueError("size must be larger than the overlap")
+        if self.second_stage:
+            self._check_groups(self.second_stage.groups)
         return self
+
+    def _check_groups(self, groups: dict[str, str]) -> None:
+        if unknown := set(groups) - set(self.classes):
+            raise ValueError(f"second_stage.groups names {', '.join(sorted(unknown))}, which are no classes")
+        if mixed := {self.groups[c] for c in self.ignored} & {self.groups[self.classes[i]] for i in self.reported}:
+            raise ValueError(f"second_stage.groups puts reported and ignored classes together: {', '.join(sorted(mixed))}")
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """What the second stage calls each class."""
+        named = self.second_stage.groups if self.second_stage else {}
+        return {c: named.get(c, c) for c in self.classes}
 
     @property
     def reported(self) -> list[int]:

@@ -20,7 +20,7 @@ from torch import nn
 from pathasst.core.errors import BadDataset, BadInput
 from pathasst.core.files import fingerprint
 from pathasst.nn.checkpoints import load_matching
-from pathasst.nn.detector import evaluate, infer
+from pathasst.nn.detector import evaluate, infer, second_stage
 from pathasst.nn.detector.augment import Windows
 from pathasst.nn.detector.boxes import Boxes
 from pathasst.nn.detector.data import Labelled, gather, keep_in_memory
@@ -48,9 +48,12 @@ def train(settings: DetectorTraining, out: Path, pictures: Splits | None = None,
     task = DetectorTask(settings, splits)
     trained = fit(task, settings, out, log=log)
     model = settings.model
+    detector = infer.Detector(infer.TorchReader(task.network), model)
+    if model.second_stage:
+        detector.second_stage = fit_second_stage(detector, splits["train"])
+        detector.second_stage.head.save(out / second_stage.FOLDER)
     if val := splits.get("val"):
-        boxes = find(infer.Detector(infer.TorchReader(task.network), model), val)
-        model = model.replace(min_score=evaluate.best_threshold(boxes, truths(val, model), model.reported))
+        model = model.replace(min_score=evaluate.best_threshold(find(detector, val), truths(val, model), model.reported))
     infer.save(task.network, model, out, step=trained.step, seed=settings.seed)
     detector = infer.Detector.load(out)  # what is measured is what is on disk
     scores = {name: score(detector, splits[name]) for name in ("val", "test") if splits.get(name)}
@@ -59,6 +62,11 @@ def train(settings: DetectorTraining, out: Path, pictures: Splits | None = None,
     (out / "scores.md").write_text("".join(f"{n}, {s.pictures} pictures\n\n{s.table()}\n\n" for n, s in scores.items()))
     trained.remove_checkpoints()
     return plain
+
+
+def fit_second_stage(detector: infer.Detector, pictures: Sequence[Labelled]) -> second_stage.SecondStage:
+    """The second stage of a detector that has none yet, fitted on labelled pictures."""
+    return second_stage.fit(lambda pixels, least: detector.detect([pixels], min_score=least)[0], pictures, detector.settings)
 
 
 class DetectorTask(Task):
@@ -114,7 +122,8 @@ class DetectorTask(Task):
 def start_network(settings: DetectorTraining) -> DetectorNetwork:
     """The network with the weights the settings start from. Raises BadInput for weights that fit less than half of it."""
     lite = settings.model.architecture == "lite0"
-    network = build(settings.model, pretrained=lite and settings.start == "imagenet", frozen=settings.frozen)
+    imagenet = settings.start == "imagenet" or bool(settings.model.base)  # weights with a base leave out what is ImageNet's
+    network = build(settings.model, pretrained=lite and imagenet, frozen=settings.frozen)
     if settings.start in ("", "imagenet"):
         return network
     load_matching(network, _weights_of(Path(settings.start)), settings.start, settings.model.architecture)
