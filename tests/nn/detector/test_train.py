@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from pathasst.core.errors import BadDataset, BadInput, BadSettings
 from pathasst.core.recipes import recipes_dir
+from pathasst.nn.detector import infer
 from pathasst.nn.detector import train as room
 from pathasst.nn.detector.nets import build
 from pathasst.nn.detector.settings import DetectorSettings, DetectorTraining
@@ -101,6 +102,16 @@ def test_weights_of_an_earlier_detector_are_taken_and_a_strangers_refused(traine
     (tmp_path / "y.pt").write_bytes(b"no weights")
     with pytest.raises(BadInput, match="plain weights"):
         room.start_network(settings.replace(start=str(tmp_path / "y.pt")))
+
+
+def test_weights_that_leave_out_their_base_are_started_from_with_it(tmp_path, settings):
+    model = settings.model.replace(base="efficientnet-lite0")
+    network = build(model, pretrained=True, frozen="convolutions")
+    infer.save(network, model, tmp_path)
+    assert "body.conv_stem.weight" not in load_file(tmp_path / "model.safetensors")
+    started = room.start_network(settings.replace(start=str(tmp_path), model=model, frozen="convolutions"))
+    kept = network.state_dict()
+    assert all(torch.equal(value.half(), kept[name].half()) for name, value in started.state_dict().items())
 
 
 @pytest.mark.parametrize(
