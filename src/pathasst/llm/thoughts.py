@@ -32,10 +32,9 @@ _ANSWER = re.compile(
     r"|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>|\Z)",
     re.DOTALL,
 )
-_BARE_START, _BARE_END = "analysis", "assistantfinal"  # gpt-oss where a server drops special tokens
-_BARE_CHANNELS = re.compile(
-    rf"{_BARE_START}(?=[A-Z])(.*?)(?:{_BARE_END}(.*)|\Z)", re.DOTALL
-)  # gpt-oss where a server drops special tokens
+# gpt-oss, where a server drops its special tokens.
+_BARE_START, _BARE_END = "analysis", "assistantfinal"
+_BARE_CHANNELS = re.compile(rf"{_BARE_START}(?=[A-Z])(.*?)(?:{_BARE_END}(.*)|\Z)", re.DOTALL)
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking", "thinking_blocks", "thoughts")
 _INNER = ("text", "thinking", "reasoning", "summary", "content")
 
