@@ -283,8 +283,8 @@ def _same_shares(facts: _Facts, other: _Facts) -> bool:
     percents = [v for v, unit in other.numbers if unit == "%"]
     for least, most in facts.shares:
         near = [p for p in percents if least <= float(p) <= most]
-        told = [replace(facts, lower=facts.lower.replace(SHARE, f"{p} %", 1), shares=()) for p in near]
-        if not any(all(_beside(f, other.lower, members) for members in (*_OPPOSITES, *_CLASSES)) for f in told):
+        readings = [replace(facts, lower=facts.lower.replace(SHARE, f"{p} %", 1), shares=()) for p in near]
+        if not any(all(_beside(f, other.lower, members) for members in (*_OPPOSITES, *_CLASSES)) for f in readings):
             return False
     return True
 

@@ -90,8 +90,8 @@ class _Case:
     def talk(self) -> Plan | None:
         """Greetings, thanks, and what it can do."""
         if asks("capable", self.words) or self.route.reason is Reason.CAPABILITIES:
-            told = {"formats": fixed.FORMATS, "private": fixed.PRIVATE, "accurate": fixed.ACCURATE}
-            words = [fixed.fixed(text) for name, text in told.items() if asks(name, self.words)]
+            answers = {"formats": fixed.FORMATS, "private": fixed.PRIVATE, "accurate": fixed.ACCURATE}
+            words = [fixed.fixed(text) for name, text in answers.items() if asks(name, self.words)]
             return Plan(before=words or capabilities(self.registry))
         if asks("thanks", self.words) and not self.route.tools:
             return Plan(before=[fixed.fixed(fixed.THANKS[fixed.language(self.words)])])

@@ -30,10 +30,6 @@ class TilePlan:
     overlap: int
     apart_um: float = 0.0
 
-    def at(self, finest: float) -> TilePlan:
-        """The same tiles, in µm, read no finer than the slide is."""
-        return self if self.um_per_px >= finest else self.near(finest)
-
     def near(self, um_per_px: float) -> TilePlan:
         """The same tiles, in µm, at another scale; never larger, as a tool that brings them to its own scale would cut them."""
         shrink = self.um_per_px / um_per_px

@@ -123,7 +123,7 @@ def _plan(slide: Slide, tool: Tool[Any], settings: RunSettings) -> TilePlan:
     if settings.um_per_px:
         plan = TilePlan(settings.um_per_px, round(plan.size * plan.um_per_px / settings.um_per_px), plan.overlap, plan.apart_um)
     finest = scale_of(slide)
-    plan = plan.at(finest).near(finest * slide.tile_downsample(max(plan.um_per_px, finest)))
+    plan = plan.near(finest * slide.tile_downsample(max(plan.um_per_px, finest)))  # no finer than the slide is
     overlap = plan.overlap if settings.overlap < 0 else settings.overlap
     return TilePlan(plan.um_per_px, settings.tile or plan.size, overlap, plan.apart_um)
 

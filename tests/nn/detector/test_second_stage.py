@@ -10,14 +10,24 @@ from pathasst.nn.detector.boxes import Boxes, iou_matrix
 from pathasst.nn.detector.onnx import export, load_onnx
 from pathasst.nn.detector.second_stage import SecondStage
 from pathasst.nn.detector.settings import DetectorSettings, SecondStageSettings
-from pathasst.nn.detector.train import fit_second_stage, truths
+from pathasst.nn.detector.train import truths
 
 torch.set_num_threads(1)
 RED = DetectorSettings(classes=("red", "blue"), ignored=("blue",), second_stage=SecondStageSettings(background=8))
 
 
+class Stub:
+    """A first stage that finds what a function of a picture's pixels says, without a network."""
+
+    def __init__(self, find):
+        self.find, self.settings = find, RED
+
+    def detect(self, pictures, *, min_score):
+        return [self.find(pixels) for pixels in pictures]
+
+
 def all_alike(picture, pixels: np.ndarray) -> Boxes:
-    """A first stage that finds every disc, and as surely places where none is."""
+    """Every disc, and as surely places where none is."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, [pixels.shape[1] - 24, pixels.shape[0] - 24], (40, 2))
     empty = np.concatenate([corners, corners + 24], 1).astype(np.float32)
@@ -28,8 +38,8 @@ def all_alike(picture, pixels: np.ndarray) -> Boxes:
 
 def test_boxes_of_nothing_and_of_ignored_classes_fall_behind(discs):
     pictures = [discs(i) for i in range(4)]
-    by_size = {p.pixels().tobytes(): p for p in pictures}
-    stage = second_stage.fit(lambda pixels, least: all_alike(by_size[pixels.tobytes()], pixels), pictures, RED)
+    by_pixels = {p.pixels().tobytes(): p for p in pictures}
+    stage = second_stage.fit(Stub(lambda pixels: all_alike(by_pixels[pixels.tobytes()], pixels)), pictures)
     assert stage.head.classes == ("background", "blue", "red")
     assert stage.classes == ("red",)
     unseen = discs(77)
@@ -47,7 +57,7 @@ def test_it_is_kept_beside_the_weights_and_beside_an_onnx(trained, discs, tmp_pa
     settings = settings.replace(second_stage=SecondStageSettings(weight=0.3))
     detector = infer.Detector(infer.TorchReader(network), settings)
     plain = detector.detect([discs(5).pixels()], min_score=0.3)[0]
-    detector.second_stage = fit_second_stage(detector, [discs(0), discs(1)])
+    detector.second_stage = second_stage.fit(detector, [discs(0), discs(1)])
     detector.second_stage.head.save(tmp_path / second_stage.FOLDER)
     infer.save(network, settings, tmp_path)
     export(tmp_path, tmp_path / "onnx" / "discs.onnx")
@@ -74,7 +84,7 @@ def test_groups_that_cannot_be_and_a_head_of_others_are_refused(trained, discs):
     with pytest.raises(BadSettings, match="names green, which are no classes"):
         RED.replace(second_stage=SecondStageSettings(groups={"green": "any"}))
     with pytest.raises(BadDataset, match="the detector hits no labelled object"):
-        second_stage.fit(lambda pixels, least: Boxes.none(), [discs(0)], RED)
+        second_stage.fit(Stub(lambda pixels: Boxes.none()), [discs(0)])
     with pytest.raises(BadSettings, match="the second stage knows a, b; it does not belong to a detector of red, blue"):
         SecondStage.of(infer_head(("a", "b")), RED)
 

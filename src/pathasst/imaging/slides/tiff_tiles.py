@@ -51,7 +51,7 @@ class TiledPicture:
     def fits(level: Any) -> bool:
         """Whether a level of a tifffile series is such a picture."""
         page = level.keyframe
-        return len(level.pages) == 1 and page.is_tiled and page.planarconfig == 1 and page.imagedepth == 1 and page.ndim <= 3
+        return len(level.pages) == 1 and _is_tiled(page) and page.ndim <= 3
 
     def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """H×W×S of a window that lies within the picture."""
@@ -128,7 +128,10 @@ class TiledLevels:
 
 def _is_plain(page: Any) -> bool:
     """Whether it is a whole tiled RGB picture that every decoder decodes alike."""
-    if not (page.is_tiled and page.planarconfig == 1 and page.imagedepth == 1):
-        return False
     rgb = page.shape[2:] == (3,) and page.dtype == np.uint8 and page.photometric in (2, 6)
-    return rgb and page.compression in PLAIN and all(page.databytecounts)
+    return _is_tiled(page) and rgb and page.compression in PLAIN and all(page.databytecounts)
+
+
+def _is_tiled(page: Any) -> bool:
+    """Whether it is cut into flat tiles with their colours side by side."""
+    return bool(page.is_tiled and page.planarconfig == 1 and page.imagedepth == 1)

@@ -7,9 +7,10 @@ detectors by their boxes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from pathasst.nn.detector.boxes import Boxes, iou_matrix
 from pathasst.nn.detector.data import Labelled
 from pathasst.nn.detector.settings import DetectorSettings, SecondStageSettings
 from pathasst.nn.heads import Head
+
+if TYPE_CHECKING:
+    from pathasst.nn.detector.infer import Detector
 
 FOLDER = "second_stage"
 BACKGROUND = "background"
@@ -67,18 +71,19 @@ class SecondStage:
         return Boxes(boxes.xyxy[order], scores[order].astype(np.float32), boxes.classes[order])
 
 
-def fit(detect: Callable[[np.ndarray, float], Boxes], pictures: Sequence[Labelled], settings: DetectorSettings) -> SecondStage:
-    """Fit the head on the first stage's boxes in labelled pictures: those of an object have its class, others are background.
+def fit(detector: Detector, pictures: Sequence[Labelled]) -> SecondStage:
+    """Fit the head of a detector that has none yet on its boxes in labelled pictures.
 
-    `detect`: picture, least score → the first stage's boxes, best first. Raises BadDataset where these hit nothing, or nothing
-    else; MissingWeights.
+    Boxes of an object have its class, others are background. Raises BadDataset where they hit nothing, or nothing else;
+    MissingWeights.
     """
+    settings = detector.settings
     stage = settings.second_stage or SecondStageSettings()
     features: list[np.ndarray] = []
     labels: list[str] = []
     for picture in pictures:
         pixels = picture.pixels()
-        boxes = detect(pixels, LEAST)
+        boxes = detector.detect([pixels], min_score=LEAST)[0]
         overlap = iou_matrix(boxes.xyxy, picture.boxes)
         best = overlap.max(1, initial=0)
         hits = np.flatnonzero(best >= HIT)

@@ -50,7 +50,7 @@ def train(settings: DetectorTraining, out: Path, pictures: Splits | None = None,
     model = settings.model
     detector = infer.Detector(infer.TorchReader(task.network), model)
     if model.second_stage:
-        detector.second_stage = fit_second_stage(detector, splits["train"])
+        detector.second_stage = second_stage.fit(detector, splits["train"])
         detector.second_stage.head.save(out / second_stage.FOLDER)
     if val := splits.get("val"):
         model = model.replace(min_score=evaluate.best_threshold(find(detector, val), truths(val, model), model.reported))
@@ -62,11 +62,6 @@ def train(settings: DetectorTraining, out: Path, pictures: Splits | None = None,
     (out / "scores.md").write_text("".join(f"{n}, {s.pictures} pictures\n\n{s.table()}\n\n" for n, s in scores.items()))
     trained.remove_checkpoints()
     return plain
-
-
-def fit_second_stage(detector: infer.Detector, pictures: Sequence[Labelled]) -> second_stage.SecondStage:
-    """The second stage of a detector that has none yet, fitted on labelled pictures."""
-    return second_stage.fit(lambda pixels, least: detector.detect([pixels], min_score=least)[0], pictures, detector.settings)
 
 
 class DetectorTask(Task):
